@@ -1,0 +1,20 @@
+# Two commands: `make demo` and `make test`. Each builds .venv from requirements.txt if needed.
+PYTHON ?= python3
+VENV := .venv/.installed
+RUN := .venv/bin/python run.py
+
+.PHONY: demo test
+demo: $(VENV)
+	$(RUN) phase 0 --preset demo
+	$(RUN) phase 0.1 --preset demo
+	$(RUN) phase 1 --preset demo
+	@echo; echo "The model organism is a small model of our own: its figures say nothing about natural models."
+	@$(RUN) status
+
+test: $(VENV)
+	.venv/bin/python -m pytest
+
+$(VENV): requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

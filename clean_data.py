@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Delete outputs: lists them with their sizes, asks, and deletes.
+
+  python3 clean_data.py                 everything under data/
+  python3 clean_data.py --phase 1       one phase
+  python3 clean_data.py --dry-run       only the list
+  python3 clean_data.py --force         without asking
+
+A run that is being computed is refused. Links are removed, never followed.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import run
+from common.errors import ConfigError, PipelineError
+from common.handoffs import HANDOFFS
+from common.locks import in_use
+
+
+def run_folders(data_dir: Path, phase: str | None) -> list[Path]:
+    """Run folders of one phase or of all. Raises: ConfigError for an unknown phase."""
+    wanted = [handoff for handoff in HANDOFFS if phase in (None, handoff.phase)]
+    if not wanted:
+        raise ConfigError(f"there is no phase '{phase}'\nGive one of: {', '.join(h.phase for h in HANDOFFS)}")
+    parents = [data_dir / handoff.folder for handoff in wanted]
+    parents = [parent for parent in parents if parent.is_dir() and not parent.is_symlink()]
+    return sorted(path for parent in parents for path in parent.iterdir() if path.is_dir() or path.is_symlink())
+
+
+def size_of(path: Path) -> int:
+    """Bytes below `path`; what links point to is not counted."""
+    if path.is_symlink():
+        return 0
+    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir() or file.is_symlink())
+
+
+def delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)  # does not follow links
+
+
+def main(argv: list[str]) -> int:
+    parser = run.Parser(prog="clean_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--phase", default=None, help="delete only this phase's outputs (default: all)")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be deleted")
+    parser.add_argument("--force", action="store_true", help="do not ask")
+    args = parser.parse_args(argv)
+    folders = run_folders(args.data_dir, args.phase)
+    if not folders:
+        print(f"nothing to delete under {args.data_dir}")
+        return 0
+    for path in folders:
+        print(f"{size_of(path) / 1e6:10.1f} MB  {path}")
+    busy = [path for path in folders if in_use(path)]
+    if busy:
+        raise PipelineError(f"{busy[0]} is in use by a running process\nStop it first, or give another --phase")
+    if args.dry_run:
+        return 0
+    if not args.force and input(f"Delete these {len(folders)} folders? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("nothing was deleted")
+        return 0
+    for path in folders:
+        delete(path)
+    print(f"deleted {len(folders)} folders")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except EOFError:
+        print("\nerror: there is no terminal to ask on\nAdd --force to delete without asking", file=sys.stderr)
+        sys.exit(2)

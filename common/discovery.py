@@ -1,0 +1,191 @@
+"""Find run folders: newest wins, but only within one experiment.
+
+A run folder is finished if and only if it holds manifest.json; unfinished if it holds
+stamp.json alone. Its name starts with the time it was begun, which is always later than
+that of every folder beside it, even if the clock was set back.
+"""
+
+import datetime
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
+from common.handoffs import Handoff
+
+MANIFEST, STAMP = "manifest.json", "stamp.json"
+_TIME = "%Y-%m-%dT%H-%M-%SZ"
+_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)_(.+)")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk. `document` is its manifest, or its stamp while it is unfinished."""
+
+    path: Path
+    finished: bool
+    document: dict[str, Any]
+
+    @property
+    def experiment(self) -> dict[str, str]:
+        return self.document["experiment"]
+
+
+def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
+    """Every run of this handoff, newest first. Folders that are no runs are passed over."""
+    parent = data_dir / handoff.folder
+    if not parent.is_dir():
+        return []
+    names = sorted((p.name for p in parent.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
+    runs = (read_run(parent / name, handoff) for name in names)
+    return [run for run in runs if run is not None]
+
+
+def read_run(path: Path, handoff: Handoff) -> RunFolder | None:
+    """The run in `path`; None when it holds neither a manifest nor a stamp.
+
+    Raises: ArtifactMismatchError when the document cannot be read, or is not this handoff's.
+    """
+    for name in (MANIFEST, STAMP):
+        if (path / name).is_file():
+            return RunFolder(path, name == MANIFEST, _read_document(path / name, handoff))
+    return None
+
+
+def in_experiment(run: RunFolder, handoff: Handoff, experiment: dict[str, str]) -> bool:
+    return all(run.experiment.get(key) == experiment.get(key) for key in handoff.scope)
+
+
+def find_input(
+    handoff: Handoff, data_dir: Path, experiment: dict[str, str], lineage: dict[str, str], build: str
+) -> RunFolder:
+    """The newest finished run of this experiment that was made from the artifacts in `lineage`.
+
+    `lineage` maps the names of artifacts already picked to their content hash; `build` is the
+    command that makes the missing one.
+    Raises: MissingArtifactError, ArtifactMismatchError.
+    """
+    runs = [run for run in list_runs(handoff, data_dir) if in_experiment(run, handoff, experiment)]
+    finished = [run for run in runs if run.finished]
+    if not finished:
+        raise MissingArtifactError(_missing(handoff, data_dir, experiment, runs, build))
+    for run in finished:
+        if not lineage_conflicts(run.document, lineage):
+            check_version(run, handoff, build)
+            return run
+    names = ", ".join(lineage_conflicts(finished[0].document, lineage))
+    raise ArtifactMismatchError(
+        f"the newest {handoff.name} of {describe(handoff, experiment)} was made from another {names} "
+        f"than the one picked: {finished[0].path}\nRebuild it with: {build} --fresh"
+    )
+
+
+def run_at(path: Path, handoffs: tuple[Handoff, ...]) -> tuple[Handoff, RunFolder]:
+    """The finished run that a --input names: a run folder, or a file in it.
+
+    Raises: ConfigError when there is none, or it is no input of this phase.
+    """
+    wanted = " or ".join(handoff.name for handoff in handoffs) or "nothing: this phase has no inputs"
+    if not path.exists():
+        raise ConfigError(f"--input {path} does not exist\nGive a run folder or a file in it, holding {wanted}")
+    folders = [path] if path.is_dir() else []
+    for folder in [*folders, *path.resolve().parents]:
+        if not (folder / MANIFEST).is_file():
+            continue
+        name = _load_json(folder / MANIFEST).get("artifact")
+        for handoff in handoffs:
+            if handoff.name == name:
+                return handoff, read_run(folder, handoff)
+        raise ConfigError(f"--input {path} holds '{name}'; this phase reads {wanted}\nGive a run folder of that kind")
+    raise ConfigError(f"--input {path} is in no finished run (no {MANIFEST})\nGive a run folder holding {wanted}")
+
+
+def lineage_conflicts(document: dict[str, Any], lineage: dict[str, str]) -> list[str]:
+    """Names of artifacts that `document` and `lineage` both rest on, but in different versions."""
+    ancestors = document.get("lineage", {})
+    return [name for name, digest in lineage.items() if ancestors.get(name, digest) != digest]
+
+
+def check_version(run: RunFolder, handoff: Handoff, build: str) -> None:
+    found = run.document.get("schema_version")
+    if found != handoff.version:
+        raise ArtifactMismatchError(
+            f"{handoff.name} has schema version {found}, this code reads version {handoff.version}: {run.path}\n"
+            f"Rebuild it with: {build} --fresh"
+        )
+
+
+def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> str:
+    """'<time>_<model>_<dataset>', later than every folder beside it."""
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    parent = data_dir / handoff.folder
+    names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
+    for match in filter(None, map(_NAME.fullmatch, names)):
+        taken = datetime.datetime.strptime(match[1], _TIME).replace(tzinfo=datetime.UTC)
+        now = max(now, taken + datetime.timedelta(seconds=1))
+    return "_".join([now.strftime(_TIME), *(slug(experiment[key]) for key in handoff.scope)])
+
+
+def slug(name: str) -> str:
+    """The part of a model's or dataset's name that is shown in a folder's name."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name.split("@")[0].rstrip("/").split("/")[-1])
+
+
+def file_name(template: str, experiment: dict[str, str]) -> str:
+    """'sae_{dataset}.parquet' with the experiment's names filled in."""
+    return template.format(**{key: slug(name) for key, name in experiment.items()})
+
+
+def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
+    """'google/gemma-2-2b on mbpp'."""
+    return " on ".join(experiment[key].split("@")[0] for key in handoff.scope)
+
+
+def n_saved(path: Path) -> int:
+    """Records saved so far in an unfinished run, counted from the names of its parts."""
+    return sum(int(p.name.split("_")[2]) for p in (path / "parts").glob("part_*.safetensors"))
+
+
+def _missing(
+    handoff: Handoff, data_dir: Path, experiment: dict[str, str], unfinished: list[RunFolder], build: str
+) -> str:
+    what = f"no finished {handoff.name} of {describe(handoff, experiment)}"
+    parent = data_dir / handoff.folder
+    if not unfinished:
+        others = sorted({describe(handoff, run.experiment) for run in list_runs(handoff, data_dir)})
+        held = f"{parent} holds {', '.join(others)}" if others else f"{parent} holds no run"
+        return f"{what}: {held}\nBuild it with: {build}"
+    run = unfinished[0]
+    total = run.document.get("n_records")
+    done = f" ({n_saved(run.path)} of {total} records)" if total is not None else ""
+    return f"{what}: {parent} holds {len(unfinished)} unfinished run{'s'[: len(unfinished) > 1]}{done}\nFinish it with: {build}"
+
+
+def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
+    document = _load_json(path)
+    for key in ("artifact", "schema_version", "experiment"):
+        if key not in document:
+            raise ArtifactMismatchError(
+                f"{path} has no '{key}': it was not written by this pipeline\n{_set_aside(path)}"
+            )
+    if document["artifact"] != handoff.name:
+        raise ArtifactMismatchError(
+            f"{path} describes '{document['artifact']}', but lies where '{handoff.name}' belongs\n{_set_aside(path)}"
+        )
+    return document
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ArtifactMismatchError(f"{path} is damaged: it is no JSON ({error})\n{_set_aside(path)}") from error
+    if not isinstance(document, dict):
+        raise ArtifactMismatchError(f"{path} is damaged: it holds no JSON object\n{_set_aside(path)}")
+    return document
+
+
+def _set_aside(path: Path) -> str:
+    return f"Set the run aside with: mv {path.parent} {path.parent}.damaged"

@@ -1,0 +1,223 @@
+"""Generate programs in batches, and keep the residual stream of the pass that starts them.
+
+1. Prompts are padded on the left, so that the last prompt token of every row is the last
+   column. One forward pass (the prefill) fills the key-value cache; hooks on its blocks
+   keep the output of every block at the wanted positions.
+2. Then one token per row and step. A row ends at an end-of-sequence token, when its text
+   holds the complete solution (`common.extraction.solution_end`), or at a limit. Rows that
+   have ended leave the batch, cache included.
+3. A batch is always computed with the same rows, so its results do not depend on slices,
+   resumption or what ran before. Sampling draws from one generator per row.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from common.errors import ConfigError
+from common.extraction import solution_end
+from common.hooks import read_resid, resid_post_site
+from common.models import LanguageModel
+from common.prompts import Prompt
+
+END_OF_SEQUENCE, SOLUTION_COMPLETE = "end_of_sequence", "solution_complete"
+MAX_NEW_TOKENS, CONTEXT_LENGTH = "max_new_tokens", "context_length"
+POSITIONS = ("last", "description_end", "tests_end")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One program to generate. `seed` matters only at a temperature above 0."""
+
+    task_id: int
+    prompt: Prompt
+    entry_point: str
+    seed: int
+
+
+@dataclass
+class Generation:
+    """What the model wrote for one request. Log-probabilities are natural, at temperature 1."""
+
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    first_token_entropy: float = math.nan
+    stop_reason: str = ""
+    resid_post: dict[str, np.ndarray] = field(default_factory=dict)  # position -> [n_layers, d_model] float32
+
+
+@dataclass
+class _Row:
+    """A row that still generates."""
+
+    request: Request
+    result: Generation
+    limit: int
+    limit_reason: str
+    line_start: str = ""  # the line being written, as far as the pieces of its tokens tell
+    generator: Any = None
+
+
+def generate(
+    lm: LanguageModel,
+    requests: Sequence[Request],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    positions: Sequence[str] = ("last",),
+    stop_early: bool = True,
+) -> list[Generation]:
+    """One batch of programs, in the order of `requests`.
+
+    `positions` names the prompt tokens whose residual stream is kept (see POSITIONS).
+    `stop_early=False` leaves out the stop at the complete solution: for tests.
+    Raises: ConfigError when a prompt leaves no room in the model's context.
+    """
+    import torch
+
+    encoded = lm.tokenizer(
+        [request.prompt.text for request in requests],
+        return_tensors="pt", padding=True, return_offsets_mapping=True,
+    )  # fmt: skip
+    mask = encoded["attention_mask"]
+    rows = [_start_row(lm, request, int(n), max_new_tokens) for request, n in zip(requests, mask.sum(1), strict=True)]
+    columns = {name: _columns(name, requests, encoded) for name in positions}
+    results = [row.result for row in rows]
+    with torch.inference_mode():
+        logits, cache = _prefill(lm, encoded, columns, results)
+        _decode(lm, rows, logits, cache, mask.to(lm.device), temperature, stop_early)
+    return results
+
+
+def _start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_tokens: int) -> _Row:
+    import torch
+
+    room = lm.context_length - n_prompt
+    if room < 1:
+        raise ConfigError(
+            f"the prompt of problem {request.task_id} has {n_prompt} tokens, {lm.name} reads {lm.context_length}\n"
+            f"Leave the problem out of the dataset, or give a model with a longer context"
+        )
+    limit, reason = min((max_new_tokens, MAX_NEW_TOKENS), (room, CONTEXT_LENGTH))
+    return _Row(request, Generation(), limit, reason, generator=torch.Generator().manual_seed(request.seed))
+
+
+def _columns(position: str, requests: Sequence[Request], encoded: Any) -> list[int]:
+    """The column of a named prompt position in each row of the padded batch."""
+    width = encoded["attention_mask"].shape[1]
+    if position == "last":
+        return [width - 1] * len(requests)
+    ends = [getattr(request.prompt, position) for request in requests]
+    offsets, mask = encoded["offset_mapping"], encoded["attention_mask"]
+    # The token that holds the section's last character; padding and BOS have empty offsets.
+    return [
+        max(c for c in range(width) if mask[r, c] and offsets[r, c, 0] < end and offsets[r, c, 1] > offsets[r, c, 0])
+        for r, end in enumerate(ends)
+    ]
+
+
+def _prefill(lm: LanguageModel, encoded: Any, columns: dict[str, list[int]], results: list[Generation]) -> Any:
+    """Run the prompts; store the residual streams in `results`; return next-token logits and cache."""
+    import torch
+    from transformers import DynamicCache
+
+    index = {name: torch.tensor(values, device=lm.device) for name, values in columns.items()}
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in columns}
+    row_numbers = torch.arange(len(results), device=lm.device)
+
+    def take(_site: str, resid: Any) -> None:
+        for name, column in index.items():
+            kept[name].append(resid[row_numbers, column].float().cpu().numpy())
+
+    mask = encoded["attention_mask"].to(lm.device)
+    cache = DynamicCache(config=lm.model.config)
+    with read_resid(lm.model, [resid_post_site(layer) for layer in range(lm.n_layers)], take):
+        output = lm.model(
+            input_ids=encoded["input_ids"].to(lm.device), attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),  # a plain pass does not see the padding by itself
+            past_key_values=cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+    for row, result in enumerate(results):
+        result.resid_post = {name: np.stack([layer[row] for layer in layers]) for name, layers in kept.items()}
+    return output.logits[:, -1], cache
+
+
+def _decode(
+    lm: LanguageModel, rows: list[_Row], logits: Any, cache: Any, mask: Any, temperature: float, stop_early: bool
+) -> None:
+    """Extend every row token by token until it ends."""
+    import torch
+
+    pieces: dict[int, str] = {}
+    position = mask.sum(1)
+    while True:
+        tokens = _choose(rows, logits, temperature)
+        alive = [i for i, row in enumerate(rows) if not _ended(lm, row, stop_early, pieces)]
+        if not alive:
+            return
+        if len(alive) < len(rows):  # rows that have ended leave
+            keep = torch.tensor(alive, device=lm.device)
+            cache.batch_select_indices(keep)
+            rows, tokens, mask, position = [rows[i] for i in alive], tokens[keep], mask[keep], position[keep]
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        output = lm.model(
+            input_ids=tokens[:, None], attention_mask=mask, position_ids=position[:, None],
+            past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        logits, position = output.logits[:, -1], position + 1
+
+
+def _choose(rows: list[_Row], logits: Any, temperature: float) -> Any:
+    """The next token of each row, [batch], and its log-probability noted in the row's result."""
+    import torch
+
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    if temperature == 0:
+        tokens = logprobs.argmax(-1)
+    else:
+        draws = torch.tensor([torch.rand((), generator=row.generator, dtype=torch.float64) for row in rows])
+        cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(-1)
+        threshold = draws.to(logits.device)[:, None] * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    chosen = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
+    for i, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
+        if not row.result.token_ids:
+            row.result.first_token_entropy = torch.special.entr(logprobs[i].exp()).sum().item()
+        row.result.token_ids.append(token)
+        row.result.logprobs.append(chosen[i])
+    return tokens
+
+
+def _ended(lm: LanguageModel, row: _Row, stop_early: bool, pieces: dict[int, str]) -> bool:
+    """Whether the row is finished; then its text and stop reason are set."""
+    token = row.result.token_ids[-1]
+    if token in lm.end_of_sequence_ids:
+        reason = END_OF_SEQUENCE
+    elif stop_early and _may_be_complete(lm, row, token, pieces) and _is_complete(lm, row):
+        reason = SOLUTION_COMPLETE
+    elif len(row.result.token_ids) >= row.limit:
+        reason = row.limit_reason
+    else:
+        return False
+    row.result.stop_reason, row.result.text = reason, _text(lm, row)
+    return True
+
+
+def _may_be_complete(lm: LanguageModel, row: _Row, token: int, pieces: dict[int, str]) -> bool:
+    """Cheap test before the exact one: only a line at column 0 can follow a complete solution."""
+    if token not in pieces:
+        pieces[token] = lm.tokenizer.decode([token])
+    row.line_start = (row.line_start + pieces[token]).rsplit("\n", 1)[-1][:80]
+    return "\n" in pieces[token] or not row.line_start[:1].isspace()
+
+
+def _is_complete(lm: LanguageModel, row: _Row) -> bool:
+    return solution_end(_text(lm, row), row.request.entry_point) is not None
+
+
+def _text(lm: LanguageModel, row: _Row) -> str:
+    return lm.tokenizer.decode(row.result.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,0 +1,86 @@
+"""Load a causal language model with its tokenizer: a hub id or a folder, the same loader."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import AssetError, ConfigError
+from common.registry import default_dtype, model_location
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded model, in evaluation mode, on its device."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    device: str
+    dtype: str
+    revision: str | None
+
+    @property
+    def n_layers(self) -> int:
+        return self.model.config.get_text_config().num_hidden_layers
+
+    @property
+    def d_model(self) -> int:
+        return self.model.config.get_text_config().hidden_size
+
+    @property
+    def context_length(self) -> int:
+        """Positions the model was made for: prompt and generated tokens together."""
+        return self.model.config.get_text_config().max_position_embeddings
+
+    @property
+    def end_of_sequence_ids(self) -> frozenset[int]:
+        """Tokens that end a text; some models have several."""
+        ids = self.model.generation_config.eos_token_id
+        ids = self.tokenizer.eos_token_id if ids is None else ids
+        return frozenset(ids if isinstance(ids, list) else [ids])
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says of the model."""
+        keys = {"name": self.name, "revision": self.revision, "dtype": self.dtype, "device": self.device}
+        return {**keys, "n_layers": self.n_layers, "d_model": self.d_model}
+
+
+def load_model(name: str, device: str, dtype: str = "auto") -> LanguageModel:
+    """Load `name` (a hub id, a folder, or a name in the registry) for inference.
+
+    Raises: AssetError when it is not on this disk and cannot be fetched, or is no causal
+    language model; it says how to get it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    location = model_location(name)
+    dtype = default_dtype(name, device) if dtype == "auto" else dtype
+    with _loading_errors(name, location):
+        tokenizer = AutoTokenizer.from_pretrained(location)
+        # The default attention is right: for Gemma-2, which caps its scores, that is eager.
+        model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype))
+    if not tokenizer.is_fast:
+        raise ConfigError(f"--model {name} has no fast tokenizer, which gives the character offsets that are needed")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
+    tokenizer.padding_side = "left"
+    model.requires_grad_(False).eval().to(device)
+    return LanguageModel(model, tokenizer, name, device, dtype, getattr(model.config, "_commit_hash", None))
+
+
+@contextlib.contextmanager
+def _loading_errors(name: str, location: str) -> Iterator[None]:
+    """Turn the libraries' many ways of saying 'not there' into one that helps."""
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:  # transformers raises all three
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AssetError(
+            f"model '{name}' cannot be loaded from {location}: {reason}\n"
+            f"Fetch it with: hf auth login && hf download {name}  (Gemma needs its licence accepted on its page), "
+            f"give a folder with --model, or run without the network: --preset demo"
+        ) from error

@@ -1,0 +1,156 @@
+"""The problems a run works on, by name (mbpp, mbpp-sanitized, humaneval, organism) or from a file."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import AssetError, ConfigError
+from common.problem_files import SUFFIXES, problems_in, read_problem_bytes
+from common.problem_humaneval import humaneval_problem
+from common.problem_record import Problem, problem_from_row
+from common.provenance import ROOT
+
+__all__ = ["DATASETS", "ORGANISM_FILE", "Problem", "ProblemSet", "dataset_name", "load_problems"]
+
+ORGANISM_FILE = ROOT / "model_organism" / "problems_974.jsonl"
+_HUB = {
+    "mbpp": ("google-research-datasets/mbpp", "full"),
+    "mbpp-sanitized": ("google-research-datasets/mbpp", "sanitized"),
+    "humaneval": ("openai/openai_humaneval", "openai_humaneval"),
+}
+DATASETS = (*_HUB, "organism")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """Problems, where they came from, and the SHA-256 of their canonical JSON: equal content, equal hash."""
+
+    name: str
+    problems: tuple[Problem, ...]
+    source: str
+    sha256: str
+
+
+def dataset_name(dataset: str) -> str:
+    """The short name that goes into folder names and manifests; reads no hub.
+
+    A known name is itself; a file is "<stem>-<first 8 of its SHA-256>", so that an edited file
+    is another dataset.
+
+    Raises: ConfigError for an unknown name, listing the valid ones, or an unreadable file.
+    """
+    if dataset in DATASETS:
+        return dataset
+    path = _path_of(dataset)
+    return f"{path.stem}-{hashlib.sha256(read_problem_bytes(path)).hexdigest()[:8]}"
+
+
+def load_problems(dataset: str) -> ProblemSet:
+    """All problems of a dataset: by task_id from the hub, in the file's order from a file.
+
+    Raises: ConfigError for an unknown name or a file with a mistake in it; AssetError when the
+    dataset is neither on this disk nor reachable.
+    """
+    if dataset in _HUB:
+        problems, source = _hub_problems(dataset)
+    elif dataset == "organism":
+        problems, source = _organism_problems(), "model_organism/problems_974.jsonl"
+    else:
+        path = _path_of(dataset)
+        problems, source = problems_in(read_problem_bytes(path), path), str(path)
+    return ProblemSet(dataset_name(dataset), problems, source, _content_hash(problems))
+
+
+def _path_of(dataset: str) -> Path:
+    path = Path(dataset)
+    if path.suffix not in SUFFIXES and not path.is_file():
+        raise ConfigError(
+            f"no dataset is called {dataset!r}; there are {', '.join(DATASETS)}\n"
+            "Give one of these to --dataset, or the path of a .jsonl or .json file in MBPP's schema"
+        )
+    return path
+
+
+def _content_hash(problems: tuple[Problem, ...]) -> str:
+    rows = [dataclasses.asdict(problem) for problem in problems]
+    canonical = json.dumps(rows, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _organism_problems() -> tuple[Problem, ...]:
+    if not ORGANISM_FILE.is_file():
+        raise AssetError(
+            f"the model organism's problems are missing: {ORGANISM_FILE}\n"
+            "They are part of the repository; restore them with: git checkout -- model_organism/problems_974.jsonl"
+        )
+    return problems_in(read_problem_bytes(ORGANISM_FILE), ORGANISM_FILE)
+
+
+def _hub_problems(dataset: str) -> tuple[tuple[Problem, ...], str]:
+    repository, config = _HUB[dataset]
+    rows, source = _hub_rows(dataset, repository, config)
+    if dataset == "humaneval":
+        found = [humaneval_problem(row) for row in rows]
+        problems = [problem for problem in found if problem is not None]
+        source += f"; {len(found) - len(problems)} of {len(found)} left out: no assert of theirs can be taken literally"
+    else:
+        problems = [problem_from_row(row, f"{repository}, task {row['task_id']}") for row in rows]
+    return tuple(sorted(problems, key=lambda problem: problem.task_id)), source
+
+
+def _hub_rows(dataset: str, repository: str, config: str) -> tuple[list[dict[str, Any]], str]:
+    """Rows of all splits, and where they came from with the revision where the library knows it.
+
+    Raises: AssetError when they are neither cached nor reachable.
+    """
+    import httpx
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    _log.info("reading %s (%s) from the hub or its cache", repository, config)
+    try:
+        with _library_messages_hidden():
+            splits = load_dataset(repository, config)
+    # What datasets 5 raises without a network or a complete cache: ConnectionError (an OSError)
+    # for an unreachable hub, ValueError for a cache that holds other configurations only.
+    except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise AssetError(
+            f"the problems of {dataset} ({repository}, {config}) are not on this disk, and the hub did not give them: {reason}\n"
+            f'Fetch them once where there is a network: python3 -c "from datasets import load_dataset; '
+            f"load_dataset('{repository}', '{config}')\" (then copy ~/.cache/huggingface, or set HF_HOME)\n"
+            "Without a network, everything runs on the model organism: add --preset demo"
+        ) from None
+    rows = [dict(row) for split in splits.values() for row in split]
+    return rows, f"{repository}, {config}, {_revision(splits)}"
+
+
+@contextlib.contextmanager
+def _library_messages_hidden() -> Iterator[None]:
+    """Hides notices of retries and of cache use: an error message says the first, the second is no news."""
+    from datasets.utils import logging as datasets_logging
+    from huggingface_hub.utils import logging as hub_logging
+
+    levels = datasets_logging.get_verbosity(), hub_logging.get_verbosity()
+    datasets_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        datasets_logging.set_verbosity(levels[0])
+        hub_logging.set_verbosity(levels[1])
+
+
+def _revision(splits: Any) -> str:
+    """The dataset's commit: `datasets` names the folder of its cache after it."""
+    folders = {Path(file["filename"]).parent.name for split in splits.values() for file in split.cache_files}
+    commits = [folder for folder in folders if re.fullmatch("[0-9a-f]{40}", folder)]
+    return f"revision {commits[0]}" if commits else "revision unknown"

@@ -1,0 +1,161 @@
+"""Write an artifact record by record: parts, slices, locks, autosaves, and the final join."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from common.artifacts import ArtifactWriter
+from common.checkpoints import PartStore, Record
+from common.discovery import MANIFEST
+from common.errors import ConfigError
+from common.files import write_atomic, write_json
+from common.handoffs import Handoff
+from common.tables import to_parquet
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RECORDS_PER_AUTOSAVE = 100
+AUTOSAVES_KEPT = 3
+
+
+class Stopped(Exception):
+    """The user or the cluster asked the run to stop; everything computed is saved."""
+
+
+class RecordWriter(ArtifactWriter):
+    """An artifact of `n_records` records, of which this process computes indices start to end.
+
+    Leaving the block saves what was appended. When every record is there, the parts are
+    joined and the manifest is written; a slice that leaves some to others only saves parts.
+    """
+
+    def __init__(
+        self, handoff: Handoff, path: Path, identity: dict, details: dict, log: logging.Logger,
+        *, start: int, end: int | None, should_stop: Callable[[], bool],
+    ):  # fmt: skip
+        self.n_records: int = identity["n_records"]
+        self.start, self.end = start, self.n_records - 1 if end is None else end
+        super().__init__(handoff, path, identity, details, log, first=self.start, last=self.end)
+        self._should_stop = should_stop
+        self._parts = PartStore(path, log)
+        self._n_appended = 0
+        self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
+        self._autosaved = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
+
+    @property
+    def n_wanted(self) -> int:
+        """Records of this slice that are still to be computed."""
+        return sum(self.wants(index) for index in range(self.start, self.end + 1))
+
+    @property
+    def saved_rows(self) -> list[dict[str, Any]]:
+        """Rows of the first table that this slice has on disk already."""
+        table = next(iter(self.handoff.tables))
+        saved = self._parts.rows
+        return [saved[index][table] for index in sorted(saved) if self.start <= index <= self.end]
+
+    def batches(self, size: int) -> Iterator[list[int]]:
+        """Index lists of the batches that hold an unfinished record of this slice.
+
+        Batches are cut from all records, not from the slice: a batch is always computed
+        whole, with the same neighbours, so that slices and resumed runs give the same bytes.
+        Raises: Stopped, between two batches, when a stop was asked for.
+        """
+        for first in range(0, self.n_records, size):
+            batch = list(range(first, min(first + size, self.n_records)))
+            if any(self.wants(index) for index in batch):
+                if self._should_stop():
+                    raise Stopped
+                yield batch
+
+    def wants(self, index: int) -> bool:
+        """Whether a record belongs to this slice and is not saved yet."""
+        return self.start <= index <= self.end and index not in self._parts.rows
+
+    def append(self, index: int, rows: dict[str, dict[str, Any]], tensors: dict[str, np.ndarray]) -> None:
+        """Keep one record, unless it is saved already or another slice's.
+
+        `tensors` maps 'file/name' to an array: 'activations/layer_00/resid_post'.
+        """
+        if self.wants(index):
+            self._parts.add(Record(index, rows, tensors))
+            self._n_appended += 1
+            self._autosave()
+
+    def __exit__(self, error_type: type | None, *_details: object) -> None:
+        try:
+            self._parts.flush()
+            self._save_session()
+            if error_type is None:
+                with FileLock(self.path / "locks" / "join.lock"):  # the last two slices may end together
+                    if not (self.path / MANIFEST).exists():
+                        self._join_if_complete()
+        finally:
+            self.lock.release()
+
+    def _join_if_complete(self) -> None:
+        import numpy as np
+
+        self._parts.refresh()
+        missing = self.n_records - len(self._parts.rows)
+        if missing:
+            n_saved = len(self._parts.rows)
+            self.log.info("saved %d of %d records; %d are left to other slices", n_saved, self.n_records, missing)
+            return
+        self.log.info("joining %d records", self.n_records)
+        for name in self.handoff.tables:
+            self.table(name, self._parts.table(name))
+        files: dict[str, list[str]] = {}
+        for full_name in self._parts.tensor_names():
+            file, _, name = full_name.rpartition("/")
+            files.setdefault(file, []).append(name)
+        rows = self._parts.table(next(iter(self.handoff.tables)))
+        self.summary = self.summarize(rows)
+        task_id = np.array([row["task_id"] for row in rows], dtype=np.int64)
+        for file, names in files.items():
+            arrays = {name: self._parts.tensor(f"{file}/{name}") for name in names}
+            self.tensors(f"{file}.safetensors", {**arrays, "task_id": task_id})
+        self.finish()
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """All processes that appended records, the earlier ones from their notes."""
+        return [json.loads(path.read_bytes()) for path in sorted((self.path / "parts").glob("session_*.json"))]
+
+    def _save_session(self) -> None:
+        """Note what is true of this process: the one that joins may have computed nothing."""
+        if self._n_appended:
+            session = {**self.describe_session(), "n_records": self._n_appended, "start": self.start, "end": self.end}
+            name = f"session_{session['started_utc'].replace(':', '-')}_{os.getpid()}.json"
+            write_json(self.path / "parts" / name, session)
+
+    def _autosave(self) -> None:
+        """Something to look at while it runs: the rows so far, every hundred records."""
+        reached = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
+        if reached <= self._autosaved:
+            return
+        self._n_appended = 0
+        self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
+        self._autosaved = reached
+        name, columns = next(iter(self.handoff.tables.items()))
+        target = self.path / f"autosave_{reached * RECORDS_PER_AUTOSAVE:06d}.parquet"
+        write_atomic(target, to_parquet(self._parts.table(name), columns))
+        for old in sorted(self.path.glob("autosave_*.parquet"))[:-AUTOSAVES_KEPT]:
+            old.unlink(missing_ok=True)
+
+
+def check_slice(start: int, end: int | None, n_records: int) -> None:
+    """Raises: ConfigError when start..end, both included, is no slice of `n_records` records."""
+    last = n_records - 1 if end is None else end
+    if not 0 <= start <= last < n_records:
+        raise ConfigError(
+            f"--start {start} --end {last} is no slice of {n_records} records\n"
+            f"Give 0 <= start <= end <= {n_records - 1}; both ends are included"
+        )

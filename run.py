@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""PVA-SAE: does a code model know that the Python it is about to write is wrong?
+
+  python3 run.py phase                    list the phases
+  python3 run.py phase 1                  run phase 1, or continue it where it stopped
+  python3 run.py phase 1 --help           its settings, with units and defaults
+  python3 run.py phase 1 --preset demo    on the model organism: no network, no GPU
+  python3 run.py status                   what is built, stale, unfinished or missing
+  python3 run.py test-gpu [--detailed]    devices, memory, number types, a small matrix product
+
+A run saves as it goes. Stop it at any time and give the same command again.
+"""
+
+import argparse
+import importlib
+import logging
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from common.config import PRESETS, add_flags, build_config, differences_from_preset, suggestion
+from common.errors import ConfigError, PipelineError
+from common.phase import AlreadyBuilt, Phase, RunContext, check_phase_takes_slices
+from common.records import Stopped
+
+PHASES = {  # id -> folder, in the order a full run takes
+    "0": "phase0_difficulty",
+    "0.1": "phase0_1_split",
+    "1": "phase1_dataset_building",
+}
+COMMANDS = ("phase", "status", "test-gpu")
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose complaints are ours: one message, no usage block, exit 2."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> None:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        hints = [suggestion(word.split("=")[0], flags) for word in message.split() if word.startswith("--")]
+        raise ConfigError(f"{message}.{''.join(hints)}\nSee: python3 {self.prog} --help")
+
+
+def load_phase(phase_id: str) -> Phase:
+    """The PHASE of one phase folder. Raises: ConfigError, naming the phases there are."""
+    if phase_id not in PHASES:
+        raise ConfigError(f"there is no phase '{phase_id}'\nGive one of: {', '.join(PHASES)}")
+    return importlib.import_module(f"{PHASES[phase_id]}.phase").PHASE
+
+
+def phase_parser(phase: Phase) -> Parser:
+    parser = Parser(prog=f"run.py phase {phase.id}", description=f"Phase {phase.id}: {phase.title}.")
+    where = parser.add_argument_group("where and how much")
+    presets = "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
+    where.add_argument("--preset", default="full", help=f"settings to start from; {presets} (default: full)")
+    where.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
+    where.add_argument("--input", type=Path, action="append", default=[],
+                       help="use this run folder (or a file in it) as input, instead of the newest; repeatable")  # fmt: skip
+    where.add_argument("--device", default="auto", help="auto | cpu | cuda | mps (default: auto)")
+    where.add_argument("--start", type=int, default=0, help="first record, 0-based (default: 0)")
+    where.add_argument("--end", type=int, default=None, help="last record, included (default: the last one)")
+    where.add_argument("--fresh", action="store_true", help="start over, instead of continuing an unfinished run")
+    where.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
+    add_flags(parser, phase.config)
+    return parser
+
+
+def context_for(phase: Phase, argv: list[str]) -> tuple[RunContext, argparse.Namespace]:
+    """Read the flags of one phase. Raises: ConfigError."""
+    args = phase_parser(phase).parse_args(argv)
+    check_phase_takes_slices(phase, args.start, args.end)
+    config = build_config(phase.config, args.preset, vars(args))
+    device = "cpu"
+    if hasattr(config, "model"):  # only then is torch needed
+        from common.devices import resolve_device
+
+        device = resolve_device(args.device)
+    repeated = [word for word in argv if word != "--fresh"]
+    context = RunContext(
+        phase=phase, config=config, preset=args.preset, data_dir=args.data_dir, device=device,
+        log=_logger(), command=shlex.join(["python3", "run.py", "phase", phase.id, *repeated]),
+        start=args.start, end=args.end, fresh=args.fresh, given_inputs=tuple(args.input),
+    )  # fmt: skip
+    return context, args
+
+
+def run_phase(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        return list_phases()
+    context, args = context_for(load_phase(argv[0]), argv[1:])
+    _say_what_runs(context)
+    if args.dry_run:
+        return dry_run(context)
+    context.should_stop = _stop_flag(context.log)
+    try:
+        context.pick_inputs()
+        context.phase.run(context, context.config)
+    except AlreadyBuilt as built:
+        context.log.info("already built, with these settings and inputs: %s (--fresh builds it again)", built.path)
+    except Stopped:
+        context.log.warning("stopped; everything computed is saved. Continue with: %s", context.command)
+        return 130
+    return 0
+
+
+def dry_run(context: RunContext) -> int:
+    """Say what the command would read and write."""
+    try:
+        context.pick_inputs()
+        path = context.target()
+    except AlreadyBuilt as built:
+        print(f"nothing to do: {built.path} is finished")
+        return 0
+    except PipelineError as error:
+        print(f"it would stop here: {error}")
+        return 0
+    print(f"it would {'continue' if path.exists() else 'begin'} {path}")
+    return 0
+
+
+def list_phases() -> int:
+    print("usage: run.py phase ID [flags]; each has its own --help\n")
+    for phase_id in PHASES:
+        phase = load_phase(phase_id)
+        needs = ", ".join(handoff.name for handoff in phase.inputs) or "nothing"
+        print(
+            f"{phase.id:>5}  {phase.title}\n       needs {needs}; builds {phase.output.name} in data/{phase.output.folder}/"
+        )
+    return 0
+
+
+def status(argv: list[str]) -> int:
+    from common.handoffs import HANDOFFS
+    from common.status import status_lines
+
+    parser = Parser(prog="run.py status", description="What is built, stale, unfinished or missing, per experiment.")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
+    args = parser.parse_args(argv)
+    for line in status_lines(HANDOFFS, args.data_dir):
+        print(f"phase {line.phase:<4} {line.state:<11} {line.experiment}{'  ' * bool(line.detail)}{line.detail}")
+        if line.path is not None:
+            print(f"           {line.path}")
+        if line.command is not None:
+            print(f"           next: {line.command}")
+    return 0
+
+
+def test_gpu(argv: list[str]) -> int:
+    from common.devices import gpu_report
+
+    parser = Parser(prog="run.py test-gpu", description="Devices, memory, number types, a small matrix product.")
+    parser.add_argument("--detailed", action="store_true", help="larger products, with their speed")
+    args = parser.parse_args(argv)
+    print("\n".join(gpu_report(args.detailed)))
+    return 0
+
+
+def _say_what_runs(context: RunContext) -> None:
+    changed = differences_from_preset(context.config, context.preset)
+    shown = ", ".join(f"{name} {value}" for name, value in changed.items()) or "as it is"
+    context.log.info("phase %s: %s", context.phase.id, context.phase.title)
+    context.log.info("preset %s: %s", context.preset, shown)
+
+
+def _logger() -> logging.Logger:
+    log = logging.getLogger("pva_sae")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    log.handlers[:] = [handler]
+    return log
+
+
+def _stop_flag(log: logging.Logger):
+    """Ask for a stop on the first signal; a second one interrupts at once."""
+    asked: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        log.warning("%s: finishing the batch and saving (again: stop at once)", signal.Signals(number).name)
+
+    for name in STOP_SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), handle)
+    return lambda: bool(asked)
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        return 0
+    commands = dict(zip(COMMANDS, (run_phase, status, test_gpu), strict=True))
+    if argv[0] not in commands:
+        raise ConfigError(f"there is no command '{argv[0]}'.{suggestion(argv[0], list(COMMANDS))}\n"
+                          f"Give one of: {', '.join(COMMANDS)}")  # fmt: skip
+    return commands[argv[0]](argv[1:])
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped at once; what was saved before is kept", file=sys.stderr)
+        sys.exit(130)
