@@ -59,7 +59,7 @@ def phase_parser(phase: Phase) -> Parser:
     where.add_argument("--preset", default="full", help=f"settings to start from; {presets} (default: full)")
     where.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
     where.add_argument("--input", type=Path, action="append", default=[],
-                       help="use this run folder (or a file in it) as input, instead of the newest; repeatable")  # fmt: skip
+                       help="use this run folder, or a file in it, instead of the newest; repeatable")  # fmt: skip
     where.add_argument("--device", default="auto", help="auto | cpu | cuda | mps (default: auto)")
     where.add_argument("--start", type=int, default=0, help="first record, 0-based (default: 0)")
     where.add_argument("--end", type=int, default=None, help="last record, included (default: the last one)")
@@ -127,9 +127,8 @@ def list_phases() -> int:
     for phase_id in PHASES:
         phase = load_phase(phase_id)
         needs = ", ".join(handoff.name for handoff in phase.inputs) or "nothing"
-        print(
-            f"{phase.id:>5}  {phase.title}\n       needs {needs}; builds {phase.output.name} in data/{phase.output.folder}/"
-        )
+        print(f"{phase.id:>5}  {phase.title}")
+        print(f"       needs {needs}; builds {phase.output.name} in data/{phase.output.folder}/")
     return 0
 
 

@@ -160,7 +160,8 @@ def _missing(
     run = unfinished[0]
     total = run.document.get("n_records")
     done = f" ({n_saved(run.path)} of {total} records)" if total is not None else ""
-    return f"{what}: {parent} holds {len(unfinished)} unfinished run{'s'[: len(unfinished) > 1]}{done}\nFinish it with: {build}"
+    runs = "1 unfinished run" if len(unfinished) == 1 else f"{len(unfinished)} unfinished runs"
+    return f"{what}: {parent} holds {runs}{done}\nFinish it with: {build}"
 
 
 def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import re
 from common.problem_lines import Line, OpenConstructs, lines_of
 from common.problem_syntax import module_names, parse_python
 
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")  # the parser refuses these without naming a line
 _FENCE = re.compile(r"[ \t]{0,3}```")
 _COMPOUND = {"def", "class", "async", "if", "for", "while", "try", "with", "match", "@"}
 _CLAUSES = {"else", "elif", "except", "finally"}
@@ -41,7 +42,7 @@ _NEW_PROBLEM = re.compile(
     re.IGNORECASE,
 )
 _TESTS = re.compile(
-    r"\W*(?:test(?:s|ing)?|examples?|usage|sample|expected output|driver (?:code|program)|output)\b",
+    r"\W*(?:test(?:s|ing)?|examples?|usage|sample|expected output|driver (?:code|program)|output|explanation)\b",
     re.IGNORECASE,
 )
 
@@ -312,6 +313,8 @@ def _longest_prefix(segment: str) -> tuple[list[str], list[ast.stmt]]:
     before it. The parser names no line when its stack is full: the longest line is the likely cause.
     """
     lines = [line.text for line in lines_of(segment)]
+    unreadable = (index for index, line in enumerate(lines) if _UNREADABLE.search(line))
+    lines = lines[: next(unreadable, len(lines))]
     while lines:
         try:
             return lines, parse_python("\n".join(lines) + "\n").body

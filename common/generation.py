@@ -13,9 +13,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import BatchEncoding, DynamicCache
 
 from common.errors import ConfigError
 from common.extraction import solution_end
@@ -47,7 +50,7 @@ class Generation:
     logprobs: list[float] = field(default_factory=list)
     first_token_entropy: float = math.nan
     stop_reason: str = ""
-    resid_post: dict[str, np.ndarray] = field(default_factory=dict)  # position -> [n_layers, d_model] float32
+    resid_post: dict[str, Float[np.ndarray, "n_layers d_model"]] = field(default_factory=dict)  # by position
 
 
 @dataclass
@@ -58,8 +61,8 @@ class _Row:
     result: Generation
     limit: int
     limit_reason: str
+    generator: torch.Generator
     line_start: str = ""  # the line being written, as far as the pieces of its tokens tell
-    generator: Any = None
 
 
 def generate(
@@ -77,8 +80,6 @@ def generate(
     `stop_early=False` leaves out the stop at the complete solution: for tests.
     Raises: ConfigError when a prompt leaves no room in the model's context.
     """
-    import torch
-
     encoded = lm.tokenizer(
         [request.prompt.text for request in requests],
         return_tensors="pt", padding=True, return_offsets_mapping=True,
@@ -94,8 +95,6 @@ def generate(
 
 
 def _start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_tokens: int) -> _Row:
-    import torch
-
     room = lm.context_length - n_prompt
     if room < 1:
         raise ConfigError(
@@ -106,7 +105,7 @@ def _start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_token
     return _Row(request, Generation(), limit, reason, generator=torch.Generator().manual_seed(request.seed))
 
 
-def _columns(position: str, requests: Sequence[Request], encoded: Any) -> list[int]:
+def _columns(position: str, requests: Sequence[Request], encoded: BatchEncoding) -> list[int]:
     """The column of a named prompt position in each row of the padded batch."""
     width = encoded["attention_mask"].shape[1]
     if position == "last":
@@ -120,16 +119,15 @@ def _columns(position: str, requests: Sequence[Request], encoded: Any) -> list[i
     ]
 
 
-def _prefill(lm: LanguageModel, encoded: Any, columns: dict[str, list[int]], results: list[Generation]) -> Any:
+def _prefill(
+    lm: LanguageModel, encoded: BatchEncoding, columns: dict[str, list[int]], results: list[Generation]
+) -> tuple[Float[Tensor, "batch d_vocab"], DynamicCache]:
     """Run the prompts; store the residual streams in `results`; return next-token logits and cache."""
-    import torch
-    from transformers import DynamicCache
-
     index = {name: torch.tensor(values, device=lm.device) for name, values in columns.items()}
     kept: dict[str, list[np.ndarray]] = {name: [] for name in columns}
     row_numbers = torch.arange(len(results), device=lm.device)
 
-    def take(_site: str, resid: Any) -> None:
+    def take(_site: str, resid: Float[Tensor, "batch pos d_model"]) -> None:
         for name, column in index.items():
             kept[name].append(resid[row_numbers, column].float().cpu().numpy())
 
@@ -147,11 +145,15 @@ def _prefill(lm: LanguageModel, encoded: Any, columns: dict[str, list[int]], res
 
 
 def _decode(
-    lm: LanguageModel, rows: list[_Row], logits: Any, cache: Any, mask: Any, temperature: float, stop_early: bool
+    lm: LanguageModel,
+    rows: list[_Row],
+    logits: Float[Tensor, "batch d_vocab"],
+    cache: DynamicCache,
+    mask: Int[Tensor, "batch pos"],
+    temperature: float,
+    stop_early: bool,
 ) -> None:
     """Extend every row token by token until it ends."""
-    import torch
-
     pieces: dict[int, str] = {}
     position = mask.sum(1)
     while True:
@@ -171,10 +173,8 @@ def _decode(
         logits, position = output.logits[:, -1], position + 1
 
 
-def _choose(rows: list[_Row], logits: Any, temperature: float) -> Any:
+def _choose(rows: list[_Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:
     """The next token of each row, [batch], and its log-probability noted in the row's result."""
-    import torch
-
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     if temperature == 0:
         tokens = logprobs.argmax(-1)

@@ -8,9 +8,15 @@ where that entry is already normalised: so activations are always read with hook
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from common.errors import UnknownHookError
+
+Resid = Float[Tensor, "batch pos d_model"]
+TakeFn = Callable[[str, Resid], None]
 
 _SITE = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_post)")
 
@@ -19,13 +25,13 @@ def resid_post_site(layer: int) -> str:
     return f"blocks.{layer}.hook_resid_post"
 
 
-def decoder_blocks(model: Any) -> Any:
+def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     """The transformer blocks of a Hugging Face causal model, in order."""
     return model.get_decoder().layers
 
 
 @contextmanager
-def read_resid(model: Any, sites: list[str], take: Callable[[str, Any], None]) -> Iterator[None]:
+def read_resid(model: nn.Module, sites: list[str], take: TakeFn) -> Iterator[None]:
     """Call `take(site, resid)` in every forward pass while the block is open.
 
     `resid` is the residual stream [batch, pos, d_model] at that site, not copied.
@@ -44,7 +50,7 @@ def read_resid(model: Any, sites: list[str], take: Callable[[str, Any], None]) -
             handle.remove()
 
 
-def _parse(site: str, n_layers: int, model: Any) -> tuple[int, str]:
+def _parse(site: str, n_layers: int, model: nn.Module) -> tuple[int, str]:
     match = _SITE.fullmatch(site)
     if match is None or int(match[1]) >= n_layers:
         name = getattr(model.config, "_name_or_path", "this model")
@@ -55,11 +61,11 @@ def _parse(site: str, n_layers: int, model: Any) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
-def _register(block: Any, kind: str, site: str, take: Callable[[str, Any], None]) -> Any:
-    def before(_block: Any, arguments: tuple) -> None:
+def _register(block: nn.Module, kind: str, site: str, take: TakeFn) -> RemovableHandle:
+    def before(_block: nn.Module, arguments: tuple) -> None:
         take(site, arguments[0])
 
-    def after(_block: Any, _arguments: tuple, output: Any) -> None:
+    def after(_block: nn.Module, _arguments: tuple, output: Resid) -> None:
         take(site, output)
 
     return block.register_forward_pre_hook(before) if kind == "resid_pre" else block.register_forward_hook(after)

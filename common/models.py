@@ -1,10 +1,13 @@
 """Load a causal language model with its tokenizer: a hub id or a folder, the same loader."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from common.errors import AssetError, ConfigError
 from common.registry import default_dtype, model_location
@@ -14,8 +17,8 @@ from common.registry import default_dtype, model_location
 class LanguageModel:
     """A loaded model, in evaluation mode, on its device."""
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
     name: str
     device: str
     dtype: str
@@ -47,15 +50,17 @@ class LanguageModel:
         return {**keys, "n_layers": self.n_layers, "d_model": self.d_model}
 
 
-def load_model(name: str, device: str, dtype: str = "auto") -> LanguageModel:
+def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) -> LanguageModel:
     """Load `name` (a hub id, a folder, or a name in the registry) for inference.
+
+    `threads` above 0 sets the number of processor threads of the whole process: sums over
+    another number of threads differ in their last bits.
 
     Raises: AssetError when it is not on this disk and cannot be fetched, or is no causal
     language model; it says how to get it.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+    if threads:
+        torch.set_num_threads(threads)
     location = model_location(name)
     dtype = default_dtype(name, device) if dtype == "auto" else dtype
     with _loading_errors(name, location):
@@ -74,7 +79,8 @@ def load_model(name: str, device: str, dtype: str = "auto") -> LanguageModel:
 @contextlib.contextmanager
 def _loading_errors(name: str, location: str) -> Iterator[None]:
     """Turn the libraries' many ways of saying 'not there' into one that helps."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
         yield
     except (OSError, ValueError, KeyError) as error:  # transformers raises all three

@@ -22,7 +22,7 @@ def to_parquet(rows: Iterable[dict[str, Any]], fields: dict[str, Field]) -> byte
         if row.keys() != fields.keys():
             raise KeyError(f"columns {sorted(row.keys() ^ fields.keys())} are not in both the row and the handoff")
     schema = pyarrow.schema([_arrow_field(name, field) for name, field in fields.items()])
-    columns = {name: [row[name] for row in rows] for name in fields}
+    columns = {name: [_storable(row[name]) for row in rows] for name in fields}
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), buffer, compression="zstd")
     return buffer.getvalue()
@@ -33,6 +33,13 @@ def from_parquet(data: bytes) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
     return pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
+
+
+def _storable(value: Any) -> Any:
+    """Text that a model wrote may hold lone surrogates, which UTF-8 cannot; they become escapes."""
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _arrow_field(name: str, field: Field) -> Any:

@@ -34,7 +34,7 @@ def run(ctx: RunContext, config: GenerationConfig) -> None:
             return
         with Sandbox(isolation=config.sandbox, workers=config.sandbox_workers) as sandbox:
             ctx.log.info("%s", sandbox.line)
-            lm = load_model(config.model, ctx.device, config.dtype)
+            lm = load_model(config.model, ctx.device, config.dtype, config.threads)
             requests = requests_for(problems, config)
             labels = [row["label"] for row in out.saved_rows]
             with Progress(out.end - out.start + 1, labels, ctx.log) as progress:

@@ -72,8 +72,8 @@ def record_rows(
     dataset = {
         "task_id": problem["task_id"],
         "prompt": request.prompt.text,
-        "generated_text": _storable(generation.text),
-        "code": _storable(solution.code),
+        "generated_text": generation.text,
+        "code": solution.code,
         "label": verdict.label,
         "error": solution.error,
         "failed_test": verdict.failed_test,
@@ -89,7 +89,7 @@ def record_rows(
     }
     grading = {
         "task_id": problem["task_id"],
-        "message": _storable(verdict.message),
+        "message": verdict.message,
         "cpu_s": verdict.cpu_s,
         "wall_s": verdict.wall_s,
         "near_limit": verdict.near_limit,
@@ -116,8 +116,3 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         summary |= {"pass_rate": n_correct / n_judged, "pass_rate_low": low, "pass_rate_high": high}
     others = {label: labels.count(label) for label in ("not_run", "unsupported") if label in labels}
     return summary | others
-
-
-def _storable(text: str) -> str:
-    """Lone surrogates cannot be written as UTF-8; they are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

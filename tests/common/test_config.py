@@ -1,0 +1,65 @@
+"""Covers common/config.py: presets, flags, ranges."""
+
+import argparse
+from dataclasses import dataclass
+
+import pytest
+
+from common.config import PhaseConfig, add_flags, build_config, differences_from_preset, result_settings, setting
+from common.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleConfig(PhaseConfig):
+    steps: int = setting(2000, "how many", demo=400, unit="steps", minimum=1, maximum=5000)
+    rates: tuple[float, ...] = setting((0.3, 0.6), "which rates", minimum=0.0)
+    mode: str = setting("fast", "which way", choices=("fast", "exact"))
+    verbose: bool = setting(False, "say more", changes_results=False)
+
+
+def parse(*words: str) -> dict:
+    parser = argparse.ArgumentParser()
+    add_flags(parser, ExampleConfig)
+    return vars(parser.parse_args(words))
+
+
+def test_a_flag_beats_the_preset_and_the_preset_beats_nothing():
+    assert build_config(ExampleConfig, "full", parse()).steps == 2000
+    assert build_config(ExampleConfig, "demo", parse()).steps == 400
+    assert build_config(ExampleConfig, "demo", parse("--steps", "7")).steps == 7
+
+
+def test_tuples_are_written_with_commas_and_switches_have_two_forms():
+    assert build_config(ExampleConfig, "full", parse("--rates", "0.1,2")).rates == (0.1, 2.0)
+    assert build_config(ExampleConfig, "full", parse("--verbose")).verbose is True
+    assert build_config(ExampleConfig, "full", parse("--no-verbose")).verbose is False
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--steps", "0"), r"--steps is 0\n.*1 to 5000"),
+        (("--steps", "9999"), r"--steps is 9999\n.*1 to 5000"),
+        (("--rates", "0.5,-1"), r"--rates is -1.0\n.*at least 0"),
+        (("--rates", "nan"), r"--rates is nan"),
+        (("--mode", "slow"), r"--mode is 'slow'\n.*fast, exact"),
+    ],
+)
+def test_impossible_values_are_refused_with_value_and_range(words, message):
+    with pytest.raises(ConfigError, match=message):
+        build_config(ExampleConfig, "full", parse(*words))
+
+
+def test_an_unknown_preset_is_refused_with_the_ones_there_are():
+    with pytest.raises(ConfigError, match=r"no preset 'big'\n.*full, demo"):
+        build_config(ExampleConfig, "big", {})
+
+
+def test_what_differs_from_the_preset_is_told():
+    config = build_config(ExampleConfig, "demo", parse("--mode", "exact"))
+    assert differences_from_preset(config, "demo") == {"mode": "exact"}
+    assert differences_from_preset(config, "full") == {"mode": "exact", "steps": 400}
+
+
+def test_settings_that_do_not_change_results_do_not_bind_a_resumed_run():
+    assert result_settings(build_config(ExampleConfig, "full", {})) == {"steps": 2000, "rates": [0.3, 0.6], "mode": "fast"}
