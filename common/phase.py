@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import shlex
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,8 @@ class RunContext:
 
     def claim_folder(self) -> Path:
         """The run folder to work in, made and stamped if it is new; see `write`."""
-        parent = self.data_dir / self.phase.output.folder
-        parent.mkdir(parents=True, exist_ok=True)
+        parent, identity = self.data_dir / self.phase.output.folder, self.identity()
+        _make_folder(parent)
         with FileLock(parent / ".claims.lock"):  # workers that start together must agree on one folder
             try:
                 path = self.target()
@@ -125,7 +126,7 @@ class RunContext:
                 sweep(built.path)  # a crash right after the manifest leaves parts behind
                 raise
             if not (path / discovery.STAMP).exists():
-                write_json(path / discovery.STAMP, self.identity())
+                write_json(path / discovery.STAMP, {**identity, **self._details()})
         return path
 
     def target(self) -> Path:
@@ -213,6 +214,16 @@ def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: 
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:
     if phase.n_records is None and (start, end) != (0, None):
         raise ConfigError(f"phase {phase.id} has no slices\nLeave out --start and --end")
+
+
+def _make_folder(path: Path) -> None:
+    """Raises: ConfigError when nothing can be written there: better now than after hours of work."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write to {path}: {error.strerror}\nGive another folder with --data-dir") from error
 
 
 def _plain(value: Any) -> Any:

@@ -20,18 +20,37 @@ class StatusLine:
 
 
 def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLine]:
-    """One line for each phase and experiment that has a run, or whose inputs are there."""
+    """One line for each phase and experiment that has a run, and for each dataset it lacks."""
     lines = []
     for handoff in handoffs:
-        runs = list_runs(handoff, data_dir)
-        seen: dict[tuple, list[RunFolder]] = {}
-        for run in runs:
-            seen.setdefault(tuple(run.experiment.get(key) for key in handoff.scope), []).append(run)
-        for group in seen.values():
-            lines.append(_state_of(handoff, group, handoffs, data_dir))
-        if not seen:
+        groups: dict[tuple, list[RunFolder]] = {}
+        for run in list_runs(handoff, data_dir):
+            groups.setdefault(tuple(run.experiment.get(key) for key in handoff.scope), []).append(run)
+        lines += [_state_of(handoff, group, handoffs, data_dir) for group in groups.values()]
+        present = {run.experiment["dataset"] for group in groups.values() for run in group}
+        lines += [_missing(handoff, run, data_dir) for run in _datasets(handoffs, data_dir, present)]
+        if not any(line.phase == handoff.phase for line in lines):
             lines.append(StatusLine(handoff.phase, "-", "missing", "", None, f"python3 run.py phase {handoff.phase}"))
     return lines
+
+
+def _datasets(handoffs: tuple[Handoff, ...], data_dir: Path, present: set[str]) -> list[RunFolder]:
+    """The newest run of the first phase for every dataset that is not in `present`."""
+    newest: dict[str, RunFolder] = {}
+    for run in list_runs(handoffs[0], data_dir):
+        newest.setdefault(run.experiment["dataset"], run)
+    return [run for dataset, run in newest.items() if dataset not in present]
+
+
+def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
+    """The phase has no run for the dataset of `run`."""
+    words = [f"python3 run.py phase {handoff.phase}"]
+    if run.document["preset"] != "full":
+        words.append(f"--preset {run.document['preset']}")
+    else:
+        words.append(f"--dataset {run.document['all_settings']['dataset']}")
+    words += [] if data_dir == Path("data") else [f"--data-dir {data_dir}"]
+    return StatusLine(handoff.phase, run.experiment["dataset"].split("@")[0], "missing", "", None, " ".join(words))
 
 
 def _state_of(handoff: Handoff, runs: list[RunFolder], handoffs: tuple[Handoff, ...], data_dir: Path) -> StatusLine:
@@ -40,10 +59,10 @@ def _state_of(handoff: Handoff, runs: list[RunFolder], handoffs: tuple[Handoff, 
     if not newest.finished:
         total = newest.document.get("n_records")
         detail = f"{n_saved(newest.path)} of {total} records" if total is not None else "nothing to resume"
-        return StatusLine(handoff.phase, name, "unfinished", detail, newest.path, _command(newest, data_dir))
+        return StatusLine(handoff.phase, name, "unfinished", detail, newest.path, newest.document["command"])
     reason = _why_stale(handoff, newest, handoffs, data_dir)
     if reason:
-        return StatusLine(handoff.phase, name, "stale", reason, newest.path, f"{_command(newest, data_dir)} --fresh")
+        return StatusLine(handoff.phase, name, "stale", reason, newest.path, f"{newest.document['command']} --fresh")
     summary = ", ".join(f"{key} {_short(value)}" for key, value in newest.document["summary"].items())
     return StatusLine(handoff.phase, name, "built", summary, newest.path, None)
 
@@ -60,16 +79,6 @@ def _why_stale(handoff: Handoff, run: RunFolder, handoffs: tuple[Handoff, ...], 
                     return f"made from an older {source.name} than {newest.path.name}"
                 break
     return None
-
-
-def _command(run: RunFolder, data_dir: Path) -> str:
-    """The command that began the run, without what concerns one start only."""
-    command = run.document.get("command")
-    if command:
-        return command
-    words = [f"python3 run.py phase {run.document['phase']}"]
-    words += [f"--{key} {value.split('@')[0]}" for key, value in run.experiment.items()]
-    return " ".join(words + ([] if data_dir == Path("data") else [f"--data-dir {data_dir}"]))
 
 
 def _short(value: object) -> str:

@@ -18,8 +18,8 @@ def run(ctx: RunContext, config: DifficultyConfig) -> None:
     from common.problems import load_problems
     from phase0_difficulty.difficulty import measure_difficulty
 
+    problem_set = load_problems(config.dataset)
     with ctx.write() as out:
-        problem_set = load_problems(config.dataset)
         rows = [_problem_row(problem) | measure_difficulty(problem.code) for problem in problem_set.problems]
         out.table("difficulty.parquet", rows)
         out.details["dataset_source"] = problem_set.source

@@ -1,0 +1,119 @@
+"""Run one program in a forked child and send back values, never verdicts.
+
+Everything here runs beside candidate code and may be tampered with by it; the judge believes none of it.
+What the harness needs afterwards is bound before, and nothing is imported once candidate code has started.
+"""
+
+import builtins
+import gc
+import os
+import random
+import signal
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from common.sandbox.confinement import Confinement
+from common.sandbox.encoding import encode
+from common.sandbox.framing import pack
+
+READY, FAILED = b"R", b"F"  # the first byte of the answers, written before candidate code can run
+MODULE_NAME = "candidate"
+USUAL_RECURSION_LIMIT = 1000
+_ENCODER_FRAMES = 400
+
+_exit, _write = os._exit, os.write
+_set_recursion_limit, _get_recursion_limit = sys.setrecursionlimit, sys.getrecursionlimit
+_type, _str, _BaseException = type, str, BaseException
+_BUILTIN_EXCEPTIONS = frozenset(
+    value for value in vars(builtins).values() if isinstance(value, type) and issubclass(value, BaseException)
+)
+
+
+def run_child(request: dict[str, Any], confinement: Confinement, result_fd: int) -> NoReturn:
+    """Confine this process, run the program of `request`, answer, and leave without any exit hook."""
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        confinement.enter(result_fd)
+        random.seed(0)
+        gc.enable()
+        os.write(result_fd, READY)
+    except BaseException as error:  # whatever it is, it is the sandbox that failed, not the program
+        os.write(result_fd, FAILED + repr(error).encode("utf-8", "replace"))
+        _exit(1)
+    try:
+        _run_program(request, _sender(result_fd))
+    except BaseException:  # the harness, broken by the candidate: the answers stop here
+        pass
+    _exit(0)
+
+
+def _sender(result_fd: int) -> Callable[[Any], None]:
+    def send(message: Any) -> None:
+        view = memoryview(pack(message))
+        while view:
+            view = view[_write(result_fd, view) :]
+
+    return send
+
+
+def _run_program(request: dict[str, Any], send: Callable[[Any], None]) -> None:
+    """Code, then setup, then each step's statements and expressions; stops at the first exception."""
+    module = types.ModuleType(MODULE_NAME)
+    sys.modules[MODULE_NAME] = module
+    names = vars(module)
+    names["__builtins__"] = builtins
+    names.pop("__doc__")
+    steps = request["steps"]
+    # The harness's own frames must not count against the candidate's recursion.
+    _set_recursion_limit(USUAL_RECURSION_LIMIT + _depth())
+    for part in ("code", "setup"):
+        try:
+            program = compile(request[part], f"<{part}>", "exec", dont_inherit=True)
+        except _BaseException as error:
+            return send(["failed", "compile", *_describe(error)])
+        try:
+            exec(program, names)
+        except _BaseException as error:
+            return send(["failed", "run", *_describe(error)])
+    for name in request["required_names"]:
+        if name not in names:
+            return send(["failed", "run", "NameError", "NameError", f"name {name!r} is not defined"])
+    for index, (statements, expressions) in enumerate(steps):
+        try:
+            exec(compile(statements, "<test>", "exec", dont_inherit=True), names)
+            values = [_encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names)) for source in expressions]
+        except _BaseException as error:
+            return send(["raised", index, *_describe(error)])
+        send(["values", index, values])
+    return None
+
+
+def _depth() -> int:
+    """How many frames are below the candidate's module."""
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def _encoded(value: Any) -> Any:
+    """The encoded value, with stack enough for the encoder whatever limit the candidate has set."""
+    limit = _get_recursion_limit()
+    _set_recursion_limit(limit + _ENCODER_FRAMES)
+    try:
+        return encode(value)
+    finally:
+        _set_recursion_limit(limit)
+
+
+def _describe(error: BaseException) -> tuple[str, str, str]:
+    """(nearest builtin class, class, message) of an exception whose own methods may lie or raise."""
+    kind = _type(error)
+    nearest = "Exception"
+    try:
+        nearest = next(base.__name__ for base in kind.__mro__ if base in _BUILTIN_EXCEPTIONS)
+        return nearest, kind.__name__[:100], _str(error)[:500]
+    except _BaseException:
+        return nearest, "Exception", ""

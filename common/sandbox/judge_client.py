@@ -1,0 +1,124 @@
+"""The pipeline's end of one judge process."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from dataclasses import asdict
+from typing import Any
+
+from common.errors import SandboxError
+from common.sandbox import framing, interpreter, scratch
+from common.sandbox.confinement import Setup
+from common.sandbox.programs import Program
+from common.sandbox.verdicts import Verdict
+
+_CLOSING_S = 5
+
+
+class JudgeDied(Exception):
+    """The judge process ended in the middle of a program. `ran` holds the program's times, if it had run."""
+
+    def __init__(self, status: int, ran: dict[str, float] | None) -> None:
+        super().__init__(f"the judge process ended, status {status}")
+        self.status, self.ran = status, ran
+
+
+class JudgeClient:
+    """Starts a judge, asks it for one verdict at a time, starts another when it dies."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.process: subprocess.Popen[bytes] | None = None
+        self.scratch = ""
+        self._closing = threading.Lock()
+        self._closed = False
+
+    def start(self) -> None:
+        """Raises: SandboxError with what the judge, its server or their interpreter said."""
+        with tempfile.TemporaryFile() as stderr:
+            self.process = interpreter.start("judge_process", tempfile.gettempdir(), stderr, new_session=True)
+            try:
+                self._send({"setup": self.setup.to_json(), "pipeline_pid": os.getpid()})
+                ready = self._receive()
+            except framing.ChannelClosed:
+                status = self.process.wait()
+                stderr.seek(0)
+                words = stderr.read().decode("utf-8", "replace").strip().splitlines()
+                ready = {"failed": f"its judge ended with status {status}: {words[-1] if words else 'no message'}"}
+        if "failed" in ready:
+            self._end()
+            raise SandboxError(
+                f"the sandbox could not start at level {self.setup.level}/3: {ready['failed']}\n"
+                "See which layers this machine allows with: python3 run.py doctor"
+            )
+        self.scratch = ready["scratch"]
+
+    def grade(self, program: Program) -> Verdict:
+        """The verdict; not_run when two judges in a row failed on this program."""
+        reason = ""
+        for _ in range(2):
+            try:
+                if self.process is None:
+                    self.start()
+                return self._ask(program)
+            except JudgeDied as death:
+                self._end()
+                if death.ran is not None:
+                    return _too_costly(death.ran)
+                reason = str(death)
+        return _not_run(reason)
+
+    def _ask(self, program: Program) -> Verdict:
+        ran = None
+        try:
+            self._send(asdict(program))
+            while True:
+                message = self._receive()
+                if "ran" in message:
+                    ran = message["ran"]
+                elif "verdict" in message:
+                    return Verdict(**message["verdict"])
+                elif "not_run" in message:
+                    return _not_run(message["not_run"])
+                else:
+                    raise framing.ChannelClosed(message.get("failed", ""))
+        except framing.ChannelClosed:
+            status = self.process.wait()
+            by_own_limit = status in (-signal.SIGPROF, -signal.SIGSEGV)
+            raise JudgeDied(status, ran if by_own_limit else None) from None
+
+    def _send(self, message: Any) -> None:
+        framing.send(self.process.stdin.fileno(), message)
+
+    def _receive(self) -> Any:
+        return framing.receive(self.process.stdout.fileno())
+
+    def _end(self) -> None:
+        """End the process, which takes its server and its children with it, and clear what it leaves."""
+        with self._closing:
+            process, self.process = self.process, None
+            if process is None:
+                return
+            process.stdin.close()
+            try:
+                process.wait(_CLOSING_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
+            if self.scratch:
+                scratch.remove(self.scratch)
+
+    def close(self) -> None:
+        self._end()
+
+
+def _not_run(reason: str) -> Verdict:
+    return Verdict("not_run", None, None, reason, cpu_s=0.0, wall_s=0.0, near_limit=False)
+
+
+def _too_costly(ran: dict[str, float]) -> Verdict:
+    message = "comparing the values takes more time or stack than the judge has"
+    return Verdict("incorrect", "wrong_answer", None, message, near_limit=False, **ran)

@@ -1,0 +1,146 @@
+"""The fork-server: a lean interpreter that forks one confined child per program.
+
+Exec'ed, never forked from the process that holds torch: forking a process of 1 GB costs 60 ms, and a
+child would inherit its threads' locks and its secrets. It holds no expected value. Requests come on
+descriptor 0, replies go to descriptor 1: one JSON frame, then the child's answers as they came.
+"""
+
+import contextlib
+import gc
+import importlib
+import os
+import resource
+import signal
+import sys
+from typing import Any, NoReturn
+
+from common.sandbox import framing, libc, monitor, namespaces, scratch
+from common.sandbox.child import FAILED, READY, run_child
+from common.sandbox.confinement import (
+    MAX_DESCRIPTORS,
+    NAMESPACES,
+    SECCOMP,
+    Confinement,
+    Setup,
+    die_with_parent,
+    make_undumpable,
+)
+from common.sandbox.limits import lower
+
+# Imported once here, so that a program's `import collections` costs nothing and needs no file.
+OFFERED_MODULES = (
+    "abc array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools gc "
+    "heapq io itertools json math operator queue random re shutil socket statistics string struct tempfile "
+    "textwrap threading time traceback types typing warnings"
+).split()
+
+
+def main() -> NoReturn:
+    """Take the set-up from descriptor 0, get ready, then serve until the other end closes."""
+    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, replies = _move_channels()
+    try:
+        server = Server(Setup.from_json(framing.receive(requests)), requests)
+    except OSError as error:
+        framing.send(replies, {"failed": str(error)})
+        os._exit(1)
+    framing.send(replies, {"ready": os.getpid()})
+    try:
+        while True:
+            reply, answers = server.serve(framing.receive(requests))
+            framing.send(replies, {**reply, "n_bytes": len(answers)})
+            framing.send_bytes(replies, answers)
+    except framing.ChannelClosed:
+        os._exit(0)
+
+
+def _move_channels() -> tuple[int, int]:
+    """The request and reply channels on high descriptors, with /dev/null in their old places."""
+    channels = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0), os.dup2(nothing, 1)
+    os.close(nothing)
+    return channels
+
+
+class Server:
+    """Forks, watches and reaps. One program at a time."""
+
+    def __init__(self, setup: Setup, *channels: int) -> None:
+        _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))  # the judge's own limit stays with the judge
+        lower(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)
+        for name in OFFERED_MODULES:
+            importlib.import_module(name)
+        if NAMESPACES in setup.layers:
+            namespaces.enter(setup.home, setup.scratch)
+        self.setup = setup
+        self.confinement = Confinement(setup)
+        make_undumpable()
+        self.may_leave_strays = SECCOMP not in setup.layers
+        if sys.platform == "linux":
+            if self.may_leave_strays:
+                libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+            with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")  # short of memory, the kernel takes a program before the pipeline
+        sys.argv = [""]
+        _forget_own_modules()
+        gc.collect()
+        gc.freeze()  # children share these pages for good, and gc.get_objects() does not show them
+
+    def serve(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """(reply, answers of the child). A reply with `failed` says that the sandbox broke."""
+        try:
+            scratch.empty(self.setup.scratch)
+            outcome = self.run(request)
+        except OSError as error:
+            return {"failed": str(error)}, b""
+        if not outcome.answers.startswith(READY):
+            reason = outcome.answers.removeprefix(FAILED).decode("utf-8", "replace")
+            return {"failed": reason or f"the child ended before it was ready, status {outcome.exit_code}"}, b""
+        reply = {
+            "stopped_for": outcome.stopped_for,
+            "exit_code": outcome.exit_code,
+            "cpu_s": outcome.cpu_s,
+            "wall_s": outcome.wall_s,
+            "blocked_s": outcome.blocked_s,
+        }
+        return reply, outcome.answers[len(READY) :]
+
+    def run(self, request: dict[str, Any]) -> monitor.Outcome:
+        answers, result = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(answers), os.close(result)
+            raise
+        if pid == 0:
+            run_child(request, self.confinement, result)
+        os.close(result)
+        folder = self.setup.scratch
+        outcome = monitor.Watch(pid, answers, self.setup.limits, lambda: scratch.used_bytes(folder)).run()
+        if self.may_leave_strays:
+            _kill_strays()
+        return outcome
+
+
+def _forget_own_modules() -> None:
+    """`import common` in a program must fail as it would anywhere else."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "common"]:
+        del sys.modules[name]
+
+
+def _kill_strays(rounds: int = 50) -> None:
+    """Kill and reap what a program forked and left behind: orphans become children of this process."""
+    for _ in range(rounds):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as file:
+            for pid in file.read().split():
+                with contextlib.suppress(OSError):
+                    os.kill(int(pid), signal.SIGKILL)
+        try:
+            while os.waitpid(-1, 0)[0]:
+                pass
+        except ChildProcessError:
+            return

@@ -1,0 +1,54 @@
+"""Phase 0.1: which problems select latents, tune thresholds and report.
+
+    python3 run.py phase 0.1 --dataset mbpp
+
+1. Near duplicates form groups, which no split may part.
+2. Inside each stratum of complexity, every split gets its proportional share.
+3. split_metadata.json lists strata, groups, mean complexity and its comparison between splits.
+"""
+
+from typing import Any
+
+from common import handoffs
+from common.phase import Phase, RunContext
+from phase0_1_split.config import SplitConfig
+
+
+def run(ctx: RunContext, config: SplitConfig) -> None:
+    from phase0_1_split.near_duplicates import group_near_duplicates
+    from phase0_1_split.stratify import split_problems, split_report
+
+    rows = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
+    complexity = {row["task_id"]: row["complexity"] for row in rows}
+    fractions = dict(zip(handoffs.SPLIT_NAMES, config.fractions, strict=True))
+    with ctx.write() as out:
+        groups = group_near_duplicates([_problem(row) for row in rows], config.similarity)
+        members = [group.task_ids for group in groups]
+        splits = split_problems(list(complexity), list(complexity.values()), members, fractions, config.seed)
+        for name, task_ids in splits.items():
+            chosen = set(task_ids)
+            out.table(f"{name}_{{dataset}}.parquet", [row for row in rows if row["task_id"] in chosen])
+        report = split_report(splits, complexity, groups, fractions, config.seed)
+        out.json("split_metadata.json", report)
+        out.summary = {
+            **report["sizes"],
+            "groups": report["n_groups"],
+            **{f"mean_complexity_{name}": report["complexity"][name]["mean"] for name in splits},
+        }
+
+
+def _problem(row: dict[str, Any]) -> Any:
+    from common.problems import Problem
+
+    return Problem(task_id=row["task_id"], text=row["text"], code=row["code"],
+                   test_list=tuple(row["test_list"]), entry_point=row["entry_point"])  # fmt: skip
+
+
+PHASE = Phase(
+    id="0.1",
+    title="split into selection, tuning and reporting",
+    config=SplitConfig,
+    inputs=(handoffs.DIFFICULTY,),
+    output=handoffs.SPLIT,
+    run=run,
+)

@@ -1,0 +1,203 @@
+"""Covers the pipeline end to end: phases 0, 0.1 and 1, interruption, slices, workers, other models, bad inputs."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from conftest import ROOT, command
+from safetensors.numpy import load_file
+
+from common.handoffs import GENERATION_FIELDS
+
+
+def newest(folder: Path) -> Path:
+    return max(path.parent for path in folder.glob("*/manifest.json"))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    skipped = {"manifest.json", "log.txt", "grading.parquet"}  # they hold times
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in skipped}
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory, small_problem_rows) -> Path:
+    path = tmp_path_factory.mktemp("problems") / "small.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in small_problem_rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def flags(dataset, tiny_gemma) -> list[str]:
+    """A run of phase 1 that takes seconds: fifteen problems, a random model, batches of four."""
+    words = ["--dataset", dataset, "--model", tiny_gemma, "--threads", 1]
+    return [str(word) for word in [*words, "--max-new-tokens", 40, "--batch-size", 4]]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory, dataset, flags) -> Path:
+    """A data folder with phases 0, 0.1 and 1, each run without a break."""
+    data = tmp_path_factory.mktemp("whole")
+    for phase in ("0", "0.1"):
+        done = command("run.py", "phase", phase, "--dataset", dataset, "--data-dir", data)
+        assert done.returncode == 0, done.stderr
+    done = command("run.py", "phase", "1", *flags, "--data-dir", data)
+    assert done.returncode == 0, done.stderr
+    return data
+
+
+@pytest.fixture
+def begun(whole, tmp_path) -> Path:
+    """A data folder where phase 1 is still to be run."""
+    for name in ("phase0", "phase0_1"):
+        shutil.copytree(whole / name, tmp_path / name)
+    return tmp_path
+
+
+def test_phase_1_writes_the_declared_columns_and_one_activation_file_per_layer(whole, small_problem_rows):
+    run = newest(whole / "phase1_0")
+    table = pyarrow.parquet.read_table(run / "dataset.parquet")
+    assert table.column_names == list(GENERATION_FIELDS)
+    rows = table.to_pylist()
+    assert [row["task_id"] for row in rows] == [row["task_id"] for row in small_problem_rows]
+    files = sorted(path.name for path in (run / "activations").iterdir())
+    assert files == [f"layer_{layer:02d}.safetensors" for layer in range(4)]
+    arrays = load_file(run / "activations" / files[0])
+    assert arrays["resid_post"].shape == (15, 64) and arrays["resid_post"].dtype == np.float32
+    assert arrays["task_id"].tolist() == [row["task_id"] for row in rows]
+
+
+def test_every_row_is_consistent(whole):
+    for row in pyarrow.parquet.read_table(newest(whole / "phase1_0") / "dataset.parquet").to_pylist():
+        assert row["prompt"].endswith("\n\n# Solution:\n") and "assert assert" not in row["prompt"]
+        assert len(row["token_ids"]) == row["n_new_tokens"] <= 40
+        assert row["mean_logprob"] <= 0 and row["first_token_logprob"] <= 0 and row["first_token_entropy"] >= 0
+        assert (row["error"] is None) == (row["label"] == "correct")
+        assert row["stop_reason"] in ("end_of_sequence", "solution_complete", "max_new_tokens")
+
+
+def test_the_manifest_of_phase_1_names_model_sandbox_and_inputs(whole):
+    run = newest(whole / "phase1_0")
+    manifest = json.loads((run / "manifest.json").read_text())
+    session = manifest["sessions"][0]
+    assert session["model"]["n_layers"] == 4 and session["model"]["dtype"] == "float32"
+    assert session["sandbox"]["level"] >= 0 and session["n_records"] == 15
+    assert set(manifest["lineage"]) == {"difficulty"}
+    assert {"programs", "correct", "pass_rate", "pass_rate_low", "pass_rate_high"} <= set(manifest["summary"])
+    listed = {name for name in manifest["files"]}
+    assert listed == {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()} - {"manifest.json", "log.txt"}
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags, name):
+    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(begun)]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    for line in process.stderr:  # the sandbox's line comes right before the model is loaded
+        if "sandbox" in line:
+            break
+    time.sleep({"SIGINT": 0.2, "SIGTERM": 1.5, "SIGHUP": 2.5, "SIGUSR1": 3.5}[name])
+    process.send_signal(getattr(signal, name))
+    rest = process.communicate()[1]
+    assert process.returncode in (130, 0), rest
+    if process.returncode == 130:
+        assert "Continue with: python3 run.py phase 1" in rest
+        assert not list((begun / "phase1_0").glob("*/manifest.json"))
+    done = command("run.py", "phase", "1", *flags, "--data-dir", begun)
+    assert done.returncode == 0, done.stderr
+    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(whole, begun, flags):
+    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(begun)]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    for line in process.stderr:
+        if "sandbox" in line:
+            break
+    time.sleep(2.5)
+    process.kill()
+    process.communicate()
+    assert command("run.py", "phase", "1", *flags, "--data-dir", begun).returncode == 0
+    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+
+
+def test_two_workers_of_the_launcher_give_the_same_bytes_as_one_process(whole, begun, flags):
+    done = command("multi_gpu_launcher.py", "--phase", "1", "--workers", 2, *flags, "--data-dir", begun)
+    assert done.returncode == 0, done.stderr
+    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+    manifest = json.loads((newest(begun / "phase1_0") / "manifest.json").read_text())
+    assert len(manifest["sessions"]) > 1 and sum(s["n_records"] for s in manifest["sessions"]) == 15
+
+
+def test_the_launcher_reports_a_slice_that_cannot_be_done(begun, flags, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(flags[flags.index("--model") + 1], broken)
+    (broken / "model.safetensors").write_bytes(b"not a model")
+    words = [str(broken) if word == flags[flags.index("--model") + 1] else word for word in flags]
+    done = command("multi_gpu_launcher.py", "--phase", "1", *words, "--data-dir", begun)
+    assert done.returncode == 1 and "its last lines" in done.stderr and "cannot be loaded" in done.stderr
+
+
+def test_single_problems_give_the_same_programs_as_batches(whole, begun, flags):
+    words = ["1" if previous == "--batch-size" else word for previous, word in zip(["", *flags], flags, strict=False)]
+    done = command("run.py", "phase", "1", *words, "--data-dir", begun)
+    assert done.returncode == 0, done.stderr
+    one = pyarrow.parquet.read_table(newest(begun / "phase1_0") / "dataset.parquet")
+    four = pyarrow.parquet.read_table(newest(whole / "phase1_0") / "dataset.parquet")
+    for column in ("task_id", "token_ids", "code", "label", "error"):
+        assert one[column].to_pylist() == four[column].to_pylist()
+
+
+def test_named_positions_are_stored_beside_the_last_one(begun, flags):
+    words = [*flags, "--positions", "last,description_end,tests_end", "--data-dir", begun]
+    assert command("run.py", "phase", "1", *words).returncode == 0
+    arrays = load_file(newest(begun / "phase1_0") / "activations" / "layer_03.safetensors")
+    assert set(arrays) == {"resid_post", "resid_post.description_end", "resid_post.tests_end", "task_id"}
+
+
+def test_a_second_run_of_the_same_slice_is_refused_with_its_owner(begun, flags):
+    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(begun)]
+    first = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    for line in first.stderr:
+        if "sandbox" in line:
+            break
+    second = command("run.py", "phase", "1", *flags, "--data-dir", begun)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2 and f"process {first.pid}" in second.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(begun, flags):
+    (begun / "phase1_0").mkdir(mode=0o500)
+    done = command("run.py", "phase", "1", *flags, "--data-dir", begun)
+    assert done.returncode == 2 and "cannot write to" in done.stderr and "sandbox" not in done.stderr
+
+
+def test_the_production_command_runs_on_a_model_in_the_hub_cache(begun, flags, tiny_gemma, tmp_path):
+    revision = "0" * 40
+    repository = tmp_path / "hf" / "hub" / "models--google--gemma-2-2b"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    shutil.copytree(tiny_gemma, repository / "snapshots" / revision)
+    words = ["google/gemma-2-2b" if word == str(tiny_gemma) else word for word in flags]
+    done = subprocess.run(
+        [sys.executable, "run.py", "phase", "1", *words, "--data-dir", str(begun)], cwd=ROOT, text=True,
+        capture_output=True, env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = newest(begun / "phase1_0")
+    assert run.name.endswith("Z_gemma-2-2b_small")
+    assert json.loads((run / "manifest.json").read_text())["experiment"]["model"] == "google/gemma-2-2b"
+
+
+def test_a_model_that_is_not_there_is_one_message_that_helps(begun, dataset):
+    done = command("run.py", "phase", "1", "--dataset", dataset, "--model", "google/gemma-9-99b", "--data-dir", begun)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "model 'google/gemma-9-99b' cannot be loaded" in done.stderr and "--preset demo" in done.stderr
