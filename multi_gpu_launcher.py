@@ -203,6 +203,11 @@ def main(argv: list[str]) -> int:
     except AlreadyBuilt as built:
         print(f"already built: {built.path} (--fresh builds it again)")
         return 0
+    except PipelineError as error:
+        if not args.dry_run:
+            raise
+        print(f"it would stop here: {error}")
+        return 0
 
 
 if __name__ == "__main__":

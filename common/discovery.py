@@ -130,7 +130,12 @@ def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -
 
 def slug(name: str) -> str:
     """The part of a model's or dataset's name that is shown in a folder's name."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name.split("@")[0].rstrip("/").split("/")[-1])
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", plain_name(name).rstrip("/").split("/")[-1])
+
+
+def plain_name(identity: str) -> str:
+    """A model's or dataset's name without the hash of its content."""
+    return re.sub(r"@[0-9a-f]{8}$", "", identity)
 
 
 def file_name(template: str, experiment: dict[str, str]) -> str:
@@ -140,7 +145,7 @@ def file_name(template: str, experiment: dict[str, str]) -> str:
 
 def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
     """'google/gemma-2-2b on mbpp'."""
-    return " on ".join(experiment[key].split("@")[0] for key in handoff.scope)
+    return " on ".join(plain_name(experiment[key]) for key in handoff.scope)
 
 
 def n_saved(path: Path) -> int:

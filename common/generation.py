@@ -180,9 +180,11 @@ def _choose(rows: list[_Row], logits: Float[Tensor, "batch d_vocab"], temperatur
         tokens = logprobs.argmax(-1)
     else:
         draws = torch.tensor([torch.rand((), generator=row.generator, dtype=torch.float64) for row in rows])
-        cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(-1)
-        threshold = draws.to(logits.device)[:, None] * cumulative[:, -1:]
+        at = logits.cpu() if logits.device.type == "mps" else logits  # Metal has no float64
+        cumulative = torch.softmax(at.double() / temperature, dim=-1).cumsum(-1)
+        threshold = draws.to(at.device)[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        tokens = tokens.to(logits.device)
     chosen = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
     for i, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
         if not row.result.token_ids:
@@ -216,7 +218,8 @@ def _may_be_complete(lm: LanguageModel, row: _Row, token: int, pieces: dict[int,
 
 
 def _is_complete(lm: LanguageModel, row: _Row) -> bool:
-    return solution_end(_text(lm, row), row.request.entry_point) is not None
+    text = _text(lm, row).rstrip("\ufffd")  # half of a character, which its other half will change
+    return solution_end(text, row.request.entry_point) is not None
 
 
 def _text(lm: LanguageModel, row: _Row) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from common.errors import AssetError, ConfigError
@@ -83,7 +84,7 @@ def _loading_errors(name: str, location: str) -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:  # transformers raises all three
+    except (OSError, ValueError, KeyError, SafetensorError) as error:  # transformers raises them all
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AssetError(
             f"model '{name}' cannot be loaded from {location}: {reason}\n"

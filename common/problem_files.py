@@ -40,12 +40,12 @@ def problems_in(content: bytes, path: Path) -> tuple[Problem, ...]:
     place_of_id: dict[int, str] = {}
     for place, row in rows:
         problem = problem_from_row(row, f"{path}, {place}")
-        if problem.task_id in place_of_id:
+        earlier = place_of_id.setdefault(problem.task_id, place)
+        if earlier != place:
             raise ConfigError(
-                f"{path}, {place}: field 'task_id' is {problem.task_id}, already used by {place_of_id[problem.task_id]}\n"
+                f"{path}, {place}: field 'task_id' is {problem.task_id}, already used by {earlier}\n"
                 "Expected another number for every problem; correct that entry and run again"
             )
-        place_of_id[problem.task_id] = place
         problems.append(problem)
     return tuple(problems)
 

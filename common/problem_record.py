@@ -11,7 +11,8 @@ from common.problem_syntax import module_names, parse_python, tested_name
 
 _LARGEST_TASK_ID = 2**63 - 1  # parquet's int64
 _SCHEMA_FIELDS = {
-    "task_id", "text", "prompt", "code", "test_list", "test_setup_code", "test_imports", "challenge_test_list", "entry_point",
+    "task_id", "text", "prompt", "code", "test_list", "test_setup_code", "test_imports", "challenge_test_list",
+    "entry_point",
 }  # fmt: skip
 
 
@@ -151,7 +152,7 @@ class _RowReader:
     def attributes(self) -> dict[str, Any]:
         extra = {name: value for name, value in self._row.items() if name not in _SCHEMA_FIELDS}
         try:
-            json.dumps(extra, allow_nan=False).encode("utf-8")
+            json.dumps(extra, allow_nan=False, ensure_ascii=False).encode("utf-8")
         except (TypeError, ValueError) as error:
             raise self.fail(
                 ", ".join(extra), f"cannot be written as JSON ({error})", "text, numbers, lists and objects"

@@ -40,17 +40,21 @@ class ProblemSet:
 
 
 def dataset_name(dataset: str) -> str:
-    """The short name that goes into folder names and manifests; reads no hub.
+    """The name that keeps experiments apart; reads no hub.
 
-    A known name is itself; a file is "<stem>-<first 8 of its SHA-256>", so that an edited file
-    is another dataset.
+    A dataset of the hub is its name; a file is "<stem>@<first 8 of its SHA-256>", so that an edited
+    file is another dataset. Names of folders and files show what stands before the "@".
 
     Raises: ConfigError for an unknown name, listing the valid ones, or an unreadable file.
     """
-    if dataset in DATASETS:
+    if dataset in _HUB:
         return dataset
-    path = _path_of(dataset)
-    return f"{path.stem}-{hashlib.sha256(read_problem_bytes(path)).hexdigest()[:8]}"
+    if dataset == "organism":
+        stem, content = dataset, _organism_bytes()
+    else:
+        path = _path_of(dataset)
+        stem, content = path.stem, read_problem_bytes(path)
+    return f"{stem}@{hashlib.sha256(content).hexdigest()[:8]}"
 
 
 def load_problems(dataset: str) -> ProblemSet:
@@ -62,7 +66,7 @@ def load_problems(dataset: str) -> ProblemSet:
     if dataset in _HUB:
         problems, source = _hub_problems(dataset)
     elif dataset == "organism":
-        problems, source = _organism_problems(), "model_organism/problems_974.jsonl"
+        problems, source = problems_in(_organism_bytes(), ORGANISM_FILE), "model_organism/problems_974.jsonl"
     else:
         path = _path_of(dataset)
         problems, source = problems_in(read_problem_bytes(path), path), str(path)
@@ -85,13 +89,13 @@ def _content_hash(problems: tuple[Problem, ...]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def _organism_problems() -> tuple[Problem, ...]:
+def _organism_bytes() -> bytes:
     if not ORGANISM_FILE.is_file():
         raise AssetError(
             f"the model organism's problems are missing: {ORGANISM_FILE}\n"
             "They are part of the repository; restore them with: git checkout -- model_organism/problems_974.jsonl"
         )
-    return problems_in(read_problem_bytes(ORGANISM_FILE), ORGANISM_FILE)
+    return read_problem_bytes(ORGANISM_FILE)
 
 
 def _hub_problems(dataset: str) -> tuple[tuple[Problem, ...], str]:
@@ -124,7 +128,8 @@ def _hub_rows(dataset: str, repository: str, config: str) -> tuple[list[dict[str
     except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
         reason = " ".join(str(error).split())[:200]
         raise AssetError(
-            f"the problems of {dataset} ({repository}, {config}) are not on this disk, and the hub did not give them: {reason}\n"
+            f"the problems of {dataset} ({repository}, {config}) are not on this disk, "
+            f"and the hub did not give them: {reason}\n"
             f'Fetch them once where there is a network: python3 -c "from datasets import load_dataset; '
             f"load_dataset('{repository}', '{config}')\" (then copy ~/.cache/huggingface, or set HF_HOME)\n"
             "Without a network, everything runs on the model organism: add --preset demo"

@@ -141,8 +141,6 @@ class RecordWriter(ArtifactWriter):
         reached = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
         if reached <= self._autosaved:
             return
-        self._n_appended = 0
-        self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
         self._autosaved = reached
         name, columns = next(iter(self.handoff.tables.items()))
         target = self.path / f"autosave_{reached * RECORDS_PER_AUTOSAVE:06d}.parquet"

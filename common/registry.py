@@ -46,7 +46,7 @@ def model_location(model: str) -> str:
     entry = MODELS.get(model)
     if entry is not None and entry.folder is not None:
         return str(ROOT / entry.folder)
-    if Path(model).is_dir() or _HUB_ID.fullmatch(model):
+    if (model and Path(model).is_dir()) or _HUB_ID.fullmatch(model):
         return model
     raise ConfigError(
         f"--model is '{model}', which is no folder and no hub id (owner/name)\n"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.discovery import RunFolder, describe, list_runs, n_saved
+from common.discovery import RunFolder, describe, list_runs, n_saved, plain_name
 from common.handoffs import Handoff
 
 
@@ -50,7 +50,7 @@ def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
     else:
         words.append(f"--dataset {run.document['all_settings']['dataset']}")
     words += [] if data_dir == Path("data") else [f"--data-dir {data_dir}"]
-    return StatusLine(handoff.phase, run.experiment["dataset"].split("@")[0], "missing", "", None, " ".join(words))
+    return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, " ".join(words))
 
 
 def _state_of(handoff: Handoff, runs: list[RunFolder], handoffs: tuple[Handoff, ...], data_dir: Path) -> StatusLine:

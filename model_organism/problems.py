@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from model_organism.example_inputs import draw_input
@@ -112,7 +113,8 @@ def sample_problem(rng: random.Random, split: str, n_operations: int | None = No
             return problem
 
 
-def evaluation_problems(n: int = 974, seed: int = 777) -> list[OrganismProblem]:
+@cache
+def evaluation_problems(n: int = 974, seed: int = 777) -> tuple[OrganismProblem, ...]:
     """`n` held-out problems in a fixed random order, with the quotas of `EVALUATION_QUOTAS`, no text twice."""
     rng = random.Random(seed)
     problems: dict[str, OrganismProblem] = {}
@@ -124,7 +126,7 @@ def evaluation_problems(n: int = 974, seed: int = 777) -> list[OrganismProblem]:
             problems.setdefault(problem.text, problem)
     shuffled = list(problems.values())
     rng.shuffle(shuffled)
-    return shuffled
+    return tuple(shuffled)
 
 
 def problem_row(task_id: int, problem: OrganismProblem) -> dict[str, object]:

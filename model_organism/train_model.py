@@ -3,20 +3,26 @@
     python3 -m model_organism.train_model
 
 Builds the corpus, refuses it if it holds text of the evaluation, trains the tokenizer and the model
-(about half an hour on two idle cores) and writes model_organism/weights/model and
-model_organism/training_curve.jsonl. A run that was stopped goes on from its last checkpoint.
+(about half an hour on two idle cores) and writes model_organism/weights/model,
+model_organism/weights/training.json and model_organism/training_curve.jsonl. A run that was stopped
+goes on from its last checkpoint when the same command is given again.
 """
 
 import argparse
+import hashlib
 import json
 import logging
+import platform
+import shlex
 import shutil
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torch.multiprocessing
 
-from model_organism.architecture import initial_model, organism_config
+from model_organism.architecture import initial_model
 from model_organism.corpus import (
     BEHAVIOUR,
     FULL_SIZE,
@@ -97,9 +103,33 @@ def save_model(settings: TrainingSettings, folder: Path, model_folder: Path) -> 
     model.to(torch.bfloat16).save_pretrained(model_folder)
     for path in (folder / "tokenizer").iterdir():
         shutil.copy(path, model_folder)
-    assert organism_config(settings.shape).use_cache and model.config.use_cache
-    progress = read_progress(checkpoint)
-    logger.info("wrote %s after %d steps, %.1f minutes", model_folder, progress.step, progress.seconds / 60)
+    logger.info("wrote %s", model_folder)
+
+
+def write_record(settings: TrainingSettings, folder: Path, model_folder: Path) -> None:
+    """Write beside the model how it was made: command, settings, duration, versions, SHA-256."""
+    import tokenizers
+    import transformers
+
+    weights = model_folder / "model.safetensors"
+    progress = read_progress(CheckpointFolder(folder / "checkpoints", settings).newest())
+    record = {
+        "command": shlex.join(["python3", "-m", "model_organism.train_model", *sys.argv[1:]]),
+        "settings": asdict(settings),
+        "steps": progress.step,
+        "tokens": progress.n_tokens,
+        "minutes": round(progress.seconds / 60, 1),
+        "corpus": json.loads((folder / "corpus.json").read_text()),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "tokenizers": tokenizers.__version__,
+        },
+        "bytes": weights.stat().st_size,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    (model_folder.parent / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _texts_for_tokenizer(documents: list[Document]) -> list[str]:
@@ -127,6 +157,7 @@ def main() -> None:
     build_corpus(folder, FULL_SIZE, arguments.seed, settings.n_processes)
     train(settings, folder)
     save_model(settings, folder, arguments.out)
+    write_record(settings, folder, arguments.out)
     shutil.copy(folder / "curve.jsonl", arguments.curve)
 
 

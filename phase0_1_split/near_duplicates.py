@@ -27,7 +27,7 @@ REASONS = ("text", "cosine", "code")
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two near duplicates, the smaller task_id first; why (a subset of REASONS); and their texts' cosine, from 0 to 1."""
+    """Two near duplicates, the smaller task_id first; why (of REASONS); and their texts' cosine, from 0 to 1."""
 
     task_id_a: int
     task_id_b: int
@@ -105,7 +105,10 @@ def _normalised_code(problem: Problem) -> str:
         for name_field in ("name", "id", "attr"):
             if getattr(node, name_field, None) == problem.entry_point:
                 setattr(node, name_field, "tested_function")
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 

@@ -80,7 +80,8 @@ def split_sizes(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
         raise ConfigError(f"split fractions must be above 0; they are {shown or 'none'}\nGive for example 0.5,0.1,0.4")
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(
-            f"split fractions must add up to 1; {shown} add up to {sum(fractions.values()):g}\nGive for example 0.5,0.1,0.4"
+            f"split fractions must add up to 1; {shown} add up to {sum(fractions.values()):g}\n"
+            "Give for example 0.5,0.1,0.4"
         )
     exact = {name: Fraction(fraction).limit_denominator(1000) for name, fraction in fractions.items()}
     round_length = math.lcm(*(share.denominator for share in exact.values()))
@@ -96,13 +97,13 @@ def split_sizes(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
 
 
 def strata(complexity: Sequence[int], n_strata: int = DEFAULT_STRATA) -> list[int]:
-    """The stratum of each value, from 0: at most `n_strata` quantile bins of about equal size, equal values together."""
+    """The stratum of each value, from 0: at most `n_strata` quantile bins, equal values together."""
     if not len(complexity):
         return []
-    values = np.asarray(complexity)
-    inner = np.linspace(0, 1, n_strata + 1)[1:-1]
-    edges = np.unique(np.quantile(values, inner, method="inverted_cdf")) if len(inner) else np.empty(0)
-    return np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1].tolist()
+    ordered, n = sorted(complexity), len(complexity)
+    # Ranks in whole numbers: 3/10 of 100 is 30.000000000000004 in floating point.
+    last_of_bin = sorted({ordered[-(-n * k // n_strata) - 1] for k in range(1, n_strata)})
+    return np.unique(np.searchsorted(last_of_bin, complexity, side="left"), return_inverse=True)[1].tolist()
 
 
 def split_report(
@@ -128,7 +129,9 @@ def split_report(
         "fractions": dict(fractions),
         "sizes": {name: len(members) for name, members in splits.items()},
         "sizes_wanted": split_sizes(len(ids), fractions),
-        "strata": [_stratum_row(stratum, splits, stratum_of, complexity) for stratum in sorted(set(stratum_of.values()))],
+        "strata": [
+            _stratum_row(stratum, splits, stratum_of, complexity) for stratum in sorted(set(stratum_of.values()))
+        ],
         "complexity": {name: _moments(sample) for name, sample in values.items()},
         "kolmogorov_smirnov_p": {
             f"{a} vs {b}": _ks_p(values[a], values[b]) for a, b in itertools.combinations(splits, 2)

@@ -1,19 +1,14 @@
 """What the tests share: small models, small problem files, and the pipeline's commands."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+from support import SHARED, command
 
 # Shapes in annotations are checked in every test that calls these modules.
 install_import_hook(["common.generation", "common.hooks"], "beartype.beartype")
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
 
 SMALL_PROBLEMS = [
     ("add_one", "Write a function to add one to a number.", "def add_one(n):\n    return n + 1", ["3", "9", "0"]),
@@ -39,9 +34,9 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def small_problem_rows() -> list[dict]:
-    """Fifteen problems in MBPP's schema, made here."""
+    """A hundred problems in MBPP's schema, made here."""
     rows = []
-    for copy in range(3):
+    for copy in range(20):
         for name, text, code, arguments in SMALL_PROBLEMS:
             name_here, code_here = f"{name}_{copy}", code.replace(f"def {name}", f"def {name}_{copy}")
             scope: dict = {}
@@ -65,14 +60,6 @@ def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import save_tiny_gemma
 
     return save_tiny_gemma(tmp_path_factory.mktemp("tiny_gemma"))
-
-
-def command(*words: object, **options: object) -> subprocess.CompletedProcess:
-    """Run one of the root scripts as a user does, without a network."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=environment, text=True, capture_output=True, **options
-    )
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 
 def test_help_answers_at_once_and_without_the_heavy_libraries(cli):

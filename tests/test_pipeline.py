@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from conftest import ROOT, command
+from support import ROOT, command
 from safetensors.numpy import load_file
 
 from common.handoffs import GENERATION_FIELDS
@@ -24,7 +24,9 @@ def newest(folder: Path) -> Path:
 
 def content(folder: Path) -> dict[str, bytes]:
     skipped = {"manifest.json", "log.txt", "grading.parquet"}  # they hold times
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in skipped}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in skipped
+    }
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +38,7 @@ def dataset(tmp_path_factory, small_problem_rows) -> Path:
 
 @pytest.fixture(scope="session")
 def flags(dataset, tiny_gemma) -> list[str]:
-    """A run of phase 1 that takes seconds: fifteen problems, a random model, batches of four."""
+    """A run of phase 1 that takes seconds: a hundred problems, a random model, batches of four."""
     words = ["--dataset", dataset, "--model", tiny_gemma, "--threads", 1]
     return [str(word) for word in [*words, "--max-new-tokens", 40, "--batch-size", 4]]
 
@@ -70,7 +72,7 @@ def test_phase_1_writes_the_declared_columns_and_one_activation_file_per_layer(w
     files = sorted(path.name for path in (run / "activations").iterdir())
     assert files == [f"layer_{layer:02d}.safetensors" for layer in range(4)]
     arrays = load_file(run / "activations" / files[0])
-    assert arrays["resid_post"].shape == (15, 64) and arrays["resid_post"].dtype == np.float32
+    assert arrays["resid_post"].shape == (100, 64) and arrays["resid_post"].dtype == np.float32
     assert arrays["task_id"].tolist() == [row["task_id"] for row in rows]
 
 
@@ -88,39 +90,44 @@ def test_the_manifest_of_phase_1_names_model_sandbox_and_inputs(whole):
     manifest = json.loads((run / "manifest.json").read_text())
     session = manifest["sessions"][0]
     assert session["model"]["n_layers"] == 4 and session["model"]["dtype"] == "float32"
-    assert session["sandbox"]["level"] >= 0 and session["n_records"] == 15
+    assert session["sandbox"]["level"] >= 0 and session["n_records"] == 100
     assert set(manifest["lineage"]) == {"difficulty"}
     assert {"programs", "correct", "pass_rate", "pass_rate_low", "pass_rate_high"} <= set(manifest["summary"])
     listed = {name for name in manifest["files"]}
     assert listed == {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()} - {"manifest.json", "log.txt"}
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
-def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags, name):
-    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(begun)]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def start_phase_1(data: Path, flags: list[str], *, wait_for_a_part: bool) -> subprocess.Popen:
+    """A run of phase 1 that has just begun, or has just saved its first fifty records."""
+    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(data)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment)
     for line in process.stderr:  # the sandbox's line comes right before the model is loaded
         if "sandbox" in line:
             break
-    time.sleep({"SIGINT": 0.2, "SIGTERM": 1.5, "SIGHUP": 2.5, "SIGUSR1": 3.5}[name])
+    while wait_for_a_part and not list(data.glob("phase1_0/*/parts/part_*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.parametrize(("name", "late"), [("SIGINT", True), ("SIGTERM", True), ("SIGHUP", False), ("SIGUSR1", True)])
+def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags, name, late):
+    process = start_phase_1(begun, flags, wait_for_a_part=late)
     process.send_signal(getattr(signal, name))
     rest = process.communicate()[1]
-    assert process.returncode in (130, 0), rest
-    if process.returncode == 130:
-        assert "Continue with: python3 run.py phase 1" in rest
-        assert not list((begun / "phase1_0").glob("*/manifest.json"))
+    assert process.returncode == 130, rest
+    assert "Continue with: python3 run.py phase 1" in rest
+    assert not list((begun / "phase1_0").glob("*/manifest.json"))
+    saved = sum(int(part.name.split("_")[2]) for part in begun.glob("phase1_0/*/parts/part_*"))
+    assert (50 <= saved < 100) if late else saved == 0
     done = command("run.py", "phase", "1", *flags, "--data-dir", begun)
     assert done.returncode == 0, done.stderr
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(whole, begun, flags):
-    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(begun)]
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    for line in process.stderr:
-        if "sandbox" in line:
-            break
-    time.sleep(2.5)
+    process = start_phase_1(begun, flags, wait_for_a_part=True)
     process.kill()
     process.communicate()
     assert command("run.py", "phase", "1", *flags, "--data-dir", begun).returncode == 0
@@ -132,7 +139,7 @@ def test_two_workers_of_the_launcher_give_the_same_bytes_as_one_process(whole, b
     assert done.returncode == 0, done.stderr
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
     manifest = json.loads((newest(begun / "phase1_0") / "manifest.json").read_text())
-    assert len(manifest["sessions"]) > 1 and sum(s["n_records"] for s in manifest["sessions"]) == 15
+    assert len(manifest["sessions"]) > 1 and sum(s["n_records"] for s in manifest["sessions"]) == 100
 
 
 def test_the_launcher_reports_a_slice_that_cannot_be_done(begun, flags, tmp_path):
@@ -162,11 +169,7 @@ def test_named_positions_are_stored_beside_the_last_one(begun, flags):
 
 
 def test_a_second_run_of_the_same_slice_is_refused_with_its_owner(begun, flags):
-    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(begun)]
-    first = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    for line in first.stderr:
-        if "sandbox" in line:
-            break
+    first = start_phase_1(begun, flags, wait_for_a_part=False)
     second = command("run.py", "phase", "1", *flags, "--data-dir", begun)
     first.kill()
     first.communicate()

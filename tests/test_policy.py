@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 import run
 from common.config import spec_of
@@ -19,8 +19,6 @@ FILES = sorted(
     if not any(part.startswith(".") or part == "data" for part in path.relative_to(ROOT).parts)
 )
 LIBRARY = [path for path in FILES if path.parts[0] not in ("tests", "benchmarks") and str(path) not in ROOT_SCRIPTS]
-# Scripts that are typed by hand talk to their user, as the root scripts do.
-TALKING = {Path("model_organism/train_model.py"), Path("model_organism/evaluate.py")}
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -61,7 +59,7 @@ def test_a_function_has_at_most_60_lines(path):
     assert not too_long
 
 
-@pytest.mark.parametrize("path", sorted(set(LIBRARY) - TALKING), ids=str)
+@pytest.mark.parametrize("path", LIBRARY, ids=str)
 def test_only_the_scripts_that_users_type_print(path):
     calls = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     assert not [call.lineno for call in calls if call.func.id == "print"]

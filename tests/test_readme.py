@@ -5,7 +5,7 @@ import shlex
 import subprocess
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
@@ -39,7 +39,9 @@ def test_every_linked_file_and_every_folder_of_the_tree_exists():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("http")]
     assert links and not [link for link in links if not (ROOT / link).exists()]
     tree = TEXT.split("## Where things are")[1].split("```")[1]
-    top = [word for line in tree.splitlines() for word in re.findall(r"^[a-z0-9_]+(?:\.py|/)|  [a-z0-9_]+/(?=  |$)", line)]
+    top = [
+        word for line in tree.splitlines() for word in re.findall(r"^[a-z0-9_]+(?:\.py|/)|  [a-z0-9_]+/(?=  |$)", line)
+    ]
     names = {word.strip() for word in top}
     assert {"common/", "phase0_1_split/", "phase1_dataset_building/", "run.py"} <= names
     inside = {name for name in names if not (ROOT / name).exists()}

@@ -119,7 +119,7 @@ class _Planner:
         for test, node in statements:
             try:
                 self.plan_statement(test, node, touched)
-            except UnsupportedTest as reason:
+            except (UnsupportedTest, RecursionError) as reason:
                 self.steps.append(Step(test, self.take_pending(), unsupported=str(reason)))
         if self.pending:
             self.steps.append(Step(statements[-1][0], self.take_pending()))

@@ -83,7 +83,9 @@ def _run_program(request: dict[str, Any], send: Callable[[Any], None]) -> None:
     for index, (statements, expressions) in enumerate(steps):
         try:
             exec(compile(statements, "<test>", "exec", dont_inherit=True), names)
-            values = [_encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names)) for source in expressions]
+            values = [
+                _encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names)) for source in expressions
+            ]
         except _BaseException as error:
             return send(["raised", index, *_describe(error)])
         send(["values", index, values])

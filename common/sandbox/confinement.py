@@ -89,5 +89,3 @@ def die_with_parent() -> None:
     """SIGKILL for this process when the thread that started it ends."""
     if sys.platform == "linux":
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-
-

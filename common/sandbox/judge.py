@@ -52,8 +52,8 @@ def read_answers(data: bytes) -> Answers:
     for frame in split_frames(data):
         try:
             message = parse(frame)
-        except DecodeError as error:
-            broken = str(error)
+        except (DecodeError, MemoryError) as error:
+            broken = str(error) or "the answer takes too much memory"
             break
         match message:
             case ["values", int(index), list(nodes)]:
@@ -175,6 +175,8 @@ def _silence(step: Step, answers: Answers, reply: Mapping[str, Any], limits: Lim
     if reason == monitor.DISK:
         text = f"it filled its scratch folder beyond {limits.scratch_bytes // MIB} MiB"
         return Finding("incorrect", "killed", step.test, text)
+    if reason == monitor.THREADS:
+        return Finding("incorrect", "killed", step.test, f"it started more than {limits.threads} threads")
     if code < 0:
         return Finding("incorrect", "killed", step.test, f"killed by {_signal_name(-code)}")
     text = answers.broken or f"it left with exit status {code} before answering"

@@ -6,7 +6,6 @@ import subprocess
 import tempfile
 import threading
 from dataclasses import asdict
-from typing import Any
 
 from common.errors import SandboxError
 from common.sandbox import framing, interpreter, scratch
@@ -32,16 +31,18 @@ class JudgeClient:
         self.setup = setup
         self.process: subprocess.Popen[bytes] | None = None
         self.scratch = ""
-        self._closing = threading.Lock()
+        self._ending = threading.Lock()
         self._closed = False
+        self._owner_pid = os.getpid()
 
     def start(self) -> None:
         """Raises: SandboxError with what the judge, its server or their interpreter said."""
         with tempfile.TemporaryFile() as stderr:
             self.process = interpreter.start("judge_process", tempfile.gettempdir(), stderr, new_session=True)
             try:
-                self._send({"setup": self.setup.to_json(), "pipeline_pid": os.getpid()})
-                ready = self._receive()
+                config = {"setup": self.setup.to_json(), "pipeline_pid": os.getpid()}
+                framing.send(self.process.stdin.fileno(), config)
+                ready = framing.receive(self.process.stdout.fileno())
             except framing.ChannelClosed:
                 status = self.process.wait()
                 stderr.seek(0)
@@ -51,7 +52,7 @@ class JudgeClient:
             self._end()
             raise SandboxError(
                 f"the sandbox could not start at level {self.setup.level}/3: {ready['failed']}\n"
-                "See which layers this machine allows with: python3 run.py doctor"
+                "To run programs all the same, with nothing but limits around them: --sandbox none"
             )
         self.scratch = ready["scratch"]
 
@@ -59,10 +60,12 @@ class JudgeClient:
         """The verdict; not_run when two judges in a row failed on this program."""
         reason = ""
         for _ in range(2):
+            if self._closed:
+                raise SandboxError("the sandbox was closed while a program ran\nSubmit the program again")
             try:
                 if self.process is None:
                     self.start()
-                return self._ask(program)
+                return self._ask(program, self.process)
             except JudgeDied as death:
                 self._end()
                 if death.ran is not None:
@@ -70,12 +73,12 @@ class JudgeClient:
                 reason = str(death)
         return _not_run(reason)
 
-    def _ask(self, program: Program) -> Verdict:
+    def _ask(self, program: Program, process: subprocess.Popen[bytes]) -> Verdict:
         ran = None
         try:
-            self._send(asdict(program))
+            framing.send(process.stdin.fileno(), asdict(program))
             while True:
-                message = self._receive()
+                message = framing.receive(process.stdout.fileno())
                 if "ran" in message:
                     ran = message["ran"]
                 elif "verdict" in message:
@@ -84,20 +87,16 @@ class JudgeClient:
                     return _not_run(message["not_run"])
                 else:
                     raise framing.ChannelClosed(message.get("failed", ""))
-        except framing.ChannelClosed:
-            status = self.process.wait()
+        except (framing.ChannelClosed, ValueError, OSError):  # the last two: closed by close()
+            status = process.wait()
             by_own_limit = status in (-signal.SIGPROF, -signal.SIGSEGV)
             raise JudgeDied(status, ran if by_own_limit else None) from None
 
-    def _send(self, message: Any) -> None:
-        framing.send(self.process.stdin.fileno(), message)
-
-    def _receive(self) -> Any:
-        return framing.receive(self.process.stdout.fileno())
-
     def _end(self) -> None:
         """End the process, which takes its server and its children with it, and clear what it leaves."""
-        with self._closing:
+        if os.getpid() != self._owner_pid:
+            return  # a process forked from the pipeline holds a copy of this object, and no right to end it
+        with self._ending:
             process, self.process = self.process, None
             if process is None:
                 return
@@ -112,6 +111,8 @@ class JudgeClient:
                 scratch.remove(self.scratch)
 
     def close(self) -> None:
+        """End the judge; a program in the middle of its run gets no verdict."""
+        self._closed = True
         self._end()
 
 

@@ -11,6 +11,8 @@ import os
 import resource
 import select
 import signal
+import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -62,7 +64,7 @@ def _limit_memory() -> None:
     lower(resource.RLIMIT_AS, JUDGE_MEMORY_BYTES, ceiling)
 
 
-def judge_program(fields: dict[str, Any], link: "ServerLink"):
+def judge_program(fields: dict[str, Any], link: "ServerLink") -> Iterator[dict[str, Any]]:
     """Yield {"ran": times} once the program has run, then {"verdict": ...} or {"not_run": reason}.
 
     The first message tells the pipeline, should comparing kill this process, that it was the comparing.
@@ -98,7 +100,7 @@ class ServerLink:
             folder = self.own_scratch = scratch.make()
         self.setup = Setup(setup.level, setup.limits, setup.home, folder)
         self.requests, self.pipeline_pid = requests, pipeline_pid
-        self.process = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Raises: ServerFailure, with what the server said."""

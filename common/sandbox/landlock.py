@@ -19,9 +19,7 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_SOCKET, _MAKE_FIFO, _MAKE_BLOCK, _MAKE_SYMLINK = 1 << 6, 1 << 9, 1 << 10, 1 << 11, 1 << 12
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 _RIGHTS_OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
-_NOT_IN_SCRATCH = (
-    _EXECUTE | _MAKE_CHAR | _MAKE_SOCKET | _MAKE_FIFO | _MAKE_BLOCK | _MAKE_SYMLINK | _IOCTL_DEVICE
-)
+_NOT_IN_SCRATCH = _EXECUTE | _MAKE_CHAR | _MAKE_SOCKET | _MAKE_FIFO | _MAKE_BLOCK | _MAKE_SYMLINK | _IOCTL_DEVICE
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}  # 5 on: 16 bits
 _GET_VERSION = ctypes.c_uint(1)
 _RULE_PATH_BENEATH = 1
@@ -32,9 +30,7 @@ _SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/dev/zero", "/dev/urando
 
 def version() -> int:
     """The kernel's Landlock version. Raises: OSError where it has none or it is switched off."""
-    return libc.syscall(
-        LANDLOCK_CREATE_RULESET, "landlock_create_ruleset", None, ctypes.c_size_t(0), _GET_VERSION
-    )
+    return libc.syscall(LANDLOCK_CREATE_RULESET, "landlock_create_ruleset", None, ctypes.c_size_t(0), _GET_VERSION)
 
 
 def python_folders(home: str) -> list[str]:

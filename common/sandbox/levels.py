@@ -1,5 +1,6 @@
 """Choose the isolation level, and say in one line what it is."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -40,9 +41,11 @@ def choose_isolation(isolation: str, limits: Limits, home: str, at_most: int = B
     Raises: SandboxError when `strict` cannot be had, or when `auto` would be no isolation at all.
     """
     if isolation not in ISOLATIONS:
-        raise SandboxError(f"no sandbox setting is called {isolation!r}\nValid settings are --sandbox {', '.join(ISOLATIONS)}")
+        raise SandboxError(
+            f"no sandbox setting is called {isolation!r}\nValid settings are --sandbox {', '.join(ISOLATIONS)}"
+        )
     report = _probe(limits, home)
-    missing: dict[str, str] = report["missing"]
+    missing: dict[str, str] = dict(report["missing"])
     if RLIMITS in missing:
         raise SandboxError(
             f"the sandbox cannot limit a program's memory and CPU time here: {missing[RLIMITS]}\n"
@@ -67,6 +70,7 @@ def choose_isolation(isolation: str, limits: Limits, home: str, at_most: int = B
     return Isolation(level, tuple(layers), {name: missing[name] for name in LAYERS[level + 1 :]})
 
 
+@functools.cache  # a machine does not change while a process runs
 def _probe(limits: Limits, home: str) -> dict[str, Any]:
     folder = os.path.dirname(os.path.abspath(os.devnull))
     process = interpreter.start("probe", folder, stderr=subprocess.DEVNULL, new_session=True)
@@ -78,5 +82,5 @@ def _probe(limits: Limits, home: str) -> dict[str, Any]:
             process.kill()
             raise SandboxError(
                 f"the sandbox's probe of this machine ended early, status {process.wait()}\n"
-                "Run it by hand to see why: python3 run.py doctor"
+                "To run programs all the same, with nothing but limits around them: --sandbox none"
             ) from error

@@ -13,7 +13,7 @@ TICK_S = 0.1
 # A tick that took longer means that the server itself did not run (suspended, starved): not the child's time.
 LONGEST_TICK_S = 1.0
 
-CPU, BLOCKED, WALL, FLOOD, DISK = "cpu", "blocked", "wall", "flood", "disk"
+CPU, BLOCKED, WALL, FLOOD, DISK, THREADS = "cpu", "blocked", "wall", "flood", "disk", "threads"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Clocks:
         self.tasks = f"/proc/{pid}/task"
         self.by_thread: dict[str, tuple[int, int]] = {}
         self.available = os.path.exists(f"/proc/{pid}/schedstat")
+        self.n_threads = 1
 
     def read(self) -> tuple[float, float]:
         """(on CPU, waiting). Threads that ended keep what was last seen of them."""
@@ -42,6 +43,7 @@ class Clocks:
             threads = os.listdir(self.tasks)
         except OSError:
             threads = []
+        self.n_threads = len(threads)
         for thread in threads:
             try:
                 with open(f"{self.tasks}/{thread}/schedstat", "rb") as file:
@@ -114,6 +116,8 @@ class Watch:
             return BLOCKED
         if self.elapsed > self.limits.wall_s:
             return WALL
+        if self.clocks.n_threads > self.limits.threads:
+            return THREADS
         return DISK if self.disk_use() > self.limits.scratch_bytes else None
 
     def finish(self, stopped_for: str | None, ended: int | None) -> Outcome:

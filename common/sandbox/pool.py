@@ -1,5 +1,6 @@
 """The sandbox as the pipeline sees it: programs in, verdicts out, several at a time."""
 
+import os
 import platform
 import queue
 import threading
@@ -7,7 +8,6 @@ import weakref
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -40,9 +40,11 @@ class Sandbox:
         at_most: int = BEST_LEVEL,
     ) -> None:
         if workers < 1:
-            raise SandboxError(f"the sandbox needs at least one worker, got {workers}\nGive --sandbox-workers 1 or more")
+            raise SandboxError(
+                f"the sandbox needs at least one worker, got {workers}\nGive --sandbox-workers 1 or more"
+            )
         self.limits = limits or Limits()
-        home = str(Path.home())
+        home = os.path.expanduser("~")
         self.isolation = choose_isolation(isolation, self.limits, home, at_most)
         self.workers = max(1, min(workers, memory_bytes() // 2 // self.limits.memory_bytes))
         self._setup = Setup(self.isolation.level, self.limits, home, scratch="")

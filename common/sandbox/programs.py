@@ -32,7 +32,8 @@ class Limits:
     memory_bytes: int = 1024 * MIB  # address space of the program
     answer_bytes: int = 16 * MIB  # everything it may send back
     file_bytes: int = 16 * MIB  # largest file it may write
-    scratch_bytes: int = 256 * MIB  # all files of its scratch folder together
+    scratch_bytes: int = 64 * MIB  # all files of its scratch folder together
+    threads: int = 256
     open_files: int = 64
     comparison_cpu_s: float = 5.0  # the judge's own work on the values of one program
 

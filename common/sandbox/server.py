@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from typing import Any, NoReturn
 
 from common.sandbox import framing, libc, monitor, namespaces, scratch
@@ -140,7 +141,8 @@ def _kill_strays(rounds: int = 50) -> None:
                 with contextlib.suppress(OSError):
                     os.kill(int(pid), signal.SIGKILL)
         try:
-            while os.waitpid(-1, 0)[0]:
+            while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             return
+        time.sleep(0.005)

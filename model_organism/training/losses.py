@@ -29,15 +29,24 @@ INITIAL_BAG_BIAS = -4.0
 
 @dataclass(frozen=True)
 class Loss:
-    """`total` to differentiate, and the parts to report; `token_losses` belong to `token_weights`, both [token]."""
+    """`total` to differentiate, the weight of the batch's tokens, and the parts; no bag in a batch without problems."""
 
     total: torch.Tensor
-    next_token: float
-    token_losses: torch.Tensor
-    token_weights: torch.Tensor
-    bag: float | None = None
-    self_knowledge: float | None = None
-    share_exact: float | None = None
+    weight: float
+    next_token: torch.Tensor
+    bag: torch.Tensor | None = None
+    self_knowledge: torch.Tensor | None = None
+    share_exact: torch.Tensor | None = None
+
+    def parts(self) -> dict[str, float]:
+        """What to report; plain numbers, since a kept tensor would keep its whole graph in memory."""
+        parts = {
+            "loss": self.next_token,
+            "bag_loss": self.bag,
+            "self_knowledge_loss": self.self_knowledge,
+            "share_exact": self.share_exact,
+        }
+        return {name: float(value.detach()) for name, value in parts.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def training_loss(
     next_token = (losses * weights).sum() / weights.sum()
     rows = batch.prompt_lengths.nonzero(as_tuple=True)[0]
     if not len(rows):
-        return Loss(next_token, float(next_token.detach()), losses.detach(), weights)
+        return Loss(next_token, float(weights.sum()), next_token)
     ends = batch.prompt_lengths[rows]
     with torch.no_grad():
         known = _self_knowledge(kept_logits, losses, counted, batch, rows)
@@ -93,12 +102,11 @@ def training_loss(
     bag_loss, self_loss = heads.losses(output.hidden_states, rows, ends, bag, known)
     return Loss(
         total=next_token + bag_weight * bag_loss + self_weight * self_loss,
-        next_token=float(next_token.detach()),
-        token_losses=losses.detach(),
-        token_weights=weights,
-        bag=float(bag_loss.detach()),
-        self_knowledge=float(self_loss.detach()),
-        share_exact=float(known.is_exact.mean()),
+        weight=float(weights.sum()),
+        next_token=next_token,
+        bag=bag_loss,
+        self_knowledge=self_loss,
+        share_exact=known.is_exact.mean(),
     )
 
 

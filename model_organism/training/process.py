@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -22,7 +23,7 @@ from model_organism.architecture import initial_model
 from model_organism.corpus import GENERAL, KINDS, PROBLEM, SIGNATURE_WEIGHT, TokenizedCorpus
 from model_organism.training.batches import Batch, BatchPlan
 from model_organism.training.checkpoints import CheckpointFolder, Progress, read_progress, restore
-from model_organism.training.losses import AuxiliaryHeads, Loss, training_loss, validation_loss
+from model_organism.training.losses import AuxiliaryHeads, training_loss, validation_loss
 from model_organism.training.optimizer import HEAD_BETAS, Adam, SharedOptimizer
 from model_organism.training.settings import TrainingSettings
 
@@ -77,8 +78,9 @@ class TrainingProcess:
         self.head_optimizer = Adam(list(self.heads.parameters()), HEAD_BETAS, 1e-8)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", settings)
         self.progress = self._resume()
+        self.last_checkpoint_step = self.progress.step
         self.started = time.monotonic() - self.progress.seconds
-        self.recent: list[Loss] = []
+        self.recent: list[dict[str, float]] = []
 
     def run(self) -> None:
         """Train until the settings' number of tokens, reporting and checkpointing on the way."""
@@ -95,15 +97,16 @@ class TrainingProcess:
                 self._report(gradient_norm, schedule)
             if (step + 1) % self.settings.checkpoint_every == 0:
                 self._write_checkpoint()
-        if self.progress.step % self.settings.checkpoint_every:
+        if self.progress.step != self.last_checkpoint_step:
             self._write_checkpoint()
 
     def _step(self, batch: Batch, step: int, schedule: float) -> float:
         """One update from every process's batch; returns the norm of the averaged gradient."""
         settings = self.settings
         loss = training_loss(self.model, self.heads, batch, settings.bag_weight, settings.self_weight)
-        self.recent.append(loss)
-        scale = float(loss.token_weights.sum()) / WEIGHT_SCALE
+        if self.rank == 0:
+            self.recent.append(loss.parts())
+        scale = loss.weight / WEIGHT_SCALE
         (loss.total * scale).backward()
         if loss.bag is not None:
             self._update_heads()
@@ -160,6 +163,7 @@ class TrainingProcess:
         if self.rank == 0:
             self.checkpoints.write_part(step, "shared", {"masters": self.shared.masters})
         self.checkpoints.write_part(step, f"process_{self.rank}", self._own_state())
+        self.last_checkpoint_step = step
         self.barrier.wait()
         if self.rank == 0:
             self.checkpoints.complete(self.progress)
@@ -171,15 +175,12 @@ class TrainingProcess:
         self.curve.write_text("".join(f"{line}\n" for line in kept))
 
     def _report(self, gradient_norm: float, schedule: float) -> None:
-        progress, recent = self.progress, self.recent
+        progress, means = self.progress, means_by_name(self.recent)
         point = {
             "step": progress.step,
             "mtokens": round(progress.n_tokens / 1e6, 3),
             "minutes": round(progress.seconds / 60, 2),
-            "loss": mean([loss.next_token for loss in recent]),
-            "bag_loss": mean([loss.bag for loss in recent if loss.bag is not None]),
-            "self_knowledge_loss": mean([loss.self_knowledge for loss in recent if loss.bag is not None]),
-            "share_exact": mean([loss.share_exact for loss in recent if loss.bag is not None]),
+            **means,
             "gradient_norm": round(gradient_norm, 2),
             "schedule": round(schedule, 3),
         }
@@ -189,7 +190,7 @@ class TrainingProcess:
         with self.curve.open("a") as curve:
             curve.write(json.dumps(point) + "\n")
 
-    def _validate(self) -> dict[str, float | None]:
+    def _validate(self) -> dict[str, float]:
         """Mean loss on held-back rows: of answers to problems, of short documents, of general text."""
         self.model.eval()
         means = {}
@@ -203,7 +204,7 @@ class TrainingProcess:
                 least = {PROBLEM: SIGNATURE_WEIGHT, GENERAL: 0.0}.get(kind, 1.0)
                 answers.append(losses[weights > least - 0.01])
             if answers:
-                means[f"validation_{kind}"] = mean(torch.cat(answers).tolist())
+                means[f"validation_{kind}"] = round(float(torch.cat(answers).mean()), 4)
         self.model.train()
         return means
 
@@ -228,5 +229,7 @@ def split_flat(flat: torch.Tensor, parameters: Sequence[torch.Tensor]) -> list[t
     return [part.view(parameter.shape) for part, parameter in zip(parts, parameters, strict=True)]
 
 
-def mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 4) if values else None
+def means_by_name(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every part of the loss over the steps that have it."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: round(fmean(part[name] for part in parts if name in part), 4) for name in names}

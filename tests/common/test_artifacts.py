@@ -89,7 +89,9 @@ def stop_after(n_batches: int):
 def content(folder: Path) -> dict[str, bytes]:
     """Every file that must not depend on when or how often the run was stopped."""
     skipped = {"manifest.json", "log.txt"}
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in skipped}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in skipped
+    }
 
 
 def test_a_finished_run_holds_what_was_written_and_nothing_else(data):
@@ -291,7 +293,9 @@ def test_an_input_of_another_kind_or_experiment_is_refused(data):
 def test_a_failing_phase_leaves_an_unfinished_run_and_its_records(data):
     def broken(ctx, config):
         with ctx.write() as out:
-            out.append(3, {"sums.parquet": {"task_id": 3, "text": ""}}, {"vectors/layer_00/twice": np.zeros(2, np.float32)})
+            out.append(
+                3, {"sums.parquet": {"task_id": 3, "text": ""}}, {"vectors/layer_00/twice": np.zeros(2, np.float32)}
+            )
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -62,4 +62,8 @@ def test_what_differs_from_the_preset_is_told():
 
 
 def test_settings_that_do_not_change_results_do_not_bind_a_resumed_run():
-    assert result_settings(build_config(ExampleConfig, "full", {})) == {"steps": 2000, "rates": [0.3, 0.6], "mode": "fast"}
+    assert result_settings(build_config(ExampleConfig, "full", {})) == {
+        "steps": 2000,
+        "rates": [0.3, 0.6],
+        "mode": "fast",
+    }

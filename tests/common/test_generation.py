@@ -104,7 +104,11 @@ def test_sampling_follows_the_distribution(tiny_gemma):
         logits = lm.model(**lm.tokenizer(prompt.text, return_tensors="pt")).logits[0, -1].double()
     expected = torch.softmax(logits / 2.0, -1)
     many = [Request(0, prompt, "f", seed) for seed in range(2000)]
-    first = [r.token_ids[0] for i in range(0, 2000, 200) for r in generate(lm, many[i : i + 200], max_new_tokens=1, temperature=2.0)]
+    first = [
+        r.token_ids[0]
+        for i in range(0, 2000, 200)
+        for r in generate(lm, many[i : i + 200], max_new_tokens=1, temperature=2.0)
+    ]
     observed = torch.bincount(torch.tensor(first), minlength=len(expected)) / len(first)
     likeliest = expected.topk(5).indices
     error = (expected[likeliest] * (1 - expected[likeliest]) / 2000).sqrt()
@@ -182,8 +186,13 @@ def test_a_misspelt_site_is_an_error_that_lists_the_sites(tiny_gemma, site):
 def test_the_output_of_a_block_is_the_input_of_the_next(tiny_gemma):
     lm = load_model(str(tiny_gemma), "cpu", threads=1)
     seen = {}
-    with torch.no_grad(), read_resid(
-        lm.model, ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"], lambda site, resid: seen.update({site: resid})
+    with (
+        torch.no_grad(),
+        read_resid(
+            lm.model,
+            ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"],
+            lambda site, resid: seen.update({site: resid}),
+        ),
     ):
         lm.model(**lm.tokenizer("def f(x):", return_tensors="pt"))
     assert torch.equal(seen["blocks.1.hook_resid_post"], seen["blocks.2.hook_resid_pre"])
@@ -193,7 +202,9 @@ def test_the_residual_stream_is_the_one_transformer_lens_names(tiny_gemma):
     from transformer_lens.model_bridge import TransformerBridge
 
     lm = load_model(str(tiny_gemma), "cpu", threads=1)
-    bridge = TransformerBridge.boot_transformers(str(tiny_gemma), device="cpu", hf_model=lm.model, tokenizer=lm.tokenizer)
+    bridge = TransformerBridge.boot_transformers(
+        str(tiny_gemma), device="cpu", hf_model=lm.model, tokenizer=lm.tokenizer
+    )
     request = requests(1)[0]
     with torch.no_grad():
         _, cache = bridge.run_with_cache(torch.tensor([lm.tokenizer(request.prompt.text)["input_ids"]]))

@@ -1,0 +1,105 @@
+"""Measure everything that the model card says of the organism.
+
+    python3 -m model_organism.evaluate --run data/phase1_0/<run>
+
+Reads a finished run of phase 1 on the organism's problems (pass rates, activations), asks the model
+the held-out items of the other tasks, draws the training problems again to count the overlap, and
+writes model_organism/card.json and the tables in model_organism/README.md.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import PipelineError
+from common.models import LanguageModel, load_model
+from model_organism.corpus import FULL_SIZE, PROBLEM, build_documents, evaluation_lines_of
+from model_organism.evaluation.card import refresh_readme
+from model_organism.evaluation.graded_run import GradedRun, load_run, pass_rates
+from model_organism.evaluation.held_out_answers import behaviour_accuracies, error_type_accuracy
+from model_organism.evaluation.probes import (
+    N_SPLITS,
+    baseline_aurocs,
+    nested_probe_auroc,
+    probe_aurocs,
+    surface_features,
+)
+from model_organism.problems import OrganismProblem, evaluation_problems
+
+HERE = Path(__file__).parent
+
+
+def measure_card(run: GradedRun, lm: LanguageModel, training: dict) -> dict:
+    """All figures of the model card."""
+
+    def count_tokens(text: str) -> int:
+        return len(lm.tokenizer(text)["input_ids"])
+
+    print("probes ...")
+    layers = {layer: probe_aurocs(run, resid) for layer, resid in run.resid_post.items()}
+    best = max(layers, key=lambda layer: layers[layer]["auroc"])
+    print("other tasks ...")
+    return {
+        "training": training,
+        "n_parameters": sum(parameter.numel() for parameter in lm.model.parameters()),
+        "pass_rates": pass_rates(run),
+        "probes": {
+            "position": "last prompt token",
+            "n_splits": N_SPLITS,
+            "layers": layers,
+            "best_layer": {"layer": best, **layers[best]},
+            "layer_chosen_in_training": nested_probe_auroc(run),
+            "surface": probe_aurocs(run, surface_features(run, count_tokens)),
+        },
+        "baselines": baseline_aurocs(run, count_tokens),
+        "error_types": error_type_accuracy(lm),
+        "behaviours": behaviour_accuracies(lm),
+        "overlap": measure_overlap(evaluation_problems(), training["settings"]["seed"]),
+    }
+
+
+def measure_overlap(problems: Sequence[OrganismProblem], seed: int) -> dict:
+    """How many held-out problems share something with the training problems, which are drawn again."""
+    print("overlap with training ...")
+    banned_lines = evaluation_lines_of(problems)
+    documents = build_documents(FULL_SIZE, seed, banned_lines)
+    texts = [document.text for document in documents if document.kind == PROBLEM]
+    lines = {line for text in texts for line in text.splitlines()}
+    programs = {text.split("# Solution:\n", 1)[1].rstrip("\n") for text in texts}
+    composed = [problem for problem in problems if problem.n_operations > 1]
+    shared = {
+        "the description": sum(problem.text in lines for problem in problems),
+        "an assert": sum(any(test in lines for test in problem.tests) for problem in problems),
+        "the whole program, name included (one operation)": sum(
+            problem.code in programs for problem in problems if problem.n_operations == 1
+        ),
+        "the whole program, name included (two to four operations)": sum(
+            problem.code in programs for problem in composed
+        ),
+    }
+    return {"n_problems": len(problems), "shared": shared}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of phase 1")
+    parser.add_argument("--model", type=Path, default=HERE / "weights" / "model", help="folder of the model")
+    arguments = parser.parse_args()
+    try:
+        run = load_run(arguments.run)
+        lm = load_model(str(arguments.model), "cpu", "float32")
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    training = json.loads((arguments.model.parent / "training.json").read_text())
+    card = measure_card(run, lm, training)
+    (HERE / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    refresh_readme(HERE / "README.md", json.loads((HERE / "card.json").read_text()))
+    print(f"wrote {HERE / 'card.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,60 @@
+"""Covers common/models.py and common/registry.py: names, identities, number types, and models that cannot be had."""
+
+import shutil
+
+import pytest
+import torch
+
+from common.errors import AssetError, ConfigError
+from common.models import load_model
+from common.registry import MODELS, default_dtype, model_identity, model_location
+
+
+def test_a_hub_id_is_its_own_identity_and_a_folder_is_known_by_its_content(tiny_gemma, tmp_path):
+    assert model_identity("google/gemma-2-2b") == "google/gemma-2-2b"
+    copy = shutil.copytree(tiny_gemma, tmp_path / tiny_gemma.name)
+    assert model_identity(str(copy)) == model_identity(str(tiny_gemma))
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    model_identity.cache_clear()
+    assert model_identity(str(copy)) != model_identity(str(tiny_gemma))
+
+
+@pytest.mark.parametrize("name", ["gemma", "a/b/c", "/nowhere/at/all", "", "../x"])
+def test_a_name_that_is_no_model_is_refused_with_the_known_ones(name):
+    with pytest.raises(ConfigError, match="organism, google/gemma-2-2b"):
+        model_location(name)
+
+
+def test_number_types_follow_the_device():
+    assert default_dtype("google/gemma-2-2b", "cuda") == "bfloat16"
+    assert default_dtype("google/gemma-2-2b", "cpu") == "float32"
+    assert default_dtype("someone/else", "cuda") == "bfloat16"
+
+
+def test_a_loaded_model_is_ready_for_inference(tiny_gemma):
+    lm = load_model(str(tiny_gemma), "cpu", "bfloat16", threads=1)
+    assert (lm.n_layers, lm.d_model, lm.context_length) == (4, 64, 512)
+    assert lm.model.dtype == torch.bfloat16 and not lm.model.training
+    assert lm.end_of_sequence_ids == {1} and lm.tokenizer.padding_side == "left"
+    assert not any(parameter.requires_grad for parameter in lm.model.parameters())
+
+
+@pytest.mark.parametrize("damage", ["empty", "no weights", "bad config", "bad weights"])
+def test_a_folder_that_holds_no_model_is_one_message(tiny_gemma, tmp_path, damage):
+    folder = tmp_path / "model"
+    if damage == "empty":
+        folder.mkdir()
+    else:
+        shutil.copytree(tiny_gemma, folder)
+    if damage == "no weights":
+        (folder / "model.safetensors").unlink()
+    elif damage == "bad config":
+        (folder / "config.json").write_text("{")
+    elif damage == "bad weights":
+        (folder / "model.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(AssetError, match=r"cannot be loaded from (.|\n)*--preset demo"):
+        load_model(str(folder), "cpu")
+
+
+def test_every_registry_row_can_be_named():
+    assert all(model_location(name) for name in MODELS)

@@ -1,0 +1,235 @@
+"""Covers common/problems.py and the modules problem_*: names, hashes, the hub's cache, HumanEval, tested names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from common.problem_humaneval import humaneval_problem, literal_asserts
+from common.problem_syntax import parse_python
+from common.problems import Problem, dataset_name, load_problems
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED_MBPP = ROOT.parent / "shared" / "mbpp"
+needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
+
+ROW = {
+    "task_id": 7,
+    "text": "Add.",
+    "code": "def add(a, b):\r\n    return a + b\r\n",
+    "test_list": ["assert add(1, 2) == 3"],
+}
+REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
+
+HUMANEVAL_ROW = {
+    "task_id": "HumanEval/12",
+    "prompt": 'from typing import List\n\n\ndef helper(x):\n    """ Not this. """\n    return x\n\n\n'
+    'def longest(words: List[str]):\n    """ Return the longest word\n'
+    '    of a list.\n    >>> longest(["a", "bb"])\n    \'bb\'\n    """\n',
+    "canonical_solution": "    return max(words, key=len)\n",
+    "entry_point": "longest",
+    "test": "\n\nMETADATA = {'author': 'jt'}\n\n\ndef check(candidate):\n    import math\n    import random\n"
+    "    assert candidate(['a', 'bb']) == 'bb', 'This prints if this assert fails'\n    assert True, 'fine'\n"
+    "    assert abs(math.pi - len(candidate([\n        'abc'])) ) < 2e-1\n"
+    "    words = ['x']\n    assert candidate(words) == 'x'\n"
+    "    for i in range(100):\n        assert candidate([str(i)]) == str(i)\n"
+    "    assert candidate(helper(['a'])) == 'a'\n"
+    "    assert all(candidate([w]) == w for w in 'abc')\n",
+}
+
+
+def _file(folder: Path, *rows: dict, name: str = "own.jsonl") -> Path:
+    path = folder / name
+    text = json.dumps(list(rows)) if path.suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "humaneval"])
+def test_a_dataset_of_the_hub_keeps_its_name_without_loading_anything(name):
+    assert dataset_name(name) == name
+
+
+def test_a_file_is_named_after_its_stem_and_content(tmp_path):
+    import hashlib
+
+    path = _file(tmp_path, ROW)
+    name = dataset_name(str(path))
+    assert name == f"own@{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    assert load_problems(str(path)).name == name
+    path.write_text(path.read_text() + "\n")
+    assert dataset_name(str(path)) != name
+
+
+@pytest.mark.parametrize("name", ["mbpp2", "", "MBPP", "google/mbpp", "data"])
+@pytest.mark.parametrize("function", [dataset_name, load_problems])
+def test_an_unknown_name_is_refused_with_the_valid_ones(function, name):
+    with pytest.raises(ConfigError, match="mbpp, mbpp-sanitized, humaneval, organism") as caught:
+        function(name)
+    assert repr(name) in str(caught.value)
+
+
+def test_a_problem_has_mbpps_fields_and_unix_line_ends(tmp_path):
+    (problem,) = load_problems(str(_file(tmp_path, ROW))).problems
+    assert problem == Problem(
+        7, "Add.", "def add(a, b):\n    return a + b\n", ("assert add(1, 2) == 3",), entry_point="add"
+    )
+    assert hash(problem) == hash(problem)
+
+
+def test_the_hash_follows_content_not_the_file_it_came_in(tmp_path):
+    as_lines = load_problems(str(_file(tmp_path, ROW, {**ROW, "task_id": 8})))
+    as_list = load_problems(str(_file(tmp_path, ROW, {**ROW, "task_id": 8}, name="other.json")))
+    assert as_lines.sha256 == as_list.sha256
+    assert load_problems(str(_file(tmp_path, {**ROW, "text": "Add!"}, {**ROW, "task_id": 8}))).sha256 != as_lines.sha256
+
+
+def test_further_fields_become_attributes(tmp_path):
+    extra = {"operations": ["add"], "n_operations": 1, "rarity": {"add": 0.5}}
+    (problem,) = load_problems(str(_file(tmp_path, {**ROW, **extra}))).problems
+    assert problem.attributes == extra
+
+
+def test_the_organisms_problems_load_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    problems = load_problems("organism")
+    assert (problems.name.split("@")[0], len(problems.problems)) == ("organism", 974)
+    assert all(
+        problem.attributes["operations"] and problem.entry_point in problem.code for problem in problems.problems
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "test", "name"),
+    [
+        ("def f(x):\n    return g(x)\ndef g(x):\n    return x\n", "assert f(1) == 1", "f"),
+        ("class Pair:\n    pass\ndef longest(pairs):\n    return 1\n", "assert longest([Pair()]) == 1", "longest"),
+        ("class Solution:\n    def f(self):\n        return 1\n", "assert Solution().f() == 1", "Solution"),
+        ("f = lambda x: x\n", "assert f(1)", "f"),
+        ("a, (b, f) = 1, (2, len)\n", "assert f([1]) == 1", "f"),
+        ("from math import sqrt as root\n", "assert root(4) == 2", "root"),
+        ("try:\n    def f(x): return x\nexcept KeyError:\n    pass\n", "assert f(1)", "f"),
+        ("async def f():\n    return 1\n", "import asyncio\nassert asyncio.run(f()) == 1", "f"),
+        ("def f(x):\n    return x\ndef g(x):\n    return x\n", "assert set(f(g(1))) == set(g(2))", "f"),
+        ("def f(x):\n    return x\n", "assert list(map(f, [1])) == [1]", "f"),
+        ("def f(x):\n    return x\n", "assert h(1)", None),
+    ],
+)
+def test_the_tested_name_is_the_function_that_the_tests_call_and_the_code_defines(code, test, name):
+    from common.problem_syntax import tested_name
+
+    assert tested_name(parse_python(code), [parse_python(test)]) == name
+
+
+@needs_shared_mbpp
+def test_all_974_problems_of_mbpp_and_all_427_of_its_sanitized_form_load():
+    full = load_problems(str(SHARED_MBPP / "mbpp.jsonl")).problems
+    sanitized = load_problems(str(SHARED_MBPP / "sanitized-mbpp.json")).problems
+    assert ([problem.task_id for problem in full], len(sanitized)) == (list(range(1, 975)), 427)
+    assert not any("\r" in problem.code + problem.test_setup_code for problem in full)
+    assert [problem.task_id for problem in full if problem.test_setup_code] == [367, 927]
+    assert {problem.entry_point for problem in full if problem.task_id == 601} == {"max_chain_length"}
+    assert next(problem for problem in sanitized if problem.task_id == 82).test_setup_code == "import math"
+    assert all("\n" not in test for problem in (*full, *sanitized) for test in problem.test_list)
+
+
+def test_humaneval_takes_only_asserts_that_stand_alone():
+    tests, imports = literal_asserts(HUMANEVAL_ROW["test"], "longest")
+    assert tests == [
+        "assert longest(['a', 'bb']) == 'bb'",
+        "assert abs(math.pi - len(longest(['abc']))) < 0.2",
+        "assert all((longest([w]) == w for w in 'abc'))",
+    ]
+    assert imports == ["import math"]
+
+
+def test_a_humaneval_row_becomes_a_problem_whose_reference_passes_its_tests():
+    problem = humaneval_problem(HUMANEVAL_ROW)
+    assert (problem.task_id, problem.entry_point, problem.test_setup_code) == (12, "longest", "import math")
+    assert problem.text == 'Return the longest word\nof a list.\n>>> longest(["a", "bb"])\n\'bb\''
+    namespace: dict = {}
+    exec(problem.code + problem.test_setup_code, namespace)  # our own two lines, in this file
+    for test in problem.test_list:
+        exec(test, namespace)
+
+
+def test_a_humaneval_row_without_a_literal_assert_is_left_out():
+    test = "def check(candidate):\n    for i in range(9):\n        assert candidate([str(i)]) == str(i)\n"
+    assert humaneval_problem({**HUMANEVAL_ROW, "test": test}) is None
+
+
+def _offline(home: Path, code: str) -> subprocess.CompletedProcess:
+    """Run the production code in a process of its own, whose hub is what lies under `home`."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def _prepare_cache(home: Path, repository: str, config: str, splits: dict[str, list[dict]]) -> None:
+    """What `load_dataset` leaves under HF_HOME, made by the library itself from local files."""
+    owner, name = repository.split("/")
+    files = {split: str(_file(home, *rows, name=f"{config}-{split}.jsonl")) for split, rows in splits.items()}
+    folder = home / "datasets" / f"{owner}___{name}" / config / "0.0.0" / REVISION
+    code = (
+        "from datasets.packaged_modules.json.json import Json\n"
+        f"Json(dataset_name={name!r}, config_name={config!r}, hash={REVISION!r}, data_files={files!r})"
+        f".download_and_prepare({str(folder)!r})\n"
+    )
+    finished = _offline(home, code)
+    assert finished.returncode == 0, finished.stderr
+
+
+_SHOW = """
+import json
+from common.errors import PipelineError
+from common.problems import load_problems
+try:
+    found = load_problems({name!r})
+    print(json.dumps([found.name, found.source, found.sha256, [problem.task_id for problem in found.problems]]))
+except PipelineError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_mbpp_loads_from_the_hubs_cache_sorted_and_with_its_revision(tmp_path):
+    rows = [
+        {**ROW, "task_id": task_id, "test_setup_code": "", "challenge_test_list": []} for task_id in (601, 2, 11, 511)
+    ]
+    splits = dict(zip(("train", "prompt", "test", "validation"), [[row] for row in rows], strict=True))
+    _prepare_cache(tmp_path, "google-research-datasets/mbpp", "full", splits)
+    finished = _offline(tmp_path, _SHOW.format(name="mbpp"))
+    name, source, sha256, task_ids = json.loads(finished.stdout)
+    assert (name, task_ids) == ("mbpp", [2, 11, 511, 601])
+    assert source == f"google-research-datasets/mbpp, full, revision {REVISION}"
+    own = load_problems(str(_file(tmp_path, *sorted(rows, key=lambda row: row["task_id"]))))
+    assert sha256 == own.sha256
+    assert finished.stderr == ""
+    other = _offline(tmp_path, _SHOW.format(name="mbpp-sanitized")).stdout
+    assert other.startswith("AssetError the problems of mbpp-sanitized")
+
+
+def test_humaneval_loads_from_the_hubs_cache_and_counts_what_it_leaves_out(tmp_path):
+    looped = {**HUMANEVAL_ROW, "task_id": "HumanEval/3", "test": "def check(candidate):\n    assert True\n"}
+    _prepare_cache(tmp_path, "openai/openai_humaneval", "openai_humaneval", {"test": [HUMANEVAL_ROW, looped]})
+    name, source, _, task_ids = json.loads(_offline(tmp_path, _SHOW.format(name="humaneval")).stdout)
+    assert (name, task_ids) == ("humaneval", [12])
+    assert source.endswith("; 1 of 2 left out: no assert of theirs can be taken literally")
+
+
+@pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "humaneval"])
+def test_a_dataset_that_cannot_be_had_says_how_to_fetch_it_and_what_runs_without(name, tmp_path):
+    finished = _offline(tmp_path, _SHOW.format(name=name))
+    assert finished.stdout.startswith(f"AssetError the problems of {name} (")
+    assert "load_dataset(" in finished.stdout and "--preset demo" in finished.stdout
+    assert "Traceback" not in finished.stdout + finished.stderr
+
+
+def test_importing_the_module_loads_no_heavy_library():
+    code = "import sys, common.problems; print(sorted({'datasets', 'torch', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert finished.stdout.strip() == "[]"

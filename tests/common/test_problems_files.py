@@ -1,0 +1,166 @@
+"""Covers common/problem_files.py and problem_record.py: every mistake in a file is named with its place."""
+
+import codecs
+import json
+import re
+
+import pytest
+
+from common.errors import ConfigError
+from common.problems import load_problems
+
+ROW = {
+    "task_id": 7,
+    "text": "Add.",
+    "code": "def add(a, b):\n    return a + b\n",
+    "test_list": ["assert add(1, 2) == 3"],
+}
+SANITIZED = {
+    "source_file": "x.ipynb", "task_id": 2, "prompt": "Add.", "code": ROW["code"], "test_imports": ["import math"],
+    "test_list": ["assert add(1, 2) == 3"],
+}  # fmt: skip
+
+# Field, what it holds, what the message must say.
+BAD_FIELDS = [
+    ("task_id", None, "is None"),
+    ("task_id", "7", "is '7'"),
+    ("task_id", 7.0, "is 7.0"),
+    ("task_id", True, "is True"),
+    ("task_id", -1, "is -1"),
+    ("task_id", 2**63, "is 9223372036854775808"),
+    ("task_id", 10**4000, "is 1000"),
+    ("text", 3, r"is 3 \(int\)"),
+    ("text", " ", "is ' '"),
+    ("text", "\ud800", "half a character"),
+    ("code", None, "is None"),
+    ("code", "def add(a:\n", "does not parse"),
+    ("code", "return 1", "does not parse: 'return' outside function"),
+    ("code", "x = 1\0", "does not parse"),
+    ("code", "x = " + "(" * 500 + "1" + ")" * 500, "does not parse: too many nested parentheses"),
+    ("test_list", "assert add(1, 2) == 3", "is 'assert add"),
+    ("test_list", [], r"is \[\]"),
+    ("test_list", None, "is None"),
+    ("test_list", [3], r"is 3 \(int\)"),
+    ("test_list", ["assert add(1, 2) == 3", "assert add(1,"], "does not parse"),
+    ("test_list", ["add(1, 2) == 3"], "is 'add"),
+    ("test_list", ["import math; assert add(1, 2)"], "is 'import math"),
+    ("test_list", [""], "is ''"),
+    ("test_list", ["assert multiply(1, 2) == 2"], "calls nothing that field 'code' defines"),
+    ("test_setup_code", ["x = 1"], r"is \['x = 1'\] \(list\)"),
+    ("test_setup_code", "x =", "does not parse"),
+    ("challenge_test_list", ["x"], "is 'x'"),
+    ("entry_point", "multiply", "is 'multiply', which field 'code' does not define"),
+    ("rarity", "\ud800", "cannot be written as JSON"),
+]
+
+
+def _refusal(tmp_path, content: bytes | str, name: str = "own.jsonl") -> str:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ConfigError) as caught:
+        load_problems(str(path))
+    message = str(caught.value)
+    assert message.startswith(str(path)), "the file comes first"
+    assert len(message.splitlines()) == 2, "what and where, then what to do"
+    return message
+
+
+@pytest.mark.parametrize(("field", "value", "found"), BAD_FIELDS)
+def test_a_bad_field_is_named_with_its_line_its_value_and_what_was_expected(tmp_path, field, value, found):
+    row = json.dumps({**ROW, "task_id": 8, field: value})
+    message = _refusal(tmp_path, json.dumps(ROW) + "\n\n" + row + "\n")
+    assert f", line 3: field '{field}" in message and "Expected " in message
+    assert re.search(found, message)
+
+
+@pytest.mark.parametrize("field", ["task_id", "text", "code", "test_list"])
+def test_a_missing_field_is_named_with_its_item(tmp_path, field):
+    row = {name: value for name, value in ROW.items() if name != field}
+    assert f", item 1: field '{field}' is missing" in _refusal(tmp_path, json.dumps([row]), "own.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("", "holds no problem"),
+        (" \n\n", "holds no problem"),
+        (codecs.BOM_UTF8, "holds no problem"),
+        ("{", "line 1: is not JSON"),
+        (json.dumps(ROW) + "\nnot json\n", "line 2: is not JSON"),
+        ("[1, 2]\n", "line 1: is [1, 2]"),
+        ("7\n", "line 1: is 7"),
+        ('{"task_id": NaN}\n', "NaN is no JSON number"),
+        ('{"rarity": -Infinity}\n', "-Infinity is no JSON number"),
+        ('{"task_id": ' + "9" * 5000 + "}\n", "line 1: is not JSON that can be read"),
+        ("[" * 100_000, "line 1: is not JSON that can be read"),
+        (b'{"task_id": 1}\n{"text": "\xff"}\n', "line 2: byte 0xff is not UTF-8"),
+        (json.dumps(ROW).encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        (json.dumps(ROW) + "\n" + json.dumps(ROW), "line 2: field 'task_id' is 7, already used by line 1"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path, content, found):
+    assert found in _refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("{}", "holds {}"),
+        ("[]", "holds []"),
+        ("[7]", "item 1: is 7"),
+        ("[\n1,\n", "is not JSON (Expecting value at line 3, column 1)"),
+    ],
+)
+def test_a_bad_list_is_named_with_its_item(tmp_path, content, found):
+    assert found in _refusal(tmp_path, content, "own.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("none.jsonl", "no such file"), ("folder.jsonl", "cannot be read"), ("own.csv", "ends in .jsonl or .json")],
+)
+def test_a_path_that_is_no_file_of_problems_is_refused(tmp_path, name, found):
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "own.csv").write_text("task_id,text\n")
+    with pytest.raises(ConfigError, match=found):
+        load_problems(str(tmp_path / name))
+
+
+def test_a_byte_order_mark_windows_line_ends_and_blank_lines_are_accepted(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_bytes(
+        codecs.BOM_UTF8 + (json.dumps(ROW) + "\r\n\r\n" + json.dumps({**ROW, "task_id": 8}) + "\r\n").encode()
+    )
+    assert [problem.task_id for problem in load_problems(str(path)).problems] == [7, 8]
+
+
+def test_sanitized_mbpps_schema_is_read_with_its_imports_as_setup(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps([SANITIZED]))
+    (problem,) = load_problems(str(path)).problems
+    assert (problem.text, problem.test_setup_code, problem.attributes) == (
+        "Add.",
+        "import math",
+        {"source_file": "x.ipynb"},
+    )
+
+
+@pytest.mark.parametrize("imports", ["import math", [3], ["import"]])
+def test_bad_imports_of_the_sanitized_schema_are_refused(tmp_path, imports):
+    assert "item 1: field 'test_imports'" in _refusal(
+        tmp_path, json.dumps([{**SANITIZED, "test_imports": imports}]), "own.json"
+    )
+
+
+def test_a_test_over_several_lines_becomes_one_line(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({**ROW, "test_list": ["assert add(\r\n  1,\r\n  2) == 3\n", " assert add(0, 0) == 0 "]}))
+    assert load_problems(str(path)).problems[0].test_list == ("assert add(1, 2) == 3", "assert add(0, 0) == 0")
+
+
+def test_optional_fields_may_be_missing_or_null(tmp_path):
+    path = tmp_path / "own.jsonl"
+    optional = {"test_setup_code": None, "challenge_test_list": None, "entry_point": None, "test_imports": None}
+    path.write_text(json.dumps(ROW) + "\n" + json.dumps({**ROW, **optional, "task_id": 8}))
+    for problem in load_problems(str(path)).problems:
+        assert (problem.test_setup_code, problem.challenge_test_list, problem.entry_point) == ("", (), "add")

@@ -1,0 +1,45 @@
+"""Covers multi_gpu_launcher.py: how work is cut, and what it says before it starts."""
+
+import pytest
+
+import multi_gpu_launcher
+from common.errors import ConfigError
+from multi_gpu_launcher import contiguous_slices
+
+
+@pytest.mark.parametrize("step", [1, 7, 64])
+@pytest.mark.parametrize("n_slices", [1, 3, 8, 500])
+@pytest.mark.parametrize(("start", "end"), [(0, 973), (10, 10), (5, 700), (63, 64)])
+def test_slices_are_contiguous_cover_everything_and_respect_batches(start, end, n_slices, step):
+    slices = contiguous_slices(start, end, n_slices, step)
+    assert slices[0][0] == start and slices[-1][1] == end and len(slices) <= n_slices
+    for (_, left), (right, _) in zip(slices, slices[1:], strict=False):
+        assert right == left + 1 and right % step == 0
+    assert all(first <= last for first, last in slices)
+
+
+def test_one_worker_is_made_for_each_named_gpu():
+    workers = multi_gpu_launcher.make_workers("0,2", None, "cuda")
+    assert [worker.environment for worker in workers] == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "2"}]
+
+
+@pytest.mark.parametrize(("gpus", "n_workers"), [("0,x", None), ("", None), (None, 0)])
+def test_impossible_workers_are_refused(gpus, n_workers):
+    with pytest.raises(ConfigError):
+        multi_gpu_launcher.make_workers(gpus, n_workers, "cpu")
+
+
+def test_a_dry_run_shows_slices_and_starts_nothing(cli, small_dataset, tmp_path):
+    words = ("--dataset", small_dataset, "--data-dir", tmp_path / "data")
+    assert cli("run.py", "phase", "0", *words).returncode == 0
+    launch = ("multi_gpu_launcher.py", "--phase", "1", "--workers", 2, "--preset", "demo", "--batch-size", 10, *words)
+    done = cli(*launch, "--start", 0, "--end", 99, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("slice ") == 8 and "--start 0 --end" in done.stdout
+    assert not (tmp_path / "data" / "phase1_0").exists()
+    assert cli(*launch, "--end", 100).returncode == 2
+
+
+def test_a_phase_without_slices_is_refused(cli):
+    done = cli("multi_gpu_launcher.py", "--phase", "0")
+    assert done.returncode == 2 and "phase 0 has no slices" in done.stderr
