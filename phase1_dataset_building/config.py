@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from common.config import ModelConfig, setting
+from common.config import ModelConfig, setting, typed
+from common.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +21,11 @@ class GenerationConfig(ModelConfig):
     )
     sandbox: str = setting("auto", "isolation of the programs that are run", choices=("auto", "strict", "none"))
     sandbox_workers: int = setting(2, "programs run at the same time", minimum=1, changes_results=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "last" not in self.positions or len(set(self.positions)) < len(self.positions):
+            raise ConfigError(
+                f"--positions is {typed(self.positions)}, but later phases read the position 'last'\n"
+                f"Give each position once, 'last' among them, as in last,tests_end"
+            )

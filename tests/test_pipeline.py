@@ -170,6 +170,7 @@ def test_named_positions_are_stored_beside_the_last_one(begun, flags):
 
 def test_a_second_run_of_the_same_slice_is_refused_with_its_owner(begun, flags):
     first = start_phase_1(begun, flags, wait_for_a_part=False)
+    first.send_signal(signal.SIGSTOP)  # it must not be done before the second has looked
     second = command("run.py", "phase", "1", *flags, "--data-dir", begun)
     first.kill()
     first.communicate()

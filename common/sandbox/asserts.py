@@ -23,7 +23,8 @@ VALUE_NAME = "value_{}"
 # Modules that tests name without importing them: the candidate's own import counts, as it would in one
 # process, but the judge uses its own copy, which nobody can have patched.
 JUDGE_MODULES = frozenset(
-    "bisect cmath collections datetime decimal fractions functools heapq itertools math operator re statistics string sys".split()
+    "bisect cmath collections datetime decimal fractions functools heapq itertools "
+    "math operator re statistics string sys".split()
 )
 _BUILTIN_NAMES = frozenset(dir(builtins))
 _CHAIN = ast.Call | ast.Attribute | ast.Subscript

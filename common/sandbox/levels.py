@@ -30,7 +30,8 @@ class Isolation:
         absent = "".join(f"; no {layer}: {reason}" for layer, reason in self.missing.items())
         return (
             f"sandbox: level {self.level}/{BEST_LEVEL} ({', '.join(self.layers)}{absent}); "
-            f"cpu {limits.cpu_s:g} s, blocked {limits.blocked_s:g} s, memory {limits.memory_bytes / (1024 * MIB):g} GiB; "
+            f"cpu {limits.cpu_s:g} s, blocked {limits.blocked_s:g} s, "
+            f"memory {limits.memory_bytes / (1024 * MIB):g} GiB; "
             f"python {python}, hash seed 0"
         )
 
@@ -54,9 +55,10 @@ def choose_isolation(isolation: str, limits: Limits, home: str, at_most: int = B
     level = 0 if isolation == "none" else min(report["level"], at_most)
     if isolation == "strict" and level < BEST_LEVEL:
         layer = next((name for name in LAYERS if name in missing), NAMESPACES)
+        reason = missing.get(layer, "not asked for")
         raise SandboxError(
-            f"--sandbox strict needs the layer {layer}, which this machine refuses: {missing.get(layer, 'not asked for')}\n"
-            f"Run on a machine that allows it, or take the best there is (level {level}/{BEST_LEVEL}) with: --sandbox auto"
+            f"--sandbox strict needs the layer {layer}, which this machine refuses: {reason}\n"
+            f"Take the best level there is (here {level}/{BEST_LEVEL}) with: --sandbox auto"
         )
     if isolation == "auto" and level == 0 and at_most > 0:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in missing.items())

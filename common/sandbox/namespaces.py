@@ -62,7 +62,9 @@ def _cover_places(home: str) -> None:
     """
     covered = {place: size for place, size in _COVERED.items() if os.path.isdir(place)}
     if os.path.isdir(home) and os.path.realpath(home) != "/":
-        covered[os.path.realpath(home)] = "1m"
+        covered.setdefault(os.path.realpath(home), "1m")
+    inner = [place for place in covered for other in covered if place.startswith(f"{other}/")]
+    covered = {place: size for place, size in covered.items() if place not in inner}
     wanted = [path for path in python_folders(home) if any(path.startswith(f"{place}/") for place in covered)]
     handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in wanted}
     for place, size in covered.items():

@@ -1,8 +1,8 @@
 """The one folder a program may write to: made per server, emptied before every program."""
 
 import os
-import shutil
 import tempfile
+import time
 
 PREFIX = "pva-sandbox-"
 
@@ -50,10 +50,18 @@ def used_bytes(folder: str, most_entries: int = 5000) -> int:
     return total
 
 
-def remove(folder: str) -> None:
-    """Remove the folder itself at the end; what cannot be removed stays, with nobody left to tell."""
-    try:
-        empty(folder)
-    except OSError:
-        pass
-    shutil.rmtree(folder, ignore_errors=True)
+def remove(folder: str, attempts: int = 20) -> None:
+    """Remove the folder itself at the end; what cannot be removed stays, with nobody left to tell.
+
+    A program that was killed a moment ago may still finish one last system call, hence the attempts.
+    """
+    for _ in range(attempts):
+        try:
+            empty(folder)
+            os.rmdir(folder)
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return

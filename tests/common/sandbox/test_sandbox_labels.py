@@ -56,7 +56,10 @@ def test_a_failing_program_has_the_class_of_its_error(judged, code, error):
         ("import threading, time\nthreading.Thread(target=time.sleep, args=(30,)).start()\n" + RIGHT, TESTS),
         ("import atexit, time\natexit.register(time.sleep, 30)\n" + RIGHT, TESTS),
         ("import asyncio\nasync def g(n): return n + 1\ndef f(n): return asyncio.run(g(n))", TESTS),
-        ("from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(n): return P(n).x", ["assert f(1) == 1"]),
+        (
+            "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(n): return P(n).x",
+            ["assert f(1) == 1"],
+        ),
         ("import sys\nsys.setrecursionlimit(60)\ndef f(n): return [[[[[[n]]]]]]", ["assert f(1) == [[[[[[1]]]]]]"]),
         ("print('x' * 10**6)\n" + RIGHT, TESTS),
     ],
@@ -128,7 +131,10 @@ def test_no_trick_makes_a_wrong_program_pass(judged, code):
 @pytest.mark.parametrize(
     ("code", "test"),
     [
-        ("import builtins\nbuiltins.sorted = lambda *a, **k: [1, 2]\ndef f(n): return []", "assert sorted(f(1)) == [1, 2]"),
+        (
+            "import builtins\nbuiltins.sorted = lambda *a, **k: [1, 2]\ndef f(n): return []",
+            "assert sorted(f(1)) == [1, 2]",
+        ),
         ("import math\nmath.isclose = lambda *a, **k: True\ndef f(n): return 0", "assert math.isclose(f(1), 3.5)"),
         ("def f(n): return [n, n]", "assert f(1) == (1, 1)"),
         ("def f(n): return (i for i in range(n))", "assert f(2) == [0, 1]"),
@@ -184,7 +190,9 @@ def test_messages_hold_nothing_that_differs_between_runs(sandbox, judged):
 
 def test_nothing_leaks_from_one_program_to_the_next(judged):
     judged("import builtins, os, random\nbuiltins.leak = 1\nos.environ['LEAK'] = '1'\nrandom.seed(7)\n" + RIGHT, *TESTS)
-    code = "import builtins, os, random\ndef f(n): return hasattr(builtins, 'leak'), 'LEAK' in os.environ, random.random()"
+    code = (
+        "import builtins, os, random\ndef f(n): return hasattr(builtins, 'leak'), 'LEAK' in os.environ, random.random()"
+    )
     assert judged(code, "assert f(1) == (False, False, 0.8444218515250481)").label == "correct"
 
 

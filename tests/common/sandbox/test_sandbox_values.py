@@ -32,7 +32,9 @@ def same(one, other) -> bool:
     if isinstance(one, dict):
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if isinstance(one, float):
-        return math.isnan(one) and math.isnan(other) or one == other and math.copysign(1, one) == math.copysign(1, other)
+        return (
+            math.isnan(one) and math.isnan(other) or one == other and math.copysign(1, one) == math.copysign(1, other)
+        )
     return one == other
 
 
@@ -44,10 +46,12 @@ scalars = hashable | st.one_of(
 )
 values = st.recursive(
     scalars | st.sets(hashable) | st.frozensets(hashable),
-    lambda inner: st.lists(inner)
-    | st.tuples(inner, inner)
-    | st.dictionaries(hashable, inner)
-    | st.lists(inner).map(collections.deque),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(hashable, inner)
+        | st.lists(inner).map(collections.deque)
+    ),
     max_leaves=20,
 )
 
@@ -70,7 +74,8 @@ json_junk = st.recursive(
 )
 TAGS = "str int float complex bytes range list tuple set dict counter keys items decimal fraction date timedelta opaque"
 tagged_junk = st.recursive(
-    json_junk, lambda inner: st.builds(lambda tag, body: [tag, *body], st.sampled_from(TAGS.split()), st.lists(inner, max_size=3))
+    json_junk,
+    lambda inner: st.builds(lambda tag, body: [tag, *body], st.sampled_from(TAGS.split()), st.lists(inner, max_size=3)),
 )
 
 
@@ -109,7 +114,9 @@ def test_too_many_parts_are_refused_before_they_cost_memory():
         parse(b"[" + b"[]," * 4_000_000 + b"[]]")
 
 
-@pytest.mark.parametrize("value", [list(range(MAX_ITEMS + 1)), itertools.count()], ids=["long list", "endless iterator"])
+@pytest.mark.parametrize(
+    "value", [list(range(MAX_ITEMS + 1)), itertools.count()], ids=["long list", "endless iterator"]
+)
 def test_a_value_beyond_the_cap_is_too_large(value):
     assert encode(value) == ["too_large"]
 

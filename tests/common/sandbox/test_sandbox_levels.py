@@ -1,0 +1,145 @@
+"""Covers the isolation levels: what is probed, chosen, refused and said, and the tables of system calls."""
+
+import os
+import struct
+
+import pytest
+
+from common.errors import SandboxError
+from common.sandbox import Limits, Sandbox, levels, seccomp, syscalls
+from common.sandbox.landlock import python_folders
+from common.sandbox.levels import Isolation, choose_isolation
+from common.sandbox.probe import NotEnforced, in_throw_away_child
+
+
+def test_the_line_says_level_layers_limits_and_python():
+    isolation = Isolation(2, ("rlimits", "seccomp", "landlock v7"), {"namespaces": "uid_map EPERM"})
+    assert isolation.line(Limits()).startswith(
+        "sandbox: level 2/3 (rlimits, seccomp, landlock v7; no namespaces: uid_map EPERM); "
+        "cpu 10 s, blocked 10 s, memory 1 GiB; python 3."
+    )
+    assert isolation.line(Limits()).endswith(", hash seed 0")
+
+
+def test_an_unknown_setting_lists_the_valid_ones():
+    with pytest.raises(SandboxError, match=r"'total'\nValid settings are --sandbox auto, strict, none"):
+        Sandbox(isolation="total")
+
+
+def report(**missing: str) -> dict:
+    order = ["seccomp", "landlock", "namespaces"]
+    level = next((i for i, layer in enumerate(order) if layer in missing), 3)
+    return {"missing": missing, "notes": {}, "level": level}
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that refuses the given layers."""
+
+    def refusing(**missing: str) -> None:
+        monkeypatch.setattr(levels, "_probe", lambda limits, home: report(**missing))
+
+    return refusing
+
+
+def test_strict_refuses_and_names_the_missing_layer(machine):
+    machine(landlock="Operation not supported")
+    with pytest.raises(SandboxError, match=r"(?s)needs the layer landlock.*not supported.*level 1/3.*--sandbox auto"):
+        choose_isolation("strict", Limits(), "/home/someone")
+
+
+def test_auto_never_falls_back_to_nothing(machine):
+    machine(seccomp="Invalid argument")
+    with pytest.raises(SandboxError, match=r"(?s)seccomp: Invalid argument.*--sandbox none"):
+        choose_isolation("auto", Limits(), "/home/someone")
+    assert choose_isolation("none", Limits(), "/home/someone").level == 0
+
+
+def test_auto_takes_the_best_level_and_says_what_is_missing(machine):
+    machine(namespaces="uid_map Operation not permitted")
+    isolation = choose_isolation("auto", Limits(), "/home/someone")
+    assert isolation.level == 2 and isolation.missing == {"namespaces": "uid_map Operation not permitted"}
+
+
+def test_without_limits_there_is_no_sandbox_at_all(machine):
+    machine(rlimits="capset: Operation not permitted")
+    with pytest.raises(SandboxError, match="cannot limit"):
+        choose_isolation("none", Limits(), "/home/someone")
+
+
+def test_the_description_holds_what_a_manifest_keeps(sandbox):
+    described = sandbox.describe()
+    assert described["level"] == sandbox.isolation.level and described["limits"]["cpu_s"] == 1.0
+    assert {"layers", "missing_layers", "python", "near_limit_count", "cache_hits", "n_programs"} <= set(described)
+
+
+def test_the_probe_tells_a_reason_and_survives_a_crash():
+    def not_enforced():
+        raise NotEnforced("a socket was not refused")
+
+    assert in_throw_away_child(lambda: None) == ""
+    assert in_throw_away_child(not_enforced) == "a socket was not refused"
+    assert in_throw_away_child(lambda: os.kill(os.getpid(), 9)) == "the probe ended with status -9"
+
+
+def test_python_is_granted_but_never_the_folder_that_holds_the_home(monkeypatch):
+    monkeypatch.setattr("sys.prefix", "/home/someone")
+    monkeypatch.setattr("sys.base_prefix", "/home/someone/.pyenv/versions/3.11")
+    folders = python_folders("/home/someone")
+    assert "/home/someone" not in folders and "/home/someone/.pyenv/versions/3.11" in folders
+    monkeypatch.setattr("sys.prefix", "/home/some")
+    assert "/home/some" in python_folders("/home/someone")
+
+
+def answer(code: list[tuple[int, int, int, int]], number: int, arch: int, *arguments: int) -> int:
+    """What the kernel would answer: an interpreter of the few BPF instructions in use."""
+    data = struct.pack("<IIQ6Q", number, arch, 0, *arguments, *[0] * (6 - len(arguments)))
+    position, loaded = 0, 0
+    while True:
+        operation, if_true, if_false, operand = code[position]
+        position += 1
+        if operation == 0x20:
+            (loaded,) = struct.unpack_from("<I", data, operand)
+        elif operation == 0x06:
+            return operand
+        else:
+            holds = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[operation]
+            position += if_true if holds else if_false
+
+
+ALLOW, KILL, EPERM, ENOSYS = 0x7FFF0000, 0x80000000, 0x50001, 0x50026
+
+
+@pytest.mark.parametrize("machine_name", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("file_changes", [False, True])
+def test_the_filter_answers_as_the_tables_say(machine_name, file_changes):
+    raw = seccomp.build_filter(file_changes, machine_name)
+    code = list(struct.iter_unpack("<HBBI", raw))
+    arch = syscalls.AUDIT_ARCH[machine_name]
+    calls = syscalls.conditional(machine_name)
+    own_pid, thread, write = 0x5A5A5A5A, 0x10000, os.O_WRONLY
+    for number in syscalls.denied(machine_name, file_changes).values():
+        assert answer(code, number, arch) == EPERM
+    for number, expected in (
+        (9999, ENOSYS),
+        (syscalls.CLONE3, ENOSYS),
+        (63 if machine_name == "aarch64" else 0, ALLOW),
+    ):
+        assert answer(code, number, arch) == expected
+    assert answer(code, 0, 0x40000003) == KILL
+    assert answer(code, calls["clone"], arch, thread) == ALLOW and answer(code, calls["clone"], arch, 17) == EPERM
+    assert answer(code, calls["kill"], arch, own_pid) == ALLOW and answer(code, calls["kill"], arch, 1) == EPERM
+    assert answer(code, calls["prctl"], arch, 15) == ALLOW and answer(code, calls["prctl"], arch, 4) == EPERM
+    assert (
+        answer(code, calls["socketpair"], arch, 1, 1) == ALLOW
+        and answer(code, calls["socketpair"], arch, 1, 2) == EPERM
+    )
+    assert answer(code, calls["openat"], arch, 0, 0, write) == (EPERM if file_changes else ALLOW)
+    assert answer(code, calls["openat"], arch, 0, 0, 0) == ALLOW
+
+
+def test_both_tables_refuse_the_same_kinds_of_calls():
+    only_x86 = set(syscalls.denied("x86_64", True)) - set(syscalls.denied("aarch64", True))
+    old_forms = "fork vfork chmod chown lchown utime utimes futimesat iopl ioperm creat unlink rename mkdir rmdir link symlink mknod"
+    assert only_x86 == set(old_forms.split())
+    assert not set(syscalls.denied("aarch64", True)) - set(syscalls.denied("x86_64", True))
