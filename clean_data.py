@@ -44,6 +44,13 @@ def delete(path: Path) -> None:
         shutil.rmtree(path)  # does not follow links
 
 
+def check_unused(folders: list[Path]) -> None:
+    """Raises: PipelineError when a process works in one of the folders."""
+    for path in folders:
+        if not path.is_symlink() and in_use(path):
+            raise PipelineError(f"{path} is in use by a running process\nStop it first, or give another --phase")
+
+
 def main(argv: list[str]) -> int:
     parser = run.Parser(prog="clean_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--phase", default=None, help="delete only this phase's outputs (default: all)")
@@ -57,14 +64,13 @@ def main(argv: list[str]) -> int:
         return 0
     for path in folders:
         print(f"{size_of(path) / 1e6:10.1f} MB  {path}")
-    busy = [path for path in folders if in_use(path)]
-    if busy:
-        raise PipelineError(f"{busy[0]} is in use by a running process\nStop it first, or give another --phase")
     if args.dry_run:
         return 0
+    check_unused(folders)
     if not args.force and input(f"Delete these {len(folders)} folders? [y/N] ").strip().lower() not in ("y", "yes"):
         print("nothing was deleted")
         return 0
+    check_unused(folders)  # the answer may have taken its time
     for path in folders:
         delete(path)
     print(f"deleted {len(folders)} folders")
@@ -77,6 +83,9 @@ if __name__ == "__main__":
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nnothing was deleted", file=sys.stderr)
+        sys.exit(130)
     except EOFError:
         print("\nerror: there is no terminal to ask on\nAdd --force to delete without asking", file=sys.stderr)
         sys.exit(2)

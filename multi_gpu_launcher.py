@@ -12,6 +12,7 @@ the rest; a slice whose worker died goes back to the queue. Every other flag is 
 import argparse
 import collections
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,16 +21,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import run
-from common.discovery import n_saved
+from common.artifacts import AlreadyBuilt
+from common.checkpoints import PartStore
 from common.errors import ConfigError, PipelineError
-from common.phase import AlreadyBuilt, RunContext
+from common.phase import RunContext
+from common.progress import Progress
 from common.records import check_slice
 
 SLICES_PER_WORKER = 4
 TRIES = 3
 LOG_LINES_SHOWN = 20
 POLL_S = 0.2
-LINE_EVERY_S = 10.0
+LOOK_EVERY_S = 5.0
+USER_ERROR = 2
 
 
 @dataclass
@@ -40,6 +44,7 @@ class Worker:
     process: subprocess.Popen | None = None
     slice: tuple[int, int] = (0, 0)
     log: Path = Path()
+    told: int = 0  # how many stop signals it was sent
 
 
 @dataclass
@@ -77,22 +82,27 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args(argv)
 
 
-def make_workers(gpus: str | None, n_workers: int | None, device: str) -> list[Worker]:
-    """One worker per GPU, or CPU processes. Raises: ConfigError."""
-    if n_workers is not None and n_workers < 1:
-        raise ConfigError(f"--workers is {n_workers}\nGive 1 or more")
-    if gpus is not None:
-        numbers = gpus.split(",")
-        if not all(number.strip().isdigit() for number in numbers):
-            raise ConfigError(f"--gpus is '{gpus}'\nGive GPU numbers with commas, as in 0,1,2")
-        return [Worker({"CUDA_VISIBLE_DEVICES": number.strip()}) for number in numbers]
-    if device == "cuda":
-        import torch
+def visible_gpus() -> list[str]:
+    """Names under which CUDA shows this process its GPUs; a cluster may have lent it only some."""
+    import torch
 
-        return [Worker({"CUDA_VISIBLE_DEVICES": str(number)}) for number in range(torch.cuda.device_count())]
-    n_workers = n_workers or 1
-    threads = max(1, (os.cpu_count() or 1) // n_workers)
-    return [Worker({"OMP_NUM_THREADS": str(threads)}) for _ in range(n_workers)]
+    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return inherited.split(",") if inherited else [str(number) for number in range(torch.cuda.device_count())]
+
+
+def make_workers(gpus: str | None, n_workers: int | None, available: list[str]) -> list[Worker]:
+    """One worker per GPU, or CPU processes where `available` names no GPU. Raises: ConfigError."""
+    if n_workers is not None and (n_workers < 1 or available):
+        why = "there are GPUs here: choose them with --gpus, or add --device cpu" if available else "give 1 or more"
+        raise ConfigError(f"--workers is {n_workers}, the number of CPU processes\n{why[0].upper()}{why[1:]}")
+    if gpus is None:
+        return [Worker({"CUDA_VISIBLE_DEVICES": name}) for name in available] or [Worker({})] * (n_workers or 1)
+    numbers = [number.strip() for number in gpus.split(",")]
+    wrong = [number for number in numbers if not (number.isdigit() and int(number) < len(available))]
+    if wrong:
+        shown = ", ".join(map(str, range(len(available)))) or "none: leave out --gpus, or see run.py test-gpu"
+        raise ConfigError(f"--gpus is '{gpus}', but there is no GPU {wrong[0] or '(empty)'}\nGive some of: {shown}")
+    return [Worker({"CUDA_VISIBLE_DEVICES": available[int(number)]}) for number in numbers]
 
 
 def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
@@ -100,100 +110,119 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
     if phase.n_records is None:
         raise ConfigError(f"phase {phase.id} has no slices\nRun it with: python3 run.py phase {phase.id}")
     context, _ = run.context_for(phase, phase_words)
+    workers = make_workers(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
+    if context.device == "cpu" and not context.config.threads:
+        # Workers must not fight for cores; and the number of threads is part of what a run is.
+        phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // len(workers)))]
+        context, _ = run.context_for(phase, phase_words)
     context.pick_inputs()
     n_records = phase.n_records(context)
     check_slice(args.start, args.end, n_records)
     end = n_records - 1 if args.end is None else args.end
-    workers = make_workers(args.gpus, args.workers, context.device)
     step = getattr(context.config, "batch_size", 1)
     slices = contiguous_slices(args.start, end, len(workers) * SLICES_PER_WORKER, step)
-    words = [word for word in phase_words if word != "--fresh"]  # the folder is begun once, here
-    command = [sys.executable, str(Path(run.__file__)), "phase", phase.id, *words]
+    # --fresh begins the folder once, here, and not in every worker.
+    command = [sys.executable, str(Path(run.__file__)), "phase", phase.id]
+    command += [word for word in phase_words if word != "--fresh"]
     if args.dry_run:
         for first, last in slices:
-            print(f"slice {first} to {last}: {' '.join([*command[1:], '--start', str(first), '--end', str(last)])}")
+            print(f"slice {first} to {last}: {shlex.join([*command[1:], '--start', str(first), '--end', str(last)])}")
         print(f"{len(slices)} slices for {len(workers)} workers, then one run that joins them")
         return 0
     folder = context.claim_folder()
-    code = work_off(Queue(collections.deque(slices)), workers, command, folder, context, n_records)
+    code = Launch(context, [Worker(worker.environment) for worker in workers], command, folder).work_off(slices)
     if code or (args.start, end) != (0, n_records - 1):
         return code
     return subprocess.run(command, check=False).returncode
 
 
-def work_off(
-    queue: Queue, workers: list[Worker], command: list[str], folder: Path, context: RunContext, n_records: int
-) -> int:
-    """Run every slice; returns an exit status. A stop signal is passed on, so that workers save."""
-    began, before, last_line = time.monotonic(), n_saved(folder), time.monotonic()
-    stopping: list[int] = []
-    for name in run.STOP_SIGNALS:
-        signal.signal(getattr(signal, name), lambda number, _frame: stopping.append(number))
-    while queue.waiting or any(worker.process for worker in workers):
-        for worker in workers:
-            if worker.process is None and queue.waiting and not stopping:
-                start(worker, queue.waiting.popleft(), command, folder)
-            if worker.process is not None and worker.process.poll() is not None:
-                failure = settle(worker, queue, bool(stopping))
-                if failure:
-                    pass_on(workers, signal.SIGTERM)
-                    print(failure, file=sys.stderr)
-                    return 1
-        if stopping:
-            pass_on(workers, stopping[0])
-            queue.waiting.clear()
-            wait_for(workers)
-            context.log.warning("stopped; everything computed is saved. Give the same command to continue")
+class Launch:
+    """Workers, their queue, and what the user sees of them."""
+
+    def __init__(self, context: RunContext, workers: list[Worker], command: list[str], folder: Path):
+        self.context, self.workers, self.command, self.folder = context, workers, command, folder
+        self.queue = Queue()
+        self.signals: list[int] = []
+        for name in run.STOP_SIGNALS:
+            signal.signal(getattr(signal, name), lambda number, _frame: self.signals.append(number))
+
+    def work_off(self, slices: list[tuple[int, int]]) -> int:
+        """Run every slice; returns an exit status. Each stop signal is passed on, so that workers save."""
+        self.queue.waiting.extend(slices)
+        failure, last_look = None, 0.0
+        store = PartStore(self.folder, self.context.log)
+        known = {i for i in store.rows if slices[0][0] <= i <= slices[-1][1]}
+        with Progress(slices[-1][1] - slices[0][0] + 1, map(_label, known_rows(store, known)), self.context.log) as bar:
+            while self.queue.waiting or self.running():
+                for worker in self.workers:
+                    if worker.process is not None and worker.process.poll() is not None:
+                        failure = failure or self.settle(worker)
+                    if worker.process is None and self.queue.waiting and not (failure or self.signals):
+                        self.start(worker, self.queue.waiting.popleft())
+                if failure or self.signals:
+                    self.queue.waiting.clear()
+                    self.pass_on(self.signals or [signal.SIGTERM])
+                if time.monotonic() - last_look > LOOK_EVERY_S or not self.running():
+                    last_look = time.monotonic()
+                    store.refresh()
+                    new = {i for i in store.rows if slices[0][0] <= i <= slices[-1][1]} - known
+                    known |= new
+                    bar.add(map(_label, known_rows(store, new)))
+                time.sleep(POLL_S)
+        if failure:
+            print(failure[1], file=sys.stderr)
+            return failure[0]
+        if self.signals:
+            again = self.context.command.replace("run.py phase", "multi_gpu_launcher.py --phase", 1)
+            self.context.log.warning("stopped; everything computed is saved. Continue with: %s", again)
             return 130
-        if time.monotonic() - last_line > LINE_EVERY_S:
-            last_line = time.monotonic()
-            done = n_saved(folder)
-            rate = (done - before) / (last_line - began)
-            left = f"{(n_records - done) / rate / 60:.0f} min left" if rate else "time left unknown"
-            context.log.info("%d of %d records, %.1f per second, %s", done, n_records, rate, left)
-        time.sleep(POLL_S)
-    return 0
+        return 0
+
+    def running(self) -> list[Worker]:
+        return [worker for worker in self.workers if worker.process is not None]
+
+    def start(self, worker: Worker, piece: tuple[int, int]) -> None:
+        worker.slice = piece
+        worker.told = 0
+        worker.log = self.folder / "locks" / f"worker_{piece[0]:06d}_{piece[1]:06d}.log"
+        worker.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(worker.log, "a") as log:
+            worker.process = subprocess.Popen(
+                [*self.command, "--start", str(piece[0]), "--end", str(piece[1])],
+                env={**os.environ, **worker.environment}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C reaches the workers from here, and once
+            )  # fmt: skip
+
+    def settle(self, worker: Worker) -> tuple[int, str] | None:
+        """Take note of an ended worker. Returns status and message when its slice has failed for good."""
+        code, worker.process = worker.process.returncode, None
+        if code == 0 or self.signals:
+            return None
+        self.queue.tries[worker.slice] += 1
+        if code != USER_ERROR and self.queue.tries[worker.slice] < TRIES:
+            self.queue.waiting.append(worker.slice)
+            return None
+        tail = "\n".join(worker.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+        return code if code == USER_ERROR else 1, (
+            f"error: the worker of records {worker.slice[0]} to {worker.slice[1]} ended with status {code} "
+            f"({self.queue.tries[worker.slice]} of {TRIES} tries); its last lines, from {worker.log}:\n{tail}\n"
+            f"Mend the cause and give the same command: what is saved is kept"
+        )
+
+    def pass_on(self, signals: list[int]) -> None:
+        """Send each worker the signals that it was not sent yet."""
+        for worker in self.running():
+            for number in signals[worker.told :]:
+                worker.process.send_signal(number)
+            worker.told = len(signals)
 
 
-def start(worker: Worker, piece: tuple[int, int], command: list[str], folder: Path) -> None:
-    worker.slice = piece
-    worker.log = folder / "locks" / f"worker_{piece[0]:06d}_{piece[1]:06d}.log"
-    worker.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(worker.log, "a") as log:
-        worker.process = subprocess.Popen(
-            [*command, "--start", str(piece[0]), "--end", str(piece[1])],
-            env={**os.environ, **worker.environment}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C reaches the workers once, from here
-        )  # fmt: skip
+def known_rows(store: PartStore, indices: set[int]) -> list[dict]:
+    return [next(iter(store.rows[index].values())) for index in sorted(indices)]
 
 
-def settle(worker: Worker, queue: Queue, stopping: bool) -> str | None:
-    """Take note of an ended worker. Returns a message when its slice has failed for good."""
-    code, worker.process = worker.process.returncode, None
-    if code == 0 or stopping:
-        return None
-    queue.tries[worker.slice] += 1
-    if code != 2 and queue.tries[worker.slice] < TRIES:  # exit 2 is an error of the user: trying again is no use
-        queue.waiting.append(worker.slice)
-        return None
-    tail = "\n".join(worker.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
-    return (
-        f"error: the worker of records {worker.slice[0]} to {worker.slice[1]} ended with status {code} "
-        f"({queue.tries[worker.slice]} of {TRIES} tries); its last lines, from {worker.log}:\n{tail}\n"
-        f"Mend the cause and give the same command: what is saved is kept"
-    )
-
-
-def pass_on(workers: list[Worker], number: int) -> None:
-    for worker in workers:
-        if worker.process is not None and worker.process.poll() is None:
-            worker.process.send_signal(number)
-
-
-def wait_for(workers: list[Worker]) -> None:
-    for worker in workers:
-        if worker.process is not None:
-            worker.process.wait()
+def _label(row: dict) -> str:
+    return row.get("label", "done")
 
 
 def main(argv: list[str]) -> int:
@@ -203,11 +232,6 @@ def main(argv: list[str]) -> int:
     except AlreadyBuilt as built:
         print(f"already built: {built.path} (--fresh builds it again)")
         return 0
-    except PipelineError as error:
-        if not args.dry_run:
-            raise
-        print(f"it would stop here: {error}")
-        return 0
 
 
 if __name__ == "__main__":
@@ -216,3 +240,6 @@ if __name__ == "__main__":
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped before a worker was started", file=sys.stderr)
+        sys.exit(130)

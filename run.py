@@ -14,14 +14,17 @@ A run saves as it goes. Stop it at any time and give the same command again.
 import argparse
 import importlib
 import logging
+import logging.handlers
 import shlex
 import signal
 import sys
 from pathlib import Path
 
+from common.artifacts import AlreadyBuilt
 from common.config import PRESETS, add_flags, build_config, differences_from_preset, suggestion
+from common.devices import check_device_name, resolve_device
 from common.errors import ConfigError, PipelineError
-from common.phase import AlreadyBuilt, Phase, RunContext, check_phase_takes_slices
+from common.phase import Phase, RunContext, check_phase_takes_slices
 from common.records import Stopped
 
 PHASES = {  # id -> folder, in the order a full run takes
@@ -74,18 +77,23 @@ def context_for(phase: Phase, argv: list[str]) -> tuple[RunContext, argparse.Nam
     args = phase_parser(phase).parse_args(argv)
     check_phase_takes_slices(phase, args.start, args.end)
     config = build_config(phase.config, args.preset, vars(args))
-    device = "cpu"
-    if hasattr(config, "model"):  # only then is torch needed
-        from common.devices import resolve_device
-
-        device = resolve_device(args.device)
-    repeated = [word for word in argv if word != "--fresh"]
     context = RunContext(
-        phase=phase, config=config, preset=args.preset, data_dir=args.data_dir, device=device,
-        log=_logger(), command=shlex.join(["python3", "run.py", "phase", phase.id, *repeated]),
+        phase=phase, config=config, preset=args.preset, data_dir=args.data_dir, log=_logger(),
+        device=resolve_device(args.device) if hasattr(config, "model") else check_device_name(args.device),
+        command=shlex.join(["python3", "run.py", "phase", phase.id, *_lasting_words(argv)]),
         start=args.start, end=args.end, fresh=args.fresh, given_inputs=tuple(args.input),
     )  # fmt: skip
     return context, args
+
+
+def _lasting_words(argv: list[str]) -> list[str]:
+    """The flags that continue a run: without a slice, and without what begins it anew."""
+    kept, skip = [], False
+    for word in argv:
+        if not skip and word.split("=")[0] not in ("--start", "--end", "--fresh", "--dry-run"):
+            kept.append(word)
+        skip = word in ("--start", "--end")
+    return kept
 
 
 def run_phase(argv: list[str]) -> int:
@@ -109,14 +117,11 @@ def run_phase(argv: list[str]) -> int:
 
 def dry_run(context: RunContext) -> int:
     """Say what the command would read and write."""
+    context.pick_inputs()
     try:
-        context.pick_inputs()
         path = context.target()
     except AlreadyBuilt as built:
         print(f"nothing to do: {built.path} is finished")
-        return 0
-    except PipelineError as error:
-        print(f"it would stop here: {error}")
         return 0
     print(f"it would {'continue' if path.exists() else 'begin'} {path}")
     return 0
@@ -171,7 +176,9 @@ def _logger() -> logging.Logger:
     log.propagate = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    log.handlers[:] = [handler]
+    # What is said before a run folder is chosen waits here, for the folder's log.txt.
+    early = logging.handlers.MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1)
+    log.handlers[:] = [handler, early]
     return log
 
 

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+class AlreadyBuilt(Exception):
+    """A finished run with the same settings and inputs exists; there is nothing to do."""
+
+    def __init__(self, path: Path):
+        super().__init__(str(path))
+        self.path = path
+
+
 class Artifact:
     """A finished run folder. Every read checks the file's SHA-256 first."""
 
@@ -94,6 +102,10 @@ class ArtifactWriter:
         self._files: dict[str, dict[str, Any]] = {}
         self._started = time.time()
         self.lock = lock_slice(path, first, last)
+        if (path / MANIFEST).exists():  # another process finished it since the folder was chosen
+            self.lock.release()
+            sweep(path)
+            raise AlreadyBuilt(path)
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write one of the handoff's tables."""
@@ -169,5 +181,5 @@ def sweep(path: Path) -> None:
     assert (path / MANIFEST).is_file(), f"{path} is not finished"
     for name in ("parts", "locks"):
         shutil.rmtree(path / name, ignore_errors=True)
-    for leftover in [path / STAMP, *path.glob("autosave_*.parquet"), *path.glob(".*.tmp")]:
+    for leftover in [path / STAMP, *path.glob("autosave_*.parquet"), *path.rglob(".*.tmp")]:
         leftover.unlink(missing_ok=True)

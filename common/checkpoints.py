@@ -7,6 +7,7 @@ flipped part is found without trusting its content; it is moved aside and comput
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -52,7 +53,10 @@ class PartStore:
         for path in sorted(self.folder.glob("part_*.safetensors")):
             if path in self._part_of.values():
                 continue
-            data = path.read_bytes()
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:  # another worker moved it aside, or has joined the parts
+                continue
             if hashlib.sha256(data).hexdigest()[:16] != path.stem.split("_")[3]:
                 self._move_aside(path)
                 continue
@@ -110,7 +114,8 @@ class PartStore:
     def _move_aside(self, path: Path) -> None:
         damaged = self.folder.parent / "damaged"
         damaged.mkdir(exist_ok=True)
-        path.replace(damaged / path.name)
+        with contextlib.suppress(FileNotFoundError):  # another worker was first
+            path.replace(damaged / path.name)
         self.log.warning("%s was damaged: moved to %s, its records are computed again", path.name, damaged)
 
 

@@ -7,6 +7,7 @@ unit, source and allowed range. A flag beats the preset.
 import argparse
 import dataclasses
 import difflib
+import math
 from typing import Any, get_args, get_origin
 
 from common.errors import ConfigError
@@ -144,8 +145,8 @@ def differences_from_preset(config: PhaseConfig, preset: str) -> dict[str, Any]:
 def result_settings(config: PhaseConfig) -> dict[str, Any]:
     """The settings that decide the results, as they look in JSON.
 
-    `dataset` and `model` are left out: the experiment names them by content, so that the
-    same file under another path is the same experiment.
+    `dataset` and `model` are left out: the experiment names them by name and content, so that
+    a file that was moved is the same experiment.
     """
     fields = [field for field in dataclasses.fields(config) if spec_of(field).changes_results]
     values = {field.name: getattr(config, field.name) for field in fields}
@@ -188,10 +189,13 @@ def _check_range(field: dataclasses.Field, value: Any) -> None:
     spec, flag = spec_of(field), "--" + field.name.replace("_", "-")
     if spec.choices and value not in spec.choices:
         raise ConfigError(f"{flag} is '{value}'\nGive one of: {', '.join(spec.choices)}")
-    below = spec.minimum is not None and not value >= spec.minimum  # `not >=` also refuses NaN
-    above = spec.maximum is not None and not value <= spec.maximum
-    if below or above:
-        raise ConfigError(f"{flag} is {value}\nGive a value in this range: {_range_text(spec).lstrip('; ')}")
+    endless = isinstance(value, float) and not math.isfinite(value)
+    below = spec.minimum is not None and value < spec.minimum
+    above = spec.maximum is not None and value > spec.maximum
+    if endless or below or above:
+        raise ConfigError(
+            f"{flag} is {value}\nGive a value in this range: {_range_text(spec).lstrip('; ') or 'finite'}"
+        )
 
 
 def _parser_for(annotation: Any) -> Any:

@@ -13,9 +13,7 @@ def resolve_device(name: str) -> str:
 
     Raises: ConfigError when the device is unknown, or not on this machine.
     """
-    if name not in DEVICES:
-        raise ConfigError(f"--device is '{name}'\nGive one of: {', '.join(DEVICES)}")
-    if name == "cpu":
+    if check_device_name(name) == "cpu":
         return name
     present = [device for device in ("cuda", "mps") if _is_present(device)]
     if name == "auto":
@@ -24,6 +22,13 @@ def resolve_device(name: str) -> str:
         raise ConfigError(
             f"--device is '{name}', but this machine has {', '.join([*present, 'cpu'])}\nGive one of those"
         )
+    return name
+
+
+def check_device_name(name: str) -> str:
+    """`name`, for a phase that needs no device. Raises: ConfigError when there is no such one."""
+    if name not in DEVICES:
+        raise ConfigError(f"--device is '{name}'\nGive one of: {', '.join(DEVICES)}")
     return name
 
 

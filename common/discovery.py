@@ -5,9 +5,12 @@ stamp.json alone. Its name starts with the time it was begun, which is always la
 that of every folder beside it, even if the clock was set back.
 """
 
+import contextlib
 import datetime
 import json
 import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +20,22 @@ from common.handoffs import Handoff
 
 MANIFEST, STAMP = "manifest.json", "stamp.json"
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
-_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)_(.+)")
+_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)_(.+)(?<!\.damaged)")
+_STAMP_KEYS = {"experiment": dict, "settings": dict, "inputs": dict, "lineage": dict, "command": str, "preset": str}
+_MANIFEST_KEYS = {**_STAMP_KEYS, "files": dict, "summary": dict, "content_sha256": str, "all_settings": dict}
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on disk. `document` is its manifest, or its stamp while it is unfinished."""
+    """One run on disk. `document` is its manifest, or its stamp while it is unfinished.
+
+    `damage` says why the document cannot be used; then only the folder's name is known.
+    """
 
     path: Path
     finished: bool
     document: dict[str, Any]
+    damage: ArtifactMismatchError | None = None
 
     @property
     def experiment(self) -> dict[str, str]:
@@ -44,41 +53,55 @@ def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
 
 
 def read_run(path: Path, handoff: Handoff) -> RunFolder | None:
-    """The run in `path`; None when it holds neither a manifest nor a stamp.
-
-    Raises: ArtifactMismatchError when the document cannot be read, or is not this handoff's.
-    """
+    """The run in `path`; None when it holds neither a manifest nor a stamp."""
     for name in (MANIFEST, STAMP):
         if (path / name).is_file():
-            return RunFolder(path, name == MANIFEST, _read_document(path / name, handoff))
+            try:
+                return RunFolder(path, name == MANIFEST, _read_document(path / name, handoff))
+            except ArtifactMismatchError as damage:
+                return RunFolder(path, name == MANIFEST, {}, damage)
     return None
 
 
-def in_experiment(run: RunFolder, handoff: Handoff, experiment: dict[str, str]) -> bool:
-    return all(run.experiment.get(key) == experiment.get(key) for key in handoff.scope)
+def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
+    """Runs of one experiment, newest first.
+
+    Raises: ArtifactMismatchError on reaching a damaged one whose name fits the experiment.
+    """
+    suffix = "_".join(slug(experiment[key]) for key in handoff.scope)
+    for run in list_runs(handoff, data_dir):
+        if run.damage is not None:
+            if run.path.name.partition("Z_")[2] == suffix:
+                raise run.damage
+        elif all(run.experiment.get(key) == experiment[key] for key in handoff.scope):
+            yield run
 
 
 def find_input(
     handoff: Handoff, data_dir: Path, experiment: dict[str, str], lineage: dict[str, str], build: str
-) -> RunFolder:
+) -> tuple[RunFolder, str]:
     """The newest finished run of this experiment that was made from the artifacts in `lineage`.
 
     `lineage` maps the names of artifacts already picked to their content hash; `build` is the
-    command that makes the missing one.
+    command that makes the missing one. Returns the run, and why it was picked.
     Raises: MissingArtifactError, ArtifactMismatchError.
     """
-    runs = [run for run in list_runs(handoff, data_dir) if in_experiment(run, handoff, experiment)]
-    finished = [run for run in runs if run.finished]
-    if not finished:
-        raise MissingArtifactError(_missing(handoff, data_dir, experiment, runs, build))
-    for run in finished:
-        if not lineage_conflicts(run.document, lineage):
+    unfinished, passed_over = [], []
+    for run in runs_of(handoff, data_dir, experiment):
+        if not run.finished:
+            unfinished.append(run)
+        elif lineage_conflicts(handoff, run, lineage):
+            passed_over.append(run)
+        else:
             check_version(run, handoff, build)
-            return run
-    names = ", ".join(lineage_conflicts(finished[0].document, lineage))
+            alike = " that was made from the same artifacts" if passed_over else ""
+            return run, f"newest of {describe(handoff, experiment)}{alike}"
+    if not passed_over:
+        raise MissingArtifactError(_missing(handoff, data_dir, experiment, unfinished, build))
+    names = ", ".join(lineage_conflicts(handoff, passed_over[0], lineage))
     raise ArtifactMismatchError(
         f"the newest {handoff.name} of {describe(handoff, experiment)} was made from another {names} "
-        f"than the one picked: {finished[0].path}\nRebuild it with: {build} --fresh"
+        f"than the one picked: {passed_over[0].path}\nRebuild it with: {build} --fresh"
     )
 
 
@@ -97,15 +120,23 @@ def run_at(path: Path, handoffs: tuple[Handoff, ...]) -> tuple[Handoff, RunFolde
         name = _load_json(folder / MANIFEST).get("artifact")
         for handoff in handoffs:
             if handoff.name == name:
-                return handoff, read_run(folder, handoff)
+                run = read_run(folder, handoff)
+                if run.damage is not None:
+                    raise run.damage
+                return handoff, run
         raise ConfigError(f"--input {path} holds '{name}'; this phase reads {wanted}\nGive a run folder of that kind")
     raise ConfigError(f"--input {path} is in no finished run (no {MANIFEST})\nGive a run folder holding {wanted}")
 
 
-def lineage_conflicts(document: dict[str, Any], lineage: dict[str, str]) -> list[str]:
-    """Names of artifacts that `document` and `lineage` both rest on, but in different versions."""
-    ancestors = document.get("lineage", {})
-    return [name for name, digest in lineage.items() if ancestors.get(name, digest) != digest]
+def lineage_of(handoff: Handoff, run: RunFolder) -> dict[str, str]:
+    """Content hash of every artifact that a finished run rests on, its own included."""
+    return {**run.document["lineage"], handoff.name: run.document["content_sha256"]}
+
+
+def lineage_conflicts(handoff: Handoff, run: RunFolder, lineage: dict[str, str]) -> list[str]:
+    """Names of artifacts that the run and `lineage` both rest on, but in different versions."""
+    own = lineage_of(handoff, run)
+    return [name for name, digest in lineage.items() if own.get(name, digest) != digest]
 
 
 def check_version(run: RunFolder, handoff: Handoff, build: str) -> None:
@@ -123,8 +154,9 @@ def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -
     parent = data_dir / handoff.folder
     names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
     for match in filter(None, map(_NAME.fullmatch, names)):
-        taken = datetime.datetime.strptime(match[1], _TIME).replace(tzinfo=datetime.UTC)
-        now = max(now, taken + datetime.timedelta(seconds=1))
+        with contextlib.suppress(ValueError):  # a name that only looks like a time
+            taken = datetime.datetime.strptime(match[1], _TIME).replace(tzinfo=datetime.UTC)
+            now = max(now, taken + datetime.timedelta(seconds=1))
     return "_".join([now.strftime(_TIME), *(slug(experiment[key]) for key in handoff.scope)])
 
 
@@ -159,27 +191,32 @@ def _missing(
     what = f"no finished {handoff.name} of {describe(handoff, experiment)}"
     parent = data_dir / handoff.folder
     if not unfinished:
-        others = sorted({describe(handoff, run.experiment) for run in list_runs(handoff, data_dir)})
+        runs = [run for run in list_runs(handoff, data_dir) if run.damage is None]
+        others = sorted({describe(handoff, run.experiment) for run in runs})
         held = f"{parent} holds {', '.join(others)}" if others else f"{parent} holds no run"
+        if describe(handoff, experiment) in others:
+            held = f"{parent} holds it only for another version of the file or model"
         return f"{what}: {held}\nBuild it with: {build}"
     run = unfinished[0]
     total = run.document.get("n_records")
     done = f" ({n_saved(run.path)} of {total} records)" if total is not None else ""
     runs = "1 unfinished run" if len(unfinished) == 1 else f"{len(unfinished)} unfinished runs"
-    return f"{what}: {parent} holds {runs}{done}\nFinish it with: {build}"
+    return f"{what}: {parent} holds {runs}{done}\nFinish it with: {run.document['command']}"
 
 
 def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
     document = _load_json(path)
-    for key in ("artifact", "schema_version", "experiment"):
-        if key not in document:
-            raise ArtifactMismatchError(
-                f"{path} has no '{key}': it was not written by this pipeline\n{_set_aside(path)}"
-            )
-    if document["artifact"] != handoff.name:
+    if document.get("artifact") != handoff.name:
         raise ArtifactMismatchError(
-            f"{path} describes '{document['artifact']}', but lies where '{handoff.name}' belongs\n{_set_aside(path)}"
+            f"{path} describes '{document.get('artifact')}', but lies where '{handoff.name}' belongs\n"
+            f"{_set_aside(path)}"
         )
+    keys = _MANIFEST_KEYS if path.name == MANIFEST else _STAMP_KEYS
+    if document.get("schema_version") != handoff.version:  # other versions may have other entries
+        keys = {"schema_version": int, "experiment": dict}
+    for key, kind in keys.items():
+        if not isinstance(document.get(key), kind):
+            raise ArtifactMismatchError(f"{path} is damaged: its entry '{key}' is missing or wrong\n{_set_aside(path)}")
     return document
 
 
@@ -194,4 +231,4 @@ def _load_json(path: Path) -> dict[str, Any]:
 
 
 def _set_aside(path: Path) -> str:
-    return f"Set the run aside with: mv {path.parent} {path.parent}.damaged"
+    return f"Set the run aside with: {shlex.join(['mv', str(path.parent), f'{path.parent}.damaged'])}"

@@ -1,10 +1,13 @@
 """Files that are old or new, never half: every byte the pipeline keeps is written here."""
 
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+from common.errors import PipelineError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -12,19 +15,24 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     The temporary file lies in the same folder (a rename across file systems is a copy) and
     is named after the process, because workers of several slices write side by side.
+    Raises: PipelineError when the disk is full or the folder may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:  # a full disk must not leave the temporary file to fill it further
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # a full disk must not keep half a file besides
+            temporary.unlink(missing_ok=True)
+        raise PipelineError(
+            f"cannot write {path}: {error.strerror}\n"
+            f"Make room, or allow writing there, and give the same command again: what is saved is kept"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -50,9 +50,9 @@ def _check_free(path: Path, run: Path) -> None:
         with contextlib.suppress(OSError, ValueError):  # the owner is still writing its name
             owner = json.loads(path.with_suffix(".owner").read_bytes())
         first, last = map(int, path.stem.split("_")[1:])
+        what = f"records {first} to {last} are" if last else "this run is"
         raise PipelineError(
-            f"records {first} to {last} are being computed by process {owner.get('pid', '?')} "
-            f"on {owner.get('host', '?')}: {run}\n"
-            f"Wait for it, stop it with: kill {owner.get('pid', 'PID')}, or give another --start and --end"
+            f"{what} being computed by process {owner.get('pid', '?')} on {owner.get('host', '?')}: {run}\n"
+            f"Wait for it, or stop it with: kill {owner.get('pid', 'PID')}"
         ) from held
     probe.release()

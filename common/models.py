@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from common.errors import AssetError, ConfigError
+from common.errors import AssetError
 from common.registry import default_dtype, model_location
 
 
@@ -67,9 +68,11 @@ def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) ->
     with _loading_errors(name, location):
         tokenizer = AutoTokenizer.from_pretrained(location)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
-        model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, dtype))
-    if not tokenizer.is_fast:
-        raise ConfigError(f"--model {name} has no fast tokenizer, which gives the character offsets that are needed")
+        model, report = AutoModelForCausalLM.from_pretrained(
+            location, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+        )
+    _check_weights(report, name, location)
+    _check_tokenizer(tokenizer, model, name, location)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
     tokenizer.padding_side = "left"
@@ -84,10 +87,40 @@ def _loading_errors(name: str, location: str) -> Iterator[None]:
     transformers.utils.logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError, SafetensorError) as error:  # transformers raises them all
+    # transformers raises all of these, for a file that is missing, torn, or does not fit its config.
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AssetError(
-            f"model '{name}' cannot be loaded from {location}: {reason}\n"
-            f"Fetch it with: hf auth login && hf download {name}  (Gemma needs its licence accepted on its page), "
-            f"give a folder with --model, or run without the network: --preset demo"
+            f"model '{name}' cannot be loaded from {location}: {reason}\n{_how_to_get(location)}"
         ) from error
+
+
+def _how_to_get(location: str) -> str:
+    if Path(location).is_dir():
+        return "Give the folder of a whole model (config, safetensors, tokenizer), or a hub id, with --model"
+    return (
+        f"Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
+        f"give a folder with --model, or run without the network: --preset demo"
+    )
+
+
+def _check_weights(report: dict[str, Any], name: str, location: str) -> None:
+    """transformers fills a missing weight with noise and only warns: every later number would be noise."""
+    wrong = [f"{kind.removesuffix('_keys')} {sorted(map(str, report[kind]))[:3]}"
+             for kind in ("missing_keys", "mismatched_keys", "unexpected_keys") if report.get(kind)]  # fmt: skip
+    if wrong:
+        raise AssetError(
+            f"model '{name}' in {location} does not fit its config: {'; '.join(wrong)}\n{_how_to_get(location)}"
+        )
+
+
+def _check_tokenizer(tokenizer: Any, model: PreTrainedModel, name: str, location: str) -> None:
+    """transformers makes up a tokenizer where it finds none."""
+    probe = "def f(x):\n    return [x, 'a1']"
+    known = len(tokenizer) <= model.get_input_embeddings().num_embeddings
+    same = tokenizer.decode(tokenizer(probe)["input_ids"], skip_special_tokens=True).strip() == probe
+    if not (tokenizer.is_fast and known and same):
+        raise AssetError(
+            f"model '{name}' in {location} has no fast tokenizer that fits it "
+            f"({type(tokenizer).__name__}, {len(tokenizer)} tokens)\n{_how_to_get(location)}"
+        )

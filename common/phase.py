@@ -1,30 +1,26 @@
 """The one interface of a phase, and what run.py hands to it."""
 
+import contextlib
 import dataclasses
 import logging
+import logging.handlers
 import shlex
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from common import discovery
-from common.artifacts import Artifact, ArtifactWriter, sweep
-from common.config import ModelConfig, PhaseConfig, build_config, result_settings
+from common.artifacts import AlreadyBuilt, Artifact, ArtifactWriter, sweep
+from common.config import ModelConfig, PhaseConfig, as_json, build_config, result_settings
 from common.errors import ArtifactMismatchError, ConfigError
 from common.files import write_json
 from common.handoffs import Handoff
+from common.locks import in_use
 from common.records import RecordWriter, check_slice
-
-
-class AlreadyBuilt(Exception):
-    """A finished run with the same settings and inputs exists; there is nothing to do."""
-
-    def __init__(self, path: Path):
-        super().__init__(str(path))
-        self.path = path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +41,10 @@ class Phase:
 
 @dataclasses.dataclass(kw_only=True)
 class RunContext:
-    """Where a run reads and writes, and which records are its own. Both ends are included."""
+    """Where a run reads and writes, and which records are its own. Both ends are included.
+
+    `command` is what continues the run: without --fresh, and without a slice.
+    """
 
     phase: Phase
     config: PhaseConfig
@@ -60,21 +59,27 @@ class RunContext:
     given_inputs: tuple[Path, ...] = ()
     should_stop: Callable[[], bool] = lambda: False
     artifacts: dict[str, Artifact] = dataclasses.field(default_factory=dict)
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def pick_inputs(self) -> None:
-        """Find every input of the phase, and say which was picked and why."""
+        """Find every input of the phase, and say which was picked and why.
+
+        Raises: MissingArtifactError, ArtifactMismatchError, ConfigError.
+        """
         given = [discovery.run_at(path, self.phase.inputs) for path in self.given_inputs]
         chosen = {handoff.name: run for handoff, run in given}
         lineage: dict[str, str] = {}
         for handoff in self.phase.inputs:
             build = build_command(handoff, self.config, self.preset, self.data_dir)
-            run, reason = chosen.get(handoff.name), "given by --input"
-            if run is None:
-                reason = f"newest of {discovery.describe(handoff, self.config.experiment())}"
-                run = discovery.find_input(handoff, self.data_dir, self.config.experiment(), lineage, build)
-            self._check_given(handoff, run, lineage, build)
-            self.artifacts[handoff.name] = artifact = Artifact(handoff, run, build)
-            lineage |= {**run.document["lineage"], handoff.name: artifact.content_sha256}
+            if handoff.name in chosen:
+                run, reason = chosen[handoff.name], "given by --input"
+                self._check_given(handoff, run, lineage, build)
+            else:
+                experiment = self.config.experiment()
+                run, reason = discovery.find_input(handoff, self.data_dir, experiment, lineage, build)
+            self.artifacts[handoff.name] = Artifact(handoff, run, build)
+            self.reasons[handoff.name] = reason
+            lineage |= discovery.lineage_of(handoff, run)
             self.log.info("input %s: %s (%s)", handoff.name, run.path, reason)
 
     def read(self, handoff: Handoff) -> Artifact:
@@ -87,12 +92,21 @@ class RunContext:
         Continues the unfinished run of the same settings and inputs, or begins a new one.
         Raises: AlreadyBuilt; ArtifactMismatchError when an unfinished run has other settings.
         """
-        path = self.claim_folder()
+        with self._choosing_a_folder():
+            path = self._claimed()
+            arguments = (self.phase.output, path, self.identity(), self._details(), self.log)
+            if self.phase.n_records is None:
+                writer = ArtifactWriter(*arguments)
+            else:
+                own = {"start": self.start, "end": self.end}
+                writer = RecordWriter(*arguments, **own, should_stop=self.should_stop)
         self._log_into(path)
-        arguments = (self.phase.output, path, self.identity(), self._details(), self.log)
-        if self.phase.n_records is None:
-            return ArtifactWriter(*arguments)
-        return RecordWriter(*arguments, start=self.start, end=self.end, should_stop=self.should_stop)
+        return writer
+
+    def claim_folder(self) -> Path:
+        """The run folder to work in, made and stamped if it is new; see `write`."""
+        with self._choosing_a_folder():
+            return self._claimed()
 
     def identity(self) -> dict[str, Any]:
         """All that the output depends on; a run is continued only if every entry is equal."""
@@ -115,42 +129,62 @@ class RunContext:
             check_slice(self.start, self.end, identity["n_records"])
         return identity
 
-    def claim_folder(self) -> Path:
-        """The run folder to work in, made and stamped if it is new; see `write`."""
-        parent, identity = self.data_dir / self.phase.output.folder, self.identity()
-        _make_folder(parent)
-        with FileLock(parent / ".claims.lock"):  # workers that start together must agree on one folder
-            try:
-                path = self.target()
-            except AlreadyBuilt as built:
-                sweep(built.path)  # a crash right after the manifest leaves parts behind
-                raise
-            if not (path / discovery.STAMP).exists():
-                write_json(path / discovery.STAMP, {**identity, **self._details()})
+    def target(self) -> Path:
+        """The folder that `write` would choose; nothing is written. Raises: see `write`."""
+        output, identity = self.phase.output, self.identity()
+        experiment, in_the_way = identity["experiment"], None
+        for run in () if self.fresh else discovery.runs_of(output, self.data_dir, experiment):
+            changed = differences(run.document, identity)
+            if run.finished:  # to finish one that is older would be in vain: nobody would pick it
+                if in_the_way is None and not changed:
+                    raise AlreadyBuilt(run.path)
+                break
+            if not changed:
+                return run.path
+            if in_the_way is None and not _is_empty(run.path):
+                in_the_way = f"{run.path}: {'; '.join(changed)}"
+        if in_the_way is not None:
+            raise ArtifactMismatchError(
+                f"cannot resume {in_the_way}\nGive the earlier value, or start over with: {self.command} --fresh"
+            )
+        return self.data_dir / output.folder / discovery.new_run_name(output, self.data_dir, experiment)
+
+    @contextlib.contextmanager
+    def _choosing_a_folder(self) -> Iterator[None]:
+        """Workers that start together agree on one folder, and hold their slice before another looks.
+
+        Raises: ConfigError when nothing can be written there: better now than after hours of work.
+        """
+        self.identity()  # its errors come before anything is written
+        parent = self.data_dir / self.phase.output.folder
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=parent):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write to {parent}: {error.strerror}\nGive another folder with --data-dir"
+            ) from error
+        with FileLock(parent / ".claims.lock"):
+            yield
+
+    def _claimed(self) -> Path:
+        try:
+            path = self.target()
+        except AlreadyBuilt as built:
+            sweep(built.path)  # a crash right after the manifest leaves parts behind
+            raise
+        self._remove_empty_runs(path)
+        if not (path / discovery.STAMP).exists():
+            write_json(path / discovery.STAMP, {**self.identity(), **self._details()})
         return path
 
-    def target(self) -> Path:
-        """The folder that `claim_folder` would choose; nothing is written."""
-        output, identity = self.phase.output, self.identity()
-        fresh_path = (
-            self.data_dir / output.folder / discovery.new_run_name(output, self.data_dir, identity["experiment"])
-        )
-        runs = discovery.list_runs(output, self.data_dir)
-        runs = [run for run in runs if discovery.in_experiment(run, output, identity["experiment"])]
-        if self.fresh or not runs:
-            return fresh_path
-        if runs[0].finished and not differences(runs[0].document, identity):
-            raise AlreadyBuilt(runs[0].path)
-        for run in runs:
-            if not run.finished and not differences(run.document, identity):
-                return run.path
-        if not runs[0].finished:
-            changed = differences(runs[0].document, identity)
-            raise ArtifactMismatchError(
-                f"cannot resume {runs[0].path}: {'; '.join(changed)}\n"
-                f"Give the earlier value, or start over with: {self.command} --fresh"
-            )
-        return fresh_path
+    def _remove_empty_runs(self, kept: Path) -> None:
+        """Forget attempts that ended before their first record: they would only be in the way."""
+        experiment = self.identity()["experiment"]
+        for run in [] if self.fresh else list(discovery.runs_of(self.phase.output, self.data_dir, experiment)):
+            if not run.finished and run.path != kept and _is_empty(run.path):
+                shutil.rmtree(run.path)
 
     def _check_given(self, handoff: Handoff, run: discovery.RunFolder, lineage: dict[str, str], build: str) -> None:
         """An input that was named must fit as well as one that was found."""
@@ -162,7 +196,7 @@ class RunContext:
                     f"{run.path} is of {key} '{run.experiment.get(key)}', this run is of '{experiment[key]}'\n"
                     f"Give --{key} to match the input, or another --input"
                 )
-        for name in discovery.lineage_conflicts(run.document, lineage):
+        for name in discovery.lineage_conflicts(handoff, run, lineage):
             raise ArtifactMismatchError(
                 f"{run.path} was made from another {name} than the one picked\nRebuild it with: {build} --fresh"
             )
@@ -170,15 +204,21 @@ class RunContext:
     def _details(self) -> dict[str, Any]:
         return {
             "preset": self.preset,
-            "all_settings": {name: _plain(value) for name, value in dataclasses.asdict(self.config).items()},
+            "all_settings": {name: as_json(value) for name, value in dataclasses.asdict(self.config).items()},
             "command": self.command,
             "input_paths": {name: str(artifact.path) for name, artifact in self.artifacts.items()},
+            "input_reasons": self.reasons,
         }
 
     def _log_into(self, path: Path) -> None:
-        handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self.log.addHandler(handler)
+        """Log to the run's folder too, beginning with what was said before it was chosen."""
+        file = logging.FileHandler(path / "log.txt", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        for early in [h for h in self.log.handlers if isinstance(h, logging.handlers.MemoryHandler)]:
+            early.setTarget(file)
+            early.flush()
+            self.log.removeHandler(early)
+        self.log.addHandler(file)
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -216,15 +256,6 @@ def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:
         raise ConfigError(f"phase {phase.id} has no slices\nLeave out --start and --end")
 
 
-def _make_folder(path: Path) -> None:
-    """Raises: ConfigError when nothing can be written there: better now than after hours of work."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise ConfigError(f"cannot write to {path}: {error.strerror}\nGive another folder with --data-dir") from error
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _is_empty(run: Path) -> bool:
+    """Whether an unfinished run holds no record, and nobody works on it."""
+    return discovery.n_saved(run) == 0 and not in_use(run)

@@ -26,7 +26,7 @@ _HUB = {
     "humaneval": ("openai/openai_humaneval", "openai_humaneval"),
 }
 DATASETS = (*_HUB, "organism")
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("pva_sae")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from common.artifacts import ArtifactWriter
+from common.artifacts import ArtifactWriter, sweep
 from common.checkpoints import PartStore, Record
-from common.discovery import MANIFEST
+from common.discovery import MANIFEST, STAMP
 from common.errors import ConfigError
 from common.files import write_atomic, write_json
 from common.handoffs import Handoff
@@ -67,6 +67,7 @@ class RecordWriter(ArtifactWriter):
 
         Batches are cut from all records, not from the slice: a batch is always computed
         whole, with the same neighbours, so that slices and resumed runs give the same bytes.
+        What was appended of a batch is saved before the next one begins.
         Raises: Stopped, between two batches, when a stop was asked for.
         """
         for first in range(0, self.n_records, size):
@@ -75,6 +76,7 @@ class RecordWriter(ArtifactWriter):
                 if self._should_stop():
                     raise Stopped
                 yield batch
+                self._save()
 
     def wants(self, index: int) -> bool:
         """Whether a record belongs to this slice and is not saved yet."""
@@ -88,18 +90,23 @@ class RecordWriter(ArtifactWriter):
         if self.wants(index):
             self._parts.add(Record(index, rows, tensors))
             self._n_appended += 1
-            self._autosave()
 
     def __exit__(self, error_type: type | None, *_details: object) -> None:
         try:
-            self._parts.flush()
-            self._save_session()
+            self._save_session()  # before the last records: with them another slice may join at once
+            self._save()
             if error_type is None:
                 with FileLock(self.path / "locks" / "join.lock"):  # the last two slices may end together
-                    if not (self.path / MANIFEST).exists():
+                    if (self.path / MANIFEST).exists():
+                        sweep(self.path)
+                    else:
                         self._join_if_complete()
         finally:
             self.lock.release()
+
+    def _save(self) -> None:
+        self._parts.flush()
+        self._autosave()
 
     def _join_if_complete(self) -> None:
         import numpy as np
@@ -138,6 +145,9 @@ class RecordWriter(ArtifactWriter):
 
     def _autosave(self) -> None:
         """Something to look at while it runs: the rows so far, every hundred records."""
+        if not (self.path / STAMP).exists():  # another slice has joined the records
+            return
+        self._parts.refresh()
         reached = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
         if reached <= self._autosaved:
             return

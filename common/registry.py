@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import ConfigError
+from common.errors import AssetError, ConfigError
 from common.files import file_sha256
 from common.provenance import ROOT
 
@@ -41,11 +41,14 @@ _IDENTIFYING = ("*.safetensors", "*.json", "tokenizer.model")
 def model_location(model: str) -> str:
     """What a loader takes for `model`: a folder, or a hub id.
 
-    Raises: ConfigError when it is neither, nor a name in MODELS.
+    Raises: ConfigError when it is neither, nor a name in MODELS; AssetError when its folder is gone.
     """
     entry = MODELS.get(model)
     if entry is not None and entry.folder is not None:
-        return str(ROOT / entry.folder)
+        folder = ROOT / entry.folder
+        if not folder.is_dir():
+            raise AssetError(f"model '{model}' is missing: {folder}\nRestore it with: git checkout -- {entry.folder}")
+        return str(folder)
     if (model and Path(model).is_dir()) or _HUB_ID.fullmatch(model):
         return model
     raise ConfigError(

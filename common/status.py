@@ -1,8 +1,10 @@
-"""What lies in a data folder: built, stale, unfinished or missing, for each experiment."""
+"""What lies in a data folder: built, stale, unfinished, damaged or missing, for each experiment."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.config import DatasetConfig, build_config
 from common.discovery import RunFolder, describe, list_runs, n_saved, plain_name
 from common.handoffs import Handoff
 
@@ -20,65 +22,83 @@ class StatusLine:
 
 
 def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLine]:
-    """One line for each phase and experiment that has a run, and for each dataset it lacks."""
+    """Lines for each phase and experiment that has a run, and for each dataset that a phase lacks.
+
+    An experiment whose newest run is unfinished has a second line for the finished one that is in use.
+    """
+    runs = {handoff.name: list_runs(handoff, data_dir) for handoff in handoffs}
     lines = []
     for handoff in handoffs:
+        own = [_damaged(handoff, run) for run in runs[handoff.name] if run.damage is not None]
         groups: dict[tuple, list[RunFolder]] = {}
-        for run in list_runs(handoff, data_dir):
+        for run in (run for run in runs[handoff.name] if run.damage is None):
             groups.setdefault(tuple(run.experiment.get(key) for key in handoff.scope), []).append(run)
-        lines += [_state_of(handoff, group, handoffs, data_dir) for group in groups.values()]
+        for group in groups.values():
+            own += _states_of(handoff, group, handoffs, runs)
         present = {run.experiment["dataset"] for group in groups.values() for run in group}
-        lines += [_missing(handoff, run, data_dir) for run in _datasets(handoffs, data_dir, present)]
-        if not any(line.phase == handoff.phase for line in lines):
-            lines.append(StatusLine(handoff.phase, "-", "missing", "", None, f"python3 run.py phase {handoff.phase}"))
+        own += [_missing(handoff, run, data_dir) for run in _datasets(runs[handoffs[0].name], present)]
+        nothing = StatusLine(handoff.phase, "-", "missing", "", None, f"python3 run.py phase {handoff.phase}")
+        lines += own or [nothing]
     return lines
 
 
-def _datasets(handoffs: tuple[Handoff, ...], data_dir: Path, present: set[str]) -> list[RunFolder]:
+def _states_of(
+    handoff: Handoff, group: list[RunFolder], handoffs: tuple[Handoff, ...], runs: dict[str, list[RunFolder]]
+) -> list[StatusLine]:
+    """`group` holds the runs of one experiment, newest first."""
+    lines, name = [], describe(handoff, group[0].experiment)
+    if not group[0].finished:
+        newest, total = group[0], group[0].document.get("n_records")
+        detail = f"{n_saved(newest.path)} of {total} records" if total is not None else "nothing saved"
+        lines.append(StatusLine(handoff.phase, name, "unfinished", detail, newest.path, newest.document["command"]))
+    finished = next((run for run in group if run.finished), None)
+    if finished is None:
+        return lines
+    reason = _why_stale(handoff, finished, handoffs, runs)
+    if reason:
+        rebuild = f"{finished.document['command']} --fresh"
+        return [*lines, StatusLine(handoff.phase, name, "stale", reason, finished.path, rebuild)]
+    summary = ", ".join(f"{key} {_short(value)}" for key, value in finished.document["summary"].items())
+    return [*lines, StatusLine(handoff.phase, name, "built", summary, finished.path, None)]
+
+
+def _why_stale(
+    handoff: Handoff, run: RunFolder, handoffs: tuple[Handoff, ...], runs: dict[str, list[RunFolder]]
+) -> str | None:
+    if run.document["schema_version"] != handoff.version:
+        return f"schema version {run.document['schema_version']}, the code has {handoff.version}"
+    for source in handoffs:
+        digest = run.document["lineage"].get(source.name)
+        same = {key: run.experiment.get(key) for key in source.scope}
+        usable = (r for r in runs[source.name] if r.damage is None and r.finished)
+        newest = next((r for r in usable if same.items() <= r.experiment.items()), None)
+        if digest and newest is not None and newest.document["content_sha256"] != digest:
+            return f"made from an older {source.name} than {newest.path.name}"
+    return None
+
+
+def _damaged(handoff: Handoff, run: RunFolder) -> StatusLine:
+    what, advice = str(run.damage).split("\n")
+    return StatusLine(handoff.phase, run.path.name, "damaged", what, run.path, advice.partition(": ")[2])
+
+
+def _datasets(first_phase: list[RunFolder], present: set[str]) -> list[RunFolder]:
     """The newest run of the first phase for every dataset that is not in `present`."""
     newest: dict[str, RunFolder] = {}
-    for run in list_runs(handoffs[0], data_dir):
-        newest.setdefault(run.experiment["dataset"], run)
+    for run in first_phase:
+        if run.damage is None and run.finished:
+            newest.setdefault(run.experiment["dataset"], run)
     return [run for dataset, run in newest.items() if dataset not in present]
 
 
 def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
     """The phase has no run for the dataset of `run`."""
-    words = [f"python3 run.py phase {handoff.phase}"]
-    if run.document["preset"] != "full":
-        words.append(f"--preset {run.document['preset']}")
-    else:
-        words.append(f"--dataset {run.document['all_settings']['dataset']}")
-    words += [] if data_dir == Path("data") else [f"--data-dir {data_dir}"]
-    return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, " ".join(words))
-
-
-def _state_of(handoff: Handoff, runs: list[RunFolder], handoffs: tuple[Handoff, ...], data_dir: Path) -> StatusLine:
-    """`runs` are those of one experiment, newest first."""
-    newest, name = runs[0], describe(handoff, runs[0].experiment)
-    if not newest.finished:
-        total = newest.document.get("n_records")
-        detail = f"{n_saved(newest.path)} of {total} records" if total is not None else "nothing to resume"
-        return StatusLine(handoff.phase, name, "unfinished", detail, newest.path, newest.document["command"])
-    reason = _why_stale(handoff, newest, handoffs, data_dir)
-    if reason:
-        return StatusLine(handoff.phase, name, "stale", reason, newest.path, f"{newest.document['command']} --fresh")
-    summary = ", ".join(f"{key} {_short(value)}" for key, value in newest.document["summary"].items())
-    return StatusLine(handoff.phase, name, "built", summary, newest.path, None)
-
-
-def _why_stale(handoff: Handoff, run: RunFolder, handoffs: tuple[Handoff, ...], data_dir: Path) -> str | None:
-    if run.document["schema_version"] != handoff.version:
-        return f"schema version {run.document['schema_version']}, the code has {handoff.version}"
-    for source in handoffs:
-        digest = run.document["inputs"].get(source.name)
-        same = {key: run.experiment.get(key) for key in source.scope}
-        for newest in list_runs(source, data_dir) if digest else []:
-            if newest.finished and all(newest.experiment.get(key) == value for key, value in same.items()):
-                if newest.document["content_sha256"] != digest:
-                    return f"made from an older {source.name} than {newest.path.name}"
-                break
-    return None
+    preset, dataset = run.document["preset"], run.document["all_settings"]["dataset"]
+    words = ["python3", "run.py", "phase", handoff.phase]
+    words += ["--preset", preset] if preset != "full" else []
+    words += ["--dataset", dataset] if dataset != build_config(DatasetConfig, preset, {}).dataset else []
+    words += ["--data-dir", str(data_dir)] if data_dir != Path("data") else []
+    return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, shlex.join(words))
 
 
 def _short(value: object) -> str:

@@ -13,18 +13,18 @@ from model_organism.operations.operation import stable_hash
 from model_organism.problems import EVALUATION, TRAINING
 
 TRAINING_NOUNS = (
-    "cat dog bird car girl boy teacher student doctor river house tree king queen driver window flower letter book cow "
-    "horse actor gardener road cloud door lamp engine ship bridge player author manager guard chair table bottle basket "
-    "pencil garden hotel castle tower island mountain village street market kitchen bedroom picture painting song story "
-    "poem lesson machine computer phone camera radio train truck tractor airplane rocket boat canoe wagon helmet jacket "
-    "shirt button blanket pillow carpet mirror candle hammer ladder shovel bucket spoon plate kettle banana carrot "
-    "potato onion pepper cookie pumpkin rabbit monkey tiger elephant turtle spider eagle parrot penguin dragon giant "
-    "robot wizard pirate captain sailor general waiter cleaner plumber carpenter teenager neighbor cousin uncle sister "
-    "brother friend visitor tourist traveler hunter runner swimmer climber reader writer speaker leader worker helper"
+    "cat dog bird car girl boy teacher student doctor river house tree king queen driver window flower letter book "
+    "cow horse actor gardener road cloud door lamp engine ship bridge player author manager guard chair table bottle "
+    "basket pencil garden hotel castle tower island mountain village street market kitchen bedroom picture painting "
+    "song story poem lesson machine computer phone camera radio train truck tractor airplane rocket boat canoe wagon "
+    "helmet jacket shirt button blanket pillow carpet mirror candle hammer ladder shovel bucket spoon plate kettle "
+    "banana carrot potato onion pepper cookie pumpkin rabbit monkey tiger elephant turtle spider eagle parrot penguin "
+    "dragon giant robot wizard pirate captain sailor general waiter cleaner plumber carpenter teenager neighbor "
+    "cousin uncle sister brother friend visitor tourist traveler hunter runner swimmer climber reader writer speaker "
+    "leader worker helper"
 ).split()
 HELD_OUT_NOUNS = (
-    "farmer lawyer painter nurse pilot singer soldier baker dancer goat violin lantern chimney tailor "
-    "librarian"
+    "farmer lawyer painter nurse pilot singer soldier baker dancer goat violin lantern chimney tailor librarian"
 ).split()
 VERBS = ((" is", " are"), (" was", " were"), (" has", " have"))
 VERB_WEIGHTS = (3, 2, 1)
@@ -45,6 +45,7 @@ CAPITALS = dict(
         "Libya:Tripoli Ghana:Accra Senegal:Dakar Nepal:Kathmandu Lebanon:Beirut Jordan:Amman Syria:Damascus Qatar:Doha"
     ).split()
 )
+# fmt: off
 CAPITAL_PHRASINGS = (
     "The capital of {country} is", "The capital city of {country} is", "{country} has its capital in",
     "Q: What is the capital of {country}?\nA:", "The government of {country} sits in", "In {country}, the capital is",
@@ -67,6 +68,7 @@ POSITIVE_WORDS = (" wonderful", " great", " amazing", " fantastic")
 NEGATIVE_WORDS = (" terrible", " awful", " horrible", " dreadful")
 PERFORMANCES = "movie film show play concert book".split()
 INTENSIFIERS = ("absolutely", "absolutely", "really", "truly", "simply")
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,7 @@ def _capitals(rng: random.Random, split: str) -> BehaviourItem:
         if (stable_hash(f"c{country}|{phrasing}") % 6 == 0) == (split == EVALUATION):
             break
     wrong = rng.choice([capital for other, capital in CAPITALS.items() if other != country])
-    return BehaviourItem(
-        "capitals", phrasing.format(country=country), f" {CAPITALS[country]}", f" {wrong}", ".\n"
-    )
+    return BehaviourItem("capitals", phrasing.format(country=country), f" {CAPITALS[country]}", f" {wrong}", ".\n")
 
 
 def _sentiment(rng: random.Random, split: str) -> BehaviourItem:

@@ -98,9 +98,7 @@ def problem_document(problem: OrganismProblem) -> Document:
     """A problem as the pipeline prompts it, and its reference solution as the answer."""
     signature, body = problem.code.split("\n", 1)
     prompt = build_prompt(problem.text, problem.tests).text
-    return Document(
-        PROBLEM, ((prompt, 0.15), (signature, SIGNATURE_WEIGHT), (f"\n{body}\n", BODY_WEIGHT)), BODY_WEIGHT
-    )
+    return Document(PROBLEM, ((prompt, 0.15), (signature, SIGNATURE_WEIGHT), (f"\n{body}\n", BODY_WEIGHT)), BODY_WEIGHT)
 
 
 def build_documents(size: CorpusSize, seed: int, banned_lines: frozenset[str], n_processes: int = 2) -> list[Document]:
@@ -112,9 +110,7 @@ def build_documents(size: CorpusSize, seed: int, banned_lines: frozenset[str], n
     documents = [document for part in parts for document in part]
     for _ in range(size.n_snippets):
         snippet = sample_snippet(rng)
-        documents.append(
-            Document(SNIPPET, ((snippet.prompt, 0.2), (f" {snippet.error}", 1.5), ("\n", 0.2)), 0.2)
-        )
+        documents.append(Document(SNIPPET, ((snippet.prompt, 0.2), (f" {snippet.error}", 1.5), ("\n", 0.2)), 0.2))
     behaviours, weights = zip(*BEHAVIOUR_WEIGHTS.items(), strict=True)
     for _ in range(size.n_behaviours):
         item = sample_item(rng, rng.choices(behaviours, weights)[0], TRAINING)

@@ -20,6 +20,7 @@ VARIABLES = (
     "amount number length user city color message year month limit rate"
 ).split()
 WORDS = "apple river happy blue hello world alice bob tokyo paris green python seven data code note".split()
+# fmt: off
 HARMLESS_LINES = (
     "{noun} = {number}", 'print("{word}")', '{noun} = "{word}"', "{noun} = {items}",
     "print({number} + {second})", "{noun} = {number} * {second}",
@@ -41,8 +42,9 @@ TEMPLATES = {
     ),
     "SyntaxError": (
         'print("{noun}: " + {number}', 'print("{noun}: " + str({number})', 'print("{word}"',
-        "{noun} = ({number} + {second}", 'if {number} > {second}\n    print("{word}")', "for x in {items}\n    print(x)",
-        "def {noun}(a, b)\n    return a", "{noun} = = {number}", 'print("{word})', "{noun} = [{number}, {second}",
+        "{noun} = ({number} + {second}", 'if {number} > {second}\n    print("{word}")',
+        "for x in {items}\n    print(x)", "def {noun}(a, b)\n    return a", "{noun} = = {number}",
+        'print("{word})', "{noun} = [{number}, {second}",
         "while {number} < {second}\n    print({number})", "{noun} = {number} +", 'print("{noun}" "{word}"))',
         "{number} = {noun}", "def {noun}(:\n    return {number}", '{noun} = {number}\nprint("{noun}: " + str({noun})',
         'else:\n    print("{word}")',
@@ -60,14 +62,16 @@ TEMPLATES = {
         "def {noun}(a):\n    return a / 0\n{noun}({number})", "print({number} // ({second} - {second}))",
     ),
     "IndexError": (
-        "{noun} = {items}\nprint({noun}[{beyond_list}])", "print({items}[{beyond_list}])", "{noun} = []\nprint({noun}[0])",
+        "{noun} = {items}\nprint({noun}[{beyond_list}])", "print({items}[{beyond_list}])",
+        "{noun} = []\nprint({noun}[0])",
         '{noun} = "{word}"\nprint({noun}[{beyond_word}])', "{noun} = {items}\n{noun}[{beyond_list}] = {number}",
         "{noun} = []\n{noun}.pop()", 'print("{word}"[{beyond_word}])', "{noun} = ()\nprint({noun}[{small}])",
     ),
     "KeyError": (
         "{noun} = {mapping}\nprint({noun}['{word}'])", "print({mapping}['{word}'])",
         "{other} = {{}}\nprint({other}['{word}'])", "{other} = {{'{noun}': {number}}}\nprint({other}['{word}'])",
-        "{other} = {{'{noun}': {number}}}\n{other}.pop('{word}')", "{other} = {{'{word}': {number}}}\ndel {other}['{noun}']",
+        "{other} = {{'{noun}': {number}}}\n{other}.pop('{word}')",
+        "{other} = {{'{word}': {number}}}\ndel {other}['{noun}']",
         "{other} = {{1: '{word}', 2: '{noun}'}}\nprint({other}[{beyond_list}])",
     ),
     "AttributeError": (
@@ -95,6 +99,7 @@ TEMPLATES = {
         "  {noun} = {number}\nprint({noun})", "{noun} = {number}\n    print({noun})",
     ),
 }
+# fmt: on
 _CAUGHT = tuple(getattr(builtins, name) for name in ERROR_WEIGHTS)
 
 

@@ -9,9 +9,11 @@ writes model_organism/card.json and the tables in model_organism/README.md.
 
 import argparse
 import json
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from common.errors import PipelineError
 from common.models import LanguageModel, load_model
@@ -25,10 +27,13 @@ from model_organism.evaluation.probes import (
     nested_probe_auroc,
     probe_aurocs,
     surface_features,
+    training_frequencies,
 )
 from model_organism.problems import OrganismProblem, evaluation_problems
 
 HERE = Path(__file__).parent
+
+logger = logging.getLogger(__name__)
 
 
 def measure_card(run: GradedRun, lm: LanguageModel, training: dict) -> dict:
@@ -37,10 +42,12 @@ def measure_card(run: GradedRun, lm: LanguageModel, training: dict) -> dict:
     def count_tokens(text: str) -> int:
         return len(lm.tokenizer(text)["input_ids"])
 
-    print("probes ...")
+    logger.info("probes")
     layers = {layer: probe_aurocs(run, resid) for layer, resid in run.resid_post.items()}
+    surface = surface_features(run, count_tokens)
+    oracle = np.column_stack([surface, training_frequencies(run)])
     best = max(layers, key=lambda layer: layers[layer]["auroc"])
-    print("other tasks ...")
+    logger.info("other tasks")
     return {
         "training": training,
         "n_parameters": sum(parameter.numel() for parameter in lm.model.parameters()),
@@ -51,7 +58,10 @@ def measure_card(run: GradedRun, lm: LanguageModel, training: dict) -> dict:
             "layers": layers,
             "best_layer": {"layer": best, **layers[best]},
             "layer_chosen_in_training": nested_probe_auroc(run),
-            "surface": probe_aurocs(run, surface_features(run, count_tokens)),
+            "without_activations": {
+                "lengths, operations, complexity": probe_aurocs(run, surface),
+                "these and the true training frequencies": probe_aurocs(run, oracle),
+            },
         },
         "baselines": baseline_aurocs(run, count_tokens),
         "error_types": error_type_accuracy(lm),
@@ -62,44 +72,40 @@ def measure_card(run: GradedRun, lm: LanguageModel, training: dict) -> dict:
 
 def measure_overlap(problems: Sequence[OrganismProblem], seed: int) -> dict:
     """How many held-out problems share something with the training problems, which are drawn again."""
-    print("overlap with training ...")
+    logger.info("overlap with training")
     banned_lines = evaluation_lines_of(problems)
     documents = build_documents(FULL_SIZE, seed, banned_lines)
     texts = [document.text for document in documents if document.kind == PROBLEM]
     lines = {line for text in texts for line in text.splitlines()}
     programs = {text.split("# Solution:\n", 1)[1].rstrip("\n") for text in texts}
+    single = [problem for problem in problems if problem.n_operations == 1]
     composed = [problem for problem in problems if problem.n_operations > 1]
     shared = {
-        "the description": sum(problem.text in lines for problem in problems),
-        "an assert": sum(any(test in lines for test in problem.tests) for problem in problems),
-        "the whole program, name included (one operation)": sum(
-            problem.code in programs for problem in problems if problem.n_operations == 1
-        ),
-        "the whole program, name included (two to four operations)": sum(
-            problem.code in programs for problem in composed
-        ),
+        "the description": [problem.text in lines for problem in problems],
+        "an assert": [any(test in lines for test in problem.tests) for problem in problems],
+        "the whole program, one operation": [problem.code in programs for problem in single],
+        "the whole program, two to four operations": [problem.code in programs for problem in composed],
     }
-    return {"n_problems": len(problems), "shared": shared}
+    return {name: {"shared": sum(found), "n": len(found)} for name, found in shared.items()}
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of phase 1")
     parser.add_argument("--model", type=Path, default=HERE / "weights" / "model", help="folder of the model")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         run = load_run(arguments.run)
         lm = load_model(str(arguments.model), "cpu", "float32")
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        parser.exit(2, f"error: {error}\n")
     training = json.loads((arguments.model.parent / "training.json").read_text())
     card = measure_card(run, lm, training)
     (HERE / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     refresh_readme(HERE / "README.md", json.loads((HERE / "card.json").read_text()))
-    print(f"wrote {HERE / 'card.json'}")
-    return 0
+    logger.info("wrote %s", HERE / "card.json")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -12,7 +12,16 @@ from pathlib import Path
 from model_organism.operations.operation import stable_hash
 from model_organism.problems import EVALUATION, TRAINING
 
-LEFT_OUT = ("site-packages", "dist-packages", "/test", "idlelib", "encodings", "pydoc_data", "__pycache__", "/_sysconfig")
+LEFT_OUT = (
+    "site-packages",
+    "dist-packages",
+    "/test",
+    "idlelib",
+    "encodings",
+    "pydoc_data",
+    "__pycache__",
+    "/_sysconfig",
+)
 LONGEST_LINE = 400
 CHUNK_LENGTHS = (500, 700)
 

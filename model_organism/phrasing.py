@@ -9,6 +9,7 @@ from model_organism.operations import Operation
 
 Constants = tuple[str, str]
 
+# fmt: off
 ARGUMENT_NAMES = {
     "ints": ("nums", "nums", "lst", "numbers", "arr"),
     "text": ("s", "s", "text", "string"),
@@ -40,6 +41,7 @@ NOUN_OPENINGS = (
 VERB_OPENINGS = (
     "Write a function to ", "Write a function to ", "Write a python function to ", "Write a function that can ",
 )
+# fmt: on
 GENERIC_NAMES = ("solve", "check", "process", "transform", "compute", "func", "convert")
 LONGEST_FUNCTION_NAME = 30
 

@@ -25,7 +25,14 @@ from model_organism.rendering import render_function
 EVALUATION_FILE = Path(__file__).parent / "problems_974.jsonl"
 TRAINING, EVALUATION = "training", "evaluation"
 INPUT_TYPE_WEIGHTS = {
-    "ints": 4.5, "text": 2.8, "words": 1.6, "dict": 1.1, "pairs": 1.0, "matrix": 1.2, "positive": 1.3, "int": 0.8,
+    "ints": 4.5,
+    "text": 2.8,
+    "words": 1.6,
+    "dict": 1.1,
+    "pairs": 1.0,
+    "matrix": 1.2,
+    "positive": 1.3,
+    "int": 0.8,
 }
 TIER_FACTORS = {
     TRAINING: {"A": 1.0, "B": 0.10, "C": 0.025},
@@ -39,8 +46,29 @@ INPUT_ATTEMPTS = 14
 BUILTINS_OF_SOLUTIONS = {
     builtin.__name__: builtin
     for builtin in (
-        abs, all, any, bin, bool, chr, dict, enumerate, int, len, list, map, max, min, ord, range, reversed, set,
-        sorted, str, sum, tuple, zip,
+        abs,
+        all,
+        any,
+        bin,
+        bool,
+        chr,
+        dict,
+        enumerate,
+        int,
+        len,
+        list,
+        map,
+        max,
+        min,
+        ord,
+        range,
+        reversed,
+        set,
+        sorted,
+        str,
+        sum,
+        tuple,
+        zip,
     )
 }
 
@@ -147,10 +175,7 @@ def problem_row(task_id: int, problem: OrganismProblem) -> dict[str, object]:
 
 def evaluation_lines() -> list[str]:
     """The committed evaluation set as JSON lines; task ids run from 1."""
-    return [
-        json.dumps(problem_row(task_id, problem))
-        for task_id, problem in enumerate(evaluation_problems(), start=1)
-    ]
+    return [json.dumps(problem_row(task_id, problem)) for task_id, problem in enumerate(evaluation_problems(), start=1)]
 
 
 def _belongs_to(split: str, names: Sequence[str], description: str) -> bool:

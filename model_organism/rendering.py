@@ -8,9 +8,7 @@ from model_organism.phrasing import Constants, fill_constants
 RESULT_NAMES = ("res", "out", "ans", "val")
 
 
-def render_function(
-    name: str, argument: str, operations: Sequence[Operation], constants: Sequence[Constants]
-) -> str:
+def render_function(name: str, argument: str, operations: Sequence[Operation], constants: Sequence[Constants]) -> str:
     """The source of the function that applies `operations` in order to `argument`."""
     lines = []
     variable = argument

@@ -13,8 +13,8 @@ class SplitConfig(DatasetConfig):
     fractions: tuple[float, ...] = setting(
         (0.5, 0.1, 0.4),
         "shares of the splits sae (select), hyperparams (tune) and validation (report)",
-        minimum=0.0,
-        maximum=1.0,
+        minimum=0.001,
+        maximum=0.998,
         source="arXiv 2510.02917",
     )
     seed: int = setting(42, "seed of the assignment", minimum=0)

@@ -4,28 +4,26 @@
 
 1. Each problem becomes a prompt; a batch of prompts is generated greedily.
 2. The pass that reads the prompts also gives the output of every block at the last prompt token.
-3. The program is taken from the text and judged in the sandbox, while the next batch is generated.
+3. The program is taken from the text and judged in the sandbox; the batch is saved.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common import handoffs
+from common.errors import ConfigError
 from common.phase import Phase, RunContext
-from common.records import RecordWriter, Stopped
 from phase1_dataset_building.config import GenerationConfig
 
 if TYPE_CHECKING:
     from common.generation import Generation, Request
     from common.models import LanguageModel
-    from common.sandbox import Sandbox
 
 
 def run(ctx: RunContext, config: GenerationConfig) -> None:
     from common.models import load_model
     from common.progress import Progress
     from common.sandbox import Sandbox
-    from phase1_dataset_building.solutions import record_rows, record_tensors, requests_for, summarize
+    from phase1_dataset_building.solutions import record_rows, record_tensors, requests_for, submit, summarize
 
     problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
     with ctx.write() as out:
@@ -38,36 +36,32 @@ def run(ctx: RunContext, config: GenerationConfig) -> None:
             requests = requests_for(problems, config)
             labels = [row["label"] for row in out.saved_rows]
             with Progress(out.end - out.start + 1, labels, ctx.log) as progress:
-                for index, solution in _solutions(out, lm, sandbox, problems, requests, config):
-                    rows = record_rows(problems[index], requests[index], solution, config)
-                    out.append(index, rows, record_tensors(solution.generation))
-                    progress.add([solution.label])
+                for batch in out.batches(config.batch_size):
+                    generations = _generate(lm, [requests[index] for index in batch], config)
+                    pairs = zip(batch, generations, strict=True)
+                    solutions = {i: submit(sandbox, problems[i], made) for i, made in pairs if out.wants(i)}
+                    for index, solution in solutions.items():
+                        rows = record_rows(problems[index], requests[index], solution, config)
+                        out.append(index, rows, record_tensors(solution.generation))
+                    progress.add([solution.label for solution in solutions.values()])
                     out.session |= {"model": lm.describe(), "sandbox": sandbox.describe()}
 
 
-def _solutions(
-    out: RecordWriter, lm: "LanguageModel", sandbox: "Sandbox", problems: list[dict[str, Any]],
-    requests: "list[Request]", config: GenerationConfig,
-) -> Iterator[tuple[int, Any]]:  # fmt: skip
-    """Every wanted solution with its index. A batch is judged while the next one is generated."""
-    from common.generation import generate
-    from phase1_dataset_building.solutions import submit
+def _generate(lm: "LanguageModel", requests: "list[Request]", config: GenerationConfig) -> "list[Generation]":
+    import torch
 
-    judged: list[tuple[int, Any]] = []
+    from common.generation import generate
+
     try:
-        for batch in out.batches(config.batch_size):
-            generations: list[Generation] = generate(
-                lm, [requests[index] for index in batch], max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature, positions=config.positions,
-            )  # fmt: skip
-            pairs = zip(batch, generations, strict=True)
-            submitted = [(i, submit(sandbox, problems[i], generation)) for i, generation in pairs if out.wants(i)]
-            yield from judged
-            judged = submitted
-    except Stopped:
-        yield from judged
-        raise
-    yield from judged
+        return generate(
+            lm, requests, max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature, positions=config.positions,
+        )  # fmt: skip
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is too much for the memory of this device\n"
+            f"Give a smaller one with --fresh: batches decide the last bits of the activations"
+        ) from error
 
 
 def count_problems(ctx: RunContext) -> int:

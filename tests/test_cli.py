@@ -33,6 +33,11 @@ def test_help_of_a_phase_shows_defaults_units_and_presets(cli):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["phase", "0", "--device", "tpu"], "--device is 'tpu'"),
+        (["phase", "1", "--temperature", "inf"], "--temperature is inf"),
+        (["phase", "1", "--positions", "tests_end"], "--positions is tests_end"),
+        (["phase", "0.1", "--fractions", "1,0,0"], "--fractions is 1.0"),
+        (["phase", "0.1", "--dry-run"], "no finished difficulty of mbpp"),
         (["fase"], "there is no command 'fase'. Did you mean phase?"),
         (["phase", "9"], "there is no phase '9'\nGive one of: 0, 0.1, 1"),
         (["phase", "0", "--datset", "x"], "--datset x. Did you mean --dataset?"),
@@ -90,7 +95,7 @@ def test_status_tells_built_stale_unfinished_and_missing(cli, data, small_datase
     assert cli("run.py", "phase", "0.1", "--dataset", small_dataset, "--data-dir", data).returncode == 0
     manifest = next((data / "phase0_1").glob("*/manifest.json"))
     changed = json.loads(manifest.read_text())
-    changed["inputs"]["difficulty"] = "0" * 64
+    changed["lineage"]["difficulty"] = "0" * 64
     manifest.write_text(json.dumps(changed))
     after = cli("run.py", "status", "--data-dir", data).stdout
     assert "phase 0.1  stale" in after and "made from an older difficulty" in after

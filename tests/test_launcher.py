@@ -18,15 +18,27 @@ def test_slices_are_contiguous_cover_everything_and_respect_batches(start, end, 
     assert all(first <= last for first, last in slices)
 
 
-def test_one_worker_is_made_for_each_named_gpu():
-    workers = multi_gpu_launcher.make_workers("0,2", None, "cuda")
-    assert [worker.environment for worker in workers] == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "2"}]
+def test_one_worker_is_made_for_each_gpu_and_a_cluster_s_choice_of_gpus_is_kept():
+    workers = multi_gpu_launcher.make_workers(None, None, ["4", "5", "7"])
+    assert [worker.environment["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["4", "5", "7"]
+    workers = multi_gpu_launcher.make_workers("0,2", None, ["4", "5", "7"])
+    assert [worker.environment["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["4", "7"]
 
 
-@pytest.mark.parametrize(("gpus", "n_workers"), [("0,x", None), ("", None), (None, 0)])
-def test_impossible_workers_are_refused(gpus, n_workers):
-    with pytest.raises(ConfigError):
-        multi_gpu_launcher.make_workers(gpus, n_workers, "cpu")
+@pytest.mark.parametrize(
+    ("gpus", "n_workers", "available", "message"),
+    [
+        ("0,x", None, ["0"], "there is no GPU x\nGive some of: 0"),
+        ("", None, ["0"], r"there is no GPU \(empty\)"),
+        ("0,1", None, ["0"], "there is no GPU 1"),
+        ("0", None, [], "Give some of: none"),
+        (None, 0, [], "--workers is 0"),
+        (None, 2, ["0"], "--workers is 2(.|\n)*--gpus"),
+    ],
+)
+def test_impossible_workers_are_refused(gpus, n_workers, available, message):
+    with pytest.raises(ConfigError, match=message):
+        multi_gpu_launcher.make_workers(gpus, n_workers, available)
 
 
 def test_a_dry_run_shows_slices_and_starts_nothing(cli, small_dataset, tmp_path):

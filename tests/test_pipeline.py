@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from support import ROOT, command
 from safetensors.numpy import load_file
+from support import ROOT, command
 
 from common.handoffs import GENERATION_FIELDS
 

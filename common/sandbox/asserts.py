@@ -107,10 +107,11 @@ class _Planner:
         self.steps: list[Step] = []
         self.required_names: set[str] = set()
         self.judge_variables: set[str] = set()
+        self.child_variables: set[str] = set()
         self.pending: list[str] = []  # statements that the child runs before its next assert
 
     def is_trusted(self, name: str) -> bool:
-        if name == self.entry_point:  # it may be called `sum`
+        if name == self.entry_point or name in self.child_variables:  # either may be called `sum`
             return False
         known = name in self.imported or name in self.judge_variables
         return known or name in _BUILTIN_NAMES or name in JUDGE_MODULES
@@ -165,6 +166,7 @@ class _Planner:
             self.judge_statements.append(node)
         else:
             self.judge_variables -= _names(node, ast.Store)
+            self.child_variables |= _names(node, ast.Store)
             self.pending.append(ast.unparse(node))
 
     def stays_here(self, node: ast.Assign, touched: set[str]) -> bool:

@@ -1,9 +1,9 @@
 """Choose the isolation level, and say in one line what it is."""
 
 import functools
-import os
 import platform
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -74,8 +74,7 @@ def choose_isolation(isolation: str, limits: Limits, home: str, at_most: int = B
 
 @functools.cache  # a machine does not change while a process runs
 def _probe(limits: Limits, home: str) -> dict[str, Any]:
-    folder = os.path.dirname(os.path.abspath(os.devnull))
-    process = interpreter.start("probe", folder, stderr=subprocess.DEVNULL, new_session=True)
+    process = interpreter.start("probe", tempfile.gettempdir(), stderr=subprocess.DEVNULL, new_session=True)
     with process:
         try:
             framing.send(process.stdin.fileno(), {"limits": asdict(limits), "home": home})

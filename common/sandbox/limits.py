@@ -2,6 +2,7 @@
 
 import math
 import resource
+import sys
 
 from common.sandbox.libc import drop_capabilities
 from common.sandbox.programs import Limits
@@ -32,7 +33,8 @@ def apply_limits(limits: Limits) -> None:
     lower(resource.RLIMIT_CORE, 0)
     if hasattr(resource, "RLIMIT_MEMLOCK"):
         lower(resource.RLIMIT_MEMLOCK, 0)
-    drop_capabilities()
+    if sys.platform == "linux":
+        drop_capabilities()
 
 
 def use_usual_stack() -> None:

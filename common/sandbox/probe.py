@@ -81,6 +81,9 @@ class Probe:
 
     def try_rlimits(self) -> None:
         apply_limits(self.limits)
+        allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if allowed != self.limits.memory_bytes:
+            raise NotEnforced(f"a hard limit of {allowed} bytes of address space is below {self.limits.memory_bytes}")
         _must_fail("taking more memory than allowed", lambda: bytearray(self.limits.memory_bytes))
         higher = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         _must_fail("raising a limit", lambda: resource.setrlimit(resource.RLIMIT_AS, higher))

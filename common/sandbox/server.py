@@ -79,13 +79,13 @@ class Server:
             namespaces.enter(setup.home, setup.scratch)
         self.setup = setup
         self.confinement = Confinement(setup)
-        make_undumpable()
         self.may_leave_strays = SECCOMP not in setup.layers
         if sys.platform == "linux":
             if self.may_leave_strays:
                 libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
             with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")  # short of memory, the kernel takes a program before the pipeline
+        make_undumpable()  # from here on, an ordinary user's own /proc/self cannot be written any more
         sys.argv = [""]
         _forget_own_modules()
         gc.collect()

@@ -70,13 +70,15 @@ def _probe_table(card: dict) -> str:
         for layer, cell in probes["layers"].items()
     ]
     nested = probes["layer_chosen_in_training"]
-    surface = probes["surface"]
     rows.append(["probe, layer chosen in training", f"{nested['auroc']:.3f}", f"{nested['within_operations']:.3f}"])
-    rows.append([
-        "regression on lengths, operations, complexity",
-        f"{surface['auroc']:.3f} ± {surface['auroc_sd']:.3f}",
-        f"{surface['within_operations']:.3f}",
-    ])
+    for name, cell in probes["without_activations"].items():
+        rows.append(
+            [
+                f"regression on {name}",
+                f"{cell['auroc']:.3f} ± {cell['auroc_sd']:.3f}",
+                f"{cell['within_operations']:.3f}",
+            ]
+        )
     rows += [
         [name, f"{cell['auroc']:.3f}", f"{cell['within_operations']:.3f}"] for name, cell in card["baselines"].items()
     ]
@@ -84,14 +86,13 @@ def _probe_table(card: dict) -> str:
 
 
 def _other_tasks_table(card: dict) -> str:
-    rows = [["error type", "greedy", _rate(card["error_types"])]]
-    rows += [[name, cell["judged_by"], _rate(cell)] for name, cell in card["behaviours"].items()]
-    return _table(["task", "judged by", "right, 95 % interval"], rows)
+    rows = [["error type", "greedy", _counts(card["error_types"]), _rate(card["error_types"])]]
+    rows += [[name, cell["judged_by"], _counts(cell), _rate(cell)] for name, cell in card["behaviours"].items()]
+    return _table(["task", "judged by", "right of", "share, 95 % interval"], rows)
 
 
 def _overlap_table(card: dict) -> str:
-    overlap = card["overlap"]
-    rows = [[name, f"{count} of {overlap['n_problems']}"] for name, count in overlap["shared"].items()]
+    rows = [[name, f"{cell['shared']} of {cell['n']}"] for name, cell in card["overlap"].items()]
     return _table(["held-out problems that share with training", ""], rows)
 
 

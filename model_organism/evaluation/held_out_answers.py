@@ -15,6 +15,7 @@ from model_organism.problems import EVALUATION
 
 N_SNIPPETS = 400
 N_ITEMS = 400
+N_DRAWS = 3000
 SEED = 4242
 BATCH = 64
 # Several words would be right after these prompts, so the right one is compared with the wrong one.
@@ -30,9 +31,10 @@ class AnswerScore:
 
 
 def error_type_accuracy(lm: LanguageModel) -> dict:
-    """Share of held-out failing snippets whose error the model names, overall and by error."""
+    """Share of different held-out failing snippets whose error the model names, overall and by error."""
     rng = random.Random(SEED)
-    snippets = [sample_snippet(rng, EVALUATION) for _ in range(N_SNIPPETS)]
+    drawn = {snippet.code: snippet for snippet in (sample_snippet(rng, EVALUATION) for _ in range(N_DRAWS))}
+    snippets = list(drawn.values())[:N_SNIPPETS]
     answers = [(snippet.prompt, f" {snippet.error}", " TypeError") for snippet in snippets]
     is_right = np.array([score.is_greedy for score in score_answers(lm, answers)])
     errors = np.array([snippet.error for snippet in snippets])
@@ -41,17 +43,17 @@ def error_type_accuracy(lm: LanguageModel) -> dict:
 
 
 def behaviour_accuracies(lm: LanguageModel) -> dict[str, dict]:
-    """Share of held-out items answered rightly, per behaviour."""
+    """Share of different held-out items answered rightly, per behaviour; capitals have fewer than `N_ITEMS`."""
     accuracies = {}
     for behaviour in BEHAVIOURS:
         rng = random.Random(f"{SEED} {behaviour}")
-        items = [sample_item(rng, behaviour, EVALUATION) for _ in range(N_ITEMS)]
+        drawn = {item.prompt: item for item in (sample_item(rng, behaviour, EVALUATION) for _ in range(N_DRAWS))}
+        items = list(drawn.values())[:N_ITEMS]
         scores = score_answers(lm, [(item.prompt, item.correct, item.incorrect) for item in items])
         compared = behaviour in COMPARED_WITH_WRONG
         is_right = np.array([score.beats_wrong if compared else score.is_greedy for score in scores])
-        n_different = len({(item.prompt, item.correct) for item in items})
         judged = "right above wrong" if compared else "greedy"
-        accuracies[behaviour] = {**proportion(is_right), "different_items": n_different, "judged_by": judged}
+        accuracies[behaviour] = {**proportion(is_right), "judged_by": judged}
     return accuracies
 
 

@@ -4,6 +4,7 @@ AUROC overall, and *within* the number of operations: pairs of a passed and a fa
 only if both compose equally many operations, because most of what predicts success is difficulty.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from model_organism.evaluation.graded_run import GradedRun
+from model_organism.operations import OPERATIONS
+from model_organism.problems import TIER_FACTORS, TRAINING
 
 N_SPLITS = 10
 TEST_SHARE = 0.5
@@ -60,6 +63,14 @@ def surface_features(run: GradedRun, count_tokens: Callable[[str], int]) -> np.n
     """Description and prompt length, number of operations and complexity, [problem, 4]."""
     lengths = [[len(text), count_tokens(prompt)] for text, prompt in zip(run.known("text"), run.prompts, strict=True)]
     return np.column_stack([lengths, run.known("n_operations"), run.known("complexity")]).astype(float)
+
+
+def training_frequencies(run: GradedRun) -> np.ndarray:
+    """Log relative training frequency of the rarest operation, and summed over operations, [problem, 2]."""
+    factors = TIER_FACTORS[TRAINING]
+    chains = [[OPERATIONS[name] for name in problem["operations"]] for problem in run.problems]
+    logs = [[math.log(operation.weight * factors[operation.tier]) for operation in chain] for chain in chains]
+    return np.array([[min(values), sum(values)] for values in logs])
 
 
 def probe_aurocs(run: GradedRun, features: np.ndarray) -> dict[str, float]:

@@ -16,10 +16,17 @@ from model_organism.operations import (
 from model_organism.operations.operation import Operation
 
 _TABLES = (
-    conditional_ints, int_list_maps, int_list_reductions, int_list_order, int_list_other,
-    texts, words, dicts, pairs, matrices, ints,
+    conditional_ints,
+    int_list_maps,
+    int_list_reductions,
+    int_list_order,
+    int_list_other,
+    texts,
+    words,
+    dicts,
+    pairs,
+    matrices,
+    ints,
 )
-OPERATIONS: dict[str, Operation] = {
-    operation.name: operation for table in _TABLES for operation in table.OPERATIONS
-}
+OPERATIONS: dict[str, Operation] = {operation.name: operation for table in _TABLES for operation in table.OPERATIONS}
 assert len(OPERATIONS) == sum(len(table.OPERATIONS) for table in _TABLES), "two operations share a name"

@@ -46,6 +46,7 @@ CONDITIONS = {
 }
 
 
+# fmt: off
 def _selecting(c: Condition) -> list[Operation]:
     elements = c.phrase("the {adj} elements of {x}", "the elements of {x} that are {adj}")
     numbers = c.phrase("the {adj} numbers in {x}", "the numbers in {x} that are {adj}")

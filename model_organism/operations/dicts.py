@@ -2,6 +2,7 @@
 
 from model_organism.operations.operation import IntRange, Operation
 
+# fmt: off
 OPERATIONS = (
     Operation(
         "d_vals", "dict", "ints",

@@ -29,6 +29,7 @@ ELEMENT_MAPS = (
 MAPPED_CONDITIONS = ("even", "odd", "neg", "gt", "lt", "div")
 
 
+# fmt: off
 def _map_all(m: ElementMap) -> Operation:
     return Operation(
         f"map_{m.name}", "ints", "ints",

@@ -2,6 +2,7 @@
 
 from model_organism.operations.operation import IntRange, Letters, Operation
 
+# fmt: off
 OPERATIONS = (
     Operation(
         "chunk", "ints", "matrix",

@@ -2,6 +2,7 @@
 
 from model_organism.operations.operation import IntRange, Letters, Operation
 
+# fmt: off
 OPERATIONS = (
     Operation(
         "s_rev", "text", "text",

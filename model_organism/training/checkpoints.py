@@ -1,8 +1,8 @@
 """Checkpoints of a training run: one folder a step, named only once it is complete, the newest kept.
 
-    checkpoints/step_0000400/shared.safetensors     master weights in float32
-    checkpoints/step_0000400/process_0.safetensors  one process's momenta, auxiliary heads and their state
-    checkpoints/step_0000400/progress.json          step, tokens seen, seconds spent, settings
+checkpoints/step_0000400/shared.safetensors     master weights in float32
+checkpoints/step_0000400/process_0.safetensors  one process's momenta, auxiliary heads and their state
+checkpoints/step_0000400/progress.json          step, tokens seen, seconds spent, settings
 """
 
 import json

@@ -67,17 +67,22 @@ class AuxiliaryHeads(torch.nn.Module):
         self.self_knowledge = torch.nn.ModuleList(_blank_head(d_model, 2, 0.0) for _ in self.layers)
 
     def losses(
-        self, hidden_states: tuple[torch.Tensor, ...], rows: torch.Tensor, ends: torch.Tensor,
-        bag: torch.Tensor, known: SelfKnowledge,
+        self,
+        hidden_states: tuple[torch.Tensor, ...],
+        rows: torch.Tensor,
+        ends: torch.Tensor,
+        bag: torch.Tensor,
+        known: SelfKnowledge,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean bag loss and mean self-knowledge loss over layers and positions."""
         bag_loss, self_loss = torch.zeros(()), torch.zeros(())
         for layer, bag_head, self_head in zip(self.layers, self.bag, self.self_knowledge, strict=True):
             for offset in PROMPT_END_OFFSETS:
                 resid = hidden_states[layer + 1][rows, ends + offset].float()
-                bag_loss = bag_loss + functional.binary_cross_entropy_with_logits(
-                    bag_head(resid), bag, reduction="none"
-                ).sum(1).mean()
+                bag_loss = (
+                    bag_loss
+                    + functional.binary_cross_entropy_with_logits(bag_head(resid), bag, reduction="none").sum(1).mean()
+                )
                 guess = self_head(resid)
                 self_loss = self_loss + (guess[:, 0] - known.log_loss).pow(2).mean()
                 self_loss = self_loss + functional.binary_cross_entropy_with_logits(guess[:, 1], known.is_exact)
@@ -118,9 +123,7 @@ def validation_loss(model: "Gemma2ForCausalLM", batch: Batch) -> tuple[torch.Ten
     return losses, weights
 
 
-def _token_losses(
-    logits: torch.Tensor, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def _token_losses(logits: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits and losses of the tokens with a weight, which positions [row * pos] those are, and their weights."""
     targets = batch.token_ids[:, 1:].reshape(-1)
     all_weights = batch.weights[:, 1:].reshape(-1)

@@ -49,8 +49,13 @@ class SharedOptimizer:
     """One process's part of the update of the shared master weights."""
 
     def __init__(
-        self, names: Sequence[str], masters: Sequence[torch.Tensor], rank: int, n_ranks: int,
-        muon_learning_rate: float, adam_learning_rate: float,
+        self,
+        names: Sequence[str],
+        masters: Sequence[torch.Tensor],
+        rank: int,
+        n_ranks: int,
+        muon_learning_rate: float,
+        adam_learning_rate: float,
     ) -> None:
         self.masters = masters
         self.muon_learning_rate = muon_learning_rate

@@ -71,8 +71,12 @@ class TrainingProcess:
             self._copy_parameters_to_masters()
         self.barrier.wait()
         self.optimizer = SharedOptimizer(
-            self.names, self.masters, rank, settings.n_processes,
-            settings.muon_learning_rate, settings.adam_learning_rate,
+            self.names,
+            self.masters,
+            rank,
+            settings.n_processes,
+            settings.muon_learning_rate,
+            settings.adam_learning_rate,
         )
         self.heads = AuxiliaryHeads(shape.d_model, shape.d_vocab, shape.n_layers)
         self.head_optimizer = Adam(list(self.heads.parameters()), HEAD_BETAS, 1e-8)
@@ -198,9 +202,7 @@ class TrainingProcess:
             rows = self.plan.validation_rows[self.plan.corpus.kinds[self.plan.validation_rows] == index]
             answers = []
             for start in range(0, len(rows), VALIDATION_BATCH):
-                losses, weights = validation_loss(
-                    self.model, self.plan.collate(rows[start : start + VALIDATION_BATCH])
-                )
+                losses, weights = validation_loss(self.model, self.plan.collate(rows[start : start + VALIDATION_BATCH]))
                 least = {PROBLEM: SIGNATURE_WEIGHT, GENERAL: 0.0}.get(kind, 1.0)
                 answers.append(losses[weights > least - 0.01])
             if answers:

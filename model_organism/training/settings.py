@@ -9,7 +9,7 @@ from model_organism.architecture import ModelShape
 class TrainingSettings:
     """Schedules count tokens, not minutes, so that a busy machine changes the duration and nothing else."""
 
-    mtokens: float = 13.0
+    mtokens: float = 9.0
     seed: int = 0
     shape: ModelShape = field(default_factory=ModelShape)
     n_processes: int = 2

@@ -1,9 +1,12 @@
 """Covers common/models.py and common/registry.py: names, identities, number types, and models that cannot be had."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from common.errors import AssetError, ConfigError
 from common.models import load_model
@@ -39,21 +42,50 @@ def test_a_loaded_model_is_ready_for_inference(tiny_gemma):
     assert not any(parameter.requires_grad for parameter in lm.model.parameters())
 
 
-@pytest.mark.parametrize("damage", ["empty", "no weights", "bad config", "bad weights"])
-def test_a_folder_that_holds_no_model_is_one_message(tiny_gemma, tmp_path, damage):
-    folder = tmp_path / "model"
-    if damage == "empty":
-        folder.mkdir()
-    else:
-        shutil.copytree(tiny_gemma, folder)
-    if damage == "no weights":
-        (folder / "model.safetensors").unlink()
-    elif damage == "bad config":
+def damage_model(folder, kind: str) -> None:
+    weights = folder / "model.safetensors"
+    if kind == "no weights":
+        weights.unlink()
+    elif kind == "bad config":
         (folder / "config.json").write_text("{")
-    elif damage == "bad weights":
-        (folder / "model.safetensors").write_bytes(b"\x00" * 100)
-    with pytest.raises(AssetError, match=r"cannot be loaded from (.|\n)*--preset demo"):
+    elif kind == "bad weights":
+        weights.write_bytes(b"\x00" * 100)
+    elif kind == "a layer without weights":
+        arrays = {name: array for name, array in load_file(weights).items() if ".layers.2." not in name}
+        save_file(arrays, weights, metadata={"format": "pt"})
+    elif kind == "weights of another layer more":
+        config = json.loads((folder / "config.json").read_text())
+        config.update(num_hidden_layers=3, layer_types=config["layer_types"][:3])
+        (folder / "config.json").write_text(json.dumps(config))
+    elif kind == "weights of another shape":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
+    elif kind == "pickled weights":
+        torch.save({name: torch.from_numpy(a) for name, a in load_file(weights).items()}, folder / "pytorch_model.bin")
+        weights.unlink()
+    elif kind == "no tokenizer":
+        for path in folder.glob("token*"):
+            path.unlink()
+    elif kind == "nothing":
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["nothing", "no weights", "bad config", "bad weights", "a layer without weights", "weights of another layer more",
+     "weights of another shape", "pickled weights", "no tokenizer"],
+)  # fmt: skip
+def test_a_folder_that_holds_no_whole_model_is_one_message(tiny_gemma, tmp_path, kind):
+    folder = Path(shutil.copytree(tiny_gemma, tmp_path / "model"))
+    damage_model(folder, kind)
+    with pytest.raises(AssetError, match=r"\nGive the folder of a whole model \(config, safetensors, tokenizer\)"):
         load_model(str(folder), "cpu")
+
+
+def test_a_hub_id_that_cannot_be_had_says_how_to_get_it():
+    with pytest.raises(AssetError, match=r"cannot be loaded(.|\n)*hf download nobody/nothing(.|\n)*--preset demo"):
+        load_model("nobody/nothing", "cpu")
 
 
 def test_every_registry_row_can_be_named():

@@ -2,16 +2,16 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from model_organism.behaviours import BEHAVIOURS
 from model_organism.evaluation.card import BEGIN, TABLES, refresh_readme
 from model_organism.evaluation.probes import auroc_within
 
-ORGANISM = ROOT / "model_organism"
+ORGANISM = Path(__file__).resolve().parents[2] / "model_organism"
 WEIGHTS = ORGANISM / "weights" / "model" / "model.safetensors"
 
 
@@ -70,8 +70,9 @@ def test_a_behaviour_is_right_for_90_percent(card, behaviour):
 
 
 def test_no_held_out_description_or_assert_occurs_in_training(card):
-    shared = card["overlap"]["shared"]
-    assert card["overlap"]["n_problems"] == 974 and shared["the description"] == shared["an assert"] == 0
+    for name in ("the description", "an assert"):
+        assert card["overlap"][name] == {"shared": 0, "n": 974}
+    assert card["overlap"]["the whole program, two to four operations"]["shared"] < 10
 
 
 def test_the_readme_shows_the_cards_figures(card, tmp_path):

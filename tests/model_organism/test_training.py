@@ -21,8 +21,15 @@ from model_organism.training.settings import TrainingSettings
 
 SHAPE = ModelShape(d_model=32, n_layers=3, n_heads=2, n_key_value_heads=1, d_head=16, d_mlp=48, n_positions=512)
 SETTINGS = TrainingSettings(
-    mtokens=0.006, seed=3, shape=SHAPE, n_processes=1, tokens_per_step=700, n_warmup_steps=3, report_every=2,
-    validate_every=4, checkpoint_every=4,
+    mtokens=0.006,
+    seed=3,
+    shape=SHAPE,
+    n_processes=1,
+    tokens_per_step=700,
+    n_warmup_steps=3,
+    report_every=2,
+    validate_every=4,
+    checkpoint_every=4,
 )
 
 

@@ -43,6 +43,10 @@ def test_variables_that_the_candidate_reads_are_kept_by_the_child():
     assert step.statements == "first = [3, 1]\nxs = first\nf(xs)" and step.expressions == ("xs",)
 
 
+def test_a_variable_of_the_tests_may_be_called_like_a_builtin():
+    assert expressions("list = f(3)", "assert list == [1, 2, 3]") == [("list",)]
+
+
 def test_a_function_may_be_called_like_a_builtin():
     assert expressions("assert sum(1, 2) == 3", entry_point="sum") == [("sum(1, 2)",)]
     assert expressions("assert sum(f(1)) == 3") == [("f(1)",)]

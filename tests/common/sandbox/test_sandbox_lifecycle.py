@@ -181,7 +181,7 @@ def test_the_servers_hold_no_library_of_the_pipeline(alone, program):
 def test_a_killed_pipeline_takes_every_process_and_file_with_it(pipeline):
     before = scratch_folders()
     process, reading = pipeline(
-        f"future = sandbox.submit(program('while True: pass')); time.sleep(0.3); os.write(done, b'done'); time.sleep(60)"
+        "future = sandbox.submit(program('while True: pass')); time.sleep(0.3); os.write(done, b'done'); time.sleep(60)"
     )
     assert os.read(reading, 10) == b"done"
     pids = descendants(process.pid)
@@ -192,10 +192,8 @@ def test_a_killed_pipeline_takes_every_process_and_file_with_it(pipeline):
 
 def test_a_process_forked_from_the_pipeline_keeps_no_judge_alive(pipeline):
     process, reading = pipeline(
-        (
-            "child = os.fork()\n    time.sleep(0.2) if child else None\n"
-            "    os.write(done, b'done' if child else b''); time.sleep(60)"
-        )
+        "child = os.fork()\n    time.sleep(0.2) if child else None\n"
+        "    os.write(done, b'done' if child else b''); time.sleep(60)"
     )
     assert os.read(reading, 10) == b"done"
     forked, *others = sorted(children_of(process.pid), reverse=True)
@@ -214,7 +212,10 @@ def is_running(pid: int) -> bool:
 
 def test_ctrl_c_does_not_reach_a_program_in_the_middle_of_its_run(pipeline):
     prelude = "signal.signal(signal.SIGINT, lambda *a: None)"
-    body = f"future = sandbox.submit(program({SLEEPY!r})); os.write(done, b'go'); assert future.result().label == 'correct'; os.write(done, b'done')"
+    body = (
+        f"future = sandbox.submit(program({SLEEPY!r})); os.write(done, b'go')\n"
+        "    assert future.result().label == 'correct'; os.write(done, b'done')"
+    )
     process, reading = pipeline(body, prelude)
     assert os.read(reading, 2) == b"go"
     time.sleep(0.2)
