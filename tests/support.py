@@ -1,5 +1,6 @@
 """Where things are, and how tests type a command."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,11 +8,37 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+REVISION = "0123456789abcdef0123456789abcdef01234567"  # of datasets in hand-made caches
 
 
-def command(*words: object, **options: object) -> subprocess.CompletedProcess:
-    """Run one of the root scripts as a user does, without a network."""
+def command(*words: object, home: Path | None = None, **options: object) -> subprocess.CompletedProcess:
+    """Run one of the root scripts as a user does, without a network; `home` holds the hub's cache."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment |= {"HF_HOME": str(home)} if home else {}
     return subprocess.run(
         [sys.executable, *map(str, words)], cwd=ROOT, env=environment, text=True, capture_output=True, **options
     )
+
+
+def offline(home: Path, code: str) -> subprocess.CompletedProcess:
+    """Run the production code in a process of its own, whose hub is what lies under `home`."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def prepare_datasets_cache(home: Path, repository: str, config: str, splits: dict[str, list[dict]]) -> None:
+    """What `load_dataset` leaves under HF_HOME, made by the library itself from local files."""
+    owner, name = repository.split("/")
+    files = {split: str(home / f"{config}-{split}.jsonl") for split in splits}
+    for split, rows in splits.items():
+        Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = home / "datasets" / f"{owner}___{name}" / config / "0.0.0" / REVISION
+    code = (
+        "from datasets.packaged_modules.json.json import Json\n"
+        f"Json(dataset_name={name!r}, config_name={config!r}, hash={REVISION!r}, data_files={files!r})"
+        f".download_and_prepare({str(folder)!r})\n"
+    )
+    finished = offline(home, code)
+    assert finished.returncode == 0, finished.stderr

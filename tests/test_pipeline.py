@@ -98,7 +98,7 @@ def test_the_manifest_of_phase_1_names_model_sandbox_and_inputs(whole):
 
 
 def start_phase_1(data: Path, flags: list[str], *, wait_for_a_part: bool) -> subprocess.Popen:
-    """A run of phase 1 that has just begun, or has just saved its first fifty records."""
+    """A run of phase 1 that has just begun, or has just saved its first batch; it is stopped for now."""
     words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(data)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment)
@@ -108,19 +108,26 @@ def start_phase_1(data: Path, flags: list[str], *, wait_for_a_part: bool) -> sub
     while wait_for_a_part and not list(data.glob("phase1_0/*/parts/part_*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)  # whatever the machine does now, it is in the middle of its work
     return process
+
+
+def go_on_with(process: subprocess.Popen, number: int) -> str:
+    """Send a signal to a run that `start_phase_1` stopped; returns the rest of its standard error."""
+    process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    return process.communicate()[1]
 
 
 @pytest.mark.parametrize(("name", "late"), [("SIGINT", True), ("SIGTERM", True), ("SIGHUP", False), ("SIGUSR1", True)])
 def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags, name, late):
     process = start_phase_1(begun, flags, wait_for_a_part=late)
-    process.send_signal(getattr(signal, name))
-    rest = process.communicate()[1]
+    rest = go_on_with(process, getattr(signal, name))
     assert process.returncode == 130, rest
     assert "Continue with: python3 run.py phase 1" in rest
     assert not list((begun / "phase1_0").glob("*/manifest.json"))
     saved = sum(int(part.name.split("_")[2]) for part in begun.glob("phase1_0/*/parts/part_*"))
-    assert (50 <= saved < 100) if late else saved == 0
+    assert (0 < saved < 100) if late else saved == 0
     done = command("run.py", "phase", "1", *flags, "--data-dir", begun)
     assert done.returncode == 0, done.stderr
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
@@ -128,8 +135,9 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags
 
 def test_a_killed_run_goes_on_to_the_same_bytes(whole, begun, flags):
     process = start_phase_1(begun, flags, wait_for_a_part=True)
-    process.kill()
-    process.communicate()
+    go_on_with(process, signal.SIGKILL)
+    part = sum(int(path.name.split("_")[2]) for path in begun.glob("phase1_0/*/parts/part_*"))
+    assert 0 < part < 100
     assert command("run.py", "phase", "1", *flags, "--data-dir", begun).returncode == 0
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
 
@@ -142,13 +150,34 @@ def test_two_workers_of_the_launcher_give_the_same_bytes_as_one_process(whole, b
     assert len(manifest["sessions"]) > 1 and sum(s["n_records"] for s in manifest["sessions"]) == 100
 
 
+def test_a_stopped_launcher_passes_the_signal_on_and_goes_on_to_the_same_bytes(whole, begun, flags):
+    words = [sys.executable, "multi_gpu_launcher.py", "--phase", "1", "--workers", "2", *flags, "--fresh"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        [*words, "--data-dir", str(begun)], cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    while not list(begun.glob("phase1_0/*/parts/part_*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+    rest = process.communicate()[1]
+    assert process.returncode == 130, rest
+    again = rest.split("Continue with: python3 ")[1].split()
+    assert "--fresh" not in again
+    done = command(*again, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert len(list((begun / "phase1_0").iterdir())) == 2  # one run, and the lock of choosing it
+    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+
+
 def test_the_launcher_reports_a_slice_that_cannot_be_done(begun, flags, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(flags[flags.index("--model") + 1], broken)
     (broken / "model.safetensors").write_bytes(b"not a model")
     words = [str(broken) if word == flags[flags.index("--model") + 1] else word for word in flags]
     done = command("multi_gpu_launcher.py", "--phase", "1", *words, "--data-dir", begun)
-    assert done.returncode == 1 and "its last lines" in done.stderr and "cannot be loaded" in done.stderr
+    assert done.returncode == 2 and "its last lines" in done.stderr and "cannot be loaded" in done.stderr
 
 
 def test_single_problems_give_the_same_programs_as_batches(whole, begun, flags):
@@ -170,7 +199,6 @@ def test_named_positions_are_stored_beside_the_last_one(begun, flags):
 
 def test_a_second_run_of_the_same_slice_is_refused_with_its_owner(begun, flags):
     first = start_phase_1(begun, flags, wait_for_a_part=False)
-    first.send_signal(signal.SIGSTOP)  # it must not be done before the second has looked
     second = command("run.py", "phase", "1", *flags, "--data-dir", begun)
     first.kill()
     first.communicate()

@@ -1,19 +1,18 @@
 """Covers common/problems.py and the modules problem_*: names, hashes, the hub's cache, HumanEval, tested names."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import REVISION, ROOT, offline, prepare_datasets_cache
 
 from common.errors import ConfigError
 from common.problem_humaneval import humaneval_problem, literal_asserts
 from common.problem_syntax import parse_python
 from common.problems import Problem, dataset_name, load_problems
 
-ROOT = Path(__file__).resolve().parents[2]
 SHARED_MBPP = ROOT.parent / "shared" / "mbpp"
 needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
 
@@ -23,7 +22,6 @@ ROW = {
     "code": "def add(a, b):\r\n    return a + b\r\n",
     "test_list": ["assert add(1, 2) == 3"],
 }
-REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
 
 HUMANEVAL_ROW = {
     "task_id": "HumanEval/12",
@@ -162,28 +160,6 @@ def test_a_humaneval_row_without_a_literal_assert_is_left_out():
     assert humaneval_problem({**HUMANEVAL_ROW, "test": test}) is None
 
 
-def _offline(home: Path, code: str) -> subprocess.CompletedProcess:
-    """Run the production code in a process of its own, whose hub is what lies under `home`."""
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True, timeout=300
-    )
-
-
-def _prepare_cache(home: Path, repository: str, config: str, splits: dict[str, list[dict]]) -> None:
-    """What `load_dataset` leaves under HF_HOME, made by the library itself from local files."""
-    owner, name = repository.split("/")
-    files = {split: str(_file(home, *rows, name=f"{config}-{split}.jsonl")) for split, rows in splits.items()}
-    folder = home / "datasets" / f"{owner}___{name}" / config / "0.0.0" / REVISION
-    code = (
-        "from datasets.packaged_modules.json.json import Json\n"
-        f"Json(dataset_name={name!r}, config_name={config!r}, hash={REVISION!r}, data_files={files!r})"
-        f".download_and_prepare({str(folder)!r})\n"
-    )
-    finished = _offline(home, code)
-    assert finished.returncode == 0, finished.stderr
-
-
 _SHOW = """
 import json
 from common.errors import PipelineError
@@ -201,29 +177,29 @@ def test_mbpp_loads_from_the_hubs_cache_sorted_and_with_its_revision(tmp_path):
         {**ROW, "task_id": task_id, "test_setup_code": "", "challenge_test_list": []} for task_id in (601, 2, 11, 511)
     ]
     splits = dict(zip(("train", "prompt", "test", "validation"), [[row] for row in rows], strict=True))
-    _prepare_cache(tmp_path, "google-research-datasets/mbpp", "full", splits)
-    finished = _offline(tmp_path, _SHOW.format(name="mbpp"))
+    prepare_datasets_cache(tmp_path, "google-research-datasets/mbpp", "full", splits)
+    finished = offline(tmp_path, _SHOW.format(name="mbpp"))
     name, source, sha256, task_ids = json.loads(finished.stdout)
     assert (name, task_ids) == ("mbpp", [2, 11, 511, 601])
     assert source == f"google-research-datasets/mbpp, full, revision {REVISION}"
     own = load_problems(str(_file(tmp_path, *sorted(rows, key=lambda row: row["task_id"]))))
     assert sha256 == own.sha256
     assert finished.stderr == ""
-    other = _offline(tmp_path, _SHOW.format(name="mbpp-sanitized")).stdout
+    other = offline(tmp_path, _SHOW.format(name="mbpp-sanitized")).stdout
     assert other.startswith("AssetError the problems of mbpp-sanitized")
 
 
 def test_humaneval_loads_from_the_hubs_cache_and_counts_what_it_leaves_out(tmp_path):
     looped = {**HUMANEVAL_ROW, "task_id": "HumanEval/3", "test": "def check(candidate):\n    assert True\n"}
-    _prepare_cache(tmp_path, "openai/openai_humaneval", "openai_humaneval", {"test": [HUMANEVAL_ROW, looped]})
-    name, source, _, task_ids = json.loads(_offline(tmp_path, _SHOW.format(name="humaneval")).stdout)
+    prepare_datasets_cache(tmp_path, "openai/openai_humaneval", "openai_humaneval", {"test": [HUMANEVAL_ROW, looped]})
+    name, source, _, task_ids = json.loads(offline(tmp_path, _SHOW.format(name="humaneval")).stdout)
     assert (name, task_ids) == ("humaneval", [12])
     assert source.endswith("; 1 of 2 left out: no assert of theirs can be taken literally")
 
 
 @pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "humaneval"])
 def test_a_dataset_that_cannot_be_had_says_how_to_fetch_it_and_what_runs_without(name, tmp_path):
-    finished = _offline(tmp_path, _SHOW.format(name=name))
+    finished = offline(tmp_path, _SHOW.format(name=name))
     assert finished.stdout.startswith(f"AssetError the problems of {name} (")
     assert "load_dataset(" in finished.stdout and "--preset demo" in finished.stdout
     assert "Traceback" not in finished.stdout + finished.stderr
