@@ -11,7 +11,6 @@ A run that is being computed is refused. Links are removed, never followed.
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import run
@@ -51,6 +50,15 @@ def check_unused(folders: list[Path]) -> None:
             raise PipelineError(f"{path} is in use by a running process\nStop it first, or give another --phase")
 
 
+def confirmed(question: str) -> bool:
+    """Whether the user says yes. Raises: PipelineError when there is nobody to ask."""
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        raise PipelineError("there is no terminal to ask on\nAdd --force to delete without asking") from None
+
+
 def main(argv: list[str]) -> int:
     parser = run.Parser(prog="clean_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--phase", default=None, help="delete only this phase's outputs (default: all)")
@@ -67,7 +75,7 @@ def main(argv: list[str]) -> int:
     if args.dry_run:
         return 0
     check_unused(folders)
-    if not args.force and input(f"Delete these {len(folders)} folders? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not args.force and not confirmed(f"Delete these {len(folders)} folders? [y/N] "):
         print("nothing was deleted")
         return 0
     check_unused(folders)  # the answer may have taken its time
@@ -78,14 +86,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nnothing was deleted", file=sys.stderr)
-        sys.exit(130)
-    except EOFError:
-        print("\nerror: there is no terminal to ask on\nAdd --force to delete without asking", file=sys.stderr)
-        sys.exit(2)
+    run.exit_with(main)

@@ -23,7 +23,7 @@ from pathlib import Path
 import run
 from common.artifacts import AlreadyBuilt
 from common.checkpoints import PartStore
-from common.errors import ConfigError, PipelineError
+from common.errors import ConfigError
 from common.phase import RunContext
 from common.progress import Progress
 from common.records import check_slice
@@ -235,11 +235,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped before a worker was started", file=sys.stderr)
-        sys.exit(130)
+    run.exit_with(main)

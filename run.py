@@ -18,7 +18,9 @@ import logging.handlers
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from common.artifacts import AlreadyBuilt
 from common.config import PRESETS, add_flags, build_config, differences_from_preset, suggestion
@@ -209,12 +211,17 @@ def main(argv: list[str]) -> int:
     return commands[argv[0]](argv[1:])
 
 
-if __name__ == "__main__":
+def exit_with(main_function: Callable[[list[str]], int]) -> NoReturn:
+    """Run a root script's main: errors that a user can mend are one message and status 2."""
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(main_function(sys.argv[1:]))
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped at once; what was saved before is kept", file=sys.stderr)
+        print("\nstopped at once; what was saved before is kept", file=sys.stderr)
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -18,7 +18,7 @@ SMALL_PROBLEMS = [
     (
         "evens",
         "Write a function to keep the even numbers.",
-        "def evens(x):\n    out = []\n    for n in x:\n        if n % 2 == 0:\n            out.append(n)\n    return out",
+        "def evens(x):\n    out = []\n    for n in x:\n        if n % 2 == 0:\n            out += [n]\n    return out",
         ["[1, 2]", "[]", "[4, 5, 6]"],
     ),
 ]

@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from support import ROOT, command, prepare_datasets_cache
 
+from common.files import text_sha256
+
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
@@ -19,12 +21,14 @@ def test_the_readme_shows_the_main_commands():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, small_problem_rows):
-    """The hub's cache on the disk of somebody who has fetched MBPP; here it holds a hundred problems, and then 974."""
+    """The hub's cache on the disk of somebody who has fetched MBPP; the 974 problems are made here."""
     folder = tmp_path_factory.mktemp("hub")
-    rows = [
-        {**small_problem_rows[i % 100], "task_id": i, "test_setup_code": "", "challenge_test_list": []}
-        for i in range(974)
-    ]
+    own = {"test_setup_code": "", "challenge_test_list": []}
+    rows = []
+    for i in range(974):
+        like, digits = small_problem_rows[i % 100], text_sha256(str(i))
+        text = " ".join(digits[k : k + 6] for k in range(0, 60, 6))  # no near duplicates
+        rows.append({**like, **own, "task_id": i, "text": text, "code": f"{like['code']}\nNUMBER = {i}"})
     prepare_datasets_cache(folder, "google-research-datasets/mbpp", "full", {"train": rows})
     return folder
 

@@ -22,7 +22,8 @@ def judged(error: str | None, stop_reason: str) -> Solution:
     verdict = Verdict(label, error, None, "", 0.01, 0.02, False)
     future: Future = Future()
     future.set_result(verdict)
-    return Solution(Generation(stop_reason=stop_reason, token_ids=[5], logprobs=[-0.5], first_token_entropy=1.0), "", future)
+    generation = Generation(stop_reason=stop_reason, token_ids=[5], logprobs=[-0.5], first_token_entropy=1.0)
+    return Solution(generation, "", future)
 
 
 @pytest.mark.parametrize("stop", ["max_new_tokens", "context_length"])
