@@ -6,6 +6,8 @@
   python3 run.py phase 1 --help           its settings, with units and defaults
   python3 run.py phase 1 --preset demo    on the model organism: no network, no GPU
   python3 run.py status                   what is built, stale, unfinished or missing
+  python3 run.py grade PROGRAMS.jsonl --out VERDICTS.jsonl    judge programs from any tool
+  python3 run.py doctor [--full]          does this machine judge programs rightly?
   python3 run.py test-gpu [--detailed]    devices, memory, number types, a small matrix product
 
 A run saves as it goes. Stop it at any time and give the same command again.
@@ -15,6 +17,7 @@ import argparse
 import importlib
 import logging
 import logging.handlers
+import os
 import shlex
 import signal
 import sys
@@ -34,7 +37,6 @@ PHASES = {  # id -> folder, in the order a full run takes
     "0.1": "phase0_1_split",
     "1": "phase1_dataset_building",
 }
-COMMANDS = ("phase", "status", "test-gpu")
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
@@ -165,6 +167,66 @@ def test_gpu(argv: list[str]) -> int:
     return 0
 
 
+def grade(argv: list[str]) -> int:
+    from common.grading import grade_file
+
+    parser = Parser(
+        prog="run.py grade",
+        description="Judge programs in the sandbox. A line of input: id (or task_id), code (or generated_code), tests "
+        "(or test_list), and where there are any entry_point and setup (or test_setup_code).",
+    )
+    parser.add_argument("programs", type=Path, help="file of JSON lines")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="file for the verdicts; with .meta.json beside it"
+    )
+    parser.add_argument(
+        "--dataset", default=None, help="where lines without tests find them, by task_id"
+    )
+    parser.add_argument("--fresh", action="store_true", help="judge again, instead of continuing or keeping verdicts")
+    _add_sandbox_flags(parser)
+    args = parser.parse_args(argv)
+    log = _logger()
+    try:
+        line = grade_file(
+            args.programs, args.out, _sandbox_settings(args), dataset=args.dataset, fresh=args.fresh,
+            log=log, should_stop=_stop_flag(log),
+        )  # fmt: skip
+    except Stopped:
+        log.warning("stopped; everything judged is saved. Give the same command to continue")
+        return 130
+    print(line, file=sys.stderr)
+    return 0
+
+
+def doctor(argv: list[str]) -> int:
+    from common.doctor import diagnose
+
+    parser = Parser(
+        prog="run.py doctor", description="Judge reference solutions here: all must pass."
+    )
+    parser.add_argument("--dataset", default=None, help="whose (default: mbpp where it is on this disk, else organism)")
+    parser.add_argument("--full", action="store_true", help="all of them, instead of ten seconds' worth")
+    _add_sandbox_flags(parser)
+    args = parser.parse_args(argv)
+    settings = _sandbox_settings(args)
+    diagnosis = diagnose(args.dataset, settings["isolation"], settings["workers"], args.full)
+    print("\n".join([*diagnosis.lines, *diagnosis.wrong]))
+    return 1 if diagnosis.wrong else 0
+
+
+def _add_sandbox_flags(parser: Parser) -> None:
+    parser.add_argument("--sandbox", default="auto", help="auto (the best level here) | strict | none (default: auto)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="programs at a time (default: cores)")
+
+
+def _sandbox_settings(args: argparse.Namespace) -> dict[str, str | int]:
+    if args.sandbox not in ("auto", "strict", "none"):
+        raise ConfigError(f"--sandbox is '{args.sandbox}'\nGive one of: auto, strict, none")
+    if args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}\nGive 1 or more")
+    return {"isolation": args.sandbox, "workers": args.workers}
+
+
 def _say_what_runs(context: RunContext) -> None:
     changed = differences_from_preset(context.config, context.preset)
     shown = ", ".join(f"{name} {value}" for name, value in changed.items()) or "as it is"
@@ -204,10 +266,10 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(__doc__.strip())
         return 0
-    commands = dict(zip(COMMANDS, (run_phase, status, test_gpu), strict=True))
+    commands = {"phase": run_phase, "status": status, "grade": grade, "doctor": doctor, "test-gpu": test_gpu}
     if argv[0] not in commands:
-        raise ConfigError(f"there is no command '{argv[0]}'.{suggestion(argv[0], list(COMMANDS))}\n"
-                          f"Give one of: {', '.join(COMMANDS)}")  # fmt: skip
+        raise ConfigError(f"there is no command '{argv[0]}'.{suggestion(argv[0], list(commands))}\n"
+                          f"Give one of: {', '.join(commands)}")  # fmt: skip
     return commands[argv[0]](argv[1:])
 
 

@@ -1,0 +1,223 @@
+"""Grade programs of any origin: a file of programs in, a file of verdicts out.
+
+While it runs, verdicts are appended to `<OUT>.part`, whose first line says what they belong
+to; the same command continues there. Only when every program is judged does OUT appear, and
+with it `.meta.json`: isolation, limits, counts, versions.
+"""
+
+import json
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from common import provenance
+from common.errors import ConfigError, PipelineError
+from common.files import file_sha256, text_sha256, write_atomic, write_json
+from common.progress import Progress
+from common.records import Stopped
+from common.sandbox import Limits, Program, Sandbox, Verdict, infer_entry_point
+
+PROGRAMS_AHEAD = 32  # submitted at a time per worker: enough to keep it busy, and memory bounded
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One line of the input: what the user calls it, and the program with its tests."""
+
+    id: str | int
+    program: Program
+
+
+def read_submissions(path: Path, dataset: str | None) -> list[Submission]:
+    """The programs of a JSON lines file; `dataset` gives the tests of lines that have none.
+
+    Raises: ConfigError naming line, field and what was expected; AssetError for the dataset.
+    """
+    problems = _problems_by_id(dataset)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}\nGive a file of JSON lines in UTF-8") from error
+    submissions = [_submission(line, f"{path}, line {n}", problems) for n, line in enumerate(lines, 1) if line.strip()]
+    if not submissions:
+        raise ConfigError(f"{path} holds no program\nGive one JSON object per line, with id, code and tests")
+    return submissions
+
+
+class Grading:
+    """One run of `run.py grade`. `stamp` is what the verdicts depend on."""
+
+    def __init__(self, source: Path, out: Path, submissions: list[Submission], isolation: str):
+        self.source, self.out, self.submissions = source, out, submissions
+        self.part = out.with_name(f"{out.name}.part")
+        self.meta = out.with_suffix(".meta.json")
+        rows = [[s.id, s.program.code, s.program.tests, s.program.entry_point, s.program.setup] for s in submissions]
+        self.stamp = {
+            "programs": text_sha256(json.dumps(rows)),
+            "sandbox": isolation,
+            "limits": asdict(Limits()),
+        }
+
+    def is_finished(self) -> bool:
+        """Whether OUT holds the verdicts of these programs already.
+
+        Raises: ConfigError when OUT exists and holds something else.
+        """
+        if not self.out.exists():
+            return False
+        try:
+            known = json.loads(self.meta.read_bytes())
+        except (OSError, ValueError):
+            known = {}
+        if known.get("stamp") == self.stamp and known.get("sha256") == file_sha256(self.out):
+            return True
+        raise ConfigError(
+            f"{self.out} holds other verdicts\nGive another --out, or replace it with --fresh"
+        )
+
+    def run(self, sandbox: Sandbox, log: Any, should_stop: Callable[[], bool]) -> None:
+        """Judge what is not judged yet, in order. Raises: Stopped when asked to; what is judged is saved."""
+        lock = FileLock(f"{self.part}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as held:
+            raise PipelineError(f"{self.out} is being written by another process\nWait for it, or stop it") from held
+        with lock:
+            began, verdicts = time.time(), self._resume()
+            labels = [row["label"] for row in verdicts]
+            with open(self.part, "ab") as part, Progress(len(self.submissions), labels, log) as progress:
+                for row in self._judge(self.submissions[len(verdicts) :], sandbox, should_stop):
+                    part.write(_line(row))
+                    part.flush()
+                    verdicts.append(row)
+                    progress.add([row["label"]])
+                os.fsync(part.fileno())
+            self._finish(verdicts, sandbox, time.time() - began)
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _judge(
+        self, submissions: list[Submission], sandbox: Sandbox, should_stop: Callable[[], bool]
+    ) -> Iterator[dict[str, Any]]:
+        waiting: deque[tuple[Submission, Future[Verdict]]] = deque()
+        n_submitted = 0
+        for submission in submissions:
+            if should_stop():
+                break
+            n_submitted += 1
+            waiting.append((submission, sandbox.submit(submission.program)))
+            if len(waiting) >= PROGRAMS_AHEAD * sandbox.workers:
+                yield _verdict_row(*waiting.popleft())
+        while waiting:
+            yield _verdict_row(*waiting.popleft())
+        if n_submitted < len(submissions):
+            raise Stopped
+
+    def _resume(self) -> list[dict[str, Any]]:
+        """Verdicts of an earlier run; a torn last line is dropped. Raises: ConfigError for other programs."""
+        if not self.part.exists():
+            write_atomic(self.part, _line(self.stamp))
+            return []
+        whole = self.part.read_bytes().split(b"\n")[:-1]
+        if not whole or json.loads(whole[0]) != self.stamp:
+            raise ConfigError(
+                f"{self.part} belongs to other programs or another --sandbox\n"
+                f"Give another --out, or start over with --fresh"
+            )
+        verdicts = [json.loads(line) for line in whole[1:]]
+        write_atomic(self.part, b"".join(_line(row) for row in [self.stamp, *verdicts]))
+        return verdicts
+
+    def _finish(self, verdicts: list[dict[str, Any]], sandbox: Sandbox, seconds: float) -> None:
+        near_limit = sum(row.pop("near_limit") for row in verdicts)
+        write_atomic(self.out, b"".join(map(_line, verdicts)))
+        write_json(
+            self.meta,
+            {
+                "stamp": self.stamp,
+                "source": str(self.source),
+                "sha256": file_sha256(self.out),
+                "labels": Counter(row["label"] for row in verdicts),
+                "errors": Counter(row["error"] for row in verdicts if row["error"]),
+                "near_limit_count": near_limit,
+                "sandbox": {**sandbox.describe(), "line": sandbox.line},
+                "seconds": round(seconds, 1),
+                "code": provenance.code_state(),
+                "machine": provenance.machine(),
+            },
+        )
+        self.part.unlink()
+
+
+def grade_file(
+    source: Path, out: Path, sandbox_settings: dict[str, Any], *,
+    dataset: str | None, fresh: bool, log: Any, should_stop: Callable[[], bool],
+) -> str:  # fmt: skip
+    """Grade `source` into `out`; returns the sandbox's line. Raises: PipelineErrors, Stopped."""
+    submissions = read_submissions(source, dataset)
+    grading = Grading(source, out, submissions, sandbox_settings["isolation"])
+    if fresh:
+        for path in (grading.out, grading.part, grading.meta):
+            path.unlink(missing_ok=True)
+    elif grading.is_finished():
+        log.info("already graded: %s (--fresh grades it again)", out)
+        return json.loads(grading.meta.read_bytes())["sandbox"]["line"]
+    with Sandbox(**sandbox_settings) as sandbox:
+        grading.run(sandbox, log, should_stop)
+        return sandbox.line
+
+
+def _problems_by_id(dataset: str | None) -> dict[int, Any]:
+    if dataset is None:
+        return {}
+    from common.problems import load_problems
+
+    return {problem.task_id: problem for problem in load_problems(dataset).problems}
+
+
+def _submission(line: str, where: str, problems: dict[int, Any]) -> Submission:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{where}: no JSON: {error}\nWrite one object per line") from error
+    if not isinstance(row, dict):
+        raise ConfigError(f"{where}: {type(row).__name__} instead of an object\nWrite one object per line")
+    name = _field(row, ("id", "task_id"), (str, int), where)
+    code = _field(row, ("code", "generated_code"), (str,), where)
+    problem = problems.get(name)
+    if problem is not None and "tests" not in row and "test_list" not in row:
+        return Submission(name, Program(code, problem.test_list, problem.entry_point, problem.test_setup_code))
+    if problems and problem is None and "tests" not in row and "test_list" not in row:
+        raise ConfigError(f"{where}: the dataset has no problem {name!r}\nGive its number as task_id, or add tests")
+    tests = _field(row, ("tests", "test_list"), (list,), where)
+    if not tests or not all(isinstance(test, str) for test in tests):
+        raise ConfigError(f"{where}: field 'tests' is {tests!r:.80}\nGive a list of asserts, as text")
+    setup = _field(row, ("setup", "test_setup_code"), (str,), where, default="")
+    entry_point = _field(row, ("entry_point",), (str,), where, default="") or infer_entry_point(code, tuple(tests))
+    return Submission(name, Program(code, tuple(tests), entry_point, setup))
+
+
+def _field(row: dict, names: tuple[str, ...], kinds: tuple[type, ...], where: str, default: Any = None) -> Any:
+    name = next((name for name in names if row.get(name) is not None), None)
+    if name is None and default is not None:
+        return default
+    shown = " or ".join(names)
+    if name is None:
+        raise ConfigError(f"{where}: field '{shown}' is missing\nIt must hold a {kinds[0].__name__}")
+    if not isinstance(row[name], kinds) or isinstance(row[name], bool):
+        raise ConfigError(f"{where}: field '{name}' is {row[name]!r:.80}\nIt must hold a {kinds[0].__name__}")
+    return row[name]
+
+
+def _verdict_row(submission: Submission, future: "Future[Verdict]") -> dict[str, Any]:
+    return {"id": submission.id, **asdict(future.result())}
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row) + "\n").encode()
