@@ -1,6 +1,7 @@
 """What the tests share: small models, small problem files, and the pipeline's commands."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from jaxtyping import install_import_hook
 from support import SHARED, command
 
 # Shapes in annotations are checked in every test that calls these modules.
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test waits for a network
 install_import_hook(["common.generation", "common.hooks"], "beartype.beartype")
 
 SMALL_PROBLEMS = [

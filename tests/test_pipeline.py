@@ -38,9 +38,9 @@ def dataset(tmp_path_factory, small_problem_rows) -> Path:
 
 @pytest.fixture(scope="session")
 def flags(dataset, tiny_gemma) -> list[str]:
-    """A run of phase 1 that takes seconds: a hundred problems, a random model, batches of four."""
+    """A run of phase 1 that takes seconds: a hundred problems, a random model, four batches."""
     words = ["--dataset", dataset, "--model", tiny_gemma, "--threads", 1]
-    return [str(word) for word in [*words, "--max-new-tokens", 40, "--batch-size", 4]]
+    return [str(word) for word in [*words, "--max-new-tokens", 40, "--batch-size", 25]]
 
 
 @pytest.fixture(scope="session")
