@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import run
+from common.discovery import is_run_name
 from common.errors import ConfigError, PipelineError
 from common.handoffs import HANDOFFS
 from common.locks import in_use
@@ -26,7 +27,7 @@ def run_folders(data_dir: Path, phase: str | None) -> list[Path]:
         raise ConfigError(f"there is no phase '{phase}'\nGive one of: {', '.join(h.phase for h in HANDOFFS)}")
     parents = [data_dir / handoff.folder for handoff in wanted]
     parents = [parent for parent in parents if parent.is_dir() and not parent.is_symlink()]
-    return sorted(path for parent in parents for path in parent.iterdir() if path.is_dir() or path.is_symlink())
+    return sorted(path for parent in parents for path in parent.iterdir() if is_run_name(path.name))
 
 
 def size_of(path: Path) -> int:

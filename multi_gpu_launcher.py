@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run a phase on several GPUs: index slices in a queue, one subprocess per GPU, one join at the end.
+"""Run a phase on several GPUs: index slices in a queue, one slice at a time on each GPU, one join at the end.
 
   python3 multi_gpu_launcher.py --phase 1 --start 0 --end 973
   python3 multi_gpu_launcher.py --phase 1 --gpus 0,1,2 --model google/gemma-2-2b
@@ -23,10 +23,13 @@ from pathlib import Path
 import run
 from common.artifacts import AlreadyBuilt
 from common.checkpoints import PartStore
+from common.discovery import MANIFEST
 from common.errors import ConfigError
+from common.locks import lock_for_launcher
 from common.phase import RunContext
 from common.progress import Progress
 from common.records import check_slice
+from common.stopping import STOP_SIGNALS
 
 SLICES_PER_WORKER = 4
 TRIES = 3
@@ -92,15 +95,17 @@ def visible_gpus() -> list[str]:
 
 def make_workers(gpus: str | None, n_workers: int | None, available: list[str]) -> list[Worker]:
     """One worker per GPU, or CPU processes where `available` names no GPU. Raises: ConfigError."""
-    if n_workers is not None and (n_workers < 1 or available):
+    if n_workers is not None and (n_workers < 1 or (available and gpus is None)):
         why = "there are GPUs here: choose them with --gpus, or add --device cpu" if available else "give 1 or more"
         raise ConfigError(f"--workers is {n_workers}, the number of CPU processes\n{why[0].upper()}{why[1:]}")
+    if gpus is not None and n_workers is not None:
+        raise ConfigError("--workers and --gpus exclude each other\nGive --gpus, or --workers with --device cpu")
     if gpus is None:
         return [Worker({"CUDA_VISIBLE_DEVICES": name}) for name in available] or [Worker({})] * (n_workers or 1)
     numbers = [number.strip() for number in gpus.split(",")]
     wrong = [number for number in numbers if not (number.isdigit() and int(number) < len(available))]
     if wrong:
-        shown = ", ".join(map(str, range(len(available)))) or "none: leave out --gpus, or see run.py test-gpu"
+        shown = ", ".join(map(str, range(len(available)))) or "none (run.py test-gpu shows what there is)"
         raise ConfigError(f"--gpus is '{gpus}', but there is no GPU {wrong[0] or '(empty)'}\nGive some of: {shown}")
     return [Worker({"CUDA_VISIBLE_DEVICES": available[int(number)]}) for number in numbers]
 
@@ -124,16 +129,34 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
     # --fresh begins the folder once, here, and not in every worker.
     command = [sys.executable, str(Path(run.__file__)), "phase", phase.id]
     command += [word for word in phase_words if word != "--fresh"]
+    whole = (args.start, end) == (0, n_records - 1)
+    plan = f"{_count(len(slices), 'slice')} for {_count(len(workers), 'worker')}"
     if args.dry_run:
         for first, last in slices:
-            print(f"slice {first} to {last}: {shlex.join([*command[1:], '--start', str(first), '--end', str(last)])}")
-        print(f"{len(slices)} slices for {len(workers)} workers, then one run that joins them")
+            words = ["python3", "run.py", *command[2:], "--start", str(first), "--end", str(last)]
+            print(f"slice {first} to {last}: {shlex.join(words)}")
+        print(
+            f"{plan}, and then the parts are joined" if whole else f"{plan}; the other records are left to other slices"
+        )
         return 0
     folder = context.claim_folder()
+    lock = lock_for_launcher(folder)
+    context.log.info("%s in %s", plan, folder)
     code = Launch(context, [Worker(worker.environment) for worker in workers], command, folder).work_off(slices)
-    if code or (args.start, end) != (0, n_records - 1):
+    lock.release()
+    if code == 130:
+        again = [word for word in sys.argv[1:] if word != "--fresh"]
+        context.log.warning("stopped; everything computed is saved. Continue with: %s",
+                            shlex.join(["python3", "multi_gpu_launcher.py", *again]))  # fmt: skip
+    if code or not whole or (folder / MANIFEST).exists():  # the last slice has joined the parts
+        if not code:
+            context.log.info("wrote %s", folder)
         return code
     return subprocess.run(command, check=False).returncode
+
+
+def _count(n: int, what: str) -> str:
+    return f"1 {what}" if n == 1 else f"{n} {what}s"
 
 
 class Launch:
@@ -143,8 +166,8 @@ class Launch:
         self.context, self.workers, self.command, self.folder = context, workers, command, folder
         self.queue = Queue()
         self.signals: list[int] = []
-        for name in run.STOP_SIGNALS:
-            signal.signal(getattr(signal, name), lambda number, _frame: self.signals.append(number))
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda sent, _frame: self.signals.append(sent))
 
     def work_off(self, slices: list[tuple[int, int]]) -> int:
         """Run every slice; returns an exit status. Each stop signal is passed on, so that workers save."""
@@ -173,8 +196,6 @@ class Launch:
             print(failure[1], file=sys.stderr)
             return failure[0]
         if self.signals:
-            again = self.context.command.replace("run.py phase", "multi_gpu_launcher.py --phase", 1)
-            self.context.log.warning("stopped; everything computed is saved. Continue with: %s", again)
             return 130
         return 0
 

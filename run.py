@@ -19,25 +19,30 @@ import logging
 import logging.handlers
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+try:
+    import filelock  # noqa: F401 - the first package that is not Python's own
+except ModuleNotFoundError:
+    print("error: the packages are not installed for this Python\nType: . .venv/bin/activate   "
+          "(make demo and make test build .venv if it is missing)", file=sys.stderr)  # fmt: skip
+    sys.exit(2)
+
 from common.artifacts import AlreadyBuilt
-from common.config import PRESETS, add_flags, build_config, differences_from_preset, suggestion
+from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, suggestion, typed
 from common.devices import check_device_name, resolve_device
 from common.errors import ConfigError, PipelineError
 from common.phase import Phase, RunContext, check_phase_takes_slices
-from common.records import Stopped
+from common.stopping import Stopped, StopRequest
 
 PHASES = {  # id -> folder, in the order a full run takes
     "0": "phase0_difficulty",
     "0.1": "phase0_1_split",
     "1": "phase1_dataset_building",
 }
-STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,7 +53,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         flags = [flag for action in self._actions for flag in action.option_strings]
-        hints = [suggestion(word.split("=")[0], flags) for word in message.split() if word.startswith("--")]
+        words = {word.split("=")[0] for word in message.split() if word.startswith("--")} - {*flags}
+        hints = [suggestion(word, flags) for word in sorted(words) if message.startswith("unrecognized")]
         raise ConfigError(f"{message}.{''.join(hints)}\nSee: python3 {self.prog} --help")
 
 
@@ -60,16 +66,24 @@ def load_phase(phase_id: str) -> Phase:
 
 
 def phase_parser(phase: Phase) -> Parser:
+    """The flags of one phase; those that mean nothing to it are refused, but not shown."""
     parser = Parser(prog=f"run.py phase {phase.id}", description=f"Phase {phase.id}: {phase.title}.")
     where = parser.add_argument_group("where and how much")
+
+    def shown(means_something: object, text: str) -> str:
+        return text if means_something else argparse.SUPPRESS
+
     presets = "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
     where.add_argument("--preset", default="full", help=f"settings to start from; {presets} (default: full)")
     where.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
-    where.add_argument("--input", type=Path, action="append", default=[],
-                       help="use this run folder, or a file in it, instead of the newest; repeatable")  # fmt: skip
-    where.add_argument("--device", default="auto", help="auto | cpu | cuda | mps (default: auto)")
-    where.add_argument("--start", type=int, default=0, help="first record, 0-based (default: 0)")
-    where.add_argument("--end", type=int, default=None, help="last record, included (default: the last one)")
+    text = "use this run folder, or a file in it, instead of the newest; repeatable"
+    where.add_argument("--input", type=Path, action="append", default=[], help=shown(phase.inputs, text))
+    text = "auto | cpu | cuda | mps (default: auto)"
+    where.add_argument("--device", default="auto", help=shown(issubclass(phase.config, ModelConfig), text))
+    text = "first record, 0-based (default: 0)"
+    where.add_argument("--start", type=int, default=0, help=shown(phase.n_records, text))
+    text = "last record, included (default: the last one)"
+    where.add_argument("--end", type=int, default=None, help=shown(phase.n_records, text))
     where.add_argument("--fresh", action="store_true", help="start over, instead of continuing an unfinished run")
     where.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     add_flags(parser, phase.config)
@@ -83,7 +97,7 @@ def context_for(phase: Phase, argv: list[str]) -> tuple[RunContext, argparse.Nam
     config = build_config(phase.config, args.preset, vars(args))
     context = RunContext(
         phase=phase, config=config, preset=args.preset, data_dir=args.data_dir, log=_logger(),
-        device=resolve_device(args.device) if hasattr(config, "model") else check_device_name(args.device),
+        device=resolve_device(args.device) if isinstance(config, ModelConfig) else check_device_name(args.device),
         command=shlex.join(["python3", "run.py", "phase", phase.id, *_lasting_words(argv)]),
         start=args.start, end=args.end, fresh=args.fresh, given_inputs=tuple(args.input),
     )  # fmt: skip
@@ -91,12 +105,12 @@ def context_for(phase: Phase, argv: list[str]) -> tuple[RunContext, argparse.Nam
 
 
 def _lasting_words(argv: list[str]) -> list[str]:
-    """The flags that continue a run: without a slice, and without what begins it anew."""
+    """The flags that continue a run: no slice, nothing that begins it anew, and not where the data are today."""
     kept, skip = [], False
     for word in argv:
-        if not skip and word.split("=")[0] not in ("--start", "--end", "--fresh", "--dry-run"):
+        if not skip and word.split("=")[0] not in ("--start", "--end", "--data-dir", "--fresh", "--dry-run"):
             kept.append(word)
-        skip = word in ("--start", "--end")
+        skip = word in ("--start", "--end", "--data-dir")
     return kept
 
 
@@ -107,16 +121,24 @@ def run_phase(argv: list[str]) -> int:
     _say_what_runs(context)
     if args.dry_run:
         return dry_run(context)
-    context.should_stop = _stop_flag(context.log)
+    context.stop.listen(context.log)
     try:
         context.pick_inputs()
         context.phase.run(context, context.config)
+        return 0
     except AlreadyBuilt as built:
         context.log.info("already built, with these settings and inputs: %s (--fresh builds it again)", built.path)
+        return 0
     except Stopped:
-        context.log.warning("stopped; everything computed is saved. Continue with: %s", context.command)
-        return 130
-    return 0
+        context.log.warning("stopped; everything computed is saved. Continue with: %s", context.again)
+    except KeyboardInterrupt:
+        context.log.warning("stopped at once; what was saved is kept. Continue with: %s", context.again)
+    except PipelineError as error:
+        context.log.error("%s", error, extra={"only_in_file": True})  # whoever runs it at night reads the file
+        context.forget_empty_runs()
+        raise
+    context.forget_empty_runs()
+    return 130
 
 
 def dry_run(context: RunContext) -> int:
@@ -135,9 +157,9 @@ def list_phases() -> int:
     print("usage: run.py phase ID [flags]; each has its own --help\n")
     for phase_id in PHASES:
         phase = load_phase(phase_id)
-        needs = ", ".join(handoff.name for handoff in phase.inputs) or "nothing"
+        needs = " and ".join(f"phase {handoff.phase}" for handoff in phase.inputs) or "nothing"
         print(f"{phase.id:>5}  {phase.title}")
-        print(f"       needs {needs}; builds {phase.output.name} in data/{phase.output.folder}/")
+        print(f"       needs {needs}; builds data/{phase.output.folder}/")
     return 0
 
 
@@ -176,20 +198,17 @@ def grade(argv: list[str]) -> int:
         "(or test_list), and where there are any entry_point and setup (or test_setup_code).",
     )
     parser.add_argument("programs", type=Path, help="file of JSON lines")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="file for the verdicts; with .meta.json beside it"
-    )
-    parser.add_argument(
-        "--dataset", default=None, help="where lines without tests find them, by task_id"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="file for the verdicts; with .meta.json beside it")
+    parser.add_argument("--dataset", default=None, help="where lines without tests find them, by task_id")
     parser.add_argument("--fresh", action="store_true", help="judge again, instead of continuing or keeping verdicts")
     _add_sandbox_flags(parser)
     args = parser.parse_args(argv)
-    log = _logger()
+    log, stop = _logger(), StopRequest()
+    stop.listen(log)
     try:
         line = grade_file(
             args.programs, args.out, _sandbox_settings(args), dataset=args.dataset, fresh=args.fresh,
-            log=log, should_stop=_stop_flag(log),
+            log=log, stop=stop,
         )  # fmt: skip
     except Stopped:
         log.warning("stopped; everything judged is saved. Give the same command to continue")
@@ -201,9 +220,7 @@ def grade(argv: list[str]) -> int:
 def doctor(argv: list[str]) -> int:
     from common.doctor import diagnose
 
-    parser = Parser(
-        prog="run.py doctor", description="Judge reference solutions here: all must pass."
-    )
+    parser = Parser(prog="run.py doctor", description="Judge reference solutions here: all must pass.")
     parser.add_argument("--dataset", default=None, help="whose (default: mbpp where it is on this disk, else organism)")
     parser.add_argument("--full", action="store_true", help="all of them, instead of ten seconds' worth")
     _add_sandbox_flags(parser)
@@ -229,9 +246,9 @@ def _sandbox_settings(args: argparse.Namespace) -> dict[str, str | int]:
 
 def _say_what_runs(context: RunContext) -> None:
     changed = differences_from_preset(context.config, context.preset)
-    shown = ", ".join(f"{name} {value}" for name, value in changed.items()) or "as it is"
+    shown = ", but " + ", ".join(f"{name} {typed(value)}" for name, value in changed.items()) if changed else ""
     context.log.info("phase %s: %s", context.phase.id, context.phase.title)
-    context.log.info("preset %s: %s", context.preset, shown)
+    context.log.info("settings: the %s preset%s", context.preset, shown)
 
 
 def _logger() -> logging.Logger:
@@ -240,30 +257,15 @@ def _logger() -> logging.Logger:
     log.propagate = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.addFilter(lambda record: not getattr(record, "only_in_file", False))
     # What is said before a run folder is chosen waits here, for the folder's log.txt.
     early = logging.handlers.MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1)
     log.handlers[:] = [handler, early]
     return log
 
 
-def _stop_flag(log: logging.Logger):
-    """Ask for a stop on the first signal; a second one interrupts at once."""
-    asked: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        log.warning("%s: finishing the batch and saving (again: stop at once)", signal.Signals(number).name)
-
-    for name in STOP_SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), handle)
-    return lambda: bool(asked)
-
-
 def main(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
         return 0
     commands = {"phase": run_phase, "status": status, "grade": grade, "doctor": doctor, "test-gpu": test_gpu}

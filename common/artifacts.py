@@ -87,7 +87,7 @@ class ArtifactWriter:
     """Fill one run folder; leaving the `with` block without an error writes the manifest.
 
     `identity` holds what the result depends on (see `common.phase.RunContext.write`);
-    `details` goes into the manifest besides. `summary` is shown by `run.py status`; `session`
+    `details` goes into the manifest besides. `summary` is shown by `run.py status`; `process`
     holds what is true of this process alone (device, isolation level).
     """
 
@@ -98,7 +98,7 @@ class ArtifactWriter:
         self.handoff, self.path = handoff, path
         self.identity, self.details, self.log = identity, details, log
         self.summary: dict[str, Any] = {}
-        self.session: dict[str, Any] = {}
+        self.process: dict[str, Any] = {}
         self._files: dict[str, dict[str, Any]] = {}
         self._started = time.time()
         self.lock = lock_slice(path, first, last)
@@ -136,15 +136,15 @@ class ArtifactWriter:
         finally:
             self.lock.release()
 
-    def sessions(self) -> list[dict[str, Any]]:
+    def processes(self) -> list[dict[str, Any]]:
         """What each process that worked on the artifact says of itself; here there is one."""
-        return [self.describe_session()]
+        return [self.describe_process()]
 
-    def describe_session(self) -> dict[str, Any]:
+    def describe_process(self) -> dict[str, Any]:
         return {
             "started_utc": _utc(self._started),
             "seconds": round(time.time() - self._started, 1),
-            **self.session,
+            **self.process,
             "code": provenance.code_state(),
             "libraries": provenance.library_versions(),
             "machine": provenance.machine(),
@@ -164,7 +164,7 @@ class ArtifactWriter:
             "tensors": self.handoff.tensors,
             "files": dict(sorted(self._files.items())),
             "content_sha256": text_sha256(json.dumps(stable, sort_keys=True)),
-            "sessions": self.sessions(),
+            "processes": self.processes(),
             "finished_utc": _utc(time.time()),
         }
         write_json(self.path / MANIFEST, manifest)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.discovery import PART
 from common.files import write_atomic
 
 if TYPE_CHECKING:
@@ -50,14 +51,16 @@ class PartStore:
         """Read which records are on disk: other workers may have saved some since."""
         from safetensors.numpy import load
 
-        for path in sorted(self.folder.glob("part_*.safetensors")):
-            if path in self._part_of.values():
+        known = set(self._part_of.values())
+        for path in sorted(self.folder.glob("part_*")):
+            match = PART.fullmatch(path.name)
+            if match is None or path in known:
                 continue
             try:
                 data = path.read_bytes()
             except FileNotFoundError:  # another worker moved it aside, or has joined the parts
                 continue
-            if hashlib.sha256(data).hexdigest()[:16] != path.stem.split("_")[3]:
+            if hashlib.sha256(data).hexdigest()[:16] != match[3]:
                 self._move_aside(path)
                 continue
             part = load(data)

@@ -101,7 +101,7 @@ class ModelConfig(DatasetConfig):
         "number type of the model's weights and computation; auto: the registry's choice for the device",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
-    threads: int = setting(0, "processor threads of the model; 0: torch's own choice", demo=1, minimum=0)
+    threads: int = setting(0, "processor threads of the model; 0: torch's own choice", demo=1, minimum=0, maximum=1024)
 
     def experiment(self) -> dict[str, str]:
         from common.registry import model_identity

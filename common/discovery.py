@@ -20,9 +20,11 @@ from common.handoffs import Handoff
 
 MANIFEST, STAMP = "manifest.json", "stamp.json"
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
+PART = re.compile(r"part_(\d{6,})_(\d+)_([0-9a-f]{16})\.safetensors")
 _NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)_(.+)(?<!\.damaged)")
-_STAMP_KEYS = {"experiment": dict, "settings": dict, "inputs": dict, "lineage": dict, "command": str, "preset": str}
-_MANIFEST_KEYS = {**_STAMP_KEYS, "files": dict, "summary": dict, "content_sha256": str, "all_settings": dict}
+_STAMP_KEYS = dict.fromkeys(("experiment", "settings", "inputs", "lineage", "all_settings"), dict)
+_STAMP_KEYS |= dict.fromkeys(("command", "preset"), str)
+_MANIFEST_KEYS = {**_STAMP_KEYS, "files": dict, "summary": dict, "content_sha256": str}
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,22 @@ def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
     parent = data_dir / handoff.folder
     if not parent.is_dir():
         return []
-    names = sorted((p.name for p in parent.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
+    names = sorted((p.name for p in parent.iterdir() if is_run_name(p.name) and p.is_dir()), reverse=True)
     runs = (read_run(parent / name, handoff) for name in names)
     return [run for run in runs if run is not None]
 
 
 def read_run(path: Path, handoff: Handoff) -> RunFolder | None:
-    """The run in `path`; None when it holds neither a manifest nor a stamp."""
-    for name in (MANIFEST, STAMP):
-        if (path / name).is_file():
-            try:
-                return RunFolder(path, name == MANIFEST, _read_document(path / name, handoff))
-            except ArtifactMismatchError as damage:
-                return RunFolder(path, name == MANIFEST, {}, damage)
+    """The run in `path`; None when the folder is empty, because a run is just being begun there."""
+    name = next((name for name in (MANIFEST, STAMP) if (path / name).is_file()), None)
+    try:
+        if name is not None:
+            document = _read_document(path / name, handoff)
+            return RunFolder(path, name == MANIFEST, document)
+        if any(not entry.name.startswith(".") for entry in path.iterdir()):
+            raise ArtifactMismatchError(f"{path} has lost its {MANIFEST}\n{_set_aside(path / MANIFEST)}")
+    except ArtifactMismatchError as damage:
+        return RunFolder(path, name == MANIFEST, {}, damage)
     return None
 
 
@@ -139,6 +144,12 @@ def lineage_conflicts(handoff: Handoff, run: RunFolder, lineage: dict[str, str])
     return [name for name, digest in lineage.items() if own.get(name, digest) != digest]
 
 
+def command_in(run: RunFolder, data_dir: Path) -> str:
+    """The command that continues or repeats a run, for a data folder that may have been moved since."""
+    where = "" if data_dir == Path("data") else f" {shlex.join(['--data-dir', str(data_dir)])}"
+    return run.document["command"] + where
+
+
 def check_version(run: RunFolder, handoff: Handoff, build: str) -> None:
     found = run.document.get("schema_version")
     if found != handoff.version:
@@ -162,7 +173,7 @@ def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -
 
 def slug(name: str) -> str:
     """The part of a model's or dataset's name that is shown in a folder's name."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", plain_name(name).rstrip("/").split("/")[-1])
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", plain_name(name).rstrip("/").split("/")[-1])[:60]
 
 
 def plain_name(identity: str) -> str:
@@ -180,9 +191,15 @@ def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
     return " on ".join(plain_name(experiment[key]) for key in handoff.scope)
 
 
+def is_run_name(name: str) -> bool:
+    """Whether a folder's name is that of a run: nothing else may be read or deleted."""
+    return _NAME.fullmatch(name) is not None
+
+
 def n_saved(path: Path) -> int:
     """Records saved so far in an unfinished run, counted from the names of its parts."""
-    return sum(int(p.name.split("_")[2]) for p in (path / "parts").glob("part_*.safetensors"))
+    names = (PART.fullmatch(part.name) for part in (path / "parts").glob("part_*"))
+    return sum(int(match[2]) for match in names if match)
 
 
 def _missing(
@@ -201,7 +218,7 @@ def _missing(
     total = run.document.get("n_records")
     done = f" ({n_saved(run.path)} of {total} records)" if total is not None else ""
     runs = "1 unfinished run" if len(unfinished) == 1 else f"{len(unfinished)} unfinished runs"
-    return f"{what}: {parent} holds {runs}{done}\nFinish it with: {run.document['command']}"
+    return f"{what}: {parent} holds {runs}{done}\nFinish it with: {command_in(run, data_dir)}"
 
 
 def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
@@ -214,10 +231,30 @@ def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
     keys = _MANIFEST_KEYS if path.name == MANIFEST else _STAMP_KEYS
     if document.get("schema_version") != handoff.version:  # other versions may have other entries
         keys = {"schema_version": int, "experiment": dict}
-    for key, kind in keys.items():
-        if not isinstance(document.get(key), kind):
-            raise ArtifactMismatchError(f"{path} is damaged: its entry '{key}' is missing or wrong\n{_set_aside(path)}")
+    wrong = [key for key, kind in keys.items() if not isinstance(document.get(key), kind)]
+    wrong += [f"experiment.{key}" for key in handoff.scope if not wrong and key not in document["experiment"]]
+    if wrong:
+        raise ArtifactMismatchError(
+            f"{path} is damaged: its entry '{wrong[0]}' is missing or wrong\n{_set_aside(path)}"
+        )
+    if keys is _MANIFEST_KEYS:
+        _check_sizes(path, document["files"])
     return document
+
+
+def _check_sizes(manifest: Path, files: dict[str, Any]) -> None:
+    """A look that costs nothing; whoever reads a file compares its hash."""
+    for name, entry in files.items():
+        path = manifest.parent / name
+        if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():
+            raise ArtifactMismatchError(f"{manifest} is damaged: its entry for {name} is wrong\n{_set_aside(manifest)}")
+        if not path.is_file():
+            raise ArtifactMismatchError(f"{path} is gone, but the manifest lists it\n{_set_aside(manifest)}")
+        if path.stat().st_size != entry["bytes"]:
+            raise ArtifactMismatchError(
+                f"{path} was changed after it was built: it has {path.stat().st_size} bytes, "
+                f"the manifest says {entry['bytes']}\n{_set_aside(manifest)}"
+            )
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def generate(
 
     `positions` names the prompt tokens whose residual stream is kept (see POSITIONS).
     `stop_early=False` leaves out the stop at the complete solution: for tests.
-    Raises: ConfigError when a prompt leaves no room in the model's context.
+    Prompts must fit (see `check_prompts_fit`).
     """
     encoded = lm.tokenizer(
         [request.prompt.text for request in requests],
@@ -94,13 +94,21 @@ def generate(
     return results
 
 
+def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> None:
+    """Raises: ConfigError naming every problem whose prompt leaves no room in the model's context."""
+    encoded = lm.tokenizer([request.prompt.text for request in requests])["input_ids"]
+    too_long = {r.task_id: len(ids) for r, ids in zip(requests, encoded, strict=True) if len(ids) >= lm.context_length}
+    if too_long:
+        shown = ", ".join(f"problem {task_id} has {n} tokens" for task_id, n in list(too_long.items())[:10])
+        raise ConfigError(
+            f"{len(too_long)} prompts are too long for {lm.name}, which reads {lm.context_length} tokens: {shown}\n"
+            f"Leave these problems out of the dataset, or give a model with a longer context"
+        )
+
+
 def _start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_tokens: int) -> _Row:
     room = lm.context_length - n_prompt
-    if room < 1:
-        raise ConfigError(
-            f"the prompt of problem {request.task_id} has {n_prompt} tokens, {lm.name} reads {lm.context_length}\n"
-            f"Leave the problem out of the dataset, or give a model with a longer context"
-        )
+    assert room > 0, f"problem {request.task_id}: see check_prompts_fit"
     limit, reason = min((max_new_tokens, MAX_NEW_TOKENS), (room, CONTEXT_LENGTH))
     return _Row(request, Generation(), limit, reason, generator=torch.Generator().manual_seed(request.seed))
 

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from common import provenance
 from common.errors import ConfigError, PipelineError
 from common.files import file_sha256, text_sha256, write_atomic, write_json
 from common.progress import Progress
-from common.records import Stopped
 from common.sandbox import Limits, Program, Sandbox, Verdict, infer_entry_point
+from common.stopping import Stopped, StopRequest
 
 PROGRAMS_AHEAD = 32  # submitted at a time per worker: enough to keep it busy, and memory bounded
 
@@ -78,11 +78,9 @@ class Grading:
             known = {}
         if known.get("stamp") == self.stamp and known.get("sha256") == file_sha256(self.out):
             return True
-        raise ConfigError(
-            f"{self.out} holds other verdicts\nGive another --out, or replace it with --fresh"
-        )
+        raise ConfigError(f"{self.out} holds other verdicts\nGive another --out, or replace it with --fresh")
 
-    def run(self, sandbox: Sandbox, log: Any, should_stop: Callable[[], bool]) -> None:
+    def run(self, sandbox: Sandbox, log: Any, stop: StopRequest) -> None:
         """Judge what is not judged yet, in order. Raises: Stopped when asked to; what is judged is saved."""
         lock = FileLock(f"{self.part}.lock")
         try:
@@ -93,7 +91,7 @@ class Grading:
             began, verdicts = time.time(), self._resume()
             labels = [row["label"] for row in verdicts]
             with open(self.part, "ab") as part, Progress(len(self.submissions), labels, log) as progress:
-                for row in self._judge(self.submissions[len(verdicts) :], sandbox, should_stop):
+                for row in self._judge(self.submissions[len(verdicts) :], sandbox, stop):
                     part.write(_line(row))
                     part.flush()
                     verdicts.append(row)
@@ -102,20 +100,19 @@ class Grading:
             self._finish(verdicts, sandbox, time.time() - began)
         Path(lock.lock_file).unlink(missing_ok=True)
 
-    def _judge(
-        self, submissions: list[Submission], sandbox: Sandbox, should_stop: Callable[[], bool]
-    ) -> Iterator[dict[str, Any]]:
+    def _judge(self, submissions: list[Submission], sandbox: Sandbox, stop: StopRequest) -> Iterator[dict[str, Any]]:
         waiting: deque[tuple[Submission, Future[Verdict]]] = deque()
         n_submitted = 0
-        for submission in submissions:
-            if should_stop():
-                break
-            n_submitted += 1
-            waiting.append((submission, sandbox.submit(submission.program)))
-            if len(waiting) >= PROGRAMS_AHEAD * sandbox.workers:
+        with stop.finishing_batches():
+            for submission in submissions:
+                if stop.asked:
+                    break
+                n_submitted += 1
+                waiting.append((submission, sandbox.submit(submission.program)))
+                if len(waiting) >= PROGRAMS_AHEAD * sandbox.workers:
+                    yield _verdict_row(*waiting.popleft())
+            while waiting:
                 yield _verdict_row(*waiting.popleft())
-        while waiting:
-            yield _verdict_row(*waiting.popleft())
         if n_submitted < len(submissions):
             raise Stopped
 
@@ -157,7 +154,7 @@ class Grading:
 
 def grade_file(
     source: Path, out: Path, sandbox_settings: dict[str, Any], *,
-    dataset: str | None, fresh: bool, log: Any, should_stop: Callable[[], bool],
+    dataset: str | None, fresh: bool, log: Any, stop: StopRequest,
 ) -> str:  # fmt: skip
     """Grade `source` into `out`; returns the sandbox's line. Raises: PipelineErrors, Stopped."""
     submissions = read_submissions(source, dataset)
@@ -169,7 +166,7 @@ def grade_file(
         log.info("already graded: %s (--fresh grades it again)", out)
         return json.loads(grading.meta.read_bytes())["sandbox"]["line"]
     with Sandbox(**sandbox_settings) as sandbox:
-        grading.run(sandbox, log, should_stop)
+        grading.run(sandbox, log, stop)
         return sandbox.line
 
 

@@ -69,9 +69,14 @@ GENERATION_FIELDS = {
     "prompt": Field("string", "the prompt, without the beginning-of-sequence token"),
     "generated_text": Field("string", "everything the model wrote"),
     "code": Field("string", "the program taken from generated_text"),
-    "label": Field("string", "correct | incorrect | not_run | unsupported"),
-    "error": Field("string", "why an incorrect program failed; null when correct"),
-    "failed_test": Field("string", "the first assert that did not hold; null when none was reached"),
+    "label": Field("string", "correct | incorrect | not_run: the sandbox failed | unsupported: no value to judge by"),
+    "error": Field(
+        "string",
+        "why an incorrect program failed, else null: wrong_answer, syntax_error, name_error, type_error, value_error, "
+        "index_error, key_error, attribute_error, import_error, zero_division, recursion, other_exception, timeout, "
+        "memory, killed, or truncated: the token limit broke it",
+    ),
+    "failed_test": Field("string", "the first assert that did not hold; null when correct, or when none was reached"),
     "n_new_tokens": Field("int64", "tokens generated, the end-of-sequence token included"),
     "stop_reason": Field("string", "end_of_sequence | solution_complete | max_new_tokens | context_length"),
     "mean_logprob": Field("float64", "mean log-probability of the generated tokens at temperature 1 [nats]"),
@@ -85,7 +90,7 @@ GENERATION_FIELDS = {
 
 GRADING_FIELDS = {
     "task_id": Field("int64", "number of the problem in its dataset"),
-    "message": Field("string", "what the sandbox saw"),
+    "message": Field("string", "what the sandbox saw; empty when correct"),
     "cpu_s": Field("float64", "processor time of the program [s]"),
     "wall_s": Field("float64", "elapsed time of the program [s]"),
     "near_limit": Field("bool", "whether the program came close to a limit of the sandbox"),
@@ -99,10 +104,10 @@ GENERATIONS = Handoff(
     scope=("model", "dataset"),
     tables={"dataset.parquet": GENERATION_FIELDS, "grading.parquet": GRADING_FIELDS},
     tensors={
-        "resid_post": "output of the block at the last prompt token, [n, d_model] float32",
+        "resid_post": "output of the block at the last prompt token, [n problems, d_model] float32",
         "resid_post.description_end": "the same at the description's last token (--positions)",
         "resid_post.tests_end": "the same at the last token of the asserts (--positions)",
-        "task_id": "problem of each row, [n] int64",
+        "task_id": "problem of each row, [n problems] int64",
     },
     unstable=("grading.parquet",),
 )

@@ -12,6 +12,8 @@ from filelock import FileLock, Timeout
 from common.errors import PipelineError
 from common.files import write_json
 
+LAUNCHER = "launcher.lock"
+
 
 def lock_slice(run: Path, start: int, end: int) -> FileLock:
     """Own the records from `start` to `end`, both included, of the run folder `run`.
@@ -31,9 +33,21 @@ def lock_slice(run: Path, start: int, end: int) -> FileLock:
     return lock
 
 
+def lock_for_launcher(run: Path) -> FileLock:
+    """Own the handing out of a run's slices. Raises: PipelineError, naming the owner, when somebody else does."""
+    path = run / "locks" / LAUNCHER
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_free(path, run)
+    lock = FileLock(path)
+    lock.acquire(blocking=False)
+    write_json(path.with_suffix(".owner"), {"host": socket.gethostname(), "pid": os.getpid()})
+    return lock
+
+
 def in_use(run: Path) -> bool:
-    """Whether some process holds a slice of this run."""
-    for path in (run / "locks").glob("slice_*.lock"):
+    """Whether some process computes a slice of this run, or hands them out."""
+    folder = run / "locks"
+    for path in [*folder.glob("slice_*.lock"), *folder.glob(LAUNCHER)]:
         try:
             _check_free(path, run)
         except PipelineError:
@@ -49,7 +63,7 @@ def _check_free(path: Path, run: Path) -> None:
         owner: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):  # the owner is still writing its name
             owner = json.loads(path.with_suffix(".owner").read_bytes())
-        first, last = map(int, path.stem.split("_")[1:])
+        first, last = map(int, path.stem.split("_")[1:]) if path.name != LAUNCHER else (0, 0)
         what = f"records {first} to {last} are" if last else "this run is"
         raise PipelineError(
             f"{what} being computed by process {owner.get('pid', '?')} on {owner.get('host', '?')}: {run}\n"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -48,8 +49,10 @@ class LanguageModel:
 
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the model."""
-        keys = {"name": self.name, "revision": self.revision, "dtype": self.dtype, "device": self.device}
-        return {**keys, "n_layers": self.n_layers, "d_model": self.d_model}
+        facts = {"name": self.name, "revision": self.revision, "dtype": self.dtype, "device": self.device}
+        if self.device == "cuda":
+            facts |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+        return {**facts, "threads": torch.get_num_threads(), "n_layers": self.n_layers, "d_model": self.d_model}
 
 
 def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) -> LanguageModel:
@@ -83,7 +86,10 @@ def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) ->
 @contextlib.contextmanager
 def _loading_errors(name: str, location: str) -> Iterator[None]:
     """Turn the libraries' many ways of saying 'not there' into one that helps."""
+    if Path(location).is_dir() and not (Path(location) / "config.json").is_file():
+        raise AssetError(f"model '{name}': {location} has no config.json\n{_how_to_get(location)}")
     transformers.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.logging.set_verbosity_error()  # its retries are no news; what they end in is
     transformers.utils.logging.disable_progress_bar()
     try:
         yield

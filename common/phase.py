@@ -15,12 +15,21 @@ from filelock import FileLock
 
 from common import discovery
 from common.artifacts import AlreadyBuilt, Artifact, ArtifactWriter, sweep
-from common.config import ModelConfig, PhaseConfig, as_json, build_config, result_settings
+from common.config import (
+    ModelConfig,
+    PhaseConfig,
+    as_json,
+    build_config,
+    differences_from_preset,
+    result_settings,
+    typed,
+)
 from common.errors import ArtifactMismatchError, ConfigError
 from common.files import write_json
 from common.handoffs import Handoff
 from common.locks import in_use
 from common.records import RecordWriter, check_slice
+from common.stopping import StopRequest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +52,7 @@ class Phase:
 class RunContext:
     """Where a run reads and writes, and which records are its own. Both ends are included.
 
-    `command` is what continues the run: without --fresh, and without a slice.
+    `command` is what continues the run: without --fresh, a slice, and --data-dir (see `again`).
     """
 
     phase: Phase
@@ -57,9 +66,15 @@ class RunContext:
     end: int | None = None
     fresh: bool = False
     given_inputs: tuple[Path, ...] = ()
-    should_stop: Callable[[], bool] = lambda: False
+    stop: StopRequest = dataclasses.field(default_factory=StopRequest)
     artifacts: dict[str, Artifact] = dataclasses.field(default_factory=dict)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def again(self) -> str:
+        """What to type to continue the run."""
+        where = [] if self.data_dir == Path("data") else ["--data-dir", str(self.data_dir)]
+        return " ".join([self.command, *([shlex.join(where)] if where else [])])
 
     def pick_inputs(self) -> None:
         """Find every input of the phase, and say which was picked and why.
@@ -98,9 +113,10 @@ class RunContext:
             if self.phase.n_records is None:
                 writer = ArtifactWriter(*arguments)
             else:
-                own = {"start": self.start, "end": self.end}
-                writer = RecordWriter(*arguments, **own, should_stop=self.should_stop)
+                writer = RecordWriter(*arguments, start=self.start, end=self.end, stop=self.stop)
         self._log_into(path)
+        saved = discovery.n_saved(path)
+        self.log.info("%s %s", f"continuing, with {saved} records saved:" if saved else "writing", path)
         return writer
 
     def claim_folder(self) -> Path:
@@ -145,7 +161,7 @@ class RunContext:
                 in_the_way = f"{run.path}: {'; '.join(changed)}"
         if in_the_way is not None:
             raise ArtifactMismatchError(
-                f"cannot resume {in_the_way}\nGive the earlier value, or start over with: {self.command} --fresh"
+                f"cannot resume {in_the_way}\nGive the earlier value, or start over with: {self.again} --fresh"
             )
         return self.data_dir / output.folder / discovery.new_run_name(output, self.data_dir, experiment)
 
@@ -179,12 +195,20 @@ class RunContext:
             write_json(path / discovery.STAMP, {**self.identity(), **self._details()})
         return path
 
-    def _remove_empty_runs(self, kept: Path) -> None:
+    def forget_empty_runs(self) -> None:
+        """Remove attempts that ended before their first record, after one has just failed."""
+        parent = self.data_dir / self.phase.output.folder
+        if len(self.artifacts) == len(self.phase.inputs) and parent.is_dir():
+            with FileLock(parent / ".claims.lock"):
+                self._remove_empty_runs(None)
+
+    def _remove_empty_runs(self, kept: Path | None) -> None:
         """Forget attempts that ended before their first record: they would only be in the way."""
         experiment = self.identity()["experiment"]
-        for run in [] if self.fresh else list(discovery.runs_of(self.phase.output, self.data_dir, experiment)):
-            if not run.finished and run.path != kept and _is_empty(run.path):
-                shutil.rmtree(run.path)
+        with contextlib.suppress(ArtifactMismatchError):  # a damaged run is reported where it matters
+            for run in list(discovery.runs_of(self.phase.output, self.data_dir, experiment)):
+                if not run.finished and run.path != kept and _is_empty(run.path):
+                    shutil.rmtree(run.path)
 
     def _check_given(self, handoff: Handoff, run: discovery.RunFolder, lineage: dict[str, str], build: str) -> None:
         """An input that was named must fit as well as one that was found."""
@@ -204,6 +228,11 @@ class RunContext:
     def _details(self) -> dict[str, Any]:
         return {
             "preset": self.preset,
+            "changed_settings": {
+                name: typed(value)
+                for name, value in differences_from_preset(self.config, self.preset).items()
+                if name not in self.config.experiment()
+            },
             "all_settings": {name: as_json(value) for name, value in dataclasses.asdict(self.config).items()},
             "command": self.command,
             "input_paths": {name: str(artifact.path) for name, artifact in self.artifacts.items()},

@@ -137,7 +137,7 @@ class _RowReader:
         tree = parse_python(code)
         given = self._row.get("entry_point")
         if given is not None:
-            if given not in module_names(tree.body):
+            if not isinstance(given, str) or given not in module_names(tree.body):
                 raise self.fail(
                     "entry_point", f"is {shown(given)}, which field 'code' does not define", self._names_defined(tree)
                 )

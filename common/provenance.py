@@ -2,7 +2,6 @@
 
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def library_versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    return {"system": platform.platform(), "processor": platform.machine(), "executable": sys.executable}
+    return {"system": platform.platform(), "processor": platform.machine()}
 
 
 def _git(*arguments: str) -> str | None:

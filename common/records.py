@@ -17,6 +17,7 @@ from common.discovery import MANIFEST, STAMP
 from common.errors import ConfigError
 from common.files import write_atomic, write_json
 from common.handoffs import Handoff
+from common.stopping import Stopped, StopRequest
 from common.tables import to_parquet
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 RECORDS_PER_AUTOSAVE = 100
 AUTOSAVES_KEPT = 3
-
-
-class Stopped(Exception):
-    """The user or the cluster asked the run to stop; everything computed is saved."""
 
 
 class RecordWriter(ArtifactWriter):
@@ -39,14 +36,14 @@ class RecordWriter(ArtifactWriter):
 
     def __init__(
         self, handoff: Handoff, path: Path, identity: dict, details: dict, log: logging.Logger,
-        *, start: int, end: int | None, should_stop: Callable[[], bool],
+        *, start: int, end: int | None, stop: StopRequest,
     ):  # fmt: skip
         self.n_records: int = identity["n_records"]
         self.start, self.end = start, self.n_records - 1 if end is None else end
         super().__init__(handoff, path, identity, details, log, first=self.start, last=self.end)
-        self._should_stop = should_stop
+        self._stop = stop
         self._parts = PartStore(path, log)
-        self._n_appended = 0
+        self._n_appended = self._n_noted = 0
         self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
         self._autosaved = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
 
@@ -70,13 +67,14 @@ class RecordWriter(ArtifactWriter):
         What was appended of a batch is saved before the next one begins.
         Raises: Stopped, between two batches, when a stop was asked for.
         """
-        for first in range(0, self.n_records, size):
-            batch = list(range(first, min(first + size, self.n_records)))
-            if any(self.wants(index) for index in batch):
-                if self._should_stop():
-                    raise Stopped
-                yield batch
-                self._save()
+        with self._stop.finishing_batches():
+            for first in range(0, self.n_records, size):
+                batch = list(range(first, min(first + size, self.n_records)))
+                if any(self.wants(index) for index in batch):
+                    if self._stop.asked:
+                        raise Stopped
+                    yield batch
+                    self._save()
 
     def wants(self, index: int) -> bool:
         """Whether a record belongs to this slice and is not saved yet."""
@@ -93,7 +91,6 @@ class RecordWriter(ArtifactWriter):
 
     def __exit__(self, error_type: type | None, *_details: object) -> None:
         try:
-            self._save_session()  # before the last records: with them another slice may join at once
             self._save()
             if error_type is None:
                 with FileLock(self.path / "locks" / "join.lock"):  # the last two slices may end together
@@ -105,6 +102,7 @@ class RecordWriter(ArtifactWriter):
             self.lock.release()
 
     def _save(self) -> None:
+        self._save_process()  # before the records: with the last of them another slice may join at once
         self._parts.flush()
         self._autosave()
 
@@ -132,16 +130,17 @@ class RecordWriter(ArtifactWriter):
             self.tensors(f"{file}.safetensors", {**arrays, "task_id": task_id})
         self.finish()
 
-    def sessions(self) -> list[dict[str, Any]]:
+    def processes(self) -> list[dict[str, Any]]:
         """All processes that appended records, the earlier ones from their notes."""
-        return [json.loads(path.read_bytes()) for path in sorted((self.path / "parts").glob("session_*.json"))]
+        return [json.loads(path.read_bytes()) for path in sorted((self.path / "parts").glob("process_*.json"))]
 
-    def _save_session(self) -> None:
+    def _save_process(self) -> None:
         """Note what is true of this process: the one that joins may have computed nothing."""
-        if self._n_appended:
-            session = {**self.describe_session(), "n_records": self._n_appended, "start": self.start, "end": self.end}
-            name = f"session_{session['started_utc'].replace(':', '-')}_{os.getpid()}.json"
-            write_json(self.path / "parts" / name, session)
+        if self._n_appended > self._n_noted:
+            self._n_noted = self._n_appended
+            facts = {**self.describe_process(), "n_records": self._n_appended, "start": self.start, "end": self.end}
+            name = f"process_{facts['started_utc'].replace(':', '-')}_{os.getpid()}.json"
+            write_json(self.path / "parts" / name, facts)
 
     def _autosave(self) -> None:
         """Something to look at while it runs: the rows so far, every hundred records."""

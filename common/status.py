@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import DatasetConfig, build_config
-from common.discovery import RunFolder, describe, list_runs, n_saved, plain_name
+from common.discovery import RunFolder, command_in, describe, list_runs, n_saved, plain_name
+from common.errors import PipelineError
 from common.handoffs import Handoff
+from common.problems import dataset_name
 
 
 @dataclass(frozen=True)
@@ -34,32 +36,57 @@ def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLi
         for run in (run for run in runs[handoff.name] if run.damage is None):
             groups.setdefault(tuple(run.experiment.get(key) for key in handoff.scope), []).append(run)
         for group in groups.values():
-            own += _states_of(handoff, group, handoffs, runs)
+            own += _states_of(handoff, group, handoffs, runs, data_dir)
         present = {run.experiment["dataset"] for group in groups.values() for run in group}
         own += [_missing(handoff, run, data_dir) for run in _datasets(runs[handoffs[0].name], present)]
-        nothing = StatusLine(handoff.phase, "-", "missing", "", None, f"python3 run.py phase {handoff.phase}")
+        where = "" if data_dir == Path("data") else f" {shlex.join(['--data-dir', str(data_dir)])}"
+        nothing = StatusLine(handoff.phase, "-", "missing", "", None, f"python3 run.py phase {handoff.phase}{where}")
         lines += own or [nothing]
     return lines
 
 
 def _states_of(
-    handoff: Handoff, group: list[RunFolder], handoffs: tuple[Handoff, ...], runs: dict[str, list[RunFolder]]
+    handoff: Handoff,
+    group: list[RunFolder],
+    handoffs: tuple[Handoff, ...],
+    runs: dict[str, list[RunFolder]],
+    data_dir: Path,
 ) -> list[StatusLine]:
     """`group` holds the runs of one experiment, newest first."""
-    lines, name = [], describe(handoff, group[0].experiment)
+    lines, name = [], _name_among(handoff, group[0], runs[handoff.name])
     if not group[0].finished:
         newest, total = group[0], group[0].document.get("n_records")
         detail = f"{n_saved(newest.path)} of {total} records" if total is not None else "nothing saved"
-        lines.append(StatusLine(handoff.phase, name, "unfinished", detail, newest.path, newest.document["command"]))
+        detail += _settings(newest) + _older([run for run in group[1:] if not run.finished])
+        command = command_in(newest, data_dir)
+        lines.append(StatusLine(handoff.phase, name, "unfinished", detail, newest.path, command))
     finished = next((run for run in group if run.finished), None)
     if finished is None:
         return lines
     reason = _why_stale(handoff, finished, handoffs, runs)
     if reason:
-        rebuild = f"{finished.document['command']} --fresh"
+        rebuild = f"{command_in(finished, data_dir)} --fresh"
         return [*lines, StatusLine(handoff.phase, name, "stale", reason, finished.path, rebuild)]
     summary = ", ".join(f"{key} {_short(value)}" for key, value in finished.document["summary"].items())
-    return [*lines, StatusLine(handoff.phase, name, "built", summary, finished.path, None)]
+    return [*lines, StatusLine(handoff.phase, name, "built", summary + _settings(finished), finished.path, None)]
+
+
+def _settings(run: RunFolder) -> str:
+    """What differs from the preset: a run at another temperature must not look like any other."""
+    changed = run.document.get("changed_settings", {})
+    return "".join(f"; --{name.replace('_', '-')} {value}" for name, value in changed.items())
+
+
+def _older(unfinished: list[RunFolder]) -> str:
+    return f" ({len(unfinished)} older unfinished)" if unfinished else ""
+
+
+def _name_among(handoff: Handoff, run: RunFolder, runs: list[RunFolder]) -> str:
+    """The experiment's name; with the hash of its content where another one has the same name."""
+    name = describe(handoff, run.experiment)
+    others = [other for other in runs if other.damage is None and other.experiment != run.experiment]
+    same = any(describe(handoff, other.experiment) == name for other in others)
+    return " on ".join(run.experiment[key] for key in handoff.scope) if same else name
 
 
 def _why_stale(
@@ -88,7 +115,15 @@ def _datasets(first_phase: list[RunFolder], present: set[str]) -> list[RunFolder
     for run in first_phase:
         if run.damage is None and run.finished:
             newest.setdefault(run.experiment["dataset"], run)
-    return [run for dataset, run in newest.items() if dataset not in present]
+    return [run for dataset, run in newest.items() if dataset not in present and _is_current(run)]
+
+
+def _is_current(run: RunFolder) -> bool:
+    """Whether the dataset can still be had as it was: an edited or lost file is another, or none."""
+    try:
+        return dataset_name(run.document["all_settings"]["dataset"]) == run.experiment["dataset"]
+    except (PipelineError, KeyError):
+        return False
 
 
 def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:

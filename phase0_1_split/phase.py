@@ -10,6 +10,7 @@
 from typing import Any
 
 from common import handoffs
+from common.errors import ConfigError
 from common.phase import Phase, RunContext
 from phase0_1_split.config import SplitConfig
 
@@ -25,6 +26,7 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
         groups = group_near_duplicates([_problem(row) for row in rows], config.similarity)
         members = [group.task_ids for group in groups]
         splits = split_problems(list(complexity), list(complexity.values()), members, fractions, config.seed)
+        check_no_empty_split(splits, groups)
         for name, task_ids in splits.items():
             chosen = set(task_ids)
             out.table(f"{name}_{{dataset}}.parquet", [row for row in rows if row["task_id"] in chosen])
@@ -35,6 +37,18 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
             "groups": report["n_groups"],
             **{f"mean_complexity_{name}": report["complexity"][name]["mean"] for name in splits},
         }
+
+
+def check_no_empty_split(splits: dict[str, list[int]], groups: list) -> None:
+    """Raises: ConfigError: later phases need a problem in every split."""
+    empty = [name for name, task_ids in splits.items() if not task_ids]
+    if empty:
+        n = sum(map(len, splits.values()))
+        largest = max(len(group.task_ids) for group in groups)
+        raise ConfigError(
+            f"the split '{empty[0]}' of {n} problems would be empty; the largest group of near duplicates, "
+            f"which is never parted, holds {largest}\nGive more problems, other --fractions, or a higher --similarity"
+        )
 
 
 def _problem(row: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(ctx: RunContext, config: GenerationConfig) -> None:
+    from common.generation import check_prompts_fit
     from common.models import load_model
     from common.progress import Progress
     from common.sandbox import Sandbox
@@ -32,8 +33,12 @@ def run(ctx: RunContext, config: GenerationConfig) -> None:
             return
         with Sandbox(isolation=config.sandbox, workers=config.sandbox_workers) as sandbox:
             ctx.log.info("%s", sandbox.line)
+            if sandbox.describe()["level"] == 0:
+                ctx.log.warning("programs run unconfined: they can read and write this user's files")
+            ctx.log.info("loading %s", config.model)
             lm = load_model(config.model, ctx.device, config.dtype, config.threads)
             requests = requests_for(problems, config)
+            check_prompts_fit(lm, requests)
             labels = [row["label"] for row in out.saved_rows]
             with Progress(out.end - out.start + 1, labels, ctx.log) as progress:
                 for batch in out.batches(config.batch_size):
@@ -44,7 +49,7 @@ def run(ctx: RunContext, config: GenerationConfig) -> None:
                         rows = record_rows(problems[index], requests[index], solution, config)
                         out.append(index, rows, record_tensors(solution.generation))
                     progress.add([solution.label for solution in solutions.values()])
-                    out.session |= {"model": lm.describe(), "sandbox": sandbox.describe()}
+                    out.process |= {"model": lm.describe(), "sandbox": sandbox.describe()}
 
 
 def _generate(lm: "LanguageModel", requests: "list[Request]", config: GenerationConfig) -> "list[Generation]":

@@ -8,20 +8,28 @@ import pytest
 from jaxtyping import install_import_hook
 from support import SHARED, command
 
+from common.files import text_sha256
+
 # Shapes in annotations are checked in every test that calls these modules.
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test waits for a network
 install_import_hook(["common.generation", "common.hooks"], "beartype.beartype")
 
-SMALL_PROBLEMS = [
-    ("add_one", "Write a function to add one to a number.", "def add_one(n):\n    return n + 1", ["3", "9", "0"]),
-    ("double", "Write a function to double a number.", "def double(n):\n    return n * 2", ["3", "9", "0"]),
-    ("last", "Write a function to get the last element.", "def last(x):\n    return x[-1]", ["[1, 2]", "'ab'", "[0]"]),
-    ("total", "Write a function to add up a list.", "def total(x):\n    return sum(x)", ["[1, 2]", "[]", "[5]"]),
+SMALL_PROBLEMS = [  # {k} makes twenty different problems of each
+    ("add", "Write a function to add {k} to a number.", "def add(n):\n    return n + {k}", ["3", "9", "0"]),
+    ("times", "Write a function to multiply by {k}.", "def times(n):\n    return n * {k}", ["3", "9", "1"]),
     (
-        "evens",
-        "Write a function to keep the even numbers.",
-        "def evens(x):\n    out = []\n    for n in x:\n        if n % 2 == 0:\n            out += [n]\n    return out",
-        ["[1, 2]", "[]", "[4, 5, 6]"],
+        "last",
+        "Write a function to repeat the last element.",
+        "def last(x):\n    return [x[-1]] * {k}",
+        ["[1, 2]", "'ab'"],
+    ),
+    ("total", "Write a function to add up a list.", "def total(x):\n    return sum(x, {k})", ["[1, 2]", "[]", "[5]"]),
+    (
+        "multiples",
+        "Write a function to keep the multiples of {k}.",
+        "def multiples(x):\n    out = []\n    for n in x:\n        if n % {k} == 0:\n            out += [n]\n"
+        "    return out",
+        ["[1, 2]", "[]", "[4, 5, 6, 0]"],
     ),
 ]
 
@@ -38,14 +46,14 @@ def shared() -> Path:
 def small_problem_rows() -> list[dict]:
     """A hundred problems in MBPP's schema, made here."""
     rows = []
-    for copy in range(20):
-        for name, text, code, arguments in SMALL_PROBLEMS:
-            name_here, code_here = f"{name}_{copy}", code.replace(f"def {name}", f"def {name}_{copy}")
+    for k in range(1, 21):
+        for name, text, template, arguments in SMALL_PROBLEMS:
+            code, digits = template.format(k=k), text_sha256(f"{name} {k}")
+            text = " ".join([text.format(k=k), *(digits[i : i + 6] for i in range(0, 60, 6))])  # no near duplicates
             scope: dict = {}
-            exec(code_here, scope)
-            tests = [f"assert {name_here}({a}) == {scope[name_here](eval(a))!r}" for a in arguments]
-            row = {"task_id": len(rows) + 1, "text": f"{text} Variant {copy}.", "code": code_here, "test_list": tests}
-            rows.append(row)
+            exec(code, scope)
+            tests = [f"assert {name}({a}) == {scope[name](eval(a))!r}" for a in arguments]
+            rows.append({"task_id": len(rows) + 1, "text": text, "code": code, "test_list": tests})
     return rows
 
 

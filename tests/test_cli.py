@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_the_full_preset_without_a_network_says_how_to_go_on(cli, tmp_path):
 def test_phases_and_commands_are_listed(cli):
     assert "phase 1" in cli("run.py").stdout
     listing = cli("run.py", "phase").stdout
-    assert "needs difficulty; builds generations in data/phase1_0/" in listing
+    assert "needs phase 0; builds data/phase1_0/" in listing
 
 
 def test_test_gpu_reports_devices_or_says_that_there_are_none(cli):
@@ -113,7 +114,8 @@ def test_clean_data_lists_asks_and_deletes_only_runs(cli, data, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("kept")
-    (data / "phase0" / "link").symlink_to(outside)
+    (data / "phase0" / "2026-01-01T00-00-00Z_link").symlink_to(outside)
+    (data / "phase0" / "my notes").mkdir()
     (data / "README.md").write_text("kept")
     assert "MB" in cli("clean_data.py", "--data-dir", data, "--dry-run").stdout
     assert cli("clean_data.py", "--data-dir", data, input="n\n").stdout.endswith("nothing was deleted\n")
@@ -121,8 +123,14 @@ def test_clean_data_lists_asks_and_deletes_only_runs(cli, data, tmp_path):
     assert len(list((data / "phase0").iterdir())) >= 2
     assert cli("clean_data.py", "--data-dir", data, "--phase", "0.1").stdout.startswith("nothing to delete")
     assert cli("clean_data.py", "--data-dir", data, "--force").returncode == 0
-    assert not [path for path in (data / "phase0").iterdir() if path.is_dir() or path.is_symlink()]
+    assert [path.name for path in (data / "phase0").iterdir() if path.is_dir() or path.is_symlink()] == ["my notes"]
     assert (outside / "kept").exists() and (data / "README.md").exists()
+
+
+def test_without_the_packages_the_message_says_how_to_get_them(tmp_path):
+    """An interpreter without site-packages, as the system's is before anything is installed."""
+    done = subprocess.run([sys.executable, "-S", "run.py", "status"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and ". .venv/bin/activate" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_clean_data_refuses_a_run_in_use(cli, data):

@@ -88,9 +88,9 @@ def test_every_row_is_consistent(whole):
 def test_the_manifest_of_phase_1_names_model_sandbox_and_inputs(whole):
     run = newest(whole / "phase1_0")
     manifest = json.loads((run / "manifest.json").read_text())
-    session = manifest["sessions"][0]
-    assert session["model"]["n_layers"] == 4 and session["model"]["dtype"] == "float32"
-    assert session["sandbox"]["level"] >= 0 and session["n_records"] == 100
+    process = manifest["processes"][0]
+    assert process["model"]["n_layers"] == 4 and process["model"]["dtype"] == "float32"
+    assert process["sandbox"]["level"] >= 0 and process["n_records"] == 100
     assert set(manifest["lineage"]) == {"difficulty"}
     assert {"programs", "correct", "pass_rate", "pass_rate_low", "pass_rate_high"} <= set(manifest["summary"])
     listed = {name for name in manifest["files"]}
@@ -147,7 +147,7 @@ def test_two_workers_of_the_launcher_give_the_same_bytes_as_one_process(whole, b
     assert done.returncode == 0, done.stderr
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
     manifest = json.loads((newest(begun / "phase1_0") / "manifest.json").read_text())
-    assert len(manifest["sessions"]) > 1 and sum(s["n_records"] for s in manifest["sessions"]) == 100
+    assert len(manifest["processes"]) > 1 and sum(s["n_records"] for s in manifest["processes"]) == 100
 
 
 def test_a_stopped_launcher_passes_the_signal_on_and_goes_on_to_the_same_bytes(whole, begun, flags):

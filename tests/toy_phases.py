@@ -10,6 +10,7 @@ from common import discovery
 from common.config import PhaseConfig, setting
 from common.handoffs import Field, Handoff
 from common.phase import Phase, RunContext
+from common.stopping import StopRequest
 
 N = 230
 NUMBERS = Handoff(
@@ -67,9 +68,17 @@ def run_phase(phase: Phase, data: Path, config: Config | None = None, **options)
     return discovery.list_runs(phase.output, data)[0].path
 
 
-def stop_after(n_batches: int):
-    asked = iter([False] * n_batches + [True] * 1000)
-    return lambda: next(asked)
+class stop_after(StopRequest):
+    """A stop that is asked for when `n_batches` were begun."""
+
+    def __init__(self, n_batches: int):
+        self._left = n_batches + 1
+        self._finishing = False
+
+    @property
+    def asked(self) -> bool:
+        self._left -= 1
+        return self._left <= 0
 
 
 def content(folder: Path) -> dict[str, bytes]:

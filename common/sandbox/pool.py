@@ -5,6 +5,7 @@ import platform
 import queue
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -18,6 +19,8 @@ from common.sandbox.levels import BEST_LEVEL, choose_isolation
 from common.sandbox.machine import memory_bytes
 from common.sandbox.programs import Limits, Program, cache_key
 from common.sandbox.verdicts import Verdict
+
+VERDICTS_KEPT = 10_000  # in memory; the least recently used goes first
 
 _Job = tuple[Program, "Future[Verdict]"]
 
@@ -50,7 +53,7 @@ class Sandbox:
         self._setup = Setup(self.isolation.level, self.limits, home, scratch="")
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._cache: dict[str, Future[Verdict]] = {}
+        self._cache: OrderedDict[str, Future[Verdict]] = OrderedDict()
         self._counts = {"n_programs": 0, "cache_hits": 0, "near_limit_count": 0}
         self._closed = False
         self._clients = [JudgeClient(self._setup) for _ in range(self.workers)]
@@ -98,9 +101,12 @@ class Sandbox:
             known = self._cache.get(key)
             if known is not None and not _must_run_again(known):
                 self._counts["cache_hits"] += 1
+                self._cache.move_to_end(key)
                 return known
             future: Future[Verdict] = Future()
             self._cache[key] = future
+            if len(self._cache) > VERDICTS_KEPT:
+                self._cache.popitem(last=False)
         future.add_done_callback(self._count_near_limit)
         self._jobs.put((program, future))
         return future

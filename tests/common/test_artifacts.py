@@ -16,7 +16,8 @@ from toy_phases import NUMBERS_PHASE, SUMS, SUMS_PHASE, N, content, run_phase, s
 from common import discovery
 from common.artifacts import AlreadyBuilt, Artifact
 from common.files import write_atomic
-from common.records import RecordWriter, Stopped
+from common.records import RecordWriter
+from common.stopping import Stopped, StopRequest
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_the_manifest_says_what_made_the_artifact(data):
     assert set(manifest["inputs"]) == {"numbers"} == set(manifest["lineage"])
     assert set(manifest["files"]) == {"sums.parquet", "vectors/layer_00.safetensors"}
     assert manifest["files"]["sums.parquet"]["rows"] == N
-    session = manifest["sessions"][0]
+    session = manifest["processes"][0]
     assert session["libraries"]["numpy"] == np.__version__ and "commit" in session["code"]
 
 
@@ -54,7 +55,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(data, tmp_path_factory, n_batch
     other = tmp_path_factory.mktemp("other")
     shutil.copytree(data / "phase8", other / "phase8")
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, other, should_stop=stop_after(n_batches))
+        run_phase(SUMS_PHASE, other, stop=stop_after(n_batches))
     unfinished = discovery.list_runs(SUMS, other)[0]
     assert not unfinished.finished and discovery.n_saved(unfinished.path) == 20 * n_batches
     assert content(run_phase(SUMS_PHASE, other)) == content(whole)
@@ -89,7 +90,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_left_as_it_is(data):
     manifest = json.loads((folder / "manifest.json").read_text())
     identity = {key: manifest[key] for key in ("artifact", "experiment", "n_records")}
     with pytest.raises(AlreadyBuilt):
-        RecordWriter(SUMS, folder, identity, {}, logging.getLogger("t"), start=0, end=None, should_stop=lambda: False)
+        RecordWriter(SUMS, folder, identity, {}, logging.getLogger("t"), start=0, end=None, stop=StopRequest())
     assert content(folder) == before
 
 
@@ -109,3 +110,22 @@ write_atomic(Path({str(path)!r}), b"x" * 1000)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "File too large" in done.stderr and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100
     assert os.listdir(tmp_path) == ["file"] and path.read_bytes() == b"old"
+
+
+def test_every_record_has_a_process_that_accounts_for_it_even_after_a_kill(data):
+    writer = f"""
+import os, sys; sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parents[1])!r}]
+from pathlib import Path
+import toy_phases
+from common.records import RecordWriter
+save = RecordWriter._save
+def save_and_die(self):
+    save(self)
+    if self._n_appended >= 60:
+        os.kill(os.getpid(), 9)
+RecordWriter._save = save_and_die
+toy_phases.run_phase(toy_phases.SUMS_PHASE, Path({str(data)!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", writer]).returncode == -9
+    manifest = json.loads((run_phase(SUMS_PHASE, data) / "manifest.json").read_text())
+    assert sorted(process["n_records"] for process in manifest["processes"]) == [60, N - 60]

@@ -15,7 +15,7 @@ from toy_phases import NUMBERS, NUMBERS_PHASE, OTHER, SUMS, SUMS_PHASE, Config, 
 from common import discovery
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
 from common.phase import Phase
-from common.records import Stopped
+from common.stopping import Stopped
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_other_settings_cannot_continue_an_unfinished_run(data):
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, data, should_stop=stop_after(2))
+        run_phase(SUMS_PHASE, data, stop=stop_after(2))
     with pytest.raises(ArtifactMismatchError, match=r"cannot resume .*: power was 2, is 3\n.*--fresh"):
         run_phase(SUMS_PHASE, data, Config(power=3))
     assert run_phase(SUMS_PHASE, data, Config(power=3), fresh=True).is_dir()
@@ -34,7 +34,7 @@ def test_other_settings_cannot_continue_an_unfinished_run(data):
 
 def test_another_input_cannot_continue_an_unfinished_run(data):
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, data, should_stop=stop_after(2))
+        run_phase(SUMS_PHASE, data, stop=stop_after(2))
     run_phase(NUMBERS_PHASE, data, Config(power=5))
     with pytest.raises(ArtifactMismatchError, match="input numbers was"):
         run_phase(SUMS_PHASE, data)
@@ -62,7 +62,7 @@ def test_a_new_run_is_later_than_every_other_even_if_the_clock_goes_back(data):
 
 def test_an_unfinished_input_is_reported_with_its_count(data):
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, data, should_stop=stop_after(2))
+        run_phase(SUMS_PHASE, data, stop=stop_after(2))
     with pytest.raises(
         MissingArtifactError, match=r"1 unfinished run \(40 of 230 records\)\nFinish it with: python3 run.py phase 9"
     ):
@@ -98,7 +98,7 @@ def test_a_damaged_part_is_moved_aside_and_computed_again(data, tmp_path_factory
     other = tmp_path_factory.mktemp("other")
     shutil.copytree(data / "phase8", other / "phase8")
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, other, should_stop=stop_after(6))
+        run_phase(SUMS_PHASE, other, stop=stop_after(6))
     parts = sorted(discovery.list_runs(SUMS, other)[0].path.glob("parts/part_*"))
     parts[0].write_bytes(parts[0].read_bytes()[:-9])
     raw = bytearray(parts[1].read_bytes())
@@ -139,7 +139,7 @@ def test_named_inputs_of_different_ancestry_are_refused(data):
 
 def test_an_unfinished_run_that_is_older_than_a_finished_one_is_not_resumed(data):
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, data, should_stop=stop_after(2))
+        run_phase(SUMS_PHASE, data, stop=stop_after(2))
     abandoned = discovery.list_runs(SUMS, data)[0].path
     other = run_phase(SUMS_PHASE, data, Config(power=3), fresh=True)
     again = run_phase(SUMS_PHASE, data)
@@ -148,7 +148,7 @@ def test_an_unfinished_run_that_is_older_than_a_finished_one_is_not_resumed(data
 
 def test_an_attempt_that_saved_nothing_is_not_in_the_way(data):
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, data, Config(power=3), should_stop=stop_after(0))
+        run_phase(SUMS_PHASE, data, Config(power=3), stop=stop_after(0))
     assert len(discovery.list_runs(SUMS, data)) == 1
     run_phase(SUMS_PHASE, data)
     assert [run.finished for run in discovery.list_runs(SUMS, data)] == [True]
@@ -180,7 +180,7 @@ def test_a_folder_whose_name_is_no_time_is_ignored(data):
 
 def test_half_a_file_of_a_killed_join_does_not_stay_in_the_artifact(data):
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, data, should_stop=stop_after(2))
+        run_phase(SUMS_PHASE, data, stop=stop_after(2))
     folder = discovery.list_runs(SUMS, data)[0].path
     (folder / "vectors").mkdir()
     (folder / "vectors" / ".layer_00.safetensors.4711.tmp").write_bytes(b"half")
@@ -189,7 +189,7 @@ def test_half_a_file_of_a_killed_join_does_not_stay_in_the_artifact(data):
 
 def test_autosaves_appear_while_it_runs_and_go_when_it_ends(data):
     with pytest.raises(Stopped):
-        run_phase(SUMS_PHASE, data, should_stop=stop_after(11))
+        run_phase(SUMS_PHASE, data, stop=stop_after(11))
     folder = discovery.list_runs(SUMS, data)[0].path
     assert [p.name for p in sorted(folder.glob("autosave_*"))] == ["autosave_000100.parquet", "autosave_000200.parquet"]
     run_phase(SUMS_PHASE, data)
@@ -244,3 +244,27 @@ def test_a_failing_phase_leaves_an_unfinished_run_and_its_records(data):
         run_phase(dataclasses.replace(SUMS_PHASE, run=broken), data)
     run = discovery.list_runs(SUMS, data)[0]
     assert not run.finished and discovery.n_saved(run.path) == 1
+
+
+def test_a_run_that_lost_its_manifest_is_not_invisible(data):
+    (discovery.list_runs(NUMBERS, data)[0].path / "manifest.json").unlink()
+    with pytest.raises(ArtifactMismatchError, match=r"has lost its manifest.json\nSet the run aside with: mv"):
+        run_phase(SUMS_PHASE, data)
+
+
+def test_a_file_that_is_gone_or_shorter_is_noticed_before_it_is_read(data):
+    table = discovery.list_runs(NUMBERS, data)[0].path / "numbers.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    with pytest.raises(ArtifactMismatchError, match="was changed after it was built: it has"):
+        run_phase(SUMS_PHASE, data)
+    table.unlink()
+    with pytest.raises(ArtifactMismatchError, match="is gone, but the manifest lists it"):
+        run_phase(SUMS_PHASE, data)
+
+
+def test_a_stranger_among_the_parts_is_left_alone(data):
+    with pytest.raises(Stopped):
+        run_phase(SUMS_PHASE, data, stop=stop_after(2))
+    (discovery.list_runs(SUMS, data)[0].path / "parts" / "part_junk.safetensors").write_bytes(b"junk")
+    assert discovery.n_saved(discovery.list_runs(SUMS, data)[0].path) == 40
+    assert run_phase(SUMS_PHASE, data).is_dir()

@@ -9,7 +9,7 @@ from tiny_models import save_tiny_llama, save_tiny_qwen
 
 from common.errors import ConfigError, UnknownHookError
 from common.extraction import extract_program
-from common.generation import POSITIONS, Request, generate
+from common.generation import POSITIONS, Request, check_prompts_fit, generate
 from common.hooks import read_resid, resid_post_site
 from common.models import load_model
 from common.prompts import build_prompt
@@ -123,9 +123,10 @@ def test_generation_stops_at_the_token_limit_and_says_so(lm):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_by_name(lm):
-    long = Request(77, build_prompt("word " * 900, ["assert f(1) == 1"]), "f", 0)
-    with pytest.raises(ConfigError, match=r"problem 77 has \d+ tokens"):
-        generate(lm, [long], max_new_tokens=3)
+    long = [Request(n, build_prompt("word " * 900, ["assert f(1) == 1"]), "f", 0) for n in (77, 78)]
+    with pytest.raises(ConfigError, match=r"2 prompts are too long .*: problem 77 has \d+ tokens, problem 78 has"):
+        check_prompts_fit(lm, [*requests(), *long])
+    check_prompts_fit(lm, requests())
 
 
 def test_generation_ends_where_the_context_ends(lm):
