@@ -93,21 +93,21 @@ def visible_gpus() -> list[str]:
     return inherited.split(",") if inherited else [str(number) for number in range(torch.cuda.device_count())]
 
 
-def make_workers(gpus: str | None, n_workers: int | None, available: list[str]) -> list[Worker]:
-    """One worker per GPU, or CPU processes where `available` names no GPU. Raises: ConfigError."""
+def worker_environments(gpus: str | None, n_workers: int | None, available: list[str]) -> list[dict[str, str]]:
+    """What each worker's environment adds: a GPU, or nothing where `available` names none. Raises: ConfigError."""
     if n_workers is not None and (n_workers < 1 or (available and gpus is None)):
         why = "there are GPUs here: choose them with --gpus, or add --device cpu" if available else "give 1 or more"
         raise ConfigError(f"--workers is {n_workers}, the number of CPU processes\n{why[0].upper()}{why[1:]}")
     if gpus is not None and n_workers is not None:
         raise ConfigError("--workers and --gpus exclude each other\nGive --gpus, or --workers with --device cpu")
     if gpus is None:
-        return [Worker({"CUDA_VISIBLE_DEVICES": name}) for name in available] or [Worker({})] * (n_workers or 1)
+        return [{"CUDA_VISIBLE_DEVICES": name} for name in available] or [{}] * (n_workers or 1)
     numbers = [number.strip() for number in gpus.split(",")]
     wrong = [number for number in numbers if not (number.isdigit() and int(number) < len(available))]
     if wrong:
         shown = ", ".join(map(str, range(len(available)))) or "none (run.py test-gpu shows what there is)"
         raise ConfigError(f"--gpus is '{gpus}', but there is no GPU {wrong[0] or '(empty)'}\nGive some of: {shown}")
-    return [Worker({"CUDA_VISIBLE_DEVICES": available[int(number)]}) for number in numbers]
+    return [{"CUDA_VISIBLE_DEVICES": available[int(number)]} for number in numbers]
 
 
 def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
@@ -115,34 +115,33 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
     if phase.n_records is None:
         raise ConfigError(f"phase {phase.id} has no slices\nRun it with: python3 run.py phase {phase.id}")
     context, _ = run.context_for(phase, phase_words)
-    workers = make_workers(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
+    environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
+    n_workers = len(environments)
     if context.device == "cpu" and not context.config.threads:
         # Workers must not fight for cores; and the number of threads is part of what a run is.
-        phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // len(workers)))]
+        phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // n_workers))]
         context, _ = run.context_for(phase, phase_words)
     context.pick_inputs()
     n_records = phase.n_records(context)
     check_slice(args.start, args.end, n_records)
     end = n_records - 1 if args.end is None else args.end
     step = getattr(context.config, "batch_size", 1)
-    slices = contiguous_slices(args.start, end, len(workers) * SLICES_PER_WORKER, step)
+    slices = contiguous_slices(args.start, end, n_workers * SLICES_PER_WORKER, step)
     # --fresh begins the folder once, here, and not in every worker.
     command = [sys.executable, str(Path(run.__file__)), "phase", phase.id]
     command += [word for word in phase_words if word != "--fresh"]
     whole = (args.start, end) == (0, n_records - 1)
-    plan = f"{_count(len(slices), 'slice')} for {_count(len(workers), 'worker')}"
+    plan = f"{_count(len(slices), 'slice')} for {_count(n_workers, 'worker')}"
     if args.dry_run:
         for first, last in slices:
             words = ["python3", "run.py", *command[2:], "--start", str(first), "--end", str(last)]
             print(f"slice {first} to {last}: {shlex.join(words)}")
-        print(
-            f"{plan}, and then the parts are joined" if whole else f"{plan}; the other records are left to other slices"
-        )
+        print(f"{plan}; {'then the parts are joined' if whole else 'other records are left to other slices'}")
         return 0
     folder = context.claim_folder()
     lock = lock_for_launcher(folder)
     context.log.info("%s in %s", plan, folder)
-    code = Launch(context, [Worker(worker.environment) for worker in workers], command, folder).work_off(slices)
+    code = Launch(context, [Worker(environment) for environment in environments], command, folder).work_off(slices)
     lock.release()
     if code == 130:
         again = [word for word in sys.argv[1:] if word != "--fresh"]

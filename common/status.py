@@ -67,7 +67,8 @@ def _states_of(
     if reason:
         rebuild = f"{command_in(finished, data_dir)} --fresh"
         return [*lines, StatusLine(handoff.phase, name, "stale", reason, finished.path, rebuild)]
-    summary = ", ".join(f"{key} {_short(value)}" for key, value in finished.document["summary"].items())
+    facts = finished.document["summary"].items()
+    summary = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in facts)
     return [*lines, StatusLine(handoff.phase, name, "built", summary + _settings(finished), finished.path, None)]
 
 
@@ -137,4 +138,6 @@ def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_short, value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -34,7 +34,7 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
         out.json("split_metadata.json", report)
         out.summary = {
             **report["sizes"],
-            "groups": report["n_groups"],
+            "near_duplicate_groups": report["n_groups"],
             **{f"mean_complexity_{name}": report["complexity"][name]["mean"] for name in splits},
         }
 

@@ -112,7 +112,7 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     n_correct, n_judged = labels.count("correct"), labels.count("correct") + labels.count("incorrect")
     summary: dict[str, Any] = {"programs": len(rows), "correct": n_correct}
     if n_judged:
-        low, high = wilson_interval(n_correct, n_judged)
-        summary |= {"pass_rate": n_correct / n_judged, "pass_rate_low": low, "pass_rate_high": high}
+        interval = wilson_interval(n_correct, n_judged)
+        summary |= {"pass_rate": n_correct / n_judged, "pass_rate_95_percent_interval": list(interval)}
     others = {label: labels.count(label) for label in ("not_run", "unsupported") if label in labels}
     return summary | others

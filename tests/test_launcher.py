@@ -19,10 +19,10 @@ def test_slices_are_contiguous_cover_everything_and_respect_batches(start, end, 
 
 
 def test_one_worker_is_made_for_each_gpu_and_a_cluster_s_choice_of_gpus_is_kept():
-    workers = multi_gpu_launcher.make_workers(None, None, ["4", "5", "7"])
-    assert [worker.environment["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["4", "5", "7"]
-    workers = multi_gpu_launcher.make_workers("0,2", None, ["4", "5", "7"])
-    assert [worker.environment["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["4", "7"]
+    workers = multi_gpu_launcher.worker_environments(None, None, ["4", "5", "7"])
+    assert [worker["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["4", "5", "7"]
+    workers = multi_gpu_launcher.worker_environments("0,2", None, ["4", "5", "7"])
+    assert [worker["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["4", "7"]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_one_worker_is_made_for_each_gpu_and_a_cluster_s_choice_of_gpus_is_kept(
 )
 def test_impossible_workers_are_refused(gpus, n_workers, available, message):
     with pytest.raises(ConfigError, match=message):
-        multi_gpu_launcher.make_workers(gpus, n_workers, available)
+        multi_gpu_launcher.worker_environments(gpus, n_workers, available)
 
 
 def test_a_dry_run_shows_slices_and_starts_nothing(cli, small_dataset, tmp_path):

@@ -102,7 +102,7 @@ def test_the_manifest_of_phase_1_names_model_sandbox_and_inputs(whole):
     assert process["model"]["n_layers"] == 4 and process["model"]["dtype"] == "float32"
     assert process["sandbox"]["level"] >= 0 and process["n_records"] == 100
     assert set(manifest["lineage"]) == {"difficulty"}
-    assert {"programs", "correct", "pass_rate", "pass_rate_low", "pass_rate_high"} <= set(manifest["summary"])
+    assert {"programs", "correct", "pass_rate", "pass_rate_95_percent_interval"} <= set(manifest["summary"])
     listed = {name for name in manifest["files"]}
     assert listed == {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()} - {"manifest.json", "log.txt"}
 

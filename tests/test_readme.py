@@ -48,7 +48,7 @@ def test_each_command_of_the_readme_runs(line, home, data):
     words = shlex.split(line)[1:]
     if words[0] == "multi_gpu_launcher.py" or words[:3] == ["run.py", "phase", "1"]:  # they need a GPU and a download
         words += [] if {"--dry-run", "--help"} & set(words) else ["--dry-run"]
-    if "test-gpu" not in words:
+    if not {"test-gpu", "doctor"} & set(words):
         words += ["--data-dir", data]
     done = command(*words, home=home)
     assert done.returncode == 0, done.stderr

@@ -64,5 +64,6 @@ def test_the_program_is_taken_from_the_text_and_judged():
 def test_programs_that_could_not_be_run_are_in_no_pass_rate():
     summary = summarize([{"label": label} for label in ("correct", "correct", "incorrect", "incorrect", "not_run")])
     assert summary["pass_rate"] == 0.5 and summary["not_run"] == 1 and summary["programs"] == 5
-    assert 0 < summary["pass_rate_low"] < 0.5 < summary["pass_rate_high"] < 1
+    low, high = summary["pass_rate_95_percent_interval"]
+    assert 0 < low < 0.5 < high < 1
     assert "pass_rate" not in summarize([{"label": "not_run"}])
