@@ -22,12 +22,10 @@ import numpy as np
 from common.problem_record import Problem
 from common.problem_syntax import parse_python
 
-REASONS = ("text", "cosine", "code")
-
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two near duplicates, the smaller task_id first; why (of REASONS); and their texts' cosine, from 0 to 1."""
+    """Two near duplicates, the smaller task_id first; why (text, cosine, code); and their texts' cosine, from 0 to 1."""
 
     task_id_a: int
     task_id_b: int

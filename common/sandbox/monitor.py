@@ -63,7 +63,7 @@ class Watch:
         self.answers = bytearray()
         self.clocks = Clocks(pid)
         self.started = self.last_tick = time.monotonic()
-        self.elapsed = self.accounted = self.blocked = 0.0
+        self.elapsed = self.blocked = 0.0
 
     def run(self) -> Outcome:
         """Until the child closes its end, exits or reaches a limit; then it is killed and reaped."""

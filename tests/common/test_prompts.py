@@ -8,7 +8,7 @@ import pytest
 from common.prompts import build_prompt
 
 
-def check(text: str, tests: list[str]) -> None:
+def assert_well_formed(text: str, tests: list[str]) -> None:
     prompt = build_prompt(text, tests)
     assert "assert assert" not in prompt.text
     assert prompt.text.endswith("\n\n# Solution:\n")
@@ -22,14 +22,14 @@ def check(text: str, tests: list[str]) -> None:
 def test_a_prompt_is_description_asserts_and_marker():
     prompt = build_prompt(" Write f. ", ["assert f(1) == 2", "assert f(2) == 3\n"])
     assert prompt.text == "Write f.\n\nassert f(1) == 2\nassert f(2) == 3\n\n# Solution:\n"
-    check(" Write f. ", ["assert f(1) == 2", "assert f(2) == 3"])
+    assert_well_formed(" Write f. ", ["assert f(1) == 2", "assert f(2) == 3"])
 
 
 def test_every_prompt_of_the_organism_is_well_formed():
     from common.problems import load_problems
 
     for problem in load_problems("organism").problems:
-        check(problem.text, list(problem.test_list))
+        assert_well_formed(problem.text, list(problem.test_list))
 
 
 @pytest.mark.parametrize("name", ["mbpp.jsonl", "sanitized-mbpp.json"])
@@ -39,7 +39,7 @@ def test_every_prompt_of_mbpp_is_well_formed(shared, name):
     problems = load_problems(str(shared / "mbpp" / name)).problems
     assert len(problems) in (974, 427)
     for problem in problems:
-        check(problem.text, list(problem.test_list))
+        assert_well_formed(problem.text, list(problem.test_list))
 
 
 def test_the_asserts_of_the_file_are_the_asserts_of_the_prompt(shared):
