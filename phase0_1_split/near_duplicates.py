@@ -25,7 +25,7 @@ from common.problem_syntax import parse_python
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two near duplicates, the smaller task_id first; why (text, cosine, code); and their texts' cosine, from 0 to 1."""
+    """Two near duplicates, the smaller task_id first; why (text, cosine, code); and their texts' cosine, 0 to 1."""
 
     task_id_a: int
     task_id_b: int
