@@ -164,6 +164,8 @@ class Launch:
     def __init__(self, context: RunContext, workers: list[Worker], command: list[str], folder: Path):
         self.context, self.workers, self.command, self.folder = context, workers, command, folder
         self.queue = Queue()
+        self.store = PartStore(folder, context.log)
+        self.seen: set[int] = set()
         self.signals: list[int] = []
         for number in STOP_SIGNALS:
             signal.signal(number, lambda sent, _frame: self.signals.append(sent))
@@ -171,10 +173,9 @@ class Launch:
     def work_off(self, slices: list[tuple[int, int]]) -> int:
         """Run every slice; returns an exit status. Each stop signal is passed on, so that workers save."""
         self.queue.waiting.extend(slices)
-        failure, last_look = None, 0.0
-        store = PartStore(self.folder, self.context.log)
-        known = {i for i in store.rows if slices[0][0] <= i <= slices[-1][1]}
-        with Progress(slices[-1][1] - slices[0][0] + 1, map(_label, known_rows(store, known)), self.context.log) as bar:
+        failure, last_look = None, time.monotonic()
+        first, last = slices[0][0], slices[-1][1]
+        with Progress(last - first + 1, self.new_labels(first, last), self.context.log) as bar:
             while self.queue.waiting or self.running():
                 for worker in self.workers:
                     if worker.process is not None and worker.process.poll() is not None:
@@ -186,10 +187,7 @@ class Launch:
                     self.pass_on(self.signals or [signal.SIGTERM])
                 if time.monotonic() - last_look > LOOK_EVERY_S or not self.running():
                     last_look = time.monotonic()
-                    store.refresh()
-                    new = {i for i in store.rows if slices[0][0] <= i <= slices[-1][1]} - known
-                    known |= new
-                    bar.add(map(_label, known_rows(store, new)))
+                    bar.add(self.new_labels(first, last))
                 time.sleep(POLL_S)
         if failure:
             print(failure[1], file=sys.stderr)
@@ -197,6 +195,14 @@ class Launch:
         if self.signals:
             return 130
         return 0
+
+    def new_labels(self, first: int, last: int) -> list[str]:
+        """Labels of the records that were saved since the last look."""
+        self.store.refresh()
+        new = [i for i in sorted(self.store.rows) if first <= i <= last and i not in self.seen]
+        self.seen.update(new)
+        rows = [next(iter(self.store.rows[index].values())) for index in new]
+        return [row.get("label", "done") for row in rows]
 
     def running(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.process is not None]
@@ -235,14 +241,6 @@ class Launch:
             for number in signals[worker.told :]:
                 worker.process.send_signal(number)
             worker.told = len(signals)
-
-
-def known_rows(store: PartStore, indices: set[int]) -> list[dict]:
-    return [next(iter(store.rows[index].values())) for index in sorted(indices)]
-
-
-def _label(row: dict) -> str:
-    return row.get("label", "done")
 
 
 def main(argv: list[str]) -> int:

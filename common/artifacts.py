@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from common import provenance, tables
 from common.discovery import MANIFEST, STAMP, RunFolder, file_name
 from common.errors import ArtifactMismatchError
-from common.files import file_sha256, text_sha256, write_atomic, write_json
+from common.files import file_sha256, json_bytes, text_sha256, write_atomic, write_json
 from common.handoffs import Handoff
 from common.locks import lock_slice
 
@@ -101,6 +101,12 @@ class ArtifactWriter:
         self.process: dict[str, Any] = {}
         self._files: dict[str, dict[str, Any]] = {}
         self._started = time.time()
+        # Once, and not with every note of progress: git and the package metadata take their time.
+        self._environment = {
+            "code": provenance.code_state(),
+            "libraries": provenance.library_versions(),
+            "machine": provenance.machine(),
+        }
         self.lock = lock_slice(path, first, last)
         if (path / MANIFEST).exists():  # another process finished it since the folder was chosen
             self.lock.release()
@@ -113,7 +119,7 @@ class ArtifactWriter:
         self.file(shown, tables.to_parquet(rows, self.handoff.tables[name]), rows=len(rows))
 
     def json(self, name: str, value: Any) -> None:
-        self.file(name, (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+        self.file(name, json_bytes(value))
 
     def tensors(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays as one safetensors file."""
@@ -145,9 +151,7 @@ class ArtifactWriter:
             "started_utc": _utc(self._started),
             "seconds": round(time.time() - self._started, 1),
             **self.process,
-            "code": provenance.code_state(),
-            "libraries": provenance.library_versions(),
-            "machine": provenance.machine(),
+            **self._environment,
         }
 
     def finish(self) -> None:

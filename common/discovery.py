@@ -95,10 +95,11 @@ def find_input(
     for run in runs_of(handoff, data_dir, experiment):
         if not run.finished:
             unfinished.append(run)
-        elif lineage_conflicts(handoff, run, lineage):
+            continue
+        check_version(run, handoff, build)  # first: what another version says of its lineage is not known
+        if lineage_conflicts(handoff, run, lineage):
             passed_over.append(run)
         else:
-            check_version(run, handoff, build)
             alike = " that was made from the same artifacts" if passed_over else ""
             return run, f"newest of {describe(handoff, experiment)}{alike}"
     if not passed_over:
@@ -146,8 +147,12 @@ def lineage_conflicts(handoff: Handoff, run: RunFolder, lineage: dict[str, str])
 
 def command_in(run: RunFolder, data_dir: Path) -> str:
     """The command that continues or repeats a run, for a data folder that may have been moved since."""
-    where = "" if data_dir == Path("data") else f" {shlex.join(['--data-dir', str(data_dir)])}"
-    return run.document["command"] + where
+    return with_data_dir(run.document["command"], data_dir)
+
+
+def with_data_dir(command: str, data_dir: Path) -> str:
+    """`command` for a data folder: the usual one need not be named."""
+    return command if data_dir == Path("data") else f"{command} {shlex.join(['--data-dir', str(data_dir)])}"
 
 
 def check_version(run: RunFolder, handoff: Handoff, build: str) -> None:
@@ -230,7 +235,7 @@ def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
         )
     keys = _MANIFEST_KEYS if path.name == MANIFEST else _STAMP_KEYS
     if document.get("schema_version") != handoff.version:  # other versions may have other entries
-        keys = {"schema_version": int, "experiment": dict}
+        keys = {"schema_version": int, "experiment": dict, "command": str}
     wrong = [key for key, kind in keys.items() if not isinstance(document.get(key), kind)]
     wrong += [f"experiment.{key}" for key in handoff.scope if not wrong and key not in document["experiment"]]
     if wrong:

@@ -73,8 +73,7 @@ class RunContext:
     @property
     def again(self) -> str:
         """What to type to continue the run."""
-        where = [] if self.data_dir == Path("data") else ["--data-dir", str(self.data_dir)]
-        return " ".join([self.command, *([shlex.join(where)] if where else [])])
+        return discovery.with_data_dir(self.command, self.data_dir)
 
     def pick_inputs(self) -> None:
         """Find every input of the phase, and say which was picked and why.
@@ -275,9 +274,7 @@ def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: 
     for key in handoff.scope:
         if getattr(config, key) != getattr(base, key):
             words += [f"--{key}", getattr(config, key)]
-    if data_dir != Path("data"):
-        words += ["--data-dir", str(data_dir)]
-    return shlex.join(words)
+    return discovery.with_data_dir(shlex.join(words), data_dir)
 
 
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import DatasetConfig, build_config
-from common.discovery import RunFolder, command_in, describe, list_runs, n_saved, plain_name
+from common.discovery import RunFolder, command_in, describe, list_runs, n_saved, plain_name, with_data_dir
 from common.errors import PipelineError
 from common.handoffs import Handoff
 from common.problems import dataset_name
@@ -39,8 +39,8 @@ def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLi
             own += _states_of(handoff, group, handoffs, runs, data_dir)
         present = {run.experiment["dataset"] for group in groups.values() for run in group}
         own += [_missing(handoff, run, data_dir) for run in _datasets(runs[handoffs[0].name], present)]
-        where = "" if data_dir == Path("data") else f" {shlex.join(['--data-dir', str(data_dir)])}"
-        nothing = StatusLine(handoff.phase, "-", "missing", "", None, f"python3 run.py phase {handoff.phase}{where}")
+        build = with_data_dir(f"python3 run.py phase {handoff.phase}", data_dir)
+        nothing = StatusLine(handoff.phase, "-", "missing", "", None, build)
         lines += own or [nothing]
     return lines
 
@@ -114,7 +114,7 @@ def _datasets(first_phase: list[RunFolder], present: set[str]) -> list[RunFolder
     """The newest run of the first phase for every dataset that is not in `present`."""
     newest: dict[str, RunFolder] = {}
     for run in first_phase:
-        if run.damage is None and run.finished:
+        if run.damage is None and run.finished and "all_settings" in run.document:  # other versions may lack it
             newest.setdefault(run.experiment["dataset"], run)
     return [run for dataset, run in newest.items() if dataset not in present and _is_current(run)]
 
@@ -129,12 +129,12 @@ def _is_current(run: RunFolder) -> bool:
 
 def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
     """The phase has no run for the dataset of `run`."""
-    preset, dataset = run.document["preset"], run.document["all_settings"]["dataset"]
+    preset, dataset = run.document.get("preset", "full"), run.document["all_settings"]["dataset"]
     words = ["python3", "run.py", "phase", handoff.phase]
     words += ["--preset", preset] if preset != "full" else []
     words += ["--dataset", dataset] if dataset != build_config(DatasetConfig, preset, {}).dataset else []
-    words += ["--data-dir", str(data_dir)] if data_dir != Path("data") else []
-    return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, shlex.join(words))
+    build = with_data_dir(shlex.join(words), data_dir)
+    return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, build)
 
 
 def _short(value: object) -> str:

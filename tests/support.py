@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+SHARED_MBPP = SHARED / "mbpp"
+needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
 REVISION = "0123456789abcdef0123456789abcdef01234567"  # of datasets in hand-made caches
 
 

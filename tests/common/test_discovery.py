@@ -15,6 +15,7 @@ from toy_phases import NUMBERS, NUMBERS_PHASE, OTHER, SUMS, SUMS_PHASE, Config, 
 from common import discovery
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
 from common.phase import Phase
+from common.status import status_lines
 from common.stopping import Stopped
 
 
@@ -268,3 +269,13 @@ def test_a_stranger_among_the_parts_is_left_alone(data):
     (discovery.list_runs(SUMS, data)[0].path / "parts" / "part_junk.safetensors").write_bytes(b"junk")
     assert discovery.n_saved(discovery.list_runs(SUMS, data)[0].path) == 40
     assert run_phase(SUMS_PHASE, data).is_dir()
+
+
+def test_a_manifest_of_another_version_may_lack_everything_else(data):
+    path = discovery.list_runs(NUMBERS, data)[0].path / "manifest.json"
+    kept = {key: json.loads(path.read_text())[key] for key in ("artifact", "experiment", "command")}
+    path.write_text(json.dumps({**kept, "schema_version": 2}))
+    with pytest.raises(ArtifactMismatchError, match="schema version 2, this code reads version 3"):
+        run_phase(SUMS_PHASE, data)
+    line = status_lines((NUMBERS, SUMS), data)[0]
+    assert (line.state, line.detail) == ("stale", "schema version 2, the code has 3")

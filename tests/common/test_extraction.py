@@ -3,22 +3,16 @@
 import ast
 import json
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import SHARED_MBPP, needs_shared_mbpp
 
 from common.extraction import _longest_prefix, extract_program, solution_end
 from common.problem_lines import lines_of
 from common.problem_syntax import parse_python
 from common.problems import load_problems
-
-ROOT = Path(__file__).resolve().parents[2]
-SHARED_MBPP = ROOT.parent / "shared" / "mbpp"
-needs_shared_mbpp = pytest.mark.skipif(
-    not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP and real generations) is not on this machine"
-)
 
 ADD = "def add(a, b):\n    return a + b\n"
 

@@ -6,15 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import REVISION, ROOT, offline, prepare_datasets_cache
+from support import REVISION, ROOT, SHARED_MBPP, needs_shared_mbpp, offline, prepare_datasets_cache
 
 from common.errors import ConfigError
 from common.problem_humaneval import humaneval_problem, literal_asserts
 from common.problem_syntax import parse_python
 from common.problems import Problem, dataset_name, load_problems
-
-SHARED_MBPP = ROOT.parent / "shared" / "mbpp"
-needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
 
 ROW = {
     "task_id": 7,

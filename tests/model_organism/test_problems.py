@@ -28,7 +28,7 @@ def training_sample():
     return [sample_problem(rng, TRAINING) for _ in range(2000)]
 
 
-def run_tests(code, tests):
+def assert_tests_pass(code, tests):
     namespace = {}
     exec(code, namespace)
     for test in tests:
@@ -50,12 +50,12 @@ def test_the_same_seed_gives_the_same_problems_and_another_seed_others():
 
 def test_every_reference_solution_of_the_evaluation_passes_its_own_asserts(held_out_rows):
     for row in held_out_rows:
-        run_tests(row["code"], row["test_list"])
+        assert_tests_pass(row["code"], row["test_list"])
 
 
 def test_reference_solutions_of_training_problems_pass_their_own_asserts(training_sample):
     for problem in training_sample[:500]:
-        run_tests(problem.code, problem.tests)
+        assert_tests_pass(problem.code, problem.tests)
 
 
 def test_a_wrong_program_fails_the_asserts_of_almost_every_problem(held_out_rows):
@@ -64,7 +64,7 @@ def test_a_wrong_program_fails_the_asserts_of_almost_every_problem(held_out_rows
         function = ast.parse(row["code"]).body[0]
         argument = function.args.args[0].arg
         try:
-            run_tests(f"def {function.name}({argument}):\n    return {argument}", row["test_list"])
+            assert_tests_pass(f"def {function.name}({argument}):\n    return {argument}", row["test_list"])
             survivors += 1
         except (AssertionError, NameError):
             pass

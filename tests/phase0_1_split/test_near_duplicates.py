@@ -1,14 +1,10 @@
 """Covers phase0_1_split/near_duplicates.py: each reason for being alike, chains, and the pairs in MBPP."""
 
-from pathlib import Path
-
 import pytest
+from support import SHARED_MBPP, needs_shared_mbpp
 
 from common.problems import Problem, load_problems
 from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
-
-SHARED_MBPP = Path(__file__).resolve().parents[3] / "shared" / "mbpp"
-needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
 
 
 def _problem(task_id: int, text: str, code: str = "", entry_point: str = "f") -> Problem:

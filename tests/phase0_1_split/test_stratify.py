@@ -3,13 +3,13 @@
 import json
 import math
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
+from support import SHARED_MBPP
 
 from common.errors import ConfigError
 from common.problems import load_problems
@@ -17,7 +17,6 @@ from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate
 from phase0_1_split.stratify import split_problems, split_report, split_sizes, strata
 from phase0_difficulty.difficulty import measure_difficulty
 
-SHARED_MBPP = Path(__file__).resolve().parents[3] / "shared" / "mbpp"
 FRACTIONS = {"sae": 0.5, "hyperparams": 0.1, "validation": 0.4}
 PUBLISHED = {"sae": 489, "hyperparams": 97, "validation": 388}
 

@@ -1,15 +1,12 @@
 """Covers phase0_difficulty/difficulty.py: complexity by hand and against radon, lines and nodes by hand."""
 
 import warnings
-from pathlib import Path
 
 import pytest
+from support import SHARED_MBPP, needs_shared_mbpp
 
 from common.problems import load_problems
 from phase0_difficulty.difficulty import measure_difficulty
-
-SHARED_MBPP = Path(__file__).resolve().parents[3] / "shared" / "mbpp"
-needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
 
 BY_HAND = {
     "def f(x):\n    return x\n": 1,
@@ -62,7 +59,7 @@ def test_code_that_does_not_parse_is_a_syntax_error():
 
 
 def test_programs_of_one_function_have_exactly_radons_number():
-    _compare_with_radon([problem.code for problem in load_problems("organism").problems], at_least=900)
+    _assert_radon_agrees([problem.code for problem in load_problems("organism").problems], at_least=900)
 
 
 def test_the_organism_states_the_same_complexity():
@@ -77,10 +74,10 @@ def test_all_974_reference_solutions_of_mbpp_are_measured():
     assert len(rows) == 974
     assert all(row["complexity"] >= 1 and row["n_lines"] >= 1 and row["n_nodes"] >= row["n_lines"] for row in rows)
     assert (min(row["complexity"] for row in rows), max(row["complexity"] for row in rows)) == (1, 16)
-    _compare_with_radon(codes, at_least=900)
+    _assert_radon_agrees(codes, at_least=900)
 
 
-def _compare_with_radon(codes: list[str], at_least: int) -> None:
+def _assert_radon_agrees(codes: list[str], at_least: int) -> None:
     """Programs that are one function without closures, where radon's number needs no interpretation."""
     from radon.complexity import cc_visit
 
