@@ -5,11 +5,7 @@ RUN := .venv/bin/python run.py
 
 .PHONY: demo test
 demo: $(VENV)
-	$(RUN) phase 0 --preset demo
-	$(RUN) phase 0.1 --preset demo
-	$(RUN) phase 1 --preset demo
-	@echo; echo "The model organism is a small model of our own: its figures say nothing about natural models."
-	@$(RUN) status
+	$(RUN) pipeline --preset demo
 
 test: $(VENV)
 	.venv/bin/python -m pytest

@@ -4,9 +4,14 @@
   python3 multi_gpu_launcher.py --phase 1 --start 0 --end 973
   python3 multi_gpu_launcher.py --phase 1 --gpus 0,1,2 --model google/gemma-2-2b
   python3 multi_gpu_launcher.py --phase 1 --workers 2 --preset demo      (CPU processes)
+  python3 multi_gpu_launcher.py --phase 1 --cluster slurm --slurm-partition gpu --slurm-time 4:00:00
 
 Both ends are included. There are more slices than workers, so that a slow one does not hold
 the rest; a slice whose worker died goes back to the queue. Every other flag is the phase's own.
+
+On a Slurm cluster the slices are an array of jobs. A job whose time is up, or that is pre-empted,
+has its worker save and goes back to Slurm's queue, as often as needed; so the time limit need not
+be longer than a few batches take. Stop the launcher (Ctrl-C) and its jobs save and end.
 """
 
 import argparse
@@ -17,26 +22,27 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import run
 from common.artifacts import AlreadyBuilt
 from common.checkpoints import PartStore
+from common.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
 from common.discovery import MANIFEST
 from common.errors import ConfigError
 from common.locks import lock_for_launcher
-from common.phase import RunContext
+from common.phase import Phase, RunContext
 from common.progress import Progress
 from common.records import check_slice
+from common.slices import STOPPED, USER_ERROR, Ended, Slice, contiguous_slices, failure_text, log_of, slice_command
 from common.stopping import STOP_SIGNALS
 
 SLICES_PER_WORKER = 4
-TRIES = 3
-LOG_LINES_SHOWN = 20
+JOBS_AT_ONCE = 4
+CPUS_PER_JOB = 4
 POLL_S = 0.2
 LOOK_EVERY_S = 5.0
-USER_ERROR = 2
 
 
 @dataclass
@@ -45,30 +51,19 @@ class Worker:
 
     environment: dict[str, str]
     process: subprocess.Popen | None = None
-    slice: tuple[int, int] = (0, 0)
-    log: Path = Path()
+    slice: Slice = (0, 0)
     told: int = 0  # how many stop signals it was sent
 
 
 @dataclass
-class Queue:
-    """Slices to do, and how often each was tried."""
+class Plan:
+    """What is to be done, and where: by `workers` on this machine, or by jobs with `resources`."""
 
-    waiting: collections.deque = field(default_factory=collections.deque)
-    tries: collections.Counter = field(default_factory=collections.Counter)
-
-
-def contiguous_slices(start: int, end: int, n_slices: int, step: int) -> list[tuple[int, int]]:
-    """At most `n_slices` slices of start..end, both included, whose borders are multiples of `step`.
-
-    A border inside a batch would make two workers compute that batch.
-    """
-    first_block, last_block = start // step, end // step
-    n_blocks = last_block - first_block + 1
-    n_slices = min(n_slices, n_blocks)
-    borders = [first_block + n_blocks * i // n_slices for i in range(n_slices + 1)]
-    pairs = zip(borders, borders[1:], strict=False)
-    return [(max(start, a * step), min(end, b * step - 1)) for a, b in pairs]
+    context: RunContext
+    phase_words: list[str]
+    n_workers: int
+    workers: list[Worker]
+    resources: Resources | None = None
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -80,8 +75,20 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--start", type=int, default=0, help="first record, 0-based (default: 0)")
     parser.add_argument("--end", type=int, default=None, help="last record, included (default: the last one)")
     parser.add_argument("--gpus", default=None, help="GPU numbers, as in 0,1,2 (default: all there are)")
-    parser.add_argument("--workers", type=int, default=None, help="CPU processes, where there is no GPU (default: 1)")
+    text = (
+        f"CPU processes, where there is no GPU (default: 1); with --cluster, jobs at a time (default: {JOBS_AT_ONCE})"
+    )
+    parser.add_argument("--workers", type=int, default=None, help=text)
     parser.add_argument("--dry-run", action="store_true", help="show the slices and commands, and start nothing")
+    text = "hand the slices to a cluster: slurm | local (the same way, on this machine)"
+    parser.add_argument("--cluster", default=None, choices=CLUSTERS, help=text)
+    jobs = parser.add_argument_group("each job of a cluster")
+    jobs.add_argument("--slurm-partition", default=None, help="partition (default: the cluster's)")
+    text = "GPUs (default: 1; 0 with --device cpu, and with --cluster local where there is none)"
+    jobs.add_argument("--slurm-gpus", type=int, default=None, help=text)
+    jobs.add_argument("--slurm-cpus", type=int, default=None, help=f"processor cores (default: {CPUS_PER_JOB})")
+    jobs.add_argument("--slurm-time", default=None, help="time limit, in Slurm's notation (default: 4:00:00)")
+    jobs.add_argument("--slurm-mem", default=None, help="memory, as in 32G (default: the cluster's)")
     return parser.parse_known_args(argv)
 
 
@@ -110,48 +117,115 @@ def worker_environments(gpus: str | None, n_workers: int | None, available: list
     return [{"CUDA_VISIBLE_DEVICES": available[int(number)]} for number in numbers]
 
 
+def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) -> Plan:
+    """One worker for each GPU of this machine, or CPU processes. Raises: ConfigError."""
+    given = [name for name, value in vars(args).items() if name.startswith("slurm_") and value is not None]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} is for jobs of a cluster\nAdd --cluster slurm")
+    context, _ = run.context_for(phase, phase_words)
+    environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
+    if context.device == "cpu" and not context.config.threads:
+        # Workers must not fight for cores; and the number of threads is part of what a run is.
+        phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // len(environments)))]
+        context, _ = run.context_for(phase, phase_words)
+    return Plan(context, phase_words, len(environments), [Worker(environment) for environment in environments])
+
+
+def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) -> Plan:
+    """Jobs, and what each asks for. The device is the jobs', not that of the machine this is typed on.
+
+    Raises: ConfigError.
+    """
+    if args.gpus is not None:
+        raise ConfigError(f"--gpus is '{args.gpus}', but Slurm chooses the GPUs\nGive their number: --slurm-gpus 1")
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers is {args.workers}, the number of jobs at a time\nGive 1 or more")
+    words, device = _without_device(phase_words)
+    context, _ = run.context_for(phase, words)
+    context.device, n_gpus = device_of_jobs(args.cluster, args.slurm_gpus, device, context.device)
+    n_workers = args.workers or (JOBS_AT_ONCE if args.cluster == "slurm" else 1)
+    cores_here = max(1, (os.cpu_count() or 1) // n_workers)
+    n_cpus = (CPUS_PER_JOB if args.cluster == "slurm" else cores_here) if args.slurm_cpus is None else args.slurm_cpus
+    given = {"time": args.slurm_time, "mem": args.slurm_mem, "partition": args.slurm_partition}
+    given = {name: value for name, value in given.items() if value is not None}
+    resources = Resources(gpus=n_gpus, cpus=n_cpus, **given)
+    if context.device == "cpu" and not context.config.threads:
+        words = [*words, "--threads", str(n_cpus)]
+        device_there = context.device
+        context, _ = run.context_for(phase, words)
+        context.device = device_there
+    context.command += f" --device {context.device}"
+    return Plan(context, [*words, "--device", context.device], n_workers, [], resources)
+
+
+def device_of_jobs(cluster: str, n_gpus: int | None, given: str | None, here: str) -> tuple[str, int]:
+    """Device of each job and its number of GPUs; `given` by --device, `here` is this machine's.
+
+    Raises: ConfigError when --device and --slurm-gpus contradict each other.
+    """
+    if n_gpus is None:
+        n_gpus = int(given == "cuda" or (given in (None, "auto") and (cluster == "slurm" or here == "cuda")))
+    device = "cuda" if n_gpus else "cpu"
+    if given not in (None, "auto", device):
+        raise ConfigError(f"--device is '{given}', but --slurm-gpus is {n_gpus}\n"
+                          f"Give --device cuda and --slurm-gpus 1, or --device cpu and --slurm-gpus 0")  # fmt: skip
+    return device, n_gpus
+
+
+def _without_device(words: list[str]) -> tuple[list[str], str | None]:
+    """The words but for --device, and its value: a login node may lack the device of the jobs."""
+    parser = run.Parser(prog="multi_gpu_launcher.py", add_help=False)
+    parser.add_argument("--device", default=None)
+    known, rest = parser.parse_known_args(words)
+    return rest, known.device
+
+
 def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
     phase = run.load_phase(args.phase)
     if phase.n_records is None:
         raise ConfigError(f"phase {phase.id} has no slices\nRun it with: python3 run.py phase {phase.id}")
-    context, _ = run.context_for(phase, phase_words)
-    environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
-    n_workers = len(environments)
-    if context.device == "cpu" and not context.config.threads:
-        # Workers must not fight for cores; and the number of threads is part of what a run is.
-        phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // n_workers))]
-        context, _ = run.context_for(phase, phase_words)
+    plan = (plan_jobs if args.cluster else plan_here)(args, phase, phase_words)
+    context = plan.context
     context.pick_inputs()
     n_records = phase.n_records(context)
     check_slice(args.start, args.end, n_records)
     end = n_records - 1 if args.end is None else args.end
     step = getattr(context.config, "batch_size", 1)
-    slices = contiguous_slices(args.start, end, n_workers * SLICES_PER_WORKER, step)
+    slices = contiguous_slices(args.start, end, plan.n_workers * SLICES_PER_WORKER, step)
     # --fresh begins the folder once, here, and not in every worker.
-    command = [sys.executable, str(Path(run.__file__)), "phase", phase.id]
-    command += [word for word in phase_words if word != "--fresh"]
+    command = [sys.executable, str(Path(run.__file__).resolve()), "phase", phase.id]
+    command += [word for word in plan.phase_words if word != "--fresh"]
     whole = (args.start, end) == (0, n_records - 1)
-    plan = f"{_count(len(slices), 'slice')} for {_count(n_workers, 'worker')}"
+    what = "job" if args.cluster else "worker"
+    said = f"{_count(len(slices), 'slice')} for {_count(plan.n_workers, what)}{' at a time' if args.cluster else ''}"
     if args.dry_run:
-        for first, last in slices:
-            words = ["python3", "run.py", *command[2:], "--start", str(first), "--end", str(last)]
-            print(f"slice {first} to {last}: {shlex.join(words)}")
-        print(f"{plan}; {'then the parts are joined' if whole else 'other records are left to other slices'}")
+        for piece in slices:
+            words = shlex.join(["python3", "run.py", *slice_command(command[2:], piece)])
+            print(f"slice {piece[0]} to {piece[1]}: {words}")
+        print(f"{said}; {'then the parts are joined' if whole else 'other records are left to other slices'}")
         return 0
+    if args.cluster:
+        check_cluster(args.cluster)
     folder = context.claim_folder()
     lock = lock_for_launcher(folder)
-    context.log.info("%s in %s", plan, folder)
-    code = Launch(context, [Worker(environment) for environment in environments], command, folder).work_off(slices)
-    lock.release()
-    if code == 130:
+    try:
+        context.log.info("%s in %s", said, folder)
+        place = LocalProcesses(plan.workers, command, folder) if plan.resources is None else ClusterJobs(
+            args.cluster, plan.resources, plan.n_workers, command, folder, context.log
+        )  # fmt: skip
+        code = Launch(context, place, folder).work_off(slices)
+        if not code and whole and not (folder / MANIFEST).exists():  # as a rule, the last slice joins the parts
+            code = Launch(context, place, folder).work_off([(args.start, end)])
+        place.close()
+    finally:
+        lock.release()
+    if code == STOPPED:
         again = [word for word in sys.argv[1:] if word != "--fresh"]
         context.log.warning("stopped; everything computed is saved. Continue with: %s",
                             shlex.join(["python3", "multi_gpu_launcher.py", *again]))  # fmt: skip
-    if code or not whole or (folder / MANIFEST).exists():  # the last slice has joined the parts
-        if not code:
-            context.log.info("wrote %s", folder)
-        return code
-    return subprocess.run(command, check=False).returncode
+    elif not code:
+        context.log.info("wrote %s", folder)
+    return code
 
 
 def _count(n: int, what: str) -> str:
@@ -159,42 +233,47 @@ def _count(n: int, what: str) -> str:
 
 
 class Launch:
-    """Workers, their queue, and what the user sees of them."""
+    """Slices, the place where they are worked off, and what the user sees of it."""
 
-    def __init__(self, context: RunContext, workers: list[Worker], command: list[str], folder: Path):
-        self.context, self.workers, self.command, self.folder = context, workers, command, folder
-        self.queue = Queue()
+    def __init__(self, context: RunContext, place: "LocalProcesses | ClusterJobs", folder: Path):
+        self.context, self.place, self.folder = context, place, folder
         self.store = PartStore(folder, context.log)
         self.seen: set[int] = set()
+        self.failed: Ended | None = None
+        self.left: list[Slice] = []
         self.signals: list[int] = []
         for number in STOP_SIGNALS:
             signal.signal(number, lambda sent, _frame: self.signals.append(sent))
 
-    def work_off(self, slices: list[tuple[int, int]]) -> int:
+    def work_off(self, slices: list[Slice]) -> int:
         """Run every slice; returns an exit status. Each stop signal is passed on, so that workers save."""
-        self.queue.waiting.extend(slices)
-        failure, last_look = None, time.monotonic()
-        first, last = slices[0][0], slices[-1][1]
+        first, last, last_look = slices[0][0], slices[-1][1], time.monotonic()
+        waiting = collections.deque([piece for piece in slices if self.is_unfinished(piece)] or slices[-1:])
         with Progress(last - first + 1, self.new_labels(first, last), self.context.log) as bar:
-            while self.queue.waiting or self.running():
-                for worker in self.workers:
-                    if worker.process is not None and worker.process.poll() is not None:
-                        failure = failure or self.settle(worker)
-                    if worker.process is None and self.queue.waiting and not (failure or self.signals):
-                        self.start(worker, self.queue.waiting.popleft())
-                if failure or self.signals:
-                    self.queue.waiting.clear()
-                    self.pass_on(self.signals or [signal.SIGTERM])
-                if time.monotonic() - last_look > LOOK_EVERY_S or not self.running():
+            while waiting or self.place.busy:
+                for ended in self.place.ended():
+                    if ended.deserves_another_try:
+                        waiting.append(ended.piece)
+                    elif ended.code is None:
+                        self.left.append(ended.piece)
+                    elif ended.code and not self.signals:
+                        self.failed = self.failed or ended
+                if self.failed or self.signals:
+                    waiting.clear()
+                    self.place.stop(self.signals or [signal.SIGTERM])
+                else:
+                    self.place.take(waiting)
+                if time.monotonic() - last_look > LOOK_EVERY_S or not self.place.busy:
                     last_look = time.monotonic()
                     bar.add(self.new_labels(first, last))
                 time.sleep(POLL_S)
-        if failure:
-            print(failure[1], file=sys.stderr)
-            return failure[0]
-        if self.signals:
-            return 130
-        return 0
+        if self.failed:
+            print(failure_text(self.failed, self.folder), file=sys.stderr)
+            return USER_ERROR if self.failed.code == USER_ERROR else 1
+        return STOPPED if self.signals or self.left else 0
+
+    def is_unfinished(self, piece: Slice) -> bool:
+        return any(index not in self.store.rows for index in range(piece[0], piece[1] + 1))
 
     def new_labels(self, first: int, last: int) -> list[str]:
         """Labels of the records that were saved since the last look."""
@@ -204,43 +283,54 @@ class Launch:
         rows = [next(iter(self.store.rows[index].values())) for index in new]
         return [row.get("label", "done") for row in rows]
 
-    def running(self) -> list[Worker]:
-        return [worker for worker in self.workers if worker.process is not None]
 
-    def start(self, worker: Worker, piece: tuple[int, int]) -> None:
-        worker.slice = piece
-        worker.told = 0
-        worker.log = self.folder / "locks" / f"worker_{piece[0]:06d}_{piece[1]:06d}.log"
-        worker.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(worker.log, "a") as log:
+class LocalProcesses:
+    """Workers on this machine."""
+
+    def __init__(self, workers: list[Worker], command: list[str], folder: Path):
+        self.workers, self.command, self.folder = workers, command, folder
+        self.tries: collections.Counter[Slice] = collections.Counter()
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.process is not None for worker in self.workers)
+
+    def take(self, waiting: collections.deque[Slice]) -> None:
+        """Start as many of the waiting slices as there are idle workers."""
+        for worker in self.workers:
+            if worker.process is None and waiting:
+                self.start(worker, waiting.popleft())
+
+    def start(self, worker: Worker, piece: Slice) -> None:
+        worker.slice, worker.told = piece, 0
+        with open(log_of(self.folder, piece), "a") as log:
             worker.process = subprocess.Popen(
-                [*self.command, "--start", str(piece[0]), "--end", str(piece[1])],
-                env={**os.environ, **worker.environment}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                slice_command(self.command, piece), env={**os.environ, **worker.environment}, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C reaches the workers from here, and once
             )  # fmt: skip
 
-    def settle(self, worker: Worker) -> tuple[int, str] | None:
-        """Take note of an ended worker. Returns status and message when its slice has failed for good."""
-        code, worker.process = worker.process.returncode, None
-        if code == 0 or self.signals:
-            return None
-        self.queue.tries[worker.slice] += 1
-        if code != USER_ERROR and self.queue.tries[worker.slice] < TRIES:
-            self.queue.waiting.append(worker.slice)
-            return None
-        tail = "\n".join(worker.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
-        return code if code == USER_ERROR else 1, (
-            f"error: the worker of records {worker.slice[0]} to {worker.slice[1]} ended with status {code} "
-            f"({self.queue.tries[worker.slice]} of {TRIES} tries); its last lines, from {worker.log}:\n{tail}\n"
-            f"Mend the cause and give the same command: what is saved is kept"
-        )
+    def ended(self) -> list[Ended]:
+        """Slices whose worker has ended since the last call."""
+        found = []
+        for worker in self.workers:
+            code = worker.process.poll() if worker.process is not None else None
+            if code is not None:
+                worker.process = None
+                self.tries[worker.slice] += 1
+                found.append(Ended(worker.slice, code, self.tries[worker.slice]))
+        return found
 
-    def pass_on(self, signals: list[int]) -> None:
+    def stop(self, signals: list[int]) -> None:
         """Send each worker the signals that it was not sent yet."""
-        for worker in self.running():
-            for number in signals[worker.told :]:
-                worker.process.send_signal(number)
-            worker.told = len(signals)
+        for worker in self.workers:
+            if worker.process is not None:
+                for number in signals[worker.told :]:
+                    worker.process.send_signal(number)
+                worker.told = len(signals)
+
+    def close(self) -> None:
+        """Nothing is left to be done: every worker has ended."""
 
 
 def main(argv: list[str]) -> int:

@@ -5,7 +5,12 @@
   python3 run.py phase 1                  run phase 1, or continue it where it stopped
   python3 run.py phase 1 --help           its settings, with units and defaults
   python3 run.py phase 1 --preset demo    on the model organism: no network, no GPU
+  python3 run.py phase 3                  phases 3.1, 3.2 and 3.3, then the report
+  python3 run.py pipeline                 every phase in order, then the report   [--from PHASE]
+  python3 run.py report                   what was found, as one HTML file
   python3 run.py status                   what is built, stale, unfinished or missing
+  python3 run.py export --layout npz --out FOLDER    a run of phase 1 in the original project's files
+  python3 run.py import --layout npz FOLDER          the way back; also for data that it published
   python3 run.py grade PROGRAMS.jsonl --out VERDICTS.jsonl    judge programs from any tool
   python3 run.py doctor [--full]          does this machine judge programs rightly?
   python3 run.py test-gpu [--detailed]    devices, memory, number types, a small matrix product
@@ -14,15 +19,12 @@ A run saves as it goes. Stop it at any time and give the same command again.
 """
 
 import argparse
+import contextlib
 import importlib
-import logging
-import logging.handlers
-import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 try:
     import filelock  # noqa: F401 - the first package that is not Python's own
@@ -32,37 +34,37 @@ except ModuleNotFoundError:
     sys.exit(2)
 
 from common.artifacts import AlreadyBuilt
+from common.cli import Parser, add_sandbox_flags, exit_with, new_log, sandbox_settings
 from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, suggestion, typed
 from common.devices import check_device_name, resolve_device
-from common.errors import ConfigError, PipelineError
+from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.phase import Phase, RunContext, check_phase_takes_slices
 from common.stopping import Stopped, StopRequest
 
-PHASES = {  # id -> folder, in the order a full run takes
-    "0": "phase0_difficulty",
-    "0.1": "phase0_1_split",
-    "1": "phase1_dataset_building",
+PHASES = {  # id -> module that holds PHASE, in the order a full run takes
+    "0": "phase0_difficulty.phase",
+    "0.1": "phase0_1_split.phase",
+    "1": "phase1_dataset_building.phase",
+    "1.1": "phase1_dataset_building.general_text_phase",
+    "1.2": "phase1_2_temperature.phase",
+    "2": "phase2_sae_analysis.phase",
+    "3.1": "phase3_validation.detection.phase",
+    "3.2": "phase3_validation.steering.coefficients_phase",
+    "3.3": "phase3_validation.steering.steering_phase",
+    "3.4": "phase3_validation.attention.phase",
+    "3.5": "phase3_validation.orthogonalisation.phase",
+    "3.6": "phase3_validation.transfer.phase",
+    "3.7": "phase3_validation.ablation.phase",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, whose complaints are ours: one message, no usage block, exit 2."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, allow_abbrev=False, **kwargs)
-
-    def error(self, message: str) -> None:
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        words = {word.split("=")[0] for word in message.split() if word.startswith("--")} - {*flags}
-        hints = [suggestion(word, flags) for word in sorted(words) if message.startswith("unrecognized")]
-        raise ConfigError(f"{message}.{''.join(hints)}\nSee: python3 {self.prog} --help")
+GROUPS = {"3": ("3.1", "3.2", "3.3")}  # what one word runs, one after the other, with the report at the end
+APART = ("3.6",)  # phases that need what a pipeline does not have: a second model
 
 
 def load_phase(phase_id: str) -> Phase:
-    """The PHASE of one phase folder. Raises: ConfigError, naming the phases there are."""
+    """The PHASE of one phase. Raises: ConfigError, naming the phases there are."""
     if phase_id not in PHASES:
         raise ConfigError(f"there is no phase '{phase_id}'\nGive one of: {', '.join(PHASES)}")
-    return importlib.import_module(f"{PHASES[phase_id]}.phase").PHASE
+    return importlib.import_module(PHASES[phase_id]).PHASE
 
 
 def phase_parser(phase: Phase) -> Parser:
@@ -73,9 +75,7 @@ def phase_parser(phase: Phase) -> Parser:
     def shown(means_something: object, text: str) -> str:
         return text if means_something else argparse.SUPPRESS
 
-    presets = "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
-    where.add_argument("--preset", default="full", help=f"settings to start from; {presets} (default: full)")
-    where.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
+    _add_experiment_flags(where)
     text = "use this run folder, or a file in it, instead of the newest; repeatable"
     where.add_argument("--input", type=Path, action="append", default=[], help=shown(phase.inputs, text))
     text = "auto | cpu | cuda | mps (default: auto)"
@@ -90,18 +90,28 @@ def phase_parser(phase: Phase) -> Parser:
     return parser
 
 
+def _add_experiment_flags(group: argparse._ArgumentGroup) -> None:
+    presets = "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
+    group.add_argument("--preset", default="full", help=f"settings to start from; {presets} (default: full)")
+    group.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
+
+
 def context_for(phase: Phase, argv: list[str]) -> tuple[RunContext, argparse.Namespace]:
     """Read the flags of one phase. Raises: ConfigError."""
     args = phase_parser(phase).parse_args(argv)
     check_phase_takes_slices(phase, args.start, args.end)
+    return _context(phase, args, ["phase", phase.id, *argv]), args
+
+
+def _context(phase: Phase, args: argparse.Namespace, words: list[str]) -> RunContext:
+    """`words` are what was typed after run.py."""
     config = build_config(phase.config, args.preset, vars(args))
-    context = RunContext(
-        phase=phase, config=config, preset=args.preset, data_dir=args.data_dir, log=_logger(),
+    return RunContext(
+        phase=phase, config=config, preset=args.preset, data_dir=args.data_dir, log=new_log(),
         device=resolve_device(args.device) if isinstance(config, ModelConfig) else check_device_name(args.device),
-        command=shlex.join(["python3", "run.py", "phase", phase.id, *_lasting_words(argv)]),
+        command=shlex.join(["python3", "run.py", *_lasting_words(words)]),
         start=args.start, end=args.end, fresh=args.fresh, given_inputs=tuple(args.input),
     )  # fmt: skip
-    return context, args
 
 
 def _lasting_words(argv: list[str]) -> list[str]:
@@ -117,11 +127,102 @@ def _lasting_words(argv: list[str]) -> list[str]:
 def run_phase(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         return list_phases()
+    if argv[0] in GROUPS:
+        return run_in_order(GROUPS[argv[0]], argv[1:], f"phase {argv[0]}")
     context, args = context_for(load_phase(argv[0]), argv[1:])
     _say_what_runs(context)
-    if args.dry_run:
-        return dry_run(context)
+    return dry_run(context) if args.dry_run else _carry_out(context, context.forget_empty_runs)
+
+
+def pipeline(argv: list[str]) -> int:
+    """Every phase in order; what is built already is kept, and what was begun is continued."""
+    parser = Parser(prog="run.py pipeline", add_help=False)
+    parser.add_argument("--from", dest="first", default="0")
+    args, words = parser.parse_known_args(argv)
+    ids = [phase_id for phase_id in PHASES if phase_id not in APART]
+    if args.first in GROUPS:
+        args.first = GROUPS[args.first][0]
+    if args.first not in ids:
+        raise ConfigError(f"--from is '{args.first}'\nGive one of: {', '.join(ids)}")
+    print(f"left out, since they need a second model: phase {', '.join(APART)}", file=sys.stderr)
+    name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
+    return run_in_order(ids[ids.index(args.first) :], words, name, others=ids)
+
+
+def run_in_order(ids: Sequence[str], words: list[str], name: str, others: Sequence[str] = ()) -> int:
+    """Run phases one after the other, each with those of the flags that it has; then the report.
+
+    Flags that only phases among `others` have are passed over.
+    """
+    if {"-h", "--help"} & {*words}:
+        print(f"usage: run.py {name} [flags]\n\nRuns, one after the other, each with those of the flags that it has "
+              f"(run.py phase ID --help shows them):\n  {', '.join(ids)}, then the report")  # fmt: skip
+        return 0
+    phases = [load_phase(phase_id) for phase_id in ids]
+    own_words = [words_for(phase_parser(phase), words) for phase in phases]
+    known = [*own_words, *(words_for(phase_parser(load_phase(phase_id)), words) for phase_id in others)]
+    foreign = [word for word in words if not any(word in own for own in known)]
+    if foreign:
+        flags = [flag for phase in phases for action in phase_parser(phase)._actions for flag in action.option_strings]
+        hint = suggestion(foreign[0].split("=")[0], flags)
+        raise ConfigError(f"no phase of '{name}' knows {foreign[0]}.{hint}\nSee: python3 run.py phase ID --help, for "
+                          f"the phases {', '.join(ids)}")  # fmt: skip
+    for phase, own in zip(phases, own_words, strict=True):
+        context_for(phase, own)  # an impossible value is better found now than hours later
+    for phase, own in zip(phases, own_words, strict=True):
+        try:
+            status = run_phase([phase.id, *own])
+        except MissingArtifactError as missing:
+            if "--dry-run" not in words:
+                raise
+            print(f"phase {phase.id} waits: {str(missing).partition(chr(10))[0]}")
+            continue
+        if status:
+            again = shlex.join(["python3", "run.py", *name.split(), *words])
+            print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
+            return status
+    return 0 if "--dry-run" in words else report(words_for(report_parser(), words))
+
+
+def words_for(parser: Parser, words: list[str]) -> list[str]:
+    """Those of the words that are flags of `parser`, with their values, as they were typed."""
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    kept, keep = [], False
+    for word in words:
+        if word.startswith("--"):
+            keep = word.split("=")[0] in flags
+        if keep:
+            kept.append(word)
+    return kept
+
+
+def report(argv: list[str]) -> int:
+    from common.report import write_report
+
+    args = report_parser().parse_args(argv)
+    given = {key: value for key in ("model", "dataset", "sae") if (value := getattr(args, key)) is not None}
+    found = write_report(args.data_dir, args.preset, given, args.out)
+    print("\n".join([*found.sentences, f"Report: {found.path}"]))
+    return 0
+
+
+def report_parser() -> Parser:
+    parser = Parser(prog="run.py report", description="What was found, as one HTML file.")
+    _add_experiment_flags(parser)
+    for key in ("model", "dataset", "sae"):
+        parser.add_argument(f"--{key}", default=None, help=f"of the experiment to report (default: the preset's {key})")
+    parser.add_argument("--out", type=Path, default=None, help="file to write (default: report.html in --data-dir)")
+    return parser
+
+
+def _carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -> int:
+    """Run a phase; `tidy_up` is called when it ends before its end."""
     context.stop.listen(context.log)
+    with contextlib.closing(context):
+        return _status_of(context, tidy_up)
+
+
+def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
     try:
         context.pick_inputs()
         context.phase.run(context, context.config)
@@ -135,9 +236,9 @@ def run_phase(argv: list[str]) -> int:
         context.log.warning("stopped at once; what was saved is kept. Continue with: %s", context.again)
     except PipelineError as error:
         context.log.error("%s", error, extra={"only_in_file": True})  # whoever runs it at night reads the file
-        context.forget_empty_runs()
+        tidy_up()
         raise
-    context.forget_empty_runs()
+    tidy_up()
     return 130
 
 
@@ -179,6 +280,40 @@ def status(argv: list[str]) -> int:
     return 0
 
 
+def export_run(argv: list[str]) -> int:
+    from common.npz_export import export_to
+
+    parser = _layout_parser("export", "Write the newest finished run of phase 1 in another project's files.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist, or be empty")
+    text = "export this run folder, instead of the newest"
+    parser.add_argument("--input", type=Path, action="append", default=[], help=text)
+    args = parser.parse_args(argv)
+    return _carry_out(_context(export_to(args.out), args, ["export", *argv]))
+
+
+def import_run(argv: list[str]) -> int:
+    from common.npz_import import import_from
+
+    parser = _layout_parser("import", "Make a finished run of phase 1 from another project's files.")
+    text = "folder with dataset_*.parquet and activations/; or the table itself, where there are several"
+    parser.add_argument("path", type=Path, metavar="PATH", help=text)
+    parser.add_argument("--fresh", action="store_true", help="import again, and pass over unfinished runs")
+    args = parser.parse_args(argv)
+    return _carry_out(_context(import_from(args.path), args, ["import", *argv]))
+
+
+def _layout_parser(command: str, description: str) -> Parser:
+    from common.npz_layout import LayoutConfig
+
+    text = "npz: that of the original project, one file per task and layer (common/npz_layout.py describes it)"
+    parser = Parser(prog=f"run.py {command}", description=description)
+    parser.add_argument("--layout", choices=["npz"], required=True, help=text)
+    _add_experiment_flags(parser)
+    add_flags(parser, LayoutConfig)
+    parser.set_defaults(device="cpu", start=0, end=None, fresh=False, input=[])
+    return parser
+
+
 def test_gpu(argv: list[str]) -> int:
     from common.devices import gpu_report
 
@@ -201,13 +336,13 @@ def grade(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file for the verdicts; with .meta.json beside it")
     parser.add_argument("--dataset", default=None, help="where lines without tests find them, by task_id")
     parser.add_argument("--fresh", action="store_true", help="judge again, instead of continuing or keeping verdicts")
-    _add_sandbox_flags(parser)
+    add_sandbox_flags(parser)
     args = parser.parse_args(argv)
-    log, stop = _logger(), StopRequest()
+    log, stop = new_log(), StopRequest()
     stop.listen(log)
     try:
         line = grade_file(
-            args.programs, args.out, _sandbox_settings(args), dataset=args.dataset, fresh=args.fresh,
+            args.programs, args.out, sandbox_settings(args), dataset=args.dataset, fresh=args.fresh,
             log=log, stop=stop,
         )  # fmt: skip
     except Stopped:
@@ -223,25 +358,12 @@ def doctor(argv: list[str]) -> int:
     parser = Parser(prog="run.py doctor", description="Judge reference solutions here: all must pass.")
     parser.add_argument("--dataset", default=None, help="whose (default: mbpp where it is on this disk, else organism)")
     parser.add_argument("--full", action="store_true", help="all of them, instead of ten seconds' worth")
-    _add_sandbox_flags(parser)
+    add_sandbox_flags(parser)
     args = parser.parse_args(argv)
-    settings = _sandbox_settings(args)
+    settings = sandbox_settings(args)
     diagnosis = diagnose(args.dataset, settings["isolation"], settings["workers"], args.full)
     print("\n".join([*diagnosis.lines, *diagnosis.wrong]))
     return 1 if diagnosis.wrong else 0
-
-
-def _add_sandbox_flags(parser: Parser) -> None:
-    parser.add_argument("--sandbox", default="auto", help="auto (the best level here) | strict | none (default: auto)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="programs at a time (default: cores)")
-
-
-def _sandbox_settings(args: argparse.Namespace) -> dict[str, str | int]:
-    if args.sandbox not in ("auto", "strict", "none"):
-        raise ConfigError(f"--sandbox is '{args.sandbox}'\nGive one of: auto, strict, none")
-    if args.workers < 1:
-        raise ConfigError(f"--workers is {args.workers}\nGive 1 or more")
-    return {"isolation": args.sandbox, "workers": args.workers}
 
 
 def _say_what_runs(context: RunContext) -> None:
@@ -251,40 +373,18 @@ def _say_what_runs(context: RunContext) -> None:
     context.log.info("settings: the %s preset%s", context.preset, shown)
 
 
-def _logger() -> logging.Logger:
-    log = logging.getLogger("pva_sae")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    handler.addFilter(lambda record: not getattr(record, "only_in_file", False))
-    # What is said before a run folder is chosen waits here, for the folder's log.txt.
-    early = logging.handlers.MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1)
-    log.handlers[:] = [handler, early]
-    return log
-
-
 def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(__doc__.strip())
         return 0
-    commands = {"phase": run_phase, "status": status, "grade": grade, "doctor": doctor, "test-gpu": test_gpu}
+    commands = {
+        "phase": run_phase, "status": status, "export": export_run, "import": import_run, "grade": grade,
+        "pipeline": pipeline, "report": report, "doctor": doctor, "test-gpu": test_gpu,
+    }  # fmt: skip
     if argv[0] not in commands:
         raise ConfigError(f"there is no command '{argv[0]}'.{suggestion(argv[0], list(commands))}\n"
                           f"Give one of: {', '.join(commands)}")  # fmt: skip
     return commands[argv[0]](argv[1:])
-
-
-def exit_with(main_function: Callable[[list[str]], int]) -> NoReturn:
-    """Run a root script's main: errors that a user can mend are one message and status 2."""
-    try:
-        sys.exit(main_function(sys.argv[1:]))
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped at once; what was saved before is kept", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

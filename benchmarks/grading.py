@@ -24,12 +24,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.sections import RESULTS, write_section
 from common.problems import Problem, load_problems
 from common.sandbox import Program, Sandbox
 
 WORKERS = 2
 TIMEOUT_S = 3.0
-RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def program_of(problem: Problem, number: int = 0) -> Program:
@@ -163,7 +163,6 @@ def table(speeds: dict[str, list[float]], memory: list[tuple[int, float]], n_pro
     ours = next(iter(METHODS))
     pairs = {name: [a / b for a, b in zip(speeds[ours], values, strict=True)] for name, values in speeds.items()}
     lines = [
-        "# Benchmarks", "", "## Grading", "",
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{datetime.date.today()}; {n_programs} programs of three asserts, {len(speeds[ours])} rounds in alternating "
         f"order, two at a time; {SANDBOX.line}",
@@ -188,7 +187,7 @@ def main() -> None:
     args = parser.parse_args()
     problems = load_problems("organism").problems[: args.programs]
     text = table(measure(problems, args.rounds), memory_over(problems, args.many), len(problems))
-    args.out.write_text(text)
+    write_section(args.out, "Grading", text)
     print(text)
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from common import provenance, tables
 from common.discovery import MANIFEST, STAMP, RunFolder, file_name
-from common.errors import ArtifactMismatchError
-from common.files import file_sha256, json_bytes, text_sha256, write_atomic, write_json
+from common.errors import ArtifactMismatchError, DamagedRunError
+from common.files import file_sha256, json_bytes, text_sha256, write_atomic, write_sealed_json
 from common.handoffs import Handoff
 from common.locks import lock_slice
 
@@ -51,6 +51,14 @@ class Artifact:
         """All rows of one table, in order. `{dataset}` in the name is filled in."""
         return tables.from_parquet(self.file(file_name(name, self.manifest["experiment"])).read_bytes())
 
+    def columns(self, name: str) -> dict[str, np.ndarray]:
+        """The columns of one table as arrays: for tables of millions of numbers."""
+        return tables.columns_from_parquet(self.file(file_name(name, self.manifest["experiment"])).read_bytes())
+
+    def n_rows(self, name: str) -> int:
+        """Rows of one table, from the manifest; the file is not read."""
+        return self.manifest["files"][file_name(name, self.manifest["experiment"])]["rows"]
+
     def tensor(self, file: str, name: str) -> np.ndarray:
         """One array of a safetensors file, memory-mapped; the file's other arrays are not read."""
         from safetensors import safe_open
@@ -70,12 +78,9 @@ class Artifact:
         if name not in self._checked:
             if not path.is_file():
                 raise ArtifactMismatchError(f"{path} is gone, but the manifest lists it\n{self._advice()}")
-            found = file_sha256(path)
-            if found != entry["sha256"]:
-                raise ArtifactMismatchError(
-                    f"{path} was changed after it was built: its SHA-256 is {found[:12]}, "
-                    f"the manifest says {entry['sha256'][:12]}\n{self._advice()}"
-                )
+            change = _change_in(path, entry)
+            if change:
+                raise ArtifactMismatchError(f"{change}\n{self._advice()}")
             self._checked.add(name)
         return path
 
@@ -116,7 +121,13 @@ class ArtifactWriter:
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write one of the handoff's tables."""
         shown = file_name(name, self.identity["experiment"])
-        self.file(shown, tables.to_parquet(rows, self.handoff.tables[name]), rows=len(rows))
+        self.file(shown, tables.to_parquet(rows, self.handoff.columns(name)), rows=len(rows))
+
+    def columns(self, name: str, columns: dict[str, np.ndarray]) -> None:
+        """Write one of the handoff's tables from arrays, all of one length."""
+        shown = file_name(name, self.identity["experiment"])
+        data = tables.columns_to_parquet(columns, self.handoff.columns(name))
+        self.file(shown, data, rows=len(next(iter(columns.values()))))
 
     def json(self, name: str, value: Any) -> None:
         self.file(name, json_bytes(value))
@@ -148,7 +159,7 @@ class ArtifactWriter:
 
     def describe_process(self) -> dict[str, Any]:
         return {
-            "started_utc": _utc(self._started),
+            "started_utc": utc(self._started),
             "seconds": round(time.time() - self._started, 1),
             **self.process,
             **self._environment,
@@ -156,7 +167,7 @@ class ArtifactWriter:
 
     def finish(self) -> None:
         """Write the manifest, last, and remove what only an unfinished run needs."""
-        stable = {name: entry["sha256"] for name, entry in self._files.items() if name not in self.handoff.unstable}
+        stable = {name: entry["sha256"] for name, entry in self._files.items() if not self.handoff.is_unstable(name)}
         manifest = {
             **self.identity,
             **self.details,
@@ -169,15 +180,33 @@ class ArtifactWriter:
             "files": dict(sorted(self._files.items())),
             "content_sha256": text_sha256(json.dumps(stable, sort_keys=True)),
             "processes": self.processes(),
-            "finished_utc": _utc(time.time()),
+            "finished_utc": utc(time.time()),
         }
-        write_json(self.path / MANIFEST, manifest)
+        write_sealed_json(self.path / MANIFEST, manifest)
         sweep(self.path)
         self.log.info("wrote %s", self.path)
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """'2026-11-20T09:00:00+00:00'."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+def find_damage(path: Path) -> DamagedRunError | None:
+    """Whether a file of a finished run is not what was written; reads all of them."""
+    for name, entry in json.loads((path / MANIFEST).read_bytes())["files"].items():
+        change = _change_in(path / name, entry)
+        if change:
+            return DamagedRunError(change, path)
+    return None
+
+
+def _change_in(path: Path, entry: dict[str, Any]) -> str | None:
+    """How a file differs from its entry in the manifest, in words; None when it does not."""
+    found, written = file_sha256(path), entry["sha256"]
+    if found == written:
+        return None
+    return f"{path} was changed after it was built: its SHA-256 is {found[:12]}, the manifest says {written[:12]}"
 
 
 def sweep(path: Path) -> None:

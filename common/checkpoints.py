@@ -3,6 +3,8 @@
 A part is one safetensors file with up to 50 records and their tensors. Its name says its
 first index, its number of records and the beginning of its SHA-256, so that a torn or
 flipped part is found without trusting its content; it is moved aside and computed again.
+Inside it says what run it belongs to (`stamp`), so that parts outlive a damaged stamp.json, and
+which process computed it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ import contextlib
 import hashlib
 import json
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +33,7 @@ Rows = dict[str, dict[str, Any]]  # table name -> row
 
 @dataclass(frozen=True)
 class Record:
-    """What a phase computed for one item: a row for each table, and named arrays."""
+    """What a phase computed for one item: a row for each table that has one, and named arrays."""
 
     index: int
     rows: Rows
@@ -36,11 +41,17 @@ class Record:
 
 
 class PartStore:
-    """The parts of one unfinished run folder. `rows` holds the saved rows by index."""
+    """The parts of one unfinished run folder. `rows` holds the saved rows by index.
 
-    def __init__(self, folder: Path, log: logging.Logger):
+    `stamp` is the digest of all that the records depend on, `process` the name of who computes
+    them: both are written into each part.
+    """
+
+    def __init__(self, folder: Path, log: logging.Logger, stamp: str = "", process: str = ""):
         self.folder = folder / "parts"
         self.log = log
+        self._origin = {"stamp": stamp, "process": process}
+        self._process_of: dict[int, str] = {}
         self.rows: dict[int, Rows] = {}
         self._part_of: dict[int, Path] = {}
         self._buffer: list[Record] = []
@@ -64,7 +75,16 @@ class PartStore:
                 self._move_aside(path)
                 continue
             part = load(data)
-            self._note(path, part["index"].tolist(), json.loads(part["records"].tobytes()))
+            self._note(path, _origin(data), part["index"].tolist(), json.loads(part["records"].tobytes()))
+
+    def read_again(self) -> None:
+        """Check every part once more: hours may lie between the first look and the joining."""
+        self.rows, self._part_of, self._process_of = {}, {}, {}
+        self.refresh()
+
+    def records_by_process(self) -> Counter[str]:
+        """How many of the saved records each process computed."""
+        return Counter(self._process_of.values())
 
     def add(self, record: Record) -> None:
         """Take a record; every 50 of them become a part."""
@@ -76,16 +96,23 @@ class PartStore:
         """Save the records taken since the last part."""
         if not self._buffer:
             return
-        data = _pack(self._buffer)
+        data = _pack(self._buffer, self._origin)
         digest = hashlib.sha256(data).hexdigest()[:16]
         path = self.folder / f"part_{self._buffer[0].index:06d}_{len(self._buffer):02d}_{digest}.safetensors"
         write_atomic(path, data)
-        self._note(path, [record.index for record in self._buffer], [record.rows for record in self._buffer])
+        indices, rows = zip(*((record.index, record.rows) for record in self._buffer), strict=True)
+        self._note(path, self._origin, indices, rows)
         self._buffer = []
 
-    def table(self, name: str) -> list[dict[str, Any]]:
-        """The saved rows of one table, by index."""
-        return [self.rows[index][name] for index in sorted(self.rows)]
+    def table_names(self, pattern: str) -> list[str]:
+        """Names of the tables that records have a row for and that fit `pattern`, in which * is any text."""
+        return sorted({name for tables in self.rows.values() for name in tables if fnmatchcase(name, pattern)})
+
+    def table(self, pattern: str, first: int = 0, last: int | None = None) -> list[dict[str, Any]]:
+        """The saved rows of the tables that fit `pattern`, by index; of indices first to last, both included."""
+        names = self.table_names(pattern)
+        indices = (index for index in sorted(self.rows) if first <= index and (last is None or index <= last))
+        return [self.rows[index][name] for index in indices for name in names if name in self.rows[index]]
 
     def tensor_names(self) -> list[str]:
         """Names of the arrays that the records carry."""
@@ -109,24 +136,46 @@ class PartStore:
                 values.update((index, row) for index, row in rows if self._part_of[index] == path)
         return np.stack([values[index] for index in sorted(values)])
 
-    def _note(self, path: Path, indices: list[int], rows: list[Rows]) -> None:
+    def _note(self, path: Path, origin: dict[str, str], indices: Sequence[int], rows: Sequence[Rows]) -> None:
         for index, row in zip(indices, rows, strict=True):
             self.rows[index] = row
             self._part_of[index] = path
+            self._process_of[index] = origin["process"]
 
     def _move_aside(self, path: Path) -> None:
-        damaged = self.folder.parent / "damaged"
-        damaged.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another worker was first
-            path.replace(damaged / path.name)
+        damaged = move_aside(path, self.folder.parent)
         self.log.warning("%s was damaged: moved to %s, its records are computed again", path.name, damaged)
 
 
-def _pack(records: list[Record]) -> bytes:
+def move_aside(path: Path, run: Path) -> Path:
+    """Put a damaged file of an unfinished run where nobody reads it; returns that folder."""
+    damaged = run / "damaged"
+    damaged.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another worker was first
+        path.replace(damaged / path.name)
+    return damaged
+
+
+def holds_parts_of(folder: Path, stamp: str) -> bool:
+    """Whether an unfinished run holds an unharmed part with this stamp."""
+    for path in sorted((folder / "parts").glob("part_*")):
+        match, data = PART.fullmatch(path.name), path.read_bytes()
+        if match and hashlib.sha256(data).hexdigest()[:16] == match[3]:
+            return _origin(data)["stamp"] == stamp
+    return False
+
+
+def _origin(part: bytes) -> dict[str, str]:
+    """The metadata in a safetensors file's header: its length in 8 bytes, then JSON."""
+    return json.loads(part[8 : 8 + int.from_bytes(part[:8], "little")])["__metadata__"]
+
+
+def _pack(records: list[Record], origin: dict[str, str]) -> bytes:
     import numpy as np
     from safetensors.numpy import save
 
     text = json.dumps([record.rows for record in records], sort_keys=True)
     tensors = {name: np.stack([record.tensors[name] for record in records]) for name in records[0].tensors}
     index = np.array([record.index for record in records], dtype=np.int64)
-    return save({"index": index, "records": np.frombuffer(text.encode(), dtype=np.uint8), **tensors})
+    words = np.frombuffer(text.encode(), dtype=np.uint8)
+    return save({"index": index, "records": words, **tensors}, metadata=origin)

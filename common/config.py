@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import re
 from typing import Any, get_args, get_origin
 
 from common.errors import ConfigError
@@ -16,6 +17,9 @@ PRESETS = {
     "full": "the published experiment: Gemma-2-2b on MBPP",
     "demo": "the model organism on its own problems: no network, no GPU",
 }
+
+# argparse takes a word like -1.0,0.5 for a flag, unless this attribute of every parser says that it is a number.
+_BEGINS_WITH_A_NEGATIVE_NUMBER = re.compile(r"-\.?\d")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,10 @@ class PhaseConfig:
                 _check_range(field, item)
 
     def experiment(self) -> dict[str, str]:
-        """What must agree between artifacts that are read together: dataset, model."""
+        """What is known by its content, as name@hash or a hub id: dataset, model and so on.
+
+        An artifact's scope says which of these keep its experiments apart.
+        """
         return {}
 
 
@@ -92,7 +99,7 @@ class DatasetConfig(PhaseConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(DatasetConfig):
+class ModelConfig(PhaseConfig):
     """Settings of a phase that runs a language model."""
 
     model: str = setting("google/gemma-2-2b", "hub id, folder of a saved model, or organism", demo="organism")
@@ -109,8 +116,32 @@ class ModelConfig(DatasetConfig):
         return {**super().experiment(), "model": model_identity(self.model)}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaeConfig(ModelConfig):
+    """Settings of a phase that reads the model's residual stream with SAEs."""
+
+    sae: str = setting("auto", "SAELens release, or folder of SAEs; auto: the registry's choice for the model")
+
+    def experiment(self) -> dict[str, str]:
+        from common.sae_sources import sae_source
+
+        return {**super().experiment(), "sae": sae_source(self.sae, self.model).identity}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SolutionConfig(ModelConfig, DatasetConfig):
+    """Settings of a phase that has a model write programs, and judges them."""
+
+    max_new_tokens: int = setting(2000, "tokens after which a solution is cut off", demo=400, unit="tokens", minimum=1)
+    batch_size: int = setting(64, "programs generated together", minimum=1)
+    seed: int = setting(42, "base seed; each sample derives its own from it", minimum=0)
+    sandbox: str = setting("auto", "isolation of the programs that are run", choices=("auto", "strict", "none"))
+    sandbox_workers: int = setting(2, "programs run at the same time", minimum=1, changes_results=False)
+
+
 def add_flags(parser: argparse.ArgumentParser, config_class: type[PhaseConfig]) -> None:
     """Add one --flag per setting; a tuple is written with commas. A flag not given is absent."""
+    parser._negative_number_matcher = _BEGINS_WITH_A_NEGATIVE_NUMBER
     group = parser.add_argument_group("settings of this phase")
     for field in dataclasses.fields(config_class):
         common = {"default": argparse.SUPPRESS, "help": _help_text(field).replace("%", "%%")}
@@ -145,12 +176,12 @@ def differences_from_preset(config: PhaseConfig, preset: str) -> dict[str, Any]:
 def result_settings(config: PhaseConfig) -> dict[str, Any]:
     """The settings that decide the results, as they look in JSON.
 
-    `dataset` and `model` are left out: the experiment names them by name and content, so that
-    a file that was moved is the same experiment.
+    What `experiment()` names is left out: it is known there by its content, so that a file that
+    was moved is the same experiment.
     """
     fields = [field for field in dataclasses.fields(config) if spec_of(field).changes_results]
     values = {field.name: getattr(config, field.name) for field in fields}
-    return {name: as_json(value) for name, value in values.items() if name not in ("dataset", "model")}
+    return {name: as_json(value) for name, value in values.items() if name not in config.experiment()}
 
 
 def as_json(value: Any) -> Any:

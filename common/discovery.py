@@ -7,6 +7,7 @@ that of every folder beside it, even if the clock was set back.
 
 import contextlib
 import datetime
+import itertools
 import json
 import re
 import shlex
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
+from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError
+from common.files import is_sealed
 from common.handoffs import Handoff
 
 MANIFEST, STAMP = "manifest.json", "stamp.json"
@@ -37,7 +39,7 @@ class RunFolder:
     path: Path
     finished: bool
     document: dict[str, Any]
-    damage: ArtifactMismatchError | None = None
+    damage: DamagedRunError | None = None
 
     @property
     def experiment(self) -> dict[str, str]:
@@ -62,16 +64,23 @@ def read_run(path: Path, handoff: Handoff) -> RunFolder | None:
             document = _read_document(path / name, handoff)
             return RunFolder(path, name == MANIFEST, document)
         if any(not entry.name.startswith(".") for entry in path.iterdir()):
-            raise ArtifactMismatchError(f"{path} has lost its {MANIFEST}\n{_set_aside(path / MANIFEST)}")
-    except ArtifactMismatchError as damage:
+            raise _damaged(path / MANIFEST, f"{path} has lost its {MANIFEST}")
+    except DamagedRunError as damage:
         return RunFolder(path, name == MANIFEST, {}, damage)
     return None
+
+
+def never_begun(handoff: Handoff, data_dir: Path) -> list[Path]:
+    """Folders that a crash left before a word was written in them. Only for who holds the lock of choosing folders."""
+    parent = data_dir / handoff.folder
+    folders = [path for path in parent.iterdir() if is_run_name(path.name) and path.is_dir()]
+    return [path for path in folders if all(entry.name.startswith(".") for entry in path.iterdir())]
 
 
 def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
     """Runs of one experiment, newest first.
 
-    Raises: ArtifactMismatchError on reaching a damaged one whose name fits the experiment.
+    Raises: DamagedRunError on reaching a damaged one whose name fits the experiment.
     """
     suffix = "_".join(slug(experiment[key]) for key in handoff.scope)
     for run in list_runs(handoff, data_dir):
@@ -93,6 +102,8 @@ def find_input(
     """
     unfinished, passed_over = [], []
     for run in runs_of(handoff, data_dir, experiment):
+        if feeds_nothing(handoff, run):
+            continue
         if not run.finished:
             unfinished.append(run)
             continue
@@ -155,6 +166,13 @@ def with_data_dir(command: str, data_dir: Path) -> str:
     return command if data_dir == Path("data") else f"{command} {shlex.join(['--data-dir', str(data_dir)])}"
 
 
+def feeds_nothing(handoff: Handoff, run: RunFolder) -> str | None:
+    """Why no phase may read a run: 'split is validation'; None where phases may."""
+    settings = run.document.get("settings", {})
+    wrong = [f"{key} is {settings[key]}" for key, value in handoff.feeds.items() if settings.get(key, value) != value]
+    return ", ".join(wrong) or None
+
+
 def check_version(run: RunFolder, handoff: Handoff, build: str) -> None:
     found = run.document.get("schema_version")
     if found != handoff.version:
@@ -196,6 +214,15 @@ def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
     return " on ".join(plain_name(experiment[key]) for key in handoff.scope)
 
 
+def move_aside(run: Path) -> Path:
+    """Rename a damaged run so that nobody takes it for one; returns its new place."""
+    numbers = itertools.count(2)
+    aside = Path(f"{run}.damaged")
+    while aside.exists():
+        aside = Path(f"{run}.{next(numbers)}.damaged")
+    return run.rename(aside)
+
+
 def is_run_name(name: str) -> bool:
     """Whether a folder's name is that of a run: nothing else may be read or deleted."""
     return _NAME.fullmatch(name) is not None
@@ -213,7 +240,7 @@ def _missing(
     what = f"no finished {handoff.name} of {describe(handoff, experiment)}"
     parent = data_dir / handoff.folder
     if not unfinished:
-        runs = [run for run in list_runs(handoff, data_dir) if run.damage is None]
+        runs = [run for run in list_runs(handoff, data_dir) if run.damage is None and not feeds_nothing(handoff, run)]
         others = sorted({describe(handoff, run.experiment) for run in runs})
         held = f"{parent} holds {', '.join(others)}" if others else f"{parent} holds no run"
         if describe(handoff, experiment) in others:
@@ -229,19 +256,18 @@ def _missing(
 def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
     document = _load_json(path)
     if document.get("artifact") != handoff.name:
-        raise ArtifactMismatchError(
-            f"{path} describes '{document.get('artifact')}', but lies where '{handoff.name}' belongs\n"
-            f"{_set_aside(path)}"
-        )
+        found = document.get("artifact")
+        raise _damaged(path, f"{path} describes '{found}', but lies where '{handoff.name}' belongs")
     keys = _MANIFEST_KEYS if path.name == MANIFEST else _STAMP_KEYS
-    if document.get("schema_version") != handoff.version:  # other versions may have other entries
+    is_ours = document.get("schema_version") == handoff.version
+    if not is_ours:  # other versions may have other entries
         keys = {"schema_version": int, "experiment": dict, "command": str}
     wrong = [key for key, kind in keys.items() if not isinstance(document.get(key), kind)]
     wrong += [f"experiment.{key}" for key in handoff.scope if not wrong and key not in document["experiment"]]
     if wrong:
-        raise ArtifactMismatchError(
-            f"{path} is damaged: its entry '{wrong[0]}' is missing or wrong\n{_set_aside(path)}"
-        )
+        raise _damaged(path, f"{path} is damaged: its entry '{wrong[0]}' is missing or wrong")
+    if is_ours and not is_sealed(document):
+        raise _damaged(path, f"{path} is damaged: an entry is not what was written")
     if keys is _MANIFEST_KEYS:
         _check_sizes(path, document["files"])
     return document
@@ -251,14 +277,13 @@ def _check_sizes(manifest: Path, files: dict[str, Any]) -> None:
     """A look that costs nothing; whoever reads a file compares its hash."""
     for name, entry in files.items():
         path = manifest.parent / name
-        if not isinstance(entry, dict) or not {"sha256", "bytes"} <= entry.keys():
-            raise ArtifactMismatchError(f"{manifest} is damaged: its entry for {name} is wrong\n{_set_aside(manifest)}")
         if not path.is_file():
-            raise ArtifactMismatchError(f"{path} is gone, but the manifest lists it\n{_set_aside(manifest)}")
+            raise _damaged(manifest, f"{path} is gone, but the manifest lists it")
         if path.stat().st_size != entry["bytes"]:
-            raise ArtifactMismatchError(
-                f"{path} was changed after it was built: it has {path.stat().st_size} bytes, "
-                f"the manifest says {entry['bytes']}\n{_set_aside(manifest)}"
+            size = path.stat().st_size
+            raise _damaged(
+                manifest,
+                f"{path} was changed after it was built: it has {size} bytes, the manifest says {entry['bytes']}",
             )
 
 
@@ -266,11 +291,12 @@ def _load_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ArtifactMismatchError(f"{path} is damaged: it is no JSON ({error})\n{_set_aside(path)}") from error
+        raise _damaged(path, f"{path} is damaged: it is no JSON ({error})") from error
     if not isinstance(document, dict):
-        raise ArtifactMismatchError(f"{path} is damaged: it holds no JSON object\n{_set_aside(path)}")
+        raise _damaged(path, f"{path} is damaged: it holds no JSON object")
     return document
 
 
-def _set_aside(path: Path) -> str:
-    return f"Set the run aside with: {shlex.join(['mv', str(path.parent), f'{path.parent}.damaged'])}"
+def _damaged(document: Path, what: str) -> DamagedRunError:
+    run = document.parent
+    return DamagedRunError(f"{what}\nSet the run aside with: {shlex.join(['mv', str(run), f'{run}.damaged'])}", run)

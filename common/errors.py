@@ -5,6 +5,8 @@ value; where (path, phase or field); and what to type. Anything else that escape
 bug, keeps its traceback and exits with status 1.
 """
 
+from pathlib import Path
+
 
 class PipelineError(Exception):
     """The pipeline cannot go on, and the user can act on it."""
@@ -20,6 +22,14 @@ class MissingArtifactError(PipelineError):
 
 class ArtifactMismatchError(PipelineError):
     """An artifact exists, but was built by other code, settings or inputs, or was damaged since."""
+
+
+class DamagedRunError(ArtifactMismatchError):
+    """A run folder at `path` cannot be used, whatever is asked of it."""
+
+    def __init__(self, message: str, path: Path):
+        super().__init__(message)
+        self.path = path
 
 
 class AssetError(PipelineError):

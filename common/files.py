@@ -1,6 +1,7 @@
 """Files that are old or new, never half: every byte the pipeline keeps is written here."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import PipelineError
+
+SEAL = "sha256_of_all_other_entries"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -35,9 +38,39 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from error
 
 
+def sweep_temporaries(path: Path) -> None:
+    """Remove what writers of `path` left that were killed; only for who holds its lock."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as indented JSON."""
     write_atomic(path, json_bytes(value))
+
+
+def write_sealed_json(path: Path, document: dict[str, Any]) -> None:
+    """Replace `path` by `document` and, as its last entry, a hash of all others: see `is_sealed`."""
+    write_json(path, {**document, SEAL: _seal(document)})
+
+
+def digest_of(document: dict[str, Any]) -> str:
+    """Hexadecimal SHA-256 of a JSON document's values, whatever the order of its entries."""
+    return text_sha256(json.dumps(document, sort_keys=True))
+
+
+def is_sealed(document: Any) -> bool:
+    """Whether a JSON document holds what `write_sealed_json` wrote: a flipped bit can leave it valid JSON."""
+    return isinstance(document, dict) and document.get(SEAL) == _seal(document)
+
+
+def read_sealed_json(path: Path) -> dict[str, Any] | None:
+    """The document of `write_sealed_json`, without its seal; None when it is damaged. Raises: OSError."""
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return {key: value for key, value in document.items() if key != SEAL} if is_sealed(document) else None
 
 
 def json_bytes(value: Any) -> bytes:
@@ -54,6 +87,11 @@ def file_sha256(path: Path) -> str:
 def text_sha256(text: str) -> str:
     """Hexadecimal SHA-256 of `text` in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _seal(document: dict[str, Any]) -> str:
+    rest = {key: value for key, value in document.items() if key != SEAL}
+    return digest_of(rest)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,7 +54,7 @@ class Generation:
 
 
 @dataclass
-class _Row:
+class Row:
     """A row that still generates."""
 
     request: Request
@@ -85,12 +85,12 @@ def generate(
         return_tensors="pt", padding=True, return_offsets_mapping=True,
     )  # fmt: skip
     mask = encoded["attention_mask"]
-    rows = [_start_row(lm, request, int(n), max_new_tokens) for request, n in zip(requests, mask.sum(1), strict=True)]
+    rows = [start_row(lm, request, int(n), max_new_tokens) for request, n in zip(requests, mask.sum(1), strict=True)]
     columns = {name: _columns(name, requests, encoded) for name in positions}
     results = [row.result for row in rows]
     with torch.inference_mode():
         logits, cache = _prefill(lm, encoded, columns, results)
-        _decode(lm, rows, logits, cache, mask.to(lm.device), temperature, stop_early)
+        decode(lm, rows, logits, cache, mask.to(lm.device), temperature=temperature, stop_early=stop_early)
     return results
 
 
@@ -106,11 +106,11 @@ def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> None:
         )
 
 
-def _start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_tokens: int) -> _Row:
+def start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_tokens: int) -> Row:
     room = lm.context_length - n_prompt
     assert room > 0, f"problem {request.task_id}: see check_prompts_fit"
     limit, reason = min((max_new_tokens, MAX_NEW_TOKENS), (room, CONTEXT_LENGTH))
-    return _Row(request, Generation(), limit, reason, generator=torch.Generator().manual_seed(request.seed))
+    return Row(request, Generation(), limit, reason, generator=torch.Generator().manual_seed(request.seed))
 
 
 def _columns(position: str, requests: Sequence[Request], encoded: BatchEncoding) -> list[int]:
@@ -152,16 +152,21 @@ def _prefill(
     return output.logits[:, -1], cache
 
 
-def _decode(
+def decode(
     lm: LanguageModel,
-    rows: list[_Row],
+    rows: list[Row],
     logits: Float[Tensor, "batch d_vocab"],
     cache: DynamicCache,
     mask: Int[Tensor, "batch pos"],
-    temperature: float,
-    stop_early: bool,
+    *,
+    temperature: float = 0.0,
+    stop_early: bool = True,
+    on_leaving: Callable[[Int[Tensor, " kept"]], None] = lambda kept: None,
 ) -> None:
-    """Extend every row token by token until it ends."""
+    """Extend every row token by token until it ends; `logits` are those of its next token.
+
+    `on_leaving` is told the rows that stay, whenever some leave the batch.
+    """
     pieces: dict[int, str] = {}
     position = mask.sum(1)
     while True:
@@ -173,15 +178,24 @@ def _decode(
             keep = torch.tensor(alive, device=lm.device)
             cache.batch_select_indices(keep)
             rows, tokens, mask, position = [rows[i] for i in alive], tokens[keep], mask[keep], position[keep]
+            on_leaving(keep)
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        output = lm.model(
-            input_ids=tokens[:, None], attention_mask=mask, position_ids=position[:, None],
-            past_key_values=cache, use_cache=True,
-        )  # fmt: skip
-        logits, position = output.logits[:, -1], position + 1
+        logits, position = next_logits(lm, tokens, mask, position, cache), position + 1
 
 
-def _choose(rows: list[_Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:
+def next_logits(
+    lm: LanguageModel, tokens: Int[Tensor, " batch"], mask: Int[Tensor, "batch pos"], position: Int[Tensor, " batch"],
+    cache: DynamicCache,
+) -> Float[Tensor, "batch d_vocab"]:  # fmt: skip
+    """One more token for each row, at `position`; it enters the cache. `mask` covers it and all before."""
+    output = lm.model(
+        input_ids=tokens[:, None], attention_mask=mask, position_ids=position[:, None],
+        past_key_values=cache, use_cache=True,
+    )  # fmt: skip
+    return output.logits[:, -1]
+
+
+def _choose(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:
     """The next token of each row, [batch], and its log-probability noted in the row's result."""
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     if temperature == 0:
@@ -202,7 +216,7 @@ def _choose(rows: list[_Row], logits: Float[Tensor, "batch d_vocab"], temperatur
     return tokens
 
 
-def _ended(lm: LanguageModel, row: _Row, stop_early: bool, pieces: dict[int, str]) -> bool:
+def _ended(lm: LanguageModel, row: Row, stop_early: bool, pieces: dict[int, str]) -> bool:
     """Whether the row is finished; then its text and stop reason are set."""
     token = row.result.token_ids[-1]
     if token in lm.end_of_sequence_ids:
@@ -217,7 +231,7 @@ def _ended(lm: LanguageModel, row: _Row, stop_early: bool, pieces: dict[int, str
     return True
 
 
-def _may_be_complete(lm: LanguageModel, row: _Row, token: int, pieces: dict[int, str]) -> bool:
+def _may_be_complete(lm: LanguageModel, row: Row, token: int, pieces: dict[int, str]) -> bool:
     """Cheap test before the exact one: only a line at column 0 can follow a complete solution."""
     if token not in pieces:
         pieces[token] = lm.tokenizer.decode([token])
@@ -225,10 +239,10 @@ def _may_be_complete(lm: LanguageModel, row: _Row, token: int, pieces: dict[int,
     return "\n" in pieces[token] or not row.line_start[:1].isspace()
 
 
-def _is_complete(lm: LanguageModel, row: _Row) -> bool:
+def _is_complete(lm: LanguageModel, row: Row) -> bool:
     text = _text(lm, row).rstrip("\ufffd")  # half of a character, which its other half will change
     return solution_end(text, row.request.entry_point) is not None
 
 
-def _text(lm: LanguageModel, row: _Row) -> str:
+def _text(lm: LanguageModel, row: Row) -> str:
     return lm.tokenizer.decode(row.result.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -1,10 +1,13 @@
 """Grade programs of any origin: a file of programs in, a file of verdicts out.
 
 While it runs, verdicts are appended to `<OUT>.part`, whose first line says what they belong
-to; the same command continues there. Only when every program is judged does OUT appear, and
+to; the same command continues there. Each of its lines begins with a hash of the rest: from
+the first damaged one on, programs are judged again. Only when every program is judged does OUT appear, and
 with it `.meta.json`: isolation, limits, counts, versions.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import time
@@ -19,7 +22,15 @@ from filelock import FileLock, Timeout
 
 from common import provenance
 from common.errors import ConfigError, PipelineError
-from common.files import file_sha256, text_sha256, write_atomic, write_json
+from common.files import (
+    digest_of,
+    file_sha256,
+    read_sealed_json,
+    sweep_temporaries,
+    text_sha256,
+    write_atomic,
+    write_sealed_json,
+)
 from common.progress import Progress
 from common.sandbox import Limits, Program, Sandbox, Verdict, infer_entry_point
 from common.stopping import Stopped, StopRequest
@@ -72,27 +83,40 @@ class Grading:
         """
         if not self.out.exists():
             return False
-        try:
-            known = json.loads(self.meta.read_bytes())
-        except (OSError, ValueError):
-            known = {}
+        known = self._known()
         if known.get("stamp") == self.stamp and known.get("sha256") == file_sha256(self.out):
             return True
         raise ConfigError(f"{self.out} holds other verdicts\nGive another --out, or replace it with --fresh")
 
-    def run(self, sandbox: Sandbox, log: Any, stop: StopRequest) -> None:
-        """Judge what is not judged yet, in order. Raises: Stopped when asked to; what is judged is saved."""
+    def line_of_earlier_sandbox(self) -> str:
+        """What the finished grading said of its sandbox."""
+        return self._known()["sandbox"]["line"]
+
+    def _known(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError):
+            return read_sealed_json(self.meta) or {}
+        return {}
+
+    def run(self, sandbox: Sandbox, log: Any, stop: StopRequest, fresh: bool) -> None:
+        """Judge what is not judged yet (`fresh`: everything), in order.
+
+        Raises: Stopped when asked to, with what is judged saved; PipelineError while another process writes OUT.
+        """
         lock = FileLock(f"{self.part}.lock")
         try:
             lock.acquire(blocking=False)
         except Timeout as held:
             raise PipelineError(f"{self.out} is being written by another process\nWait for it, or stop it") from held
         with lock:
-            began, verdicts = time.time(), self._resume()
+            for path in (self.out, self.part, self.meta):
+                sweep_temporaries(path)
+                if fresh:
+                    path.unlink(missing_ok=True)
+            began, verdicts = time.time(), self._resume(log)
             labels = [row["label"] for row in verdicts]
             with open(self.part, "ab") as part, Progress(len(self.submissions), labels, log) as progress:
                 for row in self._judge(self.submissions[len(verdicts) :], sandbox, stop):
-                    part.write(_line(row))
+                    part.write(_checked_line(row))
                     part.flush()
                     verdicts.append(row)
                     progress.add([row["label"]])
@@ -116,30 +140,36 @@ class Grading:
         if n_submitted < len(submissions):
             raise Stopped
 
-    def _resume(self) -> list[dict[str, Any]]:
-        """Verdicts of an earlier run; a torn last line is dropped. Raises: ConfigError for other programs."""
+    def _resume(self, log: Any) -> list[dict[str, Any]]:
+        """Verdicts of an earlier run, up to the first damaged line. Raises: ConfigError for other programs."""
         if not self.part.exists():
-            write_atomic(self.part, _line(self.stamp))
+            write_atomic(self.part, _checked_line(self.stamp))
             return []
-        whole = self.part.read_bytes().split(b"\n")[:-1]
-        if not whole or json.loads(whole[0]) != self.stamp:
+        data = self.part.read_bytes()
+        rows = _checked_rows(data)
+        if rows and rows[0] != self.stamp:
             raise ConfigError(
                 f"{self.part} belongs to other programs or another --sandbox\n"
                 f"Give another --out, or start over with --fresh"
             )
-        verdicts = [json.loads(line) for line in whole[1:]]
-        write_atomic(self.part, b"".join(_line(row) for row in [self.stamp, *verdicts]))
-        return verdicts
+        sound = b"".join(map(_checked_line, rows or [self.stamp]))
+        if data.removeprefix(sound).count(b"\n"):  # more than the torn last line that a kill leaves
+            damaged = self.part.with_name(f"{self.part.name}.damaged")
+            write_atomic(damaged, data)
+            log.warning("%s was damaged: kept as %s; %d verdicts are sound, the others are judged again",
+                        self.part, damaged, max(0, len(rows) - 1))  # fmt: skip
+        write_atomic(self.part, sound)
+        return rows[1:]
 
     def _finish(self, verdicts: list[dict[str, Any]], sandbox: Sandbox, seconds: float) -> None:
         near_limit = sum(row.pop("near_limit") for row in verdicts)
-        write_atomic(self.out, b"".join(map(_line, verdicts)))
-        write_json(
+        data = b"".join(map(_line, verdicts))
+        write_sealed_json(  # before OUT, which nobody could tell from a stranger's file without it
             self.meta,
             {
                 "stamp": self.stamp,
                 "source": str(self.source),
-                "sha256": file_sha256(self.out),
+                "sha256": hashlib.sha256(data).hexdigest(),
                 "labels": Counter(row["label"] for row in verdicts),
                 "errors": Counter(row["error"] for row in verdicts if row["error"]),
                 "near_limit_count": near_limit,
@@ -149,6 +179,7 @@ class Grading:
                 "machine": provenance.machine(),
             },
         )
+        write_atomic(self.out, data)
         self.part.unlink()
 
 
@@ -159,14 +190,12 @@ def grade_file(
     """Grade `source` into `out`; returns the sandbox's line. Raises: PipelineErrors, Stopped."""
     submissions = read_submissions(source, dataset)
     grading = Grading(source, out, submissions, sandbox_settings["isolation"])
-    if fresh:
-        for path in (grading.out, grading.part, grading.meta):
-            path.unlink(missing_ok=True)
-    elif grading.is_finished():
+    if not fresh and grading.is_finished():
+        grading.part.unlink(missing_ok=True)  # left by a crash at the very end
         log.info("already graded: %s (--fresh grades it again)", out)
-        return json.loads(grading.meta.read_bytes())["sandbox"]["line"]
+        return grading.line_of_earlier_sandbox()
     with Sandbox(**sandbox_settings) as sandbox:
-        grading.run(sandbox, log, stop)
+        grading.run(sandbox, log, stop, fresh)
         return sandbox.line
 
 
@@ -218,3 +247,20 @@ def _verdict_row(submission: Submission, future: "Future[Verdict]") -> dict[str,
 
 def _line(row: dict[str, Any]) -> bytes:
     return (json.dumps(row) + "\n").encode()
+
+
+def _checked_line(row: dict[str, Any]) -> bytes:
+    return f"{digest_of(row)[:16]} ".encode() + _line(row)
+
+
+def _checked_rows(data: bytes) -> list[dict[str, Any]]:
+    """The rows of a .part file up to its first damaged line."""
+    rows = []
+    for line in data.split(b"\n")[:-1]:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line.partition(b" ")[2])
+            if isinstance(row, dict) and _checked_line(row) == line + b"\n":
+                rows.append(row)
+                continue
+        break
+    return rows

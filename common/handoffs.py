@@ -1,6 +1,7 @@
 """Every artifact that crosses a phase boundary, in pipeline order: read this file to see the data flow."""
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,10 @@ class Handoff:
     """One kind of artifact. Raise `version` when a field is added, removed or changes its meaning.
 
     `scope` names what keeps experiments apart. `tables` maps file name to columns ({dataset}
-    is filled in), `tensors` a tensor's name to its meaning. `unstable` files hold times, which
-    differ between identical runs: they are hashed for damage, but not part of the identity.
+    is filled in; * stands for a setting's value, with one file for each), `tensors` a tensor's
+    name to its meaning. `unstable` files (patterns) hold times or drawings, which differ between identical
+    runs: they are hashed for damage, but not part of the identity. `feeds` maps settings to the
+    value that a run must have to be read by another phase: any other is for description only.
     """
 
     name: str
@@ -28,6 +31,17 @@ class Handoff:
     tables: dict[str, dict[str, Field]]
     tensors: dict[str, str] = field(default_factory=dict)
     unstable: tuple[str, ...] = ()
+    feeds: dict[str, str] = field(default_factory=dict)
+
+    def columns(self, table: str) -> dict[str, Field]:
+        """Columns of one table. Raises: KeyError when no entry of `tables` fits its name: that is a bug."""
+        for pattern, fields in self.tables.items():
+            if table == pattern or fnmatchcase(table, pattern):
+                return fields
+        raise KeyError(f"{self.name} declares no table '{table}'")
+
+    def is_unstable(self, file: str) -> bool:
+        return any(fnmatchcase(file, pattern) for pattern in self.unstable)
 
 
 PROBLEM_FIELDS = {
@@ -112,4 +126,273 @@ GENERATIONS = Handoff(
     unstable=("grading.parquet",),
 )
 
-HANDOFFS = (DIFFICULTY, SPLIT, GENERATIONS)
+RESID_SITES = ("resid_pre", "resid_mid", "resid_post")
+
+GENERAL_TEXT = Handoff(
+    name="general_text",
+    phase="1.1",
+    folder="phase1_1",
+    version=1,
+    scope=("model", "sae"),
+    tables={
+        "documents.parquet": {
+            "document": Field("int64", "0-based number of the document in the text"),
+            "n_tokens": Field("int64", "tokens read, the beginning-of-sequence token included"),
+            "position": Field("int64", "0-based position of the stored activation; never the first token's"),
+            "token_id": Field("int64", "the token there"),
+            "token": Field("string", "its text"),
+        },
+        "firing_rates.parquet": {
+            "layer": Field("int64", "block whose output the SAE reads, from 0"),
+            "latent": Field("int64", "number of the latent in the SAE"),
+            "rate": Field("float64", "share of the documents whose stored activation makes the latent fire, 0 to 1"),
+        },
+        "resid_norms.parquet": {
+            "layer": Field("int64", "block, from 0"),
+            "site": Field("string", f"{' | '.join(RESID_SITES)}: before attention, before the MLP, output"),
+            "mean_norm": Field("float64", "mean L2 norm of the residual stream over n positions"),
+            "n": Field("int64", "tokens read in all documents, without each document's first"),
+        },
+    },
+    tensors={
+        "resid_post": "output of the block at the document's position, [n documents, d_model] float32",
+        "norm_sum": f"sum of the norms of a document, [n documents, n layers, {len(RESID_SITES)} sites] float64",
+        "document": "document of each row, [n documents] int64",
+    },
+)
+
+_SAMPLE_FIELDS = {name: GENERATION_FIELDS[name] for name in ("temperature", "sample_index")}
+
+TEMPERATURE = Handoff(
+    name="temperature_samples",
+    phase="1.2",
+    folder="phase1_2",
+    version=1,
+    scope=("model", "dataset"),
+    tables={"dataset_temp_*.parquet": GENERATION_FIELDS, "grading.parquet": {**GRADING_FIELDS, **_SAMPLE_FIELDS}},
+    unstable=("grading.parquet", "figures/*"),
+)
+
+_OF_NEITHER = "NaN where fewer than two problems of a group make it fire"
+_OF_KEPT = "over the kept latents of all layers; NaN for the others"
+
+LATENT_FIELDS = {
+    "layer": Field("int64", "block whose output the SAE reads, from 0"),
+    "latent": Field("int64", "number of the latent in the SAE"),
+    "n_active": Field("int64", "problems on which it fires"),
+    "f_correct": Field("float64", "share of the correct problems on which it fires, 0 to 1"),
+    "f_incorrect": Field("float64", "share of the incorrect problems on which it fires, 0 to 1"),
+    "separation": Field("float64", "f_correct - f_incorrect, -1 to 1"),
+    "t": Field("float64", "Welch's t of the activation, zeros included; positive: more active on incorrect problems"),
+    "t_active": Field("float64", f"the same over the problems on which it fires; {_OF_NEITHER}"),
+    "df": Field("float64", "Welch-Satterthwaite degrees of freedom of t"),
+    "p": Field("float64", "two-sided p of t, for this latent alone"),
+    "q": Field("float64", f"Benjamini-Hochberg q of p {_OF_KEPT}"),
+    "p_max": Field("float64", f"family-wise p: permutations whose largest |t| reaches this one's, {_OF_KEPT}"),
+    "auroc": Field("float64", "AUROC of the activation for incorrect, ties counted half; below 0.5: for correct"),
+    "general_text_rate": Field("float64", "share of general-text documents on which it fires, 0 to 1"),
+    "decoder_norm": Field("float64", "L2 norm of its decoder row"),
+    "kept": Field("bool", "whether general_text_rate is at most --general-text-limit; only these are ranked"),
+}
+
+TOP_PROBLEM_FIELDS = {
+    "direction": Field("string", "predict_incorrect | predict_correct | steer_incorrect | steer_correct"),
+    "rank": Field("int64", "place of the latent in its direction, from 1"),
+    "layer": LATENT_FIELDS["layer"],
+    "latent": LATENT_FIELDS["latent"],
+    "place": Field("int64", "place of the problem among those on which the latent is most active, from 1"),
+    "task_id": Field("int64", "number of the problem in its dataset"),
+    "activation": Field("float64", "the latent's activation at the last prompt token, in the SAE's units"),
+    "pass_rate": Field("float64", "share of the problem's programs that are correct; 0 or 1 for greedy ones"),
+    "text": Field("string", "description, in English"),
+}
+
+LATENTS = Handoff(
+    name="latents",
+    phase="2",
+    folder="phase2",
+    version=1,
+    scope=("model", "dataset", "sae"),
+    tables={"latents.parquet": LATENT_FIELDS, "top_problems.parquet": TOP_PROBLEM_FIELDS},
+    tensors={"max_abs_t": "largest |t| of all kept latents under each permutation of the labels, [n_permutations]"},
+    unstable=("figures/*",),
+    feeds={"split": "sae"},
+)
+
+_VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 apart
+
+DETECTION = Handoff(
+    name="detection",
+    phase="3.1",
+    folder="phase3_1",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "predictions.parquet": {
+            "direction": Field("string", "predict_incorrect | predict_correct | steer_incorrect | steer_correct"),
+            "score": Field("string", "latent, the name of a baseline, or random_latent_LATENT"),
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "split": Field("string", "hyperparams | validation"),
+            "value": Field("float64", "the score: larger speaks for the direction's positive label"),
+            "threshold": Field("float64", "value above which the positive label is predicted"),
+        },
+        "labels.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "split": Field("string", "hyperparams | validation"),
+            "temperature": Field("float64", "sampling temperature of the program; 0 is greedy"),
+            "sample_index": Field("int64", "0-based number of the sample of this problem"),
+            "label": Field("string", "correct | incorrect"),
+            "complexity": Field("int64", "cyclomatic complexity of the reference solution"),
+            "stratum": Field("string", "difficulty stratum of the problem"),
+        },
+    },
+    unstable=("figures/*",),
+)
+
+STEERING_FIELDS = {
+    "record": Field("int64", "0-based number of the record: problem by problem, each with all its variants"),
+    "task_id": Field("int64", "number of the problem in its dataset"),
+    "direction": Field("string", "the selected direction; none for the unsteered program"),
+    "control": Field("string", "none: the direction itself | matched_latent | random_direction | unsteered"),
+    "control_index": Field("int64", "the control's latent, or number of the random direction; -1 without control"),
+    "layer": Field("int64", "block whose residual stream was changed; -1 when unsteered"),
+    "site": Field("string", f"{' | '.join(RESID_SITES)}; empty when unsteered"),
+    "coefficient": Field("float64", "length of the added vector, in mean norms of the residual stream at the site"),
+    "code": Field("string", "the program taken from what the model wrote"),
+    "label": GENERATION_FIELDS["label"],
+    "error": GENERATION_FIELDS["error"],
+    "degenerate": Field("bool", "whether it repeats itself, does not parse, or did not stop"),
+    "kl": Field("float64", "KL divergence of the first token's distribution from the unsteered one's [nats]"),
+    "n_new_tokens": GENERATION_FIELDS["n_new_tokens"],
+    "stop_reason": GENERATION_FIELDS["stop_reason"],
+    "token_ids": GENERATION_FIELDS["token_ids"],
+}
+
+COEFFICIENTS = Handoff(
+    name="coefficients",
+    phase="3.2",
+    folder="phase3_2",
+    version=1,
+    scope=_VALIDATED,
+    tables={"steering.parquet": STEERING_FIELDS},
+    unstable=("figures/*",),
+)
+
+STEERING = Handoff(
+    name="steering",
+    phase="3.3",
+    folder="phase3_3",
+    version=1,
+    scope=_VALIDATED,
+    tables={"steering.parquet": STEERING_FIELDS},
+    unstable=("figures/*",),
+)
+
+ATTENTION = Handoff(
+    name="attention",
+    phase="3.4",
+    folder="phase3_4",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "attention.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "direction": Field("string", "the steering direction; none for the unsteered pass"),
+            "layer": Field("int64", "block, from 0"),
+            "head": Field("int64", "attention head of the block, from 0"),
+            "section": Field("string", "bos | description | tests | marker"),
+            "attention": Field("float64", "attention of the last prompt token to the section's tokens, 0 to 1"),
+        },
+        "controls.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "direction": Field("string", "the steering direction that a random one of the same length stands beside"),
+            "control_index": Field("int64", "number of the random direction"),
+            "displaced": Field("float64", "attention that it moves to another section, 0 to 1: mean of heads in reach"),
+        },
+    },
+    unstable=("figures/*",),
+)
+
+ORTHOGONALISATION = Handoff(
+    name="orthogonalisation",
+    phase="3.5",
+    folder="phase3_5",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "orthogonalised.parquet": {
+            **STEERING_FIELDS,
+            "record": Field("int64", "0-based number of the record: variant by variant, each with all problems"),
+            "layer": Field("int64", "block whose latent's direction was taken away; -1 for the unchanged model"),
+            "site": Field("string", "always empty: the direction is taken away everywhere"),
+            "coefficient": Field("float64", "always 0: nothing is added"),
+            "kl": Field("float64", "KL divergence of the first token's distribution from the unchanged model's [nats]"),
+            "share_before": Field(
+                "float64",
+                "largest |<d, write>| / |write| of the unchanged model's components on the prompt; NaN for it",
+            ),
+            "share": Field("float64", "the same of the changed model's components: what they still write"),
+            "component": Field("string", "embedding | blocks.L.attn | blocks.L.mlp | the stream after the last block"),
+        }
+    },
+    unstable=("figures/*",),
+)
+
+TRANSFER = Handoff(
+    name="transfer",
+    phase="3.6",
+    folder="phase3_6",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "steering.parquet": {
+            **STEERING_FIELDS,
+            "record": Field(
+                "int64",
+                "0-based number of the record: unsteered programs of hyperparams and validation, then each direction's",
+            ),
+        },
+        "predictions.parquet": {
+            **DETECTION.tables["predictions.parquet"],
+            "score": Field("string", "latent: with the first model's threshold | latent_refitted: with its own"),
+        },
+        "labels.parquet": {
+            name: field for name, field in DETECTION.tables["labels.parquet"].items() if name != "stratum"
+        },
+    },
+    tensors={
+        "resid_post": "output of the block at the last prompt token, [n records, d_model] float32; NaN when steered",
+        "record": "record of each row, [n records] int64",
+    },
+    unstable=("figures/*",),
+)
+
+_ABLATION = Field("string", "prompt: none, the whole one | no_tests | name_only | shuffled_tests | no_description")
+
+ABLATION = Handoff(
+    name="prompt_ablation",
+    phase="3.7",
+    folder="phase3_7",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "ablation.parquet": {
+            "record": Field("int64", "0-based number of the record: problem by problem, each with all prompts"),
+            "ablation": _ABLATION,
+            **GENERATION_FIELDS,
+        },
+        "activations.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "ablation": _ABLATION,
+            "direction": Field("string", "selected direction whose latent it is"),
+            "activation": Field("float64", "the latent's activation at the last prompt token, in the SAE's units"),
+        },
+    },
+    tensors={"resid_post": "output of a selected latent's block, last prompt token, [n records, d_model] float32"},
+    unstable=("figures/*",),
+)
+
+HANDOFFS = (
+    DIFFICULTY, SPLIT, GENERATIONS, GENERAL_TEXT, TEMPERATURE, LATENTS, DETECTION, COEFFICIENTS, STEERING, ATTENTION,
+    ORTHOGONALISATION, TRANSFER, ABLATION,
+)  # fmt: skip

@@ -1,21 +1,59 @@
-"""One writer per slice of a run. A lock is the kernel's, so it goes when its process does."""
+"""One writer per slice of a run.
+
+A lock is the kernel's, so it goes when its process does. Where the kernel's word does not reach (a shared
+folder whose locks other machines do not see), the owner's note beside the lock stands: it is taken back at
+a clean end, and otherwise believed until the owner is known to be gone.
+"""
 
 import contextlib
-import json
 import os
+import shlex
 import socket
+import weakref
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from common.errors import PipelineError
-from common.files import write_json
+from common.files import read_sealed_json, write_sealed_json
 
 LAUNCHER = "launcher.lock"
+_held: "weakref.WeakSet[Claim]" = weakref.WeakSet()
 
 
-def lock_slice(run: Path, start: int, end: int) -> FileLock:
+class Claim:
+    """A lock that this process holds, with the note that says so."""
+
+    def __init__(self, path: Path):
+        self.lock = FileLock(path)
+        self.lock.acquire(blocking=False)
+        self._note = path.with_suffix(".owner")
+        write_sealed_json(self._note, describe_owner())
+        _held.add(self)
+
+    def release(self) -> None:
+        """Take the note back and free the lock."""
+        with contextlib.suppress(OSError):  # the folder may be swept already
+            self._note.unlink(missing_ok=True)
+        self.lock.release()
+        _held.discard(self)
+
+    def forget(self) -> None:
+        """Close this process's copy of the lock, which the process that forked it still holds."""
+        with contextlib.suppress(OSError, TypeError):
+            os.close(self.lock._context.lock_file_fd)
+
+
+def _forget_all() -> None:
+    for claim in list(_held):
+        claim.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)  # a child that outlives its parent must not keep the lock
+
+
+def lock_slice(run: Path, start: int, end: int) -> Claim:
     """Own the records from `start` to `end`, both included, of the run folder `run`.
 
     Raises: PipelineError, naming the owner, when another process works on one of them.
@@ -27,25 +65,19 @@ def lock_slice(run: Path, start: int, end: int) -> FileLock:
             first, last = map(int, path.stem.split("_")[1:])
             if first <= end and start <= last:
                 _check_free(path, run)
-        lock = FileLock(folder / f"slice_{start:06d}_{end:06d}.lock")
-        lock.acquire(blocking=False)
-        write_json(Path(lock.lock_file).with_suffix(".owner"), {"host": socket.gethostname(), "pid": os.getpid()})
-    return lock
+        return Claim(folder / f"slice_{start:06d}_{end:06d}.lock")
 
 
-def lock_for_launcher(run: Path) -> FileLock:
+def lock_for_launcher(run: Path) -> Claim:
     """Own the handing out of a run's slices. Raises: PipelineError, naming the owner, when somebody else does."""
     path = run / "locks" / LAUNCHER
     path.parent.mkdir(parents=True, exist_ok=True)
     _check_free(path, run)
-    lock = FileLock(path)
-    lock.acquire(blocking=False)
-    write_json(path.with_suffix(".owner"), {"host": socket.gethostname(), "pid": os.getpid()})
-    return lock
+    return Claim(path)
 
 
 def in_use(run: Path) -> bool:
-    """Whether some process computes a slice of this run, or hands them out."""
+    """Whether some process computes a slice of this run, or hands them out, as far as one can tell."""
     folder = run / "locks"
     for path in [*folder.glob("slice_*.lock"), *folder.glob(LAUNCHER)]:
         try:
@@ -55,18 +87,91 @@ def in_use(run: Path) -> bool:
     return False
 
 
+def describe_owner() -> dict[str, Any]:
+    """What another process needs to know to tell whether this one is gone."""
+    return {
+        "host": socket.gethostname(),
+        "boot": _boot(),
+        "pid": os.getpid(),
+        "started": _start_time(os.getpid()),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
+    }
+
+
 def _check_free(path: Path, run: Path) -> None:
+    """Raises: PipelineError when the lock is held, or its last owner may still be at work."""
+    note = path.with_suffix(".owner")
     probe = FileLock(path)
     try:
         probe.acquire(blocking=False)
     except Timeout as held:
-        owner: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):  # the owner is still writing its name
-            owner = json.loads(path.with_suffix(".owner").read_bytes())
-        first, last = map(int, path.stem.split("_")[1:]) if path.name != LAUNCHER else (0, 0)
-        what = f"records {first} to {last} are" if last else "this run is"
+        raise PipelineError(_is_held(path, run, _read(note))) from held
+    try:
+        owner = _read(note)
+        if owner is None or _is_gone(owner):
+            note.unlink(missing_ok=True)
+            return
+        if _is_seen_from_here(owner):
+            raise PipelineError(_is_held(path, run, owner))
         raise PipelineError(
-            f"{what} being computed by process {owner.get('pid', '?')} on {owner.get('host', '?')}: {run}\n"
-            f"Wait for it, or stop it with: kill {owner.get('pid', 'PID')}"
-        ) from held
-    probe.release()
+            f"{_what(path)} being computed by process {owner['pid']} on {owner['host']}, which did not end cleanly "
+            f"and cannot be looked at from here ({socket.gethostname()}): {run}\n"
+            f"If it is gone, type: {shlex.join(['rm', str(note)])}"
+        )
+    finally:
+        probe.release()
+
+
+def _is_held(path: Path, run: Path, owner: dict[str, Any] | None) -> str:
+    owner = owner or {"pid": "?", "host": "?"}  # it is still writing its name
+    return (
+        f"{_what(path)} being computed by process {owner['pid']} on {owner['host']}: {run}\n"
+        f"Wait for it, or stop it with: kill {owner['pid']}"
+    )
+
+
+def _what(path: Path) -> str:
+    if path.name == LAUNCHER:
+        return "this run is"
+    first, last = map(int, path.stem.split("_")[1:])
+    return f"records {first} to {last} are"
+
+
+def _read(note: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError):
+        return read_sealed_json(note)
+    return None
+
+
+def _is_gone(owner: dict[str, Any]) -> bool:
+    """Whether the process that left its note behind has certainly ended."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is not None and job == owner["job"] and owner["restarts"] < int(os.environ.get("SLURM_RESTART_COUNT", 0)):
+        return True  # an earlier start of this very job, on whatever node
+    if not _is_seen_from_here(owner):
+        return False
+    if owner["pid"] == os.getpid():  # our own, from before: the lock is free
+        return True
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(owner["pid"], 0)
+        return _start_time(owner["pid"]) != owner["started"]  # another process with the same number
+    return not Path(f"/proc/{owner['pid']}").exists()
+
+
+def _is_seen_from_here(owner: dict[str, Any]) -> bool:
+    return (owner["host"], owner["boot"]) == (socket.gethostname(), _boot())
+
+
+def _boot() -> str:
+    """Names this start of this machine and the process numbers in use here; containers have their own."""
+    with contextlib.suppress(OSError):
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    return "unknown"
+
+
+def _start_time(pid: int) -> str | None:
+    """When a process began, in ticks since boot; None where the kernel does not tell."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return None

@@ -12,8 +12,21 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from common.errors import AssetError
+from common.errors import AssetError, ConfigError
+from common.hub_cache import cached_revision
 from common.registry import default_dtype, model_location
+
+
+@contextlib.contextmanager
+def explain_lack_of_memory(batch_size: int) -> Iterator[None]:
+    """Turn a device's lack of memory into advice about --batch-size. Raises: ConfigError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"--batch-size {batch_size} is too much for the memory of this device\n"
+            f"Give a smaller one with --fresh: batches decide the last bits of the activations"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) ->
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
     tokenizer.padding_side = "left"
     model.requires_grad_(False).eval().to(device)
-    return LanguageModel(model, tokenizer, name, device, dtype, getattr(model.config, "_commit_hash", None))
+    return LanguageModel(model, tokenizer, name, device, dtype, cached_revision(location))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from typing import Any
 from filelock import FileLock
 
 from common import discovery
-from common.artifacts import AlreadyBuilt, Artifact, ArtifactWriter, sweep
+from common.artifacts import AlreadyBuilt, Artifact, ArtifactWriter, find_damage, sweep
+from common.checkpoints import holds_parts_of
 from common.config import (
     ModelConfig,
     PhaseConfig,
@@ -24,8 +25,8 @@ from common.config import (
     result_settings,
     typed,
 )
-from common.errors import ArtifactMismatchError, ConfigError
-from common.files import write_json
+from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError
+from common.files import digest_of, write_sealed_json
 from common.handoffs import Handoff
 from common.locks import in_use
 from common.records import RecordWriter, check_slice
@@ -37,6 +38,7 @@ class Phase:
     """What a phase folder exports as PHASE.
 
     `n_records` tells how many records a run has, for phases that can be cut into slices.
+    `optional_inputs` are read where there is a finished run of them.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Phase:
     output: Handoff
     run: Callable[["RunContext", Any], None]
     n_records: Callable[["RunContext"], int] | None = None
+    optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -80,17 +83,24 @@ class RunContext:
 
         Raises: MissingArtifactError, ArtifactMismatchError, ConfigError.
         """
-        given = [discovery.run_at(path, self.phase.inputs) for path in self.given_inputs]
+        optional = self.phase.optional_inputs(self.config)
+        given = [discovery.run_at(path, self.phase.inputs + optional) for path in self.given_inputs]
         chosen = {handoff.name: run for handoff, run in given}
         lineage: dict[str, str] = {}
-        for handoff in self.phase.inputs:
+        for handoff in self.phase.inputs + optional:
             build = build_command(handoff, self.config, self.preset, self.data_dir)
             if handoff.name in chosen:
                 run, reason = chosen[handoff.name], "given by --input"
                 self._check_given(handoff, run, lineage, build)
             else:
                 experiment = self.config.experiment()
-                run, reason = discovery.find_input(handoff, self.data_dir, experiment, lineage, build)
+                try:
+                    run, reason = discovery.find_input(handoff, self.data_dir, experiment, lineage, build)
+                except (MissingArtifactError, ArtifactMismatchError) as error:
+                    if handoff not in optional or isinstance(error, DamagedRunError):
+                        raise
+                    self.log.info("going on without %s: %s", handoff.name, str(error).partition("\n")[0])
+                    continue
             self.artifacts[handoff.name] = Artifact(handoff, run, build)
             self.reasons[handoff.name] = reason
             lineage |= discovery.lineage_of(handoff, run)
@@ -128,12 +138,15 @@ class RunContext:
         output = self.phase.output
         inputs = {name: artifact.content_sha256 for name, artifact in self.artifacts.items()}
         ancestors = [artifact.manifest["lineage"] for artifact in self.artifacts.values()]
+        known = self.config.experiment()
+        experiment = {key: known[key] for key in output.scope}
+        contents = {key: known[key] for key in known if key not in experiment}
         identity = {
             "artifact": output.name,
             "phase": self.phase.id,
             "schema_version": output.version,
-            "experiment": {key: self.config.experiment()[key] for key in output.scope},
-            "settings": result_settings(self.config),
+            "experiment": experiment,
+            "settings": {**result_settings(self.config), **contents},
             "inputs": inputs,
             "lineage": {name: digest for known in [*ancestors, inputs] for name, digest in known.items()},
         }
@@ -150,6 +163,9 @@ class RunContext:
         experiment, in_the_way = identity["experiment"], None
         for run in () if self.fresh else discovery.runs_of(output, self.data_dir, experiment):
             changed = differences(run.document, identity)
+            settings = run.document.get("settings", {})
+            if any(settings.get(key) != identity["settings"][key] for key in output.feeds):
+                continue  # what describes and what feeds other phases lie side by side
             if run.finished:  # to finish one that is older would be in vain: nobody would pick it
                 if in_the_way is None and not changed:
                     raise AlreadyBuilt(run.path)
@@ -184,21 +200,45 @@ class RunContext:
             yield
 
     def _claimed(self) -> Path:
-        try:
-            path = self.target()
-        except AlreadyBuilt as built:
-            sweep(built.path)  # a crash right after the manifest leaves parts behind
-            raise
+        path = self._sound_target()
         self._remove_empty_runs(path)
         if not (path / discovery.STAMP).exists():
-            write_json(path / discovery.STAMP, {**self.identity(), **self._details()})
+            write_sealed_json(path / discovery.STAMP, {**self.identity(), **self._details()})
         return path
+
+    def _sound_target(self) -> Path:
+        """`target`, once every damaged run that stands in its place is mended or moved aside."""
+        while True:
+            try:
+                return self.target()
+            except AlreadyBuilt as built:
+                damage = find_damage(built.path)
+                if damage is None:
+                    sweep(built.path)  # a crash right after the manifest leaves parts behind
+                    raise
+            except DamagedRunError as found:
+                damage = found
+            self._mend(damage)
+
+    def _mend(self, damage: DamagedRunError) -> None:
+        """Give an unfinished run of this very identity its stamp back; move any other damaged run aside."""
+        run, what = damage.path, str(damage).partition("\n")[0]
+        if in_use(run):
+            raise damage
+        identity = self.identity()
+        if not (run / discovery.MANIFEST).exists() and holds_parts_of(run, digest_of(identity)):
+            write_sealed_json(run / discovery.STAMP, {**identity, **self._details()})
+            self.log.warning("%s; its records say that they belong here, so they are kept", what)
+        else:
+            aside = discovery.move_aside(run)
+            self.log.warning("%s; the run was moved to %s, and is computed again", what, aside)
 
     def forget_empty_runs(self) -> None:
         """Remove attempts that ended before their first record, after one has just failed."""
         parent = self.data_dir / self.phase.output.folder
-        if len(self.artifacts) == len(self.phase.inputs) and parent.is_dir():
-            with FileLock(parent / ".claims.lock"):
+        if len(self.artifacts) >= len(self.phase.inputs) and parent.is_dir():
+            # Housekeeping after a failure must not hide the failure, say of a folder that cannot be written.
+            with contextlib.suppress(OSError), FileLock(parent / ".claims.lock"):
                 self._remove_empty_runs(None)
 
     def _remove_empty_runs(self, kept: Path | None) -> None:
@@ -208,10 +248,17 @@ class RunContext:
             for run in list(discovery.runs_of(self.phase.output, self.data_dir, experiment)):
                 if not run.finished and run.path != kept and _is_empty(run.path):
                     shutil.rmtree(run.path)
+        for path in discovery.never_begun(self.phase.output, self.data_dir):
+            shutil.rmtree(path)
 
     def _check_given(self, handoff: Handoff, run: discovery.RunFolder, lineage: dict[str, str], build: str) -> None:
         """An input that was named must fit as well as one that was found."""
         discovery.check_version(run, handoff, build)
+        reason = discovery.feeds_nothing(handoff, run)
+        if reason:
+            raise ArtifactMismatchError(
+                f"{run.path} is for description only ({reason}): no phase reads it\nLeave out this --input"
+            )
         experiment = self.config.experiment()
         for key in handoff.scope:
             if run.experiment.get(key) != experiment[key]:
@@ -230,7 +277,7 @@ class RunContext:
             "changed_settings": {
                 name: typed(value)
                 for name, value in differences_from_preset(self.config, self.preset).items()
-                if name not in self.config.experiment()
+                if name not in self.phase.output.scope
             },
             "all_settings": {name: as_json(value) for name, value in dataclasses.asdict(self.config).items()},
             "command": self.command,
@@ -240,13 +287,26 @@ class RunContext:
 
     def _log_into(self, path: Path) -> None:
         """Log to the run's folder too, beginning with what was said before it was chosen."""
-        file = logging.FileHandler(path / "log.txt", encoding="utf-8")
+        file = _LogFile(path / "log.txt", encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         for early in [h for h in self.log.handlers if isinstance(h, logging.handlers.MemoryHandler)]:
             early.setTarget(file)
             early.flush()
             self.log.removeHandler(early)
         self.log.addHandler(file)
+
+    def close(self) -> None:
+        """Stop logging into the run's folder; what the process does next is no part of this run."""
+        for file in [handler for handler in self.log.handlers if isinstance(handler, _LogFile)]:
+            self.log.removeHandler(file)
+            file.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk silences: the run itself must say what is wrong, and the terminal has the words too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -1,17 +1,13 @@
 """The problems a run works on, by name (mbpp, mbpp-sanitized, humaneval, organism) or from a file."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.errors import AssetError, ConfigError
+from common.hub_datasets import hub_rows
 from common.problem_files import SUFFIXES, problems_in, read_problem_bytes
 from common.problem_humaneval import humaneval_problem
 from common.problem_record import Problem, problem_from_row
@@ -26,7 +22,6 @@ _HUB = {
     "humaneval": ("openai/openai_humaneval", "openai_humaneval"),
 }
 DATASETS = (*_HUB, "organism")
-_log = logging.getLogger("pva_sae")
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ def _organism_bytes() -> bytes:
 
 def _hub_problems(dataset: str) -> tuple[tuple[Problem, ...], str]:
     repository, config = _HUB[dataset]
-    rows, source = _hub_rows(dataset, repository, config)
+    rows, source = hub_rows(f"the problems of {dataset}", repository, config)
     if dataset == "humaneval":
         found = [humaneval_problem(row) for row in rows]
         problems = [problem for problem in found if problem is not None]
@@ -108,54 +103,3 @@ def _hub_problems(dataset: str) -> tuple[tuple[Problem, ...], str]:
     else:
         problems = [problem_from_row(row, f"{repository}, task {row['task_id']}") for row in rows]
     return tuple(sorted(problems, key=lambda problem: problem.task_id)), source
-
-
-def _hub_rows(dataset: str, repository: str, config: str) -> tuple[list[dict[str, Any]], str]:
-    """Rows of all splits, and where they came from with the revision where the library knows it.
-
-    Raises: AssetError when they are neither cached nor reachable.
-    """
-    import httpx
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    _log.info("reading %s (%s) from the hub or its cache", repository, config)
-    try:
-        with _library_messages_hidden():
-            splits = load_dataset(repository, config)
-    # What datasets 5 raises without a network or a complete cache: ConnectionError (an OSError)
-    # for an unreachable hub, ValueError for a cache that holds other configurations only.
-    except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise AssetError(
-            f"the problems of {dataset} ({repository}, {config}) are not on this disk, "
-            f"and the hub did not give them: {reason}\n"
-            f'Fetch them once where there is a network: python3 -c "from datasets import load_dataset; '
-            f"load_dataset('{repository}', '{config}')\" (then copy ~/.cache/huggingface, or set HF_HOME)\n"
-            "Without a network, everything runs on the model organism: add --preset demo"
-        ) from None
-    rows = [dict(row) for split in splits.values() for row in split]
-    return rows, f"{repository}, {config}, {_revision(splits)}"
-
-
-@contextlib.contextmanager
-def _library_messages_hidden() -> Iterator[None]:
-    """Hides notices of retries and of cache use: an error message says the first, the second is no news."""
-    from datasets.utils import logging as datasets_logging
-    from huggingface_hub.utils import logging as hub_logging
-
-    levels = datasets_logging.get_verbosity(), hub_logging.get_verbosity()
-    datasets_logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        datasets_logging.set_verbosity(levels[0])
-        hub_logging.set_verbosity(levels[1])
-
-
-def _revision(splits: Any) -> str:
-    """The dataset's commit: `datasets` names the folder of its cache after it."""
-    folders = {Path(file["filename"]).parent.name for split in splits.values() for file in split.cache_files}
-    commits = [folder for folder in folders if re.fullmatch("[0-9a-f]{40}", folder)]
-    return f"revision {commits[0]}" if commits else "revision unknown"

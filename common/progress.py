@@ -21,9 +21,9 @@ class Progress:
 
     @property
     def pass_rate_text(self) -> str:
-        """'pass rate 54.1 %', of the programs that could be judged."""
+        """'pass rate 54.1 %', of the programs that could be judged; empty when there is none."""
         judged = self._labels["correct"] + self._labels["incorrect"]
-        return f"pass rate {100 * self._labels['correct'] / judged:.1f} %" if judged else "pass rate -"
+        return f"pass rate {100 * self._labels['correct'] / judged:.1f} %" if judged else ""
 
     def add(self, labels: Iterable[str]) -> None:
         labels = list(labels)
@@ -40,7 +40,8 @@ class Progress:
         done = self._labels.total()
         rate = (done - self._done_before) / max(time.monotonic() - self._began, 1e-9)
         left = _duration((self.total - done) / rate) if rate else "unknown time"
-        return f"{done} of {self.total} {self.unit}, {self.pass_rate_text}, {rate:.1f} per second, {left} left"
+        parts = [f"{done} of {self.total} {self.unit}", self.pass_rate_text, f"{rate:.1f} per second", f"{left} left"]
+        return ", ".join(part for part in parts if part)
 
     def __enter__(self) -> "Progress":
         return self

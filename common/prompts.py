@@ -21,8 +21,9 @@ def build_prompt(description: str, tests: Sequence[str]) -> Prompt:
     The text ends with a newline, so the last prompt token is that newline and the model's
     first token starts the program. `tests` are complete statements ("assert f(1) == 2"):
     prefixing them with another `assert` was one of the mistakes of earlier work.
+    An empty description, or no tests (the prompts of phase 3.7), leaves out its blank line too.
     """
     description = description.strip()
     asserts = "\n".join(test.strip() for test in tests)
-    body = f"{description}\n\n{asserts}"
+    body = "\n\n".join(section for section in (description, asserts) if section)
     return Prompt(f"{body}\n\n{SOLUTION_MARKER}\n", len(description), len(body))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from common.artifacts import ArtifactWriter, sweep
-from common.checkpoints import PartStore, Record
+from common.artifacts import ArtifactWriter, sweep, utc
+from common.checkpoints import PartStore, Record, move_aside
 from common.discovery import MANIFEST, STAMP
 from common.errors import ConfigError
-from common.files import write_atomic, write_json
+from common.files import digest_of, read_sealed_json, write_atomic, write_sealed_json
 from common.handoffs import Handoff
 from common.stopping import Stopped, StopRequest
 from common.tables import to_parquet
@@ -32,6 +31,10 @@ class RecordWriter(ArtifactWriter):
 
     Leaving the block saves what was appended. When every record is there, the parts are
     joined and the manifest is written; a slice that leaves some to others only saves parts.
+
+    `summarize` gives the summary from all rows of the first table. `conclude` is called when the
+    records are joined, before the manifest, and writes what follows from all of them: see
+    `joined_rows` and `joined_tensor`. Both may run in a process that computed no record.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class RecordWriter(ArtifactWriter):
         self.start, self.end = start, self.n_records - 1 if end is None else end
         super().__init__(handoff, path, identity, details, log, first=self.start, last=self.end)
         self._stop = stop
-        self._parts = PartStore(path, log)
+        self._name = f"process_{utc(self._started).replace(':', '-')}_{os.getpid()}"
+        self._parts = PartStore(path, log, digest_of(identity), self._name)
         self._n_appended = self._n_noted = 0
         self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
+        self.conclude: Callable[[], None] = lambda: None
         self._autosaved = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
 
     @property
@@ -55,9 +60,15 @@ class RecordWriter(ArtifactWriter):
     @property
     def saved_rows(self) -> list[dict[str, Any]]:
         """Rows of the first table that this slice has on disk already."""
-        table = next(iter(self.handoff.tables))
-        saved = self._parts.rows
-        return [saved[index][table] for index in sorted(saved) if self.start <= index <= self.end]
+        return self._parts.table(next(iter(self.handoff.tables)), self.start, self.end)
+
+    def joined_rows(self) -> list[dict[str, Any]]:
+        """All rows of the first table, by index; for `conclude`."""
+        return self._parts.table(next(iter(self.handoff.tables)))
+
+    def joined_tensor(self, name: str) -> np.ndarray:
+        """One array of every record, [n_records, ...], named as in `append`; for `conclude`."""
+        return self._parts.tensor(name)
 
     def batches(self, size: int) -> Iterator[list[int]]:
         """Index lists of the batches that hold an unfinished record of this slice.
@@ -109,38 +120,47 @@ class RecordWriter(ArtifactWriter):
     def _join_if_complete(self) -> None:
         import numpy as np
 
-        self._parts.refresh()
+        self._parts.read_again()
         missing = self.n_records - len(self._parts.rows)
         if missing:
             n_saved = len(self._parts.rows)
             self.log.info("saved %d of %d records; %d are left to other slices", n_saved, self.n_records, missing)
             return
         self.log.info("joining %d records", self.n_records)
-        for name in self.handoff.tables:
+        for name in [name for pattern in self.handoff.tables for name in self._parts.table_names(pattern)]:
             self.table(name, self._parts.table(name))
         files: dict[str, list[str]] = {}
         for full_name in self._parts.tensor_names():
             file, _, name = full_name.rpartition("/")
             files.setdefault(file, []).append(name)
-        rows = self._parts.table(next(iter(self.handoff.tables)))
+        rows = self.joined_rows()
         self.summary = self.summarize(rows)
-        task_id = np.array([row["task_id"] for row in rows], dtype=np.int64)
+        key = next(iter(next(iter(self.handoff.tables.values()))))  # the first column numbers the records
+        numbers = np.array([row[key] for row in rows], dtype=np.int64)
         for file, names in files.items():
             arrays = {name: self._parts.tensor(f"{file}/{name}") for name in names}
-            self.tensors(f"{file}.safetensors", {**arrays, "task_id": task_id})
+            self.tensors(f"{file}.safetensors", {**arrays, key: numbers})
+        self.conclude()
         self.finish()
 
     def processes(self) -> list[dict[str, Any]]:
-        """All processes that appended records, the earlier ones from their notes."""
-        return [json.loads(path.read_bytes()) for path in sorted((self.path / "parts").glob("process_*.json"))]
+        """All processes that saved records, from their notes."""
+        notes, n_records = [], self._parts.records_by_process()
+        for path in sorted((self.path / "parts").glob("process_*.json")):
+            note = read_sealed_json(path)
+            if note is None:
+                damaged = move_aside(path, self.path)
+                self.log.warning("%s was damaged: moved to %s; the manifest lacks one process", path.name, damaged)
+            elif n_records[path.stem]:  # a crash can leave a note without records
+                notes.append({**note, "n_records": n_records[path.stem]})
+        return notes
 
     def _save_process(self) -> None:
         """Note what is true of this process: the one that joins may have computed nothing."""
         if self._n_appended > self._n_noted:
             self._n_noted = self._n_appended
-            facts = {**self.describe_process(), "n_records": self._n_appended, "start": self.start, "end": self.end}
-            name = f"process_{facts['started_utc'].replace(':', '-')}_{os.getpid()}.json"
-            write_json(self.path / "parts" / name, facts)
+            facts = {**self.describe_process(), "start": self.start, "end": self.end}
+            write_sealed_json(self.path / "parts" / f"{self._name}.json", facts)
 
     def _autosave(self) -> None:
         """Something to look at while it runs: the rows so far, every hundred records."""

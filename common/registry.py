@@ -13,25 +13,55 @@ from common.provenance import ROOT
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """One known model. `folder` is set for a model that lies in this repository."""
+    """One known model, with its default SAEs (or transcoders, where there are no SAEs).
+
+    `folder` and `sae_folder` are set for what lies in this repository; `sae_release` is a
+    name in SAELens' own table, and `sae_ids` the id that each layer has there.
+    """
 
     folder: str | None = None
+    sae_folder: str | None = None
+    sae_release: str | None = None
+    sae_ids: str = ""
     dtype_gpu: str = "bfloat16"
     dtype_cpu: str = "float32"
 
 
+_QWEN3 = {"sae_ids": "layer_{layer}"}
+_GEMMA_SCOPE = {"sae_ids": "layer_{layer}/width_16k/canonical"}
+# Of the L0s that every layer has, the one nearest to 100, as in Gemma Scope's canonical choice.
+_GEMMA_SCOPE_2 = {"sae_ids": "layer_{layer}_width_16k_l0_big"}
+_LLAMA_SCOPE = {"sae_release": "llama_scope_lxr_8x", "sae_ids": "l{layer}r_8x"}
+
+# An instruction-tuned model without SAEs of its own has those of its base model: `SaeSource.note` says so.
 MODELS = {
-    "organism": ModelEntry(folder="model_organism/weights/model", dtype_gpu="float32"),
-    "google/gemma-2-2b": ModelEntry(),
-    "google/gemma-2-2b-it": ModelEntry(),
-    "google/gemma-2-9b": ModelEntry(),
-    "google/gemma-2-9b-it": ModelEntry(),
-    "google/gemma-2-27b": ModelEntry(),
-    "meta-llama/Llama-3.1-8B": ModelEntry(),
-    "meta-llama/Llama-3.1-8B-Instruct": ModelEntry(),
-    "Qwen/Qwen3-0.6B": ModelEntry(),
-    "Qwen/Qwen3-1.7B": ModelEntry(),
-    "Qwen/Qwen3-4B": ModelEntry(),
+    "organism": ModelEntry(
+        folder="model_organism/weights/model", dtype_gpu="float32", sae_folder="model_organism/weights/saes"
+    ),
+    "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", **_GEMMA_SCOPE),
+    "google/gemma-2-2b-it": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", **_GEMMA_SCOPE),
+    "google/gemma-2-9b": ModelEntry(sae_release="gemma-scope-9b-pt-res-canonical", **_GEMMA_SCOPE),
+    "google/gemma-2-9b-it": ModelEntry(sae_release="gemma-scope-9b-it-res-canonical", **_GEMMA_SCOPE),
+    "google/gemma-2-27b": ModelEntry(
+        sae_release="gemma-scope-27b-pt-res-canonical", sae_ids="layer_{layer}/width_131k/canonical"
+    ),
+    "google/gemma-3-270m": ModelEntry(sae_release="gemma-scope-2-270m-pt-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-270m-it": ModelEntry(sae_release="gemma-scope-2-270m-it-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-1b-pt": ModelEntry(sae_release="gemma-scope-2-1b-pt-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-1b-it": ModelEntry(sae_release="gemma-scope-2-1b-it-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-4b-pt": ModelEntry(sae_release="gemma-scope-2-4b-pt-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-4b-it": ModelEntry(sae_release="gemma-scope-2-4b-it-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-12b-pt": ModelEntry(sae_release="gemma-scope-2-12b-pt-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-12b-it": ModelEntry(sae_release="gemma-scope-2-12b-it-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-27b-pt": ModelEntry(sae_release="gemma-scope-2-27b-pt-res-all", **_GEMMA_SCOPE_2),
+    "google/gemma-3-27b-it": ModelEntry(sae_release="gemma-scope-2-27b-it-res-all", **_GEMMA_SCOPE_2),
+    "meta-llama/Llama-3.1-8B": ModelEntry(**_LLAMA_SCOPE),
+    "meta-llama/Llama-3.1-8B-Instruct": ModelEntry(**_LLAMA_SCOPE),
+    "Qwen/Qwen3-0.6B": ModelEntry(sae_release="mwhanna-qwen3-0.6b-transcoders-lowl0", **_QWEN3),
+    "Qwen/Qwen3-1.7B": ModelEntry(sae_release="mwhanna-qwen3-1.7b-transcoders-lowl0", **_QWEN3),
+    "Qwen/Qwen3-4B": ModelEntry(sae_release="mwhanna-qwen3-4b-transcoders", **_QWEN3),
+    "Qwen/Qwen3-8B": ModelEntry(sae_release="mwhanna-qwen3-8b-transcoders", **_QWEN3),
+    "Qwen/Qwen3-14B": ModelEntry(sae_release="mwhanna-qwen3-14b-transcoders-lowl0", **_QWEN3),
 }
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -55,6 +85,12 @@ def model_location(model: str) -> str:
         f"--model is '{model}', which is no folder and no hub id (owner/name)\n"
         f"Give a folder, a hub id, or one of: {', '.join(MODELS)}"
     )
+
+
+def instruction_tuned(model: str) -> str | None:
+    """The instruction-tuned model that was made from a base model, where MODELS has one."""
+    names = (f"{model}-it", f"{model.removesuffix('-pt')}-it", f"{model}-Instruct")
+    return next((name for name in names if name in MODELS and name != model), None)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """Intervals for what the pipeline counts."""
 
+from collections.abc import Sequence
+
 
 def wilson_interval(n_successes: int, n_trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion, in [0, 1].
@@ -10,3 +12,45 @@ def wilson_interval(n_successes: int, n_trials: int, confidence: float = 0.95) -
 
     interval = binomtest(n_successes, n_trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def clustered_rate_interval(
+    n_successes: Sequence[int], n_trials: Sequence[int], *, confidence: float = 0.95, n_resamples: int = 10_000,
+    seed: int = 42,
+) -> tuple[float, float]:  # fmt: skip
+    """Interval of sum(n_successes) / sum(n_trials), in [0, 1], where trials of one cluster are not independent.
+
+    A percentile bootstrap over clusters: whole clusters are drawn with replacement, with all their
+    trials. Where every trial succeeds, or none, resamples do not differ: then Wilson's interval,
+    with one trial for each cluster.
+
+    Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 3.8.
+    """
+    import numpy as np
+
+    successes, trials = np.asarray(n_successes, dtype=np.int64), np.asarray(n_trials, dtype=np.int64)
+    n, total = len(trials), int(successes.sum())
+    assert n and (trials > 0).all(), "a cluster without a trial says nothing"
+    if total in (0, int(trials.sum())):
+        return wilson_interval(n if total else 0, n, confidence)
+    generator = np.random.default_rng(seed)
+    rates = []
+    for _ in range(0, n_resamples, 1000):
+        times_drawn = generator.multinomial(n, np.full(n, 1 / n), size=min(1000, n_resamples - len(rates)))
+        rates.extend(times_drawn @ successes / (times_drawn @ trials))
+    low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjusted p-values, in the order given: the k-th smallest of n times n - k + 1, never below the one before.
+
+    A test that could not be done counts in the family, as 1, and stays None.
+    Source: Holm 1979, Scand. J. Stat. 6, 65-70.
+    """
+    known = [1.0 if p is None else p for p in p_values]
+    adjusted, largest = [1.0] * len(known), 0.0
+    for rank, place in enumerate(sorted(range(len(known)), key=known.__getitem__)):
+        largest = max(largest, min(1.0, (len(known) - rank) * known[place]))
+        adjusted[place] = largest
+    return [None if p is None else q for p, q in zip(p_values, adjusted, strict=True)]

@@ -4,11 +4,21 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import DatasetConfig, build_config
-from common.discovery import RunFolder, command_in, describe, list_runs, n_saved, plain_name, with_data_dir
+from common.config import DatasetConfig, SaeConfig, build_config
+from common.discovery import (
+    RunFolder,
+    command_in,
+    describe,
+    feeds_nothing,
+    list_runs,
+    n_saved,
+    plain_name,
+    with_data_dir,
+)
 from common.errors import PipelineError
-from common.handoffs import Handoff
+from common.handoffs import TRANSFER, Handoff
 from common.problems import dataset_name
+from common.registry import instruction_tuned
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class StatusLine:
 
 
 def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLine]:
-    """Lines for each phase and experiment that has a run, and for each dataset that a phase lacks.
+    """Lines for each phase and experiment that has a run, and for each dataset that a phase of datasets lacks.
 
     An experiment whose newest run is unfinished has a second line for the finished one that is in use.
     """
@@ -34,14 +44,14 @@ def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLi
         own = [_damaged(handoff, run) for run in runs[handoff.name] if run.damage is not None]
         groups: dict[tuple, list[RunFolder]] = {}
         for run in (run for run in runs[handoff.name] if run.damage is None):
-            groups.setdefault(tuple(run.experiment.get(key) for key in handoff.scope), []).append(run)
+            place = (*(run.experiment.get(key) for key in handoff.scope), feeds_nothing(handoff, run))
+            groups.setdefault(place, []).append(run)
         for group in groups.values():
             own += _states_of(handoff, group, handoffs, runs, data_dir)
-        present = {run.experiment["dataset"] for group in groups.values() for run in group}
-        own += [_missing(handoff, run, data_dir) for run in _datasets(runs[handoffs[0].name], present)]
-        build = with_data_dir(f"python3 run.py phase {handoff.phase}", data_dir)
-        nothing = StatusLine(handoff.phase, "-", "missing", "", None, build)
-        lines += own or [nothing]
+        if "dataset" in handoff.scope:
+            present = {run.experiment["dataset"] for group in groups.values() for run in group}
+            own += [_missing(handoff, run, data_dir) for run in _datasets(runs[handoffs[0].name], present)]
+        lines += own or [_nothing(handoff, runs[handoffs[0].name], data_dir)]
     return lines
 
 
@@ -98,7 +108,7 @@ def _why_stale(
     for source in handoffs:
         digest = run.document["lineage"].get(source.name)
         same = {key: run.experiment.get(key) for key in source.scope}
-        usable = (r for r in runs[source.name] if r.damage is None and r.finished)
+        usable = (r for r in runs[source.name] if r.damage is None and r.finished and not feeds_nothing(source, r))
         newest = next((r for r in usable if same.items() <= r.experiment.items()), None)
         if digest and newest is not None and newest.document["content_sha256"] != digest:
             return f"made from an older {source.name} than {newest.path.name}"
@@ -127,14 +137,28 @@ def _is_current(run: RunFolder) -> bool:
         return False
 
 
+def _nothing(handoff: Handoff, first_phase: list[RunFolder], data_dir: Path) -> StatusLine:
+    """The phase has no run, and no dataset to name; the preset is that of the newest run of the first phase."""
+    presets = [run.document.get("preset", "full") for run in first_phase if run.damage is None]
+    words = f"python3 run.py phase {handoff.phase}" + "".join(f" --preset {p}" for p in presets[:1] if p != "full")
+    words += _second_model(handoff, next(iter(presets), "full"))
+    return StatusLine(handoff.phase, "-", "missing", "", None, with_data_dir(words, data_dir))
+
+
 def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
     """The phase has no run for the dataset of `run`."""
     preset, dataset = run.document.get("preset", "full"), run.document["all_settings"]["dataset"]
     words = ["python3", "run.py", "phase", handoff.phase]
     words += ["--preset", preset] if preset != "full" else []
     words += ["--dataset", dataset] if dataset != build_config(DatasetConfig, preset, {}).dataset else []
-    build = with_data_dir(shlex.join(words), data_dir)
+    build = with_data_dir(shlex.join(words) + _second_model(handoff, preset), data_dir)
     return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, build)
+
+
+def _second_model(handoff: Handoff, preset: str) -> str:
+    """What must be given besides where no second model is known for phase 3.6."""
+    known = handoff != TRANSFER or instruction_tuned(build_config(SaeConfig, preset, {}).model)
+    return "" if known else " --to OTHER_MODEL"
 
 
 def _short(value: object) -> str:

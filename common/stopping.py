@@ -2,10 +2,15 @@
 
 import contextlib
 import logging
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # the last two warn of a cluster's time limit
+STOP_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 class Stopped(Exception):
@@ -39,3 +44,22 @@ class StopRequest:
 
         for number in STOP_SIGNALS:
             signal.signal(number, handle)
+
+
+def lose_no_interrupt() -> None:
+    """A signal that comes while a destructor runs raises there, where Python drops it: deliver it once more."""
+
+    def ask_again(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            return sys.__unraisablehook__(unraisable)
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True  # nobody waits for it at the end
+        again.start()
+
+    sys.unraisablehook = ask_again
+
+
+def ignore_further_signals() -> None:
+    """From here to the end, which is near, impatience can only do harm."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,26 +1,21 @@
-"""Settings of phase 1."""
+"""Settings of phases 1 and 1.1."""
 
 from dataclasses import dataclass
 
-from common.config import ModelConfig, setting, typed
+from common.config import SaeConfig, SolutionConfig, setting, typed
 from common.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationConfig(ModelConfig):
+class GenerationConfig(SolutionConfig):
     """How solutions are generated and judged."""
 
-    max_new_tokens: int = setting(2000, "tokens after which a solution is cut off", demo=400, unit="tokens", minimum=1)
-    batch_size: int = setting(64, "problems generated together", minimum=1)
     temperature: float = setting(0.0, "sampling temperature; 0 takes the likeliest token", minimum=0.0)
-    seed: int = setting(42, "base seed; each sample derives its own from it", minimum=0)
     positions: tuple[str, ...] = setting(
         ("last",),
         "prompt tokens whose residual stream is kept",
         choices=("last", "description_end", "tests_end"),
     )
-    sandbox: str = setting("auto", "isolation of the programs that are run", choices=("auto", "strict", "none"))
-    sandbox_workers: int = setting(2, "programs run at the same time", minimum=1, changes_results=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -29,3 +24,26 @@ class GenerationConfig(ModelConfig):
                 f"--positions is {typed(self.positions)}, but later phases read the position 'last'\n"
                 f"Give each position once, 'last' among them, as in last,tests_end"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralTextConfig(SaeConfig):
+    """Which general text the model reads."""
+
+    text: str = setting(
+        "auto",
+        "pile-10k | organism, or a folder of .txt files; auto: organism for the model organism, else pile-10k",
+    )
+    documents: int = setting(
+        10_000, "documents, from the first on; blank ones are left out", demo=1_000, minimum=1, source="Pile-10k"
+    )
+    max_tokens: int = setting(
+        128, "tokens read of a document, the beginning-of-sequence token included", unit="tokens", minimum=2
+    )
+    batch_size: int = setting(64, "documents read together", minimum=1)
+    seed: int = setting(42, "base seed; the position in each document derives its own from it", minimum=0)
+
+    def experiment(self) -> dict[str, str]:
+        from phase1_dataset_building.general_text import text_for, text_identity
+
+        return {**super().experiment(), "text": text_identity(text_for(self.text, self.model))}

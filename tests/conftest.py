@@ -1,18 +1,20 @@
 """What the tests share: small models, small problem files, and the pipeline's commands."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
+from figures import figures, pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - taken over by pytest
 from jaxtyping import install_import_hook
-from support import SHARED, command
+from support import SHARED, command, write_problems
 
 from common.files import text_sha256
 
 # Shapes in annotations are checked in every test that calls these modules.
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test waits for a network
-install_import_hook(["common.generation", "common.hooks"], "beartype.beartype")
+CHECKED = ["common.generation", "common.hooks", "common.steered_generation", "phase1_dataset_building.text_activations",
+           "phase3_validation.attention.reading", "phase3_validation.attention.movement"]  # fmt: skip
+install_import_hook(CHECKED, "beartype.beartype")
 
 SMALL_PROBLEMS = [  # {k} makes twenty different problems of each
     ("add", "Write a function to add {k} to a number.", "def add(n):\n    return n + {k}", ["3", "9", "0"]),
@@ -59,9 +61,7 @@ def small_problem_rows() -> list[dict]:
 
 @pytest.fixture
 def small_dataset(tmp_path: Path, small_problem_rows: list[dict]) -> Path:
-    path = tmp_path / "small.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in small_problem_rows))
-    return path
+    return write_problems(tmp_path / "small.jsonl", small_problem_rows)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from support import ROOT, command
+
+from common.files import digest_of
 
 GOOD = {"id": "good", "code": "def f(n):\n    return n + 1", "tests": ["assert f(1) == 2"]}
 BAD = {"task_id": 7, "generated_code": "def f(n):\n    return n", "test_list": ["assert f(1) == 2", "assert f(2) == 3"]}
@@ -66,6 +69,15 @@ def test_a_finished_file_is_kept_unless_fresh_is_asked_for(tmp_path):
     assert len(read(out)) == 2
 
 
+def test_fresh_beside_a_grading_that_runs_is_refused_and_deletes_nothing(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", GOOD), tmp_path / "out.jsonl"
+    out.write_text("verdicts of another day\n")
+    with FileLock(f"{out}.part.lock"):
+        refused = command("run.py", "grade", source, "--out", out, "--fresh")
+    assert refused.returncode != 0 and "written by another process" in refused.stderr
+    assert out.read_text() == "verdicts of another day\n"
+
+
 def test_a_stopped_grading_goes_on_where_it_was(tmp_path):
     rows = [{**GOOD, "id": i, "code": f"{GOOD['code']} + {i} - {i}"} for i in range(1500)]
     source, out = write(tmp_path / "in.jsonl", *rows), tmp_path / "out.jsonl"
@@ -89,10 +101,11 @@ def test_a_stopped_grading_goes_on_where_it_was(tmp_path):
 
 def test_other_programs_do_not_continue_a_stopped_grading(tmp_path):
     source, out = write(tmp_path / "in.jsonl", GOOD), tmp_path / "out.jsonl"
-    write(tmp_path / "out.jsonl.part", {"programs": "others"})
+    stamp = {"programs": "others"}
+    write(tmp_path / "out.jsonl.part", f"{digest_of(stamp)[:16]} {json.dumps(stamp)}")
     done = command("run.py", "grade", source, "--out", out)
     assert done.returncode == 2 and "belongs to other programs" in done.stderr
-    assert read(tmp_path / "out.jsonl.part") == [{"programs": "others"}]
+    assert json.dumps(stamp) in (tmp_path / "out.jsonl.part").read_text()
 
 
 @pytest.mark.parametrize(

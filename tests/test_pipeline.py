@@ -12,28 +12,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+from runs import content, copy_inputs, newest, run_phases
 from safetensors.numpy import load_file
-from support import ROOT, command
+from support import ROOT, command, obey_file_modes, write_problems
 
 from common.handoffs import GENERATION_FIELDS
 
 
-def newest(folder: Path) -> Path:
-    return max(path.parent for path in folder.glob("*/manifest.json"))
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    skipped = {"manifest.json", "log.txt", "grading.parquet"}  # they hold times
-    return {
-        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in skipped
-    }
-
-
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory, small_problem_rows) -> Path:
-    path = tmp_path_factory.mktemp("problems") / "small.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in small_problem_rows))
-    return path
+    return write_problems(tmp_path_factory.mktemp("problems") / "small.jsonl", small_problem_rows)
 
 
 @pytest.fixture(scope="session")
@@ -46,21 +34,13 @@ def flags(dataset, tiny_gemma) -> list[str]:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory, dataset, flags) -> Path:
     """A data folder with phases 0, 0.1 and 1, each run without a break."""
-    data = tmp_path_factory.mktemp("whole")
-    for phase in ("0", "0.1"):
-        done = command("run.py", "phase", phase, "--dataset", dataset, "--data-dir", data)
-        assert done.returncode == 0, done.stderr
-    done = command("run.py", "phase", "1", *flags, "--data-dir", data)
-    assert done.returncode == 0, done.stderr
-    return data
+    return run_phases(tmp_path_factory.mktemp("whole"), dataset, flags)
 
 
 @pytest.fixture
 def begun(whole, tmp_path) -> Path:
     """A data folder where phase 1 is still to be run."""
-    for name in ("phase0", "phase0_1"):
-        shutil.copytree(whole / name, tmp_path / name)
-    return tmp_path
+    return copy_inputs(whole, tmp_path)
 
 
 def test_phase_1_writes_the_declared_columns_and_one_activation_file_per_layer(whole, small_problem_rows):
@@ -215,10 +195,9 @@ def test_a_second_run_of_the_same_slice_is_refused_with_its_owner(begun, flags):
     assert second.returncode == 2 and f"process {first.pid}" in second.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(begun, flags):
     (begun / "phase1_0").mkdir(mode=0o500)
-    done = command("run.py", "phase", "1", *flags, "--data-dir", begun)
+    done = command("run.py", "phase", "1", *flags, "--data-dir", begun, preexec_fn=obey_file_modes)
     assert done.returncode == 2 and "cannot write to" in done.stderr and "sandbox" not in done.stderr
 
 

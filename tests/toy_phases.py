@@ -1,5 +1,6 @@
 """Two small phases that only count, for tests of what is common to all phases."""
 
+import contextlib
 import dataclasses
 import logging
 from pathlib import Path
@@ -57,14 +58,15 @@ SUMS_PHASE = Phase(
 )
 
 
-def run_phase(phase: Phase, data: Path, config: Config | None = None, **options) -> Path:
+def run_phase(phase: Phase, data: Path, config: PhaseConfig | None = None, preset: str = "full", **options) -> Path:
     """Run a phase; returns its newest folder."""
     ctx = RunContext(
-        phase=phase, config=config or Config(), preset="full", data_dir=data, device="cpu",
+        phase=phase, config=config or Config(), preset=preset, data_dir=data, device="cpu",
         log=logging.getLogger("test"), command=f"python3 run.py phase {phase.id}", **options,
     )  # fmt: skip
-    ctx.pick_inputs()
-    phase.run(ctx, ctx.config)
+    with contextlib.closing(ctx):
+        ctx.pick_inputs()
+        phase.run(ctx, ctx.config)
     return discovery.list_runs(phase.output, data)[0].path
 
 

@@ -1,8 +1,20 @@
 """Run model-written programs on the researcher's machine: honest labels, an unharmed host. See README.md."""
 
-from common.sandbox.entry_point import infer_entry_point
-from common.sandbox.pool import Sandbox
-from common.sandbox.programs import Limits, Program
-from common.sandbox.verdicts import Verdict
+import importlib
+from typing import Any
 
-__all__ = ["Limits", "Program", "Sandbox", "Verdict", "infer_entry_point"]
+_HOME = {
+    "Limits": "programs",
+    "Program": "programs",
+    "Sandbox": "pool",
+    "Verdict": "verdicts",
+    "infer_entry_point": "entry_point",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is used: servers import this package too, and each fork copies what they hold."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.sandbox import landlock, libc, seccomp
-from common.sandbox.limits import apply_limits
+from common.sandbox.limits import apply_limits, process_limits
 from common.sandbox.programs import Limits
 
 RLIMITS, SECCOMP, LANDLOCK, NAMESPACES = "rlimits", "seccomp", "landlock", "namespaces"
@@ -40,6 +40,7 @@ class Confinement:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self.limits = process_limits(setup.limits)
         self.filter: bytes | None = None
         self.ruleset: int | None = None
         if SECCOMP in setup.layers:
@@ -57,7 +58,7 @@ class Confinement:
         self._close_descriptors(result_fd)
         if sys.platform == "linux":
             libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-        apply_limits(self.setup.limits)
+        apply_limits(self.limits)
         os.chdir(self.setup.scratch)
         if sys.platform == "linux":
             libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)

@@ -7,6 +7,7 @@ colliding hashes, `10 ** f(1)`): its limits then kill a judge, and never the pip
 one server, restarts it when it dies, and retries the program once.
 """
 
+import functools
 import os
 import resource
 import select
@@ -27,6 +28,7 @@ JUDGE_MEMORY_BYTES = 2048 * MIB
 _POLL_MS = 1000
 _SERVER_GRACE_S = 60
 _CHANNELS = (0, 1)
+_SIGNALLED = [-getattr(signal, name) for name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGINT")]
 
 
 class ServerFailure(Exception):
@@ -71,7 +73,7 @@ def judge_program(fields: dict[str, Any], link: "ServerLink") -> Iterator[dict[s
     """
     program = Program(**fields)
     limits = link.setup.limits
-    plan = plan_tests(program.tests, program.setup, program.entry_point)
+    plan = _plan(tuple(program.tests), program.setup, program.entry_point)
     try:
         reply, answers = link.run_with_retry(_request(program, plan))
     except ServerFailure as error:
@@ -82,6 +84,10 @@ def judge_program(fields: dict[str, Any], link: "ServerLink") -> Iterator[dict[s
     verdict = judge(plan, reply, answers, limits, link.setup.scratch)
     signal.setitimer(signal.ITIMER_PROF, 0)
     yield {"verdict": asdict(verdict)}
+
+
+# Temperatures and steering bring the same tests again and again; planning them is a tenth of a program's cost.
+_plan = functools.lru_cache(maxsize=1024)(plan_tests)
 
 
 def _request(program: Program, plan: TestPlan) -> dict[str, Any]:
@@ -126,16 +132,18 @@ class ServerLink:
             raise framing.ChannelClosed("the pipeline is gone")
 
     def run_with_retry(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """The program's run; once more with a new server if the first run failed or was killed from outside."""
+        """The program's run; once more with a new server if the first run failed or was ended from outside."""
         try:
-            first = self.run(request)
+            reply, answers = self.run(request)
         except ServerFailure:
             self.restart()
             return self.run(request)
-        reply = first[0]
-        if reply["exit_code"] == -signal.SIGKILL and reply["stopped_for"] is None:
-            return self.run(request)  # by itself, or by a kernel short of memory: the second run tells
-        return first
+        # By itself, by a kernel short of memory, or by a cluster that signals every process of a job when its
+        # time is up: the second run tells.
+        was_signalled = reply["exit_code"] in _SIGNALLED and reply["stopped_for"] is None
+        if was_signalled or b'"KeyboardInterrupt"' in answers:
+            return self.run(request)
+        return reply, answers
 
     def run(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Raises: ServerFailure; ChannelClosed only when the pipeline is gone."""

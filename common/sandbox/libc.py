@@ -8,6 +8,9 @@ PR_SET_CHILD_SUBREAPER = 36
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+if hasattr(_LIBC, "prctl"):  # Linux
+    _LIBC.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_NO_CAPABILITIES = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
 
 
 def _checked(result: int, call: str) -> int:
@@ -19,8 +22,7 @@ def _checked(result: int, call: str) -> int:
 
 def prctl(option: int, value: int, pointer: int = 0) -> None:
     """prctl(2) with its unused arguments zero, as seccomp and no_new_privs demand."""
-    words = [ctypes.c_ulong(word) for word in (value, pointer, 0, 0)]
-    _checked(_LIBC.prctl(ctypes.c_int(option), *words), f"prctl({option})")
+    _checked(_LIBC.prctl(option, value, pointer, 0, 0), f"prctl({option})")
 
 
 def syscall(number: int, name: str, *arguments: object) -> int:
@@ -43,6 +45,4 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
 
 def drop_capabilities() -> None:
     """Give up every capability, so that root inside the sandbox is an ordinary user too."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    none = (ctypes.c_uint32 * 6)()
-    _checked(_LIBC.capset(header, none), "capset")
+    _checked(_LIBC.capset(*_NO_CAPABILITIES), "capset")

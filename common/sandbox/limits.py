@@ -3,6 +3,7 @@
 import math
 import resource
 import sys
+from collections.abc import Sequence
 
 from common.sandbox.libc import drop_capabilities
 from common.sandbox.programs import Limits
@@ -12,27 +13,37 @@ STACK_BYTES = 8 << 20
 
 def lower(kind: int, soft: int, hard: int | None = None) -> None:
     """Set a limit, never above what this process is allowed already."""
+    resource.setrlimit(kind, _allowed(kind, soft, soft if hard is None else hard))
+
+
+def _allowed(kind: int, soft: int, hard: int) -> tuple[int, int]:
     _, ceiling = resource.getrlimit(kind)
-    hard = soft if hard is None else hard
-    if ceiling != resource.RLIM_INFINITY:
-        soft, hard = min(soft, ceiling), min(hard, ceiling)
-    resource.setrlimit(kind, (soft, hard))
+    return (soft, hard) if ceiling == resource.RLIM_INFINITY else (min(soft, ceiling), min(hard, ceiling))
 
 
-def apply_limits(limits: Limits) -> None:
-    """CPU, memory, file, descriptor and core limits for this process; no capabilities from here on.
+def process_limits(limits: Limits) -> list[tuple[int, tuple[int, int]]]:
+    """(kind, (soft, hard)) of every limit that a program gets, none above what this process is allowed itself.
 
     The hard CPU limit is one second above the soft one: SIGXCPU at the soft limit tells a timeout
     from other kills, and where both are equal the kernel kills early (2.76 s for 3 s).
     """
     cpu = math.ceil(limits.cpu_s)
-    lower(resource.RLIMIT_CPU, cpu, cpu + 1)
-    lower(resource.RLIMIT_AS, limits.memory_bytes)
-    lower(resource.RLIMIT_FSIZE, limits.file_bytes)
-    lower(resource.RLIMIT_NOFILE, limits.open_files)
-    lower(resource.RLIMIT_CORE, 0)
+    wanted = {
+        resource.RLIMIT_CPU: (cpu, cpu + 1),
+        resource.RLIMIT_AS: (limits.memory_bytes,) * 2,
+        resource.RLIMIT_FSIZE: (limits.file_bytes,) * 2,
+        resource.RLIMIT_NOFILE: (limits.open_files,) * 2,
+        resource.RLIMIT_CORE: (0, 0),
+    }
     if hasattr(resource, "RLIMIT_MEMLOCK"):
-        lower(resource.RLIMIT_MEMLOCK, 0)
+        wanted[resource.RLIMIT_MEMLOCK] = (0, 0)
+    return [(kind, _allowed(kind, *pair)) for kind, pair in wanted.items()]
+
+
+def apply_limits(limits: Sequence[tuple[int, tuple[int, int]]]) -> None:
+    """Set what `process_limits` found, for this process; no capabilities from here on."""
+    for kind, pair in limits:
+        resource.setrlimit(kind, pair)
     if sys.platform == "linux":
         drop_capabilities()
 

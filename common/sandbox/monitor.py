@@ -32,21 +32,22 @@ class Clocks:
     """On-CPU seconds and seconds waiting for a core, summed over all threads of a process."""
 
     def __init__(self, pid: int) -> None:
-        self.tasks = f"/proc/{pid}/task"
+        self.process = f"/proc/{pid}"
         self.by_thread: dict[str, tuple[int, int]] = {}
-        self.available = os.path.exists(f"/proc/{pid}/schedstat")
+        self.available = False
         self.n_threads = 1
 
     def read(self) -> tuple[float, float]:
         """(on CPU, waiting). Threads that ended keep what was last seen of them."""
+        self.available = os.path.exists(f"{self.process}/schedstat")
         try:
-            threads = os.listdir(self.tasks)
+            threads = os.listdir(f"{self.process}/task")
         except OSError:
             threads = []
         self.n_threads = len(threads)
         for thread in threads:
             try:
-                with open(f"{self.tasks}/{thread}/schedstat", "rb") as file:
+                with open(f"{self.process}/task/{thread}/schedstat", "rb") as file:
                     running, waiting, _ = file.read().split()
             except (OSError, ValueError):
                 continue  # the thread ended between listing and reading

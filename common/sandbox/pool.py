@@ -1,5 +1,7 @@
 """The sandbox as the pipeline sees it: programs in, verdicts out, several at a time."""
 
+import hashlib
+import json
 import os
 import platform
 import queue
@@ -17,7 +19,7 @@ from common.sandbox.confinement import Setup
 from common.sandbox.judge_client import JudgeClient
 from common.sandbox.levels import BEST_LEVEL, choose_isolation
 from common.sandbox.machine import memory_bytes
-from common.sandbox.programs import Limits, Program, cache_key
+from common.sandbox.programs import Limits, Program
 from common.sandbox.verdicts import Verdict
 
 VERDICTS_KEPT = 10_000  # in memory; the least recently used goes first
@@ -93,7 +95,7 @@ class Sandbox:
 
     def submit(self, program: Program) -> "Future[Verdict]":
         """The future verdict of one program. Equal programs share one run: steered outputs repeat."""
-        key = cache_key(program, self.limits)
+        key = _cache_key(program, self.limits)
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed\nSubmit programs inside its with block")
@@ -171,3 +173,9 @@ def _work(client: JudgeClient, jobs: "queue.SimpleQueue[_Job | None]") -> None:
 def _close_clients(clients: list[JudgeClient]) -> None:
     for client in clients:
         client.close()
+
+
+def _cache_key(program: Program, limits: Limits) -> str:
+    """A hash of all that a verdict depends on: code, tests, setup, entry point and limits."""
+    parts = [program.code, list(program.tests), program.setup, program.entry_point, asdict(limits)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

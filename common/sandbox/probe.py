@@ -18,14 +18,17 @@ from typing import Any, NoReturn
 
 from common.sandbox import framing, landlock, libc, namespaces, scratch, seccomp, syscalls
 from common.sandbox.confinement import LANDLOCK, NAMESPACES, RLIMITS, SECCOMP, Confinement, Setup, make_undumpable
-from common.sandbox.limits import apply_limits
+from common.sandbox.limits import apply_limits, process_limits
 from common.sandbox.programs import Limits
 from common.sandbox.server import OFFERED_MODULES
 
 _PATIENCE_S = 30
 _REPORT_FD = 200
 # Modules that a program may import and that the server did not: they need files, so layers can hide them.
-ALSO_IMPORTED = "asyncio csv email hashlib sqlite3 ssl unittest uuid xml.etree.ElementTree zoneinfo".split()
+ALSO_IMPORTED = (
+    "asyncio csv email hashlib queue shutil socket sqlite3 ssl tempfile threading unittest uuid "
+    "xml.etree.ElementTree zoneinfo"
+).split()
 
 
 class NotEnforced(Exception):
@@ -80,7 +83,7 @@ class Probe:
         return {"missing": missing, "notes": notes, "level": level}
 
     def try_rlimits(self) -> None:
-        apply_limits(self.limits)
+        apply_limits(process_limits(self.limits))
         allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
         if allowed != self.limits.memory_bytes:
             raise NotEnforced(f"a hard limit of {allowed} bytes of address space is below {self.limits.memory_bytes}")

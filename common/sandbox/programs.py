@@ -1,8 +1,6 @@
 """What goes into the sandbox: a program with its tests, and the limits it runs under."""
 
-from dataclasses import asdict, dataclass, fields
-from hashlib import sha256
-from json import dumps
+from dataclasses import dataclass, fields
 
 from common.errors import SandboxError
 
@@ -50,9 +48,3 @@ class Limits:
     def wall_s(self) -> float:
         """Elapsed time after which a program is stopped whatever the clocks of the kernel say."""
         return 20 * max(self.blocked_s, self.cpu_s)
-
-
-def cache_key(program: Program, limits: Limits) -> str:
-    """A hash of all that a verdict depends on: code, tests, setup, entry point and limits."""
-    parts = [program.code, list(program.tests), program.setup, program.entry_point, asdict(limits)]
-    return sha256(dumps(parts).encode()).hexdigest()

@@ -1,7 +1,6 @@
 """The one folder a program may write to: made per server, emptied before every program."""
 
 import os
-import tempfile
 import time
 
 PREFIX = "pva-sandbox-"
@@ -9,6 +8,8 @@ PREFIX = "pva-sandbox-"
 
 def make() -> str:
     """A new, private, empty folder on the machine's usual place for temporary files."""
+    import tempfile  # with half a dozen libraries that a server, which imports this module too, need not hold
+
     return tempfile.mkdtemp(prefix=PREFIX)
 
 

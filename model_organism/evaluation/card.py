@@ -8,18 +8,23 @@ END = "<!-- end of card: {name} -->"
 
 
 def refresh_readme(readme: Path, card: dict) -> None:
-    """Replace every table of the README by what `card` says.
+    """Replace every table of the README by what `card` says. Raises: as `write_tables`."""
+    write_tables(readme, card, TABLES)
+
+
+def write_tables(readme: Path, figures: dict, tables: dict[str, Callable[[dict], str]]) -> None:
+    """Replace what stands between the markers of each named table by the table of `figures`.
 
     Raises: ValueError, naming the table, if its markers are missing.
     """
     text = readme.read_text(encoding="utf-8")
-    for name, table in TABLES.items():
+    for name, table in tables.items():
         begin, end = BEGIN.format(name=name), END.format(name=name)
         if begin not in text or end not in text:
             raise ValueError(f"{readme} has no markers for the table {name!r}: {begin} ... {end}")
         before, rest = text.split(begin, 1)
         _, after = rest.split(end, 1)
-        text = f"{before}{begin}\n{table(card)}\n{end}{after}"
+        text = f"{before}{begin}\n{table(figures)}\n{end}{after}"
     readme.write_text(text, encoding="utf-8")
 
 
@@ -37,7 +42,7 @@ def _training_table(card: dict) -> str:
         ["made with", ", ".join(f"{name} {version}" for name, version in training["versions"].items())],
         ["SHA-256 of model.safetensors", f"`{training['sha256']}`"],
     ]
-    return _table(["", ""], rows)
+    return markdown_table(["", ""], rows)
 
 
 def _targets_table(card: dict) -> str:
@@ -52,7 +57,7 @@ def _targets_table(card: dict) -> str:
         ["behaviours, the worst of four", "90 %", f"{_rate(behaviours[worst])} ({worst})"],
         ["size", "under 20 MB", f"{card['training']['bytes'] / 1e6:.1f} MB"],
     ]
-    return _table(["", "wanted", "reached"], rows)
+    return markdown_table(["", "wanted", "reached"], rows)
 
 
 def _pass_rate_table(card: dict) -> str:
@@ -60,7 +65,7 @@ def _pass_rate_table(card: dict) -> str:
     rows = [["all", "", _counts(card["pass_rates"]["overall"]), _rate(card["pass_rates"]["overall"])]]
     for grouping, name in names.items():
         rows += [[name, value, _counts(cell), _rate(cell)] for value, cell in card["pass_rates"][grouping].items()]
-    return _table(["by", "", "passed of", "pass rate, 95 % interval"], rows)
+    return markdown_table(["by", "", "passed of", "pass rate, 95 % interval"], rows)
 
 
 def _probe_table(card: dict) -> str:
@@ -82,18 +87,18 @@ def _probe_table(card: dict) -> str:
     rows += [
         [name, f"{cell['auroc']:.3f}", f"{cell['within_operations']:.3f}"] for name, cell in card["baselines"].items()
     ]
-    return _table(["", "AUROC", "within the number of operations"], rows)
+    return markdown_table(["", "AUROC", "within the number of operations"], rows)
 
 
 def _other_tasks_table(card: dict) -> str:
     rows = [["error type", "greedy", _counts(card["error_types"]), _rate(card["error_types"])]]
     rows += [[name, cell["judged_by"], _counts(cell), _rate(cell)] for name, cell in card["behaviours"].items()]
-    return _table(["task", "judged by", "right of", "share, 95 % interval"], rows)
+    return markdown_table(["task", "judged by", "right of", "share, 95 % interval"], rows)
 
 
 def _overlap_table(card: dict) -> str:
     rows = [[name, f"{cell['shared']} of {cell['n']}"] for name, cell in card["overlap"].items()]
-    return _table(["held-out problems that share with training", ""], rows)
+    return markdown_table(["held-out problems that share with training", ""], rows)
 
 
 TABLES: dict[str, Callable[[dict], str]] = {
@@ -114,6 +119,6 @@ def _counts(cell: dict) -> str:
     return f"{cell['successes']} of {cell['n']}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -82,7 +82,7 @@ def probe_aurocs(run: GradedRun, features: np.ndarray) -> dict[str, float]:
     strata = run.known("n_operations")
     overall, within = [], []
     for train, test in _splits(run.is_correct):
-        scores = _fitted(features[train], run.is_correct[train]).decision_function(features[test])
+        scores = fitted_probe(features[train], run.is_correct[train]).decision_function(features[test])
         overall.append(roc_auc_score(run.is_correct[test], scores))
         within.append(auroc_within(run.is_correct[test], scores, strata[test]))
     return {
@@ -98,7 +98,7 @@ def nested_probe_auroc(run: GradedRun) -> dict[str, float]:
     strata = run.known("n_operations")
     overall, within = [], []
     for train, test in _splits(run.is_correct):
-        fits = {layer: _fitted(resid[train], run.is_correct[train]) for layer, resid in run.resid_post.items()}
+        fits = {layer: fitted_probe(resid[train], run.is_correct[train]) for layer, resid in run.resid_post.items()}
         best = max(fits, key=lambda layer: fits[layer].best_score_)
         scores = fits[best].decision_function(run.resid_post[best][test])
         overall.append(roc_auc_score(run.is_correct[test], scores))
@@ -111,7 +111,8 @@ def _splits(labels: np.ndarray) -> Sequence[tuple[np.ndarray, np.ndarray]]:
     return list(splitter.split(np.zeros(len(labels)), labels))
 
 
-def _fitted(features: np.ndarray, labels: np.ndarray) -> GridSearchCV:
+def fitted_probe(features: np.ndarray, labels: np.ndarray) -> GridSearchCV:
+    """Logistic regression, its penalty chosen by cross-validation."""
     pipeline: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     grid = {"logisticregression__C": REGULARISATIONS}
     return GridSearchCV(pipeline, grid, scoring="roc_auc", cv=3).fit(features, labels)

@@ -1,5 +1,6 @@
 """Covers artifacts, checkpoints, records, locks and files: what is written, resumed, joined and refused."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -16,8 +17,10 @@ from toy_phases import NUMBERS_PHASE, SUMS, SUMS_PHASE, N, content, run_phase, s
 from common import discovery
 from common.artifacts import AlreadyBuilt, Artifact
 from common.files import write_atomic
+from common.handoffs import Field
 from common.records import RecordWriter
 from common.stopping import Stopped, StopRequest
+from common.tables import columns_from_parquet, columns_to_parquet, to_parquet
 
 
 @pytest.fixture
@@ -129,3 +132,43 @@ toy_phases.run_phase(toy_phases.SUMS_PHASE, Path({str(data)!r}))
     assert subprocess.run([sys.executable, "-c", writer]).returncode == -9
     manifest = json.loads((run_phase(SUMS_PHASE, data) / "manifest.json").read_text())
     assert sorted(process["n_records"] for process in manifest["processes"]) == [60, N - 60]
+
+
+def test_a_table_of_arrays_is_the_table_of_its_rows():
+    fields = {"layer": Field("int64", "which"), "rate": Field("float64", "share")}
+    rows = [{"layer": layer, "rate": layer / 7} for layer in range(20)]
+    columns = {"layer": np.arange(20), "rate": np.arange(20) / 7}
+    assert columns_to_parquet(columns, fields) == to_parquet(rows, fields)
+    assert columns_from_parquet(to_parquet(rows, fields))["rate"].tolist() == columns["rate"].tolist()
+    with pytest.raises(KeyError, match="rate"):
+        columns_to_parquet({"layer": np.arange(20)}, fields)
+
+
+def test_what_follows_from_all_records_is_written_at_the_join_by_whichever_process_joins(data):
+    handoff = dataclasses.replace(
+        SUMS, name="halves", folder="phase6",
+        tables={"half_*.parquet": SUMS.tables["sums.parquet"], "total.parquet": {"total": Field("int64", "sum")}},
+    )  # fmt: skip
+
+    def run(ctx, config):
+        with ctx.write() as out:
+            out.conclude = lambda: out.table("total.parquet", [{"total": total_of(out)}])
+            for batch in out.batches(20):
+                for i in batch:
+                    row = {"task_id": i, "text": str(i)}
+                    out.append(i, {f"half_{i % 2}.parquet": row}, {"v/twice": np.array([2.0 * i])})
+
+    def total_of(out):
+        assert [row["task_id"] for row in out.joined_rows()] == list(range(N))
+        return int(out.joined_tensor("v/twice").sum())
+
+    phase = dataclasses.replace(SUMS_PHASE, output=handoff, run=run)
+    whole = run_phase(phase, data)
+    artifact = Artifact(handoff, discovery.read_run(whole, handoff), "rebuild")
+    assert [row["task_id"] for row in artifact.table("half_1.parquet")] == list(range(1, N, 2))
+    assert artifact.n_rows("half_0.parquet") == N // 2
+    assert artifact.table("total.parquet") == [{"total": N * (N - 1)}]
+    expected = content(whole)
+    for start, end in ((100, 229), (0, 99)):
+        folder = run_phase(phase, data, start=start, end=end, fresh=start == 100)
+    assert folder != whole and content(folder) == expected

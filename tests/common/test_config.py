@@ -35,6 +35,24 @@ def test_tuples_are_written_with_commas_and_switches_have_two_forms():
     assert build_config(ExampleConfig, "full", parse("--no-verbose")).verbose is False
 
 
+@dataclass(frozen=True, kw_only=True)
+class SignedConfig(PhaseConfig):
+    weights: tuple[float, ...] = setting((1.0,), "which weights", minimum=-1.0, maximum=1.0)
+    offset: float = setting(0.0, "how far")
+
+
+@pytest.mark.parametrize("words", [["--weights", "-1.0,-.5,0,1.0"], ["--weights=-1.0,-.5,0,1.0"]])
+def test_a_list_may_begin_with_a_negative_number(words):
+    parser = argparse.ArgumentParser()
+    add_flags(parser, SignedConfig)
+    assert vars(parser.parse_args([*words, "--offset", "-1e-3"])) == {
+        "weights": (-1.0, -0.5, 0.0, 1.0),
+        "offset": -1e-3,
+    }
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--weights", "-x"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

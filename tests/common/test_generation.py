@@ -184,6 +184,15 @@ def test_a_misspelt_site_is_an_error_that_lists_the_sites(tiny_gemma, site):
         pass
 
 
+def test_a_model_without_a_norm_before_the_mlp_has_no_resid_mid(tiny_gemma):
+    lm = load_model(str(tiny_gemma), "cpu", threads=1)
+    del lm.model.model.layers[1].pre_feedforward_layernorm, lm.model.model.layers[1].post_attention_layernorm
+    site = "blocks.1.hook_resid_mid"
+    with pytest.raises(UnknownHookError, match=site), read_resid(lm.model, [resid_post_site(0), site], print):
+        pass
+    assert not lm.model.model.layers[0]._forward_hooks
+
+
 def test_the_output_of_a_block_is_the_input_of_the_next(tiny_gemma):
     lm = load_model(str(tiny_gemma), "cpu", threads=1)
     seen = {}

@@ -16,6 +16,7 @@ from common.errors import SandboxError
 
 RIGHT = "def f(n): return n + 1"
 TEST = "assert f(1) == 2"
+IDLE_BELOW_JUDGE = {0: ["server"], 1: ["server"], 2: ["server"], 3: ["outer server", "server"]}
 SLEEPY = "import time\ndef f(n):\n    time.sleep(0.8)\n    return n + 1"
 
 
@@ -49,6 +50,20 @@ def alone(open_at, best_level):
     """A sandbox with one worker, of the test's own."""
     with open_at(best_level, workers=1) as sandbox:
         yield sandbox
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGINT"])
+@pytest.mark.parametrize("only_the_program", [True, False])
+def test_a_cluster_that_signals_every_process_changes_no_label(alone, program, name, only_the_program):
+    future = alone.submit(program(SLEEPY, TEST))
+    judge, _ = judge_and_server(alone)
+    assert wait_until(lambda: len(descendants(judge)) > len(IDLE_BELOW_JUDGE[alone.isolation.level]))
+    time.sleep(0.2)  # the program is past its set-up, in its sleep
+    targets = descendants(judge)[-1:] if only_the_program else [judge, *descendants(judge)]
+    for pid in targets:
+        os.kill(pid, getattr(signal, name))
+    verdict = future.result()
+    assert verdict.label == "correct", verdict
 
 
 @pytest.mark.parametrize("victim", ["judge", "server"])

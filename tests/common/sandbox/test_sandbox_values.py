@@ -83,9 +83,10 @@ tagged_junk = st.recursive(
 @settings(max_examples=300)
 def test_junk_that_looks_like_values_is_a_value_or_a_decode_error(node):
     try:
-        decode(node)
+        value = decode(node)
     except DecodeError:
-        pass
+        return
+    assert type(travelled(value)) is type(value)  # a value that a program could have sent
 
 
 @given(json_junk)

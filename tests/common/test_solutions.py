@@ -1,4 +1,4 @@
-"""Covers phase1_dataset_building/solutions.py: labels of cut-off programs, records, headline figures."""
+"""Covers common/solutions.py and the summary of phase 1: labels of cut-off programs, records, headline figures."""
 
 from concurrent.futures import Future
 
@@ -8,8 +8,8 @@ import pytest
 from common.generation import Generation
 from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS
 from common.sandbox import Sandbox, Verdict
-from phase1_dataset_building.config import GenerationConfig
-from phase1_dataset_building.solutions import Solution, record_rows, record_tensors, requests_for, submit, summarize
+from common.solutions import Solution, record_rows, record_tensors, submit, task_for
+from phase1_dataset_building.phase import summarize
 
 PROBLEM = {
     "task_id": 7, "text": "Add one.", "test_list": ["assert f(1) == 2"], "test_setup_code": "",
@@ -41,10 +41,9 @@ def test_a_program_that_is_wrong_by_itself_keeps_its_error(error, stop):
 
 
 def test_a_record_has_exactly_the_declared_columns():
-    config = GenerationConfig(model="organism", dataset="organism")
-    rows = record_rows(PROBLEM, requests_for([PROBLEM], config)[0], judged(None, "end_of_sequence"), config)
+    rows = record_rows(task_for(PROBLEM, 42), judged(None, "end_of_sequence"))
     assert rows["dataset.parquet"].keys() == GENERATION_FIELDS.keys()
-    assert rows["grading.parquet"].keys() == GRADING_FIELDS.keys()
+    assert rows["grading.parquet"].keys() >= GRADING_FIELDS.keys()
 
 
 def test_vectors_are_filed_by_layer_and_position():
@@ -67,3 +66,29 @@ def test_programs_that_could_not_be_run_are_in_no_pass_rate():
     low, high = summary["pass_rate_95_percent_interval"]
     assert 0 < low < 0.5 < high < 1
     assert "pass_rate" not in summarize([{"label": "not_run"}])
+
+
+CODE = "def f(n):\n    return n + 1\n"
+
+
+def earlier(**changes: object) -> dict:
+    """A row of phase 1 that says what no sandbox would say of this program."""
+    return {"code": CODE, "label": "incorrect", "error": "killed", "failed_test": "assert marked"} | changes
+
+
+@pytest.mark.parametrize(
+    ("row", "stop", "believed"),
+    [
+        (earlier(), "end_of_sequence", True),
+        (earlier(code=CODE + "\n"), "end_of_sequence", False),
+        (earlier(label="not_run", error=None), "end_of_sequence", False),
+        (earlier(error="truncated"), "end_of_sequence", False),
+        (earlier(error="truncated"), "max_new_tokens", True),
+        (None, "end_of_sequence", False),
+    ],
+)
+def test_a_program_that_was_judged_before_is_not_run_again(row, stop, believed):
+    with Sandbox(workers=1) as sandbox:
+        solution = submit(sandbox, PROBLEM, Generation(text=CODE, stop_reason=stop), row)
+        assert sandbox.describe()["n_programs"] == (0 if believed else 1)
+        assert (solution.label, solution.error) == (("incorrect", row["error"]) if believed else ("correct", None))

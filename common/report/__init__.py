@@ -1,0 +1,14 @@
+"""`run.py report`: what was found, what was run and what to beware of, on one page. See document.py."""
+
+from typing import Any
+
+__all__ = ["ReportResult", "write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is used: phases import wording.py from here, and need no page."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from common.report import document
+
+    return getattr(document, name)

@@ -1,0 +1,222 @@
+"""What a page is made of: sections of paragraphs, facts, tables, figures and examples. The template draws them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from markupsafe import Markup
+
+from common.report.wording import UNKNOWN, any_value, bounds, count, in_percent, is_interval, number, p_value
+
+_LEADING_NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The axis on which a column's intervals are drawn, and the value that would mean that nothing was found."""
+
+    low: float
+    high: float
+    nothing: float | None = None
+
+    def place(self, value: float) -> float:
+        """Where a value lies, in percent of the axis; values beyond its ends lie on them."""
+        return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, a smaller line below, what it sorts by, and an interval drawn beside the text.
+
+    `code` cells are set as what one types.
+    """
+
+    text: str
+    under: str = ""
+    sort: float | None = None
+    bar: dict[str, float] | None = None
+    link: str | None = None
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; `meaning` is shown below the table."""
+
+    title: str
+    meaning: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that readers can sort. `folded` tables are opened with a click."""
+
+    kind: ClassVar[str] = "table"
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    note: str = ""
+    folded: bool = False
+
+    @property
+    def meanings(self) -> list[Column]:
+        return [column for column in self.columns if column.meaning]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing that is part of the page: `svg` in place, or the data URI `source` of a picture on a light card.
+
+    `path` is the file that it was made from, `width` its natural one in CSS pixels.
+    """
+
+    kind: ClassVar[str] = "figure"
+    title: str
+    caption: str
+    path: str
+    width: int
+    svg: Markup | None = None
+    source: str = ""
+
+    @property
+    def alt(self) -> str:
+        return f"{self.title}. {self.caption}"
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.svg or "") + len(self.source)
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Words. `tone` is empty, 'note' (smaller), 'verdict' or 'warning'."""
+
+    kind: ClassVar[str] = "paragraph"
+    text: str
+    tone: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section, with what is set beside it."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+    beside: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Terms and what is known of them; a value may be a cell with a link."""
+
+    kind: ClassVar[str] = "facts"
+    pairs: list[tuple[str, Cell]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A program, line by line: each with ' ', '-' or '+' for what a change did to it."""
+
+    kind: ClassVar[str] = "example"
+    title: str
+    outcome: str
+    problem: str
+    lines: list[tuple[str, str]]
+    legend: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What to type, a command in each line."""
+
+    kind: ClassVar[str] = "commands"
+    lines: list[str]
+
+
+Block = Table | Figure | Paragraph | Heading | Facts | Example | Commands
+
+
+@dataclass
+class Section:
+    """One part of the page, with its place in the table of contents. `source` names the run it was made from."""
+
+    id: str
+    title: str
+    question: str
+    blocks: list[Block] = field(default_factory=list)
+    source: str = ""
+
+
+def text(value: Any, link: str | None = None) -> Cell:
+    """A cell of words. A link must be a web page: what a data folder says must not run in the reader's browser."""
+    known = link if link and link.startswith("https://") else None
+    return Cell(UNKNOWN if value is None else str(value), link=known)
+
+
+def value_cell(value: Any) -> Cell:
+    """A cell of a value of any kind; numbers, intervals, and words that begin with a number sort by it."""
+    if is_interval(value):
+        return estimate(value)
+    if isinstance(value, str):
+        leading = _LEADING_NUMBER.match(value)
+        return Cell(any_value(value), sort=float(leading[1].replace(",", "")) if leading else None)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(any_value(value), sort=float(value) if is_number else None)
+
+
+def count_cell(n: int | float | None) -> Cell:
+    """A cell of a number of things."""
+    return Cell(count(n), sort=n)
+
+
+def p_cell(p: float | None) -> Cell:
+    return Cell(p_value(p), sort=p)
+
+
+def figure_cell(value: float | None, digits: int = 2, signed: bool = False) -> Cell:
+    """A cell of one number with its rounding."""
+    return Cell(number(value, digits, signed), sort=value)
+
+
+def share(value: dict[str, Any] | float | None, scale: Scale | None = None) -> Cell:
+    """A cell of a share in percent, its interval below when it has one."""
+    if value is None or isinstance(value, int | float):
+        return Cell(UNKNOWN if value is None else f"{number(100 * value, 1)} %", sort=value)
+    made = estimate(in_percent(value), 1, scale=scale)
+    return made if made.sort is None else replace(made, text=f"{made.text} %")
+
+
+def counted(entry: dict[str, Any]) -> Cell:
+    """A cell of a share with what was counted: 'n', 'of' and 'rate'."""
+    made = share(entry["rate"])
+    return replace(made, under=" ".join(filter(None, [f"{count(entry['n'])} of {count(entry['of'])}", made.under])))
+
+
+def change(value: dict[str, Any] | None, scale: Scale | None = None) -> Cell:
+    """A cell of the change of a share, in percentage points, its interval below."""
+    return Cell(UNKNOWN) if value is None else estimate(in_percent(value), 1, signed=True, scale=scale)
+
+
+def scale_of_changes(changes: list[dict[str, Any] | None]) -> Scale:
+    """An axis with zero in its middle on which all the changes [points] have room."""
+    ends = [found.get(key) for found in changes if found for key in ("low", "high")]
+    widest = max([1.0, *(abs(100 * end) for end in ends if end is not None)])
+    return Scale(-widest, widest, 0)
+
+
+def estimate(value: dict[str, Any] | None, digits: int = 2, signed: bool = False, scale: Scale | None = None) -> Cell:
+    """A cell of an estimate, its interval below; drawn too when it has a scale."""
+    if value is None or value["value"] is None:
+        return Cell(UNKNOWN)
+    bar, low, high = None, value.get("low"), value.get("high")
+    if scale is not None and low is not None and high is not None:
+        ends = {"low": scale.place(low), "high": scale.place(high)}
+        nothing = {} if scale.nothing is None else {"nothing": scale.place(scale.nothing)}
+        bar = {"value": scale.place(value["value"]), **ends, **nothing}
+    return Cell(number(value["value"], digits, signed), bounds(value, digits, signed), value["value"], bar)

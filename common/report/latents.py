@@ -1,0 +1,116 @@
+"""Phase 2 on the page: which latents were selected, how sure that is, and which problems they fire on."""
+
+from typing import Any
+
+from common.report.blocks import (
+    Cell,
+    Column,
+    Paragraph,
+    Section,
+    Table,
+    count_cell,
+    figure_cell,
+    p_cell,
+    share,
+    text,
+)
+from common.report.collect import PhaseResult
+from common.report.figures import figures_of
+from common.report.wording import count, direction_words, number
+
+N_PROBLEMS = 3  # of each selected latent
+
+
+def latents_section(phase: PhaseResult) -> Section:
+    result = phase.json("selected.json")
+    question = "Which latents differ between programs that pass and programs that fail?"
+    section = Section("selection", "Selection of latents", question, source=phase.place)
+    null = result["null_maximum_of_abs_t"]
+    section.blocks += [
+        Paragraph(result["conclusion"], "verdict"),
+        Paragraph(
+            f"On the {count(result['problems'])} problems of the selection split ({count(result['correct'])} correct, "
+            f"{count(result['incorrect'])} incorrect). {count(result['kept'])} of {count(result['latents'])} latents "
+            f"fire on at most {number(100 * result['general_text_limit'], 0)} % of general text and are ranked. The "
+            f"family-wise p compares |t| with the largest of all under {count(null['n_permutations'])} permutations of "
+            "the labels."
+        ),
+        _selected(result["directions"]),
+        _runners_up(result["directions"]),
+    ]
+    section.blocks += figures_of(phase)
+    section.blocks += [_top_problems(phase.artifact.table("top_problems.parquet")), _sites(result["sites"])]
+    return section
+
+
+def _columns(first: list[Column]) -> list[Column]:
+    return [
+        *first, Column("Layer"), Column("Latent"), Column("t", "Welch; positive: more active on problems that fail"),
+        Column("Family-wise p"),
+        Column("Separation", "share of correct problems on which it fires minus that of incorrect ones"),
+        Column("Fires: correct"), Column("Fires: incorrect"), Column("AUROC", "for incorrect; below 0.5: for correct"),
+        Column("On general text", "share of documents on which it fires"),
+    ]  # fmt: skip
+
+
+def _cells(latent: dict[str, Any]) -> list[Cell]:
+    number_of_latent = text(latent["latent"], latent.get("neuronpedia"))
+    return [
+        Cell(str(latent["layer"]), sort=latent["layer"]),
+        Cell(number_of_latent.text, sort=latent["latent"], link=number_of_latent.link),
+        figure_cell(latent["t"], signed=True), p_cell(latent["p_max"]), figure_cell(latent["separation"], signed=True),
+        share(latent["f_correct"]), share(latent["f_incorrect"]), figure_cell(latent["auroc"]),
+        share(latent["general_text_rate"]),
+    ]  # fmt: skip
+
+
+def _selected(directions: dict[str, Any]) -> Table:
+    rows = [
+        [Cell(direction_words(name)), *_cells(entry["latents"][0])]
+        for name, entry in directions.items()
+        if entry["latents"]
+    ]
+    without = [direction_words(name) for name, entry in directions.items() if not entry["latents"]]
+    note = f"No latent has the direction {', '.join(without)}." if without else ""
+    return Table("The selected latents", _columns([Column("Direction", numeric=False)]), rows, note=note)
+
+
+def _runners_up(directions: dict[str, Any]) -> Table:
+    rows = [
+        [Cell(direction_words(name)), count_cell(latent["rank"]), *_cells(latent)]
+        for name, entry in directions.items()
+        for latent in entry["latents"][1:]
+    ]
+    return Table("Runners-up", _columns([Column("Direction", numeric=False), Column("Rank")]), rows, folded=True)
+
+
+def _top_problems(rows: list[dict[str, Any]]) -> Table:
+    columns = [
+        Column("Direction", numeric=False), Column("Activation", "in the SAE's units"), Column("Problem"),
+        Column("Passes", "share of the problem's programs that are correct"), Column("Description", numeric=False),
+    ]  # fmt: skip
+    shown = [
+        [
+            Cell(direction_words(row["direction"])), figure_cell(row["activation"]),
+            Cell(str(row["task_id"]), sort=row["task_id"]), share(row["pass_rate"]), Cell(row["text"]),
+        ]
+        for row in rows
+        if row["rank"] == 1 and row["place"] <= N_PROBLEMS
+    ]  # fmt: skip
+    return Table("Problems on which the selected latents are most active", columns, shown, folded=True)
+
+
+def _sites(sites: list[dict[str, Any]]) -> Table:
+    columns = [
+        Column("Layer"), Column("SAE", numeric=False),
+        Column("FVU", "fraction of variance that its reconstruction leaves unexplained; above 0.5 it fits badly"),
+        Column("L0", "latents that fire at a position, on average"), Column("Activations"),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(str(site["layer"]), sort=site["layer"]), Cell(site["sae_id"]), figure_cell(site["fvu"], 3),
+            figure_cell(site["l0"], 1), count_cell(site["n"]),
+        ]
+        for site in sites
+    ]  # fmt: skip
+    return Table("How well the SAEs fit", columns, rows, folded=True)

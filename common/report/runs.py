@@ -1,0 +1,174 @@
+"""What was run: every phase with its run, time, device, code and settings; models, SAEs, isolation, versions."""
+
+import shlex
+from typing import Any
+
+from common.discovery import plain_name
+from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text
+from common.report.collect import FINISHED, Collected, PhaseResult
+from common.report.wording import any_value, count, duration, listed, number
+
+TITLES = {  # artifact -> what its phase does
+    "difficulty": "difficulty of the problems",
+    "split": "split into selection, tuning and reporting",
+    "generations": "programs, labels and activations",
+    "general_text": "general text: norms, firing rates",
+    "temperature_samples": "samples at several temperatures",
+    "latents": "latents that separate correct from incorrect",
+    "detection": "detection, against baselines",
+    "coefficients": "dose response of steering",
+    "steering": "steering, against controls",
+    "attention": "attention under steering",
+    "orthogonalisation": "weight orthogonalisation",
+    "transfer": "transfer to another model",
+    "prompt_ablation": "prompt ablation",
+}
+LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}
+Process = dict[str, Any]
+
+
+def runs_section(collected: Collected) -> Section:
+    section = Section("runs", "What was run", "With which models, versions, seeds and isolation, and for how long?")
+    done = [phase for phase in collected.phases.values() if phase.state == FINISHED]
+    section.blocks += [_facts(collected, done), _states(collected), _settings(done), _commands(collected)]
+    section.blocks.append(_versions(done))
+    return section
+
+
+def processes(phase: PhaseResult) -> list[Process]:
+    return phase.manifest["processes"]
+
+
+def codes_of(phases: list[PhaseResult]) -> list[str]:
+    """Each state of the code that made something, as '8f254fd' or '8f254fd with changes', first used first."""
+    found: dict[str, None] = {}
+    for phase in phases:
+        for process in processes(phase):
+            found[code_words(process["code"])] = None
+    return list(found)
+
+
+def code_words(code: dict[str, Any]) -> str:
+    if code["commit"] is None:
+        return "outside of git"
+    return code["commit"][:7] + (" with changes" if code["dirty"] else "")
+
+
+def versions_of(phases: list[PhaseResult]) -> dict[str, list[str]]:
+    """Every version of each library that a process used."""
+    found: dict[str, dict[str, None]] = {}
+    for phase in phases:
+        for process in processes(phase):
+            for name, version in process["libraries"].items():
+                found.setdefault(name, {})[version] = None
+    return {name: list(versions) for name, versions in found.items()}
+
+
+def sandboxes_of(phases: list[PhaseResult]) -> list[tuple[PhaseResult, dict[str, Any]]]:
+    return [(phase, process["sandbox"]) for phase in phases for process in processes(phase) if "sandbox" in process]
+
+
+def isolation_words(sandbox: dict[str, Any]) -> str:
+    """'level 3 (rlimits, seccomp, landlock v7, namespaces)'."""
+    layers = f" ({', '.join(sandbox['layers'])})" if sandbox["layers"] else f" ({LEVELS[0]})"
+    return f"level {sandbox['level']}{layers}"
+
+
+def phases_words(names: list[str]) -> str:
+    """'phases 1 and 1.2'."""
+    return f"phase{'s' * (len(names) > 1)} {listed(names)}"
+
+
+def _facts(collected: Collected, done: list[PhaseResult]) -> Facts:
+    everything = [process for phase in done for process in processes(phase)]
+    models = dict.fromkeys(_model_words(process["model"]) for process in everything if "model" in process)
+    levels = dict.fromkeys(isolation_words(sandbox) for _, sandbox in sandboxes_of(done))
+    machines = dict.fromkeys(map(_machine_words, everything))
+    seeds: dict[str, list[str]] = {}
+    for phase in done:
+        if "seed" in phase.manifest["settings"]:
+            seeds.setdefault(str(phase.manifest["settings"]["seed"]), []).append(phase.handoff.phase)
+    total = sum(process["seconds"] for process in everything)
+    pairs = [
+        ("Model", "; ".join(models) or collected.experiment["model"]),
+        ("Dataset", collected.experiment["dataset"]),
+        ("SAEs", collected.experiment["sae"] or "none used yet"),
+        ("Isolation", "; ".join(levels) or "no program was run"),
+        ("Seeds", "; ".join(f"{seed} in {phases_words(phases)}" for seed, phases in seeds.items()) or "none"),
+        ("Machine", "; ".join(machines)),
+        ("Code", "; ".join(codes_of(done))),
+        ("Time", f"{duration(total)} of all processes together"),
+    ]
+    return Facts([(term, text(value)) for term, value in pairs])
+
+
+def _model_words(model: dict[str, Any]) -> str:
+    revision = f", revision {model['revision'][:12]}" if model.get("revision") else ""
+    gpu = f", {model['gpu']}" if model.get("gpu") else ""
+    size = f"{model['n_layers']} layers of width {count(model['d_model'])}"
+    return f"{plain_name(model['name'])}{revision}: {size}, {model['dtype']} on {model['device']}{gpu}"
+
+
+def _machine_words(process: Process) -> str:
+    return f"{process['machine']['system']}, {process['machine']['processor']}"
+
+
+def _states(collected: Collected) -> Table:
+    columns = [
+        Column("Phase", numeric=False), Column("What", numeric=False), Column("State", numeric=False),
+        Column("Run, or what to type", numeric=False), Column("Ended (UTC)", numeric=False),
+        Column("Time", "of all its processes"), Column("Code", numeric=False),
+    ]  # fmt: skip
+    return Table("Phases", columns, [_state_row(phase) for phase in collected.phases.values()])
+
+
+def _state_row(phase: PhaseResult) -> list[Cell]:
+    start = [Cell(phase.handoff.phase, sort=float(phase.handoff.phase)), Cell(TITLES[phase.handoff.name])]
+    if phase.state != FINISHED:
+        return [*start, Cell(phase.state, under=phase.why), Cell(phase.command, code=True), *[text(None)] * 3]
+    seconds = sum(process["seconds"] for process in processes(phase))
+    n, ended = len(processes(phase)), phase.manifest["finished_utc"]
+    return [
+        *start, Cell(phase.state), Cell(phase.artifact.path.name, code=True), Cell(ended[:16].replace("T", " ")),
+        Cell(duration(seconds), under=f"{count(n)} processes" if n > 1 else "", sort=seconds),
+        Cell("; ".join(codes_of([phase]))),
+    ]  # fmt: skip
+
+
+def _settings(done: list[PhaseResult]) -> Table:
+    columns = [Column("Phase", numeric=False), Column("Preset", numeric=False), Column("Setting", numeric=False),
+               Column("Value", numeric=False), Column("Changed", numeric=False)]  # fmt: skip
+    rows = []
+    for phase in done:
+        manifest = phase.manifest
+        changed = manifest.get("changed_settings", {})
+        for name, value in manifest["all_settings"].items():
+            word = any_value(value) if not isinstance(value, float) else f"{value:g}"
+            flag = Cell(f"--{name.replace('_', '-')}", code=True)
+            first = [Cell(phase.handoff.phase, sort=float(phase.handoff.phase)), Cell(manifest.get("preset", ""))]
+            rows.append([*first, flag, Cell(word), Cell("yes" if name in changed else "no")])
+    note = "Changed: not the preset's value."
+    return Table("All settings", columns, rows, note=note, folded=True)
+
+
+def _commands(collected: Collected) -> Table:
+    columns = [Column("Phase", numeric=False), Column("Command", numeric=False)]
+    rows = [
+        [Cell(phase.handoff.phase, sort=float(phase.handoff.phase)),
+         Cell(phase.manifest["command"] if phase.state == FINISHED else phase.command, code=True)]
+        for phase in collected.phases.values()
+    ]  # fmt: skip
+    folder = shlex.quote(str(collected.data_dir))
+    note = f"Add --data-dir {folder}." if str(collected.data_dir) != "data" else ""
+    return Table("Commands that repeat it", columns, rows, note=note, folded=True)
+
+
+def _versions(done: list[PhaseResult]) -> Block:
+    columns = [Column("Library", numeric=False), Column("Version", numeric=False)]
+    rows = [[Cell(name), Cell(" and ".join(versions))] for name, versions in versions_of(done).items()]
+    return Table("Versions", columns, rows, folded=True)
+
+
+def share_words(n: int, of: int) -> str:
+    """'3 of 974 (0.3 %)'."""
+    return f"{count(n)} of {count(of)} ({number(100 * n / of, 1)} %)"

@@ -1,0 +1,306 @@
+"""Sparse autoencoders and transcoders: loaded by SAELens, held in one form, checked against activations.
+
+    source = sae_source("auto", "google/gemma-2-2b")
+    sae = source.load(20)
+    latent_acts = sae.encode(resid_post)
+
+Every kind that is supported is brought into JumpReLU form, exactly: a pre-activation passes
+where it exceeds a threshold. A ReLU has threshold 0, a decoder bias that is subtracted from the
+input goes into b_enc. Only the top-k rule has no such form, and keeps its k.
+"""
+
+import contextlib
+import logging
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from common.errors import ArtifactMismatchError, AssetError, ConfigError
+from common.hub_cache import cached_revision
+from common.sae_sources import Release, SaeSource, layer_of, sae_source
+
+__all__ = ["LayerSae", "SaeSource", "SiteFit", "check_neighbours", "check_site", "load_from_folder",
+           "load_from_release", "sae_source", "site_fit"]  # fmt: skip
+
+WARN_ABOVE, REFUSE_ABOVE = 0.5, 0.9  # fraction of variance unexplained
+TIMES_USUAL = 1.3  # above this multiple of what an SAE says of itself, it does not read what it was trained on
+SaeLensSae = Any  # sae_lens.SAE; importing it takes five seconds
+_GATES = ("jumprelu", "jumprelu_transcoder")
+_SUPPORTED = ("standard", "topk", "transcoder", *_GATES)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSae:
+    """One SAE (or transcoder), for inference on the CPU in float32.
+
+    `site` is the activation it reads. An SAE reconstructs that; a transcoder gives `site_out`.
+    `id` says what was loaded, and what a canonical id stands for; `revision` is the hub's commit.
+    `usual_fvu` is the FVU at the last prompt token that its makers measured, where its metadata has one.
+    """
+
+    id: str
+    layer: int
+    kind: str
+    site: str
+    site_out: str
+    neuronpedia_id: str | None
+    revision: str | None
+    W_enc: Float[Tensor, "d_in d_sae"]
+    b_enc: Float[Tensor, " d_sae"]
+    threshold: Float[Tensor, " d_sae"]
+    W_dec: Float[Tensor, "d_sae d_out"]
+    b_dec: Float[Tensor, " d_out"]
+    top_k: int | None = None
+    usual_fvu: float | None = None
+
+    @property
+    def n_latents(self) -> int:
+        return self.W_enc.shape[1]
+
+    @property
+    def d_in(self) -> int:
+        return self.W_enc.shape[0]
+
+    def neuronpedia_url(self, latent: int) -> str | None:
+        """The latent's page, where Neuronpedia has these SAEs."""
+        return self.neuronpedia_id and f"https://www.neuronpedia.org/{self.neuronpedia_id}/{latent}"
+
+    def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
+        """Latent activations, JumpReLU(x @ W_enc + b_enc), in the SAE's own units; none is negative.
+
+        The threshold is a gate, not a shift: a latent is zero unless its pre-activation exceeds
+        it strictly, and then keeps the whole pre-activation.
+
+        Source: Rajamanoharan et al. 2024, arXiv:2407.14435; top-k: Gao et al. 2024, arXiv:2406.04093.
+        """
+        pre_acts = x @ self.W_enc + self.b_enc
+        if self.top_k is None:
+            return pre_acts * (pre_acts > self.threshold)
+        values, latents = pre_acts.topk(self.top_k, dim=-1)
+        return torch.zeros_like(pre_acts).scatter_(-1, latents, values.relu())
+
+    def decode(self, latent_acts: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_out"]:
+        """What the SAE makes of latent activations, in the model's own scale."""
+        return latent_acts @ self.W_dec + self.b_dec
+
+
+@dataclass(frozen=True)
+class SiteFit:
+    """How well an SAE fits activations: variance unexplained (0 best, 1 no better than the mean), mean L0."""
+
+    fvu: float
+    l0: float
+    n: int
+
+
+def site_fit(sae: LayerSae, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"] | None = None) -> SiteFit:
+    """Fraction of variance unexplained of the reconstruction of `x`, and latents active per row.
+
+    FVU = sum |x - decode(encode(x))|^2 / sum |x - mean|^2 over the sample. A transcoder is
+    compared with `target`, the activations at its output site.
+    Raises: ArtifactMismatchError when `x` cannot be what the SAE reads.
+    """
+    if x.shape[-1] != sae.d_in:
+        raise ArtifactMismatchError(
+            f"{sae.id} reads vectors of {sae.d_in} numbers at {sae.site}; the activations have {x.shape[-1]}\n"
+            f"Give SAEs of this model with --sae, or --sae auto"
+        )
+    if sae.kind == "transcoder" and target is None:
+        raise ArtifactMismatchError(
+            f"{sae.id} is a transcoder, from {sae.site} to {sae.site_out}: residual activations alone cannot test it\n"
+            f"Give SAEs of the residual stream with --sae"
+        )
+    target = x if target is None else target
+    latent_acts = sae.encode(x)
+    residual = (target - sae.decode(latent_acts)).double().square().sum()
+    total = (target.double() - target.double().mean(dim=0)).square().sum()
+    l0 = (latent_acts > 0).sum(dim=-1).double().mean()
+    return SiteFit(fvu=float(residual / total), l0=float(l0), n=len(x))
+
+
+def check_site(
+    fit: SiteFit, sae: LayerSae, accept_bad_fit: bool, log: logging.Logger, usual_fvu: float | None = None
+) -> None:
+    """Log how well the SAE fits, and stop where it cannot belong to these activations.
+
+    Raises: ArtifactMismatchError when more than 0.9 of the variance is unexplained, or 1.3 times the
+    `usual_fvu` (of activations at the same positions), or it is no number.
+    """
+    limit = REFUSE_ABOVE if usual_fvu is None else min(REFUSE_ABOVE, TIMES_USUAL * usual_fvu)
+    found = f"FVU {fit.fvu:.2f}, mean L0 {fit.l0:.1f} over {fit.n} activations of {sae.site}"
+    bad = not fit.fvu <= limit  # nan is bad too
+    if bad and not accept_bad_fit:
+        usual = "" if usual_fvu is None else f"; usual is {usual_fvu:.2f}"
+        raise _does_not_belong(sae, f"{found} (above {limit:.2g}{usual})")
+    if bad or fit.fvu > WARN_ABOVE:
+        log.warning("%s fits badly: %s (above %.2g)", sae.id, found, limit if bad else WARN_ABOVE)
+    else:
+        log.info("%s: %s", sae.id, found)
+
+
+def check_neighbours(sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[int, Float[Tensor, "n d_in"]]) -> None:
+    """Stop where an SAE fits the activations stored for another layer better than those of its own.
+
+    Neighbouring layers have most of their variance in common, so a low FVU alone proves nothing.
+    Raises: ArtifactMismatchError.
+    """
+    samples = [own, *others.values()]
+    stacked = torch.cat(samples)  # one pass: the weights of a large SAE take longer to read than to multiply
+    missed = (stacked - sae.decode(sae.encode(stacked))).double().square().sum(dim=-1).split([len(x) for x in samples])
+    totals = [(x.double() - x.double().mean(dim=0)).square().sum() for x in samples]
+    own_fvu, *fvus = (float(part.sum() / total) for part, total in zip(missed, totals, strict=True))
+    for layer, fvu in zip(others, fvus, strict=True):
+        if fvu < own_fvu:
+            raise _does_not_belong(sae, f"FVU {own_fvu:.3f}, but {fvu:.3f} on what is stored as layer {layer}")
+
+
+def _does_not_belong(sae: LayerSae, found: str) -> ArtifactMismatchError:
+    return ArtifactMismatchError(
+        f"{sae.id} does not fit layer {sae.layer}: {found}\n"
+        f"Likely causes: activations of another layer (off by one: the block's input in place of its output), "
+        f"SAEs of another model, or another scaling of the activations. Check --model and --sae, "
+        f"or go on with --accept-bad-fit"
+    )
+
+
+def load_from_release(release: Release, sae_id: str, layer: int, kind: str) -> LayerSae:
+    """One SAE of a SAELens release, from the hub's cache or the hub. Raises: as `SaeSource.load`."""
+    path = release.paths[sae_id]
+    label = f"{release.name} {sae_id}" + ("" if path == sae_id else f" = {path}")
+    how_to_get = (
+        f'Fetch it, where there is a network, with: python3 -c "from sae_lens import SAE; '
+        f"SAE.from_pretrained('{release.name}', '{sae_id}')\", or give a folder with --sae"
+    )
+    with _loading_errors(f"SAE {label} (hub repository {release.repo_id})", how_to_get):
+        from sae_lens import SAE
+
+        with _shapes_read_from_the_file():
+            sae = SAE.from_pretrained(release.name, sae_id, device="cpu", dtype="float32")
+    revision = cached_revision(release.repo_id)
+    return _in_one_form(sae, label, layer, kind, release.neuronpedia[sae_id], revision)
+
+
+def load_from_folder(folder: Path, label: str, layer: int, kind: str) -> LayerSae:
+    """One SAE that SAELens' save_model wrote. Raises: as `SaeSource.load`."""
+    with _loading_errors(f"SAE {label} in {folder}", "Write the SAE again with SAELens' save_model, or give another"):
+        from sae_lens import SAE
+
+        sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+    return _in_one_form(sae, label, layer, kind, sae.cfg.metadata.neuronpedia_id, None)
+
+
+def _in_one_form(
+    sae: SaeLensSae, label: str, layer: int, kind: str, neuronpedia_id: str | None, revision: str | None
+) -> LayerSae:
+    _check_supported(sae, label)
+    _check_hook(sae, label, layer, kind)
+    site, site_out = sae.cfg.metadata.hook_name, sae.cfg.metadata.hook_name_out
+    arrays = _jumprelu_form(sae)
+    # The extremes of an array with nan or infinity are not finite; isfinite of the whole takes thirty times as long.
+    broken = [name for name, array in arrays.items() if not torch.stack(torch.aminmax(array)).isfinite().all()]
+    if broken:
+        raise AssetError(f"SAE {label}: {', '.join(broken)} holds nan or infinity\nFetch or train it again")
+    top_k = sae.cfg.k if sae.cfg.architecture() == "topk" else None
+    return LayerSae(
+        id=label, layer=layer, kind=kind, site=site, site_out=site_out or site, neuronpedia_id=neuronpedia_id,
+        revision=revision, top_k=top_k, usual_fvu=sae.cfg.metadata.fvu_last_prompt_token, **arrays,
+    )  # fmt: skip
+
+
+def _check_supported(sae: SaeLensSae, label: str) -> None:
+    """Refuse what has no exact JumpReLU or top-k form. Raises: ConfigError."""
+    architecture, normalised = sae.cfg.architecture(), sae.cfg.normalize_activations
+    problem = None
+    if architecture not in _SUPPORTED:
+        problem = f"its architecture is '{architecture}'; supported: {', '.join(_SUPPORTED)}"
+    elif normalised not in (None, "none"):
+        problem = f"it normalises its input ('{normalised}') by what is not in its weights"
+    if problem:
+        raise ConfigError(f"SAE {label} cannot be used: {problem}\nGive other SAEs with --sae")
+
+
+def _check_hook(sae: SaeLensSae, label: str, layer: int, kind: str) -> None:
+    """Hold that the SAE reads what the pipeline stores of this layer. Raises: ConfigError."""
+    hook = sae.cfg.metadata.hook_name
+    transcodes = "transcoder" in sae.cfg.architecture()
+    expected = f"blocks.{layer}.hook_resid_post"
+    if transcodes != (kind == "transcoder") or hook is None:
+        problem = f"it is called a {kind}, but is a '{sae.cfg.architecture()}' that reads '{hook}'"
+    elif kind == "sae" and hook != expected:
+        problem = f"it reads '{hook}', not '{expected}', the output of block {layer}"
+    elif kind == "transcoder" and layer_of(hook) != layer:
+        problem = f"it reads '{hook}', which is not in block {layer}"
+    else:
+        return
+    raise ConfigError(f"SAE {label} cannot be used: {problem}\nGive SAEs of the residual stream with --sae")
+
+
+@torch.no_grad()
+def _jumprelu_form(sae: SaeLensSae) -> dict[str, Tensor]:
+    """Weights, biases and thresholds with which encode and decode need nothing else."""
+    W_enc, W_dec, b_enc, b_dec = (getattr(sae, name).detach() for name in ("W_enc", "W_dec", "b_enc", "b_dec"))
+    threshold = torch.zeros_like(b_enc)
+    if sae.cfg.architecture() in _GATES:
+        threshold = sae.threshold.detach().clamp(min=0)  # SAELens has a ReLU before the gate
+    if sae.cfg.apply_b_dec_to_input:
+        parts = W_enc.split(8192, dim=1)  # in double precision, a part at a time
+        shift = torch.cat([b_dec.double() @ part.double() for part in parts])
+        b_enc = (b_enc.double() - shift).float()
+    if getattr(sae.cfg, "rescale_acts_by_decoder_norm", False):
+        norm = W_dec.norm(dim=-1)
+        W_enc, b_enc, W_dec = W_enc * norm, b_enc * norm, W_dec / norm[:, None]
+    return {"W_enc": W_enc, "b_enc": b_enc, "threshold": threshold, "W_dec": W_dec, "b_dec": b_dec}
+
+
+@contextlib.contextmanager
+def _loading_errors(what: str, how_to_get: str) -> Iterator[None]:
+    """Turn the libraries' many ways of failing into one message, without their warnings."""
+    import huggingface_hub.utils
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from safetensors import SafetensorError
+
+    huggingface_hub.utils.logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `_check_supported` refuses what they warn of
+            yield
+    except (EntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
+        raise AssetError(f"{what} is not on this disk and cannot be fetched ({_line(error)})\n{how_to_get}") from error
+    # numpy, safetensors, json, torch and SAELens raise all of these for files that are torn or do not fit.
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, SafetensorError, BadZipFile,
+            zlib.error) as error:  # fmt: skip
+        raise AssetError(f"{what} cannot be read: {_line(error)}\n{how_to_get}") from error
+
+
+def _line(error: Exception) -> str:
+    return type(error).__name__ + "".join(f": {line}" for line in str(error).strip().splitlines()[:1])
+
+
+@contextlib.contextmanager
+def _shapes_read_from_the_file() -> Iterator[None]:
+    """Let SAELens read arrays' shapes from the file that it loads next.
+
+    For Gemma Scope 2 it asks the network for them, even when the file lies in the hub's cache.
+    """
+    from huggingface_hub import hf_hub_download
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+    from safetensors import safe_open
+
+    def shapes(repo_id: str, filename: str) -> dict[str, Any]:
+        with safe_open(hf_hub_download(repo_id, filename), framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+
+    original = loaders.get_safetensors_tensor_shapes
+    loaders.get_safetensors_tensor_shapes = shapes
+    try:
+        yield
+    finally:
+        loaders.get_safetensors_tensor_shapes = original

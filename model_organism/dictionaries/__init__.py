@@ -1,0 +1,1 @@
+"""The organism's sparse dictionaries, SAEs and transcoders: activations, training, files, measurements."""

@@ -1,0 +1,64 @@
+"""Where a dictionary reads and writes, by TransformerLens names, in the organism's Gemma-2 blocks.
+
+An SAE reads and writes `blocks.L.hook_resid_post`. A transcoder reads `blocks.L.ln2.hook_normalized`,
+the norm before the MLP *without* its gain, and writes `blocks.L.hook_mlp_out`, what the MLP adds to the
+residual stream (after Gemma-2's norm behind the MLP): the sites of Gemma Scope's transcoders.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from common.hooks import decoder_blocks
+
+SAE, TRANSCODER = "sae", "transcoder"
+RESID_POST, MLP_IN, MLP_OUT = "hook_resid_post", "ln2.hook_normalized", "hook_mlp_out"
+READS = {SAE: RESID_POST, TRANSCODER: MLP_IN}
+WRITES = {SAE: RESID_POST, TRANSCODER: MLP_OUT}
+
+
+def site_name(kind: str, layer: int) -> str:
+    return f"blocks.{layer}.{kind}"
+
+
+@contextmanager
+def read_site(model: nn.Module, site: str, layer: int, take: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call `take(activations)`, [batch, pos, d_model], in every forward pass while the block is open."""
+    block = decoder_blocks(model)[layer]
+    if site == MLP_IN:
+        norm = block.pre_feedforward_layernorm
+        handle = norm.register_forward_pre_hook(lambda _module, arguments: take(without_gain(norm, arguments[0])))
+    else:
+        handle = _writer(block, site).register_forward_hook(lambda _module, _arguments, output: take(output))
+    with _removing(handle):
+        yield
+
+
+@contextmanager
+def replace_site(model: nn.Module, site: str, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the activations at `site` by `edit(activations)` while the block is open."""
+    module = _writer(decoder_blocks(model)[layer], site)
+    with _removing(module.register_forward_hook(lambda _module, _arguments, output: edit(output))):
+        yield
+
+
+def without_gain(norm: nn.Module, resid: Tensor) -> Tensor:
+    """The norm's output before its gain: resid / rms(resid), in float32."""
+    resid = resid.float()
+    return resid * torch.rsqrt(resid.pow(2).mean(-1, keepdim=True) + norm.eps)
+
+
+def _writer(block: nn.Module, site: str) -> nn.Module:
+    """The module whose output is the site's activations."""
+    return {RESID_POST: block, MLP_OUT: block.post_feedforward_layernorm}[site]
+
+
+@contextmanager
+def _removing(handle: RemovableHandle) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()

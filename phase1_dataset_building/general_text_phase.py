@@ -1,0 +1,164 @@
+"""Phase 1.1: what general text does to the residual stream, and how often it makes each latent fire.
+
+    python3 run.py phase 1.1 --model google/gemma-2-2b
+
+1. The model reads the first tokens of each document; the output of every block is kept at one random position.
+2. When all documents are there: the mean norms of the residual stream, by layer and site.
+3. And for every layer that has an SAE, the share of documents that make each latent fire.
+"""
+
+from typing import TYPE_CHECKING
+
+from common import handoffs
+from common.errors import ConfigError
+from common.phase import Phase, RunContext
+from phase1_dataset_building.config import GeneralTextConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from common.models import LanguageModel
+    from common.records import RecordWriter
+    from common.sae_sources import SaeSource
+    from phase1_dataset_building.text_activations import Reading
+
+DOCUMENTS_AT_ONCE = 500  # encoded together: 500 documents x 131k latents are 260 MB
+DOCUMENTS_OF_FIT = 1_000
+
+
+def run(ctx: RunContext, config: GeneralTextConfig) -> None:
+    from common.models import explain_lack_of_memory, load_model
+    from common.progress import Progress
+    from common.sae_sources import sae_source
+    from phase1_dataset_building.general_text import first_documents, load_text, text_for
+    from phase1_dataset_building.text_activations import read_documents
+
+    name = text_for(config.text, config.model)
+    documents, source = first_documents(name, config.documents), sae_source(config.sae, config.model)
+    with ctx.write() as out:
+        out.summarize = lambda rows: {"documents": len(rows)}
+        out.conclude = lambda: conclude(ctx, out, source, config)
+        out.details["text"] = {"source": load_text(name).source, "sha256": load_text(name).sha256}
+        if not out.n_wanted:  # the run that only joins what slices left needs no model
+            return
+        if len(documents) < config.documents:
+            ctx.log.info("%d of the first %d documents are blank: left out", config.documents - len(documents),
+                         config.documents)  # fmt: skip
+        if source.note:
+            ctx.log.info("%s: %s", source.name, source.note)
+        ctx.log.info("loading %s", config.model)
+        lm = load_model(config.model, ctx.device, config.dtype, config.threads)
+        check_sae_fits(source, lm)
+        with Progress(out.end - out.start + 1, ["done"] * len(out.saved_rows), ctx.log, "documents") as progress:
+            for batch in out.batches(config.batch_size):
+                texts = [documents[index] for index in batch]
+                with explain_lack_of_memory(config.batch_size):
+                    readings = read_documents(lm, texts, max_tokens=config.max_tokens, base_seed=config.seed)
+                wanted = [index for index in batch if out.wants(index)]
+                for index in wanted:
+                    append(out, lm, index, readings[index - batch[0]])
+                out.process |= {"model": lm.describe()}
+                progress.add(["done"] * len(wanted))
+
+
+def append(out: "RecordWriter", lm: "LanguageModel", index: int, reading: "Reading") -> None:
+    token_id = reading.token_ids[reading.position]
+    row = {
+        "document": index,
+        "n_tokens": len(reading.token_ids),
+        "position": reading.position,
+        "token_id": token_id,
+        "token": lm.tokenizer.decode([token_id]),
+    }
+    layers = enumerate(reading.resid_post)
+    tensors = {f"activations/layer_{layer:02d}/resid_post": resid for layer, resid in layers}
+    out.append(index, {"documents.parquet": row}, {**tensors, "resid_norms/norm_sum": reading.norm_sum})
+
+
+def check_sae_fits(source: "SaeSource", lm: "LanguageModel") -> None:
+    """Whether the first of the SAEs is there and reads vectors of this model: better now than after hours.
+
+    Raises: AssetError, ConfigError.
+    """
+    sae = source.load(source.layers(lm.n_layers)[0])
+    if sae.d_in != lm.d_model:
+        raise ConfigError(
+            f"{sae.id} reads vectors of {sae.d_in} numbers, but the residual stream of {lm.name} has {lm.d_model}\n"
+            f"Give another --sae, or the --model that it was trained on"
+        )
+
+
+def conclude(ctx: RunContext, out: "RecordWriter", source: "SaeSource", config: GeneralTextConfig) -> None:
+    """Write resid_norms.parquet and firing_rates.parquet, which follow from all documents."""
+    import torch
+
+    from phase1_dataset_building.text_activations import count_positions, mean_norms
+
+    if config.threads:  # this process may have loaded no model
+        torch.set_num_threads(config.threads)
+    n_tokens = [row["n_tokens"] for row in out.joined_rows()]
+    norms = mean_norms(out.joined_tensor("resid_norms/norm_sum"), n_tokens)
+    rows = [
+        {"layer": layer, "site": site, "mean_norm": float(norms[layer, k]), "n": count_positions(n_tokens)}
+        for layer in range(len(norms))
+        for k, site in enumerate(handoffs.RESID_SITES)
+    ]
+    out.table("resid_norms.parquet", rows)
+    out.summary["mean_norm_of_resid_post"] = [float(norms[0, -1]), float(norms[-1, -1])]  # first and last layer
+    rates = {layer: layer_rates(ctx, out, source, layer) for layer in source.layers(len(norms))}
+    write_rates(out, rates)
+    often = sum(int((rate > 0.02).sum()) for rate in rates.values())
+    out.summary |= {"layers_with_an_sae": len(rates), "latents_that_fire_on_more_than_2_percent": often}
+
+
+def layer_rates(ctx: RunContext, out: "RecordWriter", source: "SaeSource", layer: int) -> "np.ndarray":
+    """Share of the documents on which each latent fires, [d_sae]. Logs how well the SAE fits."""
+    import torch
+
+    from common.saes import check_site, site_fit
+
+    resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))
+    sae = source.load(layer)
+    n_fires = torch.zeros(sae.n_latents, dtype=torch.int64)
+    with torch.inference_mode():
+        # On general text the fit only informs: phase 2 checks it on prompts.
+        check_site(site_fit(sae, resid[:DOCUMENTS_OF_FIT]), sae, accept_bad_fit=True, log=ctx.log)
+        for some in resid.split(DOCUMENTS_AT_ONCE):
+            n_fires += (sae.encode(some) > 0).sum(0)
+    return n_fires.numpy() / len(resid)
+
+
+def write_rates(out: "RecordWriter", rates: "dict[int, np.ndarray]") -> None:
+    import numpy as np
+
+    columns = {
+        "layer": np.concatenate([np.full(len(rate), layer) for layer, rate in rates.items()]),
+        "latent": np.concatenate([np.arange(len(rate)) for rate in rates.values()]),
+        "rate": np.concatenate(list(rates.values())),
+    }
+    out.columns("firing_rates.parquet", columns)
+
+
+def count_documents(ctx: RunContext) -> int:
+    """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
+    from common.sae_sources import sae_source
+    from phase1_dataset_building.general_text import first_documents, text_for
+
+    config = ctx.config
+    if sae_source(config.sae, config.model).kind != "sae":
+        raise ConfigError(
+            f"--sae {config.sae} for {config.model} names transcoders, which do not read the residual stream\n"
+            f"Give SAEs of the residual stream with --sae"
+        )
+    return len(first_documents(text_for(config.text, config.model), config.documents))
+
+
+PHASE = Phase(
+    id="1.1",
+    title="general text: norms of the residual stream, firing rates of latents",
+    config=GeneralTextConfig,
+    inputs=(),
+    output=handoffs.GENERAL_TEXT,
+    run=run,
+    n_records=count_documents,
+)

@@ -1,0 +1,53 @@
+"""Settings of phase 2."""
+
+from dataclasses import dataclass
+
+from common.config import DatasetConfig, setting
+from common.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentConfig(DatasetConfig):
+    """Which latents are compared, on which problems, and how."""
+
+    model: str = setting("google/gemma-2-2b", "who wrote the programs: hub id, folder or organism", demo="organism")
+    sae: str = setting("auto", "SAELens release, or folder of saved SAEs; auto: the registry's choice for the model")
+    split: str = setting(
+        "sae",
+        "problems to analyse; validation is for description only, and no phase reads its result",
+        choices=("sae", "validation"),
+    )
+    layers: str = setting("all", "all, or layers with commas, as in 0,12,25")
+    n_permutations: int = setting(
+        1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
+    )
+    general_text_limit: float = setting(
+        0.02,
+        "share of general-text documents above which a latent belongs to language in general, and is left out",
+        minimum=0.0,
+        maximum=1.0,
+        source="arXiv 2411.14257",
+    )
+    seed: int = setting(42, "seed of the permutations", minimum=0)
+    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct the activations of its layer")
+    accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.chosen_layers()
+
+    def chosen_layers(self) -> list[int] | None:
+        """The layers given, ascending; None for all. Raises: ConfigError."""
+        words = [word.strip() for word in self.layers.split(",")]
+        if words == ["all"]:
+            return None
+        if not all(word.isdecimal() for word in words):
+            raise ConfigError(f"--layers is '{self.layers}'\nGive all, or layers with commas, as in 0,12,25")
+        return sorted({int(word) for word in words})
+
+    def experiment(self) -> dict[str, str]:
+        from common.registry import model_identity
+        from common.sae_sources import sae_source
+
+        identities = {"model": model_identity(self.model), "sae": sae_source(self.sae, self.model).identity}
+        return {**super().experiment(), **identities}

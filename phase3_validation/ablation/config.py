@@ -1,0 +1,29 @@
+"""Settings of phase 3.7."""
+
+from dataclasses import dataclass
+
+from common.config import SaeConfig, SolutionConfig, setting, typed
+from common.errors import ConfigError
+from phase3_validation.config import EvaluatingConfig
+
+NONE = "none"
+ABLATIONS = (NONE, "no_tests", "name_only", "shuffled_tests", "no_description")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
+    """Which parts of the prompt are taken away, and how the programs are sampled."""
+
+    ablations: tuple[str, ...] = setting(ABLATIONS, "prompts that each problem is tried with", choices=ABLATIONS)
+    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=100, minimum=0)
+    n_resamples: int = setting(
+        2000, "bootstrap resamples behind the intervals of activations", minimum=1000, maximum=100_000
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ablations[:1] != (NONE,) or len(set(self.ablations)) < len(self.ablations):
+            raise ConfigError(
+                f"--ablations is '{typed(self.ablations)}', but the others are compared with '{NONE}'\n"
+                f"Give {NONE} first, and each of the others once, as in {NONE},no_tests"
+            )

@@ -1,0 +1,144 @@
+"""What each ablation does, next to the whole prompt of the same problem: to the programs, and to the latents.
+
+Programs: pass rate with Wilson's interval; the difference between paired shares with Bonett and Price's interval;
+exact McNemar on the problems whose label changed, Holm over the ablations. Pairs of which one could not be judged
+are left out of the difference, and counted. A program under another name than the tested one fails whatever it does, so
+it is counted how many programs define that name, and how many of those pass.
+
+Latents: mean activation, and mean change of it, over all problems, with percentile intervals of a bootstrap over
+problems; the change also in standard deviations of the activation under the whole prompt. AUROC of the activation
+for `incorrect`, both under the ablation, resampled within each label.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from common.problem_syntax import module_names, parse_python
+from common.statistics import holm
+from phase3_validation.ablation.config import NONE, AblationConfig
+from phase3_validation.detection.bootstrap import UNDEFINED, draws_by_label, draws_of_problems, interval
+from phase3_validation.detection.metrics import auroc
+from phase3_validation.directions import Direction
+from phase3_validation.steering.outcomes import JUDGED, change_interval, counted, paired, rate
+
+Row = dict[str, Any]
+
+MIN_OF_A_LABEL = 10  # for an AUROC with an interval
+
+
+def pass_rate(rows: Sequence[Row], ablation: str) -> dict[str, Any]:
+    """Share of the programs under an ablation that pass, of those that could be judged, as an interval."""
+    labels = [row["label"] for row in rows if row["ablation"] == ablation]
+    return rate(labels.count("correct"), sum(label in JUDGED for label in labels))
+
+
+def ablations(rows: Sequence[Row], names: Sequence[str], entry_points: dict[int, str]) -> dict[str, dict[str, Any]]:
+    """What became of the programs under each ablation; `difference` is that of the pass rate to the whole prompt's.
+
+    `entry_points` is the name of each problem's tested function.
+    """
+    found = {}
+    for name in names:
+        own = _under(rows, name)
+        named = [row for row in own if _defines(row["code"], entry_points[row["task_id"]])]
+        labels, errors = Counter(row["label"] for row in own), Counter(row["error"] for row in own if row["error"])
+        found[name] = {
+            "n": len(own),
+            "pass_rate": pass_rate(own, name),
+            "named": counted(len(named), len(own)),
+            "pass_rate_of_named": pass_rate(named, name),
+            "labels": dict(sorted(labels.items())),
+            "errors": dict(sorted(errors.items())),
+        }
+        if name != NONE:
+            found[name] |= _difference(_under(rows, NONE), own)
+    _add_holm([found[name] for name in names if name != NONE])
+    return found
+
+
+def directions(
+    rows: Sequence[Row], measured: Sequence[Row], chosen: Sequence[Direction], config: AblationConfig
+) -> dict[str, dict[str, Any]]:
+    """What became of each direction's latent; `measured` are the rows of activations.parquet."""
+    n = len(_under(rows, NONE))
+    draws = draws_of_problems(n, config.n_resamples, config.seed)
+    found = {}
+    for direction in chosen:
+        own = [row for row in measured if row["direction"] == direction.name]
+        whole = _activations(own, NONE)
+        spread = float(whole.std(ddof=1)) if n > 1 else 0.0
+        by_ablation = {}
+        for name in config.ablations:
+            values = _activations(own, name)
+            entry = {
+                "mean": _mean(values, draws),
+                "firing_rate": float((values > 0).mean()),
+                "auroc": _auroc(values, [row["label"] for row in _under(rows, name)], config),
+            }
+            if name != NONE:
+                change = _mean(values - whole, draws)
+                scaled = {key: value / spread if spread else None for key, value in change.items()}
+                entry |= {"change": change, "change_in_sd": scaled}
+            by_ablation[name] = entry
+        found[direction.name] = {
+            "latent": direction.facts, "positive": direction.positive, "sd": spread, "ablations": by_ablation,
+        }  # fmt: skip
+    return found
+
+
+def _difference(whole: list[Row], own: list[Row]) -> dict[str, Any]:
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    pairs = paired(whole, own)
+    gained, lost = pairs.corrected, pairs.corrupted
+    table = [[pairs.count("correct", "correct"), lost], [gained, pairs.count("incorrect", "incorrect")]]
+    return {
+        "pairs": pairs.n,
+        "left_out": pairs.left_out,
+        "gained": gained,
+        "lost": lost,
+        "difference": change_interval(gained, lost, pairs.n),
+        "mcnemar_p": float(mcnemar(table, exact=True).pvalue) if gained + lost else 1.0,
+    }
+
+
+def _defines(code: str, name: str) -> bool:
+    """Whether a program binds `name` at its top level; one that does not parse binds nothing."""
+    try:
+        return name in module_names(parse_python(code).body)
+    except SyntaxError:
+        return False
+
+
+def _add_holm(entries: list[dict[str, Any]]) -> None:
+    for entry, p in zip(entries, holm([entry["mcnemar_p"] for entry in entries]), strict=True):
+        entry["mcnemar_p_holm"] = p
+
+
+def _under(rows: Sequence[Row], ablation: str) -> list[Row]:
+    return [row for row in rows if row["ablation"] == ablation]
+
+
+def _activations(rows: Sequence[Row], ablation: str) -> np.ndarray:
+    return np.array([row["activation"] for row in _under(rows, ablation)])
+
+
+def _mean(values: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    return interval(float(values.mean()), draws @ values / len(values))
+
+
+def _auroc(values: np.ndarray, labels: list[str], config: AblationConfig) -> dict[str, Any]:
+    """AUROC of the activation for incorrect, with its interval; nulls with fewer than MIN_OF_A_LABEL of a label.
+
+    A bootstrap over one or two programs of a label would give an interval that is far too short.
+    """
+    known = np.array([label in JUDGED for label in labels])
+    if min(labels.count(label) for label in JUDGED) < MIN_OF_A_LABEL:
+        return dict(UNDEFINED)
+    values, incorrect = values[known], np.array([label == "incorrect" for label in labels])[known]
+    draws = draws_by_label(incorrect, config.n_resamples, config.seed)
+    whole = float(auroc(values, incorrect.astype(float), (~incorrect).astype(float)))
+    return interval(whole, auroc(values, draws * incorrect, draws * ~incorrect))

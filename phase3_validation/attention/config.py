@@ -1,0 +1,17 @@
+"""Settings of phase 3.4."""
+
+from dataclasses import dataclass
+
+from common.config import DatasetConfig, SaeConfig, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig(SaeConfig, DatasetConfig):
+    """How the attention is read, and what its movement is compared with."""
+
+    batch_size: int = setting(16, "prompts read together", demo=64, minimum=1)
+    n_random: int = setting(
+        19, "random directions of the same length that each direction is compared with", minimum=1, maximum=1000
+    )
+    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
+    seed: int = setting(42, "seed of the resamples and of the random directions", minimum=0)

@@ -1,0 +1,77 @@
+"""Figures of phase 3.4: change of attention by layer and section, and by head."""
+
+from typing import Any
+
+import numpy as np
+
+from common.plots import new_figure, svg_bytes
+
+STYLES = {  # section -> colour, marker, line
+    "bos": ("#7f7f7f", "x", ":"), "description": ("#1f77b4", "o", "-"), "tests": ("#ff7f0e", "s", "--"),
+    "marker": ("#2ca02c", "^", "-."),
+}  # fmt: skip
+GREY = "#7f7f7f"
+
+
+def all_figures(result: dict[str, Any], title: str) -> dict[str, bytes]:
+    """Figures by file name; none of what was not steered."""
+    steered = {name: entry for name, entry in result["directions"].items() if entry["moves"]}
+    if not steered:
+        return {}
+    return {"by_layer.svg": by_layer(steered, title), "by_head.svg": by_head(steered, result["sections"], title)}
+
+
+def by_layer(directions: dict[str, dict[str, Any]], title: str) -> bytes:
+    """Change of the attention to each section, mean over the heads of a layer, with its interval over problems."""
+    with new_figure(9, 0.6 + 2.6 * len(directions), n_rows=len(directions)) as (figure, axes):
+        figure.suptitle(title, fontsize=9)
+        for axis, (name, entry) in zip(_several(axes), directions.items(), strict=True):
+            for number, (section, (color, marker, line)) in enumerate(STYLES.items()):
+                moves = [move for move in entry["pooled"] if move["section"] == section]
+                changes = [move["change"] for move in moves]
+                x = [move["layer"] + 0.06 * (number - 1.5) for move in moves]
+                axis.errorbar(
+                    x, [100 * change["value"] for change in changes], yerr=_lengths(changes), color=color,
+                    marker=marker, linestyle=line, markersize=4, capsize=2, label=section,
+                )  # fmt: skip
+            axis.axhline(0, color=GREY, linewidth=0.8)
+            axis.set(xlabel="layer", ylabel="change of attention [points]", title=_heading(name, entry))
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.legend(ncols=4, fontsize=7)
+        return svg_bytes(figure, "attention-by-layer")
+
+
+def by_head(directions: dict[str, dict[str, Any]], sections: list[str], title: str) -> bytes:
+    """Change of the attention to each section, a cell for each layer and head; all panels share one scale."""
+    largest = max(abs(move["change"]["value"]) for entry in directions.values() for move in entry["moves"])
+    scale = 100 * largest or 1.0
+    n = len(directions)
+    with new_figure(2.6 * len(sections), 0.6 + 2.6 * n, n_rows=n, n_columns=len(sections)) as (figure, axes):
+        figure.suptitle(title, fontsize=9)
+        places = [(name, section) for name in directions for section in sections]
+        for axis, (name, section) in zip(axes, places, strict=True):
+            moves = [move for move in directions[name]["moves"] if move["section"] == section]
+            layers = sorted({move["layer"] for move in moves})
+            cells = np.array([100 * move["change"]["value"] for move in moves]).reshape(len(layers), -1)
+            heads = np.arange(cells.shape[1] + 1) - 0.5
+            edges = np.array([*layers, layers[-1] + 1]) - 0.5
+            mesh = axis.pcolormesh(heads, edges, cells, cmap="PuOr", vmin=-scale, vmax=scale, rasterized=True)
+            axis.set(xlabel="head", ylabel="layer", title=f"{name}\n{section}")
+            for one in (axis.xaxis, axis.yaxis):
+                one.get_major_locator().set_params(integer=True)
+        figure.colorbar(mesh, ax=axes, label="change of attention [points]", shrink=0.8)
+        return svg_bytes(figure, "attention-by-head")
+
+
+def _heading(name: str, entry: dict[str, Any]) -> str:
+    return f"{name}: {entry['coefficient']:+g} mean norms at layer {entry['layer']}, {entry['site']}"
+
+
+def _lengths(changes: list[dict[str, float]]) -> list[list[float]]:
+    below = [100 * (change["value"] - change["low"]) for change in changes]
+    above = [100 * (change["high"] - change["value"]) for change in changes]
+    return [below, above]
+
+
+def _several(axes: Any) -> list[Any]:
+    return axes if isinstance(axes, list) else [axes]

@@ -1,0 +1,121 @@
+"""From attention by section to the tables and to attention.json."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from phase3_validation.attention.config import AttentionConfig
+from phase3_validation.attention.movement import displaced, movement
+from phase3_validation.attention.sections import SECTIONS
+from phase3_validation.detection.bootstrap import draws_of_problems
+from phase3_validation.steering.variants import NONE, RANDOM_DIRECTION, UNSTEERED, Variant, steered
+
+
+def make_variants(entries: dict[str, dict[str, Any]], n_random: int) -> list[Variant]:
+    """Unsteered; then each direction that 3.2 chose a coefficient for, and behind it its random directions."""
+    variants = [UNSTEERED]
+    for name, entry in entries.items():
+        if entry["chosen"]:
+            place = (entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
+            variants.append(steered(name, *place))
+            variants += [Variant(name, RANDOM_DIRECTION, index, *place) for index in range(n_random)]
+    return variants
+
+
+def first_reached(variant: Variant) -> int:
+    """The first block whose attention reads what was added: its own only where that stands before the attention."""
+    return variant.layer + (variant.site != "resid_pre")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Attention of every variant, the unsteered one first, in the layers from the first that is steered on."""
+
+    task_ids: Sequence[int]
+    variants: Sequence[Variant]
+    layers: Sequence[int]
+    attention: Float[np.ndarray, "variants problems layers heads sections"]
+
+    @property
+    def own(self) -> dict[str, int]:
+        """Number of the variant that is a direction itself, by its name."""
+        return {variant.direction: i for i, variant in enumerate(self.variants) if variant.control == NONE}
+
+    def displaced_by_random(self, direction: str) -> dict[int, Float[np.ndarray, " problems"]]:
+        """What each random direction displaces, by its number; none where the direction reaches no attention."""
+        reached = [i for i, layer in enumerate(self.layers) if layer >= first_reached(self._variant(direction))]
+        wanted = (direction, RANDOM_DIRECTION)
+        return {
+            variant.control_index: displaced(self.attention[0][:, reached], self.attention[number][:, reached])
+            for number, variant in enumerate(self.variants)
+            if (variant.direction, variant.control) == wanted and reached
+        }
+
+    def before_and_after(self, direction: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Attention without and with a direction, in its own layer and after, and these layers."""
+        start = self.layers.index(self._variant(direction).layer)
+        after = self.attention[self.own[direction]]
+        return self.attention[0][:, start:], after[:, start:], list(self.layers[start:])
+
+    def attention_columns(self) -> dict[str, np.ndarray]:
+        """The columns of attention.parquet: unsteered, then direction by direction; controls are left out."""
+        parts = [_long(NONE, self.task_ids, self.layers, self.attention[0])]
+        for direction in self.own:
+            _, after, layers = self.before_and_after(direction)
+            parts.append(_long(direction, self.task_ids, layers, after))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def control_columns(self) -> dict[str, np.ndarray]:
+        """The columns of controls.parquet: direction by direction, number by number, problem by problem."""
+        rows = [
+            (task_id, direction, number, float(share))
+            for direction in self.own
+            for number, shares in self.displaced_by_random(direction).items()
+            for task_id, share in zip(self.task_ids, shares, strict=True)
+        ]
+        names = ("task_id", "direction", "control_index", "displaced")
+        return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+    def _variant(self, direction: str) -> Variant:
+        return self.variants[self.own[direction]]
+
+
+def as_json(
+    measured: Measured, coefficients: dict[str, Any], norms: dict[tuple[int, str], float], config: AttentionConfig,
+    experiment: dict[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    """attention.json, without its words."""
+    n = len(measured.task_ids)
+    draws, entries = draws_of_problems(n, config.n_resamples, config.seed), {}
+    for name, chosen in coefficients["directions"].items():
+        entry = {"latent": chosen["latent"], "wanted": chosen["wanted"], "site": chosen["site"]}
+        if name in measured.own:
+            variant = measured.variants[measured.own[name]]
+            before, after, layers = measured.before_and_after(name)
+            by_random = list(measured.displaced_by_random(name).values())
+            entry |= {"layer": variant.layer, "coefficient": variant.coefficient}
+            entry |= {"norm": norms[variant.layer, variant.site]}
+            entry |= movement(before, after, by_random, layers, first_reached(variant), draws)
+        else:
+            entry |= {"layer": None, "coefficient": None, "why": chosen["why"], "moves": []}
+        entries[name] = entry
+    return {
+        "experiment": experiment, "n": n, "seed": config.seed, "n_resamples": config.n_resamples,
+        "steer": coefficients["steer"], "sections": list(SECTIONS), "directions": entries,
+    }  # fmt: skip
+
+
+def _long(direction: str, task_ids: Sequence[int], layers: Sequence[int], attention: np.ndarray) -> dict[str, Any]:
+    """One row per number of `attention`, [problems, layers, heads, sections], with what its place stands for."""
+    places = np.indices(attention.shape).reshape(4, -1)
+    return {
+        "task_id": np.asarray(task_ids, dtype=np.int64)[places[0]],
+        "direction": np.full(attention.size, direction),
+        "layer": np.asarray(layers, dtype=np.int64)[places[1]],
+        "head": places[2],
+        "section": np.array(SECTIONS)[places[3]],
+        "attention": attention.ravel(),
+    }

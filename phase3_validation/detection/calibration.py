@@ -1,0 +1,47 @@
+"""Whether a score, read as a probability on one split, keeps its word on another.
+
+Isotonic regression (never falling, otherwise of any shape) turns the score into a probability on `hyperparams`; on
+`validation` the problems are grouped by that probability, and the share of positives in each group is counted.
+
+Sources: Zadrozny & Elkan 2002 (isotonic calibration); Brier 1950.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.statistics import wilson_interval
+from phase3_validation.detection.strata import stratum_of, upper_bounds
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+N_GROUPS = 5
+
+
+def reliability(
+    tuned: Float[np.ndarray, " m"],
+    tuned_positive: Bool[np.ndarray, " m"],
+    values: Float[np.ndarray, " n"],
+    positive: Bool[np.ndarray, " n"],
+) -> dict[str, Any]:
+    """{"brier", "groups": [{"predicted", "observed": {value, low, high}, "n"}]}; observed with Wilson's interval.
+
+    `tuned` are the scores that the probability is fitted on. Scores outside their range get the nearest one's. There
+    are at most five groups, of about equal size, with equal probabilities together.
+    """
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(tuned, tuned_positive.astype(float))
+    probability = fitted.predict(values)
+    group = stratum_of(probability, upper_bounds(probability, N_GROUPS))
+    groups = []
+    for number in np.unique(group):
+        inside = group == number
+        n, n_positive = int(inside.sum()), int(positive[inside].sum())
+        low, high = wilson_interval(n_positive, n)
+        observed = {"value": n_positive / n, "low": low, "high": high}
+        groups.append({"predicted": float(probability[inside].mean()), "observed": observed, "n": n})
+    return {"brier": float(np.mean((probability - positive) ** 2)), "groups": groups}

@@ -1,0 +1,69 @@
+"""ROC and precision-recall curves, and F1 by threshold, with bands from the same resamples as the intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from phase3_validation.detection import metrics
+from phase3_validation.detection.bootstrap import CONFIDENCE
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+GRID = np.linspace(0, 1, 101)
+MOST_THRESHOLDS = 150
+
+
+def roc_points(
+    values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
+) -> tuple[Float[np.ndarray, "*r k"], Float[np.ndarray, "*r k"]]:
+    """False and true positive rates, from (0, 0) to (1, 1), one point per distinct score, from the highest."""
+    wrong, found = metrics.counts_above(values, positive, negative)
+    return wrong / wrong[..., -1:], found / found[..., -1:]
+
+
+def precision_points(
+    values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
+) -> tuple[Float[np.ndarray, "*r k"], Float[np.ndarray, "*r k"]]:
+    """Recall and precision, one point per distinct score, from the highest; precision is NaN where nothing is found."""
+    wrong, found = metrics.counts_above(values, positive, negative)
+    total = found + wrong
+    precision = np.where(total > 0, found / np.where(total > 0, total, 1), np.nan)
+    return found[..., 1:] / found[..., -1:], precision[..., 1:]
+
+
+def roc_band(
+    values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
+) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
+    """95 % of the resamples' true positive rates at each false positive rate of GRID."""
+    false_rate, true_rate = roc_points(values, draws * positive, draws * ~positive)
+    return _band(np.array([np.interp(GRID, x, y) for x, y in zip(false_rate, true_rate, strict=True)]))
+
+
+def precision_band(
+    values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
+) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
+    """95 % of the resamples' precisions at the highest threshold that reaches each recall of GRID."""
+    recall, precision = precision_points(values, draws * positive, draws * ~positive)
+    reached = [y[np.searchsorted(x, GRID).clip(max=len(x) - 1)] for x, y in zip(recall, precision, strict=True)]
+    return _band(np.array(reached))
+
+
+def f1_curve(
+    values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Thresholds (at most 150 midpoints, evenly among them), F1 at each, and the band's two sides."""
+    thresholds = metrics.midpoints(values)
+    if len(thresholds) > MOST_THRESHOLDS:
+        thresholds = thresholds[np.linspace(0, len(thresholds) - 1, MOST_THRESHOLDS).round().astype(int)]
+    above = (values[:, None] > thresholds).astype(float)
+    found, called = (draws * positive) @ above, draws @ above
+    low, high = _band(2 * found / (called + (draws @ positive.astype(float))[:, None]))
+    return thresholds, metrics.f1_by_threshold(values, positive.astype(float), thresholds), low, high
+
+
+def _band(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.nanquantile(rows, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return low, high

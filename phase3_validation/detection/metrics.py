@@ -1,0 +1,127 @@
+"""What a score and its threshold are worth, for one set of problems or for many resamples of it at once.
+
+Every function takes how often each problem counts as a positive and as a negative, [..., n]: ones and zeros for
+the data themselves, multiplicities for bootstrap resamples, numbers of programs where a problem has several. A
+score's order is found once, and all resamples follow it as array operations.
+
+Where a metric is 0 / 0 it is NaN, never a number that looks measured; only Matthews' correlation is 0 then, as its
+definition has it.
+
+Sources: Hanley & McNeil 1982, Radiology 143 (AUROC); Matthews 1975, Biochim. Biophys. Acta 405; average precision
+as scikit-learn defines it, the step-wise sum over distinct scores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+AT_THRESHOLD = ("f1", "precision", "recall", "specificity", "balanced_accuracy", "mcc")
+RANKED = ("auroc", "average_precision")
+
+
+def auroc(
+    values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
+) -> Float[np.ndarray, "*r"]:
+    """Chance that a positive's score exceeds a negative's, ties counted half; NaN without a positive or a negative."""
+    won, pairs = pairs_won(values, positive, negative)
+    return _ratio(won, pairs)
+
+
+def pairs_won(
+    values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
+) -> tuple[Float[np.ndarray, "*r"], Float[np.ndarray, "*r"]]:
+    """Pairs of a positive and a negative whose positive scores higher (ties counted half), and all pairs."""
+    positive, negative = _by_score(values, positive), _by_score(values, negative)
+    below = np.cumsum(negative, axis=-1) - negative
+    won = (positive * (below + negative / 2)).sum(axis=-1)
+    return won, positive.sum(axis=-1) * negative.sum(axis=-1)
+
+
+def average_precision(
+    values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
+) -> Float[np.ndarray, "*r"]:
+    """Sum over distinct scores, from the highest, of the gain in recall times the precision there; NaN without a
+    positive."""
+    positive, negative = _by_score(values, positive)[..., ::-1], _by_score(values, negative)[..., ::-1]
+    found = np.cumsum(positive, axis=-1)
+    precision = np.nan_to_num(_ratio(found, found + np.cumsum(negative, axis=-1)))  # 0 / 0: nothing was drawn yet
+    return _ratio((positive * precision).sum(axis=-1), positive.sum(axis=-1))
+
+
+def counts_above(
+    values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
+) -> tuple[Float[np.ndarray, "*r k"], Float[np.ndarray, "*r k"]]:
+    """Negatives and positives at or above each distinct score, from the highest; first a column of zeros."""
+    both = (np.cumsum(_by_score(values, weights)[..., ::-1], axis=-1) for weights in (negative, positive))
+    wrong, found = (np.concatenate([np.zeros_like(counts[..., :1]), counts], axis=-1) for counts in both)
+    return wrong, found
+
+
+def at_threshold(
+    predicted: Bool[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
+) -> dict[str, Float[np.ndarray, "*r"]]:
+    """F1, precision, recall, specificity, balanced accuracy and Matthews' correlation of yes-or-no predictions."""
+    tp, fp = positive @ predicted.astype(float), negative @ predicted.astype(float)
+    fn, tn = positive.sum(axis=-1) - tp, negative.sum(axis=-1) - fp
+    recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    margins = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    return {
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "precision": _ratio(tp, tp + fp),
+        "recall": recall,
+        "specificity": specificity,
+        "balanced_accuracy": (recall + specificity) / 2,
+        "mcc": np.where(margins == 0, 0.0, (tp * tn - fp * fn) / np.where(margins == 0, 1, margins)),
+    }
+
+
+def midpoints(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n_distinct_less_one"]:
+    """A number between every two neighbouring distinct values, ascending; none where all values are equal.
+
+    Of two values without a number between them, the lower one: `value > threshold` parts them all the same.
+    """
+    distinct = np.unique(values)
+    lower, upper = distinct[:-1], distinct[1:]
+    middle = lower + (upper - lower) / 2
+    return np.where(middle < upper, middle, lower)
+
+
+def f1_by_threshold(
+    values: Float[np.ndarray, " n"], positive: Float[np.ndarray, " n"], thresholds: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, " k"]:
+    """F1 of `value > threshold` for each threshold; `positive` is 1 for positives and 0 for negatives."""
+    order = np.argsort(values, kind="stable")
+    first_above = np.searchsorted(values[order], thresholds, side="right")
+    found = np.append(np.cumsum(positive[order][::-1])[::-1], 0.0)[first_above]
+    return 2 * found / (len(values) - first_above + positive.sum())
+
+
+def best_threshold(values: Float[np.ndarray, " n"], positive: Float[np.ndarray, " n"]) -> float | None:
+    """The midpoint with the largest F1; of several, the lowest. None for a constant score: it predicts nothing."""
+    thresholds = midpoints(values)
+    if not len(thresholds):
+        return None
+    return float(thresholds[np.argmax(f1_by_threshold(values, positive, thresholds))])  # equal fractions are equal
+
+
+def predicted_positive(values: Float[np.ndarray, " n"], threshold: float | None) -> Bool[np.ndarray, " n"]:
+    """Which values exceed the threshold; none where there is no threshold."""
+    return np.zeros(len(values), dtype=bool) if threshold is None else values > threshold
+
+
+def _by_score(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weights summed over equal values, by ascending value: [..., n distinct]."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    return np.add.reduceat(weights[..., order], starts, axis=-1)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """NaN where the denominator is 0."""
+    return np.where(denominator == 0, np.nan, numerator / np.where(denominator == 0, 1, denominator))

@@ -1,0 +1,46 @@
+"""Two linear readings of the whole residual stream, fitted on one split: what a single latent has to be compared with.
+
+Sources: Marks & Tegmark 2023, arXiv:2310.06824 (difference of means); scikit-learn's LogisticRegression.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+STRENGTHS = tuple(10.0**k for k in range(-5, 2))  # C: the inverse of the penalty on standardised activations
+N_FOLDS = 5
+MAX_ITERATIONS = 5000
+
+
+def logistic_regression(
+    x: Float[np.ndarray, "n d"], fitted_on: Float[np.ndarray, "m d"], incorrect: Bool[np.ndarray, " m"], seed: int
+) -> tuple[Float[np.ndarray, " n"], dict[str, Any]]:
+    """Log odds of incorrect for the rows of `x`; {"C", "converged"}: C has the best cross-validated AUROC."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
+    search = GridSearchCV(model, {"logisticregression__C": STRENGTHS}, scoring="roc_auc", cv=folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the result, of the fit that is used
+        search.fit(fitted_on, incorrect)
+    fitted = search.best_estimator_[-1]
+    facts = {"C": float(fitted.C), "converged": bool(fitted.n_iter_.max() < MAX_ITERATIONS)}
+    return search.decision_function(x), facts
+
+
+def difference_of_means(
+    x: Float[np.ndarray, "n d"], fitted_on: Float[np.ndarray, "m d"], incorrect: Bool[np.ndarray, " m"]
+) -> Float[np.ndarray, " n"]:
+    """Projection of the rows of `x` on mean incorrect - mean correct of `fitted_on`."""
+    return x @ (fitted_on[incorrect].mean(axis=0) - fitted_on[~incorrect].mean(axis=0))

@@ -1,0 +1,121 @@
+"""Difficulty strata, and what a score is worth inside them.
+
+Much of what predicts correctness may be nothing but the difficulty or length of the problem. So pairs of a failed and
+a solved problem are also compared only where both lie in one stratum.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phase3_validation.detection import metrics
+from phase3_validation.detection.bootstrap import UNDEFINED, draws_of_problems, interval, number
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+N_STRATA = 4
+MIN_OF_A_LABEL = 5  # positives and negatives without which a stratum's numbers would be noise: they are left undefined
+
+
+def upper_bounds(values: Float[np.ndarray, " n"], n_strata: int = N_STRATA) -> Float[np.ndarray, " k"]:
+    """The largest value of each stratum, ascending: quantile bins of about equal size, equal values kept together.
+
+    A distinct value lies in the bin of its middle rank; bins that get no value are left out.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    middle_rank = (np.cumsum(counts) - counts / 2) / len(values)
+    bins = np.floor(middle_rank * n_strata)
+    return distinct[np.append(bins[1:] != bins[:-1], True)]
+
+
+def stratum_of(values: Float[np.ndarray, " n"], bounds: Float[np.ndarray, " k"]) -> Int[np.ndarray, " n"]:
+    """Each value's stratum, from 0; what exceeds the last bound lies in the last stratum."""
+    return np.searchsorted(bounds[:-1], values, side="left")
+
+
+def complexity_names(bounds: Int[np.ndarray, " k"]) -> list[str]:
+    """'complexity 1', 'complexity 2 to 3', 'complexity 4 or more'."""
+    names, low = [], 1
+    for bound in bounds[:-1].tolist():
+        names.append(f"complexity {low}" if low == bound else f"complexity {low} to {bound}")
+        low = bound + 1
+    return [*names, f"complexity {low} or more"]
+
+
+def auroc_within(
+    values: Float[np.ndarray, " n"],
+    positive: Bool[np.ndarray, " n"],
+    stratum: Int[np.ndarray, " n"],
+    draws: Float[np.ndarray, "r n"],
+) -> dict[str, Any]:
+    """AUROC over all pairs whose two problems lie in one stratum: sum of pairs won / sum of pairs."""
+    won, pairs = np.zeros(1 + len(draws)), np.zeros(1 + len(draws))
+    weights = np.vstack([np.ones(len(values)), draws])
+    for number_of_stratum in np.unique(stratum):
+        inside = stratum == number_of_stratum
+        part = weights[:, inside]
+        found = metrics.pairs_won(values[inside], part * positive[inside], part * ~positive[inside])
+        won, pairs = won + found[0], pairs + found[1]
+    area = np.where(pairs == 0, np.nan, won / np.where(pairs == 0, 1, pairs))
+    return interval(area[0], area[1:])
+
+
+def by_stratum(
+    values: Float[np.ndarray, " n"],
+    positive: Bool[np.ndarray, " n"],
+    threshold: float | None,
+    stratum: Int[np.ndarray, " n"],
+    names: list[str],
+    draws: Float[np.ndarray, "r n"],
+) -> list[dict[str, Any]]:
+    """AUROC and F1 in each stratum; undefined where it has fewer than 5 positives or negatives."""
+    found = []
+    for number_of_stratum, name in enumerate(names):
+        inside = stratum == number_of_stratum
+        part, own = draws[:, inside], positive[inside].astype(float)
+        both = _auroc_and_f1(values[inside], threshold, own, 1 - own, part * own, part * (1 - own))
+        found.append({"stratum": name, "n": int(inside.sum()), "n_positive": int(own.sum()), **both})
+    return found
+
+
+def at_temperature(
+    temperature: float,
+    values: Float[np.ndarray, " n"],
+    n_positive: Float[np.ndarray, " n"],
+    n_negative: Float[np.ndarray, " n"],
+    threshold: float | None,
+    n_resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """AUROC and F1 over the programs sampled at one temperature, of which each problem has positives and negatives.
+
+    A problem's programs share its score and are not independent: problems are resampled, with all their programs.
+    """
+    draws = draws_of_problems(len(values), n_resamples, seed)
+    both = _auroc_and_f1(values, threshold, n_positive, n_negative, draws * n_positive, draws * n_negative)
+    n_programs = int(n_positive.sum() + n_negative.sum())
+    return {
+        "temperature": temperature, "n_problems": len(values), "n_programs": n_programs,
+        "base_rate": number(n_positive.sum() / n_programs), **both,
+    }  # fmt: skip
+
+
+def _auroc_and_f1(
+    values: np.ndarray, threshold: float | None, positive: np.ndarray, negative: np.ndarray,
+    drawn_positive: np.ndarray, drawn_negative: np.ndarray,
+) -> dict[str, Any]:  # fmt: skip
+    if min(positive.sum(), negative.sum()) < MIN_OF_A_LABEL:
+        return {"auroc": dict(UNDEFINED), "f1": dict(UNDEFINED)}
+    predicted = metrics.predicted_positive(values, threshold)
+    f1, drawn_f1 = (
+        metrics.at_threshold(predicted, *weights)["f1"]
+        for weights in ((positive, negative), (drawn_positive, drawn_negative))
+    )
+    area = metrics.auroc(values, positive, negative)
+    return {
+        "auroc": interval(area, metrics.auroc(values, drawn_positive, drawn_negative)),
+        "f1": interval(f1, drawn_f1),
+    }

@@ -1,0 +1,30 @@
+"""Settings of phase 3.5."""
+
+from dataclasses import dataclass
+
+from common.config import SaeConfig, SolutionConfig, setting, typed
+from common.errors import ConfigError
+from phase3_validation.config import EvaluatingConfig
+from phase3_validation.directions import NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrthogonalisationConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
+    """Which directions the model loses, and how many others for comparison."""
+
+    batch_size: int = setting(64, "programs generated together", demo=120, minimum=1)
+    directions: tuple[str, ...] = setting(
+        ("steer_correct", "steer_incorrect"), "selected directions to take away, one at a time", choices=NAMES
+    )
+    n_controls: int = setting(
+        10, "matched latents whose direction is taken away instead, for each direction", minimum=1
+    )
+    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=30, minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.directions or len(set(self.directions)) < len(self.directions):
+            raise ConfigError(
+                f"--directions is '{typed(self.directions)}'\n"
+                f"Give each once, and at least one, as in steer_correct,steer_incorrect"
+            )

@@ -1,0 +1,75 @@
+"""Programs of a model that cannot write a direction, with a measurement of that on the same prompts.
+
+1. The unchanged model reads the prompts: its next-token distribution is what the other's is compared with, and what
+   its components write along the direction is what there is to remove.
+2. The orthogonalised model reads them again; what its components write is measured, and checked.
+3. It then writes the programs. Rows of a batch share the weights, so a batch has one direction.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from common.generation import Generation, Request, decode, start_row
+from common.models import LanguageModel
+from common.steered_generation import kl_divergence, read_prompts
+from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit
+
+
+@dataclass(frozen=True)
+class OrthogonalisedProgram:
+    """What the model wrote; KL(orthogonalised || unchanged) of the first token's distribution [nats].
+
+    `share_before` and `share` are the largest |<d, write>| / |write| over components and prompt tokens, in [0, 1],
+    before and after; `component` is where the latter is found. NaN and "" for the unchanged model.
+    """
+
+    generation: Generation
+    kl: float = 0.0
+    share_before: float = math.nan
+    share: float = math.nan
+    component: str = ""
+
+
+def generate_orthogonalised(
+    lm: LanguageModel, requests: Sequence[Request], direction: Float[Tensor, " d_model"] | None, *, max_new_tokens: int
+) -> list[OrthogonalisedProgram]:
+    """One batch of greedy programs, in the order of `requests`; None leaves the weights as they are.
+
+    Prompts must fit (see `common.generation.check_prompts_fit`).
+    Raises: PipelineError when a component still writes the direction; ConfigError for an unknown architecture.
+    """
+    encoded = lm.tokenizer([request.prompt.text for request in requests], return_tensors="pt", padding=True)
+    ids, mask = encoded["input_ids"].to(lm.device), encoded["attention_mask"].to(lm.device)
+    rows = [start_row(lm, request, n, max_new_tokens)
+            for request, n in zip(requests, mask.sum(1).tolist(), strict=True)]  # fmt: skip
+    results = [row.result for row in rows]
+    with torch.inference_mode():
+        if direction is None:
+            decode(lm, rows, *_read(lm, ids, mask), mask)
+            return [OrthogonalisedProgram(result) for result in results]
+        direction = direction.to(lm.device)
+        with watch_writes(lm.model, direction, mask.bool()) as before:
+            unchanged, _ = _read(lm, ids, mask)
+        with orthogonalised(lm.model, direction):
+            with watch_writes(lm.model, direction, mask.bool()) as writes:
+                logits, cache = _read(lm, ids, mask)
+            writes.check(write_limit(getattr(torch, lm.dtype)))
+            decode(lm, rows, logits, cache, mask)
+    kls = kl_divergence(logits, unchanged)
+    return [
+        OrthogonalisedProgram(*facts)
+        for facts in zip(results, kls, before.worst, writes.worst, writes.component, strict=True)
+    ]
+
+
+def _read(
+    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
+) -> tuple[Float[Tensor, "batch d_vocab"], DynamicCache]:
+    cache = DynamicCache(config=lm.model.config)
+    return read_prompts(lm, ids, mask, cache), cache

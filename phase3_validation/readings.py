@@ -1,0 +1,87 @@
+"""Which selections were evaluated on a validation split: a held-out set is held out once.
+
+The ledger, validation_readings.json in the data folder, is kept apart from the runs: deleting a run does not
+undo that its numbers were seen.
+"""
+
+import datetime
+import json
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from common import handoffs
+from common.errors import ConfigError
+from common.files import digest_of, write_sealed_json
+from common.ledger import LEDGER, all_readings, count_selections, readings_of
+from phase3_validation.directions import selected_directions
+
+if TYPE_CHECKING:
+    from common.phase import RunContext
+
+
+def note_reading(ctx: "RunContext", again: bool) -> int:
+    """Note that this run evaluates its selection on its validation split; returns how many selections have by now.
+
+    A reading is of a model's programs for one split; phases that evaluate the same selection share it. What phase
+    3.2 chose is part of the selection of those phases that read it: coefficients are not to be tried on validation.
+    Raises: ConfigError when another selection was evaluated before, unless `again`.
+    """
+    entry = _entry_of(ctx)
+    path = ctx.data_dir / LEDGER
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        readings = all_readings(ctx.data_dir)
+        same = readings_of(ctx.data_dir, entry["model"], entry["dataset"], entry["split"])
+        others = [reading for reading in same if not _compatible(reading, entry)]
+        known = any(_choice(reading) == _choice(entry) for reading in same)
+        if others and not known and not again:
+            raise ConfigError(
+                f"the validation split was evaluated with another selection, begun on {others[-1]['utc']} "
+                f"(phase {others[-1]['phase']}: {_words(others[-1])}); this one is {_words(entry)}\n"
+                f"Choosing by what validation says makes its figures worthless. Go back to the earlier choice by "
+                f"giving its run with --input; or, if you know why you read it again: {ctx.again} --again (the report "
+                f"will count the readings)"
+            )
+        if not any((reading["phase"], _choice(reading)) == (entry["phase"], _choice(entry)) for reading in same):
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            write_sealed_json(path, {"readings": [*readings, {"utc": now, **entry}]})
+        return count_selections([*same, entry])
+
+
+def _choice(entry: dict[str, Any]) -> tuple[str, str | None]:
+    return entry["selection"], entry["steering"]
+
+
+def _compatible(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether both evaluate the same choices; a phase that does not steer goes with any coefficient."""
+    ways = {one["steering"], other["steering"]} - {None}
+    return one["selection"] == other["selection"] and len(ways) < 2
+
+
+def _steering(ctx: "RunContext") -> dict[str, Any] | None:
+    """What phase 3.2 chose, for a phase that reads it: where, and how much of each direction."""
+    if handoffs.COEFFICIENTS.name not in ctx.artifacts:
+        return None
+    found = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
+    chosen = {name: entry["chosen"] and {**entry["chosen"], "site": entry["site"]}
+              for name, entry in found["directions"].items()}  # fmt: skip
+    return {"steer": found["steer"], "chosen": chosen}
+
+
+def _entry_of(ctx: "RunContext") -> dict[str, Any]:
+    known, steering = ctx.config.experiment(), _steering(ctx)
+    latents = {d.name: [d.layer, d.latent] for d in selected_directions(ctx.read(handoffs.LATENTS))}
+    selected = {"sae": known["sae"], "latents": latents}
+    return {
+        "phase": ctx.phase.id, "model": known["model"], "dataset": known["dataset"],
+        "split": ctx.read(handoffs.SPLIT).content_sha256, "selection": digest_of(selected), **selected,
+        "steering": steering and digest_of(steering), "how": steering,
+    }  # fmt: skip
+
+
+def _words(entry: dict[str, Any]) -> str:
+    latents = ", ".join(f"{name} {layer}/{latent}" for name, (layer, latent) in entry["latents"].items())
+    chosen = (entry["how"] or {"chosen": {}})["chosen"]
+    ways = [f"{name} {way and way['coefficient']} at layer {way and way['layer']}" for name, way in chosen.items()]
+    return f"{latents} of {entry['sae']}" + (f", steered by {', '.join(ways)}" if ways else "")

@@ -1,0 +1,167 @@
+"""Whether a direction does more than its controls, and what may be said of it.
+
+Four questions, none of which is enough by itself:
+
+1. Did the pass rate change? Exact McNemar, two-sided, over the problems whose label changed; Holm over directions.
+2. Does the direction's own outcome (corrections of what failed, to raise; corruptions of what passed, to lower)
+   come more often than with matched latents? Fisher's exact test, one-sided, against all their programs pooled;
+   Holm over directions. Beside it one-sided binomial against the pooled rate, never against zero.
+3. Is its net change more extreme than that of every single control, of both kinds? Fisher's test alone says yes too
+   often: it takes the controls' programs for independent, but controls differ from each other more than
+   programs of one rate do, and so does any vector from them. A rank among them is valid whatever their spread.
+4. Are the programs still programs? See degenerate.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from common.statistics import holm
+from phase3_validation.steering.outcomes import (
+    Pairs,
+    Row,
+    counted,
+    effect,
+    median_kl,
+    paired,
+    transitions,
+)
+from phase3_validation.steering.power import binomial_p, rate_to_beat, smallest_effect
+from phase3_validation.steering.variants import MATCHED_LATENT
+
+RAISE, LOWER = "raise", "lower"
+ALPHA, DEGENERATE_LIMIT = 0.05, 0.05
+MIN_CONTROLS = 10  # of each kind; with fewer, to be first among them says little
+OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
+DOES = {RAISE: "raises the pass rate", LOWER: "lowers the pass rate"}
+NO_MORE = "changes the pass rate, but no more than its controls"
+UNWANTED = "changes the pass rate, but against what was wanted"
+TOO_FEW = "changes the pass rate; too few controls to say more"
+NOTHING = "no measurable effect"
+BREAKS = "breaks the output"
+UNUSABLE = "cannot be steered"
+
+Controls = dict[str, dict[int, Sequence[Row]]]  # kind -> index -> rows
+
+
+def wanted_change(positive: str) -> str:
+    """What steering towards a label should do to the pass rate: 'correct' raises it, 'incorrect' lowers it."""
+    return RAISE if positive == "correct" else LOWER
+
+
+def compare_direction(before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str) -> dict[str, Any]:
+    """Everything about one direction that does not depend on the others: see `judge_family` for the rest."""
+    own = paired(before, after)
+    kinds = {kind: {index: paired(before, rows) for index, rows in each.items()} for kind, each in controls.items()}
+    found = {kind: _compare(own, each, wanted) for kind, each in kinds.items()}
+    matched = found[MATCHED_LATENT]["pooled"]
+    against = rate_to_beat(matched["n"], matched["of"])
+    return {
+        "effect": effect(own),
+        "mcnemar_p": mcnemar_p(own.corrected, own.corrupted),
+        "smallest_effect": smallest_effect(_at_risk(own, wanted), against, OUTCOME[wanted]),
+        "controls": found,
+        "transitions": transitions(own),
+    }
+
+
+def judge_family(directions: dict[str, dict[str, Any]]) -> None:
+    """Add p_holm and verdict to the entries of all directions that were run; each has wanted, and `compare_direction`.
+
+    Holm's correction is over the directions, for McNemar's test and for Fisher's against matched latents.
+    """
+    names = [name for name, entry in directions.items() if "effect" in entry]
+    mcnemar = holm([directions[name]["mcnemar_p"] for name in names])
+    fisher = holm([directions[name]["controls"][MATCHED_LATENT]["fisher_p"] for name in names])
+    for name, p_mcnemar, p_fisher in zip(names, mcnemar, fisher, strict=True):
+        entry = directions[name]
+        entry["p_holm"] = {"mcnemar": p_mcnemar, "fisher": p_fisher}
+        entry["verdict"] = verdict(entry)
+
+
+def verdict(entry: dict[str, Any]) -> str:
+    """What may be said of a direction, in words computed from its numbers."""
+    return "; ".join([*([BREAKS] if _breaks(entry) else []), _change_in_words(entry)])
+
+
+def _breaks(entry: dict[str, Any]) -> bool:
+    newly = entry["effect"]["newly_degenerate"]["rate"]["value"]
+    return newly is not None and newly >= DEGENERATE_LIMIT
+
+
+def _change_in_words(entry: dict[str, Any]) -> str:
+    change = entry["effect"]["net_change"]["value"]
+    if change is None or entry["p_holm"]["mcnemar"] >= ALPHA:
+        return NOTHING
+    if (change > 0) != (entry["wanted"] == RAISE):
+        return UNWANTED
+    if any(kind["n"] < MIN_CONTROLS for kind in entry["controls"].values()):
+        return TOO_FEW
+    more_often = entry["p_holm"]["fisher"] is not None and entry["p_holm"]["fisher"] < ALPHA
+    beyond_all = all(kind["rank"] == 1 for kind in entry["controls"].values())
+    return DOES[entry["wanted"]] if more_often and beyond_all else NO_MORE
+
+
+def _compare(own: Pairs, controls: dict[int, Pairs], wanted: str) -> dict[str, Any]:
+    """A direction against one kind of controls."""
+    hits, of = _outcomes(own, wanted), _at_risk(own, wanted)
+    pooled = [sum(_outcomes(pairs, wanted) for pairs in controls.values()),
+              sum(_at_risk(pairs, wanted) for pairs in controls.values())]  # fmt: skip
+    judged = [pairs for pairs in controls.values() if pairs.n]
+    rank = 1 + sum(_gain(pairs, wanted) >= _gain(own, wanted) for pairs in judged) if own.n and judged else None
+    return {
+        "n": len(controls),
+        "pooled": counted(*pooled),
+        "fisher_p": fisher_p(hits, of, *pooled),
+        "binomial_p": binomial_p(hits, of, rate_to_beat(*pooled)),
+        "rank": rank,
+        "rank_p": rank and rank / (1 + len(judged)),
+        "each": [_of_control(index, pairs) for index, pairs in controls.items()],
+    }
+
+
+def _of_control(index: int, pairs: Pairs) -> dict[str, Any]:
+    n_degenerate = sum(row["degenerate"] for row in pairs.after)
+    return {
+        "index": index,
+        "net_change": pairs.net_change if pairs.n else None,
+        "n_corrected": pairs.corrected,
+        "n_corrupted": pairs.corrupted,
+        "degenerate_rate": n_degenerate / pairs.n if pairs.n else None,
+        "median_kl": median_kl(pairs.after),
+    }
+
+
+def _outcomes(pairs: Pairs, wanted: str) -> int:
+    return pairs.corrected if wanted == RAISE else pairs.corrupted
+
+
+def _at_risk(pairs: Pairs, wanted: str) -> int:
+    """Programs that can have the outcome: those that failed, or those that passed."""
+    return pairs.n - pairs.n_correct_before if wanted == RAISE else pairs.n_correct_before
+
+
+def _gain(pairs: Pairs, wanted: str) -> float:
+    """The net change in the wanted direction."""
+    return pairs.net_change if wanted == RAISE else -pairs.net_change
+
+
+def mcnemar_p(n_gained: int, n_lost: int) -> float:
+    """Exact two-sided p that as many problems gain as lose; 1 where none changed.
+
+    Source: McNemar 1947, Psychometrika 12; exact: a binomial test of the discordant pairs at 1/2.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(n_gained, n_gained + n_lost).pvalue) if n_gained + n_lost else 1.0
+
+
+def fisher_p(hits: int, of: int, pooled_hits: int, pooled_of: int) -> float | None:
+    """One-sided exact p that the direction's outcome is no more frequent than the controls'; None without programs."""
+    from scipy.stats import fisher_exact
+
+    if not of or not pooled_of:
+        return None
+    table = [[hits, of - hits], [pooled_hits, pooled_of - pooled_hits]]
+    return float(fisher_exact(table, alternative="greater").pvalue)

@@ -1,0 +1,65 @@
+"""Settings of phases 3.2 and 3.3."""
+
+from dataclasses import dataclass
+
+from common.config import SaeConfig, SolutionConfig, setting, typed
+from common.errors import ConfigError
+from common.handoffs import RESID_SITES
+from phase3_validation.config import EvaluatingConfig
+from phase3_validation.directions import NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeredConfig(SolutionConfig, SaeConfig):
+    """What both phases need to write programs while a direction is added."""
+
+    batch_size: int = setting(64, "programs generated together", demo=128, minimum=1)
+    seed: int = setting(42, "seed of the random directions", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoefficientsConfig(SteeredConfig):
+    """Which directions are added where, and how much of them."""
+
+    directions: tuple[str, ...] = setting(
+        ("steer_correct", "steer_incorrect"), "selected directions to add", choices=NAMES
+    )
+    coefficients: tuple[float, ...] = setting(
+        (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0),
+        "lengths of the added vector, in mean norms of the residual stream there; 0 (unsteered) is always run",
+        demo=(-0.5, -0.25, 0.25, 0.5), minimum=-1.0, maximum=1.0,
+    )  # fmt: skip
+    layers: str = setting("auto", "blocks to add a direction at, one at a time, as in 3,4,5; auto: the latent's own")
+    site: str = setting("resid_post", "where in the block: its input, its middle, its output", choices=RESID_SITES)
+    steer: str = setting(
+        "last", "last: from the last prompt token on; all: at every token of the prompt too", choices=("last", "all")
+    )
+    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("directions", "coefficients"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given) or not [item for item in given if item != 0]:
+                like = "steer_correct,steer_incorrect" if name == "directions" else "-1.0,-0.5,0.5,1.0"
+                raise ConfigError(f"--{name} is '{typed(given)}'\nGive each once, and at least one, as in {like}")
+        self.chosen_layers()
+
+    def chosen_layers(self) -> list[int] | None:
+        """The layers given, ascending; None for each latent's own. Raises: ConfigError."""
+        words = [word.strip() for word in self.layers.split(",")]
+        if words == ["auto"]:
+            return None
+        if not all(word.isdecimal() for word in words):
+            raise ConfigError(f"--layers is '{self.layers}'\nGive auto, or layers with commas, as in 0,12,25")
+        return sorted({int(word) for word in words})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringConfig(SteeredConfig, EvaluatingConfig):
+    """How phase 3.2's choice is tested; where, how much and how long is added, is that choice."""
+
+    n_controls: int = setting(
+        20, "matched latents, and as many random directions, that each direction is compared with", demo=10, minimum=1
+    )
+    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=60, minimum=0)

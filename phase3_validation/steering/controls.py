@@ -1,0 +1,81 @@
+"""Latents to compare a direction with: of the same SAE, as long and as often active, but with nothing to say.
+
+A control passed the same general-text filter as the direction's latent, fires on about as many problems, and fires as
+often on problems that pass as on those that fail. What it does when it is added is what any vector of
+the SAE's vocabulary does there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    import logging
+
+    from phase3_validation.directions import Direction
+
+MAX_SEPARATION = 0.01
+LEAST_SPREAD = 1e-3  # of log norms: SAEs whose decoder rows are scaled to length 1 differ by rounding alone
+ENOUGH_IN_ALL = 19  # one direction among 19 controls: the smallest rank p is 1 / 20
+
+
+def matched_latents(
+    columns: dict[str, np.ndarray], layer: int, latent: int, n_problems: int, k: int, selected: Collection[int] = ()
+) -> list[int]:
+    """The k controls of one latent, nearest first; fewer where the layer has no more.
+
+    `columns` are those of latents.parquet; `selected` are latents of the layer that were selected themselves. A
+    candidate passed the general-text filter, fires on some problem, and has |f_correct - f_incorrect| < 0.01. Distance
+    is Euclidean in (log decoder norm, share of the problems on which it fires), each divided by its standard deviation
+    over the candidates; ties go to the lower latent.
+    """
+    own = (columns["layer"] == layer) & (columns["latent"] == latent)
+    assert own.sum() == 1, f"latents.parquet has {own.sum()} rows of layer {layer}, latent {latent}"
+    candidate = (
+        (columns["layer"] == layer) & columns["kept"] & (columns["n_active"] > 0) & (columns["decoder_norm"] > 0)
+        & (np.abs(columns["separation"]) < MAX_SEPARATION) & ~np.isin(columns["latent"], [latent, *selected])
+    )  # fmt: skip
+    rows = np.flatnonzero(candidate)
+    if not len(rows):
+        return []
+    log_norm = np.log(np.maximum(columns["decoder_norm"], np.finfo(np.float64).tiny))
+    share = columns["n_active"] / n_problems
+    norm_spread, share_spread = max(log_norm[rows].std(), LEAST_SPREAD), share[rows].std() or 1.0
+    distance = np.hypot(
+        (log_norm[rows] - log_norm[own]) / norm_spread,
+        (share[rows] - share[own]) / share_spread,
+    )
+    order = np.lexsort((columns["latent"][rows], distance))
+    return columns["latent"][rows[order[:k]]].tolist()
+
+
+def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: dict[str, Any], k: int) -> list[int]:
+    """The matched latents of a direction, k or fewer; `selected` is selected.json.
+
+    Raises: ConfigError when there is none.
+    """
+    entries = [entry for group in selected["directions"].values() for entry in group["latents"]]
+    chosen = {entry["latent"] for entry in entries if entry["layer"] == direction.layer}
+    found = matched_latents(columns, direction.layer, direction.latent, selected["problems"], k, chosen)
+    if not found:
+        raise ConfigError(
+            f"no latent of layer {direction.layer} can be a control of {direction.name}: none fires on a problem, has "
+            f"|f_correct - f_incorrect| below {MAX_SEPARATION:g} and passes the general-text filter\n"
+            f"Run phase 2 on other --layers, or with other SAEs"
+        )
+    return found
+
+
+def warn_of_few(direction: str, n_matched: int, k: int, log: logging.Logger) -> None:
+    if n_matched < k:
+        log.warning("%s: its layer has %d of %d matched latents", direction, n_matched, k)
+    if n_matched + k < ENOUGH_IN_ALL:
+        log.warning(
+            "%s: first among %d controls has a rank p of %.2f at best; with %d it is 0.05",
+            direction, n_matched + k, 1 / (1 + n_matched + k), ENOUGH_IN_ALL,
+        )  # fmt: skip

@@ -1,0 +1,130 @@
+"""What steering did to the programs of the same problems: rates with intervals, each from counts alone.
+
+Every steered program is compared with the unsteered one of its problem. Problems where either could not be
+judged (not_run, unsupported) are left out, and counted.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.statistics import wilson_interval
+
+JUDGED = ("correct", "incorrect")
+
+Row = dict[str, Any]
+Interval = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of the same problems before and after, both judged; `left_out` problems were not."""
+
+    before: list[Row]
+    after: list[Row]
+    left_out: int
+
+    def count(self, before: str, after: str) -> int:
+        """Problems whose label was `before` and is `after`."""
+        pairs = zip(self.before, self.after, strict=True)
+        return sum(a["label"] == before and b["label"] == after for a, b in pairs)
+
+    @property
+    def n(self) -> int:
+        return len(self.before)
+
+    @property
+    def corrected(self) -> int:
+        return self.count("incorrect", "correct")
+
+    @property
+    def corrupted(self) -> int:
+        return self.count("correct", "incorrect")
+
+    @property
+    def n_correct_before(self) -> int:
+        return sum(row["label"] == "correct" for row in self.before)
+
+    @property
+    def net_change(self) -> float:
+        """Change of the pass rate, -1 to 1; NaN without a pair."""
+        return (self.corrected - self.corrupted) / self.n if self.n else math.nan
+
+    @property
+    def newly_degenerate(self) -> int:
+        pairs = zip(self.before, self.after, strict=True)
+        return sum(b["degenerate"] and not a["degenerate"] for a, b in pairs)
+
+
+def paired(before: Sequence[Row], after: Sequence[Row]) -> Pairs:
+    """Match rows by problem; each problem has one row in both."""
+    by_task = {row["task_id"]: row for row in after}
+    assert len(by_task) == len(after) == len(before) and all(row["task_id"] in by_task for row in before)
+    both = [(row, by_task[row["task_id"]]) for row in before]
+    kept = [(a, b) for a, b in both if a["label"] in JUDGED and b["label"] in JUDGED]
+    return Pairs([a for a, _ in kept], [b for _, b in kept], len(both) - len(kept))
+
+
+def effect(pairs: Pairs) -> dict[str, Any]:
+    """What steering did, as JSON: see `rate` and `change_interval` for the intervals, all of 95 %.
+
+    correction: of the programs that failed, those that pass; corruption: of those that passed, those that fail;
+    preservation: of those that passed, those that still do; net_change: of the pass rate.
+    """
+    n, n_correct = pairs.n, pairs.n_correct_before
+    after = [row["label"] for row in pairs.after].count("correct")
+    degenerate = sum(row["degenerate"] for row in pairs.after)
+    return {
+        "n": n,
+        "left_out": pairs.left_out,
+        "correction": counted(pairs.corrected, n - n_correct),
+        "corruption": counted(pairs.corrupted, n_correct),
+        "preservation": counted(n_correct - pairs.corrupted, n_correct),
+        "net_change": change_interval(pairs.corrected, pairs.corrupted, n),
+        "pass_rate": rate(after, n),
+        "degenerate_rate": degenerate / n if n else None,
+        "newly_degenerate": counted(pairs.newly_degenerate, n),
+        "median_kl": median_kl(pairs.after),
+    }
+
+
+def transitions(pairs: Pairs) -> dict[str, int]:
+    words = {"pass": "correct", "fail": "incorrect"}
+    return {f"{a}_to_{b}": pairs.count(words[a], words[b]) for a in words for b in words}
+
+
+def median_kl(rows: Sequence[Row]) -> float | None:
+    """Median over problems of KL(steered || unsteered) of the first token's distribution [nats]."""
+    return statistics.median(row["kl"] for row in rows) if rows else None
+
+
+def counted(n: int, of: int) -> dict[str, Any]:
+    return {"n": n, "of": of, "rate": rate(n, of)}
+
+
+def rate(n: int, of: int) -> Interval:
+    """A share with Wilson's 95 % interval; nulls where there is nothing to have a share of."""
+    if not of:
+        return {"value": None, "low": None, "high": None}
+    low, high = wilson_interval(n, of)
+    return {"value": n / of, "low": low, "high": high}
+
+
+def change_interval(n_gained: int, n_lost: int, n: int) -> Interval:
+    """(n_gained - n_lost) / n, with a 95 % interval of a difference between paired shares.
+
+    The adjusted Wald interval, in [-1, 1]: with g = (n_gained + 1) / (n + 2) and l = (n_lost + 1) / (n + 2) it is
+    g - l plus and minus 1.96 sqrt((g + l - (g - l)^2) / (n + 2)).
+
+    Source: Bonett & Price 2012, J. Educ. Behav. Stat. 37(4), 479-488.
+    """
+    from scipy.stats import norm
+
+    if not n:
+        return {"value": None, "low": None, "high": None}
+    gained, lost = (n_gained + 1) / (n + 2), (n_lost + 1) / (n + 2)
+    half = float(norm.ppf(0.975)) * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
+    low, high = max(-1.0, gained - lost - half), min(1.0, gained - lost + half)
+    return {"value": (n_gained - n_lost) / n, "low": low, "high": high}

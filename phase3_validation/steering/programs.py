@@ -1,0 +1,63 @@
+"""Programs written while something is added to the residual stream: records of a problem and a variant each.
+
+Where a program is the very one that phase 1 wrote, so are its label and error: nothing is run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from common.generation import check_prompts_fit
+from common.models import LanguageModel
+from common.sae_sources import sae_source
+from common.solutions import task_for
+from common.steered_generation import generate_steered
+from phase3_validation.steering.records import Earlier, Problem
+from phase3_validation.steering.variants import Variant, pushes
+from phase3_validation.written_programs import WriteBatch, Written, write_programs
+
+if TYPE_CHECKING:
+    from common.phase import RunContext
+    from common.records import RecordWriter
+    from phase3_validation.directions import Direction
+    from phase3_validation.steering.config import SteeredConfig
+
+
+def write_steered(
+    ctx: RunContext,
+    out: RecordWriter,
+    problems: Sequence[Problem],
+    variants: Sequence[Variant],
+    *,
+    directions: Sequence[Direction],
+    norms: dict[tuple[int, str], float],
+    earlier: Earlier,
+    steer_prompt: bool,
+) -> None:
+    """Compute the records of `out` that are not saved yet: record i is problem i // n, variant i % n.
+
+    `norms` are those of `variants.mean_norms`; see `variants.pushes` for what is added.
+    """
+    config: SteeredConfig = ctx.config
+    load_sae = sae_source(config.sae, config.model).load
+
+    def begin(lm: LanguageModel) -> WriteBatch:
+        tasks = [task_for(problem, config.seed) for problem in problems]
+        check_prompts_fit(lm, [task.request for task in tasks])
+        added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
+
+        def write(batch: list[int]) -> list[Written]:
+            places = [divmod(index, len(variants)) for index in batch]
+            made = generate_steered(
+                lm, [tasks[problem].request for problem, _ in places], [added[variant] for _, variant in places],
+                max_new_tokens=config.max_new_tokens, steer_prompt=steer_prompt,
+            )  # fmt: skip
+            return [
+                Written(problems[problem], variants[variant], one.generation, one.kl)
+                for (problem, variant), one in zip(places, made, strict=True)
+            ]
+
+        return write
+
+    write_programs(ctx, out, config.model, begin, earlier)

@@ -1,0 +1,66 @@
+"""What a record of a steered program holds, and what it is compared with: the programs of phase 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.solutions import Solution
+from phase3_validation.steering.degenerate import is_degenerate
+from phase3_validation.steering.variants import Variant
+
+if TYPE_CHECKING:
+    from common.artifacts import Artifact
+    from common.phase import RunContext
+
+Problem = dict[str, Any]
+Earlier = dict[int, dict[str, Any]]  # task_id -> row of phase 1
+
+
+def spaced(problems: Sequence[Problem], n: int) -> list[Problem]:
+    """`n` problems, evenly spaced over the split; all of them for 0, or where there are no more."""
+    n = n_spaced(len(problems), n)
+    return [problems[i] for i in np.linspace(0, len(problems) - 1, n).round().astype(int)]
+
+
+def n_spaced(n_problems: int, n: int) -> int:
+    """How many problems `spaced` gives."""
+    return min(n, n_problems) if n else n_problems
+
+
+def greedy_programs(rows: Sequence[dict[str, Any]]) -> Earlier:
+    """Phase 1's greedy program of each problem."""
+    return {row["task_id"]: row for row in rows if row["temperature"] == 0}
+
+
+def check_same_limit(ctx: RunContext, generations: Artifact) -> None:
+    """Warn where phase 1 cut its programs off elsewhere: long ones then differ without any steering."""
+    then, now = generations.manifest["settings"].get("max_new_tokens"), ctx.config.max_new_tokens
+    if then is not None and then != now:
+        ctx.log.warning("--max-new-tokens is %d here, and was %d in phase 1", now, then)
+
+
+def steered_row(record: int, task_id: int, variant: Variant, solution: Solution, kl: float) -> dict[str, Any]:
+    """A row of STEERING_FIELDS. Waits for the verdict."""
+    generation = solution.generation
+    return {
+        "record": record,
+        "task_id": task_id,
+        **variant.fields,
+        "code": solution.code,
+        "label": solution.label,
+        "error": solution.error,
+        "degenerate": is_degenerate(solution.code, generation.token_ids, generation.stop_reason),
+        "kl": kl,
+        "n_new_tokens": len(generation.token_ids),
+        "stop_reason": generation.stop_reason,
+        "token_ids": generation.token_ids,
+    }
+
+
+def agreement(unsteered: Sequence[dict[str, Any]], earlier: Earlier) -> dict[str, int]:
+    """How many unsteered programs have exactly the tokens that phase 1 wrote."""
+    both = [(row, earlier[row["task_id"]]) for row in unsteered if row["task_id"] in earlier]
+    return {"same_tokens": sum(row["token_ids"] == then["token_ids"] for row, then in both), "of": len(both)}

@@ -1,0 +1,49 @@
+"""Settings of phase 3.6."""
+
+from dataclasses import dataclass
+
+from common.config import SaeConfig, SolutionConfig, setting
+from common.errors import ConfigError
+from phase3_validation.config import EvaluatingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
+    """Which other model is tried with what was found in --model."""
+
+    model: str = setting(
+        "google/gemma-2-2b", "whose latents, thresholds and coefficients are used: hub id, folder or organism",
+        demo="organism",
+    )  # fmt: skip
+    to: str = setting(
+        "auto",
+        "the other model, of the same shape: hub id or folder; auto: the instruction-tuned model made from --model",
+    )
+    batch_size: int = setting(64, "programs generated together", demo=128, minimum=1)
+    seed: int = setting(42, "seed of the resamples", minimum=0)
+    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
+    problems: int = setting(0, "validation problems that are steered, evenly spaced; 0: all", minimum=0)
+
+    def target(self) -> str:
+        """The other model. Raises: ConfigError when none is known, or it is the model itself."""
+        from common.registry import instruction_tuned, model_identity
+
+        name = instruction_tuned(self.model) if self.to == "auto" else self.to
+        if name is None:
+            raise ConfigError(
+                f"no instruction-tuned model is known for --model {self.model}\n"
+                f"Give another model of the same shape (number of layers, width) with --to"
+            )
+        try:
+            identity = model_identity(name)
+        except ConfigError as error:  # it speaks of --model
+            raise ConfigError(str(error).replace("--model", "--to", 1)) from error
+        if identity == model_identity(self.model):
+            raise ConfigError(f"--to {name} is the model itself: nothing is transferred\nGive another one with --to")
+        return name
+
+    def experiment(self) -> dict[str, str]:
+        """With the other model by its content, which is no part of what keeps experiments apart."""
+        from common.registry import model_identity
+
+        return {**super().experiment(), "to": model_identity(self.target())}

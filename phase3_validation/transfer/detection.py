@@ -1,0 +1,121 @@
+"""Whether latents that were selected in one model predict what another one fails at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phase3_validation.detection.bootstrap import draws_by_label
+from phase3_validation.detection.cards import always_positive_f1, evaluation_card, verdict
+from phase3_validation.detection.labels import LABELS, MIN_OF_A_LABEL
+from phase3_validation.detection.metrics import best_threshold
+
+if TYPE_CHECKING:
+    from phase3_validation.directions import Direction
+    from phase3_validation.transfer.config import TransferConfig
+
+TUNING, JUDGING = "hyperparams", "validation"
+AS_IT_IS, REFITTED = "latent", "latent_refitted"
+Row = dict[str, Any]
+
+
+@dataclass
+class TargetProblems:
+    """The judged problems of both splits with the other model's greedy programs and the latents' activations on them.
+
+    `kept` tells which of all unsteered records were judged; the others are counted in `left_out`, by split and label.
+    """
+
+    rows: list[Row]
+    split: np.ndarray
+    complexity: dict[int, int]
+    kept: np.ndarray
+    left_out: dict[str, dict[str, int]]
+    n_resamples: int
+    seed: int
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, splits: dict[str, list[Row]], rows: Sequence[Row], config: TransferConfig) -> TargetProblems:
+        """`rows` are the unsteered records, in the order of the splits."""
+        names = np.array([name for name, problems in splits.items() for _ in problems])
+        kept = np.array([row["label"] in LABELS for row in rows])
+        left_out = {
+            name: dict(sorted(Counter(row["label"] for row, own, judged in zip(rows, names, kept, strict=True)
+                                      if own == name and not judged).items()))
+            for name in splits
+        }  # fmt: skip
+        complexity = {p["task_id"]: p["complexity"] for problems in splits.values() for p in problems}
+        judged = [row for row, keep in zip(rows, kept, strict=True) if keep]
+        return cls(judged, names[kept], complexity, kept, left_out, config.n_resamples, config.seed)
+
+    @property
+    def incorrect(self) -> np.ndarray:
+        return np.array([row["label"] == "incorrect" for row in self.rows], dtype=bool)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: int((self.split == name).sum()) for name in (TUNING, JUDGING)}
+
+    def add(self, direction: Direction, activations: np.ndarray) -> None:
+        """The latent's activation on every unsteered record: more of it speaks for the direction's label."""
+        self.values[direction.name] = activations[self.kept]
+
+    def too_few(self) -> str | None:
+        """Why no card can be made, in words; None where one can."""
+        for name in (TUNING, JUDGING):
+            n_incorrect = int(self.incorrect[self.split == name].sum())
+            for label, n in (("incorrect", n_incorrect), ("correct", self.counts[name] - n_incorrect)):
+                if n < MIN_OF_A_LABEL:
+                    return f"only {n} of its programs on {name} are {label}: an evaluation needs {MIN_OF_A_LABEL}"
+        return None
+
+    def refitted(self, direction: str) -> float | None:
+        """The threshold with the largest F1 on the other model's own hyperparams labels."""
+        own = self.split == TUNING
+        return best_threshold(self.values[direction][own], self._positive(direction)[own].astype(float))
+
+    def cards(self, direction: str, threshold: float | None) -> dict[str, Any]:
+        """Evaluation cards on validation with the first model's threshold, and with the refitted one."""
+        own = self.split == JUDGING
+        values, positive = self.values[direction][own], self._positive(direction)[own]
+        draws = draws_by_label(self.incorrect[own], self.n_resamples, self.seed)
+        cards = {
+            "source_threshold": evaluation_card(values, positive, threshold, draws),
+            "refitted": evaluation_card(values, positive, self.refitted(direction), draws),
+        }
+        verdicts = {name: verdict(card, direction.rpartition("_")[-1]) for name, card in cards.items()}
+        baseline = always_positive_f1(int(positive.sum()), len(positive))
+        return {**cards, "always_positive_f1": baseline, "verdicts": verdicts}
+
+    def prediction_rows(self, source: dict[str, Any]) -> list[Row]:
+        """Rows of predictions.parquet; `source` is the directions' part of the first model's detection.json."""
+        found = []
+        for direction, values in self.values.items():
+            thresholds = {
+                AS_IT_IS: source[direction]["card"]["threshold"],
+                REFITTED: None if self.too_few() else self.refitted(direction),
+            }
+            found += [
+                {
+                    "direction": direction, "score": score, "task_id": row["task_id"], "split": str(split),
+                    "value": float(value), "threshold": float("nan") if threshold is None else threshold,
+                }
+                for score, threshold in thresholds.items()
+                for row, split, value in zip(self.rows, self.split, values, strict=True)
+            ]  # fmt: skip
+        return found
+
+    def label_rows(self) -> list[Row]:
+        return [
+            {"task_id": row["task_id"], "split": str(split), "temperature": 0.0, "sample_index": 0,
+             "label": row["label"], "complexity": self.complexity[row["task_id"]]}
+            for row, split in zip(self.rows, self.split, strict=True)
+        ]  # fmt: skip
+
+    def _positive(self, direction: str) -> np.ndarray:
+        return self.incorrect if direction.endswith("_incorrect") else ~self.incorrect

@@ -1,0 +1,23 @@
+"""Covers common/greedy.py: a sampled program is not taken for the greedy one by the phases that compare greedy ones."""
+
+import pytest
+
+from common.errors import ConfigError
+from phase2_sae_analysis.labels import SAMPLED, labelled_problems
+from phase3_validation.detection.labels import judged_problems
+
+PROBLEMS = [{"task_id": i, "text": "?"} for i in range(40)]
+
+
+def programs(temperature: float) -> list[dict]:
+    return [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "temperature": temperature} for i in range(40)]
+
+
+def test_sampled_programs_are_refused_where_greedy_ones_are_compared():
+    splits = {"sae": PROBLEMS[:14], "hyperparams": PROBLEMS[14:26], "validation": PROBLEMS[26:]}
+    assert len(judged_problems(splits, programs(0.0), "a run").problems) == 40
+    with pytest.raises(ConfigError, match="the programs in a run were sampled at temperature 0.8"):
+        judged_problems(splits, programs(0.8), "a run")
+    with pytest.raises(ConfigError, match="sampled at temperature 0.8"):
+        labelled_problems(PROBLEMS, programs(0.8), "a run")
+    assert labelled_problems(PROBLEMS, programs(0.8), "a run", labels_from=SAMPLED).n_correct == 20

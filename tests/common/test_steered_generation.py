@@ -1,0 +1,195 @@
+"""Covers common/steered_generation.py and change_resid: against plain passes without a cache, and by hand."""
+
+import pytest
+import torch
+from tiny_models import make_tokenizer, save_tiny_llama, save_tiny_qwen
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from common.errors import UnknownHookError
+from common.generation import Request, generate
+from common.handoffs import RESID_SITES
+from common.hooks import change_resid, decoder_blocks, read_resid, resid_site
+from common.models import LanguageModel, load_model
+from common.prompts import Prompt, build_prompt
+from common.steered_generation import Push, generate_steered
+
+N_NEW = 6
+
+
+@pytest.fixture(scope="module", params=["gemma", "llama", "qwen"])
+def lm(request, tiny_gemma, tmp_path_factory):
+    if request.param == "gemma":
+        return load_model(str(tiny_gemma), "cpu", threads=1)
+    save = {"llama": save_tiny_llama, "qwen": save_tiny_qwen}[request.param]
+    return load_model(str(save(tmp_path_factory.mktemp(request.param))), "cpu", threads=1)
+
+
+def requests(n: int) -> list[Request]:
+    texts = [build_prompt("Write a function " * (i + 1), [f"assert name({i}) == {i}"]) for i in range(n)]
+    return [Request(i, text, "name", seed=0) for i, text in enumerate(texts)]
+
+
+def vector(lm: LanguageModel, seed: int, length: float) -> torch.Tensor:
+    """A random vector, `length` times as long as the output of the first block at some token."""
+    direction = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(seed))
+    norms = []
+    with torch.no_grad(), read_resid(lm.model, [resid_site(0, "resid_post")], lambda _site, x: norms.append(x.norm())):
+        lm.model(torch.tensor([[5]]))
+    return length * norms[0] * direction / direction.norm()
+
+
+def tokens_of(results: list) -> list[list[int]]:
+    return [result.generation.token_ids for result in results]
+
+
+def adding(kind: str, block: torch.nn.Module, delta: torch.Tensor) -> list:
+    """Hooks that add `delta` [pos, d_model] to the stream of a single unpadded row: nothing of ours is used.
+
+    Between attention and MLP the stream is reached through what attention adds to it.
+    """
+    if kind == "resid_pre":
+        return [block.register_forward_pre_hook(lambda _m, a: (a[0] + delta, *a[1:]))]
+    if kind == "resid_post":
+        return [block.register_forward_hook(lambda _m, _a, out: out + delta)]
+    if hasattr(block, "pre_feedforward_layernorm"):
+        return [block.post_attention_layernorm.register_forward_hook(lambda _m, _a, out: out + delta)]
+    return [block.self_attn.register_forward_hook(lambda _m, _a, out: (out[0] + delta, *out[1:]))]
+
+
+def plain_steered(lm, request: Request, kind: str, layer: int, added: torch.Tensor, steer_prompt: bool):
+    """Tokens and first-token log-probabilities of one prompt: the whole text anew for every token, no cache."""
+    ids = lm.tokenizer(request.prompt.text)["input_ids"]
+    n_prompt, first = len(ids), None
+    for _ in range(N_NEW):
+        delta = torch.zeros(len(ids), lm.d_model)
+        delta[0 if steer_prompt else n_prompt - 1 :] = added
+        handles = adding(kind, decoder_blocks(lm.model)[layer], delta)
+        with torch.no_grad():
+            logits = lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+        for handle in handles:
+            handle.remove()
+        first = torch.log_softmax(logits, -1) if first is None else first
+        ids.append(int(logits.argmax()))
+        if ids[-1] in lm.end_of_sequence_ids:
+            break
+    return ids[n_prompt:], first
+
+
+@pytest.mark.parametrize("steer_prompt", [False, True])
+@pytest.mark.parametrize("kind", RESID_SITES)
+def test_tokens_and_kl_are_those_of_passes_without_cache_or_batch(lm, kind, steer_prompt):
+    asked = [request for request in requests(3) for _ in range(3)]
+    pushes = [
+        Push(resid_site(i % lm.n_layers, kind), vector(lm, i, 1.0 + i)) if i % 3 else None for i in range(len(asked))
+    ]
+    found = generate_steered(
+        lm, asked, pushes, max_new_tokens=N_NEW, steer_prompt=steer_prompt, stop_early=False
+    )  # fmt: skip
+    unsteered: dict[int, torch.Tensor] = {}
+    n_changed = 0
+    for i, (request, push, result) in enumerate(zip(asked, pushes, found, strict=True)):
+        added = torch.zeros(lm.d_model) if push is None else push.vector
+        tokens, logprobs = plain_steered(lm, request, kind, i % lm.n_layers, added, steer_prompt)
+        assert result.generation.token_ids == tokens
+        if push is None:
+            unsteered[request.task_id], plain_tokens = logprobs, tokens
+            assert result.kl == pytest.approx(0, abs=1e-6)
+        else:
+            expected = torch.nn.functional.kl_div(
+                unsteered[request.task_id], logprobs, log_target=True, reduction="sum"
+            )
+            assert result.kl == pytest.approx(float(expected), rel=1e-3, abs=1e-5)
+            n_changed += tokens != plain_tokens
+    assert n_changed >= 3  # the vectors are long enough to matter
+
+
+def test_a_coefficient_of_zero_gives_the_tokens_of_plain_generation(lm):
+    asked = requests(7)
+    plain = [result.token_ids for result in generate(lm, asked, max_new_tokens=12)]
+    zero = Push(resid_site(1, "resid_post"), 0.0 * vector(lm, 0, 1.0))
+    assert tokens_of(generate_steered(lm, asked, [zero] * 7, max_new_tokens=12)) == plain
+    assert tokens_of(generate_steered(lm, asked, [None] * 7, max_new_tokens=12)) == plain
+    assert tokens_of(generate_steered(lm, asked, [zero] * 7, max_new_tokens=12, steer_prompt=True)) == plain
+
+
+@pytest.mark.parametrize("steer_prompt", [False, True])
+def test_the_change_is_exactly_the_vector_at_the_positions_asked_and_nothing_elsewhere(lm, steer_prompt, monkeypatch):
+    """The stream leaves block 1 and enters block 2; between the two it is steered."""
+    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", [])  # so that no row leaves
+    before, after = [], []
+
+    def take(site: str, resid: torch.Tensor) -> None:
+        (before if site.endswith("post") else after).append(resid.clone())
+
+    push = Push("blocks.1.hook_resid_post", vector(lm, 5, 2.0))
+    with read_resid(lm.model, ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"], take):
+        generate_steered(lm, [*requests(2), *requests(2)], [push, None, None, push], max_new_tokens=3,
+                         steer_prompt=steer_prompt, stop_early=False)  # fmt: skip
+    prompt, *steps = zip(before, after, strict=True)
+    if steer_prompt:  # rows: the four asked for, and an unsteered one for each of the two prompts
+        lengths = [len(lm.tokenizer(request.prompt.text)["input_ids"]) for request in requests(2)]
+        padding = max(lengths) - torch.tensor([*lengths, *lengths, *lengths])
+        real = torch.arange(max(lengths)) >= padding[:, None]
+        pushed = torch.tensor([True, False, False, True, False, False])
+        expected = prompt[0] + push.vector * (real & pushed[:, None])[:, :, None]
+        assert torch.equal(prompt[1], expected)
+    else:
+        assert torch.equal(prompt[0], prompt[1]) and prompt[0].shape[0] == 2  # each prompt once, untouched
+        steps = [(steps[0][0][:4], steps[0][1][:4]), *steps[1:]]
+    assert len(steps) == (2 if steer_prompt else 3)
+    for plain, steered in steps:
+        expected = plain.clone()
+        expected[[0, 3]] += push.vector
+        assert torch.equal(steered, expected)
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(lm):
+    asked = [request for request in requests(3) for _ in range(4)]
+    pushes = [None if i % 4 == 0 else Push(resid_site(i % 3, "resid_post"), vector(lm, i, 2.0)) for i in range(12)]
+    together = generate_steered(lm, asked, pushes, max_new_tokens=10)
+    alone = [generate_steered(lm, [r], [p], max_new_tokens=10)[0] for r, p in zip(asked, pushes, strict=True)]
+    assert tokens_of(together) == tokens_of(alone)
+    assert [r.kl for r in together] == pytest.approx([r.kl for r in alone], rel=1e-3, abs=1e-6)
+
+
+def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
+    """A model whose blocks write nothing: logits are the unembedding of the normalised embedding of the last token."""
+    tokenizer = make_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=2, num_attention_heads=1,
+        num_key_value_heads=1, max_position_embeddings=64, pad_token_id=0, eos_token_id=1, bos_token_id=2,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.fill_(1.0 if "norm" in name else 0.0)
+        model.model.embed_tokens.weight[:, 0] = 1.0  # every token embeds as the first basis vector
+        model.lm_head.weight[300, 0] = 1.0
+        model.lm_head.weight[400, 3] = 1.0
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    lm = load_model(str(tmp_path), "cpu", threads=1)
+    # x = e0 + c e3 is normalised to x sqrt(8 / (1 + c^2)): token 400 wins where c > 1.
+    push = [Push("blocks.0.hook_resid_post", c * torch.eye(8)[3]) for c in (0.9, 1.1)]
+    request = Request(0, Prompt("x = 1\n", 0, 0), "f", seed=0)
+    found = generate_steered(lm, [request] * 3, [None, *push], max_new_tokens=4, stop_early=False)
+    assert tokens_of(found) == [[300] * 4, [300] * 4, [400] * 4]
+
+    def logprobs(c: float) -> torch.Tensor:
+        scale = (8 / (1 + c * c + 8e-6)) ** 0.5  # epsilon of the norm: 1e-6
+        logits = torch.zeros(len(tokenizer), dtype=torch.float64)
+        logits[300], logits[400] = scale, c * scale
+        return torch.log_softmax(logits, 0)
+
+    for c, result in zip((0.9, 1.1), found[1:], strict=True):
+        expected = float((logprobs(c).exp() * (logprobs(c) - logprobs(0.0))).sum())
+        assert result.kl == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_misspelt_site_is_an_error(lm):
+    with pytest.raises(UnknownHookError, match="no activation is called"):
+        generate_steered(lm, requests(1), [Push("blocks.1.hook_resid", vector(lm, 0, 1.0))], max_new_tokens=1)
+    with pytest.raises(UnknownHookError), change_resid(lm.model, {"blocks.99.hook_resid_post": lambda resid: resid}):
+        pass
+    hooks = [module._forward_hooks for module in lm.model.modules()]
+    assert not any(hooks) and not any(module._forward_pre_hooks for module in lm.model.modules())

@@ -1,0 +1,42 @@
+"""Covers common/stopping.py: a stop signal is not lost where Python drops exceptions."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from support import ROOT
+
+DESTRUCTOR = """
+import logging, signal, sys, time
+from common.stopping import StopRequest, lose_no_interrupt
+
+class Held:
+    def __del__(self):
+        signal.raise_signal(signal.{name})
+        print("in the destructor", file=sys.stderr)  # the handler has raised before this line
+
+lose_no_interrupt()
+StopRequest().listen(logging.getLogger())
+Held()
+print("Python went on")
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_a_signal_that_comes_in_a_destructor_still_stops_the_process(name):
+    done = subprocess.run(
+        [sys.executable, "-c", DESTRUCTOR.format(name=name)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "Python went on\nstopped\n" and done.stderr == ""
+
+
+def test_other_exceptions_in_a_destructor_are_still_told():
+    text = DESTRUCTOR.replace("signal.raise_signal(signal.{name})", "raise OSError('told')").replace("30", "0")
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "OSError: told" in done.stderr and done.stdout == "Python went on\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # of this process: untouched

@@ -1,0 +1,284 @@
+"""Covers SAEs and transcoders: files that SAELens loads, formulas by hand, fit, figures, and their training."""
+
+import hashlib
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from common.errors import ArtifactMismatchError, AssetError
+from common.saes import check_neighbours, check_site, sae_source, site_fit
+from model_organism.corpus import GENERAL, PROBLEM, Document, tokenize_documents
+from model_organism.dictionaries import activations, held_out
+from model_organism.dictionaries.command import Job, missing_layers, train_layer
+from model_organism.dictionaries.latent_auroc import auroc_by_latent, best_latent_aurocs
+from model_organism.dictionaries.measures import cross_entropy_recovered, mean_cross_entropy, measure_fit
+from model_organism.dictionaries.report import refresh_readme
+from model_organism.dictionaries.sites import READS, SAE, TRANSCODER, WRITES, site_name
+from model_organism.dictionaries.storage import FOLDERS, load_dictionary, read_training, save_dictionary
+from model_organism.dictionaries.training import Dictionary, DictionarySettings, DictionaryTrainer, Samples
+
+ORGANISM = Path(__file__).resolve().parents[2] / "model_organism"
+WEIGHTS = ORGANISM / "weights"
+LAYERS = range(6)
+EVERY = [(kind, layer) for kind in FOLDERS for layer in LAYERS]
+SMALL = DictionarySettings(d_sae=64, l0=4, n_samples=200_000, batch_size=256, resample_every=50)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Two threads wait for each other as soon as anything else runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict:
+    return json.loads((WEIGHTS / "saes.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def lm():
+    from common.models import load_model
+
+    return load_model(str(WEIGHTS / "model"), "cpu", "float32")
+
+
+@pytest.fixture(scope="module")
+def small_text(lm, held_out_rows):
+    """A few thousand held-out tokens: problems with their solutions, and two rows of other text."""
+    from common.prompts import build_prompt
+
+    documents = [Document(GENERAL, (("import os\n\nfor name in os.listdir():\n    print(name)\n", 1.0),), None)] * 2
+    for problem in held_out_rows[::40]:
+        prompt = build_prompt(problem["text"], problem["test_list"]).text
+        documents.append(Document(PROBLEM, ((prompt, 1.0), (problem["code"] + "\n", 1.0)), 1.0))
+    return tokenize_documents(documents, lm.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def rows(lm, small_text) -> dict[str, torch.Tensor]:
+    """Site -> activations on the small text."""
+    return held_out.read_held_out(lm, small_text, held_out.prompts_corpus(lm, ["a"])).text
+
+
+def folder_of(kind: str) -> Path:
+    return WEIGHTS / FOLDERS[kind]
+
+
+def fed(dictionary: Dictionary, rows: dict, kind: str, layer: int) -> float:
+    return measure_fit(dictionary, rows[site_name(READS[kind], layer)], rows[site_name(WRITES[kind], layer)]).fvu
+
+
+@pytest.mark.parametrize("kind, layer", EVERY)
+def test_saelens_loads_each_and_computes_what_our_formula_says(kind, layer, rows):
+    import sae_lens
+
+    loaded = sae_lens.SAE.load_from_disk(folder_of(kind) / f"layer_{layer}")
+    assert isinstance(loaded, sae_lens.JumpReLUSAE if kind == SAE else sae_lens.JumpReLUTranscoder)
+    assert loaded.cfg.metadata.hook_name == site_name(READS[kind], layer)
+    assert not loaded.cfg.apply_b_dec_to_input and loaded.cfg.normalize_activations == "none"
+    ours = load_dictionary(kind, layer, folder_of(kind))
+    inputs = rows[site_name(READS[kind], layer)][:500].float()
+    pre = inputs @ ours.W_enc + ours.b_enc
+    by_hand = torch.where(pre > ours.threshold, pre, 0.0)
+    with torch.no_grad():
+        theirs = loaded.encode(inputs)
+        assert torch.equal(theirs, ours.encode(inputs)) and torch.equal(theirs, by_hand)
+        assert torch.equal(loaded.decode(theirs), by_hand @ ours.W_dec + ours.b_dec)
+
+
+@pytest.mark.parametrize("kind, layer", EVERY)
+def test_shapes_and_number_types(kind, layer):
+    dictionary = load_dictionary(kind, layer, folder_of(kind))
+    shapes = {name: tuple(value.shape) for name, value in vars(dictionary).items()}
+    assert shapes == {"W_enc": (192, 1536), "b_enc": (1536,), "W_dec": (1536, 192), "b_dec": (192,),
+                      "threshold": (1536,)}  # fmt: skip
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in vars(dictionary).values())
+    assert (dictionary.threshold > 0).all()
+    assert torch.allclose(dictionary.W_dec.norm(dim=1), torch.ones(1536), atol=1e-5)
+
+
+def test_all_were_made_of_the_committed_model_and_take_under_40_megabytes(figures):
+    digest = hashlib.sha256((WEIGHTS / "model" / "model.safetensors").read_bytes()).hexdigest()
+    assert {read_training(layer, folder_of(kind))["model_sha256"] for kind, layer in EVERY} == {digest}
+    files = [path for kind in FOLDERS for path in folder_of(kind).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) == figures["bytes"] < 40e6
+    assert {path.name for path in files} == {"cfg.json", "sae_weights.safetensors"}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_an_sae_fits_its_own_layer_and_others_much_worse(layer, rows):
+    dictionary = load_dictionary(SAE, layer, folder_of(SAE))
+    own = fed(dictionary, rows, SAE, layer)
+    assert own <= 0.20
+    others = [other for other in (layer - 1, layer + 1) if other in LAYERS]
+    assert all(fed(dictionary, rows, SAE, other) > 1.5 * own for other in others)
+
+
+@pytest.fixture(scope="module")
+def prompt_ends(lm, small_text, held_out_rows) -> list[torch.Tensor]:
+    """resid_post of each layer at the last prompt token of every fourth problem, which phase 2 reads."""
+    from common.prompts import build_prompt
+
+    prompts = [build_prompt(row["text"], row["test_list"]).text for row in held_out_rows[::4]]
+    found = held_out.read_held_out(lm, small_text, held_out.prompts_corpus(lm, prompts)).prompts
+    return [found[site_name(READS[SAE], layer)].float() for layer in LAYERS]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_site_check_takes_an_sae_s_own_layer_and_refuses_the_block_s_input(layer, prompt_ends):
+    sae, log = sae_source("auto", "organism").load(layer), logging.getLogger("test")
+    beside = {other: prompt_ends[other] for other in (layer - 1, layer + 1) if other in LAYERS}
+    check_site(site_fit(sae, prompt_ends[layer]), sae, False, log, sae.usual_fvu)
+    check_neighbours(sae, prompt_ends[layer], beside)
+    if layer > 0:
+        with pytest.raises(ArtifactMismatchError, match="off by one"):
+            check_site(site_fit(sae, prompt_ends[layer - 1]), sae, False, log, sae.usual_fvu)
+    if 0 < layer < max(LAYERS):  # a whole run stored one block too early
+        with pytest.raises(ArtifactMismatchError, match=f"stored as layer {layer + 1}"):
+            check_neighbours(sae, prompt_ends[layer - 1], {layer + 1: prompt_ends[layer]})
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_transcoder_fits_its_own_mlp_and_no_other(layer, rows):
+    dictionary = load_dictionary(TRANSCODER, layer, folder_of(TRANSCODER))
+    assert fed(dictionary, rows, TRANSCODER, layer) <= 0.35
+    others = [other for other in (layer - 1, layer + 1) if other in LAYERS]
+    assert all(fed(dictionary, rows, TRANSCODER, other) > 0.9 for other in others)
+
+
+def test_the_figures_are_inside_the_wanted_limits(figures):
+    assert figures["held_out"]["tokens"] >= 100_000 and figures["held_out"]["prompts"] == 974
+    saes = figures["saes"]
+    assert all(saes[str(layer)]["fvu"] <= 0.20 for layer in LAYERS)
+    assert all(figures[FOLDERS[kind]][str(layer)]["dead"] < 0.25 for kind, layer in EVERY)
+    assert max(cell["best_latent"]["auroc"] for cell in saes.values()) >= 0.75
+    assert all(0.8 < cell["cross_entropy"]["recovered"] <= 1.01 for cell in saes.values())
+
+
+def test_the_readme_shows_the_figures(figures, tmp_path):
+    readme = (ORGANISM / "README.md").read_text(encoding="utf-8")
+    copy = tmp_path / "README.md"
+    copy.write_text(readme, encoding="utf-8")
+    refresh_readme(copy, figures)
+    assert copy.read_text(encoding="utf-8") == readme
+
+
+def test_the_sites_are_those_of_transformer_lens(lm):
+    """ln2.hook_normalized times the gain is the MLP's input; hook_mlp_out is what is added to the stream."""
+    from model_organism.dictionaries.sites import MLP_IN, MLP_OUT, RESID_POST, read_site
+
+    layer, found = 3, {}
+    block = lm.model.model.layers[layer]
+    token_ids = lm.tokenizer("def f(x):\n    return x\n", return_tensors="pt")["input_ids"]
+    resid_mid, mlp_in = [], []
+    block.pre_feedforward_layernorm.register_forward_pre_hook(lambda _m, arguments: resid_mid.append(arguments[0]))
+    block.mlp.register_forward_pre_hook(lambda _m, arguments: mlp_in.append(arguments[0]))
+    for kind in (MLP_IN, MLP_OUT, RESID_POST):
+        with read_site(lm.model, kind, layer, lambda values, kind=kind: found.update({kind: values})):
+            lm.model(token_ids)
+    gain = 1 + block.pre_feedforward_layernorm.weight
+    assert torch.allclose(found[MLP_IN] * gain, mlp_in[0], atol=1e-5)
+    assert torch.allclose(found[MLP_IN].pow(2).mean(-1), torch.ones(token_ids.shape), atol=1e-3)
+    assert torch.allclose(resid_mid[0] + found[MLP_OUT], found[RESID_POST], atol=1e-5)
+
+
+def test_splicing_what_was_there_recovers_all_and_zero_nothing(lm, small_text):
+    batches = held_out.random_batches(small_text, 4)
+    clean = mean_cross_entropy(lm, batches)
+    identity = Dictionary(torch.cat([torch.eye(192), -torch.eye(192)], 1), torch.zeros(384),
+                          torch.cat([torch.eye(192), -torch.eye(192)]), torch.zeros(192), torch.zeros(384))  # fmt: skip
+    found = cross_entropy_recovered(lm, identity, SAE, 2, batches, clean)
+    assert found["recovered"] == pytest.approx(1, abs=1e-4)
+    nothing = replace(identity, W_dec=torch.zeros(384, 192))
+    for kind in (SAE, TRANSCODER):
+        assert cross_entropy_recovered(lm, nothing, kind, 2, batches, clean)["recovered"] == pytest.approx(0, abs=1e-6)
+
+
+def test_auroc_by_latent_is_sklearns_with_ties():
+    rng = np.random.default_rng(0)
+    latent_acts = np.maximum(0, rng.normal(size=(200, 5)))
+    labels = rng.random(200) < 0.4
+    expected = [roc_auc_score(labels, latent_acts[:, latent]) for latent in range(5)]
+    assert auroc_by_latent(latent_acts, labels) == pytest.approx(expected)
+
+
+def test_the_best_latent_is_the_planted_one_and_noise_has_none():
+    rng = np.random.default_rng(1)
+    labels, strata = rng.random(400) < 0.5, np.zeros(400)
+    noise = np.maximum(0, rng.normal(size=(400, 50)))
+    assert abs(best_latent_aurocs(noise, labels, strata)["auroc"] - 0.5) < 0.08
+    planted = noise.copy()
+    planted[:, 17] = np.where(labels, 0, 1) + rng.random(400)
+    found = best_latent_aurocs(planted, labels, strata)
+    assert found["most_chosen"] == 17 and found["n_chosen"] == 10 and found["auroc"] > 0.95
+
+
+def planted_samples(n_rows: int, shift: float, generator: torch.Generator) -> Samples:
+    """Sparse sums of 32 directions, off centre and of odd scale."""
+    directions = torch.nn.functional.normalize(torch.randn(32, 16, generator=generator), dim=1)
+    active = torch.rand(n_rows, 32, generator=generator) < 0.08
+    amounts = active * (1 + torch.rand(n_rows, 32, generator=generator))
+    inputs = (7 * amounts @ directions + shift).half()
+    return Samples(inputs, inputs)
+
+
+@pytest.mark.parametrize("is_transcoder", [False, True])
+def test_training_fits_planted_sparse_data_with_the_wanted_number_of_latents(is_transcoder):
+    samples = planted_samples(4000, 3.0, torch.Generator().manual_seed(0))
+    if is_transcoder:
+        samples = Samples(samples.inputs, samples.inputs.flip(1) * 0.2 + 1)
+    dictionary = DictionaryTrainer(SMALL, samples, samples).train()
+    fit = measure_fit(dictionary, samples.inputs, samples.targets)
+    assert fit.fvu < 0.20 and 3 < fit.l0 < 5 and fit.dead_share < 0.25
+
+
+def test_a_finished_layer_is_not_trained_again_unless_something_changed(tmp_path):
+    samples = planted_samples(600, 0.0, torch.Generator().manual_seed(0))
+    for part in (activations.TEXT, activations.PROMPTS):
+        np.save(tmp_path / f"{part}.{site_name(READS[SAE], 0)}.npy", samples.inputs.numpy())
+    settings = replace(SMALL, n_samples=1024)
+    made_by = {"model_sha256": "a", "settings": {"l0": 4, "n_samples": 1024}, "sample": {"seed": 1}}
+    job = Job(SAE, settings, tmp_path, tmp_path / "out", made_by)
+    assert missing_layers(job, [0, 1]) == [0, 1]
+    train_layer(job, 0)
+    assert missing_layers(job, [0, 1]) == [1]
+    assert missing_layers(replace(job, made_by={**made_by, "model_sha256": "b"}), [0]) == [0]
+    first = load_dictionary(SAE, 0, job.out)
+    train_layer(job, 0)
+    assert torch.equal(first.W_enc, load_dictionary(SAE, 0, job.out).W_enc)
+
+
+def test_a_missing_dictionary_is_refused_with_its_command(tmp_path):
+    with pytest.raises(AssetError, match="python3 -m model_organism.train_transcoders"):
+        load_dictionary(TRANSCODER, 2, tmp_path)
+
+
+def test_saving_and_loading_changes_nothing(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    saved = Dictionary(*(torch.randn(shape, generator=generator) for shape in ((4, 6), (6,), (6, 3), (3,), (6,))))
+    save_dictionary(saved, TRANSCODER, 1, {"minutes": 1}, tmp_path)
+    loaded = load_dictionary(TRANSCODER, 1, tmp_path)
+    assert all(torch.equal(value, vars(loaded)[name]) for name, value in vars(saved).items())
+    assert read_training(1, tmp_path) == {"minutes": 1} and read_training(2, tmp_path) is None
+
+
+def test_problems_cut_to_prompts_give_only_their_last_token(lm, small_text):
+    cut = activations.cut_to_prompts(small_text, 3)
+    is_problem = cut.prompt_lengths > 0
+    assert (cut.lengths[is_problem] == cut.prompt_lengths[is_problem]).sum() == is_problem.sum() - 3
+    assert len(cut.token_ids) == cut.lengths.sum()
+    batches = list(activations.token_batches(cut, np.arange(len(cut.lengths))))
+    assert sum(int(batch.is_prompt_end.sum()) for batch in batches) == is_problem.sum()
+    newline = lm.tokenizer("# Solution:\n")["input_ids"][-1]
+    assert {int(token) for batch in batches for token in batch.token_ids[batch.is_prompt_end]} == {newline}
+    kept = cut.lengths[~is_problem].sum() + cut.lengths[is_problem][:3].sum()
+    assert sum(int(batch.is_text.sum()) for batch in batches) < kept

@@ -1,0 +1,116 @@
+"""Covers readings.py and directions.py: a validation split is read with one selection, and every reading is counted."""
+
+import dataclasses
+import json
+import logging
+import shutil
+
+import pytest
+
+from common.errors import ArtifactMismatchError, ConfigError
+from common.handoffs import LATENTS, SPLIT
+from common.ledger import LEDGER, all_readings, count_selections
+from common.phase import Phase, RunContext
+from phase3_validation.ablation.phase import PHASE as ABLATION
+from phase3_validation.detection.config import DetectionConfig
+from phase3_validation.detection.phase import PHASE
+from phase3_validation.directions import NAMES, selected_directions
+from phase3_validation.readings import note_reading
+from phase3_validation.steering.steering_phase import PHASE as STEERING
+
+OTHER_SELECTION = {"general_text_limit": 0.05}  # lets a latent in that separates better
+
+
+@pytest.fixture
+def experiment(detectable_experiment):
+    detectable_experiment.build()
+    detectable_experiment.run()
+    return detectable_experiment
+
+
+def context(experiment):
+    words = {key: str(getattr(experiment, key)) for key in ("dataset", "model", "sae")}
+    ctx = experiment.context(PHASE, DetectionConfig(**words))
+    ctx.pick_inputs()
+    return ctx
+
+
+def test_one_selection_may_be_read_by_any_phase_any_number_of_times(experiment):
+    assert [note_reading(context(experiment), again=False) for _ in range(3)] == [1, 1, 1]
+    assert count_selections(all_readings(experiment.data)) == 1
+    experiment.run(seed=7)  # another run of phase 2 that selects the same latents
+    assert note_reading(context(experiment), again=False) == 1
+    assert len(json.loads((experiment.data / LEDGER).read_text())["readings"]) == 1
+
+
+def test_another_selection_is_refused_unless_again_and_then_it_is_counted(experiment):
+    note_reading(context(experiment), again=False)
+    experiment.run(**OTHER_SELECTION)
+    with pytest.raises(ConfigError, match=r"(?s)evaluated with another selection, begun on .* --again"):
+        note_reading(context(experiment), again=False)
+    assert count_selections(all_readings(experiment.data)) == 1  # what was refused was not read
+    assert note_reading(context(experiment), again=True) == 2
+    assert note_reading(context(experiment), again=False) == 2  # it is read; its other phases may follow
+
+
+def test_deleting_the_runs_does_not_undo_a_reading(experiment):
+    note_reading(context(experiment), again=False)
+    shutil.rmtree(experiment.data / LATENTS.folder)
+    experiment.run(**OTHER_SELECTION)
+    with pytest.raises(ConfigError, match="another selection"):
+        note_reading(context(experiment), again=False)
+
+
+def test_another_split_has_not_been_read(experiment):
+    note_reading(context(experiment), again=False)
+    shutil.rmtree(experiment.data / "phase0_1")
+    shutil.rmtree(experiment.data / "phase2")
+    experiment.splits = {name: members[::-1] for name, members in experiment.splits.items()}
+    experiment.make(SPLIT)
+    experiment.run(**OTHER_SELECTION)
+    assert note_reading(context(experiment), again=False) == 1
+
+
+def test_a_changed_ledger_is_an_error_and_not_an_empty_one(experiment):
+    note_reading(context(experiment), again=False)
+    path = experiment.data / LEDGER
+    path.write_text(path.read_text().replace("3.1", "3.3"))
+    with pytest.raises(ArtifactMismatchError, match="was changed: how often the validation split was read"):
+        note_reading(context(experiment), again=True)
+
+
+def test_coefficients_are_not_tried_on_validation(small_experiment, tmp_path):
+    """Another coefficient for the same latents is another choice for the phases that steer, and for them alone."""
+    shutil.copytree(small_experiment.data, tmp_path / "data")
+    experiment = dataclasses.replace(small_experiment, data=tmp_path / "data")
+
+    def note(again: bool = False, phase: Phase = STEERING) -> int:
+        ctx = RunContext(
+            phase=phase, config=phase.config(**experiment.words), preset="full", data_dir=experiment.data, device="cpu",
+            log=logging.getLogger("test"), command=f"python3 run.py phase {phase.id}",
+        )  # fmt: skip
+        ctx.pick_inputs()
+        return note_reading(ctx, again)
+
+    experiment.choose({"steer_correct": (2, 0.5)})
+    assert [note(phase=ABLATION), note(), note()] == [1, 1, 1]
+    experiment.choose({"steer_correct": (2, 0.75)})
+    with pytest.raises(ConfigError, match=r"steered by steer_correct 0.5 at layer 2.*steered by steer_correct 0.75"):
+        note()
+    assert note(phase=ABLATION) == 1  # it does not steer
+    assert note(again=True) == 2
+    experiment.choose({"steer_correct": (2, 0.75)}, steer="all")
+    assert note(again=True) == 3
+
+
+def test_the_first_latent_of_each_direction_is_taken(experiment):
+    latents = context(experiment).read(LATENTS)
+    selected = json.loads((latents.path / "selected.json").read_text())["directions"]
+    found = selected_directions(latents)
+    assert [direction.name for direction in found] == [name for name in NAMES if selected[name]["latents"]]
+    for direction in found:
+        first = selected[direction.name]["latents"][0]
+        assert (direction.layer, direction.latent, direction.statistics) == (first["layer"], first["latent"], first)
+        assert direction.positive == ("incorrect" if direction.name.endswith("incorrect") else "correct")
+    with pytest.raises(ConfigError, match="no direction 'steer'"):
+        selected_directions(latents, ["steer"])

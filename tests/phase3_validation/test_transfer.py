@@ -1,0 +1,331 @@
+"""Covers phase 3.6: the other model's programs and activations, cards, steering, slices and resumption, refusals."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+from runs import newest
+from safetensors.numpy import load_file
+from selected_latents import NORMS, SmallExperiment, json_of
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+from tiny_models import save_tiny_llama
+from toy_phases import run_phase, stop_after
+from whole_selections import card, copied, save_lively, write_detection, write_steering
+
+from common import discovery
+from common.errors import ConfigError
+from common.generation import generate
+from common.handoffs import TRANSFER
+from common.models import load_model
+from common.registry import MODELS, instruction_tuned
+from common.sae_sources import sae_source
+from common.solutions import task_for
+from common.steered_generation import Push, generate_steered
+from common.stopping import Stopped
+from phase3_validation.detection.cards import verdict
+from phase3_validation.directions import NAMES, Direction
+from phase3_validation.steering.outcomes import effect, paired
+from phase3_validation.steering.variants import steered
+from phase3_validation.transfer import figures, findings
+from phase3_validation.transfer.config import TransferConfig
+from phase3_validation.transfer.detection import TargetProblems
+from phase3_validation.transfer.phase import PHASE
+
+TOKENS, COEFFICIENT, THRESHOLD = 12, 0.5, 3.0
+EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "kl": 0.1}]] * 2))
+
+
+@pytest.fixture(scope="session")
+def ready(lively_experiment, tmp_path_factory) -> SmallExperiment:
+    """A data folder where phase 3.6 is still to be run; of the directions, one has a coefficient."""
+    experiment = copied(lively_experiment, tmp_path_factory.mktemp("transfer") / "data")
+    write_detection(experiment, THRESHOLD)
+    experiment.choose({"steer_incorrect": None, "steer_correct": (1, COEFFICIENT)}, site="resid_mid")
+    write_steering(experiment, {"steer_correct": EFFECT})
+    return experiment
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory, tiny_gemma) -> Path:
+    """Another model of the same shape."""
+    return save_lively(tiny_gemma, tmp_path_factory.mktemp("other") / "tuned", gain=3.0, noise=0.05)
+
+
+@pytest.fixture
+def begun(ready, tmp_path) -> SmallExperiment:
+    return copied(ready, tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def whole(ready, target, tmp_path_factory) -> Path:
+    data = copied(ready, tmp_path_factory.mktemp("whole") / "data").data
+    return run_phase(PHASE, data, config_of(ready, target))
+
+
+def config_of(experiment: SmallExperiment, to: Path, **changes) -> TransferConfig:
+    settings = {"max_new_tokens": TOKENS, "batch_size": 10, "threads": 1}
+    return TransferConfig(**experiment.words, to=str(to), **{**settings, **changes})
+
+
+def table(run: Path, name: str) -> list[dict]:
+    return pyarrow.parquet.read_table(run / name).to_pylist()
+
+
+def problems_of(experiment: SmallExperiment, split: str) -> list[dict]:
+    return table(newest(experiment.data / "phase0_1"), f"{split}_small.parquet")
+
+
+def content(run: Path) -> dict[str, bytes]:
+    skipped = {"manifest.json", "log.txt"}
+    files = (path for path in run.rglob("*") if path.is_file() and path.name not in skipped)
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
+def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, ready, target):
+    rows = table(whole, "steering.parquet")
+    hyperparams, validation = (problems_of(ready, split) for split in ("hyperparams", "validation"))
+    tasks = [problem["task_id"] for problem in [*hyperparams, *validation, *validation]]
+    assert [row["record"] for row in rows] == list(range(len(rows)))
+    assert [row["task_id"] for row in rows] == tasks
+    lm = load_model(str(target), "cpu", "float32", 1)
+    requests = [task_for(problem, 42).request for problem in validation]
+    unsteered = generate(lm, requests, max_new_tokens=TOKENS)
+    first = len(hyperparams)
+    assert [row["token_ids"] for row in rows[first : first + 12]] == [one.token_ids for one in unsteered]
+    home = generate(load_model(str(ready.model), "cpu", "float32", 1), requests, max_new_tokens=TOKENS)
+    assert [one.token_ids for one in home] != [one.token_ids for one in unsteered]
+
+    row = sae_source(str(ready.sae), str(ready.model)).load(2).W_dec[8]  # steer_correct: layer 2, latent 8
+    push = Push("blocks.1.hook_resid_mid", COEFFICIENT * (NORMS["resid_mid"] + 1) * row / row.norm())
+    by_hand = generate_steered(lm, requests, [push] * 12, max_new_tokens=TOKENS)
+    own = rows[first + 12 :]
+    assert [row["token_ids"] for row in own] == [one.generation.token_ids for one in by_hand]
+    assert [row["kl"] for row in own] == pytest.approx([one.kl for one in by_hand], rel=1e-4)
+    assert {(row["direction"], row["layer"], row["site"], row["coefficient"]) for row in own} == {
+        ("steer_correct", 1, "resid_mid", COEFFICIENT)
+    }
+
+
+def test_activations_are_those_of_the_other_model_at_the_last_prompt_token(whole, ready, target):
+    lm = load_model(str(target), "cpu", "float32", 1)
+    problems = problems_of(ready, "hyperparams")
+    made = generate(lm, [task_for(problem, 42).request for problem in problems], max_new_tokens=1)
+    for layer in (0, 1, 2):
+        stored = load_file(whole / "activations" / f"layer_{layer:02d}.safetensors")
+        expected = np.stack([one.resid_post["last"][layer] for one in made])
+        np.testing.assert_allclose(stored["resid_post"][: len(problems)], expected, rtol=1e-4, atol=1e-4)
+        assert np.isnan(stored["resid_post"][len(problems) + 12 :]).all() and len(stored["resid_post"]) == 27
+        assert stored["record"].tolist() == list(range(27))
+    assert not (whole / "activations" / "layer_03.safetensors").exists()
+
+
+def test_predictions_hold_each_latent_with_both_thresholds(whole, ready):
+    rows = table(whole, "predictions.parquet")
+    assert {row["score"] for row in rows} == {"latent", "latent_refitted"} and {r["direction"] for r in rows} == {
+        *NAMES
+    }
+    for name, (layer, latent) in ready.latents.items():
+        own = [row for row in rows if row["direction"] == name and row["score"] == "latent"]
+        stored = load_file(whole / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"][: len(own)]
+        sae = sae_source(str(ready.sae), str(ready.model)).load(layer)
+        acts = sae.encode(torch.from_numpy(stored))[:, latent]
+        assert [row["value"] for row in own] == pytest.approx(acts.tolist(), rel=1e-5)
+        assert {row["threshold"] for row in own} == {THRESHOLD}
+    labels = table(whole, "labels.parquet")
+    assert [row["task_id"] for row in labels] == [row["task_id"] for row in own]
+    assert [row["split"] for row in labels] == ["hyperparams"] * 3 + ["validation"] * 12
+
+
+def test_the_document_says_what_cannot_be_judged(whole, ready):
+    """A random model solves nothing, so that no card can be made of it."""
+    result = json_of(whole, "transfer.json")
+    assert result["target"]["name"] == "tuned" and result["n"] == {"hyperparams": 3, "validation": 12}
+    why = "only 3 of its programs on hyperparams are incorrect: an evaluation needs 5"
+    assert {entry["detection"]["why"] for entry in result["directions"].values()} == {why}
+    assert result["directions"]["predict_correct"]["steering"] is None
+    unusable, usable = (result["directions"][name]["steering"] for name in ("steer_incorrect", "steer_correct"))
+    assert unusable["verdict"] == "cannot be steered: the tests say so" and "effect" not in unusable
+    assert usable["norm"] == NORMS["resid_mid"] + 1 and usable["source"]["effect"] == EFFECT
+    assert usable["effect"]["n"] == 12 and usable["verdict"] == "no measurable effect"
+    assert [site["layer"] for site in result["sites"]] == [0, 1, 2]
+    assert all(site["fvu_source"] == 0.25 and site["fvu"] > 0 for site in result["sites"])
+    assert len(result["sentences"]) == 2 + 4 + 2
+    for each in result["tables"]:
+        assert all(len(row) == len(each["columns"]) for row in each["rows"])
+
+
+def test_how_well_an_sae_fits_is_the_variance_it_leaves(whole, ready):
+    resid = load_file(whole / "activations" / "layer_02.safetensors")["resid_post"][:15].astype(np.float64)
+    sae = sae_source(str(ready.sae), str(ready.model)).load(2)
+    missed = resid - sae.decode(sae.encode(torch.from_numpy(resid).float())).numpy()
+    fvu = (missed**2).sum() / ((resid - resid.mean(axis=0)) ** 2).sum()
+    assert json_of(whole, "transfer.json")["sites"][2]["fvu"] == pytest.approx(fvu, rel=1e-4)
+
+
+def test_slices_give_the_same_bytes(whole, begun, target):
+    for start, end in ((14, None), (0, 13)):
+        run_phase(PHASE, begun.data, config_of(begun, target), start=start, end=end)
+    run = discovery.list_runs(TRANSFER, begun.data)[0]
+    assert run.finished and content(run.path) == content(whole)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(whole, begun, target):
+    with pytest.raises(Stopped):
+        run_phase(PHASE, begun.data, config_of(begun, target), stop=stop_after(2))
+    assert discovery.n_saved(discovery.list_runs(TRANSFER, begun.data)[0].path) == 20
+    assert content(run_phase(PHASE, begun.data, config_of(begun, target))) == content(whole)
+
+
+def test_a_run_with_another_target_is_not_continued(begun, target):
+    with pytest.raises(Stopped):
+        run_phase(PHASE, begun.data, config_of(begun, target), stop=stop_after(1))
+    other = save_lively(target, begun.data / "third", gain=0.0, noise=0.01)
+    with pytest.raises(discovery.ArtifactMismatchError, match=r"cannot resume(.|\n)*to was tuned@(.|\n)*is third@"):
+        run_phase(PHASE, begun.data, config_of(begun, other))
+
+
+def test_a_model_of_another_shape_is_refused(begun, tmp_path):
+    llama = save_tiny_llama(tmp_path / "llama")
+    with pytest.raises(ConfigError, match=r"3 layers of width 64, .* has 4 of 64(.|\n)*--to"):
+        run_phase(PHASE, begun.data, config_of(begun, llama))
+
+
+def test_the_model_itself_is_refused(ready):
+    with pytest.raises(ConfigError, match=r"is the model itself(.|\n)*--to"):
+        config_of(ready, ready.model).target()
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [("auto", r"no instruction-tuned model is known(.|\n)*with --to"), ("nowhere", "--to is 'nowhere'")],
+)
+def test_without_another_model_the_flag_is_named(ready, to, message):
+    with pytest.raises(ConfigError, match=message):
+        config_of(ready, to).experiment()
+
+
+def test_the_instruction_tuned_model_is_known_for_each_base_model():
+    found = {name: instruction_tuned(name) for name in MODELS}
+    assert found["google/gemma-2-2b"] == "google/gemma-2-2b-it"
+    assert found["google/gemma-3-1b-pt"] == "google/gemma-3-1b-it"
+    assert found["meta-llama/Llama-3.1-8B"] == "meta-llama/Llama-3.1-8B-Instruct"
+    assert found["organism"] is None and found["google/gemma-2-2b-it"] is None
+    assert TransferConfig().target() == "google/gemma-2-2b-it"
+
+
+def made_problems(n_tuning: int = 40, n_judging: int = 80) -> tuple[TargetProblems, np.ndarray]:
+    """Judged problems, one of which could not be, with a latent that is larger on what fails."""
+    rng = np.random.default_rng(7)
+    splits, rows = {}, []
+    for name, n in (("hyperparams", n_tuning), ("validation", n_judging)):
+        splits[name] = [{"task_id": len(rows) + i, "complexity": int(rng.integers(1, 9))} for i in range(n)]
+        rows += [{"task_id": p["task_id"], "label": rng.choice(["correct", "incorrect"])} for p in splits[name]]
+    rows[5]["label"] = "not_run"
+    problems = TargetProblems.of(splits, rows, TransferConfig(model="organism", to="x"))
+    failed = np.array([row["label"] == "incorrect" for row in rows])
+    acts = np.maximum(0, rng.normal(size=len(rows)) + 2.5 * failed)
+    for name in ("predict_incorrect", "predict_correct"):
+        problems.add(direction(name), acts)
+    return problems, acts
+
+
+def direction(name: str) -> Direction:
+    facts = {"layer": 2, "latent": 1, "sae_id": "s", "neuronpedia": None, "t": 3.0, "p_max": 0.01, "significant": True}
+    return Direction(name, 2, 1, "s", facts)
+
+
+def test_cards_are_those_of_scikit_learn():
+    problems, acts = made_problems()
+    assert problems.counts == {"hyperparams": 39, "validation": 80}
+    assert problems.left_out == {"hyperparams": {"not_run": 1}, "validation": {}}
+    failed = np.array([row["label"] == "incorrect" for row in problems.rows])
+    values, tuning, judging = np.delete(acts, 5), np.arange(39), np.arange(39, 119)
+    for name, positive in (("predict_incorrect", failed), ("predict_correct", ~failed)):
+        cards = problems.cards(name, 0.9)
+        kept = cards["source_threshold"]
+        assert kept["auroc"]["value"] == pytest.approx(roc_auc_score(positive[judging], values[judging]))
+        assert kept["f1"]["value"] == pytest.approx(f1_score(positive[judging], values[judging] > 0.9))
+        expected = average_precision_score(positive[judging], values[judging])
+        assert kept["average_precision"]["value"] == pytest.approx(expected)
+        scores = {t: f1_score(positive[tuning], values[tuning] > t) for t in values[tuning]}
+        threshold = problems.refitted(name)
+        assert f1_score(positive[tuning], values[tuning] > threshold) == pytest.approx(max(scores.values()))
+        refitted = cards["refitted"]
+        assert refitted["threshold"] == threshold and refitted["auroc"] == kept["auroc"]
+        assert refitted["f1"]["value"] == pytest.approx(f1_score(positive[judging], values[judging] > threshold))
+        always = f1_score(positive[judging], np.ones(80, dtype=bool))
+        assert cards["always_positive_f1"] == pytest.approx(always)
+        label = name.rpartition("_")[-1]
+        assert cards["verdicts"] == {key: verdict(cards[key], label) for key in ("source_threshold", "refitted")}
+    assert problems.cards("predict_incorrect", 0.9)["verdicts"]["source_threshold"] == "detector"
+    assert problems.cards("predict_correct", 0.9)["verdicts"]["source_threshold"] == "not better than chance"
+
+
+def steering_rows() -> tuple[list[dict], int, dict, dict]:
+    """Sixty problems: one direction corrects a third of what fails, the other does what was not wanted."""
+    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "kl": 0.0,
+               "direction": "none"} for i in range(60)]  # fmt: skip
+    after = {
+        "steer_correct": ["correct" if i % 2 or i % 3 == 0 else "incorrect" for i in range(60)],
+        "steer_incorrect": ["correct" if i % 2 or i < 20 else "incorrect" for i in range(60)],
+    }
+    rows = [*before]
+    for name, labels in after.items():
+        rows += [{**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
+                 for i, (row, label) in enumerate(zip(before, labels, strict=True))]  # fmt: skip
+    variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
+    source = {
+        "coefficients": {f"steer_{label}": {"wanted": wanted, "why": ""}
+                         for label, wanted in (("correct", "raise"), ("incorrect", "lower"))},
+        "steering": {"directions": {"steer_correct": {"effect": EFFECT}}},
+    }  # fmt: skip
+    return rows, 60, variants, source
+
+
+def test_steering_is_judged_by_mcnemar_and_holm():
+    rows, n, variants, source = steering_rows()
+    found = findings.steering_entries(rows, n, variants, source, {(2, "resid_post"): 40.0})
+    p_values = []
+    for gained in (10, 10):
+        p_values.append(mcnemar([[30, 0], [gained, 30 - gained]], exact=True).pvalue)
+    adjusted = multipletests(p_values, method="holm")[1]
+    assert [entry["mcnemar_p"] for entry in found.values()] == pytest.approx(p_values)
+    assert [entry["p_holm"]["mcnemar"] for entry in found.values()] == pytest.approx(list(adjusted))
+    assert found["steer_correct"]["verdict"] == "breaks the output; raises the pass rate (without controls)"
+    assert found["steer_incorrect"]["verdict"] == "changes the pass rate, but against what was wanted"
+    assert found["steer_incorrect"]["source"]["effect"] is None
+
+
+def test_words_tables_and_figure_hold_both_models_side_by_side():
+    rows, n, variants, source = steering_rows()
+    steering = findings.steering_entries(rows, n, variants, source, {(2, "resid_post"): 40.0})
+    problems, acts = made_problems()
+    for name in ("steer_incorrect", "steer_correct"):
+        problems.add(direction(name), acts)
+    cards = {name: {"card": card(0.9), "verdict": "detector"} for name in NAMES}
+    found = findings.entries([direction(name) for name in NAMES], problems, cards, steering)
+    names = findings.Names.of("google/gemma-2-2b", "tuned@01234567")
+    assert names.short == ("gemma-2-2b", "tuned") and findings.Names.of("a@01234567", "a@12345678").target != "a"
+    passed = findings.baseline({"predict_incorrect": {"card": card(0.9, 30, 40)}}, problems)
+    low, high = proportion_confint(10, 40, method="wilson")
+    assert passed["source"] == pytest.approx({"value": 0.25, "low": low, "high": high})
+    assert findings.baseline({"predict_correct": {"card": card(0.9, 30, 40)}}, problems)["source"]["value"] == 0.75
+    assert passed["target"]["value"] == pytest.approx(1 - problems.incorrect[problems.split == "validation"].mean())
+    site = {"layer": 2, "sae_id": "s", "fvu": 0.31, "fvu_source": 0.25, "l0": 20.0, "n": 9}
+    words = findings.sentences(names, passed, [site], found)
+    assert len(words) == 2 + 4 + 2 and "0.31 at layer 2 (in google/gemma-2-2b 0.25)" in words[1]
+    area = found["predict_incorrect"]["detection"]["source_threshold"]["auroc"]["value"]
+    assert f"AUROC {area:.2f} (" in words[2] and "0.70 (0.60 to 0.80) in google/gemma-2-2b" in words[2]
+    detection, steered_table, _ = findings.tables(names, [site], found)
+    assert len(detection["rows"]) == 3 * 4 and len(steered_table["rows"]) == 2 + 1
+    json.dumps([found, detection, steered_table], allow_nan=False)
+    drawn = figures.side_by_side(names, found)
+    assert drawn == figures.side_by_side(names, found) and b"gemma-2-2b" in drawn and b"steer-correct" in drawn
+    assert not math.isnan(area)

@@ -1,0 +1,318 @@
+"""A data folder with a finished run of every phase, made by hand: what the report is tested on.
+
+The numbers mean nothing, but have the form that the phases give them. `HOSTILE` is text that would run in a browser.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import discovery, handoffs
+from common.artifacts import ArtifactWriter
+from common.handoffs import HANDOFFS, Handoff
+from common.plots import new_figure, png_bytes, svg_bytes
+
+MODEL, DATASET, SAE = "organism@00000000", "organism@11111111", "saes@22222222"
+HOSTILE = '</script></pre><img src=x onerror="window.ran=1"><script>window.ran=2</script>&amp;"\''
+N = 12  # problems of each split
+DIRECTIONS = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_correct")
+STEERED = ("steer_incorrect", "steer_correct")
+SANDBOX = {"level": 3, "layers": ["rlimits", "seccomp", "landlock v7", "namespaces"], "near_limit_count": 0}
+Row = dict[str, Any]
+
+
+def interval(value: float | None, width: float = 0.05) -> Row:
+    return {"value": None, "low": None, "high": None} if value is None else {
+        "value": value, "low": value - width, "high": value + width
+    }  # fmt: skip
+
+
+def build(
+    data: Path, names: Iterable[str] | None = None, *, model: str = MODEL, preset: str = "demo",
+    changes: dict[str, Callable[[Any], None]] | None = None,
+) -> Path:  # fmt: skip
+    """Finished runs of the named artifacts, or of all. `changes` maps 'file.json' to what is done to its content."""
+    lineage: dict[str, str] = {}
+    for handoff in HANDOFFS:
+        if names is None or handoff.name in names:
+            path = write_run(data, handoff, lineage, model=model, preset=preset, changes=changes or {})
+            lineage[handoff.name] = discovery.read_run(path, handoff).document["content_sha256"]
+    return data
+
+
+def write_run(
+    data: Path, handoff: Handoff, lineage: dict[str, str], *, model: str = MODEL, preset: str = "demo",
+    changes: dict[str, Callable[[Any], None]] | None = None,
+) -> Path:  # fmt: skip
+    """One finished run, made from the artifacts in `lineage`."""
+    known = {"model": model, "dataset": DATASET, "sae": SAE}
+    experiment = {key: known[key] for key in handoff.scope}
+    path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
+    identity = {
+        "artifact": handoff.name, "phase": handoff.phase, "schema_version": handoff.version, "experiment": experiment,
+        "settings": {"seed": 42, "temperature": 0.0, "max_new_tokens": 400}, "inputs": {}, "lineage": dict(lineage),
+    }  # fmt: skip
+    command = f"python3 run.py phase {handoff.phase} --preset demo"
+    typed = {"model": discovery.plain_name(model), "dataset": "organism", "sae": "auto", "seed": 42}
+    details = {"preset": preset, "changed_settings": {}, "all_settings": typed, "command": command,
+               "input_paths": {}, "input_reasons": {}}  # fmt: skip
+    with ArtifactWriter(handoff, path, identity, details, logging.getLogger("test")) as out:
+        if "model" in handoff.scope:
+            out.process["model"] = {"name": "organism", "revision": None, "dtype": "float32", "device": "cpu",
+                                    "n_layers": 6, "d_model": 192}  # fmt: skip
+        if handoff.name in ("generations", "temperature_samples", "steering"):
+            out.process["sandbox"] = SANDBOX
+        _FILL[handoff.name](_Changing(out, changes or {}))
+    return path
+
+
+class _Changing:
+    """A writer whose JSON files are changed on their way."""
+
+    def __init__(self, out: ArtifactWriter, changes: dict[str, Callable[[Any], None]]):
+        self._out, self._changes = out, changes
+
+    def json(self, name: str, value: Any) -> None:
+        self._changes.get(name, lambda value: None)(value)
+        self._out.json(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+    def summarize(self, **summary: Any) -> None:
+        self._out.summary = summary
+
+
+@cache
+def drawing(name: str) -> bytes:
+    """A figure as the phases draw it: with curves, clips, text, powers of ten, and a picture that is there twice."""
+    with new_figure(6, 3, n_columns=3) as (figure, (axis, *others)):
+        axis.fill_between([0, 1], [0, 0.5], [0.2, 1], alpha=0.2)
+        axis.plot([0, 1], [0, 1], label="latent")
+        axis.set(xlabel="false positive rate", ylabel="true positive rate")
+        axis.set_yscale("symlog", linthresh=0.01)
+        axis.legend()
+        for other in others:
+            other.imshow([[0.0, 1.0], [1.0, 0.0]])
+        return svg_bytes(figure, name)
+
+
+@cache
+def picture() -> bytes:
+    with new_figure(4, 3) as (figure, axis):
+        axis.plot([0, 1], [0, 1])
+        return png_bytes(figure)
+
+
+def blank(fields: dict[str, handoffs.Field], **given: Any) -> Row:
+    empty = {"int64": 0, "float64": 0.0, "string": "", "bool": False}
+    return {name: empty.get(field.type, []) for name, field in fields.items()} | given
+
+
+def problems(first: int = 0, n: int = 3 * N) -> list[Row]:
+    return [
+        blank(handoffs.PROBLEM_FIELDS, task_id=i, text=f"Write function {i}. {HOSTILE}", complexity=1 + i % 4)
+        for i in range(first, first + n)
+    ]
+
+
+def program(task_id: int, **given: Any) -> Row:
+    """Every third program fails; the texts would run in a browser."""
+    failed = task_id % 3 == 0
+    return blank(
+        handoffs.GENERATION_FIELDS, task_id=task_id, code=f"def f(x):\n    return '{HOSTILE}'  # \ud83d {task_id}",
+        label="incorrect" if failed else "correct", error="wrong_answer" if failed else None,
+        failed_test=f"assert f(1) == '{HOSTILE}'" if failed else None, stop_reason="solution_complete",
+        complexity=1 + task_id % 4, **given,
+    )  # fmt: skip
+
+
+def _difficulty(out: Any) -> None:
+    out.table("difficulty.parquet", problems())
+    out.summarize(problems=3 * N, mean_complexity=2.5, largest_complexity=4)
+
+
+def _split(out: Any) -> None:
+    for place, name in enumerate(handoffs.SPLIT_NAMES):
+        out.table(f"{name}_{{dataset}}.parquet", problems(place * N, N))
+    complexity = {name: {"n": N, "mean": 2.5, "sd": 1.0, "standard_error": 0.3} for name in handoffs.SPLIT_NAMES}
+    out.json("split_metadata.json", {
+        "seed": 42, "sizes": dict.fromkeys(handoffs.SPLIT_NAMES, N), "complexity": complexity, "n_groups": 1,
+        "kolmogorov_smirnov_p": {"sae vs validation": 0.9}, "pairs_across_splits": [],
+    })  # fmt: skip
+
+
+def _grading(out: Any, task_ids: Iterable[int], fields: dict[str, handoffs.Field]) -> None:
+    out.table("grading.parquet", [blank(fields, task_id=i, near_limit=i == 1) for i in task_ids])
+
+
+def _generations(out: Any) -> None:
+    out.table("dataset.parquet", [program(i) for i in range(3 * N)])
+    _grading(out, range(3 * N), handoffs.GRADING_FIELDS)
+
+
+def _general_text(out: Any) -> None:
+    out.summarize(documents=1000, layers_with_an_sae=6, latents_that_fire_on_more_than_2_percent=3991)
+
+
+def _samples(out: Any) -> None:
+    out.table("dataset_temp_0_6.parquet", [program(i, temperature=0.6) for i in range(2 * N, 3 * N)])
+    _grading(out, range(2 * N, 3 * N), handoffs.TEMPERATURE.tables["grading.parquet"])
+    rates = [
+        {"temperature": t, "problems": N, "programs": N, "pass_rate": rate, "pass_rate_95_percent_interval": bounds,
+         "problems_with_a_correct_program": 8, "problems_with_only_correct_programs": 8}
+        for t, rate, bounds in ((0.6, 0.66, [0.4, 0.8]), (1.2, None, None))
+    ]  # fmt: skip
+    out.json("temperature_metadata.json", {"interval": "95 %, bootstrap over problems", "temperatures": rates})
+    out.file("figures/pass_rate_by_temperature.png", picture())
+
+
+def latent(place: int, **given: Any) -> Row:
+    return {"layer": place, "latent": 100 + place, "sae_id": f"{SAE} layer_{place}", "neuronpedia": None, "t": 5.84,
+            "p_max": 0.000999, "significant": True, **given}  # fmt: skip
+
+
+def _latents(out: Any) -> None:
+    statistics = {"separation": -0.235, "f_correct": 0.1, "f_incorrect": 0.33, "auroc": 0.62, "general_text_rate": 0.01}
+    found = {
+        name: {"significant": True, "latents": [latent(place + k, rank=k + 1, **statistics) for k in range(3)]}
+        for place, name in enumerate(DIRECTIONS)
+    }
+    found["predict_incorrect"]["latents"][0]["neuronpedia"] = "https://www.neuronpedia.org/small/0-res/100"
+    out.json("selected.json", {
+        "conclusion": "13 of 5,225 latents in 6 layers are significant at a family-wise 0.05: the largest |t| is 6.53.",
+        "problems": N, "correct": 8, "incorrect": 4, "left_out": {"not_run": 1}, "latents": 9216, "kept": 5225,
+        "general_text_limit": 0.02, "null_maximum_of_abs_t": {"n_permutations": 1000}, "directions": found,
+        "sites": [{"layer": 0, "sae_id": SAE, "fvu": 0.1, "l0": 25.8, "n": 64}],
+    })  # fmt: skip
+    top = [
+        blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS
+    ]  # fmt: skip
+    out.table("top_problems.parquet", top)
+    for name in ("null_maximum", "volcano", "by_layer", "activations"):
+        out.file(f"figures/{name}.png", picture())
+
+
+def card(area: float, f1: float, **given: Any) -> Row:
+    names = ("precision", "recall", "specificity", "balanced_accuracy", "mcc", "average_precision")
+    return {"threshold": 1.5, "n": N, "n_positive": 4, "base_rate": 0.33, "f1": interval(f1), **given,
+            **{name: interval(0.5) for name in names},
+            "auroc": {**interval(area), "delong_low": area - 0.06, "delong_high": area + 0.06}}  # fmt: skip
+
+
+def _detection(out: Any) -> None:
+    found = {}
+    for place, name in enumerate(DIRECTIONS):
+        positive = name.rpartition("_")[2]
+        found[name] = {
+            "latent": latent(place), "positive": positive, "card": card(0.62 - 0.01 * place, 0.55),
+            "verdict": "detector" if place == 0 else f"not better than always saying {positive}",
+            "baselines": {"always positive": card(0.5, 0.5), "prompt length": card(0.57, 0.52),
+                          "logistic regression": card(0.74, 0.6, C=0.01, converged=True)},
+            "random_latents": {"n": 100, "auroc": {"median": 0.51, "q05": 0.45, "q95": 0.56, "rank": 2}},
+            "auroc_within_strata": interval(0.53), "auroc_within": {"prompt length": interval(0.58)},
+            "strata": [{"stratum": "complexity 1", "n": 3, "n_positive": 1, "auroc": interval(None),
+                        "f1": interval(None)}],
+            "temperatures": [{"temperature": 0.6, "n_problems": N, "n_programs": N, "base_rate": 0.4,
+                              "auroc": interval(0.6), "f1": interval(0.5)}],
+        }  # fmt: skip
+    out.json("detection.json", {
+        "n": {"hyperparams": N, "validation": N}, "left_out": {"sae": {}, "samples": {"not_run": 2}}, "seed": 42,
+        "n_resamples": 2000, "readings": 1, "baselines": {"prompt length": "characters of the prompt"},
+        "baselines_left_out": [], "directions": found,
+    })  # fmt: skip
+    rows = [
+        {"direction": name, "score": "latent", "task_id": i, "split": "validation", "value": float(i), "threshold": 1.5}
+        for name in DIRECTIONS for i in range(2 * N, 3 * N)
+    ]  # fmt: skip
+    out.columns("predictions.parquet", {key: np.array([row[key] for row in rows]) for key in rows[0]})
+    for name in ("roc", "precision_recall", "baselines", "by_temperature"):
+        out.file(f"figures/{name}.svg", drawing(name))
+
+
+def _coefficients(out: Any) -> None:
+    curve = [
+        {"layer": 3, "coefficient": c, "n": N, "net_change": interval(0.1 * c), "pass_rate": interval(0.6),
+         "n_corrected": 3, "n_corrupted": 1, "degenerate_rate": 0.1, "newly_degenerate_rate": 0.02, "median_kl": 0.01,
+         "admissible": c < 1}
+        for c in (-0.5, 0.5, 1.0)
+    ]  # fmt: skip
+    found = {name: {"latent": latent(3), "wanted": "raise", "curve": curve, "why": "the largest net change, +5.0 %",
+                    "chosen": {"layer": 3, "coefficient": 0.5}} for name in STEERED}  # fmt: skip
+    out.json("coefficients.json", {"n": N, "baseline": interval(0.6), "degenerate_limit": 0.05, "directions": found,
+                                   "agrees_with_phase_1": {"same_tokens": N, "of": N}})  # fmt: skip
+    for name in STEERED:
+        out.file(f"figures/dose_response_{name}.svg", drawing(f"dose-response-{name}"))
+
+
+def counted(n: int, of: int) -> Row:
+    return {"n": n, "of": of, "rate": interval(n / of)}
+
+
+def effect(change: float) -> Row:
+    return {"n": N, "left_out": 0, "correction": counted(1, 4), "corruption": counted(1, 8),
+            "preservation": counted(7, 8), "net_change": interval(change), "pass_rate": interval(0.6),
+            "degenerate_rate": 0.1, "newly_degenerate": counted(1, 20), "median_kl": 0.02}  # fmt: skip
+
+
+def control(n: int = 10) -> Row:
+    each = [{"index": k, "net_change": 0.01 * k, "n_corrected": 1, "n_corrupted": k, "degenerate_rate": 0.1,
+             "median_kl": 0.01} for k in range(n)]  # fmt: skip
+    return {"n": n, "pooled": counted(4, 40), "fisher_p": 0.04, "binomial_p": 0.0002, "rank": 1, "rank_p": 0.09,
+            "each": each}  # fmt: skip
+
+
+def _steering(out: Any) -> None:
+    found = {}
+    for name, wanted in zip(STEERED, ("lower", "raise"), strict=True):
+        found[name] = {
+            "latent": latent(3), "wanted": wanted, "layer": 3, "site": "resid_post", "coefficient": 0.5, "norm": 68.5,
+            "effect": effect(0.041 if wanted == "raise" else -0.082), "mcnemar_p": 0.5,
+            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031}, "smallest_effect": {"words": "a rate of 40 % or more"},
+            "controls": {"matched_latent": control(), "random_direction": control()},
+            "selective": {"by": "predict_incorrect", "threshold": 1.5, "n_steered": 5, "effect": effect(0.02)},
+            "transitions": {"pass_to_pass": 7, "pass_to_fail": 1, "fail_to_pass": 1, "fail_to_fail": 3},
+            "verdict": "raises the pass rate" if wanted == "raise" else "no measurable effect",
+        }  # fmt: skip
+    out.json("steering.json", {
+        "n": N, "readings": 1, "seed": 42, "baseline": {"n_correct": 8, "pass_rate": interval(0.66)},
+        "agrees_with_phase_1": {"same_tokens": N - 1, "of": N}, "errors": {}, "directions": found,
+    })  # fmt: skip
+    out.json("examples.json", {name: changed() for name in STEERED})
+    for name in STEERED:
+        for kind in ("among_controls", "transitions"):
+            out.file(f"figures/{kind}_{name}.svg", drawing(f"{kind}-{name}"))
+
+
+def changed() -> list[Row]:
+    diff = f"--- unsteered\n+++ steered\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x\n+    return '{HOSTILE}'"
+    return [{"transition": "fail_to_pass", "task_id": 24, "text": HOSTILE, "error_before": "wrong_answer",
+             "error_after": None, "degenerate": False, "diff": diff}]  # fmt: skip
+
+
+def _general(name: str, figure: str) -> Callable[[Any], None]:
+    def fill(out: Any) -> None:
+        rows = [["steer_correct", 10, -0.5, "56.1 % (51.1 to 61.0)", None], [HOSTILE, 9, 1.5, interval(0.6), True]]
+        columns = ["direction", "n", "change", "pass rate", "significant"]
+        out.json(f"{name}.json", {
+            "sentences": [f"Attention moves by -1.20 points (-1.50 to -0.90). {HOSTILE}"],
+            "tables": [{"title": "by direction", "columns": columns, "rows": rows}],
+        })  # fmt: skip
+        if name == "orthogonalisation":
+            out.json("examples.json", {"steer_correct": changed()})
+        out.file(f"figures/{figure}.svg", drawing(f"{name}-{figure}"))
+
+    return fill
+
+
+_FILL: dict[str, Callable[[Any], None]] = {
+    "difficulty": _difficulty, "split": _split, "generations": _generations, "general_text": _general_text,
+    "temperature_samples": _samples, "latents": _latents, "detection": _detection, "coefficients": _coefficients,
+    "steering": _steering, "attention": _general("attention", "by_layer"),
+    "orthogonalisation": _general("orthogonalisation", "orthogonalisation"),
+    "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
+}  # fmt: skip

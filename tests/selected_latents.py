@@ -1,0 +1,125 @@
+"""A small experiment with a real model: problems, programs, SAEs of noise, and latents that are said to be selected."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from support import write_problems
+from toy_phases import run_phase
+
+from common import handoffs
+from common.config import DatasetConfig, SaeConfig
+from common.handoffs import Handoff
+from common.phase import Phase, RunContext
+from phase0_1_split.config import SplitConfig
+from phase0_1_split.phase import PHASE as SPLIT_PHASE
+from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
+from phase1_dataset_building.config import GenerationConfig
+from phase1_dataset_building.phase import PHASE as GENERATION_PHASE
+
+D_MODEL, N_LAYERS, N_LATENTS = 64, 4, 96
+NORMS = {"resid_pre": 20.0, "resid_mid": 30.0, "resid_post": 40.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeConfig(SaeConfig, DatasetConfig):
+    """Of artifacts that are written by hand."""
+
+
+@dataclass
+class SmallExperiment:
+    """Where it lies. `latents` are the selected ones: layer and number."""
+
+    data: Path
+    dataset: Path
+    model: Path
+    sae: Path
+    latents: dict[str, tuple[int, int]] = field(
+        default_factory=lambda: {
+            "predict_incorrect": (2, 5), "predict_correct": (0, 7), "steer_incorrect": (1, 9), "steer_correct": (2, 8),
+        }
+    )  # fmt: skip
+
+    @property
+    def words(self) -> dict[str, str]:
+        return {name: str(getattr(self, name)) for name in ("dataset", "model", "sae")}
+
+    def build(self, **generation: object) -> "SmallExperiment":
+        """Run phases 0, 0.1 and 1; write what phases 1.1 and 2 would."""
+        words = {"dataset": str(self.dataset)}
+        run_phase(DIFFICULTY_PHASE, self.data, DatasetConfig(**words))
+        run_phase(SPLIT_PHASE, self.data, SplitConfig(**words))
+        run_phase(GENERATION_PHASE, self.data, GenerationConfig(**words, model=str(self.model), **generation))
+        self.write(handoffs.GENERAL_TEXT, self._norms)
+        return self.select()
+
+    def select(self) -> "SmallExperiment":
+        self.write(handoffs.LATENTS, lambda out: out.json("selected.json", {"directions": self._directions()}))
+        return self
+
+    def choose(
+        self, chosen: dict[str, tuple[int, float] | None], site: str = "resid_post", steer: str = "last"
+    ) -> None:
+        """Write what phase 3.2 would: for each direction a layer and a coefficient, or None."""
+        entries = {
+            name: {
+                "latent": self._directions()[name]["latents"][0], "wanted": "raise", "site": site, "curve": [],
+                "chosen": place and {"layer": place[0], "coefficient": place[1]}, "why": "the tests say so",
+            }
+            for name, place in chosen.items()
+        }  # fmt: skip
+        document = {"steer": steer, "directions": entries}
+        self.write(handoffs.COEFFICIENTS, lambda out: out.json("coefficients.json", document))
+
+    def write(self, handoff: Handoff, fill) -> Path:
+        """A finished run of another phase whose files `fill` writes."""
+
+        def run(ctx: RunContext, config: MadeConfig) -> None:
+            with ctx.write() as out:
+                fill(out)
+
+        phase = Phase(id=handoff.phase, title="made", config=MadeConfig, inputs=(), output=handoff, run=run)
+        return run_phase(phase, self.data, MadeConfig(**self.words), fresh=True)
+
+    def _directions(self) -> dict[str, dict]:
+        statistics = {"neuronpedia": None, "t": 3.0, "p_max": 0.01, "significant": True}
+        return {
+            name: {"latents": [{"layer": layer, "latent": latent, "sae_id": f"layer_{layer}", **statistics}]}
+            for name, (layer, latent) in self.latents.items()
+        }
+
+    def _norms(self, out) -> None:
+        rows = [
+            {"layer": layer, "site": site, "mean_norm": norm + layer, "n": 1}
+            for layer in range(N_LAYERS)
+            for site, norm in NORMS.items()
+        ]
+        out.table("resid_norms.parquet", rows)
+
+
+def save_noise_saes(folder: Path) -> Path:
+    """SAEs of random weights for every layer of the tiny Gemma; about half of the latents fire."""
+    from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
+    rng = np.random.default_rng(5)
+    for layer in range(N_LAYERS):
+        metadata = SAEMetadata(hook_name=f"blocks.{layer}.hook_resid_post")
+        config = JumpReLUSAEConfig(d_in=D_MODEL, d_sae=N_LATENTS, dtype="float32", device="cpu", metadata=metadata)
+        sae = JumpReLUSAE(config)
+        with torch.no_grad():
+            sae.W_enc.copy_(torch.from_numpy(rng.normal(size=(D_MODEL, N_LATENTS))))
+            sae.W_dec.copy_(torch.from_numpy(rng.normal(size=(N_LATENTS, D_MODEL))))
+            sae.threshold.fill_(0.1), sae.b_enc.zero_(), sae.b_dec.zero_()
+        sae.save_model(folder / f"layer_{layer}")
+    return folder
+
+
+def make_small_experiment(folder: Path, model: Path, saes: Path, problems: list[dict]) -> SmallExperiment:
+    return SmallExperiment(folder / "data", write_problems(folder / "small.jsonl", problems), model, saes)
+
+
+def json_of(run: Path, name: str) -> dict:
+    return json.loads((run / name).read_text())

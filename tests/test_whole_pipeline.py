@@ -1,0 +1,106 @@
+"""Covers run.py pipeline and phase 3: every phase in order on the model organism, stopping, resuming, the report."""
+
+import json
+import shutil
+
+import pytest
+from support import ROOT, command
+
+from common.handoffs import HANDOFFS
+from run import APART, PHASES
+
+# The demo preset, as small as its statistics allow.
+SMALL = (
+    "--preset demo --fractions 0.4,0.25,0.35 --documents 100 --n-permutations 100 --max-new-tokens 100 "
+    "--temperatures 0.8 --samples 1 --problems 4 --n-controls 1 --coefficients -0.25,0.25 --n-random 2 "
+    "--n-random-latents 10 --batch-size 128"
+).split()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """The first of the organism's problems."""
+    lines = (ROOT / "model_organism" / "problems_974.jsonl").read_text().splitlines(keepends=True)
+    path = tmp_path_factory.mktemp("dataset") / "few.jsonl"
+    path.write_text("".join(lines[:120]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    """A data folder after the whole pipeline, and what the command said."""
+    data = tmp_path_factory.mktemp("data")
+    done = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
+    assert done.returncode == 0, done.stderr
+    return data, done
+
+
+def test_every_phase_is_built_once_and_the_report_is_written(finished):
+    data, done = finished
+    for handoff in HANDOFFS:
+        runs = list((data / handoff.folder).glob("*/manifest.json")) if (data / handoff.folder).is_dir() else []
+        assert len(runs) == (handoff.phase not in APART), handoff.name
+    *sentences, where = done.stdout.splitlines()[-4:]
+    assert where == f"Report: {data / 'report.html'}" and (data / "report.html").is_file()
+    assert [sentence.split("?")[0] for sentence in sentences] == [
+        "Does it know",
+        "Does it cause",
+        "How far to trust it",
+    ]
+    order = [line.split("phase ")[1].split(":")[0] for line in done.stderr.splitlines() if " phase " in line[:16]]
+    assert order == [phase_id for phase_id in PHASES if phase_id not in APART]
+
+
+def test_unsteered_programs_are_those_of_phase_1(finished):
+    data, _ = finished
+    for folder, name in (("phase3_2", "coefficients"), ("phase3_3", "steering")):
+        [path] = (data / folder).glob(f"*/{name}.json")
+        agreement = json.loads(path.read_text())["agrees_with_phase_1"]
+        assert agreement["same_tokens"] == agreement["of"] > 0
+
+
+def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(finished, dataset):
+    data, _ = finished
+    again = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
+    assert again.returncode == 0 and again.stderr.count("already built") == len(PHASES) - len(APART)
+    later = command("run.py", "pipeline", "--from", "3", *SMALL, "--dataset", dataset, "--data-dir", data)
+    assert later.returncode == 0 and "phase 3.1:" in later.stderr and "phase 2:" not in later.stderr
+
+
+def test_validation_read_with_another_selection_is_refused_unless_again(finished, dataset, tmp_path):
+    data = shutil.copytree(finished[0], tmp_path / "data")
+    flags = [*SMALL, "--dataset", dataset, "--data-dir", data]
+    assert command("run.py", "phase", "2", *flags_of("2", flags), "--layers", "1,2").returncode == 0
+    refused = command("run.py", "phase", "3.1", *flags_of("3.1", flags))
+    assert refused.returncode == 2 and "was evaluated with another selection" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def flags_of(phase_id: str, flags: list) -> list[str]:
+    """Those that one phase has, as the pipeline sorts them out."""
+    from run import load_phase, phase_parser, words_for
+
+    return words_for(phase_parser(load_phase(phase_id)), [str(flag) for flag in flags])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pipeline", "--from", "9"], "--from is '9'"),
+        (["pipeline", "--presets", "demo"], "no phase of 'pipeline' knows --presets"),
+        (["phase", "3", "preset", "demo"], "no phase of 'phase 3' knows preset"),
+        (["phase", "3", "--n-controls", "0"], "--n-controls is 0"),
+        (["pipeline", "--preset", "demo", "--max-new-tokens", "-3"], "--max-new-tokens is -3"),
+    ],
+)
+def test_a_wrong_flag_is_found_before_anything_runs(words, message, tmp_path):
+    done = command("run.py", *words, "--data-dir", tmp_path / "data")
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_dry_run_says_what_each_phase_waits_for_and_writes_nothing(tmp_path):
+    done = command("run.py", "pipeline", "--preset", "demo", "--dry-run", "--data-dir", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "it would begin" in done.stdout and "phase 2 waits: no finished split of organism" in done.stdout
+    assert not (tmp_path / "data").exists()
