@@ -30,11 +30,11 @@ from scipy.stats import norm
 from benchmarks.sections import RESULTS, write_section
 from common import tables
 from common.handoffs import LATENTS
+from common.permutation import NullMaximum
 from common.saes import LayerSae, check_neighbours, site_fit
 from common.stored_activations import N_BESIDE, rows_for_site_check
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
-from phase2_sae_analysis.permutation import NullMaximum
 
 LIMIT = 0.02
 N_LAYERS_BESIDE = 2

@@ -30,6 +30,11 @@ def stored_layers(generations: Artifact) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
+def layer_list(layers: Sequence[int]) -> str:
+    """As --layers takes them: "3,5,7"."""
+    return ",".join(map(str, layers)) or "none"
+
+
 def layer_activations(generations: Artifact, layer: int, task_ids: Sequence[int]) -> Float[Tensor, "n d_model"]:
     """resid_post of one layer at the last prompt token, in the order of `task_ids`, float32.
 

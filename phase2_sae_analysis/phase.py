@@ -3,8 +3,8 @@
     python3 run.py phase 2 --model google/gemma-2-2b
 
 1. Each layer's SAE is checked against the stored activations, and encodes them.
-2. Every latent gets its firing fractions, Welch t, AUROC (separation.py), and the family-wise p of its |t|
-   among all latents of all layers (permutation.py).
+2. Every latent gets its firing fractions, Welch t, AUROC (common/separation.py), and the family-wise p of its |t|
+   among all latents of all layers (common/permutation.py).
 3. Latents that fire on general text are left out first; then four directions are chosen (selection.py).
 """
 
@@ -17,18 +17,19 @@ from phase2_sae_analysis.config import LatentConfig
 if TYPE_CHECKING:
     import numpy as np
 
+    from common.permutation import NullMaximum
     from common.sae_sources import SaeSource
     from phase2_sae_analysis.labels import LabelledProblems
-    from phase2_sae_analysis.permutation import NullMaximum
 
 DESCRIPTION_ONLY = "description only: selected on the validation split, so no phase may read it"
 
 
 def run(ctx: RunContext, config: LatentConfig) -> None:
+    from common.general_text_rates import rates_by_layer
+    from common.permutation import NullMaximum
     from common.sae_sources import sae_source
     from common.stored_activations import check_reads_the_residual_stream, stored_layers
-    from phase2_sae_analysis.layer_analysis import layers_to_analyse, rates_by_layer
-    from phase2_sae_analysis.permutation import NullMaximum
+    from phase2_sae_analysis.layer_analysis import layers_to_analyse
     from phase2_sae_analysis.selection import add_family_statistics
 
     problems = _problems(ctx, config)
@@ -66,8 +67,9 @@ class LayersFound:
         """Analyse one layer. Its SAE and activations are gone when this returns."""
         import numpy as np
 
+        from common.general_text_rates import check_same_latents
         from common.stored_activations import checked_sae, layer_activations
-        from phase2_sae_analysis.layer_analysis import analyse_layer, check_same_latents
+        from phase2_sae_analysis.layer_analysis import analyse_layer
 
         generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids
         resid = layer_activations(generations, layer, ids)

@@ -60,7 +60,9 @@ def test_a_function_has_at_most_60_lines(path):
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=str)
-def test_only_the_scripts_that_users_type_print(path):
+def test_only_the_scripts_that_users_type_and_their_commands_print(path):
+    if path.name == "commands.py":
+        return
     calls = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     assert not [call.lineno for call in calls if call.func.id == "print"]
 

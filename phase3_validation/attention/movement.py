@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from common.evaluation.bootstrap import CONFIDENCE
 from common.statistics import holm
 from phase3_validation.attention.sections import SECTIONS
-from phase3_validation.detection.bootstrap import CONFIDENCE
 
 ALPHA = 0.05
 Attention = Float[np.ndarray, "problems layers heads sections"]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from common.evaluation.bootstrap import draws_of_problems
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.attention.movement import displaced, movement
 from phase3_validation.attention.sections import SECTIONS
-from phase3_validation.detection.bootstrap import draws_of_problems
 from phase3_validation.steering.variants import NONE, RANDOM_DIRECTION, UNSTEERED, Variant, steered
 
 

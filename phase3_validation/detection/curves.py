@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phase3_validation.detection import metrics
-from phase3_validation.detection.bootstrap import CONFIDENCE
+from common.evaluation import metrics
+from common.evaluation.bootstrap import CONFIDENCE
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

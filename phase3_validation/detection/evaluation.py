@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase3_validation.detection import metrics, strata
-from phase3_validation.detection.bootstrap import draws_by_label
-from phase3_validation.detection.calibration import reliability
-from phase3_validation.detection.cards import evaluation_card, verdict
-from phase3_validation.detection.labels import JudgedProblems, Samples
+from common.evaluation import metrics, strata
+from common.evaluation.bootstrap import draws_by_label
+from common.evaluation.calibration import reliability
+from common.evaluation.cards import evaluation_card, verdict
+from common.judged_problems import JudgedProblems, Samples
 from phase3_validation.detection.scores import ALWAYS_POSITIVE, OF_THE_PROBLEM, Score
 
 if TYPE_CHECKING:

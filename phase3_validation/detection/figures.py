@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.evaluation.cards import CHANCE, always_positive_f1
 from common.plots import new_figure, svg_bytes
 from phase3_validation.detection import curves
-from phase3_validation.detection.cards import CHANCE, always_positive_f1
 from phase3_validation.detection.evaluation import Scored
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
     python3 run.py phase 3.1 --model google/gemma-2-2b
 
 1. A score is the latent's activation at the last prompt token; simpler scores stand beside it (scores.py).
-2. Each score's threshold is the midpoint between two activations with the largest F1 on `hyperparams` (metrics.py).
-3. On `validation`, once: metrics with intervals (cards.py), by difficulty and temperature (strata.py), a verdict.
+2. Each score's threshold is the midpoint between two activations with the largest F1 on `hyperparams`.
+3. On `validation`, once: metrics with intervals, by difficulty and temperature, a verdict (common/evaluation/).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from common.phase import Phase, RunContext
 from phase3_validation.detection.config import DetectionConfig
 
 if TYPE_CHECKING:
+    from common.judged_problems import JudgedProblems, Samples
     from common.saes import LayerSae
     from phase3_validation.detection.evaluation import Evaluation, Scored
     from phase3_validation.detection.figures import Judged
-    from phase3_validation.detection.labels import JudgedProblems, Samples
     from phase3_validation.detection.scores import Score
     from phase3_validation.directions import Direction
 
@@ -157,7 +157,7 @@ class Predictions:
 
 
 def _problems(ctx: RunContext, config: DetectionConfig) -> tuple[JudgedProblems, Samples]:
-    from phase3_validation.detection.labels import SPLITS, judged_problems, judged_samples
+    from common.judged_problems import SPLITS, judged_problems, judged_samples
 
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
@@ -203,8 +203,8 @@ def _document(
     absent: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     """detection.json."""
-    from phase3_validation.detection.bootstrap import DRAWS
-    from phase3_validation.detection.labels import SPLITS
+    from common.evaluation.bootstrap import DRAWS
+    from common.judged_problems import SPLITS
     from phase3_validation.detection.scores import MEANING
 
     problems, samples = evaluation.problems, evaluation.samples

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase3_validation.detection import metrics, probes
-from phase3_validation.detection.labels import JudgedProblems
+from common.evaluation import metrics, probes
+from common.judged_problems import JudgedProblems
 
 if TYPE_CHECKING:
     from jaxtyping import Float

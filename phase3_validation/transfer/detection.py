@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase3_validation.detection.bootstrap import draws_by_label
-from phase3_validation.detection.cards import always_positive_f1, evaluation_card, verdict
-from phase3_validation.detection.labels import LABELS, MIN_OF_A_LABEL
-from phase3_validation.detection.metrics import best_threshold
+from common.evaluation.bootstrap import draws_by_label
+from common.evaluation.cards import always_positive_f1, evaluation_card, verdict
+from common.evaluation.metrics import best_threshold
+from common.judged_problems import LABELS, MIN_OF_A_LABEL
 
 if TYPE_CHECKING:
     from phase3_validation.directions import Direction

@@ -3,8 +3,8 @@
 import pytest
 
 from common.errors import ConfigError
+from common.judged_problems import judged_problems
 from phase2_sae_analysis.labels import SAMPLED, labelled_problems
-from phase3_validation.detection.labels import judged_problems
 
 PROBLEMS = [{"task_id": i, "text": "?"} for i in range(40)]
 

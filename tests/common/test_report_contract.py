@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import report_data
 
+from common.judged_problems import JudgedProblems, Samples
 from phase3_validation.detection.evaluation import LATENT, Evaluation
-from phase3_validation.detection.labels import JudgedProblems, Samples
 from phase3_validation.detection.scores import Score, simple_scores
 from phase3_validation.steering.choice import choose, curve_point
 from phase3_validation.steering.comparisons import compare_direction, judge_family

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
+from common.evaluation.bootstrap import draws_of_problems
 from phase3_validation.attention.movement import displaced, movement
 from phase3_validation.attention.sections import SECTIONS
-from phase3_validation.detection.bootstrap import draws_of_problems
 
 TESTS = SECTIONS.index("tests")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from phase3_validation.detection import bootstrap, calibration, curves, metrics, strata
-from phase3_validation.detection.delong import delong_interval, delong_variance
+from common.evaluation import bootstrap, calibration, metrics, strata
+from common.evaluation.delong import delong_interval, delong_variance
+from phase3_validation.detection import curves
 
 
 def tied_scores(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from common import judged_problems as labels
 from common.errors import ConfigError, MissingArtifactError
-from phase3_validation.detection import bootstrap, cards, labels, metrics, scores
+from common.evaluation import bootstrap, cards, metrics
+from phase3_validation.detection import scores
 from phase3_validation.detection.evaluation import LATENT, Evaluation
 from phase3_validation.detection.scores import ALWAYS_POSITIVE, Score
 
@@ -181,7 +183,7 @@ def test_the_probe_is_the_logistic_regression_with_the_best_cross_validated_area
     from sklearn.model_selection import StratifiedKFold
     from statsmodels.tools.tools import add_constant
 
-    from phase3_validation.detection import probes
+    from common.evaluation import probes
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(150, 12)) * 3 + 1, rng.random(150) < 0.5

@@ -21,6 +21,7 @@ from whole_selections import card, copied, save_lively, write_detection, write_s
 
 from common import discovery
 from common.errors import ConfigError
+from common.evaluation.cards import verdict
 from common.generation import generate
 from common.handoffs import TRANSFER
 from common.models import load_model
@@ -29,7 +30,6 @@ from common.sae_sources import sae_source
 from common.solutions import task_for
 from common.steered_generation import Push, generate_steered
 from common.stopping import Stopped
-from phase3_validation.detection.cards import verdict
 from phase3_validation.directions import NAMES, Direction
 from phase3_validation.steering.outcomes import effect, paired
 from phase3_validation.steering.variants import steered

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase3_validation.detection import metrics
-from phase3_validation.detection.bootstrap import UNDEFINED, draws_of_problems, interval, number
+from common.evaluation import metrics
+from common.evaluation.bootstrap import UNDEFINED, draws_of_problems, interval, number
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

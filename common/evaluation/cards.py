@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phase3_validation.detection import metrics
-from phase3_validation.detection.bootstrap import interval, number
-from phase3_validation.detection.delong import delong_interval
+from common.evaluation import metrics
+from common.evaluation.bootstrap import interval, number
+from common.evaluation.delong import delong_interval
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

@@ -1,13 +1,13 @@
-"""Covers phase2_sae_analysis/permutation.py: against a brute-force loop, and its false positives under the null."""
+"""Covers common/permutation.py: against a brute-force loop, and its false positives under the null."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest, ttest_ind
 
-from phase2_sae_analysis.permutation import RELATIVE_ERROR, NullMaximum, family_wise_p, permuted_labels
+from common.permutation import RELATIVE_ERROR, NullMaximum, family_wise_p, permuted_labels
+from common.separation import layer_statistics
 from phase2_sae_analysis.selection import add_family_statistics
-from phase2_sae_analysis.separation import layer_statistics
 
 
 def sparse_acts(rng: np.random.Generator, n: int, d: int) -> np.ndarray:

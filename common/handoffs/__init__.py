@@ -1,0 +1,37 @@
+"""Every artifact that crosses a phase boundary, in pipeline order: read this folder to see the data flow."""
+
+from common.handoffs.building import (
+    DIFFICULTY,
+    GENERAL_TEXT,
+    GENERATION_FIELDS,
+    GENERATIONS,
+    GRADING_FIELDS,
+    LATENTS,
+    PROBLEM_FIELDS,
+    RESID_SITES,
+    SPLIT,
+    SPLIT_NAMES,
+    TEMPERATURE,
+)
+from common.handoffs.handoff import Field, Handoff
+from common.handoffs.validating import (
+    ABLATION,
+    ATTENTION,
+    COEFFICIENTS,
+    DETECTION,
+    ORTHOGONALISATION,
+    STEERING,
+    STEERING_FIELDS,
+    TRANSFER,
+)
+
+HANDOFFS = (
+    DIFFICULTY, SPLIT, GENERATIONS, GENERAL_TEXT, TEMPERATURE, LATENTS, DETECTION, COEFFICIENTS, STEERING, ATTENTION,
+    ORTHOGONALISATION, TRANSFER, ABLATION,
+)  # fmt: skip
+
+__all__ = [
+    "ABLATION", "ATTENTION", "COEFFICIENTS", "DETECTION", "DIFFICULTY", "GENERAL_TEXT", "GENERATIONS",
+    "GENERATION_FIELDS", "GRADING_FIELDS", "HANDOFFS", "LATENTS", "ORTHOGONALISATION", "PROBLEM_FIELDS",
+    "RESID_SITES", "SPLIT", "SPLIT_NAMES", "STEERING", "STEERING_FIELDS", "TEMPERATURE", "TRANSFER", "Field", "Handoff",
+]  # fmt: skip

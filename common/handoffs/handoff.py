@@ -1,0 +1,44 @@
+"""What describes one kind of artifact."""
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: Arrow type, and meaning with unit."""
+
+    type: str
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handoff:
+    """One kind of artifact. Raise `version` when a field is added, removed or changes its meaning.
+
+    `scope` names what keeps experiments apart. `tables` maps file name to columns ({dataset}
+    is filled in; * stands for a setting's value, with one file for each), `tensors` a tensor's
+    name to its meaning. `unstable` files (patterns) hold times or drawings, which differ between identical
+    runs: they are hashed for damage, but not part of the identity. `feeds` maps settings to the
+    value that a run must have to be read by another phase: any other is for description only.
+    """
+
+    name: str
+    phase: str
+    folder: str
+    version: int
+    scope: tuple[str, ...]
+    tables: dict[str, dict[str, Field]]
+    tensors: dict[str, str] = field(default_factory=dict)
+    unstable: tuple[str, ...] = ()
+    feeds: dict[str, str] = field(default_factory=dict)
+
+    def columns(self, table: str) -> dict[str, Field]:
+        """Columns of one table. Raises: KeyError when no entry of `tables` fits its name: that is a bug."""
+        for pattern, fields in self.tables.items():
+            if table == pattern or fnmatchcase(table, pattern):
+                return fields
+        raise KeyError(f"{self.name} declares no table '{table}'")
+
+    def is_unstable(self, file: str) -> bool:
+        return any(fnmatchcase(file, pattern) for pattern in self.unstable)

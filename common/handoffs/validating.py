@@ -1,0 +1,177 @@
+"""What the parts of phase 3 leave on disk: predictions, and programs that were written under a change."""
+
+from common.handoffs.building import GENERATION_FIELDS, RESID_SITES
+from common.handoffs.handoff import Field, Handoff
+
+_VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 apart
+
+DETECTION = Handoff(
+    name="detection",
+    phase="3.1",
+    folder="phase3_1",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "predictions.parquet": {
+            "direction": Field("string", "predict_incorrect | predict_correct | steer_incorrect | steer_correct"),
+            "score": Field("string", "latent, the name of a baseline, or random_latent_LATENT"),
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "split": Field("string", "hyperparams | validation"),
+            "value": Field("float64", "the score: larger speaks for the direction's positive label"),
+            "threshold": Field("float64", "value above which the positive label is predicted"),
+        },
+        "labels.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "split": Field("string", "hyperparams | validation"),
+            "temperature": Field("float64", "sampling temperature of the program; 0 is greedy"),
+            "sample_index": Field("int64", "0-based number of the sample of this problem"),
+            "label": Field("string", "correct | incorrect"),
+            "complexity": Field("int64", "cyclomatic complexity of the reference solution"),
+            "stratum": Field("string", "difficulty stratum of the problem"),
+        },
+    },
+    unstable=("figures/*",),
+)
+
+STEERING_FIELDS = {
+    "record": Field("int64", "0-based number of the record: problem by problem, each with all its variants"),
+    "task_id": Field("int64", "number of the problem in its dataset"),
+    "direction": Field("string", "the selected direction; none for the unsteered program"),
+    "control": Field("string", "none: the direction itself | matched_latent | random_direction | unsteered"),
+    "control_index": Field("int64", "the control's latent, or number of the random direction; -1 without control"),
+    "layer": Field("int64", "block whose residual stream was changed; -1 when unsteered"),
+    "site": Field("string", f"{' | '.join(RESID_SITES)}; empty when unsteered"),
+    "coefficient": Field("float64", "length of the added vector, in mean norms of the residual stream at the site"),
+    "code": Field("string", "the program taken from what the model wrote"),
+    "label": GENERATION_FIELDS["label"],
+    "error": GENERATION_FIELDS["error"],
+    "degenerate": Field("bool", "whether it repeats itself, does not parse, or did not stop"),
+    "kl": Field("float64", "KL divergence of the first token's distribution from the unsteered one's [nats]"),
+    "n_new_tokens": GENERATION_FIELDS["n_new_tokens"],
+    "stop_reason": GENERATION_FIELDS["stop_reason"],
+    "token_ids": GENERATION_FIELDS["token_ids"],
+}
+
+COEFFICIENTS = Handoff(
+    name="coefficients",
+    phase="3.2",
+    folder="phase3_2",
+    version=1,
+    scope=_VALIDATED,
+    tables={"steering.parquet": STEERING_FIELDS},
+    unstable=("figures/*",),
+)
+
+STEERING = Handoff(
+    name="steering",
+    phase="3.3",
+    folder="phase3_3",
+    version=1,
+    scope=_VALIDATED,
+    tables={"steering.parquet": STEERING_FIELDS},
+    unstable=("figures/*",),
+)
+
+ATTENTION = Handoff(
+    name="attention",
+    phase="3.4",
+    folder="phase3_4",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "attention.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "direction": Field("string", "the steering direction; none for the unsteered pass"),
+            "layer": Field("int64", "block, from 0"),
+            "head": Field("int64", "attention head of the block, from 0"),
+            "section": Field("string", "bos | description | tests | marker"),
+            "attention": Field("float64", "attention of the last prompt token to the section's tokens, 0 to 1"),
+        },
+        "controls.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "direction": Field("string", "the steering direction that a random one of the same length stands beside"),
+            "control_index": Field("int64", "number of the random direction"),
+            "displaced": Field("float64", "attention that it moves to another section, 0 to 1: mean of heads in reach"),
+        },
+    },
+    unstable=("figures/*",),
+)
+
+ORTHOGONALISATION = Handoff(
+    name="orthogonalisation",
+    phase="3.5",
+    folder="phase3_5",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "orthogonalised.parquet": {
+            **STEERING_FIELDS,
+            "record": Field("int64", "0-based number of the record: variant by variant, each with all problems"),
+            "layer": Field("int64", "block whose latent's direction was taken away; -1 for the unchanged model"),
+            "site": Field("string", "always empty: the direction is taken away everywhere"),
+            "coefficient": Field("float64", "always 0: nothing is added"),
+            "kl": Field("float64", "KL divergence of the first token's distribution from the unchanged model's [nats]"),
+            "share_before": Field(
+                "float64",
+                "largest |<d, write>| / |write| of the unchanged model's components on the prompt; NaN for it",
+            ),
+            "share": Field("float64", "the same of the changed model's components: what they still write"),
+            "component": Field("string", "embedding | blocks.L.attn | blocks.L.mlp | the stream after the last block"),
+        }
+    },
+    unstable=("figures/*",),
+)
+
+TRANSFER = Handoff(
+    name="transfer",
+    phase="3.6",
+    folder="phase3_6",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "steering.parquet": {
+            **STEERING_FIELDS,
+            "record": Field(
+                "int64",
+                "0-based number of the record: unsteered programs of hyperparams and validation, then each direction's",
+            ),
+        },
+        "predictions.parquet": {
+            **DETECTION.tables["predictions.parquet"],
+            "score": Field("string", "latent: with the first model's threshold | latent_refitted: with its own"),
+        },
+        "labels.parquet": {
+            name: field for name, field in DETECTION.tables["labels.parquet"].items() if name != "stratum"
+        },
+    },
+    tensors={
+        "resid_post": "output of the block at the last prompt token, [n records, d_model] float32; NaN when steered",
+        "record": "record of each row, [n records] int64",
+    },
+    unstable=("figures/*",),
+)
+
+_ABLATION = Field("string", "prompt: none, the whole one | no_tests | name_only | shuffled_tests | no_description")
+
+ABLATION = Handoff(
+    name="prompt_ablation",
+    phase="3.7",
+    folder="phase3_7",
+    version=1,
+    scope=_VALIDATED,
+    tables={
+        "ablation.parquet": {
+            "record": Field("int64", "0-based number of the record: problem by problem, each with all prompts"),
+            "ablation": _ABLATION,
+            **GENERATION_FIELDS,
+        },
+        "activations.parquet": {
+            "task_id": Field("int64", "number of the problem in its dataset"),
+            "ablation": _ABLATION,
+            "direction": Field("string", "selected direction whose latent it is"),
+            "activation": Field("float64", "the latent's activation at the last prompt token, in the SAE's units"),
+        },
+    },
+    tensors={"resid_post": "output of a selected latent's block, last prompt token, [n records, d_model] float32"},
+    unstable=("figures/*",),
+)
