@@ -80,9 +80,10 @@ def generate(
     `stop_early=False` leaves out the stop at the complete solution: for tests.
     Prompts must fit (see `check_prompts_fit`).
     """
+    named = set(positions) - {"last"}
     encoded = lm.tokenizer(
         [request.prompt.text for request in requests],
-        return_tensors="pt", padding=True, return_offsets_mapping=True,
+        return_tensors="pt", padding=True, return_offsets_mapping=bool(named),  # offsets as tensors are slow
     )  # fmt: skip
     mask = encoded["attention_mask"]
     rows = [start_row(lm, request, int(n), max_new_tokens) for request, n in zip(requests, mask.sum(1), strict=True)]

@@ -30,7 +30,8 @@ class RecordWriter(ArtifactWriter):
     """An artifact of `n_records` records, of which this process computes indices start to end.
 
     Leaving the block saves what was appended. When every record is there, the parts are
-    joined and the manifest is written; a slice that leaves some to others only saves parts.
+    joined and the manifest is written; a slice that leaves some to others only saves parts. Joined rows stand by
+    index, or by `row_key` where it is set.
 
     `summarize` gives the summary from all rows of the first table. `conclude` is called when the
     records are joined, before the manifest, and writes what follows from all of them: see
@@ -50,6 +51,7 @@ class RecordWriter(ArtifactWriter):
         self._n_appended = self._n_noted = 0
         self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
         self.conclude: Callable[[], None] = lambda: None
+        self.row_key: Callable[[dict[str, Any]], Any] = lambda row: 0  # sorting is stable
         self._autosaved = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
 
     @property
@@ -62,20 +64,21 @@ class RecordWriter(ArtifactWriter):
         """Rows of the first table that this slice has on disk already."""
         return self._parts.table(next(iter(self.handoff.tables)), self.start, self.end)
 
-    def joined_rows(self) -> list[dict[str, Any]]:
-        """All rows of the first table, by index; for `conclude`."""
-        return self._parts.table(next(iter(self.handoff.tables)))
+    def joined_rows(self, table: str | None = None) -> list[dict[str, Any]]:
+        """All rows of a table (unless named, the first); for `conclude`."""
+        return sorted(self._parts.table(table or next(iter(self.handoff.tables))), key=self.row_key)
 
     def joined_tensor(self, name: str) -> np.ndarray:
-        """One array of every record, [n_records, ...], named as in `append`; for `conclude`."""
-        return self._parts.tensor(name)
+        """One array of every record, [n_records, ...], named as in `append`, in the order of `joined_rows`."""
+        rows = self._parts.table(next(iter(self.handoff.tables)))
+        return self._parts.tensor(name)[sorted(range(len(rows)), key=lambda index: self.row_key(rows[index]))]
 
     def batches(self, size: int) -> Iterator[list[int]]:
         """Index lists of the batches that hold an unfinished record of this slice.
 
         Batches are cut from all records, not from the slice: a batch is always computed
         whole, with the same neighbours, so that slices and resumed runs give the same bytes.
-        What was appended of a batch is saved before the next one begins.
+        What was appended is saved before each next one begins.
         Raises: Stopped, between two batches, when a stop was asked for.
         """
         with self._stop.finishing_batches():
@@ -85,7 +88,7 @@ class RecordWriter(ArtifactWriter):
                     if self._stop.asked:
                         raise Stopped
                     yield batch
-                    self._save()
+                    self.save()
 
     def wants(self, index: int) -> bool:
         """Whether a record belongs to this slice and is not saved yet."""
@@ -102,7 +105,7 @@ class RecordWriter(ArtifactWriter):
 
     def __exit__(self, error_type: type | None, *_details: object) -> None:
         try:
-            self._save()
+            self.save()
             if error_type is None:
                 with FileLock(self.path / "locks" / "join.lock"):  # the last two slices may end together
                     if (self.path / MANIFEST).exists():
@@ -112,7 +115,8 @@ class RecordWriter(ArtifactWriter):
         finally:
             self.lock.release()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Put what was appended on disk."""
         self._save_process()  # before the records: with the last of them another slice may join at once
         self._parts.flush()
         self._autosave()
@@ -128,7 +132,7 @@ class RecordWriter(ArtifactWriter):
             return
         self.log.info("joining %d records", self.n_records)
         for name in [name for pattern in self.handoff.tables for name in self._parts.table_names(pattern)]:
-            self.table(name, self._parts.table(name))
+            self.table(name, self.joined_rows(name))
         files: dict[str, list[str]] = {}
         for full_name in self._parts.tensor_names():
             file, _, name = full_name.rpartition("/")
@@ -138,7 +142,7 @@ class RecordWriter(ArtifactWriter):
         key = next(iter(next(iter(self.handoff.tables.values()))))  # the first column numbers the records
         numbers = np.array([row[key] for row in rows], dtype=np.int64)
         for file, names in files.items():
-            arrays = {name: self._parts.tensor(f"{file}/{name}") for name in names}
+            arrays = {name: self.joined_tensor(f"{file}/{name}") for name in names}
             self.tensors(f"{file}.safetensors", {**arrays, key: numbers})
         self.conclude()
         self.finish()

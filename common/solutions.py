@@ -1,27 +1,14 @@
-"""Programs that a model writes, judged and kept as records: what phases that sample solutions share.
+"""From a problem to a request, from generated text to a judged program, and what phase 1 records of it."""
 
-1. Each task (a problem, a temperature, a sample) becomes a request; a batch of them is generated together.
-2. The program is taken from the text and judged in the sandbox.
-3. The record goes into the task's table, its judging into grading.parquet; the batch is saved.
-"""
-
-import itertools
-from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from common.checkpoints import Rows
-from common.config import SolutionConfig
 from common.extraction import extract_program
-from common.generation import CONTEXT_LENGTH, MAX_NEW_TOKENS, Generation, Request, check_prompts_fit, generate
-from common.models import LanguageModel, explain_lack_of_memory, load_model
-from common.phase import RunContext
-from common.progress import Progress
+from common.generation import CONTEXT_LENGTH, MAX_NEW_TOKENS, Generation, Request
 from common.prompts import build_prompt
-from common.records import RecordWriter
 from common.sandbox import Program, Sandbox, Verdict
 from common.seeds import record_seed
 
@@ -60,9 +47,6 @@ class Solution:
         return "truncated" if broken else self.verdict.error
 
 
-RecordFn = Callable[[int, Task, Solution], tuple[Rows, dict[str, np.ndarray]]]  # number, task, solution -> rows, arrays
-
-
 def was_cut_off(stop_reason: str) -> bool:
     """Whether a limit of length ended the text."""
     return stop_reason in (MAX_NEW_TOKENS, CONTEXT_LENGTH)
@@ -80,56 +64,6 @@ def task_for(
         record_seed(base_seed, problem["task_id"], temperature, sample_index),
     )
     return Task(problem, request, temperature, sample_index, table)
-
-
-def write_solutions(
-    ctx: RunContext, out: RecordWriter, tasks: Sequence[Task], config: SolutionConfig, positions: Sequence[str] = (),
-    *, record: RecordFn | None = None, earlier: dict[int, dict[str, Any]] | None = None,
-) -> None:  # fmt: skip
-    """Compute the records of `out` that are not saved yet: record i is the solution of `tasks[i]`.
-
-    `positions` names the prompt tokens whose residual stream is kept. `record` says what is kept of a solution; unless
-    given, what phase 1 keeps. `earlier`: as in `submit`, by problem.
-    """
-    record = record or (lambda _index, task, solution: _phase_1_record(out, task, solution))
-    with Sandbox(isolation=config.sandbox, workers=config.sandbox_workers) as sandbox:
-        ctx.log.info("%s", sandbox.line)
-        if sandbox.describe()["level"] == 0:
-            ctx.log.warning("programs run unconfined: they can read and write this user's files")
-        ctx.log.info("loading %s", config.model)
-        lm = load_model(config.model, ctx.device, config.dtype, config.threads)
-        check_prompts_fit(lm, list({task.request.prompt.text: task.request for task in tasks}.values()))
-        labels = [row["label"] for row in out.saved_rows]
-        with Progress(out.end - out.start + 1, labels, ctx.log) as progress:
-            for batch in out.batches(config.batch_size):
-                generations = _generate(lm, [tasks[index] for index in batch], config, positions)
-                pairs = [(i, made) for i, made in zip(batch, generations, strict=True) if out.wants(i)]
-                known = {i: (earlier or {}).get(tasks[i].problem["task_id"]) for i, _ in pairs}
-                solutions = {i: submit(sandbox, tasks[i].problem, made, known[i]) for i, made in pairs}
-                for index, solution in solutions.items():
-                    out.append(index, *record(index, tasks[index], solution))
-                progress.add([solution.label for solution in solutions.values()])
-                out.process |= {"model": lm.describe(), "sandbox": sandbox.describe()}
-
-
-def _phase_1_record(out: RecordWriter, task: Task, solution: Solution) -> tuple[Rows, dict[str, np.ndarray]]:
-    rows = record_rows(task, solution)
-    grading = {name: rows["grading.parquet"][name] for name in out.handoff.columns("grading.parquet")}
-    return {**rows, "grading.parquet": grading}, record_tensors(solution.generation)
-
-
-def _generate(
-    lm: LanguageModel, tasks: list[Task], config: SolutionConfig, positions: Sequence[str]
-) -> list[Generation]:
-    """The solutions of one batch; tasks of different temperatures are generated apart."""
-    generations = []
-    with explain_lack_of_memory(config.batch_size):
-        for temperature, group in itertools.groupby(tasks, key=lambda task: task.temperature):
-            generations += generate(
-                lm, [task.request for task in group], max_new_tokens=config.max_new_tokens,
-                temperature=temperature, positions=positions,
-            )  # fmt: skip
-    return generations
 
 
 def submit(

@@ -27,11 +27,11 @@ class StopRequest:
     @contextlib.contextmanager
     def finishing_batches(self) -> Iterator[None]:
         """While this is open, the first signal only sets `asked`; whoever works must look at it soon."""
-        self._finishing = True
+        before, self._finishing = self._finishing, True
         try:
             yield
         finally:
-            self._finishing = False
+            self._finishing = before
 
     def listen(self, log: logging.Logger) -> None:
         """Take over the stop signals of this process."""

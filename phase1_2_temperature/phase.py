@@ -20,10 +20,13 @@ VALIDATION = "validation_{dataset}.parquet"
 
 
 def run(ctx: RunContext, config: TemperatureConfig) -> None:
-    from common.solutions import task_for, write_solutions
+    from common.solutions import task_for
+    from common.written_programs import write_solutions
 
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
+    place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:
+        out.row_key = lambda row: (row["temperature"], place[row["task_id"]], row["sample_index"])
         out.summarize = lambda rows: {"problems": len(problems), "programs": len(rows)}
         out.conclude = lambda: conclude(out, config)
         if out.n_wanted:  # the run that only joins what slices left needs no model
@@ -31,7 +34,7 @@ def run(ctx: RunContext, config: TemperatureConfig) -> None:
                 task_for(problems[number], config.seed, temperature, sample_index, table_of(temperature))
                 for number, temperature, sample_index in records(len(problems), config)
             ]
-            write_solutions(ctx, out, tasks, config)
+            write_solutions(ctx, out, tasks, config, shortest_first=True)
 
 
 def records(n_problems: int, config: TemperatureConfig) -> list[tuple[int, float, int]]:

@@ -2,7 +2,8 @@
 
     python3 run.py phase 1 --model google/gemma-2-2b
 
-1. Each problem becomes a prompt; a batch of prompts is generated greedily.
+1. Each problem becomes a prompt. Records are numbered from the shortest prompt to the longest, which leaves batches
+   little padding; a batch is generated greedily. In the joined tables the problems stand in the order of the dataset.
 2. The pass that reads the prompts also gives the output of every block at the last prompt token.
 3. The program is taken from the text and judged in the sandbox; the batch is saved.
 """
@@ -16,14 +17,17 @@ from phase1_dataset_building.config import GenerationConfig
 
 
 def run(ctx: RunContext, config: GenerationConfig) -> None:
-    from common.solutions import task_for, write_solutions
+    from common.solutions import task_for
+    from common.written_programs import write_solutions
 
     problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
+    place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:
         out.summarize = summarize
+        out.row_key = lambda row: place[row["task_id"]]
         if out.n_wanted:  # the run that only joins what slices left needs no model
             tasks = [task_for(problem, config.seed, config.temperature) for problem in problems]
-            write_solutions(ctx, out, tasks, config, config.positions)
+            write_solutions(ctx, out, tasks, config, config.positions, shortest_first=True)
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,19 +1,11 @@
-"""Which selections were evaluated on a validation split: a held-out set is held out once.
+"""Which selections of latents, and ways to steer with them, were evaluated on a validation split (common/ledger.py)."""
 
-The ledger, validation_readings.json in the data folder, is kept apart from the runs: deleting a run does not
-undo that its numbers were seen.
-"""
-
-import datetime
 import json
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from common import handoffs
-from common.errors import ConfigError
-from common.files import digest_of, write_sealed_json
-from common.ledger import LEDGER, all_readings, count_selections, readings_of
+from common.files import digest_of
+from common.ledger import note
 from phase3_validation.directions import selected_directions
 
 if TYPE_CHECKING:
@@ -28,29 +20,17 @@ def note_reading(ctx: "RunContext", again: bool) -> int:
     Raises: ConfigError when another selection was evaluated before, unless `again`.
     """
     entry = _entry_of(ctx)
-    path = ctx.data_dir / LEDGER
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        readings = all_readings(ctx.data_dir)
-        same = readings_of(ctx.data_dir, entry["model"], entry["dataset"], entry["split"])
-        others = [reading for reading in same if not _compatible(reading, entry)]
-        known = any(_choice(reading) == _choice(entry) for reading in same)
-        if others and not known and not again:
-            raise ConfigError(
-                f"the validation split was evaluated with another selection, begun on {others[-1]['utc']} "
-                f"(phase {others[-1]['phase']}: {_words(others[-1])}); this one is {_words(entry)}\n"
-                f"Choosing by what validation says makes its figures worthless. Go back to the earlier choice by "
-                f"giving its run with --input; or, if you know why you read it again: {ctx.again} --again (the report "
-                f"will count the readings)"
-            )
-        if not any((reading["phase"], _choice(reading)) == (entry["phase"], _choice(entry)) for reading in same):
-            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            write_sealed_json(path, {"readings": [*readings, {"utc": now, **entry}]})
-        return count_selections([*same, entry])
 
+    def refusal(other: dict[str, Any]) -> str:
+        return (
+            f"the validation split was evaluated with another selection, begun on {other['utc']} "
+            f"(phase {other['phase']}: {_words(other)}); this one is {_words(entry)}\n"
+            f"Choosing by what validation says makes its figures worthless. Go back to the earlier choice by "
+            f"giving its run with --input; or, if you know why you read it again: {ctx.again} --again (the report "
+            f"will count the readings)"
+        )
 
-def _choice(entry: dict[str, Any]) -> tuple[str, str | None]:
-    return entry["selection"], entry["steering"]
+    return note(ctx.data_dir, entry, again, _compatible, refusal)
 
 
 def _compatible(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from common.config import SaeConfig, SolutionConfig, setting, typed
+from common.config import EvaluatingConfig, SaeConfig, SolutionConfig, setting, typed
 from common.errors import ConfigError
-from phase3_validation.config import EvaluatingConfig
 
 NONE = "none"
 ABLATIONS = (NONE, "no_tests", "name_only", "shuffled_tests", "no_description")

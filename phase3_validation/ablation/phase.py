@@ -30,7 +30,7 @@ ROWS_ENCODED_TOGETHER = 256
 
 def run(ctx: RunContext, config: AblationConfig) -> None:
     from common.sae_sources import sae_source
-    from common.solutions import write_solutions
+    from common.written_programs import write_solutions
     from phase3_validation.ablation.outcomes import pass_rate
     from phase3_validation.directions import selected_directions
     from phase3_validation.readings import note_reading

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, setting
-from phase3_validation.config import EvaluatingConfig
+from common.config import DatasetConfig, EvaluatingConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def plan_of(ctx: RunContext) -> Plan:
 
 def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
     from phase3_validation.steering.records import check_same_limit, greedy_programs, spaced
-    from phase3_validation.written_programs import write_programs
+    from phase3_validation.written_programs import write_variants
 
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
@@ -88,7 +88,7 @@ def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            write_programs(ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems), earlier)
+            write_variants(ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems), earlier)
 
 
 def batch_writer(

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from common.config import SaeConfig, SolutionConfig, setting, typed
+from common.config import EvaluatingConfig, SaeConfig, SolutionConfig, setting, typed
 from common.errors import ConfigError
 from common.handoffs import RESID_SITES
-from phase3_validation.config import EvaluatingConfig
 from phase3_validation.directions import NAMES
 
 

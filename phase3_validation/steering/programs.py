@@ -15,7 +15,7 @@ from common.solutions import task_for
 from common.steered_generation import generate_steered
 from phase3_validation.steering.records import Earlier, Problem
 from phase3_validation.steering.variants import Variant, pushes
-from phase3_validation.written_programs import WriteBatch, Written, write_programs
+from phase3_validation.written_programs import WriteVariants, Written, write_variants
 
 if TYPE_CHECKING:
     from common.phase import RunContext
@@ -42,7 +42,7 @@ def write_steered(
     config: SteeredConfig = ctx.config
     load_sae = sae_source(config.sae, config.model).load
 
-    def begin(lm: LanguageModel) -> WriteBatch:
+    def begin(lm: LanguageModel) -> WriteVariants:
         tasks = [task_for(problem, config.seed) for problem in problems]
         check_prompts_fit(lm, [task.request for task in tasks])
         added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
@@ -60,4 +60,4 @@ def write_steered(
 
         return write
 
-    write_programs(ctx, out, config.model, begin, earlier)
+    write_variants(ctx, out, config.model, begin, earlier)

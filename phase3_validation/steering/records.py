@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.solutions import Solution
+from common.written_programs import Earlier
 from phase3_validation.steering.degenerate import is_degenerate
 from phase3_validation.steering.variants import Variant
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from common.phase import RunContext
 
 Problem = dict[str, Any]
-Earlier = dict[int, dict[str, Any]]  # task_id -> row of phase 1
 
 
 def spaced(problems: Sequence[Problem], n: int) -> list[Problem]:

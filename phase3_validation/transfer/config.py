@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from common.config import SaeConfig, SolutionConfig, setting
+from common.config import EvaluatingConfig, SaeConfig, SolutionConfig, setting
 from common.errors import ConfigError
-from phase3_validation.config import EvaluatingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

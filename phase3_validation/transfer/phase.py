@@ -76,7 +76,7 @@ def plan_of(ctx: RunContext) -> Plan:
 
 
 def run(ctx: RunContext, config: TransferConfig) -> None:
-    from phase3_validation.written_programs import write_programs
+    from phase3_validation.written_programs import write_variants
 
     plan = plan_of(ctx)
     readings = note_reading(ctx, config.again)
@@ -84,7 +84,7 @@ def run(ctx: RunContext, config: TransferConfig) -> None:
         out.conclude = lambda: conclude(ctx, out, plan, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             try:
-                write_programs(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
+                write_variants(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
             except AssetError as error:  # of the other model
                 raise AssetError(str(error).replace("--model", "--to")) from error
 
