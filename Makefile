@@ -1,16 +1,29 @@
-# Two commands: `make demo` and `make test`. Each builds .venv from requirements.txt if needed.
+# `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need. `make bench`
+# measures speed, and `make bench-gpu` that of a GPU.
 PYTHON ?= python3
 VENV := .venv/.installed
+SERVE := .venv/.serve
 RUN := .venv/bin/python run.py
+INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test
+.PHONY: demo test bench bench-gpu
 demo: $(VENV)
 	$(RUN) pipeline --preset demo
 
-test: $(VENV)
+test: $(VENV) $(SERVE)
 	.venv/bin/python -m pytest
+
+bench: $(VENV) $(SERVE)
+	.venv/bin/python -m benchmarks
+
+bench-gpu: $(VENV)
+	.venv/bin/python -m benchmarks gpu
 
 $(VENV): requirements.txt constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(INSTALL) -r requirements.txt
+	@touch $@
+
+$(SERVE): requirements-serve.txt $(VENV)
+	$(INSTALL) -r requirements-serve.txt
 	@touch $@

@@ -8,6 +8,9 @@
   python3 run.py phase 3                  phases 3.1, 3.2 and 3.3, then the report
   python3 run.py pipeline                 every phase in order, then the report   [--from PHASE]
   python3 run.py report                   what was found, as one HTML file
+  python3 run.py discover --out FOLDER    phase 4.1, and its detector as a folder of a few kilobytes
+  python3 run.py detect --artifacts FOLDER --file TEXT    what it says of a text; status 0, 3 or 4 routes it
+  python3 run.py serve --artifacts FOLDER                 the same over HTTP
   python3 run.py status                   what is built, stale, unfinished or missing
   python3 run.py export --layout npz --out FOLDER    a run of phase 1 in the original project's files
   python3 run.py import --layout npz FOLDER          the way back; also for data that it published
@@ -37,7 +40,7 @@ from common import commands
 from common.artifacts import AlreadyBuilt
 from common.cli import Parser, exit_with, new_log
 from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, suggestion, typed
-from common.devices import check_device_name, resolve_device
+from common.devices import check_device_name, limit_gpu_memory, resolve_device
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.phase import Phase, RunContext, check_phase_takes_slices
 from common.stopping import Stopped
@@ -56,6 +59,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "3.5": "phase3_validation.orthogonalisation.phase",
     "3.6": "phase3_validation.transfer.phase",
     "3.7": "phase3_validation.ablation.phase",
+    "4.1": "phase4_anomaly_detection.phase",
 }
 GROUPS = {"3": ("3.1", "3.2", "3.3")}  # what one word runs, one after the other, with the report at the end
 APART = ("3.6",)  # phases that need what a pipeline does not have: a second model
@@ -218,6 +222,8 @@ def report_parser() -> Parser:
 
 def _carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -> int:
     """Run a phase; `tidy_up` is called when it ends before its end."""
+    if isinstance(context.config, ModelConfig):
+        limit_gpu_memory(context.device, context.config.gpu_memory)
     context.stop.listen(context.log)
     with contextlib.closing(context):
         return _status_of(context, tidy_up)
@@ -287,6 +293,28 @@ def import_run(argv: list[str]) -> int:
     return _carry_out(_context(import_from(args.path), args, ["import", *argv]))
 
 
+def discover(argv: list[str]) -> int:
+    """Phase 4.1, and its detector where the user wants it."""
+    from phase4_anomaly_detection import commands as detectors
+
+    phase = load_phase("4.1")
+    parser = phase_parser(phase)
+    parser.prog = "run.py discover"
+    detectors.add_out_flag(parser)
+    args = parser.parse_args(argv)
+    check_phase_takes_slices(phase, args.start, args.end)
+    detectors.check_out(args.out)
+    context = _context(phase, args, ["phase", phase.id, *words_for(phase_parser(phase), argv)])
+    if args.dry_run:
+        return dry_run(context)
+    _say_what_runs(context)
+    return _carry_out(context, context.forget_empty_runs) or detectors.hand_over(context, args.out)
+
+
+def _detector_command(name: str) -> Callable[[list[str]], int]:
+    return lambda argv: getattr(importlib.import_module("phase4_anomaly_detection.commands"), name)(argv)
+
+
 def _layout_parser(command: str, description: str) -> Parser:
     from common.npz_layout import LayoutConfig
 
@@ -312,6 +340,7 @@ def main(argv: list[str]) -> int:
         return 0
     known = {
         "phase": run_phase, "pipeline": pipeline, "report": report, "export": export_run, "import": import_run,
+        "discover": discover, "detect": _detector_command("detect"), "serve": _detector_command("serve"),
         "status": commands.status, "grade": commands.grade, "doctor": commands.doctor, "test-gpu": commands.test_gpu,
     }  # fmt: skip
     if argv[0] not in known:

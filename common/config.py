@@ -109,6 +109,9 @@ class ModelConfig(PhaseConfig):
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     threads: int = setting(0, "processor threads of the model; 0: torch's own choice", demo=1, minimum=0, maximum=1024)
+    gpu_memory: float = setting(
+        30.0, "memory of a GPU that the run may take", unit="GB", minimum=1.0, changes_results=False
+    )
 
     def experiment(self) -> dict[str, str]:
         from common.registry import model_identity
@@ -126,6 +129,17 @@ class SaeConfig(ModelConfig):
         from common.sae_sources import sae_source
 
         return {**super().experiment(), "sae": sae_source(self.sae, self.model).identity}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluatingConfig(PhaseConfig):
+    """Settings of a phase that evaluates a selection on the validation split (common/ledger.py)."""
+
+    again: bool = setting(
+        False,
+        "read the validation split although another selection was evaluated on it; the report counts the readings",
+        changes_results=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,8 +194,8 @@ def result_settings(config: PhaseConfig) -> dict[str, Any]:
     was moved is the same experiment.
     """
     fields = [field for field in dataclasses.fields(config) if spec_of(field).changes_results]
-    values = {field.name: getattr(config, field.name) for field in fields}
-    return {name: as_json(value) for name, value in values.items() if name not in config.experiment()}
+    known = config.experiment()  # once: it reads files
+    return {field.name: as_json(getattr(config, field.name)) for field in fields if field.name not in known}
 
 
 def as_json(value: Any) -> Any:

@@ -32,6 +32,16 @@ def check_device_name(name: str) -> str:
     return name
 
 
+def limit_gpu_memory(device: str, gigabytes: float) -> None:
+    """Let this process take at most so much of the GPU's memory [10^9 bytes]; it runs out of memory beyond."""
+    if device != "cuda":
+        return
+    import torch
+
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total))
+
+
 def gpu_report(detailed: bool) -> list[str]:
     """Lines about every accelerator: memory, number types, and a small matrix product."""
     import torch

@@ -142,7 +142,8 @@ def _prefill(
 
     mask = encoded["attention_mask"].to(lm.device)
     cache = DynamicCache(config=lm.model.config)
-    with read_resid(lm.model, [resid_post_site(layer) for layer in range(lm.n_layers)], take):
+    sites = [resid_post_site(layer) for layer in range(lm.n_layers)] if columns else []
+    with read_resid(lm.model, sites, take):
         output = lm.model(
             input_ids=encoded["input_ids"].to(lm.device), attention_mask=mask,
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0),  # a plain pass does not see the padding by itself

@@ -1,21 +1,62 @@
-"""The ledger of validation readings in a data folder: phase 3 writes it, the report reads it."""
+"""Which choices were evaluated on a validation split: a held-out set is held out once.
 
+The ledger, validation_readings.json in the data folder, is kept apart from the runs: deleting a run does not undo
+that its numbers were seen. Selections of latents (phase 3) and detectors (phase 4.1) are counted each among their
+own kind. Those phases write it, the report reads it.
+"""
+
+import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common.errors import ArtifactMismatchError
-from common.files import read_sealed_json
+from filelock import FileLock
+
+from common.errors import ArtifactMismatchError, ConfigError
+from common.files import read_sealed_json, write_sealed_json
 
 LEDGER = "validation_readings.json"
+SELECTION, DETECTOR = "selection", "detector"  # kinds of entries; one without a kind is a selection
 
 
-def readings_of(data_dir: Path, model: str, dataset: str, split_sha256: str) -> list[dict[str, Any]]:
-    """The readings of one model's programs for one split, in the order they were made.
+def note(
+    data_dir: Path, entry: dict[str, Any], again: bool, compatible: Callable[[dict, dict], bool],
+    refusal: Callable[[dict[str, Any]], str],
+) -> int:  # fmt: skip
+    """Note that `entry` is evaluated on its validation split; returns how many choices of its kind have by now.
+
+    An entry has phase, model, dataset, split, selection, steering, and kind where it is no selection. `compatible`
+    says whether two entries evaluate the same choice; `refusal` words the error for the latest that does not.
+    Raises: ConfigError when another choice was evaluated before, unless `again`.
+    """
+    path = data_dir / LEDGER
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        readings = all_readings(data_dir)
+        same = readings_of(data_dir, entry["model"], entry["dataset"], entry["split"], _kind(entry))
+        others = [reading for reading in same if not compatible(reading, entry)]
+        known = any(_choice(reading) == _choice(entry) for reading in same)
+        if others and not known and not again:
+            raise ConfigError(refusal(others[-1]))
+        if not any((reading["phase"], _choice(reading)) == (entry["phase"], _choice(entry)) for reading in same):
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            write_sealed_json(path, {"readings": [*readings, {"utc": now, **entry}]})
+        return count_selections([*same, entry])
+
+
+def readings_of(
+    data_dir: Path, model: str, dataset: str, split_sha256: str, kind: str = SELECTION
+) -> list[dict[str, Any]]:
+    """The readings of one kind, of one model's programs for one split, in the order they were made.
 
     Raises: ArtifactMismatchError when the ledger was changed by other hands.
     """
-    ours = (model, dataset, split_sha256)
-    return [entry for entry in all_readings(data_dir) if (entry["model"], entry["dataset"], entry["split"]) == ours]
+    ours = (model, dataset, split_sha256, kind)
+    return [
+        entry
+        for entry in all_readings(data_dir)
+        if (entry["model"], entry["dataset"], entry["split"], _kind(entry)) == ours
+    ]
 
 
 def count_selections(readings: list[dict[str, Any]]) -> int:
@@ -38,3 +79,11 @@ def all_readings(data_dir: Path) -> list[dict[str, Any]]:
             f"Restore it from a backup, or begin a new count with: mv {path} {path}.damaged"
         )
     return document["readings"]
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    return entry.get("kind", SELECTION)
+
+
+def _choice(entry: dict[str, Any]) -> tuple[str, str | None]:
+    return entry["selection"], entry["steering"]

@@ -24,8 +24,9 @@ def explain_lack_of_memory(batch_size: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"--batch-size {batch_size} is too much for the memory of this device\n"
-            f"Give a smaller one with --fresh: batches decide the last bits of the activations"
+            f"--batch-size {batch_size} is too much for the memory of this device, or for --gpu-memory\n"
+            f"Allow more with --gpu-memory, where there is more; or give a smaller batch with --fresh: batches decide "
+            f"the last bits of the activations"
         ) from error
 
 
@@ -68,11 +69,14 @@ class LanguageModel:
         return {**facts, "threads": torch.get_num_threads(), "n_layers": self.n_layers, "d_model": self.d_model}
 
 
-def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) -> LanguageModel:
+def load_model(
+    name: str, device: str, dtype: str = "auto", threads: int = 0, quantisation: str = "none"
+) -> LanguageModel:
     """Load `name` (a hub id, a folder, or a name in the registry) for inference.
 
     `threads` above 0 sets the number of processor threads of the whole process: sums over
-    another number of threads differ in their last bits.
+    another number of threads differ in their last bits. `quantisation` 8bit or 4bit holds the weights of
+    linear layers in so many bits, which bitsandbytes does on an NVIDIA GPU.
 
     Raises: AssetError when it is not on this disk and cannot be fetched, or is no causal
     language model; it says how to get it.
@@ -85,15 +89,38 @@ def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) ->
         tokenizer = AutoTokenizer.from_pretrained(location)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
         model, report = AutoModelForCausalLM.from_pretrained(
-            location, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
-        )
+            location, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True,
+            **_quantised(quantisation, device),
+        )  # fmt: skip
     _check_weights(report, name, location)
     _check_tokenizer(tokenizer, model, name, location)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
     tokenizer.padding_side = "left"
-    model.requires_grad_(False).eval().to(device)
+    model.requires_grad_(False).eval()
+    if quantisation == "none":  # quantised weights lie there already, and refuse to be moved
+        _move(model, name, device)
     return LanguageModel(model, tokenizer, name, device, dtype, cached_revision(location))
+
+
+def _move(model: PreTrainedModel, name: str, device: str) -> None:
+    try:
+        model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"model '{name}' takes {model.get_memory_footprint() / 1e9:.1f} GB: more than this device has free, or "
+            "than --gpu-memory allows\nAllow more with --gpu-memory, where there is more, or give a smaller model"
+        ) from error
+
+
+def _quantised(quantisation: str, device: str) -> dict[str, Any]:
+    """What `from_pretrained` is told about the bits of a weight."""
+    if quantisation == "none":
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(load_in_8bit=quantisation == "8bit", load_in_4bit=quantisation == "4bit")
+    return {"quantization_config": bits, "device_map": {"": device}}
 
 
 @contextlib.contextmanager

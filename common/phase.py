@@ -38,7 +38,8 @@ class Phase:
     """What a phase folder exports as PHASE.
 
     `n_records` tells how many records a run has, for phases that can be cut into slices.
-    `optional_inputs` are read where there is a finished run of them.
+    `optional_inputs` are read where there is a finished run of them. `without` names those of `inputs` that a run
+    with these settings does not read.
     """
 
     id: str
@@ -49,6 +50,12 @@ class Phase:
     run: Callable[["RunContext", Any], None]
     n_records: Callable[["RunContext"], int] | None = None
     optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
+    without: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
+
+    def needed(self, config: Any) -> tuple[Handoff, ...]:
+        """The inputs that a run with these settings cannot do without."""
+        spared = self.without(config)
+        return tuple(handoff for handoff in self.inputs if handoff not in spared)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -83,11 +90,11 @@ class RunContext:
 
         Raises: MissingArtifactError, ArtifactMismatchError, ConfigError.
         """
-        optional = self.phase.optional_inputs(self.config)
-        given = [discovery.run_at(path, self.phase.inputs + optional) for path in self.given_inputs]
+        needed, optional = self.phase.needed(self.config), self.phase.optional_inputs(self.config)
+        given = [discovery.run_at(path, needed + optional) for path in self.given_inputs]
         chosen = {handoff.name: run for handoff, run in given}
         lineage: dict[str, str] = {}
-        for handoff in self.phase.inputs + optional:
+        for handoff in needed + optional:
             build = build_command(handoff, self.config, self.preset, self.data_dir)
             if handoff.name in chosen:
                 run, reason = chosen[handoff.name], "given by --input"
@@ -236,7 +243,7 @@ class RunContext:
     def forget_empty_runs(self) -> None:
         """Remove attempts that ended before their first record, after one has just failed."""
         parent = self.data_dir / self.phase.output.folder
-        if len(self.artifacts) >= len(self.phase.inputs) and parent.is_dir():
+        if len(self.artifacts) >= len(self.phase.needed(self.config)) and parent.is_dir():
             # Housekeeping after a failure must not hide the failure, say of a folder that cannot be written.
             with contextlib.suppress(OSError), FileLock(parent / ".claims.lock"):
                 self._remove_empty_runs(None)

@@ -16,7 +16,8 @@ class ModelEntry:
     """One known model, with its default SAEs (or transcoders, where there are no SAEs).
 
     `folder` and `sae_folder` are set for what lies in this repository; `sae_release` is a
-    name in SAELens' own table, and `sae_ids` the id that each layer has there.
+    name in SAELens' own table, and `sae_ids` the id that each layer has there. `detector_layer`
+    is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one.
     """
 
     folder: str | None = None
@@ -25,21 +26,24 @@ class ModelEntry:
     sae_ids: str = ""
     dtype_gpu: str = "bfloat16"
     dtype_cpu: str = "float32"
+    detector_layer: int | None = None
 
 
 _QWEN3 = {"sae_ids": "layer_{layer}"}
 _GEMMA_SCOPE = {"sae_ids": "layer_{layer}/width_16k/canonical"}
 # Of the L0s that every layer has, the one nearest to 100, as in Gemma Scope's canonical choice.
 _GEMMA_SCOPE_2 = {"sae_ids": "layer_{layer}_width_16k_l0_big"}
-_LLAMA_SCOPE = {"sae_release": "llama_scope_lxr_8x", "sae_ids": "l{layer}r_8x"}
+_LLAMA_SCOPE = {"sae_release": "llama_scope_lxr_8x", "sae_ids": "l{layer}r_8x", "detector_layer": 12}
 
 # An instruction-tuned model without SAEs of its own has those of its base model: `SaeSource.note` says so.
 MODELS = {
     "organism": ModelEntry(
         folder="model_organism/weights/model", dtype_gpu="float32", sae_folder="model_organism/weights/saes"
     ),
-    "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", **_GEMMA_SCOPE),
-    "google/gemma-2-2b-it": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", **_GEMMA_SCOPE),
+    "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_SCOPE),
+    "google/gemma-2-2b-it": ModelEntry(
+        sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_SCOPE
+    ),
     "google/gemma-2-9b": ModelEntry(sae_release="gemma-scope-9b-pt-res-canonical", **_GEMMA_SCOPE),
     "google/gemma-2-9b-it": ModelEntry(sae_release="gemma-scope-9b-it-res-canonical", **_GEMMA_SCOPE),
     "google/gemma-2-27b": ModelEntry(

@@ -33,21 +33,24 @@ class StatusLine:
     command: str | None
 
 
+Newest = list[tuple[Handoff, dict[tuple, RunFolder]]]  # by experiment
+
+
 def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLine]:
     """Lines for each phase and experiment that has a run, and for each dataset that a phase of datasets lacks.
 
     An experiment whose newest run is unfinished has a second line for the finished one that is in use.
     """
     runs = {handoff.name: list_runs(handoff, data_dir) for handoff in handoffs}
-    lines = []
+    newest, lines = [(handoff, _newest(handoff, runs[handoff.name])) for handoff in handoffs], []
     for handoff in handoffs:
+        names = _experiments_by_name(handoff, runs[handoff.name])
         own = [_damaged(handoff, run) for run in runs[handoff.name] if run.damage is not None]
         groups: dict[tuple, list[RunFolder]] = {}
         for run in (run for run in runs[handoff.name] if run.damage is None):
-            place = (*(run.experiment.get(key) for key in handoff.scope), feeds_nothing(handoff, run))
-            groups.setdefault(place, []).append(run)
+            groups.setdefault((*_experiment(handoff, run), feeds_nothing(handoff, run)), []).append(run)
         for group in groups.values():
-            own += _states_of(handoff, group, handoffs, runs, data_dir)
+            own += _states_of(handoff, group, names, newest, data_dir)
         if "dataset" in handoff.scope:
             present = {run.experiment["dataset"] for group in groups.values() for run in group}
             own += [_missing(handoff, run, data_dir) for run in _datasets(runs[handoffs[0].name], present)]
@@ -58,22 +61,21 @@ def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLi
 def _states_of(
     handoff: Handoff,
     group: list[RunFolder],
-    handoffs: tuple[Handoff, ...],
-    runs: dict[str, list[RunFolder]],
+    names: dict[str, list[dict[str, str]]],
+    newest: Newest,
     data_dir: Path,
 ) -> list[StatusLine]:
     """`group` holds the runs of one experiment, newest first."""
-    lines, name = [], _name_among(handoff, group[0], runs[handoff.name])
-    if not group[0].finished:
-        newest, total = group[0], group[0].document.get("n_records")
-        detail = f"{n_saved(newest.path)} of {total} records" if total is not None else "nothing saved"
-        detail += _settings(newest) + _older([run for run in group[1:] if not run.finished])
-        command = command_in(newest, data_dir)
-        lines.append(StatusLine(handoff.phase, name, "unfinished", detail, newest.path, command))
+    lines, name, first = [], _name_among(handoff, group[0], names), group[0]
+    if not first.finished:
+        total = first.document.get("n_records")
+        detail = f"{n_saved(first.path)} of {total} records" if total is not None else "nothing saved"
+        detail += _settings(first) + _older([run for run in group[1:] if not run.finished])
+        lines.append(StatusLine(handoff.phase, name, "unfinished", detail, first.path, command_in(first, data_dir)))
     finished = next((run for run in group if run.finished), None)
     if finished is None:
         return lines
-    reason = _why_stale(handoff, finished, handoffs, runs)
+    reason = _why_stale(handoff, finished, newest)
     if reason:
         rebuild = f"{command_in(finished, data_dir)} --fresh"
         return [*lines, StatusLine(handoff.phase, name, "stale", reason, finished.path, rebuild)]
@@ -92,26 +94,42 @@ def _older(unfinished: list[RunFolder]) -> str:
     return f" ({len(unfinished)} older unfinished)" if unfinished else ""
 
 
-def _name_among(handoff: Handoff, run: RunFolder, runs: list[RunFolder]) -> str:
+def _experiment(handoff: Handoff, run: RunFolder) -> tuple:
+    """What keeps experiments apart for this handoff; None for what a run of another one does not have."""
+    return tuple(run.experiment.get(key) for key in handoff.scope)
+
+
+def _newest(handoff: Handoff, runs: list[RunFolder]) -> dict[tuple, RunFolder]:
+    """The run of each experiment that other phases would read."""
+    newest: dict[tuple, RunFolder] = {}
+    for run in runs:
+        if run.damage is None and run.finished and not feeds_nothing(handoff, run):
+            newest.setdefault(_experiment(handoff, run), run)
+    return newest
+
+
+def _experiments_by_name(handoff: Handoff, runs: list[RunFolder]) -> dict[str, list[dict[str, str]]]:
+    names: dict[str, list[dict[str, str]]] = {}
+    for run in runs:
+        if run.damage is None:
+            names.setdefault(describe(handoff, run.experiment), []).append(run.experiment)
+    return names
+
+
+def _name_among(handoff: Handoff, run: RunFolder, names: dict[str, list[dict[str, str]]]) -> str:
     """The experiment's name; with the hash of its content where another one has the same name."""
     name = describe(handoff, run.experiment)
-    others = [other for other in runs if other.damage is None and other.experiment != run.experiment]
-    same = any(describe(handoff, other.experiment) == name for other in others)
+    same = any(experiment != run.experiment for experiment in names[name])
     return " on ".join(run.experiment[key] for key in handoff.scope) if same else name
 
 
-def _why_stale(
-    handoff: Handoff, run: RunFolder, handoffs: tuple[Handoff, ...], runs: dict[str, list[RunFolder]]
-) -> str | None:
+def _why_stale(handoff: Handoff, run: RunFolder, newest: Newest) -> str | None:
     if run.document["schema_version"] != handoff.version:
         return f"schema version {run.document['schema_version']}, the code has {handoff.version}"
-    for source in handoffs:
-        digest = run.document["lineage"].get(source.name)
-        same = {key: run.experiment.get(key) for key in source.scope}
-        usable = (r for r in runs[source.name] if r.damage is None and r.finished and not feeds_nothing(source, r))
-        newest = next((r for r in usable if same.items() <= r.experiment.items()), None)
-        if digest and newest is not None and newest.document["content_sha256"] != digest:
-            return f"made from an older {source.name} than {newest.path.name}"
+    for source, runs in newest:
+        digest, known = run.document["lineage"].get(source.name), runs.get(_experiment(source, run))
+        if digest and known is not None and known.document["content_sha256"] != digest:
+            return f"made from an older {source.name} than {known.path.name}"
     return None
 
 

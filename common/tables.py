@@ -23,7 +23,7 @@ def to_parquet(rows: Iterable[dict[str, Any]], fields: dict[str, Field]) -> byte
     for row in rows:
         if row.keys() != fields.keys():
             raise KeyError(f"columns {sorted(row.keys() ^ fields.keys())} are not in both the row and the handoff")
-    return columns_to_parquet({name: [_storable(row[name]) for row in rows] for name in fields}, fields)
+    return columns_to_parquet({name: _column(rows, name, field) for name, field in fields.items()}, fields)
 
 
 def columns_to_parquet(columns: dict[str, np.ndarray | list], fields: dict[str, Field]) -> bytes:
@@ -63,6 +63,11 @@ def _read(data: bytes) -> Any:
     import pyarrow.parquet
 
     return pyarrow.parquet.ParquetFile(io.BytesIO(data), pre_buffer=False).read(use_threads=False)
+
+
+def _column(rows: list[dict[str, Any]], name: str, field: Field) -> list[Any]:
+    values = [row[name] for row in rows]
+    return [_storable(value) for value in values] if "string" in field.type else values
 
 
 def _storable(value: Any) -> Any:

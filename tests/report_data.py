@@ -309,10 +309,29 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
     return fill
 
 
+def _detector(out: Any) -> None:
+    card = {"auroc": interval(0.66), "f1": interval(0.6), "precision": interval(0.55), "recall": interval(0.8),
+            "specificity": interval(0.5)}  # fmt: skip
+    routes = {name: {"n": 4, "share": 1 / 3, "error_rate": interval(0.5)} for name in ("proceed", "verify", "abstain")}
+    out.json("detector/detector.json", {
+        "layer": 3, "verdict": "detector", "weights_rule": "l1", "target": {"reached": False},
+        "latents": [{"latent": 7, "t": 4.2, "weight": -0.5, "general_text_rate": None, "n_fired": 3, "n": N}],
+        "card": {
+            "n": {"sae": N, "hyperparams": N, "validation": N}, "detector": card, "n_resamples": 2000,
+            "baselines": {"always flag": {**card, "auroc": interval(None)}}, "baselines_left_out": ["text length"],
+            "calibration": {"ece": 0.08, "ece_by_chance": {"median": 0.05, "q95": 0.07}, "brier": 0.2,
+                            "brier_of_base_rate": 0.25,
+                            "groups": [{"predicted": 0.4, "observed": interval(0.5), "n": N}]},
+            "target": {"kind": "flag_rate", "wanted": 0.2, "met": "not met", **interval(0.4)}, "routes": routes,
+        },
+    })  # fmt: skip
+
+
 _FILL: dict[str, Callable[[Any], None]] = {
     "difficulty": _difficulty, "split": _split, "generations": _generations, "general_text": _general_text,
     "temperature_samples": _samples, "latents": _latents, "detection": _detection, "coefficients": _coefficients,
     "steering": _steering, "attention": _general("attention", "by_layer"),
     "orthogonalisation": _general("orthogonalisation", "orthogonalisation"),
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
+    "detector": _detector,
 }  # fmt: skip

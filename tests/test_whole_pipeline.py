@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import pandas
 import pytest
+from safetensors.numpy import load_file
 from support import ROOT, command
 
 from common.handoffs import HANDOFFS
+from phase4_anomaly_detection import AnomalyDetector
 from run import APART, PHASES
 
 # The demo preset, as small as its statistics allow.
@@ -57,6 +60,19 @@ def test_unsteered_programs_are_those_of_phase_1(finished):
         [path] = (data / folder).glob(f"*/{name}.json")
         agreement = json.loads(path.read_text())["agrees_with_phase_1"]
         assert agreement["same_tokens"] == agreement["of"] > 0
+
+
+def test_the_detector_scores_the_activations_that_it_was_made_from(finished):
+    data, _ = finished
+    [path] = (data / "phase4_1").glob("*/scores.parquet")
+    detector = AnomalyDetector.load(path.parent)
+    scores = pandas.read_parquet(path).query("score == 'detector'").set_index("task_id")["value"]
+    [activations] = (data / "phase1_0").glob(f"*/activations/layer_{detector.layer:02d}.safetensors")
+    stored = load_file(activations)
+    rows = [row for row, task_id in enumerate(stored["task_id"]) if task_id in scores.index]
+    found = detector.scores(stored["resid_post"][rows])
+    assert found == pytest.approx(scores[stored["task_id"][rows]].to_numpy(), abs=1e-9)
+    assert detector.verdict in (path.parent / "detector" / "README.md").read_text()
 
 
 def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(finished, dataset):

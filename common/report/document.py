@@ -17,11 +17,12 @@ from markupsafe import Markup
 from common.config import DatasetConfig, SaeConfig, build_config
 from common.discovery import plain_name
 from common.files import write_atomic
-from common.handoffs import COEFFICIENTS, DETECTION, LATENTS, STEERING
+from common.handoffs import COEFFICIENTS, DETECTION, DETECTOR, LATENTS, STEERING
 from common.report.blocks import Section
 from common.report.cautions import cautions_section
 from common.report.collect import Collected, collect
 from common.report.detection import detection_section
+from common.report.detector import detector_section
 from common.report.examples import examples_section
 from common.report.figures import within_budget
 from common.report.general import SECTIONS, general_section
@@ -81,6 +82,8 @@ def sections_of(collected: Collected) -> list[Section]:
     for handoff, title, question in SECTIONS:
         phase = collected.finished(handoff)
         sections.append(None if phase is None else general_section(phase, title, question))
+    detector = collected.finished(DETECTOR)
+    sections.append(None if detector is None else detector_section(detector))
     sections.append(examples_section(collected))
     latents = collected.finished(LATENTS)
     sections.append(None if latents is None else latents_section(latents))

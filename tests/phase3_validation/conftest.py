@@ -1,12 +1,11 @@
 """An experiment with a planted detector, its phases 2 and 3.1 run, that several test files of phase 3 read."""
 
-import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
-from experiments import Experiment, make_experiment, plant, save_saes
+from detectable import detectable
+from experiments import Experiment, save_saes
 from selected_latents import SmallExperiment, make_small_experiment, save_noise_saes
 from steered_runs import CHOSEN, coefficients_config
 from toy_phases import run_phase
@@ -15,39 +14,6 @@ from whole_selections import build_with_selection, copied, save_lively
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.phase import PHASE as DETECTION_PHASE
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
-
-SIZES = {"sae": 130, "hyperparams": 60, "validation": 150}
-
-
-def detectable(folder: Path, saes: Path) -> Experiment:
-    """Latent 1/7 fires on what fails; failing problems are longer, harder, and their programs less likely.
-
-    Every field that a baseline reads is filled in; every validation problem has three samples at 0.3 and at 0.6.
-    """
-    experiment = plant(make_experiment(folder, saes, sum(SIZES.values())))
-    rng = np.random.default_rng(3)
-    order, first = rng.permutation(sum(SIZES.values())).tolist(), 0
-    for name, size in SIZES.items():
-        experiment.splits[name] = order[first : first + size]
-        first += size
-    for task_id, label in enumerate(experiment.labels):
-        failed = label == "incorrect"
-        operations = int(rng.integers(1, 4)) + failed
-        experiment.problems[task_id] = {
-            "text": "x" * int(rng.integers(20, 60) + 20 * failed),
-            "complexity": int(rng.integers(1, 6)) + failed,
-            "attributes": json.dumps({"n_operations": operations}),
-        }
-        experiment.programs[task_id] = {
-            "prompt": "y" * int(rng.integers(100, 200) + 30 * failed),
-            "mean_logprob": float(-rng.uniform(0, 1) - 0.3 * failed),
-            "n_new_tokens": int(rng.integers(10, 60)),
-            "first_token_entropy": float(rng.uniform(0, 1)),
-        }
-    for task_id in experiment.splits["validation"]:
-        chance = 0.8 if experiment.labels[task_id] == "correct" else 0.2
-        experiment.temperature[task_id] = ["correct" if rng.random() < chance else "incorrect" for _ in range(6)]
-    return experiment
 
 
 def detect(experiment: Experiment, log=None, **given: object) -> Path:

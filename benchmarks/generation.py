@@ -1,0 +1,138 @@
+"""Phase 1 beside the original's loop, and beside the forward passes that it cannot do without.
+
+Phase 1 runs in this process, as `run.py phase 1 --preset demo` runs it, from reading its input to the finished
+artifact, programs judged in the sandbox. The loop is `generate` of transformers, one prompt at a time (one_by_one.py),
+once without a stop rule and once with the end-of-sequence token. The floor is what forward_passes.py makes again. No
+side counts the loading of the model. The loop writes another part of the problems in each round; all have their turn.
+"""
+
+import cProfile
+import pstats
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks import forward_passes
+from benchmarks.one_by_one import ends_at, solve_one_by_one, take_the_faster_threads
+from benchmarks.phase_runs import load_models_once, run_phase, table_of, write_problems
+from benchmarks.rounds import Rounds, alternate, row_of
+from benchmarks.rows import Row
+from common import models
+from common.config import build_config
+from common.models import LanguageModel
+from common.problems import Problem
+from common.provenance import ROOT
+from phase1_dataset_building.config import GenerationConfig
+
+NAME = "Generation (phase 1)"
+N_PROBLEMS, N_OF_LOOP = 200, 40
+ENGINE, FLOOR, LOOP, STOPPING = "phase 1", "bare passes", "loop", "loop that stops"
+N_SHOWN = 16  # functions of the profile
+notes: list[str] = []
+
+
+def measure(rounds: int, quick: bool) -> list[Row]:
+    load_models_once()
+    lm = models.load_model("organism", "cpu")
+    n, n_of_loop, limit = (4, 1, 30) if quick else (N_PROBLEMS, N_OF_LOOP, _demo().max_new_tokens)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        problems = write_problems(folder, n)
+        run_phase("0", folder)
+        words = ("--max-new-tokens", str(limit))
+        passes, threads = _recorded(lm, folder, words)
+        first, few = problems[:1], min(limit, 100)
+        threads_of_loop = 1 if quick else take_the_faster_threads(lambda: _loop(lm, first, few, stops=False))
+        passed: dict[bool, dict[int, bool]] = {True: {}, False: {}}
+
+        def loop(stops: bool) -> Callable[[int], int]:
+            def solve(number: int) -> int:
+                torch.set_num_threads(threads_of_loop)
+                part = problems[number % (n // n_of_loop) :: n // n_of_loop]
+                passed[stops] |= _loop(lm, part, limit, stops)
+                return len(part)
+
+            return solve
+
+        def engine(_number: int) -> int:
+            run_phase("1", folder, *words)
+            return n
+
+        def floor(_number: int) -> int:
+            torch.set_num_threads(threads)
+            forward_passes.make_again(lm, passes)
+            return n
+
+        found = alternate({ENGINE: engine, FLOOR: floor, LOOP: loop(False), STOPPING: loop(True)}, rounds)
+        labels = {row["task_id"]: row["label"] == "correct" for row in _last_table(folder, words)}
+        notes.insert(0, _in_words(found, passes, threads, threads_of_loop))
+    return _rows(found, labels, passed, n_of_loop, limit)
+
+
+def _demo() -> GenerationConfig:
+    return build_config(GenerationConfig, "demo", {})
+
+
+def _loop(lm: LanguageModel, problems: Sequence[Problem], limit: int, stops: bool) -> dict[int, bool]:
+    with ends_at(lm, stops):
+        return solve_one_by_one(lm, problems, limit)
+
+
+def _recorded(lm: LanguageModel, folder: Path, words: tuple[str, ...]) -> tuple[list[forward_passes.Pass], int]:
+    """The passes of one run, which warms everything up too, and its number of threads."""
+    with forward_passes.recorded_passes(lm) as passes:
+        run_phase("1", folder, *words)
+    assert passes, "phase 1 made no forward pass that was seen"
+    return passes, torch.get_num_threads()
+
+
+def _last_table(folder: Path, words: tuple[str, ...]) -> list[dict]:
+    """The programs of one more run, under a profiler that goes into the notes."""
+    profile = cProfile.Profile()
+    profile.enable()
+    run = run_phase("1", folder, *words)
+    profile.disable()
+    notes.append("Profile of one run (functions of this project by time, calls of others in theirs; the profiler "
+                 "slows what is called often):\n\n" + _profile_table(profile))  # fmt: skip
+    return table_of(run, "dataset.parquet")
+
+
+def _profile_table(profile: cProfile.Profile) -> str:
+    found = []
+    for (file, line, function), (_primitive, calls, _own, cumulative, _callers) in pstats.Stats(profile).stats.items():
+        path = Path(file)
+        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] == "common":
+            found.append((cumulative, calls, f"{path.relative_to(ROOT)}:{line} {function}"))
+    lines = [f"| `{name}` | {calls:,} | {seconds:.2f} |" for seconds, calls, name in sorted(found, reverse=True)]
+    return "\n".join(["| function | calls | seconds |", "|---|---|---|", *lines[:N_SHOWN]])
+
+
+def _in_words(found: Rounds, passes: list[forward_passes.Pass], threads: int, threads_of_loop: int) -> str:
+    each = ", ".join(f"{name} {1 / found.median(name):.2f}" for name in found.seconds)
+    return (
+        f"Problems per second, medians: {each}. Threads of the model: {threads} in phase 1 (the demo preset's) and in "
+        f"the bare passes, {threads_of_loop} in the loops (what was faster there). A run makes "
+        f"{forward_passes.in_words(passes)}."
+    )
+
+
+def _rows(
+    found: Rounds, labels: dict[int, bool], passed: dict[bool, dict[int, bool]], n_of_loop: int, limit: int
+) -> list[Row]:
+    name = f"phase 1, {len(labels)} problems of the organism, judged"
+    loop = "transformers generate, one prompt at a time, hooks, a process for each program's tests"
+    rows = []
+    for key, stops, what, goal in ((LOOP, False, f"no stop rule ({limit} tokens)", ">= 25"),
+                                   (STOPPING, True, "end-of-sequence stop", ">= 8")):  # fmt: skip
+        same = sum(labels[task_id] == value for task_id, value in passed[stops].items())
+        text = (
+            f"{1 / found.median(ENGINE):.1f} beside {1 / found.median(key):.2f} problems per second; the loop wrote "
+            f"another {n_of_loop} problems in each round; same verdict on {same} of {len(passed[stops])}"
+        )
+        rows.append(row_of(name, f"{loop}; {what}", found.times_as_fast(ENGINE, key), goal=goal, text=text))
+    text = f"{found.median(ENGINE) * len(labels):.1f} s beside {found.median(FLOOR) * len(labels):.1f} s"
+    beside = "bare forward passes of the same shapes, with a cache"
+    rows.append(row_of(name, beside, found.times_as_long(ENGINE, FLOOR), goal="<= 1.6", text=text))
+    return rows

@@ -1,0 +1,251 @@
+"""Generation at the true shape of gemma-2-2b, with random weights: nothing is downloaded.
+
+    make bench-gpu                       # on a machine with a GPU
+    python -m benchmarks gpu --quick     # the same path, a tiny model, on the CPU where there is no GPU
+
+1. Each batch size writes one batch of programs of exactly 300 tokens, with all layers' residual streams kept. A
+   batch that does not fit into the memory allowed is halved until it does.
+2. The best size then writes 974 programs, and again without keeping anything.
+3. Beside it the original's loop (transformers' generate, one prompt at a time, hooks on every block), a few prompts
+   before and a few after.
+4. The bandwidth floor: every step must read the weights once, and the cache of its rows; divided by the bandwidth
+   that copying reaches on this GPU.
+"""
+
+import dataclasses
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
+
+from benchmarks.one_by_one import ends_at, residual_streams, write_text
+from benchmarks.rows import Row
+from common.devices import limit_gpu_memory
+from common.generation import Generation, Request, generate
+from common.models import LanguageModel
+from common.problems import Problem, load_problems
+from common.prompts import build_prompt
+from common.registry import model_location
+
+NAME = "On a GPU, gemma-2-2b's shape"
+notes: list[str] = []
+
+GEMMA_2_2B = {
+    "vocab_size": 256_000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "query_pre_attn_scalar": 256,
+    "sliding_window": 4096, "max_position_embeddings": 8192,
+}  # fmt: skip
+TINY = {
+    "vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16,
+    "sliding_window": 512, "max_position_embeddings": 1024,
+}  # fmt: skip
+SECONDS_ALLOWED = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    shape: dict[str, int]
+    batches: tuple[int, ...]
+    problems: int
+    new_tokens: int
+    one_by_one: int  # prompts of the original's loop, in all
+    copied_bytes: int
+
+
+FULL = Size(GEMMA_2_2B, (16, 32, 64, 128, 256, 512), 974, 300, 6, 4 * 2**30)
+QUICK = Size(TINY, (2, 4, 8), 12, 10, 2, 2**24)
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """What `requests` took as batches of `batch`."""
+
+    batch: int
+    n_programs: int
+    n_tokens: int
+    seconds: float
+    floor_seconds: float
+    peak_bytes: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.n_tokens / self.seconds
+
+    @property
+    def problems_per_second(self) -> float:
+        return self.n_programs / self.seconds
+
+
+def measure(rounds: int, quick: bool, gpu_memory: float = 30.0) -> list[Row]:
+    """Rows of one run; `rounds` plays no part, since every figure is of hundreds of equal steps."""
+    size, device = (QUICK if quick else FULL), "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not quick:
+        raise SystemExit("error: there is no GPU here\nRun it where there is one, or try its path with --quick")
+    limit_gpu_memory(device, gpu_memory)
+    lm = random_model(size.shape, device)
+    requests, problems = requests_for(size.problems)
+    bandwidth = copy_bandwidth(device, size.copied_bytes)
+    timed = _Timer(lm, size.new_tokens, bandwidth)
+    timed(requests[:2], 2)  # the first passes choose kernels
+    slow = [one_by_one(lm, problems[: size.one_by_one // 2], size.new_tokens)]
+    tried = {}
+    for batch in size.batches:
+        fitting = largest_that_fits(lambda n: timed(requests[:n], n), min(batch, len(requests)))
+        tried[fitting.batch] = fitting
+        if fitting.batch < batch:
+            break
+    best = max(tried.values(), key=lambda timing: timing.tokens_per_second)
+    whole, bare = timed(requests, best.batch), timed(requests, best.batch, positions=())
+    slow.append(one_by_one(lm, problems[: size.one_by_one // 2], size.new_tokens))
+    notes[:] = [_table(tried.values(), bandwidth, gpu_memory, device)]
+    return _rows(size, whole, bare, statistics.median(slow))
+
+
+def random_model(shape: dict[str, int], device: str) -> LanguageModel:
+    """A Gemma-2 of that shape, with the organism's tokenizer; no token ends a text."""
+    tokenizer = AutoTokenizer.from_pretrained(model_location("organism"))
+    tokenizer.padding_side = "left"
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    config = Gemma2Config(
+        **shape, attn_logit_softcapping=50.0, final_logit_softcapping=30.0, attn_implementation="eager",
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=None,
+    )  # fmt: skip
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = Gemma2ForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
+    model.requires_grad_(False).eval()
+    model.generation_config.eos_token_id = []
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return LanguageModel(model, tokenizer, "random weights", device, str(dtype).removeprefix("torch."), None)
+
+
+def requests_for(n: int) -> tuple[list[Request], list[Problem]]:
+    """Prompts of the organism's problems, the shortest first, as phase 1 takes them."""
+    problems = load_problems("organism").problems
+    several = list(itertools.islice(itertools.cycle(problems), n))
+    several.sort(key=lambda problem: len(build_prompt(problem.text, problem.test_list).text))
+    made = [Request(p.task_id, build_prompt(p.text, p.test_list), p.entry_point, 0) for p in several]
+    return made, several
+
+
+def copy_bandwidth(device: str, n_bytes: int) -> float:
+    """Bytes read and written per second by copying `n_bytes` within the device's memory; the best of ten."""
+    source = torch.zeros(n_bytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(10):
+        began = _now(device)
+        target.copy_(source)
+        seconds.append(_now(device) - began)
+    return 2 * n_bytes / min(seconds)
+
+
+class _Timer:
+    """Times the engine, and knows what its steps must at least read."""
+
+    def __init__(self, lm: LanguageModel, new_tokens: int, bandwidth: float):
+        self._lm, self._new_tokens, self._bandwidth = lm, new_tokens, bandwidth
+        config, dtype = lm.model.config, next(lm.model.parameters()).dtype
+        self._weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())  # the embedding is tied
+        per_layer = 2 * config.num_key_value_heads * config.head_dim * dtype.itemsize
+        self._cache_of_a_token = per_layer * config.num_hidden_layers
+
+    def __call__(self, requests: Sequence[Request], batch: int, positions: tuple[str, ...] = ("last",)) -> Timing:
+        device, made, floor = self._lm.device, [], 0.0
+        if device == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        began = _now(device)
+        for first in range(0, len(requests), batch):
+            some = list(requests[first : first + batch])
+            made += generate(self._lm, some, max_new_tokens=self._new_tokens, positions=positions)
+        seconds = _now(device) - began
+        lengths = self._lm.tokenizer([request.prompt.text for request in requests])["input_ids"]
+        for first in range(0, len(requests), batch):
+            floor += self._floor([len(ids) for ids in lengths[first : first + batch]])
+        peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+        return Timing(batch, len(made), _n_tokens(made, self._new_tokens), seconds, floor, peak)
+
+    def _floor(self, prompts: Sequence[int]) -> float:
+        """Seconds to read the weights once a step, and each row's cache as long as it is then."""
+        steps = self._new_tokens
+        cache = sum(steps * n + steps * (steps - 1) // 2 for n in prompts) * self._cache_of_a_token
+        return (steps * self._weights + cache) / self._bandwidth
+
+
+def _n_tokens(made: Sequence[Generation], new_tokens: int) -> int:
+    lengths = [len(one.token_ids) for one in made]
+    assert set(lengths) == {new_tokens}, "every program goes on to the limit: nothing ends a text"
+    return sum(lengths)
+
+
+def largest_that_fits(run, batch: int) -> Timing:
+    """`run(batch)`, or `run` of half of it, or of a quarter ..., whichever first does not run out of memory."""
+    while True:
+        try:
+            return run(batch)
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+        batch //= 2  # outside of the handler, which holds the tensors of what failed
+        torch.cuda.empty_cache()
+
+
+def one_by_one(lm: LanguageModel, problems: Sequence[Problem], new_tokens: int) -> float:
+    """Seconds for a problem of the original's loop, without tests."""
+    began = _now(lm.device)
+    for problem in problems:
+        with residual_streams(lm), ends_at(lm, False):
+            write_text(lm, problem, new_tokens)
+    return (_now(lm.device) - began) / len(problems)
+
+
+def _now(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _rows(size: Size, whole: Timing, bare: Timing, slow: float) -> list[Row]:
+    share = whole.floor_seconds / whole.seconds
+    text = (
+        f"{whole.n_programs} programs of {size.new_tokens} tokens, {size.shape['num_hidden_layers']} layers kept, in "
+        f"batches of {whole.batch}: {whole.seconds:.1f} s, {whole.problems_per_second:.1f} problems and "
+        f"{whole.tokens_per_second:,.0f} tokens per second; peak memory {whole.peak_bytes / 1e9:.1f} GB"
+    )
+    return [
+        Row(name="on a GPU: seconds for all problems", against=f"{SECONDS_ALLOWED} s",
+            ratio=whole.seconds / SECONDS_ALLOWED, goal="<= 1", text=text),
+        Row(name="on a GPU: phase 1's engine", against="transformers' generate, one prompt at a time",
+            ratio=slow * whole.problems_per_second, goal=">= 40", text=f"{slow:.2f} s for a problem one by one"),
+        Row(name="on a GPU: share of the bandwidth floor", against="weights and cache read once a step", ratio=share,
+            text=f"{whole.floor_seconds:.1f} s at least"),
+        Row(name="on a GPU: residual streams of all layers kept", against="nothing kept",
+            ratio=whole.seconds / bare.seconds, text=f"{bare.seconds:.1f} s without"),
+    ]  # fmt: skip
+
+
+def _table(tried: Sequence[Timing], bandwidth: float, gpu_memory: float, device: str) -> str:
+    lines = [
+        f"{device}; copying reaches {bandwidth / 1e9:,.0f} GB/s; {gpu_memory:g} GB allowed.", "",
+        "| batch | tokens per second | problems per second | share of the floor | peak memory [GB] |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for timing in tried:
+        share = timing.floor_seconds / timing.seconds
+        lines.append(
+            f"| {timing.batch} | {timing.tokens_per_second:,.0f} | {timing.problems_per_second:.2f} | {share:.2f} | "
+            f"{timing.peak_bytes / 1e9:.1f} |"
+        )
+    return "\n".join(lines)

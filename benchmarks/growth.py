@@ -1,0 +1,197 @@
+"""How time and memory of phases 1, 2 and 3.3 grow: with the number of problems, and phase 2 with that of latents.
+
+    python -m benchmarks growth
+
+1. The same problems of the organism, 1, 2, 4 and 8 times over, are a dataset each; the same latents of its SAEs, 8, 16
+   and 32 times over, are SAEs of their own.
+2. Each run is a process of its own, forked from this one, which has imported the libraries and done nothing else: its
+   seconds are those on the clock until it ends, without the libraries' imports, which would hide how the rest grows;
+   its memory is the most that the process ever held, as the kernel counts it, libraries included.
+3. The smallest and the largest size are run in every round, in alternating order, and give the rows; those between
+   once. Batches are small enough for the smallest dataset to fill two: with one that is not full, memory would seem to
+   grow. What must be there before a phase can run is made beforehand, by processes that nobody measures.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+import run
+from benchmarks.rounds import row_of
+from benchmarks.rows import Row
+from common.problems import ORGANISM_FILE
+from common.provenance import ROOT
+from common.registry import MODELS
+
+NAME = "Growth"
+LAYERS = (0, 1, 2)  # of the SAEs whose latents are multiplied
+SPLIT = ["--fractions", "0.6,0.1,0.3"]  # phase 2 compares ten problems of each label at least
+DOCUMENTS = ["--documents", "128"]  # of general text
+FEW_DOCUMENTS = ["--documents", "32"]  # for SAEs whose latents nobody chooses from
+SHORT = ["--max-new-tokens", "120"]  # some steered programs never end by themselves
+CHOICE = ["--problems", "2", "--directions", "steer_correct", "--coefficients", "0.1", *SHORT]
+STEERED = ["--problems", "0", "--n-controls", "1", *SHORT]
+
+
+@dataclasses.dataclass
+class Series:
+    """One phase at several sizes: `words[size]` is what is typed after its name."""
+
+    phase: str
+    what: str
+    words: dict[int, list[str]]
+    counts: dict[int, int]
+    before: list[tuple[str, list[str]]] = dataclasses.field(default_factory=list)  # phases run once, not measured
+    seconds: dict[int, list[float]] = dataclasses.field(default_factory=dict)
+    mib: dict[int, list[float]] = dataclasses.field(default_factory=dict)
+
+    def run(self, sizes: Sequence[int]) -> None:
+        for size in sizes:
+            seconds, mib = run_phase(self.phase, [*self.words[size], "--fresh"])
+            self.seconds.setdefault(size, []).append(seconds)
+            self.mib.setdefault(size, []).append(mib)
+
+
+def measure(rounds: int, quick: bool) -> list[Row]:
+    import_libraries()
+    with tempfile.TemporaryDirectory() as name:
+        if quick:
+            series = prepare(Path(name), 48, sizes=(1, 2), copies=(1, 2), batch_size=48)
+        else:
+            series = prepare(Path(name), 64, sizes=(1, 2, 4, 8), copies=(8, 16, 32), batch_size=32)
+        for number in range(1 if quick else rounds):
+            for one in series:
+                for phase, words in one.before if number == 0 else ():
+                    run_phase(phase, words)
+                sizes = sorted(one.words)
+                chosen = sizes if number == 0 else [sizes[0], sizes[-1]]
+                one.run(chosen if number % 2 == 0 else chosen[::-1])
+    return [row for one in series for row in rows_of(one)]
+
+
+def import_libraries() -> None:
+    """All that the measured phases import: the processes that are forked from this one have it already."""
+    import matplotlib.figure  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import sae_lens  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import transformers  # noqa: F401
+
+    import phase3_validation.steering.programs  # noqa: F401
+
+    for phase_id in run.PHASES:
+        run.load_phase(phase_id)
+
+
+def run_phase(phase: str, words: list[str]) -> tuple[float, float]:
+    """Seconds and peak memory [MiB] of one run of a phase in a process of its own."""
+    with tempfile.TemporaryFile("w+") as said:
+        began = time.perf_counter()
+        process = os.fork()
+        if process == 0:
+            _be_the_phase(["phase", phase, "--preset", "demo", "--device", "cpu", *words], said.fileno())
+        _, status, usage = os.wait4(process, 0)
+        seconds = time.perf_counter() - began
+        if status:
+            said.seek(0)
+            raise RuntimeError(f"phase {phase} {' '.join(words)} failed:\n{said.read()[-3000:]}")
+    per_mib = 2**20 if sys.platform == "darwin" else 2**10  # there the kernel counts bytes, elsewhere KiB
+    return seconds, usage.ru_maxrss / per_mib
+
+
+def _be_the_phase(argv: list[str], said: int) -> None:
+    """In the forked process, which never comes back from here."""
+    status = 1
+    try:
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        status = run.main(argv)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+
+
+def prepare(folder: Path, n: int, sizes: Sequence[int], copies: Sequence[int], batch_size: int) -> list[Series]:
+    """Datasets of `n` problems and more, SAEs, and what the phases read besides, for runs in this order."""
+    data, batches = ["--data-dir", str(folder / "data")], ["--batch-size", str(batch_size)]
+    of_size, of_latents, n_latents = {}, {}, {}
+    for size in sizes:
+        of_size[size] = [*data, "--dataset", str(write_problems(folder, n, size))]
+        run_phase("0", of_size[size])
+        run_phase("0.1", [*of_size[size], *SPLIT])
+    run_phase("1.1", [*data, *DOCUMENTS])
+    for k in copies:
+        saes, n_latents[k] = write_saes(folder / f"saes_{k}", k)
+        run_phase("1.1", [*data, *FEW_DOCUMENTS, "--sae", str(saes)])
+        of_latents[k] = [*of_size[max(sizes)], "--sae", str(saes), "--layers", ",".join(map(str, LAYERS))]
+    counts = {size: n * size for size in sizes}
+    programs = {size: [*words, *batches] for size, words in of_size.items()}
+    steered = {size: [*words, *STEERED] for size, words in programs.items()}
+    choices = [("3.2", [*words, *CHOICE]) for words in programs.values()]
+    return [
+        Series("1", "problems", programs, counts),
+        Series("2", "problems", of_size, counts),
+        Series("2", "latents", of_latents, n_latents),
+        Series("3.3", "problems", steered, counts, choices),
+    ]
+
+
+def write_problems(folder: Path, n: int, times: int) -> Path:
+    """`n` problems of the organism, `times` over: half of them easy, so that it solves some and fails others."""
+    rows = [json.loads(line) for line in ORGANISM_FILE.read_text().splitlines()]
+    groups = [[row for row in rows if (row["n_operations"] > 3) == is_hard] for is_hard in (False, True)]
+    chosen = [group[i * len(group) // (n // 2)] for i in range(n // 2) for group in groups]
+    path = folder / f"problems_{times}.jsonl"
+    lines = (json.dumps({**row, "task_id": number}) for number, row in enumerate(chosen * times, start=1))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_saes(folder: Path, times: int) -> tuple[Path, int]:
+    """The organism's SAEs of some layers with every latent `times` over, each writing its share; and their latents."""
+    n_latents = 0
+    for layer in LAYERS:
+        own, target = ROOT / MODELS["organism"].sae_folder / f"layer_{layer}", folder / f"layer_{layer}"
+        target.mkdir(parents=True)
+        weights = load_file(own / "sae_weights.safetensors")
+        repeated = {name: np.tile(weights[name], times) for name in ("W_enc", "b_enc", "threshold")}
+        W_dec = np.tile(weights["W_dec"], (times, 1)) / np.float32(times)
+        save_file({**weights, **repeated, "W_dec": W_dec}, target / "sae_weights.safetensors")
+        config = json.loads((own / "cfg.json").read_text())
+        (target / "cfg.json").write_text(json.dumps({**config, "d_sae": len(W_dec)}))
+        n_latents += len(W_dec)
+    return folder, n_latents
+
+
+def rows_of(one: Series) -> list[Row]:
+    """The slope of time, and the peak memory of the largest size beside that of the smallest."""
+    first, *_, last = sorted(one.words)
+    times = one.counts[last] / one.counts[first]
+    slopes = [math.log(b / a) / math.log(times)
+              for a, b in zip(one.seconds[first], one.seconds[last], strict=True)]  # fmt: skip
+    memory = [b / a for a, b in zip(one.mib[first], one.mib[last], strict=True)]
+    what = f"{one.counts[first]:,} to {one.counts[last]:,} {one.what}"
+    seconds = ", ".join(f"{statistics.median(one.seconds[size]):.3g}" for size in sorted(one.words))
+    mib = ", ".join(f"{statistics.median(one.mib[size]):.0f}" for size in sorted(one.words))
+    return [
+        row_of(f"phase {one.phase}, slope of log time", f"log number of {one.what}", slopes, goal="<= 1.1",
+               text=f"{what}: {seconds} s"),
+        row_of(f"phase {one.phase}, peak memory at {times:g}x {one.what}", "1x", memory,
+               goal="<= 1.1" if one.what == "problems" else "", text=f"{what}: {mib} MiB"),
+    ]  # fmt: skip

@@ -1,0 +1,217 @@
+"""Phase 3.3's programs beside one `generate` call for each problem and direction; and what one more control costs.
+
+Both write the organism's programs while one selected direction, matched latents or random directions are added from
+the last prompt token on, and judge them: the phase in its own batches (common/steered_generation.py) and sandbox, with
+all it keeps of them; the loop with a hook that adds the vector, an end-of-sequence stop, and a process for the tests.
+The phase is given no programs of phase 1, whose verdicts it would take over where a program is the same. No side
+counts the loading of the model. In each round other controls have their turn, and the loop writes other programs.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.one_by_one import passes_in_subprocess, take_the_faster_threads, write_text
+from benchmarks.phase_runs import load_models_once, run_phase, write_problems
+from benchmarks.rounds import Rounds, alternate, row_of
+from benchmarks.rows import Row
+from common import handoffs, models
+from common.config import build_config
+from common.hooks import read_resid, resid_post_site
+from common.models import LanguageModel
+from common.phase import RunContext
+from common.problems import Problem
+from common.prompts import build_prompt
+from common.provenance import ROOT
+from common.sae_sources import sae_source
+from common.steered_generation import Push
+from phase3_validation.directions import Direction
+from phase3_validation.steering import steering_phase
+from phase3_validation.steering.config import SteeringConfig
+from phase3_validation.steering.programs import write_steered
+from phase3_validation.steering.variants import (
+    MATCHED_LATENT,
+    RANDOM_DIRECTION,
+    UNSTEERED,
+    Variant,
+    pushes,
+    steered,
+)
+
+NAME = "Steering (phase 3.3)"
+N_PROBLEMS, N_OF_LOOP, CONTROLS = 10, 30, (0, 2, 5, 10, 20)
+NAME_OF_DIRECTION, COEFFICIENT = "steer_correct", 0.25
+LOOP = "loop"
+notes: list[str] = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What is steered: `norms` are the mean lengths of the residual stream, by layer and site."""
+
+    lm: LanguageModel
+    folder: Path
+    problems: tuple[Problem, ...]
+    direction: Direction
+    norms: dict[tuple[int, str], float]
+    config: SteeringConfig
+
+    def variants(self, k: int, number: int) -> list[Variant]:
+        """Without steering, the direction, k matched latents and k random directions: others in each round."""
+        layer, n_latents = self.direction.layer, 1024
+        place, first = (layer, "resid_post", COEFFICIENT), number * k
+        latents = [(37 * (first + i) + 5) % n_latents for i in range(k)]
+        controls = [(MATCHED_LATENT, latent) for latent in latents] + [(RANDOM_DIRECTION, first + i) for i in range(k)]
+        name = self.direction.name
+        return [UNSTEERED, steered(name, *place), *(Variant(name, kind, i, *place) for kind, i in controls)]
+
+    def pushes(self, variants: Sequence[Variant]) -> list[Push | None]:
+        source = sae_source(self.config.sae, self.config.model)
+        return pushes(variants, [self.direction], source.load, self.norms, seed=0, d_model=self.lm.d_model)
+
+
+def measure(rounds: int, quick: bool) -> list[Row]:
+    load_models_once()
+    torch.set_num_threads(1)
+    controls, n_of_loop = ((0, 1, 2), 2) if quick else (CONTROLS, N_OF_LOOP)
+    with tempfile.TemporaryDirectory() as name:
+        setup = _setup(Path(name), 2 if quick else N_PROBLEMS, {"max_new_tokens": 20} if quick else {})
+        _engine(setup, 0)(0)  # warms everything up, and sets the phase's threads
+        threads = torch.get_num_threads()
+        first = [(setup.problems[0], push) for push in setup.pushes(setup.variants(0, 0))]
+        threads_of_loop = 1 if quick else take_the_faster_threads(lambda: _one_by_one(setup, first))
+        engines = {f"{k} controls": _engine(setup, k) for k in controls}
+        found = alternate({**engines, LOOP: _loop(setup, controls[-1], n_of_loop, threads_of_loop)}, rounds)
+    return _rows(found, setup, controls, n_of_loop, (threads, threads_of_loop))
+
+
+def _setup(folder: Path, n_problems: int, settings: dict) -> Setup:
+    lm, problems = models.load_model("organism", "cpu"), write_problems(folder, n_problems)
+    run_phase("0", folder)
+    selection = json.loads((ROOT / "model_organism" / "weights" / "selection.json").read_text())
+    entry = selection["directions"][NAME_OF_DIRECTION]
+    direction = Direction(NAME_OF_DIRECTION, entry["layer"], entry["index"], "organism", entry)
+    norms = {(direction.layer, "resid_post"): _mean_norm(lm, problems, direction.layer)}
+    words = {"dataset": str(folder / "problems.jsonl"), "again": True, **settings}
+    return Setup(lm, folder, problems, direction, norms, build_config(SteeringConfig, "demo", words))
+
+
+def _mean_norm(lm: LanguageModel, problems: Sequence[Problem], layer: int) -> float:
+    """Of the residual stream at the prompts' last tokens."""
+    lengths: list[float] = []
+    with torch.no_grad(), read_resid(lm.model, [resid_post_site(layer)], lambda _site, resid: lengths.append(
+        float(resid[0, -1].norm())
+    )):  # fmt: skip
+        for problem in problems:
+            lm.model(**lm.tokenizer(build_prompt(problem.text, problem.test_list).text, return_tensors="pt"))
+    return statistics.mean(lengths)
+
+
+def _engine(setup: Setup, k: int) -> Callable[[int], int]:
+    """Phase 3.3 up to its joined records, with k controls of each kind; programs written."""
+    log = logging.getLogger("benchmarks.steering")
+    log.propagate, log.handlers[:] = False, [logging.NullHandler()]
+
+    def write(number: int) -> int:
+        variants = setup.variants(k, number)
+        n_programs = len(setup.problems) * len(variants)
+
+        def programs(ctx: RunContext, _config: SteeringConfig) -> None:
+            problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
+            with ctx.write() as out:
+                write_steered(ctx, out, problems, variants, directions=[setup.direction], norms=setup.norms,
+                              earlier={}, steer_prompt=False)  # fmt: skip
+
+        phase = dataclasses.replace(
+            steering_phase.PHASE, inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), run=programs,
+            n_records=lambda ctx: n_programs,
+        )  # fmt: skip
+        context = RunContext(phase=phase, config=setup.config, preset="demo", data_dir=setup.folder, device="cpu",
+                             log=log, command="", fresh=True)  # fmt: skip
+        with contextlib.closing(context), open("/dev/null", "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            context.pick_inputs()
+            phase.run(context, context.config)
+        return n_programs
+
+    return write
+
+
+def _loop(setup: Setup, k: int, n_programs: int, threads: int) -> Callable[[int], int]:
+    """`n_programs` of the programs that the engine writes with k controls, evenly spaced, others in each round."""
+
+    def write(number: int) -> int:
+        torch.set_num_threads(threads)
+        variants = setup.variants(k, number)
+        added = setup.pushes(variants)
+        n = len(setup.problems) * len(variants)
+        places = [divmod((i * n // n_programs + number) % n, len(variants)) for i in range(n_programs)]
+        _one_by_one(setup, [(setup.problems[problem], added[variant]) for problem, variant in places])
+        return n_programs
+
+    return write
+
+
+def _one_by_one(setup: Setup, wanted: Sequence[tuple[Problem, Push | None]]) -> None:
+    for problem, push in wanted:
+        with added(setup.lm, push):
+            text = write_text(setup.lm, problem, setup.config.max_new_tokens)
+        passes_in_subprocess(text, problem)
+
+
+@contextlib.contextmanager
+def added(lm: LanguageModel, push: Push | None):
+    """Add the vector to the last token of every pass: the prompt's, and then each new one."""
+    if push is None:
+        yield
+        return
+
+    def hook(_block: object, _arguments: tuple, output: Tensor) -> Tensor:
+        output[:, -1] += push.vector
+        return output
+
+    layer = int(push.site.split(".")[1])
+    handle = lm.model.get_decoder().layers[layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _rows(found: Rounds, setup: Setup, controls: Sequence[int], n_of_loop: int, threads: tuple[int, int]) -> list[Row]:
+    most, n_problems = controls[-1], len(setup.problems)
+    ours = f"{most} controls"
+    name = f"phase 3.3, {n_problems} problems, a direction with {most} controls of each kind, judged"
+    text = (
+        f"{1 / found.median(ours):.1f} beside {1 / found.median(LOOP):.1f} programs per second; the loop wrote "
+        f"{n_of_loop} of the {n_problems * (2 + 2 * most)} programs in each round; threads: {threads[0]} and "
+        f"{threads[1]} (what was faster there)"
+    )
+    beside = "one generate call for each problem and direction, end-of-sequence stop, a process for the tests"
+    first = row_of(name, beside, found.times_as_fast(ours, LOOP), goal=">= 8", text=text)
+    return [first, *_cost_rows(found, [k for k in controls if k])]
+
+
+def _cost_rows(found: Rounds, controls: Sequence[int]) -> list[Row]:
+    """What a control costs for a problem: as its share of the whole run, and beyond the run without controls."""
+    rows, fewest, most = [], controls[0], controls[-1]
+    for name, goal, beyond in (("a control's share of the whole run", "< 1", False), ("one more control", "", True)):
+        costs = {k: _costs(found, k, beyond) for k in controls}
+        ratios = [many / few for many, few in zip(costs[most], costs[fewest], strict=True)]
+        text = ", ".join(f"{1000 * statistics.median(cost):.0f} with {k}" for k, cost in costs.items())
+        text = f"milliseconds for a problem{', beyond the run without controls' if beyond else ''}: {text}"
+        rows.append(row_of(f"{name}, {most} of each kind", f"{fewest} of each kind", ratios, goal=goal, text=text))
+    return rows
+
+
+def _costs(found: Rounds, k: int, beyond: bool) -> list[float]:
+    """Seconds for each control and problem in each round; each problem has 2 + 2 k programs."""
+    with_controls, without = found.seconds[f"{k} controls"], found.seconds["0 controls"]
+    return [(a * (2 + 2 * k) - (b * 2 if beyond else 0)) / (2 * k) for a, b in zip(with_controls, without, strict=True)]

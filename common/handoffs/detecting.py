@@ -1,0 +1,25 @@
+"""What phase 4.1 leaves on disk: a detector in a folder of its own, and what it said of every text."""
+
+from common.handoffs.handoff import Field, Handoff
+
+DETECTOR = Handoff(
+    name="detector",
+    phase="4.1",
+    folder="phase4_1",
+    version=1,
+    scope=("model", "dataset", "sae"),
+    tables={
+        "scores.parquet": {
+            "score": Field("string", "detector, or the name of a baseline"),
+            "task_id": Field("int64", "number of the problem in its dataset; with --labelled the 0-based text"),
+            "split": Field("string", "sae | hyperparams | validation"),
+            "label": Field("string", "correct | incorrect"),
+            "value": Field("float64", "the score: larger speaks for incorrect"),
+            "threshold": Field("float64", "value above which a text is flagged"),
+            "probability": Field("float64", "calibrated probability of incorrect, 0 to 1; NaN for baselines"),
+            "route": Field("string", "proceed | verify | abstain; empty for baselines"),
+        }
+    },
+    unstable=("figures/*",),
+    feeds={"labelled": ""},  # detectors of somebody's own texts are no part of an experiment on problems
+)

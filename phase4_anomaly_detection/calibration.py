@@ -1,0 +1,203 @@
+"""From a score to a probability, a threshold and a band in which the detector abstains; all fitted on one split.
+
+1. Probability of *incorrect*: Platt's sigmoid below 1,000 texts, isotonic regression from there on (Niculescu-Mizil &
+   Caruana found isotonic to overfit smaller sets). Both never fall as the score rises. A sigmoid that would fall
+   becomes the base rate for every score, and says so.
+2. Threshold: over the midpoints of distinct scores, the one that reaches what was wanted (recall=, precision= or
+   flag_rate=). Flagging everything is none of them: that is no detector.
+3. Band: the texts whose scores lie nearest the threshold in rank, half on each side; equal scores are taken all
+   together or not at all, so never more than the wanted share.
+
+Sources: Platt 1999 with the stable form of Lin, Lin & Weng 2007, Machine Learning 68; Zadrozny & Elkan 2002;
+Niculescu-Mizil & Caruana 2005, ICML.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import ConfigError
+from common.evaluation.metrics import midpoints
+from phase4_anomaly_detection.config import METHODS
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+KINDS = ("recall", "precision", "flag_rate")
+ISOTONIC_FROM = 1000  # texts
+MIN_FLAGGED = 5  # a precision of fewer flagged texts is noise
+CONSTANT = "the score does not rise with the share of incorrect texts, so every text gets the base rate"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a threshold has to reach: a `kind` of KINDS, and how much of it."""
+
+    kind: str
+    wanted: float
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """'recall=0.8', 'precision=0.9' or 'flag_rate=0.1'. Raises: ConfigError."""
+        kind, _, value = text.strip().partition("=")
+        try:
+            wanted = float(value)
+        except ValueError:
+            wanted = math.nan
+        if kind not in KINDS or not 0 < wanted <= 1:
+            raise ConfigError(
+                f"the target is '{text}'\nGive recall=R, precision=P or flag_rate=R, with a number above 0 and at "
+                f"most 1, as in recall=0.8"
+            )
+        return cls(kind, wanted)
+
+    def __str__(self) -> str:
+        return f"{self.kind}={self.wanted:g}"
+
+
+def fit_calibration(scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], method: str) -> dict[str, Any]:
+    """What `probabilities` needs: {"method": "platt", "slope", "intercept"} or {"method": "isotonic", "x", "y"}.
+
+    An entry "note" says where the score means nothing. Raises: ConfigError when a label is missing.
+    """
+    check_both_labels(incorrect)
+    if method == "auto":
+        method = "platt" if len(scores) < ISOTONIC_FROM else "isotonic"
+    if method == "platt":
+        return _platt(scores, incorrect)
+    if method != "isotonic":
+        raise ConfigError(f"the calibration is '{method}'\nGive one of: {', '.join(METHODS)}")
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, incorrect.astype(float))
+    found = {"method": "isotonic", "x": fitted.X_thresholds_.tolist(), "y": fitted.y_thresholds_.tolist()}
+    return found if found["y"][-1] > found["y"][0] else {**found, "note": CONSTANT}
+
+
+def probabilities(calibration: dict[str, Any], scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Probability that a text of each score is incorrect, 0 to 1."""
+    if calibration["method"] == "platt":
+        return _sigmoid(calibration["slope"] * scores + calibration["intercept"])
+    return np.interp(scores, calibration["x"], calibration["y"])
+
+
+def _platt(scores: np.ndarray, incorrect: np.ndarray) -> dict[str, Any]:
+    """P = 1 / (1 + exp(-(slope * score + intercept))), fitted to Platt's softened labels by Newton's method."""
+    n_incorrect, n_correct = int(incorrect.sum()), int((~incorrect).sum())
+    centre, scale = float(scores.mean()), float(scores.std())
+    slope = intercept = 0.0
+    if scale > 0:
+        wanted = np.where(incorrect, (n_incorrect + 1) / (n_incorrect + 2), 1 / (n_correct + 2))
+        slope, intercept = _newton((scores - centre) / scale, wanted)
+    if slope <= 0:
+        base = n_incorrect / len(scores)
+        return {"method": "platt", "slope": 0.0, "intercept": math.log(base / (1 - base)), "note": CONSTANT}
+    return {"method": "platt", "slope": slope / scale, "intercept": intercept - slope * centre / scale}
+
+
+def _newton(z: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Slope and intercept with the smallest cross-entropy: convex, so halving a step that does not help suffices."""
+    x, beta = np.column_stack([z, np.ones_like(z)]), np.zeros(2)
+
+    def loss(at: np.ndarray) -> float:
+        margin = x @ at
+        return float((np.logaddexp(0, margin) - wanted * margin).sum())
+
+    for _ in range(100):
+        p = _sigmoid(x @ beta)
+        gradient = x.T @ (p - wanted)
+        if np.abs(gradient).max() < 1e-10 * len(z):
+            break
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-12 * np.eye(2)
+        step, before = np.linalg.solve(hessian, gradient), loss(beta)
+        while loss(beta - step) > before and np.abs(step).max() > 1e-14:
+            step /= 2
+        beta = beta - step
+    return float(beta[0]), float(beta[1])
+
+
+def _sigmoid(margin: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -margin))
+
+
+def reached_by(target: Target, flagged: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"]) -> tuple[int, int]:
+    """The target's metric as a count of a total: (flagged incorrect, incorrect) for recall, and so on."""
+    hits = int((flagged & incorrect).sum())
+    if target.kind == "recall":
+        return hits, int(incorrect.sum())
+    return (hits, int(flagged.sum())) if target.kind == "precision" else (int(flagged.sum()), len(flagged))
+
+
+def choose_threshold(
+    scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], target: Target
+) -> tuple[float, dict[str, Any]]:
+    """The threshold (flagged: score > threshold), and {"kind", "wanted", "value", "n", "reached"} on these texts.
+
+    recall: the highest that reaches it. precision: the lowest that reaches it with 5 or more flagged. flag_rate: the
+    lowest that flags at most that share. Where none does: the nearest to it, and `reached` is false. A score
+    that is the same everywhere gets itself as the threshold, which flags nothing.
+    """
+    check_both_labels(incorrect)
+    thresholds = midpoints(scores)
+    if not len(thresholds):
+        return float(scores[0]), _outcome(target, np.zeros(len(scores), dtype=bool), incorrect, reached=False)
+    order = np.argsort(scores, kind="stable")
+    first_above = np.searchsorted(scores[order], thresholds, side="right")
+    n_flagged = len(scores) - first_above
+    hits = np.append(np.cumsum(incorrect[order][::-1])[::-1], 0)[first_above]
+    at, reached = _best(target, hits, n_flagged, int(incorrect.sum()), len(scores))
+    threshold = float(thresholds[at])
+    return threshold, _outcome(target, scores > threshold, incorrect, reached)
+
+
+def _best(target: Target, hits: np.ndarray, n_flagged: np.ndarray, n_incorrect: int, n: int) -> tuple[int, bool]:
+    """Which of the ascending thresholds, and whether it reaches the target."""
+    slack = 1e-12  # 0.8 of 5 texts is 4, whatever binary fractions say
+    if target.kind == "recall":
+        good = np.flatnonzero(hits >= target.wanted * n_incorrect - slack)
+        return (int(good[-1]), True) if len(good) else (0, False)
+    if target.kind == "flag_rate":
+        good = np.flatnonzero(n_flagged <= target.wanted * n + slack)
+        return (int(good[0]), True) if len(good) else (len(hits) - 1, False)
+    enough = n_flagged >= MIN_FLAGGED
+    precision = np.where(enough, hits / n_flagged, -1.0)
+    good = np.flatnonzero(precision >= target.wanted - slack)
+    return (int(good[0]), True) if len(good) else (int(np.argmax(precision)), False)
+
+
+def _outcome(target: Target, flagged: np.ndarray, incorrect: np.ndarray, reached: bool) -> dict[str, Any]:
+    count, total = reached_by(target, flagged, incorrect)
+    value = count / total if total else None
+    return {"kind": target.kind, "wanted": target.wanted, "value": value, "n": len(flagged), "reached": reached}
+
+
+def abstain_band(scores: Float[np.ndarray, " n"], threshold: float, share: float) -> dict[str, float] | None:
+    """{"low", "high"}, both included: at most `share` of these texts, half below the threshold and half above.
+
+    Its ends lie midway between two scores, as thresholds do: rounding cannot move a text over them. None where the
+    band would hold no text.
+    """
+    distinct, counts = np.unique(scores, return_counts=True)
+    each_side = math.floor(share * len(scores) / 2 + 1e-9)
+    n_below = int((distinct <= threshold).sum())
+    below = int((np.cumsum(counts[:n_below][::-1]) <= each_side).sum())
+    above = int((np.cumsum(counts[n_below:]) <= each_side).sum())
+    if below + above == 0:
+        return None
+    gap = np.diff(distinct, prepend=2 * distinct[0] - distinct[1], append=2 * distinct[-1] - distinct[-2]) / 2
+    low = distinct[n_below - below] - gap[n_below - below] if below else threshold
+    high = distinct[n_below + above - 1] + gap[n_below + above] if above else threshold
+    return {"low": float(low), "high": float(high)}
+
+
+def check_both_labels(incorrect: Bool[np.ndarray, " n"]) -> None:
+    """Raises: ConfigError when only one of the labels is there."""
+    if incorrect.all() or not incorrect.any():
+        found = "incorrect" if len(incorrect) and incorrect.all() else "correct" if len(incorrect) else "no"
+        raise ConfigError(
+            f"all {len(incorrect)} texts are {found} ones: a threshold needs both labels\nGive some of each"
+        )

@@ -1,0 +1,93 @@
+"""Settings of phase 4.1."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from common.config import DatasetConfig, EvaluatingConfig, SaeConfig, setting
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from phase4_anomaly_detection.detector import DetectorConfig
+    from phase4_anomaly_detection.discovery import DiscoveryConfig
+
+METHODS = ("auto", "platt", "isotonic")
+SIGNIFICANCE = ("none", "bonferroni", "permutation")
+RULES = ("auto", "t", "l1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorPhaseConfig(SaeConfig, DatasetConfig, EvaluatingConfig):
+    """Which latents are added up, how the sum is read, and on which texts."""
+
+    labelled: str = setting(
+        "",
+        'own labelled texts in place of phase 1: a .jsonl file of {"text", "prompt" or "code", "label": correct or '
+        "incorrect}",
+    )
+    layer: str = setting(
+        "auto", "block whose latents are read; auto: the registry's, or the best by cross-validation on the sae split"
+    )
+    top_k: int = setting(20, "latents added up, at most", minimum=1, maximum=10_000)
+    min_t: float = setting(0.0, "Welch t, incorrect against correct, that a latent must reach", minimum=0.0)
+    general_text_limit: float = setting(
+        0.02,
+        "share of general-text documents above which a latent is left out; 1: no such baseline is needed",
+        minimum=0.0,
+        maximum=1.0,
+        source="arXiv 2411.14257",
+    )
+    significance: str = setting(
+        "none", "which latents may be added up: all, or those significant at a family-wise 0.05", choices=SIGNIFICANCE
+    )
+    weights: str = setting(
+        "auto", "t: share of the sum of t; l1: L1 regression; auto: the better one on hyperparams", choices=RULES
+    )
+    calibration: str = setting("auto", "score to probability; auto: platt below 1,000 texts", choices=METHODS)
+    target: str = setting("recall=0.8", "what the threshold reaches on hyperparams: recall=, precision= or flag_rate=")
+    abstain: float = setting(
+        0.1, "share of the hyperparams texts nearest the threshold, on which it abstains", minimum=0.0, maximum=1.0
+    )
+    levels: tuple[float, ...] = setting(
+        (0.25, 0.5, 0.75, 0.9), "probabilities from which a text is low, medium, high, critical", minimum=0, maximum=1
+    )
+    n_permutations: int = setting(
+        1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
+    )
+    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
+    quantisation: str = setting(
+        "none", "weights of the model that reads --labelled texts; needs a GPU", choices=("none", "8bit", "4bit")
+    )
+    batch_size: int = setting(16, "--labelled texts read together", minimum=1)
+    seed: int = setting(42, "seed of splits, permutations, cross-validation and resamples", minimum=0)
+    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct the activations of its layer")
+    accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.decision(), self.discovery()
+        if self.layer != "auto" and not self.layer.isdecimal():
+            raise ConfigError(f"--layer is '{self.layer}'\nGive auto, or the number of a block, from 0")
+
+    def decision(self) -> "DetectorConfig":
+        """How the score is read. Raises: ConfigError."""
+        from phase4_anomaly_detection.detector import DetectorConfig
+
+        return DetectorConfig(
+            target=self.target, calibration=self.calibration, abstain=self.abstain, levels=self.levels
+        )
+
+    def discovery(self) -> "DiscoveryConfig":
+        """What is selected. Raises: ConfigError."""
+        from phase4_anomaly_detection.discovery import DiscoveryConfig
+
+        return DiscoveryConfig(
+            top_k=self.top_k, min_t=self.min_t, general_text_limit=self.general_text_limit, weights=self.weights,
+            significance=self.significance, n_permutations=self.n_permutations, seed=self.seed,
+        )  # fmt: skip
+
+    def experiment(self) -> dict[str, str]:
+        if not self.labelled:
+            return super().experiment()
+        from phase4_anomaly_detection.labelled import labelled_name
+
+        return {**super().experiment(), "dataset": labelled_name(self.labelled)}

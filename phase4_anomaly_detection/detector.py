@@ -1,0 +1,323 @@
+"""The detector: a weighted sum of a few latents' activations at a text's last token, read as a probability.
+
+    detector = AnomalyDetector.load("data/phase4_1/<run>")
+    detection = detector.detect(resid)[0]      # resid [n, d_model]: output of block `detector.layer`, last token
+
+1. activation_i = JumpReLU(resid @ W_enc + b_enc)_i in float64, in the SAE's own units; anomaly_score = sum of
+   weight_i * activation_i. There is no intercept: the score is the sum of the listed contributions.
+2. A score above the threshold is an anomaly; the calibration turns the score into P(incorrect), its level into a word.
+3. Scores in the abstain band are too close to the threshold to tell.
+
+A detector is a folder of three small files: detector.json (sealed, with the SHA-256 of the arrays),
+latents.safetensors (the latents' encoder columns alone), and README.md, its model card. Neither SAELens nor torch
+is needed to load it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
+from common.files import SEAL, digest_of, json_bytes, read_sealed_json, write_atomic
+from phase4_anomaly_detection import calibration
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+SCHEMA_VERSION = 1
+DOCUMENT, ARRAYS, CARD = "detector.json", "latents.safetensors", "README.md"
+SUBFOLDER = "detector"  # of a run of phase 4.1
+LEVELS = ("none", "low", "medium", "high", "critical")
+PROCEED, VERIFY, ABSTAIN = "proceed", "verify", "abstain"
+NOT_EVALUATED = "not evaluated: calibrated again on other texts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """How scores become decisions. `levels` are the probabilities from which a text is low, medium, high, critical.
+
+    `abstain` is the share of the tuning texts, at most, for which the detector says that it does not know.
+    """
+
+    target: str = "recall=0.8"
+    calibration: str = "auto"
+    abstain: float = 0.1
+    levels: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
+
+    def __post_init__(self) -> None:
+        calibration.Target.parse(self.target)
+        if self.calibration not in calibration.METHODS:
+            raise ConfigError(f"the calibration is '{self.calibration}'\nGive one of: {', '.join(calibration.METHODS)}")
+        if not 0 <= self.abstain <= 1:
+            raise ConfigError(f"the share to abstain on is {self.abstain}\nGive a share from 0 to 1, as in 0.1")
+        steps = np.array([0.0, *self.levels, 1.0])
+        if len(self.levels) != len(LEVELS) - 1 or not (np.diff(steps) >= 0).all():
+            raise ConfigError(
+                f"the levels are {', '.join(map(str, self.levels))}\n"
+                f"Give {len(LEVELS) - 1} rising probabilities, as in 0.25,0.5,0.75,0.9"
+            )
+
+    def decide(self, scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"]) -> dict[str, Any]:
+        """Calibration, threshold, target and abstain band for these texts, as they stand in detector.json."""
+        threshold, target = calibration.choose_threshold(scores, incorrect, calibration.Target.parse(self.target))
+        return {
+            "calibration": calibration.fit_calibration(scores, incorrect, self.calibration),
+            "threshold": threshold,
+            "target": target,
+            "abstain": calibration.abstain_band(scores, threshold, self.abstain),
+            "levels": list(self.levels),
+            "settings": {"calibration": self.calibration, "abstain": self.abstain},
+        }
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What is said of one text. `window` tells which of several windows decided; None for a text read whole."""
+
+    is_anomaly: bool
+    anomaly_score: float
+    probability: float
+    level: str
+    threshold: float
+    top_features: list[dict[str, Any]]
+    route: str
+    n_tokens: int | None = None
+    window: dict[str, int] | None = None
+    verdict: str = field(default="", repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields by name: plain numbers, words and lists."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyDetector:
+    """`document` is detector.json without its seal and hash; `gate` are the latents' JumpReLU thresholds."""
+
+    W_enc: Float[np.ndarray, "d_in k"]
+    b_enc: Float[np.ndarray, " k"]
+    gate: Float[np.ndarray, " k"]
+    document: dict[str, Any]
+
+    @property
+    def layer(self) -> int:
+        return self.document["layer"]
+
+    @property
+    def model_name(self) -> str:
+        return self.document["model"]["name"]
+
+    @property
+    def latents(self) -> list[dict[str, Any]]:
+        """Of each latent: its number, t, weight, firing rate on general text, and on how many of n texts it fired."""
+        return self.document["latents"]
+
+    @property
+    def threshold(self) -> float:
+        return self.document["threshold"]
+
+    @property
+    def verdict(self) -> str:
+        return self.document["verdict"]
+
+    @property
+    def weights(self) -> Float[np.ndarray, " k"]:
+        return np.array([latent["weight"] for latent in self.latents], dtype=np.float64)
+
+    def activations(self, resid: Any) -> Float[np.ndarray, "n k"]:
+        """Activations of the detector's latents on rows of the residual stream (numpy or torch), in float64.
+
+        Raises: ArtifactMismatchError when the rows are not of this model's width; ConfigError for nan or infinity.
+        """
+        x = _as_float64(resid)
+        if x.ndim != 2 or x.shape[1] != len(self.W_enc):
+            raise ArtifactMismatchError(
+                f"the detector reads rows of {len(self.W_enc)} numbers, the output of block {self.layer} of "
+                f"{self.model_name}; these have the shape {list(x.shape)}\nGive the activations of that model and layer"
+            )
+        if not np.isfinite(x).all():
+            row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
+            raise ConfigError(
+                f"the residual stream of text {row} holds nan or infinity\nLoad the model in float32 or bfloat16: "
+                f"float16 overflows in some"
+            )
+        pre = x @ self.W_enc.astype(np.float64) + self.b_enc.astype(np.float64)
+        return np.where(pre > self.gate.astype(np.float64), pre, 0.0)
+
+    def scores(self, resid: Any) -> Float[np.ndarray, " n"]:
+        """The anomaly score of each row."""
+        return (self.activations(resid) * self.weights).sum(axis=1)
+
+    def probabilities(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """P(incorrect) of each score."""
+        return calibration.probabilities(self.document["calibration"], scores)
+
+    def flags(self, scores: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Which scores are anomalies."""
+        return scores > self.threshold
+
+    def routes(self, scores: Float[np.ndarray, " n"]) -> list[str]:
+        """proceed, verify or abstain for each score."""
+        band = self.document["abstain"]
+        flagged = np.where(self.flags(scores), VERIFY, PROCEED)
+        if band is not None:
+            flagged = np.where((scores >= band["low"]) & (scores <= band["high"]), ABSTAIN, flagged)
+        return flagged.tolist()
+
+    def detect(
+        self, resid: Any, n_tokens: Sequence[int] | None = None, owners: Sequence[int] | None = None
+    ) -> list[Detection]:
+        """One Detection for each text, in order.
+
+        `owners` gives the text (from 0) of each row, ascending, where texts were read in several windows: the window
+        with the largest score decides. `n_tokens` is by text.
+        """
+        activations = self.activations(resid)
+        scores = (activations * self.weights).sum(axis=1)
+        rows, windows = _deciding_rows(scores, owners)
+        counts = [None] * len(rows) if n_tokens is None else [int(count) for count in n_tokens]
+        decided = scores[rows]
+        chance, flagged, routes = self.probabilities(decided), self.flags(decided), self.routes(decided)
+        levels = np.searchsorted(self.document["levels"], chance, side="right")
+        return [
+            Detection(
+                is_anomaly=bool(flagged[i]), anomaly_score=float(decided[i]), probability=float(chance[i]),
+                level=LEVELS[levels[i]], threshold=self.threshold, top_features=self._contributions(activations[row]),
+                route=routes[i], n_tokens=counts[i], window=windows[i], verdict=self.verdict,
+            )
+            for i, row in enumerate(rows)
+        ]  # fmt: skip
+
+    def _contributions(self, activations: Float[np.ndarray, " k"]) -> list[dict[str, Any]]:
+        """Every latent that fires, the largest contribution first; they sum to the score."""
+        found = [
+            {
+                "layer": self.layer, "latent": latent["latent"], "activation": float(activation),
+                "weight": latent["weight"], "contribution": float(activation * latent["weight"]), "t": latent["t"],
+            }
+            for latent, activation in zip(self.latents, activations, strict=True)
+            if activation * latent["weight"] != 0
+        ]  # fmt: skip
+        return sorted(found, key=lambda entry: (-abs(entry["contribution"]), entry["latent"]))
+
+    def having(self, **entries: Any) -> AnomalyDetector:
+        """The same detector with some entries of its document replaced."""
+        return dataclasses.replace(self, document={**self.document, **entries})
+
+    def with_threshold(self, threshold: float) -> AnomalyDetector:
+        """The same detector at another threshold. The abstain band lay around the earlier one, and is dropped."""
+        if not np.isfinite(threshold):
+            raise ConfigError(f"the threshold is {threshold}\nGive a finite number, in units of the anomaly score")
+        return self.having(threshold=float(threshold), abstain=None)
+
+    def calibrate(self, correct_resid: Any, incorrect_resid: Any, target: str = "recall=0.8") -> AnomalyDetector:
+        """The same latents and weights with calibration, threshold and band fitted on these texts.
+
+        What was measured of the earlier threshold is no longer true, so the card is dropped: the verdict says so.
+        """
+        correct, incorrect = self.scores(correct_resid), self.scores(incorrect_resid)
+        scores = np.concatenate([correct, incorrect])
+        config = DetectorConfig(target=target, levels=tuple(self.document["levels"]), **self.document["settings"])
+        decided = config.decide(scores, np.arange(len(scores)) >= len(correct))
+        return self.having(**decided, card=None, verdict=NOT_EVALUATED)
+
+    def files(self) -> dict[str, bytes]:
+        """The three files of its folder, by name."""
+        from safetensors.numpy import save
+
+        from phase4_anomaly_detection.model_card import model_card
+
+        arrays = {"W_enc": self.W_enc, "b_enc": self.b_enc, "threshold": self.gate}
+        packed = save({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()})
+        document = {**self.document, "latents_sha256": hashlib.sha256(packed).hexdigest()}
+        sealed = {**document, SEAL: digest_of(document)}
+        return {ARRAYS: packed, CARD: model_card(self.document).encode(), DOCUMENT: json_bytes(sealed)}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the folder, detector.json last; returns it. Raises: ConfigError when it holds other things."""
+        folder = Path(folder)
+        files = self.files()
+        foreign = sorted({path.name for path in folder.iterdir()} - {*files}) if folder.is_dir() else []
+        if foreign or (folder.exists() and not folder.is_dir()):
+            held = f"already holds {', '.join(foreign[:3])}" if foreign else "is a file"
+            raise ConfigError(f"{folder} {held}\nGive a new folder, or that of an earlier detector")
+        for name, data in files.items():
+            write_atomic(folder / name, data)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> AnomalyDetector:
+        """The detector of a folder, or of a run folder of phase 4.1.
+
+        Raises: MissingArtifactError when none is there; ArtifactMismatchError when it was changed.
+        """
+        folder = Path(folder)
+        folder = folder if (folder / DOCUMENT).is_file() else folder / SUBFOLDER
+        document = _document(folder)
+        packed = _read(folder / ARRAYS)
+        if hashlib.sha256(packed).hexdigest() != document.pop("latents_sha256"):
+            raise _damaged(folder / ARRAYS, "its SHA-256 is not the one in detector.json")
+        from safetensors.numpy import load
+
+        arrays = load(packed)
+        return cls(arrays["W_enc"], arrays["b_enc"], arrays["threshold"], document)
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    path = folder / DOCUMENT
+    if not path.is_file():
+        shown = folder.parent if folder.name == SUBFOLDER else folder
+        raise MissingArtifactError(
+            f"no detector in {shown}: it holds no {DOCUMENT}\nMake one with: python3 run.py discover --out {shown}"
+        )
+    document = read_sealed_json(path)
+    if document is None:
+        raise _damaged(path, "an entry is not what was written")
+    if document.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactMismatchError(
+            f"{path} has schema version {document.get('schema_version')}, this code reads version {SCHEMA_VERSION}\n"
+            f"Make the detector again with: python3 run.py discover --out FOLDER"
+        )
+    return document
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"it cannot be read: {error.strerror}") from error
+
+
+def _damaged(path: Path, what: str) -> ArtifactMismatchError:
+    return ArtifactMismatchError(
+        f"{path} is damaged: {what}\nCopy the detector again, or make it with: python3 run.py discover --out FOLDER"
+    )
+
+
+def _as_float64(resid: Any) -> np.ndarray:
+    if hasattr(resid, "detach"):  # torch, which need not be installed where a detector is only read
+        resid = resid.detach().to("cpu").double().numpy()
+    return np.asarray(resid, dtype=np.float64)
+
+
+def _deciding_rows(
+    scores: Float[np.ndarray, " n"], owners: Sequence[int] | None
+) -> tuple[Int[np.ndarray, " m"], list[dict[str, int] | None]]:
+    """The row that decides each text, and which of its windows that is; None where it has one."""
+    if owners is None:
+        return np.arange(len(scores)), [None] * len(scores)
+    owner = np.asarray(owners)
+    rows, windows = [], []
+    for text in range(int(owner.max()) + 1 if len(owner) else 0):
+        own = np.flatnonzero(owner == text)
+        index = int(np.argmax(scores[own]))
+        rows.append(own[index])
+        windows.append({"index": index, "count": len(own)} if len(own) > 1 else None)
+    return np.array(rows, dtype=np.int64), windows

@@ -1,0 +1,151 @@
+"""What a detector is worth on texts that neither chose its latents nor its threshold, beside simpler scores.
+
+1. The evaluation card at its threshold (common/evaluation/cards.py), and the same of: always flagging, a logistic
+   regression and a difference of means on the same layer's residual stream, the text's length, and how sure the model
+   was of what it wrote. Their thresholds are chosen on `hyperparams` by the same target.
+2. Calibration: Brier score, and the expected calibration error (ECE) over ten groups of about equal size. Both are
+   beside what a perfectly calibrated probability would show by chance on as few texts.
+3. The target's metric with Wilson's interval, and in words whether it was met; how the routes divide the texts.
+
+Sources: Guo et al. 2017, arXiv:1706.04599 (ECE); Brier 1950; Wilson 1927.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.evaluation import metrics, probes
+from common.evaluation.bootstrap import draws_by_label
+from common.evaluation.cards import evaluation_card, verdict
+from common.evaluation.strata import stratum_of, upper_bounds
+from common.statistics import wilson_interval
+from phase4_anomaly_detection.calibration import Target, choose_threshold, reached_by
+from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+    from phase4_anomaly_detection.detector import AnomalyDetector
+    from phase4_anomaly_detection.texts import Texts
+
+ALWAYS = "always flag"
+N_GROUPS = 10
+N_DRAWN_LABELS = 1000
+MET, WITHIN, NOT_MET = "met", "met within its interval", "not met"
+POSITIVE = "incorrect"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A score that a detector has to be compared with, larger for incorrect; `threshold` is from hyperparams."""
+
+    name: str
+    values: Float[np.ndarray, " n"]
+    threshold: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def baselines(texts: Texts, resid: Float[np.ndarray, "n d_model"], target: Target, seed: int) -> list[Baseline]:
+    """Every simpler score. Which way a measured quantity is turned is decided on the `sae` split alone."""
+    own = texts.of("sae")
+    probe, facts = probes.logistic_regression(resid, resid[own], texts.incorrect[own], seed)
+    means = probes.difference_of_means(resid, resid[own], texts.incorrect[own])
+    found = [("logistic regression", probe, facts), ("difference of means", means, {})]
+    for name, values in texts.measured.items():
+        once = texts.incorrect[own].astype(float), (~texts.incorrect[own]).astype(float)
+        sign = -1 if metrics.auroc(values[own], *once) < 0.5 else 1
+        found.append((name, sign * values + 0.0, {"sign": sign}))
+    tuning = texts.of("hyperparams")
+    always = Baseline(ALWAYS, np.ones(len(texts.split)), 0.0)
+    return [always] + [
+        Baseline(name, values, choose_threshold(values[tuning], texts.incorrect[tuning], target)[0], facts)
+        for name, values, facts in found
+    ]
+
+
+def evaluate(
+    detector: AnomalyDetector, scores: Float[np.ndarray, " n"], texts: Texts, others: list[Baseline],
+    n_resamples: int, seed: int,
+) -> tuple[dict[str, Any], str]:  # fmt: skip
+    """The card on validation, as in detector.json, and the verdict."""
+    judged = texts.of("validation")
+    values, incorrect = scores[judged], texts.incorrect[judged]
+    draws = draws_by_label(incorrect, n_resamples, seed)
+    own = evaluation_card(values, incorrect, detector.threshold, draws)
+    chance = detector.probabilities(values)
+    target = Target(detector.document["target"]["kind"], detector.document["target"]["wanted"])
+    card = {
+        "n": {name: int(texts.of(name).sum()) for name in ("sae", "hyperparams", "validation")},
+        "detector": own,
+        "baselines": {
+            each.name: {**evaluation_card(each.values[judged], incorrect, each.threshold, draws), **each.facts}
+            for each in others
+        },
+        "baselines_left_out": texts.absent,
+        "left_out": texts.left_out,
+        "calibration": calibration_error(chance, incorrect, seed),
+        "target": outcome(target, detector.flags(values), incorrect),
+        "routes": routes(detector.routes(values), incorrect),
+        "n_resamples": n_resamples,
+    }
+    return card, verdict(own, POSITIVE)
+
+
+def calibration_error(
+    probability: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], seed: int
+) -> dict[str, Any]:
+    """{"ece", "ece_by_chance": {"median", "q95"}, "brier", "groups": [{"predicted", "observed", "n"}]}.
+
+    Texts with equal probabilities are in one group. By chance: labels drawn from the probabilities themselves.
+    """
+    group = stratum_of(probability, upper_bounds(probability, N_GROUPS))
+    groups = []
+    for number in np.unique(group):
+        inside = group == number
+        n, hits = int(inside.sum()), int(incorrect[inside].sum())
+        low, high = wilson_interval(hits, n)
+        observed = {"value": hits / n, "low": low, "high": high}
+        groups.append({"predicted": float(probability[inside].mean()), "observed": observed, "n": n})
+    drawn = np.random.default_rng(seed).random((N_DRAWN_LABELS, len(probability))) < probability
+    by_chance = _ece(probability, drawn, group)
+    return {
+        "ece": float(_ece(probability, incorrect[None], group)[0]),
+        "ece_by_chance": {"median": float(np.median(by_chance)), "q95": float(np.quantile(by_chance, 0.95))},
+        "brier": float(np.mean((probability - incorrect) ** 2)),
+        "brier_of_base_rate": float(incorrect.mean() * (1 - incorrect.mean())),
+        "groups": groups,
+    }
+
+
+def _ece(probability: np.ndarray, labels: Bool[np.ndarray, "r n"], group: np.ndarray) -> Float[np.ndarray, " r"]:
+    """Mean over texts of |mean probability - share of incorrect| of their group."""
+    members = (group[:, None] == np.unique(group)).astype(float)
+    return np.abs((labels - probability) @ members).sum(axis=1) / len(probability)
+
+
+def outcome(target: Target, flagged: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"]) -> dict[str, Any]:
+    """{"kind", "wanted", "value", "low", "high", "count", "of", "met"} of the target's metric on these texts."""
+    count, total = reached_by(target, flagged, incorrect)
+    found: dict[str, Any] = {"kind": target.kind, "wanted": target.wanted, "count": count, "of": total}
+    if total == 0:
+        return {**found, "value": None, "low": None, "high": None, "met": NOT_MET}
+    low, high = wilson_interval(count, total)
+    value = count / total
+    reached = value <= target.wanted if target.kind == "flag_rate" else value >= target.wanted
+    met = MET if reached else WITHIN if low <= target.wanted <= high else NOT_MET
+    return {**found, "value": value, "low": low, "high": high, "met": met}
+
+
+def routes(routed: list[str], incorrect: Bool[np.ndarray, " n"]) -> dict[str, dict[str, Any]]:
+    """How many texts go each way, and what share of them is incorrect; None of a way that no text goes."""
+    found = {}
+    for name in (PROCEED, VERIFY, ABSTAIN):
+        own = incorrect[np.array(routed) == name]
+        n, hits = len(own), int(own.sum())
+        low, high = wilson_interval(hits, n) if n else (None, None)
+        rate = {"value": hits / n if n else None, "low": low, "high": high}
+        found[name] = {"n": n, "share": n / len(incorrect), "error_rate": rate}
+    return found

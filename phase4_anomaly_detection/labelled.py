@@ -1,0 +1,144 @@
+"""Texts that somebody labelled: one JSON object in each line of a file, cut into three splits.
+
+    {"text": "Write a function ...", "label": "incorrect"}
+    {"code": "def f(n): ...", "label": 0}
+
+`text`, `prompt` and `code` are names for the same thing: what the model reads. A label is correct or incorrect, or 0
+or 1 (1 = incorrect). The splits have 50, 10 and 40 % of each label, by seed; equal texts lie in one split.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+
+TEXT_KEYS = ("text", "prompt", "code")
+LABELS = {"correct": False, "incorrect": True}
+MIN_OF_A_LABEL = 20
+SHARES = {"sae": 0.5, "hyperparams": 0.1, "validation": 0.4}
+MIN_IN_A_SPLIT = 2  # of each label
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """The texts in the file's order, and which of them are incorrect."""
+
+    texts: list[str]
+    incorrect: Bool[np.ndarray, " n"]
+
+
+def labelled_name(path: str) -> str:
+    """'<stem>@<first 8 of its SHA-256>': an edited file is another one. Raises: ConfigError."""
+    return f"{Path(path).stem}@{hashlib.sha256(_content(Path(path))).hexdigest()[:8]}"
+
+
+def read_labelled(path: str) -> LabelledFile:
+    """The labelled texts of a file; empty lines are passed over.
+
+    Raises: ConfigError naming the file and the line, or with fewer than 20 texts of a label.
+    """
+    texts, incorrect = [], []
+    for number, line in enumerate(_lines(Path(path)), start=1):
+        if line.strip():
+            text, label = _entry(line, f"{path}, line {number}")
+            texts.append(text)
+            incorrect.append(label)
+    found = LabelledFile(texts, np.array(incorrect, dtype=bool))
+    counts = {"correct": int((~found.incorrect).sum()), "incorrect": int(found.incorrect.sum())}
+    if min(counts.values()) < MIN_OF_A_LABEL:
+        shown = " and ".join(f"{count} {label}" for label, count in counts.items())
+        raise ConfigError(
+            f"{path} has {shown} texts: a detector needs {MIN_OF_A_LABEL} of each\nLabel more, or put files together"
+        )
+    return found
+
+
+def split_of(texts: list[str], incorrect: Bool[np.ndarray, " n"], seed: int) -> np.ndarray:
+    """The split of each text: sae, hyperparams or validation.
+
+    Raises: ConfigError when equal texts leave a split without two texts of each label.
+    """
+    members: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        members.setdefault(text, []).append(place)
+    labels = {text: frozenset(incorrect[places].tolist()) for text, places in members.items()}
+    generator, split = np.random.default_rng(seed), np.full(len(texts), "validation", dtype="U11")
+    for label in ({False}, {True}, {False, True}):  # texts that carry both labels are a kind of their own
+        groups = [members[text] for text in members if labels[text] == label]
+        total, used = sum(map(len, groups)), 0
+        n_sae = round(SHARES["sae"] * total)
+        n_tuning = n_sae + max(round(SHARES["hyperparams"] * total), MIN_IN_A_SPLIT)
+        for place in generator.permutation(len(groups)):
+            split[groups[place]] = "sae" if used < n_sae else "hyperparams" if used < n_tuning else "validation"
+            used += len(groups[place])
+    for name in SHARES:
+        own = incorrect[split == name]
+        if min(own.sum(), (~own).sum()) < MIN_IN_A_SPLIT:
+            raise ConfigError(
+                f"the split '{name}' would have {int((~own).sum())} correct and {int(own.sum())} incorrect texts, as "
+                f"equal texts stay together: {MIN_IN_A_SPLIT} of each are needed\nLabel more texts that differ"
+            )
+    return split
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix != ".jsonl":
+        raise ConfigError(f"--labelled is '{path}': a file of labelled texts ends in .jsonl\nWrite one object per line")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--labelled {path} cannot be read: {error.strerror}\nGive an existing .jsonl file") from None
+
+
+def _lines(path: Path) -> list[str]:
+    content = _content(path).removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8\nSave the file as UTF-8"
+        ) from None
+
+
+def _entry(line: str, where: str) -> tuple[str, bool]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f'{where}: no JSON ({error})\nWrite {{"text": "...", "label": "incorrect"}}') from None
+    if not isinstance(row, dict):
+        raise ConfigError(f'{where}: holds {_shown(row)}\nWrite an object: {{"text": "...", "label": "incorrect"}}')
+    given = [key for key in TEXT_KEYS if key in row]
+    if len(given) != 1:
+        found = f"has {' and '.join(given)}" if given else f"has the entries {', '.join(map(str, row)) or 'none'}"
+        raise ConfigError(f"{where}: {found}\nGive exactly one of: {', '.join(TEXT_KEYS)}")
+    text = row[given[0]]
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(f"{where}: '{given[0]}' is {_shown(text)}\nGive a text that is not empty")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(f"{where}: '{given[0]}' holds half a surrogate pair\nWrite the text as UTF-8")
+    return text, _label(row.get("label"), where)
+
+
+def _label(label: Any, where: str) -> bool:
+    if isinstance(label, str) and label in LABELS:
+        return LABELS[label]
+    if type(label) is int and label in (0, 1):
+        return label == 1
+    raise ConfigError(f"{where}: 'label' is {_shown(label)}\nGive correct or incorrect, or 0 or 1 (1 is incorrect)")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

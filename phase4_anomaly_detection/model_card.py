@@ -1,0 +1,168 @@
+"""The README.md of a detector's folder: what it is, what it was measured to be worth, and what it must not be used for.
+
+Every number is taken from detector.json; nothing is computed anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_METRICS = (
+    ("auroc", "AUROC"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Recall"), ("specificity", "Specificity"),
+    ("average_precision", "Average precision"),
+)  # fmt: skip
+_UNKNOWN = "–"
+_TARGETS = {
+    "recall": "share of the incorrect texts that it flags",
+    "precision": "share of the texts it flags that are incorrect",
+    "flag_rate": "share of all texts that it flags, at most",
+}
+
+
+def model_card(document: dict[str, Any]) -> str:
+    """Markdown, from a detector's document."""
+    card = document["card"]
+    parts = [_head(document), _use(document)]
+    parts += [_not_evaluated(document)] if card is None else [_results(document), _calibration(document), _limits(card)]
+    parts += [_threshold(document), _latents(document)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(document: dict[str, Any]) -> str:
+    model, sae = document["model"], document["sae"]
+    title = f"# Detector of failures of {model['name']}, block {document['layer']}"
+    revision = f", revision {model['revision']}" if model["revision"] else ""
+    return (
+        f"{title}\n\n**Verdict on texts that it was not made from: {document['verdict']}.**\n\n"
+        f"- Model: {model['name']} ({model['identity']}{revision}), read in {model['dtype']}\n"
+        f"- SAE: {sae['id']} ({sae['identity']}), at {document['site']}\n"
+        f"- Texts: {document['text']}\n"
+        f"- Experiment: {', '.join(f'{key} {name}' for key, name in document['experiment'].items())}; "
+        f"seed {document['seed']}"
+    )
+
+
+def _use(document: dict[str, Any]) -> str:
+    return (
+        "## Use\n\n```python\nfrom phase4_anomaly_detection import SAEAnomalyPipeline\n\n"
+        'detection = SAEAnomalyPipeline.load("this folder").detect("a text")\n```\n\n'
+        f"The score is a weighted sum of {_count(len(document['latents']), 'latent')} at the text's last token; "
+        "`is_anomaly` says whether it exceeds the threshold."
+    )
+
+
+def _not_evaluated(document: dict[str, Any]) -> str:
+    return (
+        "## Results\n\nNone. The threshold and the probabilities were fitted again, on other texts, and nothing was "
+        "measured on texts beyond those. Make a detector with phase 4.1 to have it evaluated."
+    )
+
+
+def _results(document: dict[str, Any]) -> str:
+    card = document["card"]
+    n, own = card["n"], card["detector"]
+    rows = [_row("this detector", own), *(_row(name, each) for name, each in card["baselines"].items())]
+    absent = card["baselines_left_out"]
+    left_out = f"\n\nNot every text has these, so they are no baselines: {', '.join(absent)}." if absent else ""
+    tried = document["layers_tried"]
+    layers = ", ".join(f"{layer}: {area:.3f}" for layer, area in tried.items())
+    chosen = (
+        f" The layer is the best of {len(tried)} by the AUROC of five-fold cross-validation there ({layers})."
+        if tried
+        else ""
+    )
+    again = f" {card['readings']} detectors were evaluated on this split so far." if card["readings"] > 1 else ""
+    head = "| score | " + " | ".join(title for _, title in _METRICS) + " |"
+    rule = "|---|" + "---|" * len(_METRICS)
+    return (
+        f"## Results\n\nLatents and weights were found on {n['sae']} texts, the threshold and the probabilities on "
+        f"{n['hyperparams']} others.{chosen} Every number here is of {n['validation']} further texts, of which "
+        f"{own['n_positive']} are incorrect ({_number(own['base_rate'])}).{again} Brackets: 95 % intervals, "
+        f"{card['n_resamples']:,} bootstrap resamples.\n\n" + "\n".join([head, rule, *rows]) + left_out
+    )
+
+
+def _row(name: str, card: dict[str, Any]) -> str:
+    return f"| {name} | " + " | ".join(_interval(card[key]) for key, _ in _METRICS) + " |"
+
+
+def _calibration(document: dict[str, Any]) -> str:
+    found, target = document["card"]["calibration"], document["card"]["target"]
+    chance = found["ece_by_chance"]
+    method = document["calibration"]["method"]
+    note = document["calibration"].get("note")
+    value = (
+        "nothing was flagged, so it is undefined"
+        if target["value"] is None
+        else f"{_interval(target)} ({target['count']} of {target['of']})"
+    )
+    lines = [
+        f"- Wanted: {target['kind']} {target['wanted']:g}, the {_TARGETS[target['kind']]}. On validation: {value}: "
+        f"**{target['met']}**.",
+        f"- Probability of incorrect: {method}. Expected calibration error {_number(found['ece'])}; a perfectly "
+        f"calibrated one shows {_number(chance['median'])} by chance on as many texts (95 % of the time at most "
+        f"{_number(chance['q95'])}). Brier score {_number(found['brier'])}; always giving the base rate: "
+        f"{_number(found['brier_of_base_rate'])}.",
+    ]
+    lines += [f"- Careful: {note}."] if note else []
+    for name, route in document["card"]["routes"].items():
+        rate = _interval(route["error_rate"])
+        lines.append(f"- {name}: {_count(route['n'], 'text')} ({_number(route['share'])}), of which incorrect: {rate}")
+    return "## Is it right when it is sure?\n\n" + "\n".join(lines)
+
+
+def _limits(card: dict[str, Any]) -> str:
+    probe = card["baselines"]["logistic regression"]["auroc"]["value"]
+    own = card["detector"]["auroc"]["value"]
+    compared = "below" if own < probe else "not below"
+    return (
+        "## Limits\n\nThe numbers hold for texts like those above, read by this model. On other texts the firing "
+        "rates of the latents move; the drift monitor compares them with those below. A flagged text is a reason to "
+        f"check, no proof of a fault. Its AUROC is {compared} that of a probe of the whole residual stream "
+        f"({_number(own)} and {_number(probe)}): the latents are for explanation, not for the last percent."
+    )
+
+
+def _threshold(document: dict[str, Any]) -> str:
+    target, band = document["target"], document["abstain"]
+    reached = "reached" if target["reached"] else "**not reached by any threshold; this is the nearest**"
+    value = "undefined" if target["value"] is None else _number(target["value"])
+    abstains = f"from {band['low']:.6g} to {band['high']:.6g} it abstains" if band is not None else "it never abstains"
+    names = ("low", "medium", "high", "critical")
+    levels = ", ".join(f"{name} from {bound:g}" for name, bound in zip(names, document["levels"], strict=True))
+    return (
+        f"## Threshold\n\nAbove {document['threshold']:.6g} a text is flagged; {abstains}. Chosen on {target['n']} "
+        f"texts for {target['kind']} {target['wanted']:g}: {reached} (there {value}). Levels by probability: {levels}."
+    )
+
+
+def _latents(document: dict[str, Any]) -> str:
+    counts = document["selection"]["counts"]
+    passed = "; ".join(f"{name}: {count:,}" for name, count in counts.items())
+    rows = [
+        f"| {latent['latent']} | {latent['t']:.2f} | {latent['weight']:.4g} | {_number(latent['general_text_rate'])} | "
+        f"{latent['n_fired']} of {latent['n']} |"
+        for latent in document["latents"]
+    ]
+    head = "| latent | t | weight | fires on general text | fires on validation |\n|---|---|---|---|---|"
+    areas = ", ".join(f"{rule} {_number(area)}" for rule, area in document["selection"]["auroc_on_hyperparams"].items())
+    return (
+        f"## Latents\n\nWeights by {document['weights_rule']} (AUROC on the tuning texts: {areas}). Latents of the "
+        f"layer ({passed}).\n\n{head}\n" + "\n".join(rows)
+    )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _number(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.3f}"
+
+
+def _interval(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return _UNKNOWN
+    if found["low"] is None:
+        return _number(found["value"])
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"

@@ -1,0 +1,226 @@
+"""The whole detector in one object: a model that reads, a detector that scores, a monitor that counts.
+
+    SAEAnomalyPipeline().load_model().run_discovery().save("my_detector")
+    pipeline = SAEAnomalyPipeline.load("my_detector")
+    pipeline.detect("Write a function to ...").route          # proceed | verify | abstain
+    pipeline.detect([text, text])                             # batched
+
+Discovery is phase 4.1's own: what `run.py phase 4.1` computes from the same artifacts or texts. Loading a detector and
+detecting with it need neither SAELens nor the artifacts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from common.errors import ArtifactMismatchError, ConfigError
+from common.registry import MODELS, model_identity
+from phase4_anomaly_detection.detector import AnomalyDetector, Detection, DetectorConfig
+from phase4_anomaly_detection.drift import DriftMonitor
+from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
+
+if TYPE_CHECKING:
+    from common.phase import RunContext
+    from phase4_anomaly_detection.discovery import DiscoveryConfig
+
+MAKE_ONE = "Make one with .run_discovery(), or load one with SAEAnomalyPipeline.load(FOLDER)"
+
+
+class SAEAnomalyPipeline:
+    """A sidecar with a detector, once one is discovered or loaded."""
+
+    def __init__(
+        self,
+        sidecar: SidecarConfig | None = None,
+        discovery: DiscoveryConfig | None = None,
+        detector: DetectorConfig | None = None,
+    ):
+        self.sidecar = SidecarModel(sidecar)
+        self._discovery, self._decision = discovery, detector
+        self._detector: AnomalyDetector | None = None
+        self._drift: DriftMonitor | None = None
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, device: str = "auto", *, model: str | None = None, layer: int | None = None,
+        threshold: float | None = None, **settings: Any,
+    ) -> SAEAnomalyPipeline:  # fmt: skip
+        """The detector of a folder, with the model it was made for. `settings` are further ones of SidecarConfig.
+
+        `model` says where that model lies now; another model or layer is refused. `threshold` replaces the
+        detector's, without an abstain band.
+        Raises: ConfigError, ArtifactMismatchError, MissingArtifactError.
+        """
+        detector = AnomalyDetector.load(folder)
+        if layer is not None and layer != detector.layer:
+            raise ConfigError(
+                f"--layer is {layer}, but the detector in {folder} reads layer {detector.layer}: its latents mean "
+                f"nothing elsewhere\nLeave out --layer, or make a detector of layer {layer} with: python3 run.py "
+                f"discover --layer {layer} --out FOLDER"
+            )
+        name = _model_of(detector, model, folder)
+        found = cls(SidecarConfig(model=name, layer=detector.layer, device=device, **settings))
+        found._use(detector if threshold is None else detector.with_threshold(threshold))
+        return found
+
+    @property
+    def detector(self) -> AnomalyDetector:
+        """Raises: ConfigError before there is one."""
+        if self._detector is None:
+            raise ConfigError(f"this pipeline has no detector yet\n{MAKE_ONE}")
+        return self._detector
+
+    @property
+    def drift(self) -> DriftMonitor:
+        """Counts how often the latents fired in what `detect` has read."""
+        if self._drift is None:
+            self._drift = DriftMonitor(self.detector)
+        return self._drift
+
+    def load_model(self) -> SAEAnomalyPipeline:
+        """Load the model now, and not at the first text; returns self."""
+        self.sidecar.load()
+        return self
+
+    def run_discovery(
+        self,
+        correct: Sequence[str] | None = None,
+        incorrect: Sequence[str] | None = None,
+        data_dir: str | Path = "data",
+        **settings: Any,
+    ) -> SAEAnomalyPipeline:
+        """Make a detector as phase 4.1 does, in a run folder of `data_dir`; returns self.
+
+        Without texts it is made from the newest artifacts there. `settings` are further ones of phase 4.1 (see
+        `run.py phase 4.1 --help`), beside those of this pipeline's configs.
+        Raises: ConfigError, MissingArtifactError, ArtifactMismatchError, AssetError.
+        """
+        if (correct is None) != (incorrect is None):
+            raise ConfigError("texts of one label alone make no detector\nGive correct and incorrect, or neither")
+        with tempfile.TemporaryDirectory() as folder:
+            if correct is not None:
+                settings = {"labelled": str(_labelled_file(Path(folder), correct, incorrect)), **settings}
+                self.sidecar.unload()  # the phase loads its own
+            context = self._context(Path(data_dir), settings)
+            run = run_to_its_folder(context)
+        self._use(AnomalyDetector.load(run))
+        self.sidecar = self.sidecar.at_layer(self.detector.layer)
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the detector's folder; returns it."""
+        return self.detector.save(folder)
+
+    @overload
+    def detect(self, text: str) -> Detection: ...
+    @overload
+    def detect(self, text: Sequence[str]) -> list[Detection]: ...
+    def detect(self, text):
+        """What the detector says of a text, or of each text of a list, which are read in batches.
+
+        Raises: ConfigError for an empty text, or one longer than the model's context.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        detector = self.detector
+        reading = self.sidecar.read(texts)
+        detections = detector.detect(reading.resid, n_tokens=reading.n_tokens, owners=reading.owners)
+        self.drift.count(detections)
+        return detections[0] if isinstance(text, str) else detections
+
+    def calibrate(
+        self, correct: Sequence[str], incorrect: Sequence[str], target: str = "recall=0.8"
+    ) -> SAEAnomalyPipeline:
+        """Fit calibration, threshold and abstain band on these texts; latents and weights stay. Returns self."""
+        detector = self.detector
+        of_correct, of_incorrect = (self.sidecar.read(list(texts)).resid for texts in (correct, incorrect))
+        self._use(detector.calibrate(of_correct, of_incorrect, target))
+        return self
+
+    def _use(self, detector: AnomalyDetector) -> None:
+        self._detector, self._drift = detector, None
+
+    def _context(self, data_dir: Path, settings: dict[str, Any]) -> RunContext:
+        """Phase 4.1 with this pipeline's settings, on the preset that belongs to its model."""
+        from common.config import build_config
+        from common.devices import resolve_device
+        from common.phase import RunContext
+        from phase4_anomaly_detection.phase import PHASE
+
+        sidecar = self.sidecar.config
+        given: dict[str, Any] = {"model": sidecar.model, "batch_size": sidecar.batch_size, "threads": sidecar.threads}
+        given |= {"quantisation": sidecar.quantisation}
+        given |= {} if sidecar.layer is None else {"layer": str(sidecar.layer)}
+        given |= {} if sidecar.dtype in ("auto", "float64") else {"dtype": sidecar.dtype}
+        for config in (self._discovery, self._decision):
+            given |= {} if config is None else dataclasses.asdict(config)
+        names = {field.name for field in dataclasses.fields(PHASE.config)}
+        if unknown := sorted({*settings} - names):
+            raise ConfigError(
+                f"phase 4.1 has no setting '{unknown[0]}'\nSee: python3 run.py phase 4.1 --help, with _ in place of -"
+            )
+        preset = "demo" if sidecar.model == "organism" else "full"
+        config = build_config(
+            PHASE.config, preset, {key: value for key, value in given.items() if key in names} | settings
+        )
+        return RunContext(
+            phase=PHASE, config=config, preset=preset, data_dir=data_dir, device=resolve_device(sidecar.device),
+            log=logging.getLogger("pva_sae"), command=f"python3 run.py phase 4.1 --preset {preset}",
+        )  # fmt: skip
+
+
+def run_to_its_folder(context: RunContext) -> Path:
+    """Run a phase, unless it is built; returns the run's folder."""
+    from common.artifacts import AlreadyBuilt
+
+    with contextlib.closing(context):
+        context.pick_inputs()
+        with contextlib.suppress(AlreadyBuilt):
+            context.phase.run(context, context.config)
+    return folder_of(context)
+
+
+def folder_of(context: RunContext) -> Path:
+    """The finished run of these settings and inputs."""
+    from common.artifacts import AlreadyBuilt
+
+    context.fresh = False
+    try:
+        path = context.target()
+    except AlreadyBuilt as built:
+        return built.path
+    raise AssertionError(f"a phase that ended without an error left no finished run: {path}")
+
+
+def _labelled_file(folder: Path, correct: Sequence[str], incorrect: Sequence[str]) -> Path:
+    rows = [{"text": text, "label": label} for label, texts in (("correct", correct), ("incorrect", incorrect))
+            for text in texts]  # fmt: skip
+    path = folder / "texts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def _model_of(detector: AnomalyDetector, given: str | None, folder: str | Path) -> str:
+    """Where the detector's model is. Raises: ConfigError, ArtifactMismatchError when another lies there."""
+    model = detector.document["model"]
+    name = model["name"] if given is None else given
+    if given is None and name not in MODELS and "@" in model["identity"] and not Path(name).is_dir():
+        raise ConfigError(
+            f"the model of the detector in {folder} is not in {name} any more\n"
+            f"Say where it lies with --model FOLDER (it is {model['identity']})"
+        )
+    found, wanted = model_identity(name), model["identity"]
+    # A folder is known by its content, whatever it is called.
+    if found != wanted and ("@" not in wanted or found.rpartition("@")[2] != wanted.rpartition("@")[2]):
+        raise ArtifactMismatchError(
+            f"the detector in {folder} reads {wanted}, and {name} is {found}: its latents mean nothing there\n"
+            f"Give the detector's model with --model, or make a detector with: python3 run.py discover --model {name} "
+            f"--out FOLDER"
+        )
+    return name

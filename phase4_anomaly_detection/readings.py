@@ -1,0 +1,49 @@
+"""That a detector was evaluated on a validation split, in the ledger (common/ledger.py): detectors among themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs, ledger
+from common.files import digest_of
+
+if TYPE_CHECKING:
+    from common.phase import RunContext
+    from phase4_anomaly_detection.detector import AnomalyDetector
+
+
+def note_reading(ctx: RunContext, detector: AnomalyDetector, again: bool) -> int:
+    """Note that this detector is evaluated on its validation split; returns how many detectors have by now.
+
+    A detector is its latents and weights, and how their sum is read. Raises: ConfigError when another one was
+    evaluated on this split before, unless `again`.
+    """
+    entry = _entry(ctx, detector)
+
+    def refusal(other: dict[str, Any]) -> str:
+        return (
+            f"the validation split was evaluated with another detector on {other['utc']} ({other['words']}); this one "
+            f"is {entry['words']}\nChoosing by what validation says makes its figures worthless. Go back to the "
+            f"earlier settings; or, if you know why you read it again: {ctx.again} --again (the model card will count "
+            f"the readings)"
+        )
+
+    return ledger.note(ctx.data_dir, entry, again, lambda one, other: one["selection"] == other["selection"], refusal)
+
+
+def _entry(ctx: RunContext, detector: AnomalyDetector) -> dict[str, Any]:
+    known, document = ctx.config.experiment(), detector.document
+    chosen = {
+        "sae": known["sae"], "layer": detector.layer,
+        "latents": {str(latent["latent"]): latent["weight"] for latent in detector.latents},
+        **{key: document[key] for key in ("threshold", "abstain", "calibration")},
+    }  # fmt: skip
+    labelled = handoffs.SPLIT.name not in ctx.artifacts  # the file is the split: other seeds are other readings of it
+    target, n = document["target"], len(detector.latents)
+    return {
+        "kind": ledger.DETECTOR, "phase": ctx.phase.id, "model": known["model"], "dataset": known["dataset"],
+        "split": known["dataset"] if labelled else ctx.read(handoffs.SPLIT).content_sha256,
+        "selection": digest_of(chosen), "steering": None,
+        "words": f"{n} latents of layer {detector.layer} of {known['sae']}, {target['kind']}={target['wanted']:g}, "
+                 f"threshold {detector.threshold:.6g}",
+    }  # fmt: skip

@@ -1,0 +1,215 @@
+"""The service: POST /detect, GET /health, GET /metrics, and a page at / to paste code into.
+
+    create_app(SAEAnomalyPipeline.load(folder).load_model(), ServiceSettings())
+
+Bodies are parsed here and not by the framework: its parser would answer 500 to towers of brackets, and would hold a
+body of any size. What is refused is refused with a reason, as {"detail": "..."}.
+"""
+
+import asyncio
+import base64
+import contextlib
+import functools
+import hashlib
+import logging
+import re
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.security import HTTPBearer
+from fastapi.security.base import SecurityBase
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
+
+from common.errors import PipelineError
+from phase4_anomaly_detection.service.batching import Batcher
+from phase4_anomaly_detection.service.limits import Gate, Refused, check_body_kind, read_body
+from phase4_anomaly_detection.service.logs import NAME
+from phase4_anomaly_detection.service.metrics import ServiceMetrics
+from phase4_anomaly_detection.service.schema import DetectRequest, DetectResponse, Health, refusals
+from phase4_anomaly_detection.service.settings import ServiceSettings
+from phase4_anomaly_detection.verification.verify import Verifier
+
+PAGE = Path(__file__).with_name("page.html")
+MOST_VERIFICATIONS = 32  # that may wait: each takes seconds
+_BODY = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": DetectRequest.model_json_schema()}}}
+}
+
+
+class Service:
+    """What the routes share."""
+
+    def __init__(self, pipeline: Any, settings: ServiceSettings):
+        self.pipeline, self.settings = pipeline, settings
+        self.log, self.metrics = logging.getLogger(NAME), ServiceMetrics()
+        self.gate = Gate(settings, self.metrics, self.log)
+        self.verifier = Verifier(isolation=settings.sandbox) if settings.verify else None
+        self.n_verifying = 0
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        settings = self.settings
+        self.batcher = Batcher(self.pipeline.detect, settings.batch_size, settings.batch_wait_s, self.metrics.batch)
+        self.verifying = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
+        self.batcher.start()
+        try:
+            yield
+        finally:
+            await self.batcher.stop()
+            await asyncio.to_thread(self.verifying.shutdown, cancel_futures=True)
+            if self.verifier is not None:
+                self.verifier.close()
+
+    async def detect(self, request: Request) -> Response:
+        fields = request.state.log_fields
+        with self.batcher.arriving():
+            check_body_kind(request.headers)
+            body = await read_body(request, self.settings.max_bytes, self.settings.body_s)
+            wanted = parse(body)
+            if wanted.verify and self.verifier is None:
+                raise Refused(403, "this service verifies nothing; it would, started with --verify")
+            fields |= {"n_bytes": len(body)} | ({"id": wanted.id} if wanted.id is not None else {})
+            fields |= {"text": wanted.text} if self.settings.log_code else {}
+            answer = self.batcher.submit(wanted.text)
+        try:
+            detection = (await answer).as_json()
+        except PipelineError as error:
+            raise Refused(422, str(error).replace("\n", ". ")) from None
+        self.metrics.detected(detection)
+        fields |= {key: detection[key] for key in ("route", "n_tokens")}
+        fields |= {"score": detection["anomaly_score"], "anomaly_level": detection["level"]}
+        verification = None
+        if wanted.verify and detection["route"] == "verify":
+            verification = await self._verify(wanted)
+            fields["verification"] = verification["verdict"]
+        return JSONResponse({"id": wanted.id, **detection, "verification": verification})
+
+    async def _verify(self, wanted: DetectRequest) -> dict[str, Any]:
+        if self.n_verifying >= MOST_VERIFICATIONS:
+            raise Refused(
+                503, f"{self.n_verifying} verifications are under way; ask again later", {"Retry-After": "30"}
+            )
+        self.n_verifying += 1
+        code = wanted.text if wanted.code is None else wanted.code
+        act = functools.partial(self.verifier.verify, code, wanted.tests, wanted.setup)
+        try:  # in one thread that lives as long as the service: the sandbox ends with the thread that started it
+            found = await asyncio.get_running_loop().run_in_executor(self.verifying, act)
+        finally:
+            self.n_verifying -= 1
+        self.metrics.verifications.labels(found["verdict"]).inc()
+        return found
+
+    async def health(self, request: Request) -> Response:
+        draining = self.gate.draining
+        found: dict[str, Any] = {"status": "draining" if draining else "ok"}
+        found |= {"token_needed": self.settings.token is not None}
+        if request.state.known:
+            detector = self.pipeline.detector
+            found |= {"model": detector.model_name, "layer": detector.layer, "n_latents": len(detector.latents)}
+            found |= {"threshold": detector.threshold, "verdict": detector.verdict}
+            found |= {"verification": self.verifier is not None}
+            found |= {"drift": await asyncio.to_thread(self.pipeline.drift.report)}
+        return JSONResponse(found, 503 if draining else 200)
+
+    async def metrics_text(self, _request: Request) -> Response:
+        drift = await asyncio.to_thread(self.pipeline.drift.report)
+        return Response(self.metrics.text(drift, self.batcher.n_waiting), media_type=CONTENT_TYPE_LATEST)
+
+
+def parse(body: bytes) -> DetectRequest:
+    """What a body asks for. Raises: Refused: 400 for what is no JSON, 422 for what is something else."""
+    if not body:
+        raise Refused(400, 'the body is empty; send {"text": "..."}')
+    try:
+        return DetectRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    reasons = [f"{'.'.join(map(str, entry['loc']))[:100]}: {entry['msg']}".removeprefix(": ") for entry in found[:5]]
+    unreadable = found[0]["type"] == "json_invalid"
+    raise Refused(400 if unreadable else 422, "; ".join(reasons))
+
+
+def create_app(pipeline: Any, settings: ServiceSettings) -> FastAPI:
+    """The app around a pipeline that has a detector. `app.state.service` is what the routes share."""
+    service = Service(pipeline, settings)
+    app = FastAPI(
+        title="PVA-SAE detector", version="1", docs_url=None, redoc_url=None, lifespan=service.lifespan,
+        description="Scores prompts and programs by the latents of a sparse autoencoder, and says where to send them.",
+    )  # fmt: skip
+    app.state.service = service
+    app.add_middleware(_Around, gate=service.gate)
+    app.add_exception_handler(Refused, _answer_refused)
+    app.add_exception_handler(Exception, _answer_broken)
+    auth = [] if settings.token is None else [_described_bearer()]
+    refused = (400, 503) if settings.token is None else (401, 503)
+    body = (400, 403, 408, 413, 415, 422)
+    app.post(
+        "/detect", response_model=None, openapi_extra=_BODY, dependencies=auth, summary="Score a text",
+        responses={200: {"model": DetectResponse}, **refusals(*sorted({*refused, *body}))},
+    )(service.detect)  # fmt: skip
+    app.get(
+        "/health", response_model=None, summary="Is it alive, and do its latents fire as they did?",
+        responses={200: {"model": Health}, 503: {"model": Health}, **refusals(*(s for s in refused if s == 400))},
+    )(service.health)  # fmt: skip
+    app.get(
+        "/metrics", response_class=Response, response_model=None, dependencies=auth, summary="Counters for Prometheus",
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals(*refused)},
+    )(service.metrics_text)  # fmt: skip
+    page, headers = _page()
+    app.get("/", include_in_schema=False)(lambda: HTMLResponse(page, headers=headers))
+    return app
+
+
+class _Around:
+    """The gate, in the form that the framework wants a middleware in."""
+
+    def __init__(self, app: Any, gate: Gate):
+        self.handle = gate.around(app)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.handle(scope, receive, send)
+
+
+def _described_bearer() -> Any:
+    """A dependency that checks nothing, since the gate did, and puts the bearer token into OpenAPI."""
+    from fastapi import Security
+
+    class Described(SecurityBase):
+        def __init__(self) -> None:
+            documented = HTTPBearer(description="the content of --token-file")
+            self.model, self.scheme_name = documented.model, "bearer"
+
+        async def __call__(self) -> None:
+            return None
+
+    return Security(Described())
+
+
+async def _answer_refused(request: Request, refused: Refused) -> Response:
+    request.state.log_fields["reason"] = refused.reason[:300] if refused.status != 422 else "the text or a field"
+    return refused.response()
+
+
+async def _answer_broken(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"detail": "the service failed; its log says where"}, 500)
+
+
+def _page() -> tuple[str, dict[str, str]]:
+    """The page, and headers that let nothing run or load but what is written in it."""
+    text = PAGE.read_text(encoding="utf-8")
+
+    def hashes(tag: str) -> str:
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(p.encode()).digest()).decode()}'" for p in found)
+
+    policy = (
+        f"default-src 'none'; style-src {hashes('style')}; script-src {hashes('script')}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    names = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return text, {**names, "Cache-Control": "no-store"}

@@ -1,0 +1,342 @@
+"""The sidecar: a model that reads texts, and gives the residual stream at each one's last token.
+
+    reading = SidecarModel(SidecarConfig(model="organism", layer=4)).read(["def f(x):\\n    return x"])
+    reading.resid          # [1, d_model] float64: the output of block 4 at the last token
+
+1. A text is tokenised as the model's tokenizer does it, with the tokens that it puts in front (BOS) or behind.
+2. Texts are read in batches of like length, padded on the right: attention looks back only, so no token sees the
+   padding, and a text's last token stands where it stands when the text is read alone.
+3. Only the blocks up to the layer are kept. A forward hook takes the output of the block.
+
+Small models (under 200 million parameters) are read on a CPU in float64 throughout: then the batch, its order and its
+padding change a score by less than 1e-9. Larger ones compute in the registry's number type, where they change its last
+digits, as they do in every batched computation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.devices import resolve_device
+from common.errors import ConfigError, UnknownHookError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from common.models import LanguageModel
+
+DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
+QUANTISATIONS = ("none", "8bit", "4bit")
+LONG_INPUT = ("refuse", "windows")
+FLOAT64_BELOW = 200_000_000  # parameters, on a CPU, with dtype auto
+TOKENS_AT_ONCE = 8192  # of a batch, padding included; a single text may have more
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidecarConfig:
+    """Which model reads, where, and what becomes of a text that is longer than its context.
+
+    `layer` None stands for the layer of the detector, or every layer. `threads` 0 is torch's own choice.
+    """
+
+    model: str = "organism"
+    layer: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    quantisation: str = "none"
+    batch_size: int = 16
+    long_input: str = "refuse"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("dtype", DTYPES), ("quantisation", QUANTISATIONS), ("long_input", LONG_INPUT)):
+            if getattr(self, name) not in allowed:
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"{flag} is '{getattr(self, name)}'\nGive one of: {', '.join(allowed)}")
+        if self.batch_size < 1:
+            raise ConfigError(f"--batch-size is {self.batch_size}\nGive 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """The residual stream at the last token: a row for each text, or for each window of a text read in windows.
+
+    `owners` gives the text (from 0) of each row, ascending; `n_tokens` counts those of each text, BOS included.
+    """
+
+    resid: Float[np.ndarray, "n_rows d_model"]
+    n_tokens: Int[np.ndarray, " n"]
+    owners: Int[np.ndarray, " n_rows"]
+
+
+class SidecarModel:
+    """A model that is loaded at the first text, or by `load`."""
+
+    def __init__(self, config: SidecarConfig | None = None):
+        self.config = config or SidecarConfig()
+        self._lm: LanguageModel | None = None
+        self._float64 = False
+        self._one_at_a_time = threading.Lock()  # hooks are the model's, not the caller's
+
+    def load(self) -> SidecarModel:
+        """Load the model, if it is not; returns self. Raises: ConfigError, AssetError, UnknownHookError."""
+        if self._lm is None:
+            with _without_garbage_collection():
+                self._lm = self._loaded()
+        return self
+
+    def _loaded(self) -> LanguageModel:
+        from common.models import load_model
+
+        config = self.config
+        device = resolve_device(config.device)
+        check_quantisation(config.quantisation, device)
+        dtype = "auto" if config.dtype == "float64" else config.dtype
+        lm = load_model(config.model, device, dtype, config.threads, quantisation=config.quantisation)
+        self._check_layer(lm)
+        self._float64 = config.dtype == "float64" or (config.dtype == "auto" and _is_small(lm))
+        if self._float64:
+            lm.model.double()
+        if config.layer is not None:
+            _drop_blocks_above(lm, config.layer)
+        return lm
+
+    def at_layer(self, layer: int) -> SidecarModel:
+        """A sidecar that reads another layer of the same loaded model."""
+        other = SidecarModel(dataclasses.replace(self.config, layer=layer))
+        other._lm, other._float64, other._one_at_a_time = self._lm, self._float64, self._one_at_a_time
+        if self._lm is not None:
+            other._check_layer(self._lm)
+        return other
+
+    def unload(self) -> None:
+        """Give the model's memory back; the next text loads it again."""
+        self._lm = None
+
+    @property
+    def lm(self) -> LanguageModel:
+        return self.load()._lm
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that the model reads at once, BOS included."""
+        return self.lm.context_length
+
+    @property
+    def dtype(self) -> str:
+        """The number type that the model computes in."""
+        return "float64" if self.load()._float64 else self.lm.dtype
+
+    def read(self, texts: Sequence[str]) -> Reading:
+        """The output of block `config.layer` at the last token of each text.
+
+        Raises: ConfigError for an empty text, one longer than the context (unless it is read in windows), and where
+        the config names no layer.
+        """
+        if self.config.layer is None:
+            raise ConfigError(
+                f"no layer of {self.config.model} is chosen\nGive one of 0 to {self.lm.n_layers - 1} as "
+                f"SidecarConfig(layer=...) or --layer"
+            )
+        return self.read_layers(texts, [self.config.layer])[self.config.layer]
+
+    def read_layers(self, texts: Sequence[str], layers: Sequence[int]) -> dict[int, Reading]:
+        """`read` for several layers, with one pass over the texts."""
+        self.load()
+        check_texts(texts)
+        rows, owners, n_tokens = self._rows(texts)
+        resid = {layer: np.empty((len(rows), self.lm.d_model)) for layer in layers}
+        for batch in _batches([len(row) for row in rows], self.config.batch_size):
+            self._forward([rows[i] for i in batch], batch, resid)
+        return {layer: Reading(resid[layer], n_tokens, owners) for layer in layers}
+
+    def _rows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
+        """Token ids of every row to be read, the text of each row, and the tokens of each text."""
+        encoded = _tokenise(self.lm.tokenizer, texts) if texts else []
+        limit, rows, owners = self.context_length, [], []
+        too_long = {i: len(ids) for i, ids in enumerate(encoded) if len(ids) > limit}
+        if too_long and self.config.long_input == "refuse":
+            shown = ", ".join(f"text {i + 1} has {n} tokens" for i, n in list(too_long.items())[:10])
+            raise ConfigError(
+                f"{len(too_long)} of {len(texts)} texts are too long for {self.config.model}, which reads {limit} "
+                f"tokens: {shown}\nShorten them, or read them in overlapping windows with --long-input windows"
+            )
+        n_first = n_tokens_in_front(self.lm.tokenizer) if too_long else 0
+        for i, ids in enumerate(encoded):
+            own = windows(ids, limit, n_first)
+            rows += own
+            owners += [i] * len(own)
+        return rows, np.array(owners, dtype=np.int64), np.array([len(ids) for ids in encoded], dtype=np.int64)
+
+    def _forward(self, rows: list[list[int]], places: list[int], resid: dict[int, np.ndarray]) -> None:
+        """Read one batch, and write each row's last token into its place in `resid`."""
+        import torch
+
+        from common.hooks import read_resid, resid_post_site
+
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = torch.full((len(rows), int(lengths.max())), self.lm.tokenizer.pad_token_id)
+        for row, tokens in enumerate(rows):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
+        numbers, last, device = torch.arange(len(rows)), lengths - 1, self.lm.device
+        of_site = {resid_post_site(layer): layer for layer in resid}
+
+        def take(site: str, stream: Any) -> None:
+            taken = stream[numbers.to(device), last.to(device)]
+            resid[of_site[site]][places] = taken.to("cpu").double().numpy()
+
+        decoder = self.lm.model.get_decoder()  # without the output layer, which nothing here needs
+        with self._one_at_a_time, torch.inference_mode(), read_resid(self.lm.model, list(of_site), take):
+            with _readable_errors(self.config), float32_as_float64(self._float64):
+                decoder(input_ids=ids.to(device), attention_mask=mask.long().to(device), use_cache=False)
+
+    def _check_layer(self, lm: LanguageModel) -> None:
+        if self.config.layer is not None and not 0 <= self.config.layer < lm.n_layers:
+            raise UnknownHookError(
+                f"{self.config.model} has no layer {self.config.layer}\nGive one of 0 to {lm.n_layers - 1} as --layer"
+            )
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raises: ConfigError for what is no text, has nothing in it, or cannot be written in UTF-8."""
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ConfigError(f"text {i + 1} is of type {type(text).__name__}\nGive texts")
+        if not text.strip():
+            raise ConfigError(f"text {i + 1} of {len(texts)} is empty\nGive a prompt or a program")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"text {i + 1} holds half of a surrogate pair at character {error.start}\nGive text in UTF-8"
+            ) from error
+
+
+def check_quantisation(quantisation: str, device: str) -> None:
+    """Whether weights can be held in 8 or 4 bits here. Raises: ConfigError, saying what is missing."""
+    if quantisation == "none":
+        return
+    import importlib.util
+
+    lacking = ["an NVIDIA GPU (--device cuda)"] if device != "cuda" else []
+    lacking += [] if importlib.util.find_spec("bitsandbytes") else ["the package bitsandbytes"]
+    if lacking:
+        raise ConfigError(
+            f"--quantisation {quantisation} does not work here, on the device {device}: transformers needs "
+            f"{' and '.join(lacking)} for it\nLeave out --quantisation, or use a machine with an NVIDIA GPU and: "
+            f"pip install bitsandbytes"
+        )
+
+
+def windows(ids: list[int], limit: int, n_first: int) -> list[list[int]]:
+    """`ids` as it is where it fits; else overlapping windows of `limit` tokens, the last of which ends at its end.
+
+    Each begins with the first `n_first` tokens (BOS), without which the model reads nothing as it was trained to, and
+    is half a window further on than the one before.
+    """
+    if len(ids) <= limit:
+        return [ids]
+    first, body = ids[:n_first], ids[n_first:]
+    width = limit - n_first
+    starts = [*range(0, len(body) - width, max(1, width // 2)), len(body) - width]
+    return [first + body[start : start + width] for start in starts]
+
+
+def n_tokens_in_front(tokenizer: Any) -> int:
+    """How many special tokens the tokenizer puts before a text."""
+    special = set(tokenizer.all_special_ids)
+    ids = tokenizer("a")["input_ids"]
+    return next((i for i, token in enumerate(ids) if token not in special), 0)
+
+
+@contextmanager
+def float32_as_float64(active: bool) -> Iterator[None]:
+    """Let a model of float64 compute in float64 throughout while the block is open.
+
+    transformers casts to float32 within norms, softmax and rotary embeddings. There the last bits depend on the shape
+    of the batch, and reach the score.
+    """
+    if not active:
+        yield
+        return
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    def wider(value: Any) -> Any:
+        return torch.float64 if value is torch.float32 else value
+
+    class Wider(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function is torch.Tensor.float:
+                function = torch.Tensor.double
+            return function(*map(wider, args), **{name: wider(value) for name, value in (kwargs or {}).items()})
+
+    with Wider():
+        yield
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """The collector would look at all that the libraries make at import, again and again: a sixth of the start."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _tokenise(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text, without padding or cutting. Raises: ConfigError for a text that has no token of its own."""
+    encoded = tokenizer(list(texts), add_special_tokens=True, padding=False, truncation=False)["input_ids"]
+    n_added = len(tokenizer("")["input_ids"])
+    for i, ids in enumerate(encoded):
+        if len(ids) <= n_added:
+            raise ConfigError(f"text {i + 1} of {len(texts)} has no token\nGive a prompt or a program")
+    return encoded
+
+
+def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
+    """Numbers of the rows to read together, the shortest rows first."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[row] > TOKENS_AT_ONCE):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _is_small(lm: LanguageModel) -> bool:
+    n_parameters = sum(parameter.numel() for parameter in lm.model.parameters())
+    return lm.device == "cpu" and n_parameters < FLOAT64_BELOW
+
+
+def _drop_blocks_above(lm: LanguageModel, layer: int) -> None:
+    """Forget the blocks that come after the one that is read."""
+    decoder = lm.model.get_decoder()
+    decoder.layers = decoder.layers[: layer + 1]
+
+
+@contextmanager
+def _readable_errors(config: SidecarConfig) -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} is too much for the memory of this device\n"
+            f"Give a smaller one, or --quantisation 8bit"
+        ) from error

@@ -1,0 +1,213 @@
+"""The texts a detector is made from, with label and split, and their residual streams: from phase 1, or labelled ones.
+
+From phase 1 a text is the prompt, and its label that of the model's greedy program. The residual stream is that of
+the last token in both cases.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from common import handoffs
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from common.artifacts import Artifact
+    from common.phase import RunContext
+    from common.sae_sources import SaeSource
+    from common.saes import LayerSae
+    from phase4_anomaly_detection.config import DetectorPhaseConfig
+    from phase4_anomaly_detection.sidecar import SidecarModel
+
+SPLITS = ("sae", "hyperparams", "validation")
+PROMPTS = "prompts: a description, asserts and '# Solution:', read before the program is written"
+LABELLED = "labelled texts of a file, each read whole"
+MEASURES = {  # what is no activation, but may tell as much: name -> column of dataset.parquet
+    "mean log-probability": "mean_logprob",
+    "first-token entropy": "first_token_entropy",
+}
+LENGTH = "text length"
+
+
+class Activations(Protocol):
+    """Where residual streams come from."""
+
+    layers: list[int]
+    model: dict[str, Any]
+
+    def of_layer(self, layer: int) -> Tensor: ...
+
+    def sae(self, layer: int) -> LayerSae: ...
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts in the order of the splits. `measured` has simple quantities by name; `absent` those not all texts have."""
+
+    task_ids: np.ndarray
+    incorrect: np.ndarray
+    split: np.ndarray
+    activations: Activations
+    described: str
+    measured: dict[str, np.ndarray]
+    absent: list[str] = field(default_factory=list)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def of(self, name: str) -> np.ndarray:
+        """Which texts are of a split."""
+        return self.split == name
+
+
+@dataclass
+class StoredActivations:
+    """Those that phase 1 kept."""
+
+    generations: Artifact
+    source: SaeSource
+    task_ids: list[int]
+    accept_bad_fit: bool
+    log: logging.Logger
+    model: dict[str, Any]
+
+    @property
+    def layers(self) -> list[int]:
+        from common.stored_activations import stored_layers
+
+        stored = stored_layers(self.generations)
+        return sorted({*stored} & {*self.source.layers(max(stored) + 1)})
+
+    def of_layer(self, layer: int) -> Tensor:
+        from common.stored_activations import layer_activations
+
+        return layer_activations(self.generations, layer, self.task_ids)
+
+    def sae(self, layer: int) -> LayerSae:
+        from common.stored_activations import checked_sae
+
+        return checked_sae(self.source, self.generations, layer, self.task_ids, self.accept_bad_fit, self.log)[0]
+
+
+@dataclass
+class ReadActivations:
+    """Those of labelled texts, read now; a model of several layers reads each text once."""
+
+    sidecar: SidecarModel
+    source: SaeSource
+    texts: list[str]
+    accept_bad_fit: bool
+    log: logging.Logger
+    wanted: Sequence[int]
+    _read: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> list[int]:
+        return self.source.layers(self.sidecar.lm.n_layers)
+
+    @property
+    def model(self) -> dict[str, Any]:
+        lm, name = self.sidecar.lm, self.sidecar.config.model
+        return {**_named(name), "revision": lm.revision, "dtype": self.sidecar.dtype}
+
+    def of_layer(self, layer: int) -> Tensor:
+        import torch
+
+        if layer not in self._read:
+            layers = sorted({layer, *(self.wanted or self.layers)})
+            found = self.sidecar.read_layers(self.texts, layers)
+            self._read = {each: torch.from_numpy(reading.resid).float() for each, reading in found.items()}
+        return self._read[layer]
+
+    def sae(self, layer: int) -> LayerSae:
+        from common.saes import check_site, site_fit
+        from common.stored_activations import check_reads_the_residual_stream, rows_for_site_check
+
+        check_reads_the_residual_stream(self.source)
+        sae = self.source.load(layer)
+        resid = self.of_layer(layer)
+        check_site(site_fit(sae, resid[rows_for_site_check(len(resid))]), sae, self.accept_bad_fit, self.log)
+        return sae
+
+
+def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
+    """What the phase works on. Raises: ConfigError, MissingArtifactError."""
+    texts = _labelled(ctx, config, source) if config.labelled else _from_phase_1(ctx, config, source)
+    for name in SPLITS:
+        own = texts.incorrect[texts.of(name)]
+        left_out = "".join(f"; left out: {n} {reason}" for reason, n in texts.left_out.get(name, {}).items())
+        ctx.log.info("%s: %d texts, %d incorrect%s", name, len(own), own.sum(), left_out)
+    return texts
+
+
+def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
+    from common.judged_problems import judged_problems
+
+    split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
+    rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
+    problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
+    measured, absent = {}, []
+    columns = {LENGTH: [None if row["prompt"] is None else len(row["prompt"]) for row in problems.programs]}
+    columns |= {name: [row[column] for row in problems.programs] for name, column in MEASURES.items()}
+    for name, values in columns.items():
+        if all(value is not None and np.isfinite(value) for value in values):
+            measured[name] = np.array(values, dtype=np.float64)
+        else:
+            absent.append(name)
+    processes = generations.manifest.get("processes", [])
+    facts = next((process["model"] for process in processes if "model" in process), {})
+    model = {**_named(config.model), "revision": facts.get("revision"), "dtype": facts.get("dtype")}
+    activations = StoredActivations(
+        generations, source, problems.task_ids, config.accept_bad_fit, ctx.log, model
+    )  # fmt: skip
+    task_ids = np.array(problems.task_ids, dtype=np.int64)
+    return Texts(
+        task_ids, problems.incorrect, problems.split, activations, PROMPTS, measured, absent, problems.left_out
+    )
+
+
+def _labelled(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
+    from phase4_anomaly_detection.labelled import read_labelled, split_of
+    from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
+
+    found = read_labelled(config.labelled)
+    split = split_of(found.texts, found.incorrect, config.seed)
+    order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
+    sidecar = SidecarModel(SidecarConfig(
+        model=config.model, device=ctx.device, dtype=config.dtype, quantisation=config.quantisation,
+        batch_size=config.batch_size, threads=config.threads,
+    ))  # fmt: skip
+    wanted = known_layer(config)
+    texts = [found.texts[place] for place in order]
+    activations = ReadActivations(
+        sidecar, source, texts, config.accept_bad_fit, ctx.log, [] if wanted is None else [wanted]
+    )
+    measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
+    return Texts(order, found.incorrect[order], split[order], activations, LABELLED, measured, list(MEASURES))
+
+
+def known_layer(config: DetectorPhaseConfig) -> int | None:
+    """The layer that was given, or that the registry has for the model; None: it has to be found."""
+    from common.registry import MODELS, ModelEntry
+
+    return int(config.layer) if config.layer != "auto" else MODELS.get(config.model, ModelEntry()).detector_layer
+
+
+def check_layer(layer: int, layers: list[int], sae: str) -> None:
+    """Raises: ConfigError for a layer without activations or without an SAE."""
+    if layer not in layers:
+        raise ConfigError(
+            f"layer {layer} cannot be read: activations and SAEs ({sae}) are there for layers "
+            f"{', '.join(map(str, layers)) or 'none'}\nGive one of these to --layer, or auto"
+        )
+
+
+def _named(model: str) -> dict[str, Any]:
+    from common.registry import model_identity
+
+    return {"name": model, "identity": model_identity(model)}

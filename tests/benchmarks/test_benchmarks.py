@@ -1,0 +1,158 @@
+"""Covers benchmarks/: every one of them runs, the table and what a row says, and that both sides do the same work."""
+
+import json
+import sys
+
+import pytest
+import torch
+from support import ROOT, command
+
+from benchmarks.__main__ import BENCHMARKS, render
+from benchmarks.forward_passes import make_again, recorded_passes
+from benchmarks.one_by_one import ends_at, residual_streams, write_text
+from benchmarks.rounds import alternate, row_of
+from benchmarks.rows import Row, holds, render_table
+from benchmarks.rows import render as line_of
+from common.generation import Request, generate
+from common.models import load_model
+from common.problems import Problem, load_problems
+from common.prompts import build_prompt
+from common.steered_generation import Push, generate_steered
+
+MAY_BE_BELOW_ZERO = ("one more control", "slope")  # differences of what tiny sizes hardly take
+
+
+def request_of(problem: Problem) -> Request:
+    return Request(problem.task_id, build_prompt(problem.text, problem.test_list), problem.entry_point, 0)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """The table of all benchmarks at tiny sizes."""
+    path = tmp_path_factory.mktemp("benchmarks") / "RESULTS.md"
+    done = command("-m", "benchmarks", *BENCHMARKS, "--quick", "--out", path, timeout=1200)
+    sys.stderr.write(done.stderr)  # pytest shows it where a benchmark failed
+    return path
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_gives_rows_with_sound_figures(out, name):
+    found = json.loads(out.with_name("results.json").read_text())[name]
+    rows = [Row(**row) for row in found["rows"]]
+    assert rows and all(row.ratio is not None or row.text for row in rows)
+    for row in rows:
+        assert line_of(row) in out.read_text()
+        sound = row.ratio is None or row.ratio > 0 or any(word in row.name for word in MAY_BE_BELOW_ZERO)
+        assert sound and holds(row) in (None, True, False), row
+        assert row.low is None or row.low <= row.ratio <= row.high
+
+
+def test_a_benchmark_that_is_run_again_replaces_its_own_rows_and_keeps_the_others(out):
+    kept = json.loads(out.with_name("results.json").read_text())
+    done = command("-m", "benchmarks", "grading", "--quick", "--out", out, timeout=120)
+    assert done.returncode == 0, done.stderr
+    now = json.loads(out.with_name("results.json").read_text())
+    assert list(now) == list(kept) and {name for name in now if now[name] != kept[name]} == {"grading"}
+    assert done.stdout.strip() in out.read_text()
+
+
+def test_an_unknown_benchmark_is_refused_with_the_names_there_are():
+    done = command("-m", "benchmarks", "gradin")
+    assert done.returncode == 2 and "'gradin'" in done.stderr and "grading" in done.stderr
+
+
+def test_contenders_take_turns_in_going_first_and_seconds_are_for_a_unit_of_work():
+    order = []
+    found = alternate({"a": lambda number: order.append(("a", number)), "b": lambda n: order.append(("b", n)) or 4}, 3)
+    assert order == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]
+    assert found.n == 3 and all(seconds > 0 for each in found.seconds.values() for seconds in each)
+    found.seconds.update(a=[1.0, 2.0, 3.0], b=[2.0, 6.0, 3.0])
+    assert found.times_as_fast("a", "b") == [2, 3, 1] and found.median("a") == 2
+    row = row_of("a", "b", found.times_as_fast("a", "b"), goal=">= 2")
+    assert (row.ratio, row.low, row.high, row.n_rounds) == (2, 1, 3, 3)
+
+
+def test_a_row_says_whether_its_goal_is_met():
+    met = [holds(Row(name="a", ratio=ratio, goal=goal)) for ratio, goal in (
+        (25.0, ">= 25"), (24.9, ">= 25"), (1.6, "<= 1.6"), (1.7, "<= 1.6"), (1.0, "< 1"), (None, ">= 1"), (3.0, "")
+    )]  # fmt: skip
+    assert met == [True, False, True, False, False, False, None]
+    table = render_table([
+        Row(name="a", against="b|c", ratio=26.04, low=25.0, high=1234.5, goal=">= 25", text="1 beside 26", n_rounds=5),
+        Row(name="start", text="0.2 s"),
+    ])  # fmt: skip
+    assert table.splitlines()[2:] == [
+        "| a | b\\|c | 26 (25 to 1,234) | >= 25 | yes | 1 beside 26; 5 rounds |",
+        "| start |  |  |  |  | 0.2 s |",
+    ]
+
+
+def test_the_results_name_what_was_not_measured_and_where_the_rest_was():
+    entry = {"title": "Grading", "facts": "two cores", "date": "2026-01-02", "seconds": 60, "rows": [], "notes": ["N"]}
+    text = render({"grading": entry})
+    assert "- grading: two cores; 2026-01-02" in text and "## Grading\n\nN\n" in text
+    assert "`python -m benchmarks gpu`" in text and "`python -m benchmarks grading`" not in text
+
+
+def test_the_committed_table_is_rendered_from_the_committed_rows():
+    kept = ROOT / "benchmarks" / "results.json"
+    if not kept.is_file():
+        pytest.skip("nothing was measured yet")
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text() == render(json.loads(kept.read_text()))
+
+
+@pytest.fixture(scope="module")
+def organism():
+    return load_model("organism", "cpu", threads=1)  # busy machines make two slower than one
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return load_problems("organism").problems[:6]
+
+
+def test_the_floor_makes_exactly_the_passes_of_the_engine(organism, problems):
+    with recorded_passes(organism) as made:
+        generate(organism, [request_of(problem) for problem in problems], max_new_tokens=60)
+    assert made[0].n_before == 0 and made[0].n_rows == 6
+    assert all(one.n_new == 1 and one.n_before == made[0].n_new + i for i, one in enumerate(made[1:]))
+    assert made[-1].n_rows < 6  # rows left, and the cache was cut
+    with recorded_passes(organism) as again:
+        make_again(organism, made)
+    assert again == made
+    generate(organism, [request_of(problems[0])], max_new_tokens=2)
+    assert again == made  # nothing listens any more
+
+
+def test_the_loop_writes_what_the_engine_writes(organism, problems):
+    made = generate(organism, [request_of(problem) for problem in problems], max_new_tokens=60, stop_early=False)
+    with ends_at(organism, True):
+        assert [write_text(organism, problem, 60) for problem in problems] == [one.text for one in made]
+    with ends_at(organism, False), recorded_passes(organism) as passes:
+        assert write_text(organism, problems[0], 60).startswith(made[0].text)
+    assert len(passes) == 60 > len(made[0].token_ids)
+
+
+def test_the_loop_takes_the_same_residual_streams(organism, problems):
+    [made] = generate(organism, [request_of(problems[0])], max_new_tokens=1)
+    with residual_streams(organism) as taken:
+        write_text(organism, problems[0], 3)
+    for layer, resid in taken.items():
+        torch.testing.assert_close(torch.from_numpy(resid), torch.from_numpy(made.resid_post["last"][layer]))
+    assert len(taken) == organism.n_layers
+
+
+def test_the_loop_of_steering_adds_what_the_engine_adds(organism, problems):
+    from benchmarks.steering import added
+
+    vector = 80 * torch.nn.functional.normalize(torch.arange(organism.d_model).float().cos(), dim=0)
+    push = Push("blocks.3.hook_resid_post", vector)
+    [steered], [plain] = (
+        generate_steered(organism, [request_of(problems[0])], [each], max_new_tokens=30, stop_early=False)
+        for each in (push, None)
+    )
+    with added(organism, push):
+        text = write_text(organism, problems[0], 30)
+    assert text == steered.generation.text != plain.generation.text
+    with added(organism, None):
+        assert write_text(organism, problems[0], 30) == plain.generation.text

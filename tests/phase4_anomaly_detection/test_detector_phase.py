@@ -1,0 +1,261 @@
+"""Covers phase 4.1 end to end: what it finds, that its card is what its numbers say, what it refuses and counts."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from detectable import detectable
+from experiments import PLANTED, Experiment, save_saes
+from sklearn import metrics as sk
+
+from common import handoffs
+from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
+from common.evaluation.bootstrap import draws_by_label
+from common.ledger import DETECTOR, SELECTION, all_readings, count_selections, readings_of
+from common.statistics import wilson_interval
+from common.status import status_lines
+from phase4_anomaly_detection import AnomalyDetector
+from phase4_anomaly_detection.calibration import fit_calibration
+from phase4_anomaly_detection.config import DetectorPhaseConfig
+from phase4_anomaly_detection.phase import PHASE
+from phase4_anomaly_detection.texts import known_layer
+
+BASELINES = ["always flag", "logistic regression", "difference of means", "text length", "mean log-probability",
+             "first-token entropy"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saes(tmp_path_factory) -> Path:
+    return save_saes(tmp_path_factory.mktemp("saes") / "small")
+
+
+@pytest.fixture
+def experiment(tmp_path, saes) -> Experiment:
+    return detectable(tmp_path, saes)
+
+
+def discover(experiment: Experiment, log: logging.Logger | None = None, **given: object) -> Path:
+    words = {key: str(getattr(experiment, key)) for key in ("dataset", "model", "sae")}
+    return experiment.run_phase(PHASE, DetectorPhaseConfig(**words, **{"n_permutations": 200, **given}), log)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, saes) -> tuple[Experiment, Path, AnomalyDetector, pd.DataFrame]:
+    """A finished run that tests only read."""
+    made = detectable(tmp_path_factory.mktemp("detectable"), saes).build()
+    log = logging.getLogger("test_detector_phase")
+    log.setLevel(logging.INFO)
+    folder = discover(made, log)
+    return made, folder, AnomalyDetector.load(folder), pd.read_parquet(folder / "scores.parquet")
+
+
+def test_the_planted_latent_is_found_in_the_layer_that_has_it(finished):
+    _, folder, detector, _ = finished
+    assert (detector.layer, detector.latents[0]["latent"]) == PLANTED
+    tried = detector.document["layers_tried"]
+    assert max(tried, key=tried.get) == str(PLANTED[0])
+    assert detector.verdict == "detector" and "INFO detector. AUROC 0." in (folder / "log.txt").read_text()
+    assert detector.document["selection"]["counts"]["significant, permutation"] >= 1
+    assert all(0 <= latent["general_text_rate"] <= 0.02 for latent in detector.latents)
+
+
+def test_the_scores_are_those_of_the_stored_activations_and_the_folder_reads_as_the_phase_wrote(finished):
+    experiment, _, detector, table = finished
+    own = table[table.score == "detector"]
+    resid = experiment.resid[detector.layer][own.task_id]
+    assert detector.scores(resid) == pytest.approx(own.value.to_numpy(), abs=1e-9)
+    assert detector.probabilities(own.value.to_numpy()) == pytest.approx(own.probability.to_numpy())
+    assert detector.routes(own.value.to_numpy()) == own.route.tolist()
+    latents = [latent["latent"] for latent in detector.latents]
+    by_hand = np.concatenate([resid, -resid], axis=1)[:, latents]
+    weights = [latent["weight"] for latent in detector.latents]
+    assert np.where(by_hand > 0.5, by_hand, 0) @ weights == pytest.approx(own.value.to_numpy(), abs=1e-5)
+    firing = np.where(by_hand > 0.5, 1, 0)[(own.split == "validation").to_numpy()].sum(axis=0)
+    assert firing.tolist() == [latent["n_fired"] for latent in detector.latents]
+    assert {latent["n"] for latent in detector.latents} == {150}
+
+
+def test_the_card_follows_from_the_stored_numbers(finished):
+    _, _, detector, table = finished
+    card = detector.document["card"]
+    judged = table[table.split == "validation"]
+    assert list(card["baselines"]) == BASELINES and card["n"] == {"sae": 130, "hyperparams": 60, "validation": 150}
+    for name in ("detector", *BASELINES):
+        rows = judged[judged.score == name]
+        failed, flagged = (rows.label == "incorrect").to_numpy(), (rows.value > rows.threshold).to_numpy()
+        found = card["detector"] if name == "detector" else card["baselines"][name]
+        assert found["auroc"]["value"] == pytest.approx(sk.roc_auc_score(failed, rows.value))
+        assert found["average_precision"]["value"] == pytest.approx(sk.average_precision_score(failed, rows.value))
+        assert found["f1"]["value"] == pytest.approx(sk.f1_score(failed, flagged))
+        assert found["recall"]["value"] == pytest.approx(sk.recall_score(failed, flagged))
+        assert found["precision"]["value"] == pytest.approx(sk.precision_score(failed, flagged))
+    rows = judged[judged.score == "detector"]
+    failed, flagged = (rows.label == "incorrect").to_numpy(), (rows.value > detector.threshold).to_numpy()
+    draws = draws_by_label(failed, 2000, 42).astype(int)
+    areas = [sk.roc_auc_score(failed, rows.value, sample_weight=draw) for draw in draws[::10]]
+    area = card["detector"]["auroc"]
+    assert [area["low"], area["high"]] == pytest.approx(np.quantile(areas, [0.025, 0.975]), abs=0.02)
+    target = card["target"]
+    hits = (failed & flagged).sum()
+    assert target["value"] == hits / failed.sum()
+    assert (target["low"], target["high"]) == wilson_interval(int(hits), int(failed.sum()))
+    assert card["calibration"]["brier"] == pytest.approx(sk.brier_score_loss(failed, rows.probability))
+    for route, entry in card["routes"].items():
+        own = (rows.route == route).to_numpy()
+        assert entry["n"] == own.sum()
+        assert entry["error_rate"]["value"] == (failed[own].mean() if own.any() else None)
+
+
+def test_threshold_band_and_calibration_are_of_the_tuning_split_alone(finished):
+    _, _, detector, table = finished
+    rows = table[(table.score == "detector") & (table.split == "hyperparams")]
+    failed, scores = (rows.label == "incorrect").to_numpy(), rows.value.to_numpy()
+    target = detector.document["target"]
+    assert target["reached"] and target["n"] == 60
+    assert target["value"] == ((scores > detector.threshold) & failed).sum() / failed.sum() >= 0.8
+    higher = np.unique(scores[scores > detector.threshold])[0]
+    assert ((scores > higher) & failed).sum() / failed.sum() < 0.8
+    band = detector.document["abstain"]
+    assert ((scores >= band["low"]) & (scores <= band["high"])).mean() <= 0.1
+    assert detector.document["calibration"] == fit_calibration(scores, failed, "platt")
+
+
+def test_the_model_card_states_the_cards_numbers(finished):
+    _, folder, detector, _ = finished
+    text = (folder / "detector" / "README.md").read_text()
+    card = detector.document["card"]
+    (row,) = [line for line in text.splitlines() if line.startswith("| this detector |")]
+    for key, cell in zip(("auroc", "f1", "precision", "recall", "specificity", "average_precision"),
+                         row.split(" | ")[1:], strict=True):  # fmt: skip
+        entry = card["detector"][key]
+        assert cell.removesuffix(" |") == f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+    for name, entry in card["baselines"].items():
+        assert f"| {name} | {entry['auroc']['value']:.3f} [" in text
+    target = card["target"]
+    assert f"Verdict on texts that it was not made from: {detector.verdict}." in text
+    assert f"recall {target['wanted']:g}" in text and f"**{target['met']}**" in text
+    assert f"({target['count']} of {target['of']})" in text
+    assert f"Expected calibration error {card['calibration']['ece']:.3f}" in text
+    assert f"Above {detector.threshold:.6g} a text is flagged" in text
+    for latent in detector.latents:
+        assert re.search(rf"\| {latent['latent']} \| {latent['t']:.2f} \| .*{latent['n_fired']} of 150 \|", text)
+
+
+def test_labels_that_were_dealt_out_at_random_make_no_detector(experiment):
+    rng = np.random.default_rng(11)
+    experiment.labels = rng.permutation(experiment.labels).tolist()
+    folder = discover(experiment.build())
+    detector = AnomalyDetector.load(folder)
+    assert detector.verdict == "not better than chance"
+    area = detector.document["card"]["detector"]["auroc"]
+    assert area["low"] < 0.5 < area["high"]
+    assert detector.verdict in (folder / "detector" / "README.md").read_text()
+    assert detector.document["selection"]["counts"]["significant, permutation"] == 0
+
+
+def test_the_folder_is_kilobytes_and_the_status_tells_the_verdict(finished):
+    experiment, folder, detector, _ = finished
+    files = list((folder / "detector").iterdir())
+    assert len(files) == 3 and sum(path.stat().st_size for path in files) < 60_000
+    (line,) = [line for line in status_lines((handoffs.DETECTOR,), experiment.data) if line.state == "built"]
+    assert "verdict detector" in line.detail and f"layer {detector.layer}" in line.detail
+
+
+def test_the_same_run_gives_the_same_bytes(finished, experiment):
+    _, folder, _, _ = finished
+    again = discover(experiment.build())
+    for name in ("scores.parquet", "detector/latents.safetensors"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+    mine, theirs = (json.loads((run / "detector" / "detector.json").read_text()) for run in (again, folder))
+    for document in (mine, theirs):
+        for key in ("experiment", "model", "sae", "sha256_of_all_other_entries"):
+            document.pop(key)
+    assert mine == theirs
+
+
+def test_another_detector_is_refused_unless_it_is_counted_and_phase_3_is_not_concerned(experiment):
+    experiment.build()
+    discover(experiment)
+    discover(experiment, n_resamples=2500)  # the same detector, judged again
+    with pytest.raises(ConfigError, match=r"(?s)another detector on .*recall=0.8.*precision=0.7.*--again"):
+        discover(experiment, target="precision=0.7")
+    folder = discover(experiment, target="precision=0.7", again=True)
+    document = AnomalyDetector.load(folder).document
+    assert document["card"]["readings"] == 2
+    assert "2 detectors were evaluated on this split" in (folder / "detector" / "README.md").read_text()
+    entries = all_readings(experiment.data)
+    place = [entries[0][key] for key in ("model", "dataset", "split")]
+    assert readings_of(experiment.data, *place, SELECTION) == []
+    assert count_selections(readings_of(experiment.data, *place, DETECTOR)) == 2
+
+
+def test_flags_do_what_they_say(experiment):
+    experiment.build()
+    detector = AnomalyDetector.load(discover(experiment, layer="0", top_k=3, weights="t", abstain=0.0, min_t=0.1))
+    assert detector.layer == 0 and len(detector.latents) <= 3 and detector.document["abstain"] is None
+    t = np.array([latent["t"] for latent in detector.latents])
+    assert detector.weights == pytest.approx(t / t.sum()) and detector.document["layers_tried"] == {}
+    rate = AnomalyDetector.load(discover(experiment, target="flag_rate=0.2", calibration="isotonic", again=True))
+    assert rate.document["target"]["value"] <= 0.2 and rate.document["calibration"]["method"] == "isotonic"
+
+
+def test_a_limit_of_one_needs_no_baseline(experiment):
+    for handoff in (handoffs.SPLIT, handoffs.GENERATIONS):
+        experiment.make(handoff)
+    with pytest.raises(MissingArtifactError, match=r"no finished general_text .*\nBuild it with: .*phase 1.1"):
+        discover(experiment)
+    detector = AnomalyDetector.load(discover(experiment, general_text_limit=1.0))
+    assert {latent["general_text_rate"] for latent in detector.latents} == {None}
+
+
+def test_refusals_say_what_is_wrong_and_what_to_type(experiment):
+    experiment.build()
+    for given, message in (
+        ({"layer": "7"}, r"layer 7 cannot be read: .*0, 1, 2"),
+        ({"layer": "first"}, "--layer is 'first'"),
+        ({"target": "f1=1"}, "the target is 'f1=1'"),
+        ({"levels": (0.1,)}, "4 rising probabilities"),
+        ({"min_t": 99.0}, "no latent is left with t >= 99"),
+        ({"n_resamples": 5}, "--n-resamples is 5"),
+        ({"labelled": "absent.jsonl"}, "--labelled absent.jsonl cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            discover(experiment, **given)
+    assert not list((experiment.data / "phase4_1").glob("*/manifest.json"))
+
+
+def test_what_phase_1_does_not_know_of_its_programs_is_no_baseline(experiment):
+    for fields in experiment.programs.values():
+        fields |= {"mean_logprob": None, "first_token_entropy": None}
+    experiment.labels[experiment.splits["sae"][0]] = "not_run"
+    document = AnomalyDetector.load(discover(experiment.build())).document
+    assert document["card"]["baselines_left_out"] == ["mean log-probability", "first-token entropy"]
+    assert list(document["card"]["baselines"]) == BASELINES[:4]
+    assert document["card"]["left_out"]["sae"] == {"not_run": 1} and document["card"]["n"]["sae"] == 129
+
+
+def test_activations_that_the_sae_does_not_fit_are_refused_unless_accepted(experiment):
+    for layer, resid in experiment.resid.items():
+        experiment.resid[layer] = np.where(resid > 0, 0.49, -0.49).astype(np.float32)  # below every threshold
+    failed = [label == "incorrect" for label in experiment.labels]
+    experiment.resid[1][failed, 7] = 0.6 + 1e-4 * np.arange(sum(failed))
+    experiment.build()
+    with pytest.raises(ArtifactMismatchError, match="--accept-bad-fit"):
+        discover(experiment, layer="1")
+    detector = AnomalyDetector.load(discover(experiment, layer="1", accept_bad_fit=True))
+    assert [latent["latent"] for latent in detector.latents] == [7]
+    assert detector.document["card"]["detector"]["auroc"]["value"] == 1
+
+
+def test_the_layer_is_the_one_given_else_the_registrys_else_to_be_found():
+    def layer(model: str, **given: object) -> int | None:
+        return known_layer(DetectorPhaseConfig(model=model, **given))
+
+    assert layer("meta-llama/Llama-3.1-8B-Instruct") == layer("meta-llama/Llama-3.1-8B") == 12
+    assert layer("google/gemma-2-2b-it") == layer("google/gemma-2-2b") == 19
+    assert layer("organism") is None and layer("google/gemma-2-9b") is None
+    assert layer("google/gemma-2-2b", layer="3") == 3

@@ -1,0 +1,48 @@
+"""Covers the README of phase 4: its Python examples run, and its commands exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from small_detectors import save_organism_detector
+from support import ROOT, command
+
+import run
+
+TEXT = (ROOT / "phase4_anomaly_detection" / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [line.split("  #")[0].strip() for line in TEXT.splitlines() if line.startswith("    python3 run.py")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where somebody stands who has made a detector."""
+    where = tmp_path_factory.mktemp("where")
+    save_organism_detector(where / "my_detector")
+    return where
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_each_python_example_runs(number, folder):
+    code = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{EXAMPLES[number]}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_each_command_knows_its_flags(line):
+    words = shlex.split(line)[2:]
+    if words[0] == "phase":
+        assert words[1] in run.PHASES
+        words = words[:2]
+    else:
+        words = words[:1]
+    flags = [word for word in shlex.split(line) if word.startswith("--")]
+    shown = command("run.py", *words, "--help")
+    assert shown.returncode == 0 and all(flag in shown.stdout for flag in flags), shown.stderr
+
+
+def test_there_are_examples_and_commands():
+    assert len(EXAMPLES) == 3 and len(COMMANDS) == 5

@@ -1,0 +1,134 @@
+"""Covers the service under load and at its end: a thousand requests at a time, SIGTERM, and a deadline."""
+
+import json
+import resource
+import socket
+import time
+
+import httpx
+import pytest
+from services import programs, serving, shared_detector
+from small_detectors import prompts
+
+from benchmarks.http_load import ask_at_once
+from phase4_anomaly_detection import SAEAnomalyPipeline
+
+N = 1_000
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    return shared_detector(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """A thousand different texts, some of which fire latents and some of which do not."""
+    codes = programs()
+    return [*codes, *prompts(N - len(codes))]
+
+
+@pytest.fixture
+def many_connections():
+    """As many open files as a thousand connections need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * N:
+        pytest.skip(f"this machine allows {hard} open files, {2 * N} are needed; see ulimit -H -n")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * N), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thousand_requests_at_a_time_each_get_their_own_answer(detector, texts, tmp_path, many_connections):
+    bodies = [{"text": text, "id": str(number)} for number, text in enumerate(texts)]
+    with serving(detector, tmp_path) as service:
+        answers = ask_at_once(service.port, [json.dumps(body).encode() for body in bodies])
+        health = httpx.get(f"{service.url}health").json()
+        assert service.stop() == 0
+    assert [answer.status for answer in answers] == [200] * N
+    found = [json.loads(answer.body) for answer in answers]
+    assert [answer["id"] for answer in found] == [str(number) for number in range(N)]
+    assert health["drift"]["n"] == N
+    expected = SAEAnomalyPipeline.load(detector, device="cpu", threads=1).detect(texts)
+    assert len({round(detection.anomaly_score, 9) for detection in expected}) > N / 4  # a mixed-up answer would show
+    for answer, detection in zip(found, expected, strict=True):
+        assert answer["anomaly_score"] == pytest.approx(detection.anomaly_score, abs=1e-6)
+        assert answer["probability"] == pytest.approx(detection.probability, abs=1e-6)
+        assert (answer["route"], answer["n_tokens"]) == (detection.route, detection.n_tokens)
+        latents = [(entry["layer"], entry["latent"]) for entry in answer["top_features"]]
+        assert latents == [(entry["layer"], entry["latent"]) for entry in detection.top_features]
+        contributions = [entry["contribution"] for entry in answer["top_features"]]
+        assert sum(contributions) == pytest.approx(answer["anomaly_score"], abs=1e-6)
+
+
+class HalfSent:
+    """A request whose body is sent in two halves."""
+
+    def __init__(self, port: int):
+        body = json.dumps({"text": "def f(n):\n    return n"}).encode()
+        self.rest = body[10:]
+        self.connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+        head = "POST /detect HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json"
+        self.connection.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:10])
+
+    def finish(self) -> bytes:
+        self.connection.sendall(self.rest)
+        return self.connection.makefile("rb").read()
+
+
+def in_flight(url: str) -> float:
+    lines = httpx.get(f"{url}metrics").text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("pva_sae_requests_in_flight "))
+
+
+def wait_until_in_flight(url: str, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while in_flight(url) != number:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_at_sigterm_requests_under_way_are_answered_and_new_ones_are_refused(detector, tmp_path):
+    with serving(detector, tmp_path) as service:
+        under_way = [HalfSent(service.port) for _ in range(3)]
+        wait_until_in_flight(service.url, 4)  # with that of the metrics themselves
+        service.signal()
+        assert service.wait_for("draining")["in_flight"] == 3
+        refused = httpx.post(f"{service.url}detect", json={"text": "x"}, timeout=60)
+        assert refused.status_code == 503 and "stopping" in refused.json()["detail"] and refused.headers["retry-after"]
+        health = httpx.get(f"{service.url}health", timeout=60)
+        assert health.status_code == 503 and health.json()["status"] == "draining"
+        for request in under_way:
+            answer = request.finish()
+            assert answer.startswith(b"HTTP/1.1 200") and b'"anomaly_score"' in answer
+        assert service.process.wait(60) == 0
+        assert service.log()[-1] | {"event": "stopped", "unanswered": 0} == service.log()[-1]
+
+
+def test_a_request_that_never_ends_does_not_hold_the_service_up(detector, tmp_path):
+    with serving(detector, tmp_path, "--drain-s", 1) as service:
+        _request = HalfSent(service.port)
+        wait_until_in_flight(service.url, 2)
+        service.signal()
+        assert service.process.wait(60) == 0
+
+
+def test_a_second_signal_ends_it_at_once(detector, tmp_path):
+    with serving(detector, tmp_path, "--drain-s", 3000) as service:
+        _request = HalfSent(service.port)
+        wait_until_in_flight(service.url, 2)
+        service.signal()
+        service.wait_for("draining")
+        service.signal()
+        assert service.process.wait(60) == 0
+
+
+def test_more_requests_than_it_takes_are_told_to_come_again(detector, tmp_path):
+    with serving(detector, tmp_path, "--max-waiting", 2) as service:
+        under_way = [HalfSent(service.port), HalfSent(service.port)]
+        deadline = time.monotonic() + 60
+        while (answer := httpx.get(f"{service.url}health")).status_code != 503:
+            assert time.monotonic() < deadline
+        assert answer.headers["retry-after"] and "under way" in answer.json()["detail"]
+        assert all(request.finish().startswith(b"HTTP/1.1 200") for request in under_way)
+        assert httpx.get(f"{service.url}health").status_code == 200

@@ -1,0 +1,63 @@
+"""A detector of the organism made by hand from twenty columns of its SAE, and prompts to show it."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+from support import ROOT
+
+from common.prompts import build_prompt
+from common.registry import model_identity
+from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SidecarConfig, SidecarModel
+
+LAYER = 4
+N_LATENTS = 20
+INCORRECT_MEANS_LONG = 110  # characters of a problem's description: something the latents can tell
+
+
+@cache
+def prompts(n: int = 80) -> tuple[str, ...]:
+    """Prompts of the organism's problems, of many lengths."""
+    lines = (ROOT / "model_organism" / "problems_974.jsonl").read_text().splitlines()[:n]
+    return tuple(build_prompt(row["text"], row["test_list"]).text for row in map(json.loads, lines))
+
+
+def labels(texts: tuple[str, ...]) -> np.ndarray:
+    """Which of the prompts count as incorrect here."""
+    return np.array([len(text.partition("\n")[0]) > INCORRECT_MEANS_LONG for text in texts])
+
+
+def save_organism_detector(folder: Path) -> Path:
+    """Latents that fire on some of the prompts and not on all, weighted by how much more on the long ones."""
+    arrays = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")
+    texts = prompts()
+    resid = SidecarModel(SidecarConfig(layer=LAYER, threads=1)).read(texts).resid
+    incorrect = labels(texts)
+    pre_acts = resid @ arrays["W_enc"].astype(np.float64) + arrays["b_enc"]
+    acts = np.where(pre_acts > arrays["threshold"], pre_acts, 0.0)
+    n_fired = (acts > 0).sum(axis=0)
+    difference = acts[incorrect].mean(axis=0) - acts[~incorrect].mean(axis=0)
+    difference[(n_fired < 5) | (n_fired > 60)] = 0.0
+    latents = np.argsort(-np.abs(difference))[:N_LATENTS]
+    listed = [
+        {
+            "latent": int(latent), "t": float(difference[latent]), "weight": float(difference[latent]),
+            "general_text_rate": None, "n_fired": int(n_fired[latent]), "n": len(texts),
+        }
+        for latent in latents
+    ]  # fmt: skip
+    document = {
+        "schema_version": 1,
+        "model": {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"},
+        "sae": {"id": f"saes layer_{LAYER}", "identity": "saes", "revision": None},
+        "layer": LAYER, "site": f"blocks.{LAYER}.hook_resid_post", "text": "prompts of the organism's problems",
+        "latents": listed, "weights_rule": "t", "card": None, "verdict": "not evaluated: made for tests",
+        "experiment": {"model": "organism"}, "seed": 0,
+        "selection": {"counts": {"latents": len(difference)}, "auroc_on_hyperparams": {}},
+    }  # fmt: skip
+    columns = (arrays["W_enc"][:, latents], arrays["b_enc"][latents], arrays["threshold"][latents])
+    weights = np.array([entry["weight"] for entry in listed])
+    document |= DetectorConfig(target="recall=0.7").decide(acts[:, latents] @ weights, incorrect)
+    return AnomalyDetector(*columns, document).save(folder)
