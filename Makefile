@@ -1,5 +1,6 @@
 # `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need. `make bench`
-# measures speed, and `make bench-gpu` that of a GPU.
+# measures speed, and `make bench-gpu` that of a GPU. The demo: every phase, a detector, what it says of one problem
+# (status 3 is verify, 4 is abstain), and the report once more, so that it ends with what was found.
 PYTHON ?= python3
 VENV := .venv/.installed
 SERVE := .venv/.serve
@@ -9,6 +10,10 @@ INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test bench bench-gpu
 demo: $(VENV)
 	$(RUN) pipeline --preset demo
+	$(RUN) discover --preset demo --out data/detector
+	printf 'Write a function to double the elements of a list.\n\nassert double([1, 2]) == [2, 4]\n\n# Solution:\n' | \
+		$(RUN) detect --artifacts data/detector --stdin || case $$? in 3|4) ;; *) exit 1 ;; esac
+	$(RUN) report --preset demo
 
 test: $(VENV) $(SERVE)
 	.venv/bin/python -m pytest

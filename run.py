@@ -233,7 +233,10 @@ def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
     try:
         context.pick_inputs()
         context.phase.run(context, context.config)
-        return 0
+        if not context.stop.asked:
+            return 0
+        context.log.warning("stopped, after the last batch: this phase is finished")
+        return 130
     except AlreadyBuilt as built:
         context.log.info("already built, with these settings and inputs: %s (--fresh builds it again)", built.path)
         return 0

@@ -3,7 +3,7 @@
 Phase 1 runs in this process, as `run.py phase 1 --preset demo` runs it, from reading its input to the finished
 artifact, programs judged in the sandbox. The loop is `generate` of transformers, one prompt at a time (one_by_one.py),
 once without a stop rule and once with the end-of-sequence token. The floor is what forward_passes.py makes again. No
-side counts the loading of the model. The loop writes another part of the problems in each round; all have their turn.
+side counts the loading of the model. The loop writes another tenth of the problems in each round.
 """
 
 import cProfile
@@ -27,7 +27,7 @@ from common.provenance import ROOT
 from phase1_dataset_building.config import GenerationConfig
 
 NAME = "Generation (phase 1)"
-N_PROBLEMS, N_OF_LOOP = 200, 40
+N_PROBLEMS, N_OF_LOOP = 200, 20
 ENGINE, FLOOR, LOOP, STOPPING = "phase 1", "bare passes", "loop", "loop that stops"
 N_SHOWN = 16  # functions of the profile
 notes: list[str] = []
@@ -42,6 +42,8 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         problems = write_problems(folder, n)
         run_phase("0", folder)
         words = ("--max-new-tokens", str(limit))
+        run_phase("1", folder, *words)  # warms everything up
+        words += ("--threads", str(1 if quick else _faster_threads(folder, words)))
         passes, threads = _recorded(lm, folder, words)
         first, few = problems[:1], min(limit, 100)
         threads_of_loop = 1 if quick else take_the_faster_threads(lambda: _loop(lm, first, few, stops=False))
@@ -80,8 +82,15 @@ def _loop(lm: LanguageModel, problems: Sequence[Problem], limit: int, stops: boo
         return solve_one_by_one(lm, problems, limit)
 
 
+def _faster_threads(folder: Path, words: tuple[str, ...]) -> int:
+    def run() -> None:
+        run_phase("1", folder, *words, "--threads", str(torch.get_num_threads()))
+
+    return take_the_faster_threads(run)
+
+
 def _recorded(lm: LanguageModel, folder: Path, words: tuple[str, ...]) -> tuple[list[forward_passes.Pass], int]:
-    """The passes of one run, which warms everything up too, and its number of threads."""
+    """The passes of one run, and its number of threads."""
     with forward_passes.recorded_passes(lm) as passes:
         run_phase("1", folder, *words)
     assert passes, "phase 1 made no forward pass that was seen"
@@ -112,8 +121,8 @@ def _profile_table(profile: cProfile.Profile) -> str:
 def _in_words(found: Rounds, passes: list[forward_passes.Pass], threads: int, threads_of_loop: int) -> str:
     each = ", ".join(f"{name} {1 / found.median(name):.2f}" for name in found.seconds)
     return (
-        f"Problems per second, medians: {each}. Threads of the model: {threads} in phase 1 (the demo preset's) and in "
-        f"the bare passes, {threads_of_loop} in the loops (what was faster there). A run makes "
+        f"Problems per second, medians: {each}. Threads of the model: {threads} in phase 1 and in the bare passes, "
+        f"{threads_of_loop} in the loops (what was faster there). A run makes "
         f"{forward_passes.in_words(passes)}."
     )
 

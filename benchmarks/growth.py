@@ -7,9 +7,9 @@
 2. Each run is a process of its own, forked from this one, which has imported the libraries and done nothing else: its
    seconds are those on the clock until it ends, without the libraries' imports, which would hide how the rest grows;
    its memory is the most that the process ever held, as the kernel counts it, libraries included.
-3. The smallest and the largest size are run in every round, in alternating order, and give the rows; those between
-   once. Batches are small enough for the smallest dataset to fill two: with one that is not full, memory would seem to
-   grow. What must be there before a phase can run is made beforehand, by processes that nobody measures.
+3. Every size is run in every round, in alternating order. Memory is compared without what a process holds that does
+   nothing. Batches are small enough for the smallest dataset to fill two: with one that is not full, memory would
+   seem to grow. What must be there before a phase can run is made beforehand, by processes that nobody measures.
 """
 
 import contextlib
@@ -75,10 +75,9 @@ def measure(rounds: int, quick: bool) -> list[Row]:
             for one in series:
                 for phase, words in one.before if number == 0 else ():
                     run_phase(phase, words)
-                sizes = sorted(one.words)
-                chosen = sizes if number == 0 else [sizes[0], sizes[-1]]
-                one.run(chosen if number % 2 == 0 else chosen[::-1])
-    return [row for one in series for row in rows_of(one)]
+                one.run(sorted(one.words, reverse=number % 2 == 1))
+        idle = run_phase("", [])[1]
+    return [row for one in series for row in rows_of(one, idle)]
 
 
 def import_libraries() -> None:
@@ -96,12 +95,13 @@ def import_libraries() -> None:
 
 
 def run_phase(phase: str, words: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory [MiB] of one run of a phase in a process of its own."""
+    """Seconds and peak memory [MiB] of one run of a phase in a process of its own; no phase: of a list of them."""
     with tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
         process = os.fork()
         if process == 0:
-            _be_the_phase(["phase", phase, "--preset", "demo", "--device", "cpu", *words], said.fileno())
+            flags = ["--preset", "demo", "--device", "cpu"] if phase else []
+            _be_the_phase(["phase", *([phase] if phase else []), *flags, *words], said.fileno())
         _, status, usage = os.wait4(process, 0)
         seconds = time.perf_counter() - began
         if status:
@@ -179,19 +179,23 @@ def write_saes(folder: Path, times: int) -> tuple[Path, int]:
     return folder, n_latents
 
 
-def rows_of(one: Series) -> list[Row]:
-    """The slope of time, and the peak memory of the largest size beside that of the smallest."""
-    first, *_, last = sorted(one.words)
+def rows_of(one: Series, idle: float) -> list[Row]:
+    """The slope of time, and the peak memory of the largest size beside that of the smallest, without `idle` MiB."""
+    sizes = sorted(one.words)
+    first, last = sizes[0], sizes[-1]
     times = one.counts[last] / one.counts[first]
-    slopes = [math.log(b / a) / math.log(times)
-              for a, b in zip(one.seconds[first], one.seconds[last], strict=True)]  # fmt: skip
-    memory = [b / a for a, b in zip(one.mib[first], one.mib[last], strict=True)]
+    counts = [math.log(one.counts[size]) for size in sizes]
+    slopes = [float(np.polyfit(counts, np.log([one.seconds[size][number] for size in sizes]), 1)[0])
+              for number in range(len(one.seconds[first]))]  # fmt: skip
+    memory = [(b - idle) / (a - idle) for a, b in zip(one.mib[first], one.mib[last], strict=True)]
     what = f"{one.counts[first]:,} to {one.counts[last]:,} {one.what}"
-    seconds = ", ".join(f"{statistics.median(one.seconds[size]):.3g}" for size in sorted(one.words))
-    mib = ", ".join(f"{statistics.median(one.mib[size]):.0f}" for size in sorted(one.words))
+    medians = [statistics.median(one.seconds[size]) for size in sizes]
+    seconds = ", ".join(f"{median:.3g}" for median in medians)
+    doubling = math.log2(medians[-1] / medians[-2])
+    mib = ", ".join(f"{statistics.median(one.mib[size]):.0f}" for size in sizes)
     return [
         row_of(f"phase {one.phase}, slope of log time", f"log number of {one.what}", slopes, goal="<= 1.1",
-               text=f"{what}: {seconds} s"),
-        row_of(f"phase {one.phase}, peak memory at {times:g}x {one.what}", "1x", memory,
-               goal="<= 1.1" if one.what == "problems" else "", text=f"{what}: {mib} MiB"),
+               text=f"{what}: {seconds} s; slope of the last doubling {doubling:.2f}"),
+        row_of(f"phase {one.phase}, peak memory at {times:g}x {one.what}", "1x, both less an idle process", memory,
+               goal="<= 1.1" if one.what == "problems" else "", text=f"{what}: {mib} MiB; idle {idle:.0f} MiB"),
     ]  # fmt: skip

@@ -71,7 +71,7 @@ def measure(_rounds: int, quick: bool) -> list[Row]:
         f"{sizes.permutations:,} permutations; {threads} threads. Peak memory of the process, the arrays of the "
         f"comparison included: {peak_gib():.2f} GiB."
     )
-    return rows_of(sizes, found, end)
+    return rows_of(sizes, found, end, n_latents / sizes.layers)
 
 
 def peak_gib() -> float:
@@ -210,15 +210,17 @@ def conclude(parts: list[dict], activations: dict, null: NullMaximum, pass_rate:
     return len(data)
 
 
-def rows_of(sizes: Sizes, found: Rounds, end: float) -> list[Row]:
+def rows_of(sizes: Sizes, found: Rounds, end: float, n_permuted: float) -> list[Row]:
+    """`n_permuted` latents of a layer, on average, pass the filter and vary: only those are permuted."""
     phase, products = sum(found.seconds[PHASE]), sum(found.seconds[PRODUCTS])
     name = f"phase 2, {sizes.layers} layers of {sizes.latents:,} latents, {sizes.permutations:,} permutations"
     labellings = sizes.permutations + 1
     statistics = [sizes.latents * ratio for ratio in found.times_as_fast(STATISTICS, SCIPY)]
-    permuted = [labellings * sizes.latents * ratio for ratio in found.times_as_fast(PHASE, SCIPY)]
+    tests = sizes.latents + sizes.permutations * n_permuted  # of a layer
+    permuted = [tests * ratio for ratio in found.times_as_fast(PHASE, SCIPY)]
     micro, milli = 1e6 * found.median(SCIPY), 1e3 * found.median(SAE_LENS)
     scipy = f"scipy: {micro:.0f} µs a latent, extrapolated from {sizes.tested} of {sizes.latents:,} latents of a layer"
-    hours = labellings * sizes.latents * sum(found.seconds[SCIPY]) / 3600
+    hours = tests * sum(found.seconds[SCIPY]) / 3600
     text = f"{phase:.1f} s beside {products:.1f} s; a round is a layer"
     in_all = f"{phase + end:.1f} s beside {products:.1f} s; q, selection, table and figures included"
     return [
@@ -228,7 +230,8 @@ def rows_of(sizes: Sizes, found: Rounds, end: float) -> list[Row]:
         row_of("its statistics of a layer (t, p, AUROC and more)", "scipy's Welch test, latent by latent", statistics,
                text=f"{found.median(STATISTICS):.2f} s a layer; {scipy}"),
         row_of("phase 2, layer by layer", f"the same loop for each of {labellings:,} labellings", permuted,
-               text=f"{phase:.0f} s beside {hours:.1f} h; {scipy} and one labelling"),
+               text=f"{phase:.0f} s beside {hours:.1f} h; {scipy} and one labelling; labels are permuted for "
+                    f"{n_permuted:,.0f} latents of a layer"),
         row_of("its encoder, all problems at once", "SAELens encode, problem by problem",
                found.times_as_fast(ENCODER, SAE_LENS),
                text=f"{1e3 * found.median(ENCODER):.2f} ms a problem beside {milli:.1f} ms, extrapolated from "

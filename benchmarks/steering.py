@@ -202,7 +202,7 @@ def _rows(found: Rounds, setup: Setup, controls: Sequence[int], n_of_loop: int, 
 def _cost_rows(found: Rounds, controls: Sequence[int]) -> list[Row]:
     """What a control costs for a problem: as its share of the whole run, and beyond the run without controls."""
     rows, fewest, most = [], controls[0], controls[-1]
-    for name, goal, beyond in (("a control's share of the whole run", "< 1", False), ("one more control", "", True)):
+    for name, goal, beyond in (("a control's share of the whole run", "< 1", False), ("one more control", "< 1", True)):
         costs = {k: _costs(found, k, beyond) for k in controls}
         ratios = [many / few for many, few in zip(costs[most], costs[fewest], strict=True)]
         text = ", ".join(f"{1000 * statistics.median(cost):.0f} with {k}" for k, cost in costs.items())

@@ -26,7 +26,7 @@ from common.files import write_atomic
 if TYPE_CHECKING:
     import numpy as np
 
-RECORDS_PER_PART = 50  # what a crash may cost, besides the batch in flight
+RECORDS_PER_PART = 50  # what a crash may cost, besides the batch in flight and the one being judged
 
 Rows = dict[str, dict[str, Any]]  # table name -> row
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from common.errors import ConfigError
 
+CUDA_CONTEXT = 1.0  # of 10^9 bytes, and more than it takes
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -33,13 +34,16 @@ def check_device_name(name: str) -> str:
 
 
 def limit_gpu_memory(device: str, gigabytes: float) -> None:
-    """Let this process take at most so much of the GPU's memory [10^9 bytes]; it runs out of memory beyond."""
+    """Let this process take at most so much of the GPU's memory [10^9 bytes]; it runs out of memory beyond.
+
+    Of that, CUDA_CONTEXT is left to CUDA itself, which torch does not count.
+    """
     if device != "cuda":
         return
     import torch
 
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.1, gigabytes - CUDA_CONTEXT) * 1e9 / total))
 
 
 def gpu_report(detailed: bool) -> list[str]:

@@ -238,7 +238,7 @@ def _may_be_complete(lm: LanguageModel, row: Row, token: int, pieces: dict[int, 
     if token not in pieces:
         pieces[token] = lm.tokenizer.decode([token])
     row.line_start = (row.line_start + pieces[token]).rsplit("\n", 1)[-1][:80]
-    return "\n" in pieces[token] or not row.line_start[:1].isspace()
+    return "\n" in pieces[token] or (row.line_start != "" and not row.line_start[0].isspace())
 
 
 def _is_complete(lm: LanguageModel, row: Row) -> bool:

@@ -1,6 +1,7 @@
 """Load a causal language model with its tokenizer: a hub id or a folder, the same loader."""
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from common.errors import AssetError, ConfigError
 from common.hub_cache import cached_revision
 from common.registry import default_dtype, model_location
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @contextlib.contextmanager
@@ -83,6 +86,8 @@ def load_model(
     """
     if threads:
         torch.set_num_threads(threads)
+    if device == "cpu":
+        keep_freed_memory()
     location = model_location(name)
     dtype = default_dtype(name, device) if dtype == "auto" else dtype
     with _loading_errors(name, location):
@@ -101,6 +106,18 @@ def load_model(
     if quantisation == "none":  # quantised weights lie there already, and refuse to be moved
         _move(model, name, device)
     return LanguageModel(model, tokenizer, name, device, dtype, cached_revision(location))
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to use memory that was freed again, instead of handing it back to the kernel each time.
+
+    Every tensor of some hundred KiB would otherwise come as new pages, which the kernel fills with zeros: a tenth of
+    the time of generation on the model organism. Nothing happens where the C library is not glibc.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1)):
+            mallopt(parameter, value)
 
 
 def _move(model: PreTrainedModel, name: str, device: str) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from common.artifacts import ArtifactWriter, sweep, utc
-from common.checkpoints import PartStore, Record, move_aside
+from common.checkpoints import PartStore, Record, Rows, move_aside
 from common.discovery import MANIFEST, STAMP
-from common.errors import ConfigError
+from common.errors import ArtifactMismatchError, ConfigError
 from common.files import digest_of, read_sealed_json, write_atomic, write_sealed_json
 from common.handoffs import Handoff
 from common.stopping import Stopped, StopRequest
@@ -51,7 +51,7 @@ class RecordWriter(ArtifactWriter):
         self._n_appended = self._n_noted = 0
         self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
         self.conclude: Callable[[], None] = lambda: None
-        self.row_key: Callable[[dict[str, Any]], Any] = lambda row: 0  # sorting is stable
+        self.row_key: Callable[[dict[str, Any]], Any] | None = None
         self._autosaved = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
 
     @property
@@ -64,14 +64,24 @@ class RecordWriter(ArtifactWriter):
         """Rows of the first table that this slice has on disk already."""
         return self._parts.table(next(iter(self.handoff.tables)), self.start, self.end)
 
+    @property
+    def saved_records(self) -> dict[int, Rows]:
+        """The rows of every record on disk, other slices' too, by index and table."""
+        return self._parts.rows
+
     def joined_rows(self, table: str | None = None) -> list[dict[str, Any]]:
         """All rows of a table (unless named, the first); for `conclude`."""
-        return sorted(self._parts.table(table or next(iter(self.handoff.tables))), key=self.row_key)
+        rows = self._parts.table(table or next(iter(self.handoff.tables)))
+        return rows if self.row_key is None else sorted(rows, key=self.row_key)
 
     def joined_tensor(self, name: str) -> np.ndarray:
         """One array of every record, [n_records, ...], named as in `append`, in the order of `joined_rows`."""
-        rows = self._parts.table(next(iter(self.handoff.tables)))
-        return self._parts.tensor(name)[sorted(range(len(rows)), key=lambda index: self.row_key(rows[index]))]
+        array = self._parts.tensor(name)
+        if self.row_key is None:
+            return array
+        keys = [self.row_key(row) for row in self._parts.table(next(iter(self.handoff.tables)))]
+        assert len(keys) == len(array), "a record has one row of the first table"
+        return array[sorted(range(len(keys)), key=keys.__getitem__)]
 
     def batches(self, size: int) -> Iterator[list[int]]:
         """Index lists of the batches that hold an unfinished record of this slice.
@@ -138,6 +148,7 @@ class RecordWriter(ArtifactWriter):
             file, _, name = full_name.rpartition("/")
             files.setdefault(file, []).append(name)
         rows = self.joined_rows()
+        self._check_distinct(rows)
         self.summary = self.summarize(rows)
         key = next(iter(next(iter(self.handoff.tables.values()))))  # the first column numbers the records
         numbers = np.array([row[key] for row in rows], dtype=np.int64)
@@ -146,6 +157,14 @@ class RecordWriter(ArtifactWriter):
             self.tensors(f"{file}.safetensors", {**arrays, key: numbers})
         self.conclude()
         self.finish()
+
+    def _check_distinct(self, rows: list[dict[str, Any]]) -> None:
+        """Raises: ArtifactMismatchError when two records are of one thing: slices numbered them differently."""
+        if self.row_key is not None and len({self.row_key(row) for row in rows}) < len(rows):
+            raise ArtifactMismatchError(
+                f"some records in {self.path} are there twice, and others are missing: its processes numbered them "
+                f"differently, with other versions of the tokenizer\nStart over, on one kind of machine, with --fresh"
+            )
 
     def processes(self) -> list[dict[str, Any]]:
         """All processes that saved records, from their notes."""
@@ -177,7 +196,7 @@ class RecordWriter(ArtifactWriter):
         self._autosaved = reached
         name, columns = next(iter(self.handoff.tables.items()))
         target = self.path / f"autosave_{reached * RECORDS_PER_AUTOSAVE:06d}.parquet"
-        write_atomic(target, to_parquet(self._parts.table(name), columns))
+        write_atomic(target, to_parquet(self.joined_rows(name), columns))
         for old in sorted(self.path.glob("autosave_*.parquet"))[:-AUTOSAVES_KEPT]:
             old.unlink(missing_ok=True)
 

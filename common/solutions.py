@@ -33,6 +33,10 @@ class Solution:
     future: Future
 
     @property
+    def is_judged(self) -> bool:
+        return self.future.done() and self.future.exception() is None
+
+    @property
     def verdict(self) -> Verdict:
         return self.future.result()
 

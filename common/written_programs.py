@@ -15,6 +15,7 @@ import numpy as np
 
 from common.checkpoints import Rows
 from common.config import SolutionConfig
+from common.errors import ArtifactMismatchError
 from common.generation import Generation, check_prompts_fit, generate
 from common.models import LanguageModel, explain_lack_of_memory, load_model
 from common.phase import RunContext
@@ -72,11 +73,14 @@ def _judged_meanwhile(
     waiting: dict[int, tuple[Draft, Solution]] = {}
 
     def keep() -> None:
-        for index, (draft, solution) in waiting.items():
+        labels = []
+        for index in list(waiting):
+            draft, solution = waiting[index]
             out.append(index, *draft.record(solution))
-        progress.add([solution.label for _, solution in waiting.values()])
+            labels.append(solution.label)
+            del waiting[index]  # kept once, whatever goes wrong with the next
         out.process["sandbox"] = sandbox.describe()
-        waiting.clear()
+        progress.add(labels)
 
     def hand_over(drafts: dict[int, Draft]) -> None:
         known = {i: earlier.get(draft.problem["task_id"]) for i, draft in drafts.items()}
@@ -89,8 +93,9 @@ def _judged_meanwhile(
     with Progress(out.end - out.start + 1, labels, ctx.log) as progress, ctx.stop.finishing_batches():
         try:
             yield hand_over
-        except KeyboardInterrupt:
-            waiting.clear()  # at once
+        except KeyboardInterrupt:  # at once: what is judged already is kept
+            for index in [index for index, (_, solution) in waiting.items() if not solution.is_judged]:
+                del waiting[index]
             raise
         finally:
             keep()
@@ -113,6 +118,7 @@ def write_solutions(
         nonlocal tasks
         check_prompts_fit(lm, list({task.request.prompt.text: task.request for task in tasks}.values()))
         tasks = by_prompt_length(lm, tasks) if shortest_first else tasks
+        check_same_tasks(ctx, out, tasks)
 
         def write(batch: list[int]) -> list[Draft]:
             made = _generate(lm, [tasks[index] for index in batch], config, positions)
@@ -134,6 +140,22 @@ def by_prompt_length(lm: LanguageModel, tasks: Sequence[Task]) -> list[Task]:
     encoded = lm.tokenizer([task.request.prompt.text for task in tasks])["input_ids"]
     order = sorted(range(len(tasks)), key=lambda i: (tasks[i].temperature, len(encoded[i])))
     return [tasks[i] for i in order]
+
+
+def check_same_tasks(ctx: RunContext, out: RecordWriter, tasks: Sequence[Task]) -> None:
+    """Hold that what is saved is of the tasks that have its numbers now: another tokenizer may order prompts otherwise.
+
+    Raises: ArtifactMismatchError.
+    """
+    for index, tables in sorted(out.saved_records.items()):
+        task, row = tasks[index], next(iter(tables.values()))
+        then, now = row["task_id"], task.problem["task_id"]
+        if (then, row["sample_index"], row["temperature"]) != (now, task.sample_index, task.temperature):
+            raise ArtifactMismatchError(
+                f"record {index} in {out.path} is of problem {then}, but would be of problem {now} now: the tokenizer "
+                f"of {ctx.config.model}, or its package, is another than when the run began\n"
+                f"Go on where it began, or start over with: {ctx.again} --fresh"
+            )
 
 
 def _phase_1_record(out: RecordWriter, task: Task, solution: Solution) -> Kept:

@@ -62,9 +62,9 @@ class Target:
 def fit_calibration(scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], method: str) -> dict[str, Any]:
     """What `probabilities` needs: {"method": "platt", "slope", "intercept"} or {"method": "isotonic", "x", "y"}.
 
-    An entry "note" says where the score means nothing. Raises: ConfigError when a label is missing.
+    An entry "note" says where the score means nothing. Raises: ConfigError as `checked_labels`.
     """
-    check_both_labels(incorrect)
+    incorrect = checked_labels(incorrect, len(scores))
     if method == "auto":
         method = "platt" if len(scores) < ISOTONIC_FROM else "isotonic"
     if method == "platt":
@@ -139,9 +139,9 @@ def choose_threshold(
 
     recall: the highest that reaches it. precision: the lowest that reaches it with 5 or more flagged. flag_rate: the
     lowest that flags at most that share. Where none does: the nearest to it, and `reached` is false. A score
-    that is the same everywhere gets itself as the threshold, which flags nothing.
+    that is the same everywhere gets itself as the threshold, which flags nothing. Raises: as `checked_labels`.
     """
-    check_both_labels(incorrect)
+    incorrect = checked_labels(incorrect, len(scores))
     thresholds = midpoints(scores)
     if not len(thresholds):
         return float(scores[0]), _outcome(target, np.zeros(len(scores), dtype=bool), incorrect, reached=False)
@@ -194,10 +194,19 @@ def abstain_band(scores: Float[np.ndarray, " n"], threshold: float, share: float
     return {"low": float(low), "high": float(high)}
 
 
-def check_both_labels(incorrect: Bool[np.ndarray, " n"]) -> None:
-    """Raises: ConfigError when only one of the labels is there."""
-    if incorrect.all() or not incorrect.any():
-        found = "incorrect" if len(incorrect) and incorrect.all() else "correct" if len(incorrect) else "no"
-        raise ConfigError(
-            f"all {len(incorrect)} texts are {found} ones: a threshold needs both labels\nGive some of each"
-        )
+def checked_labels(incorrect: Any, n: int) -> Bool[np.ndarray, " n"]:
+    """Which of `n` texts are incorrect, from booleans or from 0 and 1 (1 is incorrect), in an array or a list.
+
+    Raises: ConfigError for other labels, another number of them, or where one of the two is missing.
+    """
+    found = np.asarray(incorrect)
+    if found.shape != (n,):
+        raise ConfigError(f"there are {n} texts, and labels of the shape {list(found.shape)}\nGive one label a text")
+    if found.dtype.kind not in "biufO" or not np.isin(found, (0, 1)).all():
+        wrong = next((label for label in found.tolist() if type(label) is str or label not in (0, 1)), found.dtype.name)
+        raise ConfigError(f"a label is {wrong!r}\nGive booleans, or 0 for correct and 1 for incorrect")
+    found = found.astype(bool)
+    if found.all() or not found.any():
+        named = "incorrect" if n and found.all() else "correct" if n else "no"
+        raise ConfigError(f"all {n} texts are {named} ones: both labels are needed\nGive some of each")
+    return found

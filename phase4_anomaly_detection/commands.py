@@ -11,6 +11,7 @@ last token is the last one of the file, a final newline included.
 
 import gc
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def detect(argv: list[str]) -> int:
     detections = pipeline.detect([given.text for given in texts])
     for given, detection in zip(texts, detections, strict=True):
         if args.jsonl:
-            print(json.dumps({**({"id": given.id} if given.has_id else {}), **detection.as_json()}, ensure_ascii=False))
+            print(json.dumps({**({"id": given.id} if given.has_id else {}), **detection.as_json()}, allow_nan=False))
         else:
             print("\n".join(_block(given, detection)))
     routes = {detection.route for detection in detections}
@@ -101,6 +102,7 @@ def _detect_parser() -> Parser:
         prog="run.py detect",
         description="What a detector says of texts. Exit status: 0 proceed, 3 verify, 4 abstain, 2 error.",
     )
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # else argparse takes --threshold -1e-3 for a flag
     _add_detector_flags(parser)
     parser.add_argument("--input", metavar="TEXT", action="append", default=[], help="the text itself; repeatable")
     text = "file with a text, read as it is, its last newline included; repeatable"
@@ -120,11 +122,10 @@ def _add_detector_flags(parser: Parser) -> None:
     parser.add_argument("--model", default=None, help="where the detector's model lies now (default: where it lay)")
     parser.add_argument("--layer", type=int, default=None, help="checked: must be the detector's")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | mps (default: auto)")
-    text = "auto | float64 | float32 | bfloat16 | float16 (default: auto: float64 for small models on a CPU)"
+    text = "auto | float64 | float32 | bfloat16 | float16 (auto: float64 for small models, else the detector's)"
     parser.add_argument("--dtype", default="auto", help=text)
-    parser.add_argument(
-        "--quantisation", default="none", help="none | 8bit | 4bit; needs an NVIDIA GPU (default: none)"
-    )
+    text = "none | 8bit | 4bit; checked: must be the detector's; bits need an NVIDIA GPU (default: the detector's)"
+    parser.add_argument("--quantisation", default=None, help=text)
     text = "what becomes of a text longer than the context: refuse | windows, overlapping (default: refuse)"
     parser.add_argument("--long-input", default="refuse", help=text)
     parser.add_argument("--batch-size", type=int, default=16, help="texts read together (default: 16)")
@@ -197,6 +198,10 @@ def _json_line(line: str, where: str) -> GivenText:
         what = "no object and no string" if not isinstance(row, dict) else f"{len(given)} of {', '.join(TEXT_KEYS)}"
         what = f"'{given[0]}' is no string" if len(given) == 1 else what
         raise ConfigError(f"{where}: {what}\nGive exactly one of {', '.join(TEXT_KEYS)}, with a string")
+    try:
+        json.dumps(row.get("id"), allow_nan=False)
+    except ValueError as error:  # Python reads NaN, Infinity and 1e999, which are no JSON to others
+        raise ConfigError(f"{where}: 'id' holds a number that JSON has not\nGive another one, or a string") from error
     return GivenText(row[given[0]], where, id=row.get("id"), has_id="id" in row)
 
 

@@ -67,6 +67,11 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, EvaluatingConfig):
         self.decision(), self.discovery()
         if self.layer != "auto" and not self.layer.isdecimal():
             raise ConfigError(f"--layer is '{self.layer}'\nGive auto, or the number of a block, from 0")
+        if self.quantisation != "none" and not self.labelled:
+            raise ConfigError(
+                f"--quantisation is {self.quantisation}, but no model is run: phase 1 stored the activations"
+                f"\nLeave it out, or give texts to read with --labelled"
+            )
 
     def decision(self) -> "DetectorConfig":
         """How the score is read. Raises: ConfigError."""

@@ -181,7 +181,7 @@ class AnomalyDetector:
         """
         activations = self.activations(resid)
         scores = (activations * self.weights).sum(axis=1)
-        rows, windows = _deciding_rows(scores, owners)
+        rows, windows = deciding_rows(scores, owners)
         counts = [None] * len(rows) if n_tokens is None else [int(count) for count in n_tokens]
         decided = scores[rows]
         chance, flagged, routes = self.probabilities(decided), self.flags(decided), self.routes(decided)
@@ -307,7 +307,7 @@ def _as_float64(resid: Any) -> np.ndarray:
     return np.asarray(resid, dtype=np.float64)
 
 
-def _deciding_rows(
+def deciding_rows(
     scores: Float[np.ndarray, " n"], owners: Sequence[int] | None
 ) -> tuple[Int[np.ndarray, " m"], list[dict[str, int] | None]]:
     """The row that decides each text, and which of its windows that is; None where it has one."""

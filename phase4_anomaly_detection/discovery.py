@@ -21,7 +21,7 @@ import numpy as np
 
 from common.errors import ConfigError
 from common.evaluation.metrics import auroc
-from phase4_anomaly_detection.calibration import check_both_labels
+from phase4_anomaly_detection.calibration import checked_labels
 from phase4_anomaly_detection.config import RULES, SIGNIFICANCE
 
 if TYPE_CHECKING:
@@ -97,11 +97,12 @@ class FeatureDiscovery:
     ) -> Selection:
         """The latents that stand for incorrect most.
 
-        Raises: ConfigError when none is left, with the largest t and the filter that left none; or without a baseline.
+        Raises: ConfigError when none is left, with the largest t and the filter that left none; without a baseline; for
+        labels as `checked_labels` does.
         """
         from common.separation import layer_statistics
 
-        check_both_labels(incorrect)
+        incorrect = checked_labels(incorrect, len(latent_acts))
         config, pass_rate = self.config, (~incorrect).astype(np.float64)
         found = layer_statistics(latent_acts, pass_rate)
         general = self._passes_general_text(general_text_rate, len(found["t"]))
@@ -127,18 +128,24 @@ class FeatureDiscovery:
         tuning: Float[np.ndarray, "m k"],
         tuning_incorrect: Bool[np.ndarray, " m"],
     ) -> Weights:
-        """Weights of the selected latents by their activations on the selecting and on the tuning texts."""
+        """Weights of the selected latents by their activations on the selecting and on the tuning texts.
+
+        Raises: ConfigError where the rule uses no latent, and for labels as `checked_labels` does.
+        """
+        incorrect = checked_labels(incorrect, len(selecting))
+        tuning_incorrect = checked_labels(tuning_incorrect, len(tuning))
         rules = ("t", "l1") if self.config.weights == "auto" else (self.config.weights,)
         tried = {rule: t / t.sum() if rule == "t" else self._l1(selecting, incorrect) for rule in rules}
         once = tuning_incorrect.astype(float), (~tuning_incorrect).astype(float)
         areas = {rule: float(auroc(tuning @ weights, *once)) for rule, weights in tried.items()}
-        rule = max(rules, key=lambda name: areas[name])  # of two equal ones the first: t
-        kept = np.flatnonzero(tried[rule])
-        if not len(kept):
+        usable = [rule for rule in rules if tried[rule].any()]  # a strong enough penalty leaves l1 no latent
+        if not usable:
             raise ConfigError(
                 "the L1 regression uses none of the selected latents: they do not tell incorrect texts from correct "
                 "ones\nGive --weights t, or more texts"
             )
+        rule = max(usable, key=lambda name: areas[name])  # of two equal ones the first: t
+        kept = np.flatnonzero(tried[rule])
         return Weights(rule, kept, tried[rule][kept], areas)
 
     def cross_validated_auroc(
@@ -147,6 +154,7 @@ class FeatureDiscovery:
         """Mean AUROC over 5 folds of latents and t weights found on the other four; 1/2 for a fold without latents."""
         from sklearn.model_selection import StratifiedKFold
 
+        incorrect = checked_labels(incorrect, len(latent_acts))
         areas = []
         folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=self.config.seed)
         for own, held_out in folds.split(np.zeros(len(incorrect)), incorrect):

@@ -130,13 +130,16 @@ class JumpReLUSAE:
         return self.W_enc.shape[1]
 
     def encode(self, x: Float[Tensor, "*n d_in"]) -> Float[Tensor, "*n d_sae"]:
-        """JumpReLU(x W_enc + b_enc): zero where a pre-activation does not exceed its threshold strictly."""
-        pre_acts = x @ self.W_enc + self.b_enc
+        """JumpReLU(x W_enc + b_enc): zero where a pre-activation does not exceed its threshold strictly.
+
+        `x` may be of numpy, and of any number type: it is computed in that of the weights.
+        """
+        pre_acts = torch.as_tensor(x).to(self.W_enc) @ self.W_enc + self.b_enc
         return pre_acts * (pre_acts > self.threshold)
 
     def decode(self, latent_acts: Float[Tensor, "*n d_sae"]) -> Float[Tensor, "*n d_in"]:
         """The reconstruction, in the input's own scale."""
-        return latent_acts @ self.W_dec + self.b_dec
+        return torch.as_tensor(latent_acts).to(self.W_dec) @ self.W_dec + self.b_dec
 
     def train(self, x: Float[Tensor, "n d_in"], config: TrainingConfig | None = None) -> TrainingReport:
         """Train on rows of `x`, from the weights there are. Raises: ConfigError for too few rows, nan or infinity."""

@@ -40,7 +40,12 @@ class LabelledFile:
 
 def labelled_name(path: str) -> str:
     """'<stem>@<first 8 of its SHA-256>': an edited file is another one. Raises: ConfigError."""
-    return f"{Path(path).stem}@{hashlib.sha256(_content(Path(path))).hexdigest()[:8]}"
+    return f"{Path(path).stem}@{labelled_sha256(path)[:8]}"
+
+
+def labelled_sha256(path: str) -> str:
+    """SHA-256 of a file's content, whatever the file is called. Raises: ConfigError."""
+    return hashlib.sha256(_content(Path(path))).hexdigest()
 
 
 def read_labelled(path: str) -> LabelledFile:

@@ -32,9 +32,10 @@ def _head(document: dict[str, Any]) -> str:
     model, sae = document["model"], document["sae"]
     title = f"# Detector of failures of {model['name']}, block {document['layer']}"
     revision = f", revision {model['revision']}" if model["revision"] else ""
+    bits = "" if model.get("quantisation", "none") == "none" else f", its weights in {model['quantisation']}"
     return (
         f"{title}\n\n**Verdict on texts that it was not made from: {document['verdict']}.**\n\n"
-        f"- Model: {model['name']} ({model['identity']}{revision}), read in {model['dtype']}\n"
+        f"- Model: {model['name']} ({model['identity']}{revision}), read in {model['dtype']}{bits}\n"
         f"- SAE: {sae['id']} ({sae['identity']}), at {document['site']}\n"
         f"- Texts: {document['text']}\n"
         f"- Experiment: {', '.join(f'{key} {name}' for key, name in document['experiment'].items())}; "

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +23,21 @@ from typing import TYPE_CHECKING, Any, overload
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.registry import MODELS, model_identity
-from phase4_anomaly_detection.detector import AnomalyDetector, Detection, DetectorConfig
+from phase4_anomaly_detection.detector import AnomalyDetector, Detection, DetectorConfig, deciding_rows
 from phase4_anomaly_detection.drift import DriftMonitor
-from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
+from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+    from common.config import PhaseConfig
     from common.phase import RunContext
     from phase4_anomaly_detection.discovery import DiscoveryConfig
 
+LOG = logging.getLogger("pva_sae")
+PRECISION = ("float16", "bfloat16", "float32", "float64")  # a later one rounds less
+FROM_LISTS = "given_texts.jsonl"  # where texts that come as lists lie while they are read
 MAKE_ONE = "Make one with .run_discovery(), or load one with SAEAnomalyPipeline.load(FOLDER)"
 
 
@@ -44,18 +52,19 @@ class SAEAnomalyPipeline:
     ):
         self.sidecar = SidecarModel(sidecar)
         self._discovery, self._decision = discovery, detector
-        self._detector: AnomalyDetector | None = None
-        self._drift: DriftMonitor | None = None
+        self._in_use: tuple[AnomalyDetector, DriftMonitor] | None = None
+        self._dtype_is_said = False
 
     @classmethod
     def load(
         cls, folder: str | Path, device: str = "auto", *, model: str | None = None, layer: int | None = None,
-        threshold: float | None = None, **settings: Any,
+        threshold: float | None = None, quantisation: str | None = None, **settings: Any,
     ) -> SAEAnomalyPipeline:  # fmt: skip
         """The detector of a folder, with the model it was made for. `settings` are further ones of SidecarConfig.
 
         `model` says where that model lies now; another model or layer is refused. `threshold` replaces the
-        detector's, without an abstain band.
+        detector's, without an abstain band. Quantisation, and for `dtype` auto the number type of a model that is
+        not small, are those that the detector was made with; another quantisation is refused.
         Raises: ConfigError, ArtifactMismatchError, MissingArtifactError.
         """
         detector = AnomalyDetector.load(folder)
@@ -66,27 +75,27 @@ class SAEAnomalyPipeline:
                 f"discover --layer {layer} --out FOLDER"
             )
         name = _model_of(detector, model, folder)
-        found = cls(SidecarConfig(model=name, layer=detector.layer, device=device, **settings))
+        bits = _quantisation_of(detector, quantisation, folder)
+        found = cls(SidecarConfig(model=name, layer=detector.layer, device=device, quantisation=bits, **settings))
         found._use(detector if threshold is None else detector.with_threshold(threshold))
         return found
 
     @property
     def detector(self) -> AnomalyDetector:
         """Raises: ConfigError before there is one."""
-        if self._detector is None:
-            raise ConfigError(f"this pipeline has no detector yet\n{MAKE_ONE}")
-        return self._detector
+        return self._with_its_monitor()[0]
 
     @property
     def drift(self) -> DriftMonitor:
         """Counts how often the latents fired in what `detect` has read."""
-        if self._drift is None:
-            self._drift = DriftMonitor(self.detector)
-        return self._drift
+        return self._with_its_monitor()[1]
 
     def load_model(self) -> SAEAnomalyPipeline:
         """Load the model now, and not at the first text; returns self."""
         self.sidecar.load()
+        if self._in_use is not None and not self._dtype_is_said:
+            self._dtype_is_said = True
+            _say_if_read_otherwise(self.detector, self.sidecar.dtype)
         return self
 
     def run_discovery(
@@ -128,23 +137,38 @@ class SAEAnomalyPipeline:
         Raises: ConfigError for an empty text, or one longer than the model's context.
         """
         texts = [text] if isinstance(text, str) else list(text)
-        detector = self.detector
+        detector, drift = self._with_its_monitor()
+        self.load_model()
         reading = self.sidecar.read(texts)
         detections = detector.detect(reading.resid, n_tokens=reading.n_tokens, owners=reading.owners)
-        self.drift.count(detections)
+        drift.count(detections)
         return detections[0] if isinstance(text, str) else detections
 
     def calibrate(
         self, correct: Sequence[str], incorrect: Sequence[str], target: str = "recall=0.8"
     ) -> SAEAnomalyPipeline:
-        """Fit calibration, threshold and abstain band on these texts; latents and weights stay. Returns self."""
+        """Fit calibration, threshold and abstain band on these texts; latents and weights stay. Returns self.
+
+        A text that is read in windows counts once, by the window that decides it in `detect`.
+        """
         detector = self.detector
-        of_correct, of_incorrect = (self.sidecar.read(list(texts)).resid for texts in (correct, incorrect))
+        of_correct, of_incorrect = (self._deciding_rows(list(texts)) for texts in (correct, incorrect))
         self._use(detector.calibrate(of_correct, of_incorrect, target))
         return self
 
+    def _deciding_rows(self, texts: list[str]) -> Float[np.ndarray, "n d_model"]:
+        reading = self.sidecar.read(texts)
+        rows, _ = deciding_rows(self.detector.scores(reading.resid), reading.owners)
+        return reading.resid[rows]
+
     def _use(self, detector: AnomalyDetector) -> None:
-        self._detector, self._drift = detector, None
+        self._in_use = detector, DriftMonitor(detector)  # together: threads that ask share one monitor
+        self.sidecar.usual_dtype = detector.document["model"]["dtype"] or "auto"
+
+    def _with_its_monitor(self) -> tuple[AnomalyDetector, DriftMonitor]:
+        if self._in_use is None:
+            raise ConfigError(f"this pipeline has no detector yet\n{MAKE_ONE}")
+        return self._in_use
 
     def _context(self, data_dir: Path, settings: dict[str, Any]) -> RunContext:
         """Phase 4.1 with this pipeline's settings, on the preset that belongs to its model."""
@@ -171,7 +195,7 @@ class SAEAnomalyPipeline:
         )
         return RunContext(
             phase=PHASE, config=config, preset=preset, data_dir=data_dir, device=resolve_device(sidecar.device),
-            log=logging.getLogger("pva_sae"), command=f"python3 run.py phase 4.1 --preset {preset}",
+            log=LOG, command=_command(config, preset),
         )  # fmt: skip
 
 
@@ -198,10 +222,24 @@ def folder_of(context: RunContext) -> Path:
     raise AssertionError(f"a phase that ended without an error left no finished run: {path}")
 
 
+def _command(config: PhaseConfig, preset: str) -> str:
+    """What a shell would be told for the same run; texts that were given as lists would have to lie in a file."""
+    from common.config import differences_from_preset, typed
+
+    words = ["python3", "run.py", "phase", "4.1", "--preset", preset]
+    for name, value in differences_from_preset(config, preset).items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words += [f"--{flag}" if value else f"--no-{flag}"] if name != "again" else []
+        else:
+            words += [f"--{flag}", FROM_LISTS if Path(str(value)).name == FROM_LISTS else typed(value)]
+    return shlex.join(words)
+
+
 def _labelled_file(folder: Path, correct: Sequence[str], incorrect: Sequence[str]) -> Path:
     rows = [{"text": text, "label": label} for label, texts in (("correct", correct), ("incorrect", incorrect))
             for text in texts]  # fmt: skip
-    path = folder / "texts.jsonl"
+    path = folder / FROM_LISTS
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -224,3 +262,25 @@ def _model_of(detector: AnomalyDetector, given: str | None, folder: str | Path) 
             f"--out FOLDER"
         )
     return name
+
+
+def _quantisation_of(detector: AnomalyDetector, given: str | None, folder: str | Path) -> str:
+    """How the model's weights are held: as they were for the detector. Raises: ConfigError for another way."""
+    own = detector.document["model"].get("quantisation", "none")
+    if given not in (None, own) and given in QUANTISATIONS:
+        with_it = f"--quantisation {given}" if given != "none" else "no --quantisation"
+        raise ConfigError(
+            f"--quantisation is {given}, but the detector in {folder} was made with {own}: other weights give its "
+            f"latents other activations, for which its threshold was not chosen\nLeave out --quantisation, or make a "
+            f"detector with: python3 run.py discover --labelled FILE.jsonl --out FOLDER and {with_it}"
+        )
+    return own if given is None else given
+
+
+def _say_if_read_otherwise(detector: AnomalyDetector, dtype: str) -> None:
+    """Log it where the model computes in another number type than at discovery; warn where that rounds more."""
+    own = detector.document["model"]["dtype"]
+    if own in PRECISION and dtype != own:
+        level = logging.INFO if PRECISION.index(dtype) > max(PRECISION.index(own), 1) else logging.WARNING
+        words = "the model is read in %s; the detector was made in %s: last digits of a score differ"
+        LOG.log(level, words, dtype, own)

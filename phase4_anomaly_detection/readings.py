@@ -24,8 +24,8 @@ def note_reading(ctx: RunContext, detector: AnomalyDetector, again: bool) -> int
         return (
             f"the validation split was evaluated with another detector on {other['utc']} ({other['words']}); this one "
             f"is {entry['words']}\nChoosing by what validation says makes its figures worthless. Go back to the "
-            f"earlier settings; or, if you know why you read it again: {ctx.again} --again (the model card will count "
-            f"the readings)"
+            f"earlier settings; or, if you know why you read it again: {ctx.again} --again, or from Python "
+            f".run_discovery(..., again=True) (the model card will count the readings)"
         )
 
     return ledger.note(ctx.data_dir, entry, again, lambda one, other: one["selection"] == other["selection"], refusal)
@@ -38,12 +38,19 @@ def _entry(ctx: RunContext, detector: AnomalyDetector) -> dict[str, Any]:
         "latents": {str(latent["latent"]): latent["weight"] for latent in detector.latents},
         **{key: document[key] for key in ("threshold", "abstain", "calibration")},
     }  # fmt: skip
-    labelled = handoffs.SPLIT.name not in ctx.artifacts  # the file is the split: other seeds are other readings of it
     target, n = document["target"], len(detector.latents)
     return {
-        "kind": ledger.DETECTOR, "phase": ctx.phase.id, "model": known["model"], "dataset": known["dataset"],
-        "split": known["dataset"] if labelled else ctx.read(handoffs.SPLIT).content_sha256,
+        "kind": ledger.DETECTOR, "phase": ctx.phase.id, "model": known["model"], **_validation(ctx),
         "selection": digest_of(chosen), "steering": None,
         "words": f"{n} latents of layer {detector.layer} of {known['sae']}, {target['kind']}={target['wanted']:g}, "
                  f"threshold {detector.threshold:.6g}",
     }  # fmt: skip
+
+
+def _validation(ctx: RunContext) -> dict[str, str]:
+    """What was held out. A labelled file is known by its content alone: neither its name nor a seed makes it unseen."""
+    if ctx.config.labelled:
+        from phase4_anomaly_detection.labelled import labelled_sha256
+
+        return {"dataset": "labelled texts", "split": labelled_sha256(ctx.config.labelled)}
+    return {"dataset": ctx.config.experiment()["dataset"], "split": ctx.read(handoffs.SPLIT).content_sha256}

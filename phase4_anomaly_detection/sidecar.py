@@ -8,9 +8,10 @@
    padding, and a text's last token stands where it stands when the text is read alone.
 3. Only the blocks up to the layer are kept. A forward hook takes the output of the block.
 
-Small models (under 200 million parameters) are read on a CPU in float64 throughout: then the batch, its order and its
-padding change a score by less than 1e-9. Larger ones compute in the registry's number type, where they change its last
-digits, as they do in every batched computation.
+Small models (under 200 million parameters) are read on a CPU or an NVIDIA GPU in float64 throughout, unless their
+weights are quantised: then the batch, its order and its padding change a score by less than 1e-9. Larger ones compute
+in the number type of the detector, or else of the registry, where they change its last digits, as they do in every
+batched computation.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 
 from common.devices import resolve_device
 from common.errors import ConfigError, UnknownHookError
+from common.registry import MODELS, ModelEntry
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 QUANTISATIONS = ("none", "8bit", "4bit")
 LONG_INPUT = ("refuse", "windows")
-FLOAT64_BELOW = 200_000_000  # parameters, on a CPU, with dtype auto
+FLOAT64_BELOW = 200_000_000  # parameters, with dtype auto
 TOKENS_AT_ONCE = 8192  # of a batch, padding included; a single text may have more
 
 
@@ -44,7 +46,7 @@ TOKENS_AT_ONCE = 8192  # of a batch, padding included; a single text may have mo
 class SidecarConfig:
     """Which model reads, where, and what becomes of a text that is longer than its context.
 
-    `layer` None stands for the layer of the detector, or every layer. `threads` 0 is torch's own choice.
+    `layer` None is the registry's layer for the model, where it has one. `threads` 0 is torch's own choice.
     """
 
     model: str = "organism"
@@ -63,6 +65,11 @@ class SidecarConfig:
                 raise ConfigError(f"{flag} is '{getattr(self, name)}'\nGive one of: {', '.join(allowed)}")
         if self.batch_size < 1:
             raise ConfigError(f"--batch-size is {self.batch_size}\nGive 1 or more")
+        if self.dtype == "float64" and self.quantisation != "none":
+            raise ConfigError(
+                f"--dtype is float64 and --quantisation {self.quantisation}: weights of so few bits know no "
+                f"float64\nLeave out one of the two"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +85,13 @@ class Reading:
 
 
 class SidecarModel:
-    """A model that is loaded at the first text, or by `load`."""
+    """A model that is loaded at the first text, or by `load`.
 
-    def __init__(self, config: SidecarConfig | None = None):
-        self.config = config or SidecarConfig()
+    `usual_dtype` is the number type of a model that is not small, where the config says auto: that of a detector.
+    """
+
+    def __init__(self, config: SidecarConfig | None = None, usual_dtype: str = "auto"):
+        self.config, self.usual_dtype = config or SidecarConfig(), usual_dtype
         self._lm: LanguageModel | None = None
         self._float64 = False
         self._one_at_a_time = threading.Lock()  # hooks are the model's, not the caller's
@@ -99,10 +109,13 @@ class SidecarModel:
         config = self.config
         device = resolve_device(config.device)
         check_quantisation(config.quantisation, device)
-        dtype = "auto" if config.dtype == "float64" else config.dtype
+        dtype = self.usual_dtype if config.dtype == "auto" else config.dtype
+        dtype = "float32" if dtype == "float64" else dtype  # which load_model does not know: widened below
         lm = load_model(config.model, device, dtype, config.threads, quantisation=config.quantisation)
-        self._check_layer(lm)
-        self._float64 = config.dtype == "float64" or (config.dtype == "auto" and _is_small(lm))
+        self._check_layer(config.layer, lm)
+        self._float64 = config.dtype == "float64" or (config.dtype == "auto" and _is_small(lm, config.quantisation))
+        if self._float64 and lm.dtype != "float32":  # its weights were rounded
+            lm = load_model(config.model, device, "float32", config.threads)
         if self._float64:
             lm.model.double()
         if config.layer is not None:
@@ -110,11 +123,13 @@ class SidecarModel:
         return lm
 
     def at_layer(self, layer: int) -> SidecarModel:
-        """A sidecar that reads another layer of the same loaded model."""
-        other = SidecarModel(dataclasses.replace(self.config, layer=layer))
-        other._lm, other._float64, other._one_at_a_time = self._lm, self._float64, self._one_at_a_time
-        if self._lm is not None:
-            other._check_layer(self._lm)
+        """A sidecar that reads another layer: of the same loaded model, unless that has not kept the block."""
+        other = SidecarModel(dataclasses.replace(self.config, layer=layer), self.usual_dtype)
+        lm = self._lm
+        if lm is not None:
+            self._check_layer(layer, lm)
+            if layer < len(lm.model.get_decoder().layers):
+                other._lm, other._float64, other._one_at_a_time = lm, self._float64, self._one_at_a_time
         return other
 
     def unload(self) -> None:
@@ -124,6 +139,13 @@ class SidecarModel:
     @property
     def lm(self) -> LanguageModel:
         return self.load()._lm
+
+    @property
+    def layer(self) -> int | None:
+        """The layer that `read` reads: the config's, or else the one that the registry has for the model."""
+        if self.config.layer is not None:
+            return self.config.layer
+        return MODELS.get(self.config.model, ModelEntry()).detector_layer
 
     @property
     def context_length(self) -> int:
@@ -136,17 +158,17 @@ class SidecarModel:
         return "float64" if self.load()._float64 else self.lm.dtype
 
     def read(self, texts: Sequence[str]) -> Reading:
-        """The output of block `config.layer` at the last token of each text.
+        """The output of block `layer` at the last token of each text.
 
         Raises: ConfigError for an empty text, one longer than the context (unless it is read in windows), and where
-        the config names no layer.
+        neither the config nor the registry names a layer.
         """
-        if self.config.layer is None:
+        if self.layer is None:
             raise ConfigError(
                 f"no layer of {self.config.model} is chosen\nGive one of 0 to {self.lm.n_layers - 1} as "
                 f"SidecarConfig(layer=...) or --layer"
             )
-        return self.read_layers(texts, [self.config.layer])[self.config.layer]
+        return self.read_layers(texts, [self.layer])[self.layer]
 
     def read_layers(self, texts: Sequence[str], layers: Sequence[int]) -> dict[int, Reading]:
         """`read` for several layers, with one pass over the texts."""
@@ -157,6 +179,20 @@ class SidecarModel:
         for batch in _batches([len(row) for row in rows], self.config.batch_size):
             self._forward([rows[i] for i in batch], batch, resid)
         return {layer: Reading(resid[layer], n_tokens, owners) for layer in layers}
+
+    def check_fits(self, text: str, max_windows: int) -> int:
+        """How many windows a text needs, without reading it. Threads may ask this while others read.
+
+        Raises: ConfigError for what `read` refuses, and for more windows than `max_windows`.
+        """
+        check_texts([text])
+        rows, _, n_tokens = self._rows([text])
+        if len(rows) > max_windows:
+            raise ConfigError(
+                f"the text is too long: its {n_tokens[0]} tokens need {len(rows)} windows of {self.context_length}; "
+                f"{max_windows} may be read\nShorten it, or allow more with --max-windows"
+            )
+        return len(rows)
 
     def _rows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
         """Token ids of every row to be read, the text of each row, and the tokens of each text."""
@@ -199,10 +235,10 @@ class SidecarModel:
             with _readable_errors(self.config), float32_as_float64(self._float64):
                 decoder(input_ids=ids.to(device), attention_mask=mask.long().to(device), use_cache=False)
 
-    def _check_layer(self, lm: LanguageModel) -> None:
-        if self.config.layer is not None and not 0 <= self.config.layer < lm.n_layers:
+    def _check_layer(self, layer: int | None, lm: LanguageModel) -> None:
+        if layer is not None and not 0 <= layer < lm.n_layers:
             raise UnknownHookError(
-                f"{self.config.model} has no layer {self.config.layer}\nGive one of 0 to {lm.n_layers - 1} as --layer"
+                f"{self.config.model} has no layer {layer}\nGive one of 0 to {lm.n_layers - 1} as --layer"
             )
 
 
@@ -232,8 +268,8 @@ def check_quantisation(quantisation: str, device: str) -> None:
     if lacking:
         raise ConfigError(
             f"--quantisation {quantisation} does not work here, on the device {device}: transformers needs "
-            f"{' and '.join(lacking)} for it\nLeave out --quantisation, or use a machine with an NVIDIA GPU and: "
-            f"pip install bitsandbytes"
+            f"{' and '.join(lacking)} for it\nLeave out --quantisation, for a detector that was made without it; or "
+            f"use a machine with an NVIDIA GPU and: pip install bitsandbytes"
         )
 
 
@@ -318,9 +354,9 @@ def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _is_small(lm: LanguageModel) -> bool:
+def _is_small(lm: LanguageModel, quantisation: str) -> bool:
     n_parameters = sum(parameter.numel() for parameter in lm.model.parameters())
-    return lm.device == "cpu" and n_parameters < FLOAT64_BELOW
+    return lm.device in ("cpu", "cuda") and quantisation == "none" and n_parameters < FLOAT64_BELOW
 
 
 def _drop_blocks_above(lm: LanguageModel, layer: int) -> None:
@@ -337,6 +373,5 @@ def _readable_errors(config: SidecarConfig) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            f"--batch-size {config.batch_size} is too much for the memory of this device\n"
-            f"Give a smaller one, or --quantisation 8bit"
+            f"--batch-size {config.batch_size} is too much for the memory of this device\nGive a smaller one"
         ) from error

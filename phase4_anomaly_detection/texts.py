@@ -113,7 +113,8 @@ class ReadActivations:
     @property
     def model(self) -> dict[str, Any]:
         lm, name = self.sidecar.lm, self.sidecar.config.model
-        return {**_named(name), "revision": lm.revision, "dtype": self.sidecar.dtype}
+        quantisation = self.sidecar.config.quantisation
+        return {**_named(name), "revision": lm.revision, "dtype": self.sidecar.dtype, "quantisation": quantisation}
 
     def of_layer(self, layer: int) -> Tensor:
         import torch
@@ -161,7 +162,7 @@ def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSourc
             absent.append(name)
     processes = generations.manifest.get("processes", [])
     facts = next((process["model"] for process in processes if "model" in process), {})
-    model = {**_named(config.model), "revision": facts.get("revision"), "dtype": facts.get("dtype")}
+    model = {**_named(config.model), **{key: facts.get(key) for key in ("revision", "dtype")}, "quantisation": "none"}
     activations = StoredActivations(
         generations, source, problems.task_ids, config.accept_bad_fit, ctx.log, model
     )  # fmt: skip

@@ -315,6 +315,7 @@ def _detector(out: Any) -> None:
     routes = {name: {"n": 4, "share": 1 / 3, "error_rate": interval(0.5)} for name in ("proceed", "verify", "abstain")}
     out.json("detector/detector.json", {
         "layer": 3, "verdict": "detector", "weights_rule": "l1", "target": {"reached": False},
+        "calibration": {"method": "platt", "note": "the score does not rise"},
         "latents": [{"latent": 7, "t": 4.2, "weight": -0.5, "general_text_rate": None, "n_fired": 3, "n": N}],
         "card": {
             "n": {"sae": N, "hyperparams": N, "validation": N}, "detector": card, "n_resamples": 2000,
@@ -323,6 +324,7 @@ def _detector(out: Any) -> None:
                             "brier_of_base_rate": 0.25,
                             "groups": [{"predicted": 0.4, "observed": interval(0.5), "n": N}]},
             "target": {"kind": "flag_rate", "wanted": 0.2, "met": "not met", **interval(0.4)}, "routes": routes,
+            "readings": 2,
         },
     })  # fmt: skip
 

@@ -14,17 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from small_detectors import save_organism_detector
+from small_detectors import prompts, save_organism_detector
 from support import ROOT
 
+from phase4_anomaly_detection import SAEAnomalyPipeline
+
 TOKEN = "a-token-for-tests-0123456789"
-PATIENCE_S = 120
+PATIENCE_S = 300  # of a loaded machine: nothing here waits that long otherwise
 
 
 def programs() -> list[str]:
     """974 right programs of the organism's problems."""
     rows = (ROOT / "model_organism" / "problems_974.jsonl").read_text().splitlines()
     return [json.loads(row)["code"] for row in rows]
+
+
+def text_routed(pipeline: SAEAnomalyPipeline, route: str) -> str:
+    """A prompt that the detector sends there."""
+    routes = {found.route: text for text, found in zip(prompts(), pipeline.detect(list(prompts())), strict=True)}
+    assert {*routes} == {"proceed", "verify", "abstain"}
+    return routes[route]
 
 
 def shared_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -68,7 +77,8 @@ class Running:
 def serving(detector: Path, folder: Path, *flags: object) -> Iterator[Running]:
     """`run.py serve` on a free port; its log lies in `folder`."""
     log_file = folder / "service.log"
-    words = [sys.executable, "run.py", "serve", "--artifacts", detector, "--port", 0, "--threads", 1, *flags]
+    words = [sys.executable, "run.py", "serve", "--artifacts", detector, "--port", 0, "--threads", 1]
+    words += ["--body-s", 600, *flags]  # a test that sends a body in pieces may be slow
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with open(log_file, "wb") as log:
         process = subprocess.Popen([*map(str, words)], cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -61,7 +61,8 @@ def _facts(found: dict[str, Any], card: dict[str, Any]) -> Block:
     target, calibration, chosen = card["target"], card["calibration"], found["target"]
     chance = calibration["ece_by_chance"]
     reached = "" if chosen["reached"] else "; no threshold reached it on the texts for tuning"
-    return Facts([
+    note, readings = found["calibration"].get("note"), card["readings"]
+    facts = [
         ("AUROC", text(interval(card["detector"]["auroc"]))),
         ("Target", text(f"{target['kind'].replace('_', ' ')} of {target['wanted']:g}: {interval(target)}, "
                         f"{target['met']}{reached}")),
@@ -71,7 +72,11 @@ def _facts(found: dict[str, Any], card: dict[str, Any]) -> Block:
         ("Brier score", text(f"{number(calibration['brier'])}; always giving the base rate: "
                              f"{number(calibration['brier_of_base_rate'])}")),
         ("Weights", text({"t": "by Welch t", "l1": "by an L1 regression"}[found["weights_rule"]])),
-    ])  # fmt: skip
+    ]  # fmt: skip
+    facts += [("Probability", text(f"careful: {note}"))] if note else []
+    counted = f"{count(readings)} detectors were evaluated on these texts so far: the figures of the last flatter it"
+    facts += [("Readings", text(counted))] if readings > 1 else []
+    return Facts(facts)
 
 
 def _cards(card: dict[str, Any]) -> Table:

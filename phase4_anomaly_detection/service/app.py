@@ -13,7 +13,7 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,19 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 
 from common.errors import PipelineError
-from phase4_anomaly_detection.service.batching import Batcher
+from phase4_anomaly_detection.service.batching import Batcher, end_thread
 from phase4_anomaly_detection.service.limits import Gate, Refused, check_body_kind, read_body
 from phase4_anomaly_detection.service.logs import NAME
 from phase4_anomaly_detection.service.metrics import ServiceMetrics
 from phase4_anomaly_detection.service.schema import DetectRequest, DetectResponse, Health, refusals
 from phase4_anomaly_detection.service.settings import ServiceSettings
-from phase4_anomaly_detection.verification.verify import Verifier
+from phase4_anomaly_detection.verification.processes import Patience
+from phase4_anomaly_detection.verification.verify import SECONDS, TOTAL_S, Verifier
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_VERIFICATIONS = 32  # that may wait: each takes seconds
+DRIFT_AGE_S = 1.0  # of a report of drift that is given again
+LEAST_END_S = 1.0  # for the threads to end
 _BODY = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": DetectRequest.model_json_schema()}}}
 }
@@ -48,8 +51,15 @@ class Service:
         self.pipeline, self.settings = pipeline, settings
         self.log, self.metrics = logging.getLogger(NAME), ServiceMetrics()
         self.gate = Gate(settings, self.metrics, self.log)
-        self.verifier = Verifier(isolation=settings.sandbox) if settings.verify else None
-        self.n_verifying = 0
+        self.verifier = self._verifier() if settings.verify else None
+        self.verifications: set[Patience] = set()  # those that run or wait
+        self.ended = True  # whether no thread is at work any more
+        pipeline.drift.prepare()
+        pipeline.sidecar.check_fits("text")  # the first text settles the tokenizer's state, which threads share
+
+    def _verifier(self) -> Verifier:
+        total_s = self.settings.verify_s
+        return Verifier(isolation=self.settings.sandbox, seconds=total_s * SECONDS / TOTAL_S, total_s=total_s)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -57,13 +67,20 @@ class Service:
         self.batcher = Batcher(self.pipeline.detect, settings.batch_size, settings.batch_wait_s, self.metrics.batch)
         self.verifying = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify")
         self.batcher.start()
+        self.ended = False
         try:
             yield
         finally:
-            await self.batcher.stop()
-            await asyncio.to_thread(self.verifying.shutdown, cancel_futures=True)
-            if self.verifier is not None:
-                self.verifier.close()
+            self.stop_verifying()
+            close = self.verifier.close if self.verifier is not None else lambda: None
+            seconds = max(LEAST_END_S, settings.drain_s)
+            ended = await asyncio.gather(self.batcher.stop(seconds), end_thread(self.verifying, close, seconds))
+            self.ended = all(ended)
+
+    def stop_verifying(self) -> None:
+        """Nobody waits for verifications any more: the process that one of them runs is ended."""
+        for patience in list(self.verifications):
+            patience.stop()
 
     async def detect(self, request: Request) -> Response:
         fields = request.state.log_fields
@@ -75,34 +92,48 @@ class Service:
                 raise Refused(403, "this service verifies nothing; it would, started with --verify")
             fields |= {"n_bytes": len(body)} | ({"id": wanted.id} if wanted.id is not None else {})
             fields |= {"text": wanted.text} if self.settings.log_code else {}
+            with _refusals():
+                await self._check_length(wanted.text, len(body))
             answer = self.batcher.submit(wanted.text)
-        try:
+        with _refusals():
             detection = (await answer).as_json()
-        except PipelineError as error:
-            raise Refused(422, str(error).replace("\n", ". ")) from None
         self.metrics.detected(detection)
         fields |= {key: detection[key] for key in ("route", "n_tokens")}
         fields |= {"score": detection["anomaly_score"], "anomaly_level": detection["level"]}
         verification = None
         if wanted.verify and detection["route"] == "verify":
-            verification = await self._verify(wanted)
+            verification = await self._verify(wanted, request)
             fields["verification"] = verification["verdict"]
         return JSONResponse({"id": wanted.id, **detection, "verification": verification})
 
-    async def _verify(self, wanted: DetectRequest) -> dict[str, Any]:
-        if self.n_verifying >= MOST_VERIFICATIONS:
-            raise Refused(
-                503, f"{self.n_verifying} verifications are under way; ask again later", {"Retry-After": "30"}
-            )
-        self.n_verifying += 1
+    async def _check_length(self, text: str, n_bytes: int) -> None:
+        """Refuse what is too long before it joins a batch, where the others would wait for its tokens."""
+        if n_bytes >= self.pipeline.sidecar.context_length:  # a token is a byte at least
+            await asyncio.to_thread(self.pipeline.sidecar.check_fits, text, self.settings.max_windows)
+
+    async def _verify(self, wanted: DetectRequest, request: Request) -> dict[str, Any]:
+        n_under_way = len(self.verifications)
+        if n_under_way >= MOST_VERIFICATIONS:
+            raise Refused(503, f"{n_under_way} verifications are under way; ask again later", {"Retry-After": "30"})
+        patience = Patience(self.settings.verify_s)
+        self.verifications.add(patience)
         code = wanted.text if wanted.code is None else wanted.code
-        act = functools.partial(self.verifier.verify, code, wanted.tests, wanted.setup)
-        try:  # in one thread that lives as long as the service: the sandbox ends with the thread that started it
-            found = await asyncio.get_running_loop().run_in_executor(self.verifying, act)
+        act = functools.partial(self.verifier.verify, code, wanted.tests, wanted.setup, patience)
+        # In one thread that lives as long as the service: the sandbox ends with the thread that started it.
+        found = asyncio.get_running_loop().run_in_executor(self.verifying, act)
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait({found, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not found.done():
+                raise Refused(400, "the connection ended before the verification")
         finally:
-            self.n_verifying -= 1
-        self.metrics.verifications.labels(found["verdict"]).inc()
-        return found
+            patience.stop()  # has no effect on one that is done
+            found.cancel()
+            gone.cancel()
+            self.verifications.discard(patience)
+        result = found.result()
+        self.metrics.verifications.labels(result["verdict"]).inc()
+        return result
 
     async def health(self, request: Request) -> Response:
         draining = self.gate.draining
@@ -113,12 +144,32 @@ class Service:
             found |= {"model": detector.model_name, "layer": detector.layer, "n_latents": len(detector.latents)}
             found |= {"threshold": detector.threshold, "verdict": detector.verdict}
             found |= {"verification": self.verifier is not None}
-            found |= {"drift": await asyncio.to_thread(self.pipeline.drift.report)}
+            found |= {"drift": await asyncio.to_thread(self.pipeline.drift.report, DRIFT_AGE_S)}
         return JSONResponse(found, 503 if draining else 200)
 
     async def metrics_text(self, _request: Request) -> Response:
-        drift = await asyncio.to_thread(self.pipeline.drift.report)
+        drift = await asyncio.to_thread(self.pipeline.drift.report, DRIFT_AGE_S)
         return Response(self.metrics.text(drift, self.batcher.n_waiting), media_type=CONTENT_TYPE_LATEST)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What the detector refuses is refused, as is what still waits when the service ends."""
+    try:
+        yield
+    except PipelineError as error:
+        raise Refused(422, str(error).replace("\n", ". ")) from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Refused(503, "the service is stopping; ask again in a moment", {"Retry-After": "5"}) from None
+
+
+async def _disconnected(request: Request) -> None:
+    """Ends when the client does not wait any more."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def parse(body: bytes) -> DetectRequest:

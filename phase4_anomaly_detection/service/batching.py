@@ -37,6 +37,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="detect")
         self._arriving = 0
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     @property
     def n_waiting(self) -> int:
@@ -45,15 +46,16 @@ class Batcher:
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(), name="batches")
 
-    async def stop(self) -> None:
-        """End the thread; whoever still waits is told by cancellation."""
+    async def stop(self, seconds: float) -> bool:
+        """End the thread; whoever still waits is told by cancellation. Whether a batch under way ended in time."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         while not self._queue.empty():
             self._queue.get_nowait().answer.cancel()
-        await asyncio.to_thread(self._thread.shutdown)
+        return await end_thread(self._thread, lambda: None, seconds)
 
     @contextlib.contextmanager
     def arriving(self) -> Iterator[None]:
@@ -65,17 +67,22 @@ class Batcher:
             self._arriving -= 1
 
     def submit(self, text: str) -> "asyncio.Future[Any]":
-        """The future answer. It raises PipelineError where the detector refuses the text."""
+        """The future answer. It raises PipelineError where the detector refuses the text; `stop` cancels it."""
         waiting = Waiting(text, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(waiting)
+        if self._stopped:
+            waiting.answer.cancel()
+        else:
+            self._queue.put_nowait(waiting)
         return waiting.answer
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            batch = await self._collect()
+            batch: list[Waiting] = []
             began = time.monotonic()
             try:
+                await self._collect(batch)
+                began = time.monotonic()
                 answers = await loop.run_in_executor(self._thread, self._answers, [waiting.text for waiting in batch])
             except asyncio.CancelledError:
                 for waiting in batch:
@@ -92,8 +99,8 @@ class Batcher:
                 else:
                     waiting.answer.set_result(answer)
 
-    async def _collect(self) -> list[Waiting]:
-        batch: list[Waiting] = []
+    async def _collect(self, batch: list[Waiting]) -> None:
+        """Fill `batch`, which its owner has in hand when this is cancelled."""
         deadline = 0.0
         while len(batch) < self._batch_size:
             try:
@@ -104,7 +111,6 @@ class Batcher:
                 continue
             deadline = deadline or waiting.since + self._wait_s
             batch.append(waiting)
-        return batch
 
     async def _next(self, in_time: bool, deadline: float) -> Waiting:
         """The next text; with `in_time`, only if it comes before the deadline and one is on its way."""
@@ -129,3 +135,12 @@ class Batcher:
             return self._answers(texts[:half]) + self._answers(texts[half:])
         assert len(found) == len(texts), f"{len(found)} answers for {len(texts)} texts"
         return list(found)
+
+
+async def end_thread(thread: ThreadPoolExecutor, last: Callable[[], None], seconds: float) -> bool:
+    """Let the thread do what it was given, then `last`, and end it; whether that happens within so many seconds."""
+    ended = asyncio.wrap_future(thread.submit(last))
+    thread.shutdown(wait=False)
+    done, _ = await asyncio.wait([ended], timeout=seconds)
+    ended.cancel()
+    return bool(done)

@@ -25,9 +25,9 @@ class ServiceMetrics:
         self.batch_size = Histogram("batch_texts", "Texts in a batch", buckets=SIZES, **given)
         self.batch_seconds = Histogram("batch_seconds", "Seconds that a batch takes", buckets=SECONDS, **given)
         self.verifications = Counter("verifications_total", "Verifications by verdict", ["verdict"], **given)
-        self.drift_texts = Gauge("drift_texts", "Texts whose firings are counted", **given)
+        self.drift_texts = Gauge("drift_texts", "Last texts whose firings are compared", **given)
         self.drift_moved = Gauge("drift_moved", "1 when a latent fires more or less often than at discovery", **given)
-        self.rate = Gauge("latent_firing_rate", "Share of texts on which a latent fires", ["latent"], **given)
+        self.rate = Gauge("latent_firing_rate", "Share of these texts on which a latent fires", ["latent"], **given)
         self.rate_then = Gauge("latent_firing_rate_at_discovery", "The same at discovery", ["latent"], **given)
 
     def answered(self, path: str, status: int, seconds: float) -> None:

@@ -3,18 +3,21 @@
     python3 run.py serve --artifacts my_detector --port 8000
 
 On SIGTERM or SIGINT: requests under way are answered, new ones get 503 while these are; then the port is closed and the
-process ends with status 0. A second signal ends it at once.
+process ends with status 0. A second signal ends it at once, in the middle of whatever it does.
 """
 
 import argparse
+import asyncio
 import contextlib
 import importlib.util
+import logging
+import os
 import resource
 import signal
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.cli import Parser
 from common.errors import AssetError, ConfigError
@@ -40,10 +43,16 @@ def add_flags(parser: Parser) -> None:
     add("--token-file", metavar="FILE", type=Path, default=None, help=text)
     add("--max-bytes", type=int, default=1_000_000, help="largest body of a request (default: 1000000)")
     add("--max-waiting", type=int, default=4096, help="requests under way at a time; more get 503 (default: 4096)")
+    text = "seconds that the body of a request may take to arrive (default: 30)"
+    add("--body-s", metavar="SECONDS", type=float, default=30.0, help=text)
+    text = "windows that a text may need with --long-input windows (default: 64)"
+    add("--max-windows", type=int, default=64, help=text)
     text = "seconds that requests under way get after SIGTERM (default: 30)"
     add("--drain-s", metavar="SECONDS", type=float, default=30.0, help=text)
     text = "check programs for those who ask: syntax, types, their tests in the sandbox, CrossHair (default: off)"
     add("--verify", action="store_true", help=text)
+    text = "seconds that a verification may take, all its checks together (default: 60)"
+    add("--verify-s", metavar="SECONDS", type=float, default=60.0, help=text)
     text = "isolation of what verification runs: auto | strict | none (default: auto)"
     add("--sandbox", default="auto", help=text)
     add("--log-code", action="store_true", help="write the texts into the log too (default: off)")
@@ -53,8 +62,9 @@ def settings_of(args: argparse.Namespace) -> ServiceSettings:
     """What was typed. Raises: ConfigError."""
     return ServiceSettings(
         host=args.host, port=args.port, token=read_token(args.token_file), max_bytes=args.max_bytes,
-        batch_size=TEXTS_FOR_A_BATCH * args.batch_size, max_waiting=args.max_waiting, drain_s=args.drain_s,
-        verify=args.verify, sandbox=args.sandbox, log_code=args.log_code,
+        batch_size=TEXTS_FOR_A_BATCH * args.batch_size, max_waiting=args.max_waiting, body_s=args.body_s,
+        drain_s=args.drain_s, max_windows=args.max_windows, verify=args.verify, verify_s=args.verify_s,
+        sandbox=args.sandbox, log_code=args.log_code,
     )  # fmt: skip
 
 
@@ -80,8 +90,23 @@ def serve(pipeline: "SAEAnomalyPipeline", args: argparse.Namespace) -> int:
         fields = {"url": url, "model": detector.model_name, "layer": detector.layer, "verdict": detector.verdict}
         log.info("listening", extra={"fields": {**fields, "token_needed": settings.token is not None}})
         draining_server(app, settings).run(sockets=[listener])
-        log.info("stopped", extra={"fields": {"unanswered": app.state.service.gate.in_flight}})
+        if not app.state.service.ended:
+            end_at_once(app)
+        _say_stopped(app)
     return 0
+
+
+def end_at_once(app: Any) -> NoReturn:
+    """End the process with status 0, without the wait for its threads that is Python's own end."""
+    app.state.service.stop_verifying()
+    _say_stopped(app)
+    logging.shutdown()
+    os._exit(0)
+
+
+def _say_stopped(app: Any) -> None:
+    gate = app.state.service.gate
+    gate.log.info("stopped", extra={"fields": {"unanswered": gate.in_flight}})
 
 
 def check_packages() -> None:
@@ -127,7 +152,7 @@ def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
         def handle_exit(self, sig: int, frame: Any) -> None:
             """The signal is not given on, as uvicorn does: the process ends with status 0."""
             if gate.draining:
-                self.should_exit = self.force_exit = True
+                asyncio.get_running_loop().call_soon_threadsafe(end_at_once, app)  # not here: locks may be held
                 return
             now = time.monotonic()
             self.stop_from, self.stop_at = now + LEAST_DRAIN_S, now + max(LEAST_DRAIN_S, settings.drain_s)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import ConfigError
+from common.sandbox.levels import ISOLATIONS
 
 LEAST_TOKEN_CHARS = 16
 
@@ -17,7 +18,8 @@ class ServiceSettings:
 
     `batch_size` is of what the pipeline is given at a time, which reads texts of like length together: the more it can
     choose from, the less padding it reads. `max_waiting` bounds the requests under way, `body_s` the time a request may
-    take to arrive, `drain_s` the time that requests under way get after SIGTERM. `verify` offers verification.
+    take to arrive, `drain_s` the time that requests under way get after SIGTERM, `max_windows` the windows that a long
+    text is read in. `verify` offers verification, of at most `verify_s` seconds each, isolated by `sandbox`.
 
     Raises: ConfigError, above all for a host that others can reach and no token.
     """
@@ -31,7 +33,9 @@ class ServiceSettings:
     max_waiting: int = 4096
     body_s: float = 30.0
     drain_s: float = 30.0
+    max_windows: int = 64
     verify: bool = False
+    verify_s: float = 60.0
     sandbox: str = "auto"
     log_code: bool = False
 
@@ -39,10 +43,13 @@ class ServiceSettings:
         for name, least, most in (
             ("port", 0, 65535), ("max_bytes", 1, 1 << 30), ("batch_size", 1, 1 << 16), ("batch_wait_s", 0, 0.010),
             ("max_waiting", 1, 1 << 20), ("body_s", 0.01, 3600), ("drain_s", 0, 3600),
+            ("max_windows", 1, 1 << 20), ("verify_s", 1, 3600),
         ):  # fmt: skip
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}\nGive {least} to {most}")
+        if self.sandbox not in ISOLATIONS:
+            raise ConfigError(f"--sandbox is '{self.sandbox}'\nGive one of: {', '.join(ISOLATIONS)}")
         if self.token is None and not self.on_loopback:
             raise ConfigError(
                 f"--host is {self.host}, which other machines can reach, and there is no token\n"

@@ -1,7 +1,8 @@
 """Run a program that looks at code: a process of its own, with a time limit, resource limits and capped output.
 
 These limits are against hanging and hunger, not against malice: what executes the code under check is confined
-besides (symbolic.py).
+besides (symbolic.py). Processor time decides, so that a loaded machine changes no answer; elapsed time is bounded
+by ELAPSED times as much, and by what is left for the whole verification.
 """
 
 import contextlib
@@ -11,11 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MIB = 1 << 20
+ELAPSED = 3  # seconds on the clock for a second of processor time
 OUTPUT_BYTES = 1 * MIB
 OPTIONS = ("-s", "-P", "-B", "-X", "utf8", "-W", "ignore")  # of Python: no user site, nothing from the working folder
 # Limits are set by the new process itself: between fork and exec of a process with threads nothing else may run.
@@ -28,6 +31,52 @@ for kind, limit in ((resource.RLIMIT_CPU, cpu), (resource.RLIMIT_AS, memory), (r
         resource.setrlimit(kind, (limit, limit))
 os.execv(sys.argv[3], sys.argv[3:])
 """
+
+
+class Patience:
+    """How long one verification may take in all, from `begin` on; any thread may end it before, with `stop`."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self._deadline = time.monotonic() + seconds
+        self.stopped = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """The time runs from now."""
+        self._deadline = time.monotonic() + self.seconds
+
+    @property
+    def left_s(self) -> float:
+        return 0.0 if self.stopped else max(0.0, self._deadline - time.monotonic())
+
+    @property
+    def ended_by(self) -> str | None:
+        """Why nothing more is to be looked at, once that is so."""
+        if self.stopped:
+            return "nobody waits for it any more"
+        return None if self.left_s > 0 else f"the verification's {self.seconds:g} s are over"
+
+    def stop(self) -> None:
+        """End the process that runs now; none starts after it."""
+        with self._lock:
+            self.stopped = True
+            if self._process is not None:
+                _kill(self._process)
+
+    @contextlib.contextmanager
+    def watching(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        """While this is open, `stop` ends that process; it may be reaped only afterwards."""
+        with self._lock:
+            self._process = process
+            if self.stopped:
+                _kill(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._process = None
 
 
 @dataclass(frozen=True)
@@ -43,18 +92,23 @@ class Finished:
         if self.stopped_for is not None:
             return self.stopped_for
         if self.status < 0:
-            return f"ended by {signal.Signals(-self.status).name}"
+            return f"ended by {_signal_name(-self.status)}"
         return f"ended with status {self.status}"
 
 
 def run_limited(
-    command: Sequence[str], folder: str, *, seconds: float, memory_bytes: int | None, stdin: bytes = b""
-) -> Finished:
+    command: Sequence[str], folder: str, *, cpu_s: float, elapsed_s: float, memory_bytes: int | None,
+    stdin: bytes = b"", patience: Patience | None = None,
+) -> Finished:  # fmt: skip
     """Run `command` in `folder`, with standard error beside standard output, and wait for it.
 
-    `seconds` bounds elapsed time and processor time alike; `memory_bytes` is of address space (None: no limit).
+    `memory_bytes` is of address space (None: no limit). `patience` may end it before `elapsed_s`.
     """
-    limits = [str(max(1, round(seconds))), str(-1 if memory_bytes is None else memory_bytes)]
+    patience = patience or Patience(elapsed_s)
+    seconds = min(elapsed_s, patience.left_s)
+    if seconds <= 0:
+        return Finished(-signal.SIGKILL, b"", patience.ended_by)
+    limits = [str(max(1, round(cpu_s))), str(-1 if memory_bytes is None else memory_bytes)]
     with tempfile.TemporaryFile(dir=folder) as given:
         given.write(stdin)
         given.seek(0)
@@ -64,11 +118,12 @@ def run_limited(
             env=environment(folder), close_fds=True, process_group=0,
         )  # fmt: skip
     with process:
-        try:
-            output, stopped_for = _read(process, seconds)
-        finally:
-            _kill(process)
-        return Finished(process.wait(), output, stopped_for)
+        with patience.watching(process):
+            try:
+                output, stopped_for = _read(process, seconds)
+            finally:
+                _kill(process)
+        return Finished(process.wait(), output, patience.ended_by if patience.stopped else stopped_for)
 
 
 def environment(folder: str) -> dict[str, str]:
@@ -90,11 +145,11 @@ def _read(process: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, st
             chunk = os.read(process.stdout.fileno(), 1 << 16)
             if not chunk:
                 ended = _ends(process.pid, max(deadline, time.monotonic() + 0.1))
-                return bytes(output), None if ended else f"it did not end within {seconds:g} s"
+                return bytes(output), None if ended else f"it did not end within {round(seconds, 1):g} s"
             output += chunk
             if len(output) > OUTPUT_BYTES:
                 return bytes(output[:OUTPUT_BYTES]), f"it wrote more than {OUTPUT_BYTES // MIB} MiB"
-    return bytes(output), f"no answer within {seconds:g} s"
+    return bytes(output), f"no answer within {round(seconds, 1):g} s"
 
 
 def _ends(pid: int, deadline: float) -> bool:
@@ -111,3 +166,10 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(process.pid, signal.SIGKILL)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

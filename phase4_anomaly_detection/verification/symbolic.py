@@ -23,11 +23,11 @@ from common.errors import SandboxError
 from common.sandbox.levels import choose_isolation
 from common.sandbox.programs import Limits
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
-from phase4_anomaly_detection.verification.processes import MIB, OPTIONS, Finished, run_limited
+from phase4_anomaly_detection.verification.processes import ELAPSED, MIB, OPTIONS, Finished, Patience, run_limited
 
 NAME = "symbolic"
 _ROOT = Path(__file__).resolve().parents[2]
-_START_S = 20  # of its own: imports, on a loaded machine
+_START_S = 20  # of the processor, for imports, on a slow machine
 _MEMORY = 2048 * MIB
 _MOST_SHOWN = 3
 _START = (
@@ -36,22 +36,28 @@ _START = (
 )
 
 
-def check_symbolic(code: str, seconds: float, isolation: str) -> Check:
-    """failed, with an input that shows it; passed says whether that is proved or only not found in `seconds`."""
+def check_symbolic(code: str, seconds: float, isolation: str, patience: Patience | None = None) -> Check:
+    """failed, with an input that shows it; passed says whether that is proved or only not found in `seconds`.
+
+    The search gets less where half of what `patience` has left is less: the other half is for the start.
+    """
     if importlib.util.find_spec("crosshair") is None:
         return Check(NAME, SKIPPED, "CrossHair is not installed; to have it: pip install crosshair-tool")
-    limits = Limits(cpu_s=seconds + _START_S, memory_bytes=_MEMORY)
+    cpu_s = seconds + _START_S  # not of `search_s`: a machine is probed once for each set of limits
+    limits = Limits(cpu_s=cpu_s, memory_bytes=_MEMORY)
     home = os.path.expanduser("~")
     try:
         level = choose_isolation(isolation, limits, home).level
     except SandboxError as error:
         reason = str(error).partition("\n")[0]
         return Check(NAME, SKIPPED, f"CrossHair runs the program, and nothing here would confine it: {reason}")
-    request = {"code": code, "seconds": seconds, "level": level, "home": home, "limits": asdict(limits)}
+    search_s = seconds if patience is None else min(seconds, patience.left_s / 2)
+    request = {"code": code, "seconds": search_s, "level": level, "home": home, "limits": asdict(limits)}
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
         finished = run_limited(
             [sys.executable, *OPTIONS, "-c", _START, str(_ROOT)], folder,
-            seconds=seconds + _START_S, memory_bytes=None, stdin=json.dumps(request).encode(),
+            cpu_s=cpu_s, elapsed_s=ELAPSED * cpu_s, memory_bytes=None, stdin=json.dumps(request).encode(),
+            patience=patience,
         )  # fmt: skip
     return _verdict(finished, f"level {level}")
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
-from phase4_anomaly_detection.verification.processes import MIB, OPTIONS, Finished, run_limited
+from phase4_anomaly_detection.verification.processes import ELAPSED, MIB, OPTIONS, Finished, Patience, run_limited
 
 NAME = "types"
 _FILE = "candidate.py"
@@ -31,8 +31,8 @@ _PYRIGHT = {
 }  # fmt: skip
 
 
-def check_types(code: str, seconds: float) -> Check:
-    """failed, with the first complaints; skipped where neither checker is installed."""
+def check_types(code: str, seconds: float, patience: Patience | None = None) -> Check:
+    """failed, with the first complaints; skipped where neither checker is installed. `seconds` are of the processor."""
     pyright = shutil.which(
         "pyright", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
     )
@@ -40,15 +40,17 @@ def check_types(code: str, seconds: float) -> Check:
         Path(folder, _FILE).write_bytes(code.encode("utf-8", "surrogatepass"))
         found = None
         if pyright is not None:
-            found = _by_pyright(pyright, folder, seconds)
+            found = _by_pyright(pyright, folder, seconds, patience)
         if (found is None or found.status == ERROR) and importlib.util.find_spec("mypy") is not None:
-            found = _by_mypy(folder, seconds)
+            found = _by_mypy(folder, seconds, patience)
     return found or Check(NAME, SKIPPED, "neither pyright nor mypy is installed; to have one: pip install mypy")
 
 
-def _by_mypy(folder: str, seconds: float) -> Check:
+def _by_mypy(folder: str, seconds: float, patience: Patience | None) -> Check:
     command = [sys.executable, *OPTIONS, "-m", "mypy", *_MYPY, _FILE]
-    finished = run_limited(command, folder, seconds=seconds, memory_bytes=2048 * MIB)
+    finished = run_limited(
+        command, folder, cpu_s=seconds, elapsed_s=ELAPSED * seconds, memory_bytes=2048 * MIB, patience=patience
+    )
     if finished.stopped_for is not None or finished.status not in (0, 1):
         return Check(NAME, ERROR, f"mypy: {finished.reason()}{_last_line(finished)}")
     complaints = []
@@ -62,10 +64,13 @@ def _by_mypy(folder: str, seconds: float) -> Check:
     return _verdict("mypy", complaints)
 
 
-def _by_pyright(program: str, folder: str, seconds: float) -> Check:
+def _by_pyright(program: str, folder: str, seconds: float, patience: Patience | None) -> Check:
     Path(folder, "pyrightconfig.json").write_text(json.dumps(_PYRIGHT))
     # No limit on address space: node reserves far more than it uses.
-    finished = run_limited([program, "--outputjson", _FILE], folder, seconds=seconds, memory_bytes=None)
+    finished = run_limited(
+        [program, "--outputjson", _FILE], folder, cpu_s=seconds, elapsed_s=ELAPSED * seconds, memory_bytes=None,
+        patience=patience,
+    )  # fmt: skip
     if finished.stopped_for is not None or finished.status not in (0, 1):
         return Check(NAME, ERROR, f"pyright: {finished.reason()}{_last_line(finished)}")
     text = finished.output.decode("utf-8", "replace")

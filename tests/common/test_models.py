@@ -1,12 +1,14 @@
 """Covers common/models.py and common/registry.py: names, identities, number types, and models that cannot be had."""
 
 import json
+import platform
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from support import command
 
 from common.errors import AssetError, ConfigError
 from common.models import load_model
@@ -90,3 +92,25 @@ def test_a_hub_id_that_cannot_be_had_says_how_to_get_it():
 
 def test_every_registry_row_can_be_named():
     assert all(model_location(name) for name in MODELS)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has ways of its own")
+def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
+    """In a process of its own: what the C library is told, it cannot be told to forget."""
+    source = (
+        "import resource, torch\n"
+        "from common.models import keep_freed_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20):\n"
+        "        tensor = torch.ones(40 * 2**18)\n"
+        "        del tensor\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "without = faults()\n"
+        "keep_freed_memory()\n"
+        "faults()\n"
+        "print(without, faults())\n"
+    )
+    done = command("-c", source)
+    without, kept = map(int, done.stdout.split())
+    assert kept < without / 2, done.stderr

@@ -194,3 +194,22 @@ def test_the_routes_divide_the_texts():
     found = routes(["proceed", "proceed", "verify", "verify"], incorrect)
     assert [found[name]["share"] for name in found] == [0.5, 0.5, 0.0]
     assert found["proceed"]["error_rate"]["value"] == 0.5 and found["abstain"]["error_rate"]["value"] is None
+
+
+def test_labels_may_be_booleans_or_0_and_1_and_nothing_else():
+    scores, incorrect = scored()
+    target = Target("recall", 0.8)
+    for labels in (incorrect.astype(int), incorrect.tolist(), incorrect.astype(float)):
+        assert choose_threshold(scores, labels, target) == choose_threshold(scores, incorrect, target)
+        for method in ("platt", "isotonic"):
+            assert fit_calibration(scores, labels, method) == fit_calibration(scores, incorrect, method)
+    for labels, message in (
+        (incorrect + 1, "a label is 2"),
+        (["correct"] * 200, "a label is 'correct'"),
+        (np.where(incorrect, 1.0, np.nan), "a label is nan"),
+        (incorrect[:9], r"there are 200 texts, and labels of the shape \[9\]"),
+    ):
+        with pytest.raises(ConfigError, match=message + r"[\s\S]*\nGive "):
+            choose_threshold(scores, labels, target)
+        with pytest.raises(ConfigError, match=message + r"[\s\S]*\nGive "):
+            fit_calibration(scores, labels, "platt")

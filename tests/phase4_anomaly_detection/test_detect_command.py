@@ -11,7 +11,7 @@ from warm_commands import WarmCommands
 
 import run
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
-from phase4_anomaly_detection import SAEAnomalyPipeline
+from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline
 
 TEXTS = list(prompts(30))
 
@@ -132,8 +132,8 @@ def test_another_threshold_moves_the_route_and_drops_the_abstain_band(detect, ex
         ),
         (["--model", "nowhere"], "--model is 'nowhere', which is no folder and no hub id"),
         (["--dtype", "int4"], "--dtype is 'int4'\nGive one of: auto, float64"),
-        (["--quantisation", "8bit"], "--quantisation 8bit does not work here, on the device cpu"),
-        (["--quantisation", "4bit"], "transformers needs an NVIDIA GPU"),
+        (["--quantisation", "8bit"], "--quantisation is 8bit, but the detector in .* was made with none"),
+        (["--quantisation", "3bit"], "--quantisation is '3bit'\nGive one of: none, 8bit, 4bit"),
         (["--long-input", "cut"], "--long-input is 'cut'\nGive one of: refuse, windows"),
         (["--batch-size", "0"], "--batch-size is 0"),
     ],
@@ -222,3 +222,35 @@ def test_the_whole_way_from_labelled_texts_to_a_route(run_py, tmp_path):
     (run_folder,) = (path for path in (tmp_path / "data" / "phase4_1").iterdir() if path.is_dir())
     same = run_py("detect", "--artifacts", run_folder, "--input", texts[0])
     assert same.stdout == asked.stdout
+
+
+def test_bits_that_the_detector_was_made_with_are_asked_of_the_machine(folder, tmp_path):
+    detector = AnomalyDetector.load(folder)
+    quantised = detector.having(model={**detector.document["model"], "quantisation": "8bit"}).save(tmp_path / "8bit")
+    for words in ([], ["--quantisation", "8bit"]):
+        with pytest.raises(ConfigError, match="--quantisation 8bit does not work here, on the device cpu.*NVIDIA GPU"):
+            run.main(["detect", "--artifacts", str(quantised), "--device", "cpu", "--input", "x", *words])
+    assert "its weights in 8bit" in (quantised / "README.md").read_text()
+
+
+@pytest.mark.parametrize("identifier", ['"\\ud800"', '"é"', '[1, {"a": null}]', "-5e-3"])
+def test_any_id_comes_out_as_it_went_in(detect, tmp_path, capsys, identifier):
+    path = tmp_path / "texts.jsonl"
+    path.write_text(f'{{"text": "x = 1", "id": {identifier}}}\n')
+    detect("--file", path, "--jsonl")
+    out = capsys.readouterr().out
+    assert json.loads(out)["id"] == json.loads(identifier) and out.isascii()
+
+
+@pytest.mark.parametrize("identifier", ["NaN", "-Infinity", "1e999", "[NaN]"])
+def test_an_id_that_json_has_not_is_refused_with_its_line(detect, tmp_path, identifier):
+    path = tmp_path / "texts.jsonl"
+    path.write_text(f'"x"\n{{"text": "x = 1", "id": {identifier}}}\n')
+    with pytest.raises(ConfigError, match="texts.jsonl, line 2: 'id' holds a number that JSON has not\nGive"):
+        detect("--file", path, "--jsonl")
+
+
+def test_a_threshold_below_0_in_any_form_is_a_threshold(detect, capsys):
+    for threshold in ("-1e-3", "-.5", "-2"):
+        assert detect("--input", TEXTS[0], "--threshold", threshold) in (0, 3)
+        assert f"threshold {float(threshold):.4f}" in capsys.readouterr().out

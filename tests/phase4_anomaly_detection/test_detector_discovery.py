@@ -146,3 +146,29 @@ def test_groups_that_are_constant_but_differ_have_a_finite_weight():
 def test_a_wrong_setting_is_refused(settings):
     with pytest.raises(ConfigError, match="Give"):
         DiscoveryConfig(**settings)
+
+
+def test_a_rule_that_uses_no_latent_is_not_chosen_and_only_alone_refused():
+    labels, silent = np.arange(40) % 2 == 0, np.zeros((40, 1))
+    falling = np.where(labels, 0.0, 1.0)[:, None]  # t's AUROC is 0, that of no latent at all 0.5
+    found = FeatureDiscovery().weigh(np.array([2.0]), silent, labels, falling, labels)
+    assert found.rule == "t" and found.weights.tolist() == [1.0] and found.auroc_tuning == {"t": 0.0, "l1": 0.5}
+    with pytest.raises(ConfigError, match="uses none of the selected latents"):
+        FeatureDiscovery(DiscoveryConfig(weights="l1")).weigh(np.array([2.0]), silent, labels, falling, labels)
+
+
+def test_labels_of_0_and_1_and_lists_are_the_booleans(planted):
+    acts, incorrect, rates = planted
+    discovery = FeatureDiscovery(DiscoveryConfig(top_k=5))
+    expected = discovery.select(acts, incorrect, rates)
+    x = acts[:, expected.latents].double().numpy()
+    weights = discovery.weigh(expected.t, x, incorrect, x, incorrect).weights
+    area = discovery.cross_validated_auroc(acts, incorrect, rates)
+    for labels in (incorrect.astype(int), incorrect.tolist(), incorrect.astype(int).tolist()):
+        assert discovery.select(acts, labels, rates).latents.tolist() == expected.latents.tolist()
+        assert discovery.weigh(expected.t, x, labels, x, labels).weights == pytest.approx(weights)
+        assert discovery.cross_validated_auroc(acts, labels, rates) == area
+    with pytest.raises(ConfigError, match=r"there are 200 texts, and labels of the shape \[199\]"):
+        discovery.select(acts, incorrect[1:], rates)
+    with pytest.raises(ConfigError, match=r"there are 200 texts, and labels of the shape \[199\]"):
+        discovery.weigh(expected.t, x, incorrect, x, incorrect[1:])

@@ -58,6 +58,7 @@ def test_the_planted_latent_is_found_in_the_layer_that_has_it(finished):
     assert (detector.layer, detector.latents[0]["latent"]) == PLANTED
     tried = detector.document["layers_tried"]
     assert max(tried, key=tried.get) == str(PLANTED[0])
+    assert detector.document["model"]["quantisation"] == "none"
     assert detector.verdict == "detector" and "INFO detector. AUROC 0." in (folder / "log.txt").read_text()
     assert detector.document["selection"]["counts"]["significant, permutation"] >= 1
     assert all(0 <= latent["general_text_rate"] <= 0.02 for latent in detector.latents)
@@ -222,6 +223,7 @@ def test_refusals_say_what_is_wrong_and_what_to_type(experiment):
         ({"min_t": 99.0}, "no latent is left with t >= 99"),
         ({"n_resamples": 5}, "--n-resamples is 5"),
         ({"labelled": "absent.jsonl"}, "--labelled absent.jsonl cannot be read"),
+        ({"quantisation": "8bit"}, "--quantisation is 8bit, but no model is run"),
     ):
         with pytest.raises(ConfigError, match=message):
             discover(experiment, **given)

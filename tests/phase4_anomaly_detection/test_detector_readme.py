@@ -9,6 +9,7 @@ import pytest
 from small_detectors import save_organism_detector
 from support import ROOT, command
 
+import phase4_anomaly_detection
 import run
 
 TEXT = (ROOT / "phase4_anomaly_detection" / "README.md").read_text()
@@ -44,5 +45,8 @@ def test_each_command_knows_its_flags(line):
     assert shown.returncode == 0 and all(flag in shown.stdout for flag in flags), shown.stderr
 
 
-def test_there_are_examples_and_commands():
-    assert len(EXAMPLES) == 3 and len(COMMANDS) == 5
+def test_there_is_an_example_of_every_class_and_a_command_of_every_kind():
+    shown = "\n".join(EXAMPLES)
+    shown_nowhere = {name for name in phase4_anomaly_detection.__all__ if name not in shown}
+    assert shown_nowhere <= {"Detection", "DetectorConfig"}
+    assert {"phase", "discover", "detect", "serve"} <= {shlex.split(line)[2] for line in COMMANDS}

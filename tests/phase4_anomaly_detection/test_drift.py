@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phase4_anomaly_detection.detector import Detection
-from phase4_anomaly_detection.drift import MIN_TEXTS, DriftMonitor
+from phase4_anomaly_detection.drift import MIN_TEXTS, WINDOW, DriftMonitor
 
 N_AT_DISCOVERY = 200
 RATES = {7: 0.5, 11: 0.1, 13: 0.02}
@@ -94,3 +94,26 @@ def test_a_detector_without_rates_of_discovery_is_never_moved():
     own = monitor(n=0, n_fired=0)
     own.count([detection(7)] * 100)
     assert not own.report()["moved"] and own.report()["latents"][0]["rate_at_discovery"] is None
+
+
+def test_only_the_last_thousand_texts_are_compared():
+    own, fresh = monitor(), monitor()
+    own.count([detection(7, 11, 13)] * WINDOW)
+    assert own.report()["moved"] and own.report()["n"] == WINDOW == 1_000
+    recent = detections(WINDOW, RATES, 5)
+    for start in range(0, WINDOW, 250):
+        own.count(recent[start : start + 250])
+    fresh.count(recent)
+    assert own.report() == fresh.report() and own.n_fired == fresh.n_fired and own.report()["n"] == WINDOW
+
+
+def test_a_report_is_computed_again_only_when_texts_were_counted():
+    own = monitor()
+    own.count([detection(7)] * 60)
+    first = own.report()
+    assert own.report() is first
+    own.count([detection(11)])
+    assert own.report(max_age_s=3600) is first
+    assert own.report()["n"] == 61 and first["n"] == 60
+    own.reset()
+    assert own.report(max_age_s=3600)["n"] == 0

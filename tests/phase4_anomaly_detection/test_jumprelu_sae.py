@@ -178,3 +178,13 @@ def test_weights_whose_shapes_do_not_fit_are_refused():
     weights = {name: getattr(by_hand(), name) for name in ("W_enc", "b_enc", "threshold", "W_dec", "b_dec")}
     with pytest.raises(ArtifactMismatchError, match=r"b_dec has the shape \(3,\), but W_enc is 2 by 3"):
         JumpReLUSAE.from_weights(**{**weights, "b_dec": torch.zeros(3)})
+
+
+def test_rows_of_numpy_and_of_any_number_type_are_taken():
+    sae, rows = by_hand(), [[1.0, 2.0], [1.5, 0.5]]
+    expected = sae.encode(torch.tensor(rows))
+    same = torch.tensor(rows)
+    for x in (np.array(rows), np.array(rows, dtype=np.float32), same.double(), same.bfloat16()):
+        acts = sae.encode(x)
+        assert acts.dtype == torch.float32 and torch.equal(acts, expected)
+        torch.testing.assert_close(sae.decode(acts.double().numpy()), sae.decode(expected))

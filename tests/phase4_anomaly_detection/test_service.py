@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from services import TOKEN, programs, serving, shared_detector, token_file
-from small_detectors import prompts
+from services import PATIENCE_S, TOKEN, programs, serving, shared_detector, text_routed, token_file
+from small_detectors import LAYER, prompts
 from support import command
 
-from phase4_anomaly_detection import SAEAnomalyPipeline
+from phase4_anomaly_detection import SAEAnomalyPipeline, SidecarConfig, SidecarModel
 from phase4_anomaly_detection.service.settings import ServiceSettings
 
 TEXT = "def add(a: int, b: int) -> int:\n    return a - b"
@@ -50,15 +51,8 @@ def client(service):
 
 @pytest.fixture
 def holder(guarded):
-    with httpx.Client(base_url=guarded.url, timeout=60, headers={"Authorization": f"Bearer {TOKEN}"}) as opened:
+    with httpx.Client(base_url=guarded.url, timeout=PATIENCE_S, headers={"Authorization": f"Bearer {TOKEN}"}) as opened:
         yield opened
-
-
-def text_routed(pipeline, route: str) -> str:
-    """A prompt that the detector sends there."""
-    routes = {found.route: text for text, found in zip(prompts(), pipeline.detect(list(prompts())), strict=True)}
-    assert {*routes} == {"proceed", "verify", "abstain"}
-    return routes[route]
 
 
 def test_an_answer_is_what_the_api_says(client, pipeline):
@@ -114,6 +108,26 @@ def test_a_hostile_body_is_refused_with_a_reason(client, kind):
     answer = client.post("/detect", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == status and reason in answer.json()["detail"]
     assert client.get("/health").status_code == 200
+
+
+def test_a_text_that_is_too_long_joins_no_batch(client):
+    before = samples(client)
+    assert client.post("/detect", json={"text": "x = 1\n" * 2_000}).status_code == 422
+    assert client.post("/detect", json={"text": TEXT}).status_code == 200
+    assert samples(client)["pva_sae_batch_texts_sum"] - before["pva_sae_batch_texts_sum"] == 1
+
+
+def test_a_long_text_is_read_in_as_many_windows_as_the_service_allows(detector, tmp_path):
+    sidecar = SidecarModel(SidecarConfig(layer=LAYER, device="cpu", long_input="windows", threads=1))
+    needing = {sidecar.check_fits(text, 1_000): text for text in ("x = 1\n" * n for n in range(100, 2_000, 50))}
+    assert len(sidecar.read([needing[2]]).resid) == 2 and len(sidecar.read([needing[3]]).resid) == 3
+    with serving(detector, tmp_path, "--long-input", "windows", "--max-windows", 2) as service:
+        for n in (1, 2):
+            answer = httpx.post(f"{service.url}detect", json={"text": needing[n]}, timeout=60)
+            assert answer.status_code == 200 and (answer.json()["window"] or {"count": 1})["count"] == n
+        answer = httpx.post(f"{service.url}detect", json={"text": needing[3]}, timeout=60)
+    assert answer.status_code == 422 and "need 3 windows" in answer.json()["detail"]
+    assert "--max-windows" in answer.json()["detail"]
 
 
 def test_a_body_without_a_length_is_refused_while_it_is_read(client):
@@ -181,13 +195,14 @@ def test_a_wrong_token_is_refused(guarded, header):
 
 
 def test_without_the_token_health_says_only_that_it_is_alive(guarded, holder):
-    answer = httpx.get(f"{guarded.url}health")
+    answer = httpx.get(f"{guarded.url}health", timeout=60)
     assert answer.status_code == 200 and answer.json() == {"status": "ok", "token_needed": True}
-    assert httpx.post(f"{guarded.url}detect").status_code == 401
+    assert httpx.post(f"{guarded.url}detect", timeout=60).status_code == 401
     assert holder.get("/health").json()["drift"]["n"] >= 0
     assert holder.post("/detect", json={"text": TEXT}).status_code == 200
     lower = {"Authorization": f"bearer {TOKEN}"}
-    assert httpx.post(f"{guarded.url}detect", json={"text": TEXT}, headers=lower).status_code == 200
+    answer = httpx.post(f"{guarded.url}detect", json={"text": TEXT}, headers=lower, timeout=60)
+    assert answer.status_code == 200
 
 
 def test_verification_joins_the_answer_when_it_is_asked_for_and_the_route_is_verify(holder, pipeline):
@@ -248,7 +263,7 @@ def test_metrics_count_what_happened(client):
 
     assert more("pva_sae_requests_total /detect 200") == 3 and more("pva_sae_requests_total /detect 415") == 1
     assert more("pva_sae_requests_total other 404") == 1 and more("pva_sae_batch_texts_sum") == 3
-    assert more("pva_sae_request_seconds_count") == 4 and more("pva_sae_drift_texts") == 3
+    assert more("pva_sae_request_seconds_count") == 4
     detected = [name for name in after if name.startswith("pva_sae_detections_total")]
     assert sum(map(more, detected)) == 3 and more("pva_sae_tokens_total") > 3 * 5
     assert after["pva_sae_requests_in_flight"] == 1 and after["pva_sae_queue_texts"] == 0
@@ -258,12 +273,30 @@ def test_drift_shows_in_health_and_metrics(client, pipeline):
     firing = next(code for code in programs() if pipeline.detect(code).top_features)
     for _ in range(120):
         assert client.post("/detect", json={"text": firing}).status_code == 200
-    drift = client.get("/health").json()["drift"]
+    counted = sum(value for name, value in samples(client).items() if name.startswith("pva_sae_detections_total"))
+    deadline = time.monotonic() + PATIENCE_S
+    while (drift := client.get("/health").json()["drift"])["n"] < counted:  # a report may be a second old
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert drift["n"] >= 120 and drift["moved"]
     latent = drift["latents"][0]["latent"]
     found = samples(client)
     assert found["pva_sae_drift_moved"] == 1 and found["pva_sae_drift_texts"] == drift["n"]
     assert found[f"pva_sae_latent_firing_rate {latent}"] == pytest.approx(drift["latents"][0]["rate"])
+
+
+def test_what_drift_needs_is_imported_before_the_first_request(detector):
+    code = f"""
+import sys
+from phase4_anomaly_detection import SAEAnomalyPipeline
+from phase4_anomaly_detection.service.app import create_app
+from phase4_anomaly_detection.service.settings import ServiceSettings
+pipeline = SAEAnomalyPipeline.load({str(detector)!r}, device="cpu", threads=1)
+create_app(pipeline, ServiceSettings())
+print("scipy.stats" in sys.modules)
+"""
+    done = command("-c", code, timeout=PATIENCE_S)
+    assert done.returncode == 0 and done.stdout.strip() == "True", done.stderr
 
 
 def test_a_body_that_does_not_arrive_is_given_up(pipeline):
@@ -291,15 +324,17 @@ def test_a_body_that_does_not_arrive_is_given_up(pipeline):
     assert b" 408 " in asyncio.run(ask())
 
 
-def test_the_command_refuses_to_start_without_a_token_and_with_a_bad_one(detector, tmp_path):
-    done = command("run.py", "serve", "--artifacts", detector, "--host", "0.0.0.0", timeout=120)
+def test_the_command_refuses_to_start_without_a_token_and_with_bad_settings(detector, tmp_path):
+    done = command("run.py", "serve", "--artifacts", detector, "--host", "0.0.0.0", timeout=PATIENCE_S)
     assert done.returncode == 2 and "--token-file" in done.stderr and "Traceback" not in done.stderr
     short = tmp_path / "token"
     short.write_text("short\n")
-    done = command("run.py", "serve", "--artifacts", detector, "--token-file", short, timeout=120)
+    done = command("run.py", "serve", "--artifacts", detector, "--token-file", short, timeout=PATIENCE_S)
     assert done.returncode == 2 and "16" in done.stderr
+    done = command("run.py", "serve", "--artifacts", detector, "--sandbox", "bogus", timeout=PATIENCE_S)
+    assert done.returncode == 2 and "auto, strict, none" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_port_that_is_taken_is_named(detector, service):
-    done = command("run.py", "serve", "--artifacts", detector, "--port", service.port, timeout=120)
+    done = command("run.py", "serve", "--artifacts", detector, "--port", service.port, timeout=PATIENCE_S)
     assert done.returncode == 2 and str(service.port) in done.stderr and "--port" in done.stderr

@@ -7,7 +7,7 @@ import time
 
 import httpx
 import pytest
-from services import programs, serving, shared_detector
+from services import PATIENCE_S, programs, serving, shared_detector
 from small_detectors import prompts
 
 from benchmarks.http_load import ask_at_once
@@ -43,7 +43,7 @@ def test_a_thousand_requests_at_a_time_each_get_their_own_answer(detector, texts
     bodies = [{"text": text, "id": str(number)} for number, text in enumerate(texts)]
     with serving(detector, tmp_path) as service:
         answers = ask_at_once(service.port, [json.dumps(body).encode() for body in bodies])
-        health = httpx.get(f"{service.url}health").json()
+        health = httpx.get(f"{service.url}health", timeout=60).json()
         assert service.stop() == 0
     assert [answer.status for answer in answers] == [200] * N
     found = [json.loads(answer.body) for answer in answers]
@@ -67,7 +67,7 @@ class HalfSent:
     def __init__(self, port: int):
         body = json.dumps({"text": "def f(n):\n    return n"}).encode()
         self.rest = body[10:]
-        self.connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self.connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         head = "POST /detect HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json"
         self.connection.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body[:10])
 
@@ -77,19 +77,19 @@ class HalfSent:
 
 
 def in_flight(url: str) -> float:
-    lines = httpx.get(f"{url}metrics").text.splitlines()
+    lines = httpx.get(f"{url}metrics", timeout=60).text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("pva_sae_requests_in_flight "))
 
 
 def wait_until_in_flight(url: str, number: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while in_flight(url) != number:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def test_at_sigterm_requests_under_way_are_answered_and_new_ones_are_refused(detector, tmp_path):
-    with serving(detector, tmp_path) as service:
+    with serving(detector, tmp_path, "--drain-s", 600) as service:
         under_way = [HalfSent(service.port) for _ in range(3)]
         wait_until_in_flight(service.url, 4)  # with that of the metrics themselves
         service.signal()
@@ -101,7 +101,7 @@ def test_at_sigterm_requests_under_way_are_answered_and_new_ones_are_refused(det
         for request in under_way:
             answer = request.finish()
             assert answer.startswith(b"HTTP/1.1 200") and b'"anomaly_score"' in answer
-        assert service.process.wait(60) == 0
+        assert service.process.wait(PATIENCE_S) == 0
         assert service.log()[-1] | {"event": "stopped", "unanswered": 0} == service.log()[-1]
 
 
@@ -110,7 +110,7 @@ def test_a_request_that_never_ends_does_not_hold_the_service_up(detector, tmp_pa
         _request = HalfSent(service.port)
         wait_until_in_flight(service.url, 2)
         service.signal()
-        assert service.process.wait(60) == 0
+        assert service.process.wait(PATIENCE_S) == 0
 
 
 def test_a_second_signal_ends_it_at_once(detector, tmp_path):
@@ -120,15 +120,16 @@ def test_a_second_signal_ends_it_at_once(detector, tmp_path):
         service.signal()
         service.wait_for("draining")
         service.signal()
-        assert service.process.wait(60) == 0
+        assert service.process.wait(PATIENCE_S) == 0
 
 
 def test_more_requests_than_it_takes_are_told_to_come_again(detector, tmp_path):
     with serving(detector, tmp_path, "--max-waiting", 2) as service:
         under_way = [HalfSent(service.port), HalfSent(service.port)]
-        deadline = time.monotonic() + 60
-        while (answer := httpx.get(f"{service.url}health")).status_code != 503:
+        deadline = time.monotonic() + PATIENCE_S
+        while (answer := httpx.get(f"{service.url}health", timeout=60)).status_code != 503:
             assert time.monotonic() < deadline
+            time.sleep(0.02)
         assert answer.headers["retry-after"] and "under way" in answer.json()["detail"]
         assert all(request.finish().startswith(b"HTTP/1.1 200") for request in under_way)
-        assert httpx.get(f"{service.url}health").status_code == 200
+        assert httpx.get(f"{service.url}health", timeout=60).status_code == 200

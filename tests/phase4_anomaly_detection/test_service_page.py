@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from services import TOKEN, serving, shared_detector, token_file
+from services import PATIENCE_S, TOKEN, serving, shared_detector, token_file
 from small_detectors import prompts
 
 from phase4_anomaly_detection import SAEAnomalyPipeline
@@ -16,7 +16,6 @@ from phase4_anomaly_detection import SAEAnomalyPipeline
 pytestmark = pytest.mark.skipif(chromium.why_not() is not None, reason=str(chromium.why_not()))
 PHONE, DESK = 360, 1200
 READABLE = 4.5  # contrast of small text: WCAG 2.2, 1.4.3
-PATIENCE_S = 90
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +128,7 @@ def test_it_loads_nothing_from_elsewhere_and_says_nothing_in_the_console(opened,
 
 
 def test_its_policy_lets_nothing_else_in(page, service):
-    policy = httpx.get(service.url).headers["content-security-policy"]
+    policy = httpx.get(service.url, timeout=60).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
     page.execute_script("""const script = document.createElement('script');
         script.textContent = 'window.ran = 3'; document.head.append(script)""")

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import sys
+import threading
 import time
 
 import pytest
@@ -28,6 +29,15 @@ def test_it_does_not_start_where_others_can_reach_it_without_a_token(host):
 def test_which_hosts_are_this_machine_alone():
     assert is_loopback("127.0.0.1") and is_loopback("127.8.8.8") and is_loopback("::1") and is_loopback("localhost")
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "")))
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError, match="--sandbox is 'bogus'\nGive one of: auto, strict, none"):
+        ServiceSettings(sandbox="bogus")
+    with pytest.raises(ConfigError, match="--max-windows is 0"):
+        ServiceSettings(max_windows=0)
+    with pytest.raises(ConfigError, match="--verify-s is 0"):
+        ServiceSettings(verify=True, verify_s=0)
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"short", b"two words of sixteen", b"\xff" * 20, "ü".encode() * 20])
@@ -59,7 +69,7 @@ def run_batches(detect, texts, batch_size=4, wait_s=0.01):
         batcher = Batcher(detect, batch_size, wait_s, lambda size, _seconds: sizes.append(size))
         batcher.start()
         answers = await asyncio.gather(*map(batcher.submit, texts), return_exceptions=True)
-        await batcher.stop()
+        assert await batcher.stop(60)
         return answers, sizes
 
     return asyncio.run(ask())
@@ -108,9 +118,47 @@ def test_a_batch_waits_for_a_text_that_is_on_its_way_and_for_no_other():
             first = batcher.submit("a")
             await first
             took = time.monotonic() - began
-        await batcher.stop()
+        assert await batcher.stop(60)
         return sizes, took
 
     sizes, took = asyncio.run(ask(arriving=True))
     assert sizes == [1] and took >= 0.009
     assert asyncio.run(ask(arriving=False))[0] == [1]
+
+
+def test_texts_that_wait_for_a_batch_when_it_stops_are_told_so():
+    async def ask() -> list[object]:
+        batcher = Batcher(lambda texts: texts, 8, 3600, lambda *_: None)
+        batcher.start()
+        with batcher.arriving():
+            first = batcher.submit("a")
+            while batcher.n_waiting:  # until it is out of the queue, in a batch that waits for the one on its way
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not first.done() and await batcher.stop(60)
+            late = batcher.submit("b")
+            async with asyncio.timeout(60):
+                return await asyncio.gather(first, late, return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [asyncio.CancelledError] * 2
+
+
+def test_a_batch_that_does_not_end_is_not_waited_for():
+    release = threading.Event()
+
+    async def ask() -> bool:
+        batcher = Batcher(lambda texts: release.wait(60) and texts, 8, 0.0, lambda *_: None)
+        batcher.start()
+        answer = batcher.submit("a")
+        while batcher.n_waiting:
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        ended = await batcher.stop(0.1)
+        assert answer.cancelled()
+        return ended
+
+    try:
+        assert asyncio.run(ask()) is False
+    finally:
+        release.set()

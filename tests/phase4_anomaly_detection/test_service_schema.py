@@ -17,14 +17,15 @@ def detector(tmp_path_factory):
 
 def schemathesis(url: str, folder: Path, *words: str) -> subprocess.CompletedProcess:
     program = Path(sys.executable).with_name("schemathesis")
-    command = [program, "run", f"{url}openapi.json", "--max-examples", "40", "--seed", "1", "--no-color", *words]
+    command = [program, "run", f"{url}openapi.json", "--max-examples", "40", "--seed", "1", "--no-color"]
+    command += ["--request-timeout", "60", *words]
     environment = {**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(folder)}
-    return subprocess.run(map(str, command), cwd=folder, env=environment, text=True, capture_output=True, timeout=900)
+    return subprocess.run(map(str, command), cwd=folder, env=environment, text=True, capture_output=True, timeout=1800)
 
 
 def test_it_describes_what_it_answers(detector, tmp_path):
     with serving(detector, tmp_path) as service:
-        described = httpx.get(f"{service.url}openapi.json").json()
+        described = httpx.get(f"{service.url}openapi.json", timeout=60).json()
         assert {*described["paths"]} == {"/detect", "/health", "/metrics"}
         done = schemathesis(service.url, tmp_path)
         assert done.returncode == 0 and "No issues found" in done.stdout, done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """Covers phase4_anomaly_detection/sidecar.py: which token is read, batches, long and empty texts, types, flags."""
 
+import dataclasses
 import json
 import shutil
 
@@ -204,3 +205,41 @@ def test_threads_that_share_a_model_each_get_their_own_rows(organism):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda text: organism.read([text]).resid[0], prompts(12)))
     np.testing.assert_allclose(np.stack(found), expected, atol=1e-10)
+
+
+def test_a_small_model_is_read_in_float64_on_an_nvidia_gpu_too_unless_its_weights_are_quantised(organism):
+    def is_small(device: str, quantisation: str = "none") -> bool:
+        return sidecar._is_small(dataclasses.replace(organism.lm, device=device), quantisation)
+
+    assert is_small("cpu") and is_small("cuda") and not is_small("mps")  # which has no float64
+    assert not is_small("cuda", "8bit")
+
+
+def test_a_larger_model_is_read_in_the_usual_type_and_a_small_one_never_has_rounded_weights(tiny_gemma, monkeypatch):
+    config = SidecarConfig(model=str(tiny_gemma), layer=1, device="cpu", threads=1)
+    small = SidecarModel(config, usual_dtype="bfloat16")
+    np.testing.assert_array_equal(small.read(TEXTS).resid, SidecarModel(config).read(TEXTS).resid)
+    monkeypatch.setattr(sidecar, "FLOAT64_BELOW", 0)
+    assert SidecarModel(config, usual_dtype="bfloat16").dtype == "bfloat16"
+    assert SidecarModel(config, usual_dtype="float64").dtype == SidecarModel(config).dtype == "float32"
+
+
+def test_float64_of_quantised_weights_is_refused():
+    with pytest.raises(ConfigError, match="--dtype is float64 and --quantisation 8bit.*\nLeave out one"):
+        SidecarConfig(dtype="float64", quantisation="8bit")
+
+
+def test_without_a_layer_the_registrys_is_read():
+    assert SidecarModel(SidecarConfig(model="google/gemma-2-2b-it")).layer == 19
+    assert SidecarModel(SidecarConfig(model="meta-llama/Llama-3.1-8B-Instruct")).layer == 12
+    assert SidecarModel(SidecarConfig(model="google/gemma-2-2b-it", layer=3)).layer == 3
+    assert SidecarModel(SidecarConfig(model="organism")).layer is None  # phase 4.1 looks for the best one
+
+
+def test_a_layer_above_the_kept_blocks_is_read_by_a_model_of_its_own(tiny_gemma):
+    own = sidecar_of(tiny_gemma, layer=1).load()
+    higher, lower = own.at_layer(2), own.at_layer(0)
+    np.testing.assert_array_equal(higher.read(TEXTS).resid, sidecar_of(tiny_gemma, layer=2).read(TEXTS).resid)
+    assert lower.lm is own.lm and higher.lm is not own.lm
+    with pytest.raises(UnknownHookError, match="has no layer 99"):
+        own.at_layer(99)

@@ -2,8 +2,11 @@
 
 import importlib.util
 import os
+import signal
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,15 @@ from common.sandbox.levels import choose_isolation
 from common.sandbox.programs import Limits
 from phase4_anomaly_detection.verification import symbolic
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
-from phase4_anomaly_detection.verification.processes import run_limited
+from phase4_anomaly_detection.verification.processes import Finished, Patience, run_limited
 from phase4_anomaly_detection.verification.symbolic import check_symbolic
 from phase4_anomaly_detection.verification.symbolic_child import prepare
 from phase4_anomaly_detection.verification.syntax import check_syntax
 from phase4_anomaly_detection.verification.types import check_types
 from phase4_anomaly_detection.verification.verify import CHECKS, Verifier, verdict_of, verify
 
-SECONDS = 20.0
+SECONDS = 60.0  # of the processor, for mypy on a slow machine
+LOOK_S = 30.0  # for CrossHair to find what there is
 DOUBLE = "def double(n: int) -> int:\n    return n + n\n"
 MEAN = "def mean(xs: list[int]) -> float:\n    return sum(xs) / len(xs)\n"
 needs_crosshair = pytest.mark.skipif(
@@ -38,7 +42,7 @@ def statuses(found: dict) -> dict[str, str]:
 @needs_crosshair
 @needs_mypy
 def test_a_right_program_passes_every_check():
-    found = verify(DOUBLE, ["assert double(2) == 4", "assert double(-1) == -2"])
+    found = verify(DOUBLE, ["assert double(2) == 4", "assert double(-1) == -2"], seconds=SECONDS, total_s=3600)
     assert found["verdict"] == "passed" and statuses(found) == dict.fromkeys(CHECKS, PASSED)
     assert [{*check} for check in found["checks"]] == [{"name", "status", "detail", "seconds"}] * 4
     assert all(check["seconds"] > 0 and check["detail"] for check in found["checks"])
@@ -144,7 +148,7 @@ def test_mypy_is_asked_where_pyright_is_broken(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "code, status, words",
     [
-        (DOUBLE, PASSED, "holds for every input: double"),
+        (DOUBLE, PASSED, "double"),
         (MEAN, FAILED, "ZeroDivisionError"),
         ("def f(n: int) -> int:\n    assert n != 0\n    return 10 // n", PASSED, "f"),
         ("def f(n: int) -> int:\n    '''post: _ > n'''\n    return n if n == 12345 else n + 1", FAILED, "f(12345)"),
@@ -160,7 +164,7 @@ def test_mypy_is_asked_where_pyright_is_broken(tmp_path, monkeypatch):
     ],
 )
 def test_crosshair_finds_inputs_that_break_a_typed_function(code, status, words):
-    check = check_symbolic(code, 3.0, "auto")
+    check = check_symbolic(code, LOOK_S if status == FAILED else 5.0, "auto")
     assert check.status == status and words in check.detail, check
 
 
@@ -208,8 +212,6 @@ def test_a_program_that_hangs_or_floods_ends():
 
 
 def test_junk_from_the_child_breaks_nothing():
-    from phase4_anomaly_detection.verification.processes import Finished
-
     junk = b'\xff\xfe\n[1, 2]\n["x"]\n' + b"[" * 100_000 + b'\n{"a": 1}\nnull\n["done", "", ""]\n'
     assert symbolic._verdict(Finished(0, junk, None), "level 3").status == ERROR
     assert symbolic._verdict(Finished(0, junk + b'["done", ""]\n', None), "level 3").status == SKIPPED
@@ -227,21 +229,76 @@ def test_contracts_are_added_to_typed_functions_alone():
 
 
 def test_a_process_has_its_time_its_memory_and_its_output_limited(tmp_path):
-    def run(code: str, seconds: float = 30.0, memory: int | None = 1 << 30):
-        return run_limited([sys.executable, "-c", code], str(tmp_path), seconds=seconds, memory_bytes=memory)
+    def run(code: str, elapsed_s: float = 300.0, cpu_s: float = 60.0):
+        command = [sys.executable, "-c", code]
+        return run_limited(command, str(tmp_path), cpu_s=cpu_s, elapsed_s=elapsed_s, memory_bytes=1 << 30)
 
     assert run("print('out')").output == b"out\n" and run("raise SystemExit(3)").status == 3
-    assert "within 1 s" in run("import time; time.sleep(60)", seconds=1.0).reason()
+    assert "within 1 s" in run("import time; time.sleep(600)", elapsed_s=1.0).reason()
+    assert run("while True: pass", cpu_s=1.0).reason() == "ended by SIGKILL"
     assert "MiB" in run("while True: print('x' * 100000)").reason()
     assert b"MemoryError" in run("bytearray(2 << 30)").output
-    closed = run("import os, time; os.close(1); os.close(2); time.sleep(60)", seconds=1.0)
-    assert "did not end" in closed.reason()
-    left = run(
-        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print(1)", 5.0
-    )
-    assert left.output == b"1\n" and "5 s" in left.reason()
+    codes = ["import os, time; os.close(1); os.close(2); time.sleep(600)"]
+    sleeping = "import time; time.sleep(600)"
+    codes += [f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleeping!r}]); print(1)"]
+    with ThreadPoolExecutor(len(codes)) as threads:
+        closed, left = threads.map(lambda code: run(code, elapsed_s=30.0), codes)
+    assert "did not end within 30 s" in closed.reason()
+    assert left.output == b"1\n" and "30 s" in left.reason()
     environment = run("import os; print(sorted(os.environ))").output.decode()
     assert "HOME" in environment and "TOKEN" not in environment and "HF_HUB_OFFLINE" not in environment
+
+
+def test_of_every_signal_that_ended_a_process_something_is_said():
+    names = [Finished(-number, b"", None).reason() for number in range(1, 65)]
+    assert names[8] == "ended by SIGKILL" and f"ended by signal {signal.SIGRTMIN + 1}" in names
+
+
+def test_a_process_that_nobody_waits_for_is_ended_and_none_follows_it(tmp_path):
+    patience = Patience(3600)
+    timer = threading.Timer(1.0, patience.stop)
+    timer.start()
+    limits = {"cpu_s": 3600, "elapsed_s": 3600, "memory_bytes": None, "patience": patience}
+    command = [sys.executable, "-c", "import time; time.sleep(3600)"]
+    assert "nobody waits" in run_limited(command, str(tmp_path), **limits).reason()
+    timer.join()
+    written = tmp_path / "written"
+    late = run_limited([sys.executable, "-c", f"open({str(written)!r}, 'w')"], str(tmp_path), **limits)
+    assert "nobody waits" in late.reason() and not written.exists()
+
+
+HANGING = "import time\ndef f(n):\n    time.sleep(100000)\n    return n"
+
+
+def test_one_deadline_is_shared_by_all_checks_and_the_next_program_has_its_own():
+    with Verifier(checks=["tests", "syntax", "symbolic"], seconds=3000, total_s=3600) as verifier:
+        found = verifier.verify(HANGING, ["assert f(1) == 1"], patience=Patience(1.0))
+        assert statuses(found) == {"tests": ERROR, "syntax": ERROR, "symbolic": ERROR}
+        assert {check["detail"] for check in found["checks"]} == {"the verification's 1 s are over"}
+        assert found["verdict"] == "inconclusive"
+        assert statuses(verifier.verify("def f(n): return n", ["assert f(1) == 1"]))["tests"] == PASSED
+
+
+def test_a_verification_may_be_stopped_while_it_runs_and_before():
+    patience = Patience(3600)
+    timer = threading.Timer(2.0, patience.stop)
+    timer.start()
+    with Verifier(checks=["tests"], seconds=3000, total_s=3600) as verifier:
+        for _ in range(2):
+            found = verifier.verify(HANGING, ["assert f(1) == 1"], patience=patience)
+            assert statuses(found) == {"tests": ERROR} and "nobody waits" in found["checks"][0]["detail"]
+            timer.join()
+
+
+@pytest.mark.parametrize("error", [ValueError, RecursionError, MemoryError])
+def test_a_check_that_breaks_is_an_error_and_the_others_go_on(error):
+    class Hostile(str):
+        def encode(self, *_arguments):
+            raise error("too much")
+
+    found = verify(Hostile("def f(n): return n"), ["assert f(1) == 1"], checks=["syntax", "tests"])
+    assert statuses(found) == {"syntax": ERROR, "tests": PASSED}
+    assert found["checks"][0]["detail"] == f"{error.__name__}: too much"
 
 
 @pytest.mark.parametrize(
@@ -268,5 +325,7 @@ def test_impossible_settings_are_refused():
         Verifier(isolation="most")
     with pytest.raises(ConfigError, match="more than 0"):
         Verifier(seconds=0)
+    with pytest.raises(ConfigError, match="a verification is 0 s"):
+        Verifier(total_s=0)
     with pytest.raises(ConfigError, match="list of texts"):
         verify(DOUBLE, "assert double(2) == 4")
