@@ -55,7 +55,7 @@ class Service:
         self.verifications: set[Patience] = set()  # those that run or wait
         self.ended = True  # whether no thread is at work any more
         pipeline.drift.prepare()
-        pipeline.sidecar.check_fits("text")  # the first text settles the tokenizer's state, which threads share
+        pipeline.sidecar.check_fits("text", 1)  # the first text settles the tokenizer's state, which threads share
 
     def _verifier(self) -> Verifier:
         total_s = self.settings.verify_s
