@@ -231,6 +231,10 @@ def _rows(size: Size, whole: Timing, found: Rounds, peak: float, gpu_memory: flo
         f"{whole.tokens_per_second:,.0f} tokens per second; one run, without judging and storing"
     )
     slow, fast = found.median(LOOP), found.median(KEPT)
+    memory = [
+        Row(name="on a GPU: memory", against=f"--gpu-memory {gpu_memory:g}", ratio=peak / gpu_memory, goal="<= 1",
+            text=f"{peak:.1f} GB reserved at most, without CUDA's own"),
+    ]  # fmt: skip
     return [
         Row(name="on a GPU: seconds for all problems", against=f"{SECONDS_ALLOWED} s",
             ratio=whole.seconds / SECONDS_ALLOWED, goal="<= 1", text=text),
@@ -239,8 +243,7 @@ def _rows(size: Size, whole: Timing, found: Rounds, peak: float, gpu_memory: flo
         row_of("on a GPU: residual streams of all layers kept", "nothing kept", found.times_as_long(KEPT, BARE)),
         Row(name="on a GPU: share of the bandwidth floor", against="weights and cache read once a step",
             ratio=whole.floor_seconds / whole.seconds, text=f"{whole.floor_seconds:.1f} s at least"),
-        Row(name="on a GPU: memory", against=f"--gpu-memory {gpu_memory:g}", ratio=peak / gpu_memory, goal="<= 1",
-            text=f"{peak:.1f} GB reserved at most, without CUDA's own"),
+        *(memory if peak else []),  # the processor's is not counted
     ]  # fmt: skip
 
 
