@@ -116,8 +116,9 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1)):
-            mallopt(parameter, value)
+        # Older versions take 32 MiB at most, and refuse more; the second call stops them from choosing by themselves.
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _move(model: PreTrainedModel, name: str, device: str) -> None:
