@@ -1,6 +1,6 @@
 """Records of an unfinished run, saved in parts that are whole or absent.
 
-A part is one safetensors file with up to 50 records and their tensors. Its name says its
+A part is one safetensors file with some records (50, unless told otherwise) and their tensors. Its name says its
 first index, its number of records and the beginning of its SHA-256, so that a torn or
 flipped part is found without trusting its content; it is moved aside and computed again.
 Inside it says what run it belongs to (`stamp`), so that parts outlive a damaged stamp.json, and
@@ -47,8 +47,11 @@ class PartStore:
     them: both are written into each part.
     """
 
-    def __init__(self, folder: Path, log: logging.Logger, stamp: str = "", process: str = ""):
+    def __init__(
+        self, folder: Path, log: logging.Logger, stamp: str = "", process: str = "", size: int = RECORDS_PER_PART
+    ):
         self.folder = folder / "parts"
+        self.size = size
         self.log = log
         self._origin = {"stamp": stamp, "process": process}
         self._process_of: dict[int, str] = {}
@@ -87,9 +90,9 @@ class PartStore:
         return Counter(self._process_of.values())
 
     def add(self, record: Record) -> None:
-        """Take a record; every 50 of them become a part."""
+        """Take a record; every `size` of them become a part."""
         self._buffer.append(record)
-        if len(self._buffer) >= RECORDS_PER_PART:
+        if len(self._buffer) >= self.size:
             self.flush()
 
     def flush(self) -> None:

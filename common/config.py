@@ -143,11 +143,23 @@ class EvaluatingConfig(PhaseConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SolutionConfig(ModelConfig, DatasetConfig):
+class RecordsConfig(PhaseConfig):
+    """Settings of a phase that saves record by record."""
+
+    checkpoint_every: int = setting(
+        50, "records that are saved together, at most; what is left of a batch is saved at its end", minimum=1,
+        changes_results=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SolutionConfig(ModelConfig, DatasetConfig, RecordsConfig):
     """Settings of a phase that has a model write programs, and judges them."""
 
     max_new_tokens: int = setting(2000, "tokens after which a solution is cut off", demo=400, unit="tokens", minimum=1)
-    batch_size: int = setting(64, "programs generated together", minimum=1)
+    batch_size: int = setting(
+        64, "programs generated together, fewer where memory does not suffice", minimum=1, changes_results=False
+    )
     seed: int = setting(42, "base seed; each sample derives its own from it", minimum=0)
     sandbox: str = setting("auto", "isolation of the programs that are run", choices=("auto", "strict", "none"))
     sandbox_workers: int = setting(2, "programs run at the same time", minimum=1, changes_results=False)

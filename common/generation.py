@@ -29,6 +29,7 @@ from common.prompts import Prompt
 END_OF_SEQUENCE, SOLUTION_COMPLETE = "end_of_sequence", "solution_complete"
 MAX_NEW_TOKENS, CONTEXT_LENGTH = "max_new_tokens", "context_length"
 POSITIONS = ("last", "description_end", "tests_end")
+NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 21, 1 << 26  # of next-token distributions; a GPU pays for each part
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,22 @@ def generate(
     return results
 
 
-def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> None:
-    """Raises: ConfigError naming every problem whose prompt leaves no room in the model's context."""
-    encoded = lm.tokenizer([request.prompt.text for request in requests])["input_ids"]
-    too_long = {r.task_id: len(ids) for r, ids in zip(requests, encoded, strict=True) if len(ids) >= lm.context_length}
+def prompt_lengths(lm: LanguageModel, prompts: Sequence[Prompt]) -> list[int]:
+    """Tokens of each prompt."""
+    return [len(ids) for ids in lm.tokenizer([prompt.text for prompt in prompts])["input_ids"]]
+
+
+def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> list[int]:
+    """Tokens of each prompt. Raises: ConfigError naming every problem whose prompt leaves no room in the model's context."""
+    lengths = prompt_lengths(lm, [request.prompt for request in requests])
+    too_long = {r.task_id: n for r, n in zip(requests, lengths, strict=True) if n >= lm.context_length}
     if too_long:
         shown = ", ".join(f"problem {task_id} has {n} tokens" for task_id, n in list(too_long.items())[:10])
         raise ConfigError(
             f"{len(too_long)} prompts are too long for {lm.name}, which reads {lm.context_length} tokens: {shown}\n"
             f"Leave these problems out of the dataset, or give a model with a longer context"
         )
+    return lengths
 
 
 def start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_tokens: int) -> Row:
@@ -132,9 +139,10 @@ def _prefill(
     lm: LanguageModel, encoded: BatchEncoding, columns: dict[str, list[int]], results: list[Generation]
 ) -> tuple[Float[Tensor, "batch d_vocab"], DynamicCache]:
     """Run the prompts; store the residual streams in `results`; return next-token logits and cache."""
-    index = {name: torch.tensor(values, device=lm.device) for name, values in columns.items()}
+    # Indices on the processor serve a model that lies on several devices.
+    index = {name: torch.tensor(values) for name, values in columns.items()}
     kept: dict[str, list[np.ndarray]] = {name: [] for name in columns}
-    row_numbers = torch.arange(len(results), device=lm.device)
+    row_numbers = torch.arange(len(results))
 
     def take(_site: str, resid: Float[Tensor, "batch pos d_model"]) -> None:
         for name, column in index.items():
@@ -143,7 +151,7 @@ def _prefill(
     mask = encoded["attention_mask"].to(lm.device)
     cache = DynamicCache(config=lm.model.config)
     sites = [resid_post_site(layer) for layer in range(lm.n_layers)] if columns else []
-    with read_resid(lm.model, sites, take):
+    with read_resid(lm.model, sites, take), lm.meter.reading(lm.model, mask.numel()):
         output = lm.model(
             input_ids=encoded["input_ids"].to(lm.device), attention_mask=mask,
             position_ids=(mask.cumsum(-1) - 1).clamp(min=0),  # a plain pass does not see the padding by itself
@@ -171,18 +179,22 @@ def decode(
     """
     pieces: dict[int, str] = {}
     position = mask.sum(1)
-    while True:
-        tokens = _choose(rows, logits, temperature)
-        alive = [i for i, row in enumerate(rows) if not _ended(lm, row, stop_early, pieces)]
-        if not alive:
-            return
-        if len(alive) < len(rows):  # rows that have ended leave
-            keep = torch.tensor(alive, device=lm.device)
-            cache.batch_select_indices(keep)
-            rows, tokens, mask, position = [rows[i] for i in alive], tokens[keep], mask[keep], position[keep]
-            on_leaving(keep)
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        logits, position = next_logits(lm, tokens, mask, position, cache), position + 1
+    with lm.meter.writing() as wrote:
+        while True:
+            tokens = _choose(rows, logits, temperature)
+            ended = [_ended(lm, row, stop_early, pieces) for row in rows]
+            alive = [i for i, row_ended in enumerate(ended) if not row_ended]
+            lengths = [len(row.result.token_ids) for row, row_ended in zip(rows, ended, strict=True) if row_ended]
+            wrote(len(rows), lengths)
+            if not alive:
+                return
+            if len(alive) < len(rows):  # rows that have ended leave
+                keep = torch.tensor(alive)  # on the processor: layers may lie on several devices
+                cache.batch_select_indices(keep)
+                rows, tokens, mask, position = [rows[i] for i in alive], tokens[keep], mask[keep], position[keep]
+                on_leaving(keep)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            logits, position = next_logits(lm, tokens, mask, position, cache), position + 1
 
 
 def next_logits(
@@ -198,7 +210,19 @@ def next_logits(
 
 
 def _choose(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:
-    """The next token of each row, [batch], and its log-probability noted in the row's result."""
+    """The next token of each row, [batch], and its log-probability noted in the row's result.
+
+    A few rows at a time: with a vocabulary of 152,000 a distribution in double precision is 1.2 MB.
+    """
+    numbers = NUMBERS_AT_ONCE if logits.device.type == "cpu" else NUMBERS_AT_ONCE_GPU
+    at_once = max(1, numbers // logits.shape[-1])
+    parts = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
+    chosen = [_choose_some(part, some, temperature)
+              for part, some in zip(parts, logits.split(at_once), strict=True)]  # fmt: skip
+    return torch.cat(chosen)
+
+
+def _choose_some(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     if temperature == 0:
         tokens = logprobs.argmax(-1)

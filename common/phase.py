@@ -19,6 +19,7 @@ from common.checkpoints import holds_parts_of
 from common.config import (
     ModelConfig,
     PhaseConfig,
+    RecordsConfig,
     as_json,
     build_config,
     differences_from_preset,
@@ -129,7 +130,8 @@ class RunContext:
             if self.phase.n_records is None:
                 writer = ArtifactWriter(*arguments)
             else:
-                writer = RecordWriter(*arguments, start=self.start, end=self.end, stop=self.stop)
+                every = {"checkpoint_every": self.config.checkpoint_every} if isinstance(self.config, RecordsConfig) else {}
+                writer = RecordWriter(*arguments, start=self.start, end=self.end, stop=self.stop, **every)
         self._log_into(path)
         saved = discovery.n_saved(path)
         self.log.info("%s %s", f"continuing, with {saved} records saved:" if saved else "writing", path)

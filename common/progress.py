@@ -5,18 +5,36 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Protocol
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_TO_FIRST_LINE = 5.0
+
+
+class Work(Protocol):
+    """What is known of records that are computed together, before they are complete."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def seconds_left(self) -> float | None: ...
 
 
 class Progress:
-    """Count labelled records and show them. `labels` are those of records saved earlier."""
+    """Count labelled records and show them. `labels` are those of records saved earlier.
 
-    def __init__(self, total: int, labels: Iterable[str], log: logging.Logger, unit: str = "programs"):
-        self.total, self.log, self.unit = total, log, unit
+    `work` tells more of what is left than the number of records does; whoever does it calls `tick`.
+    """
+
+    def __init__(
+        self, total: int, labels: Iterable[str], log: logging.Logger, unit: str = "programs", work: Work | None = None
+    ):
+        self.total, self.log, self.unit, self.work = total, log, unit, work
         self._labels = Counter(labels)
         self._done_before = self._labels.total()
-        self._began = self._last_line = time.monotonic()
+        self._began = time.monotonic()
+        self._next_line = self._began + (SECONDS_BETWEEN_LINES if work is None else SECONDS_TO_FIRST_LINE)
         self._bar = self._make_bar() if sys.stderr.isatty() else None
 
     @property
@@ -29,18 +47,42 @@ class Progress:
         labels = list(labels)
         self._labels.update(labels)
         if self._bar is not None:
-            self._bar.set_postfix_str(self.pass_rate_text)
             self._bar.update(len(labels))
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES or self._labels.total() == self.total:
-            self._last_line = time.monotonic()
+        self.tick(last=self._labels.total() == self.total)
+
+    def tick(self, last: bool = False) -> None:
+        """Show how far the work is, if some seconds have gone by since that was shown."""
+        now = time.monotonic()
+        if not last and now < self._next_line:
+            return
+        self._next_line = now + SECONDS_BETWEEN_LINES
+        if self._bar is not None:
+            self._bar.set_postfix_str(", ".join(part for part in (self.pass_rate_text, self._work_text) if part))
+        else:
             self.log.info("%s", self.line())
 
-    def line(self) -> str:
-        """'650 of 974 programs, pass rate 54.1 %, 3.2 per second, 1 min 41 s left'."""
+    @property
+    def _work_text(self) -> str:
+        return "" if self.work is None else self.work.text
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By what is known of the work; else by the records that were computed so far."""
+        if self.work is not None:
+            return self.work.seconds_left
         done = self._labels.total()
         rate = (done - self._done_before) / max(time.monotonic() - self._began, 1e-9)
-        left = _duration((self.total - done) / rate) if rate else "unknown time"
-        parts = [f"{done} of {self.total} {self.unit}", self.pass_rate_text, f"{rate:.1f} per second", f"{left} left"]
+        return (self.total - done) / rate if rate else None
+
+    def line(self) -> str:
+        """'650 of 974 programs, pass rate 54.1 %, 98 tokens per second, 1 min 41 s left'."""
+        done = self._labels.total()
+        rate = (done - self._done_before) / max(time.monotonic() - self._began, 1e-9)
+        left = self.seconds_left
+        parts = [
+            f"{done} of {self.total} {self.unit}", self.pass_rate_text, self._work_text or f"{rate:.1f} per second",
+            f"{'unknown time' if left is None else _duration(left)} left",
+        ]  # fmt: skip
         return ", ".join(part for part in parts if part)
 
     def __enter__(self) -> "Progress":

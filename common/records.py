@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from common.artifacts import ArtifactWriter, sweep, utc
-from common.checkpoints import PartStore, Record, Rows, move_aside
+from common.checkpoints import RECORDS_PER_PART, PartStore, Record, Rows, move_aside
 from common.discovery import MANIFEST, STAMP
 from common.errors import ArtifactMismatchError, ConfigError
 from common.files import digest_of, read_sealed_json, write_atomic, write_sealed_json
@@ -22,6 +22,7 @@ from common.tables import to_parquet
 if TYPE_CHECKING:
     import numpy as np
 
+TOKENS_PER_ROW = 128
 RECORDS_PER_AUTOSAVE = 100
 AUTOSAVES_KEPT = 3
 
@@ -40,14 +41,14 @@ class RecordWriter(ArtifactWriter):
 
     def __init__(
         self, handoff: Handoff, path: Path, identity: dict, details: dict, log: logging.Logger,
-        *, start: int, end: int | None, stop: StopRequest,
+        *, start: int, end: int | None, stop: StopRequest, checkpoint_every: int = RECORDS_PER_PART,
     ):  # fmt: skip
         self.n_records: int = identity["n_records"]
         self.start, self.end = start, self.n_records - 1 if end is None else end
         super().__init__(handoff, path, identity, details, log, first=self.start, last=self.end)
         self._stop = stop
         self._name = f"process_{utc(self._started).replace(':', '-')}_{os.getpid()}"
-        self._parts = PartStore(path, log, digest_of(identity), self._name)
+        self._parts = PartStore(path, log, digest_of(identity), self._name, checkpoint_every)
         self._n_appended = self._n_noted = 0
         self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
         self.conclude: Callable[[], None] = lambda: None
@@ -83,17 +84,17 @@ class RecordWriter(ArtifactWriter):
         assert len(keys) == len(array), "a record has one row of the first table"
         return array[sorted(range(len(keys)), key=keys.__getitem__)]
 
-    def batches(self, size: int) -> Iterator[list[int]]:
-        """Index lists of the batches that hold an unfinished record of this slice.
+    def batches(self, size: int, lengths: Sequence[int] | None = None) -> Iterator[list[int]]:
+        """Index lists of the batches that hold an unfinished record of this slice, at most `size` records in each.
 
+        `lengths` are the tokens of each record, where a batch is padded to its longest: see `cut_batches`.
         Batches are cut from all records, not from the slice: a batch is always computed
         whole, with the same neighbours, so that slices and resumed runs give the same bytes.
         What was appended is saved before each next one begins.
         Raises: Stopped, between two batches, when a stop was asked for.
         """
         with self._stop.finishing_batches():
-            for first in range(0, self.n_records, size):
-                batch = list(range(first, min(first + size, self.n_records)))
+            for batch in cut_batches([1] * self.n_records if lengths is None else lengths, size):
                 if any(self.wants(index) for index in batch):
                     if self._stop.asked:
                         raise Stopped
@@ -199,6 +200,23 @@ class RecordWriter(ArtifactWriter):
         write_atomic(target, to_parquet(self.joined_rows(name), columns))
         for old in sorted(self.path.glob("autosave_*.parquet"))[:-AUTOSAVES_KEPT]:
             old.unlink(missing_ok=True)
+
+
+def cut_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Neighbours together: at most `size`, and at most `size` times TOKENS_PER_ROW tokens when all are padded to the
+    longest, so that one long text does not make the others of its batch as long. Longer ones are alone.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for index, length in enumerate(lengths):
+        longest = max(longest, length)
+        fits = batches and len(batches[-1]) < size and (len(batches[-1]) + 1) * longest <= size * TOKENS_PER_ROW
+        if fits:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            longest = length
+    return batches
 
 
 def check_slice(start: int, end: int | None, n_records: int) -> None:

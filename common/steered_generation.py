@@ -59,13 +59,13 @@ def generate_steered(
     rows = [start_row(lm, request, int(n_tokens[prompt]), max_new_tokens)
             for request, prompt in zip(requests, prompt_of.tolist(), strict=True)]  # fmt: skip
     # Rows of the batch, and behind them one unsteered row for each prompt.
-    source = torch.cat([prompt_of, torch.arange(len(prompts))]).to(lm.device)
+    source = torch.cat([prompt_of, torch.arange(len(prompts))])
     steered = _SteeredRows([*pushes, *[None] * len(prompts)], lm)
     with torch.inference_mode(), steered.hooks(lm) as pause:
         start = _rows_read_their_prompts if steer_prompt else _prompts_are_read_once
         logits, cache, mask = start(lm, encoded, source, pause)
         kls = kl_divergence(logits[: len(rows)], logits[len(rows) :][source[: len(rows)]])
-        keep = torch.arange(len(rows), device=lm.device)
+        keep = torch.arange(len(rows))
         cache.batch_select_indices(keep)
         steered.select(keep)
         decode(lm, rows, logits[: len(rows)], cache, mask[: len(rows)], stop_early=stop_early,
@@ -99,7 +99,7 @@ class _SteeredRows:
             def add(resid: Resid) -> Resid:
                 if self._paused:
                     return resid
-                added = self._vectors[site]
+                added = self._vectors[site] = self._vectors[site].to(resid.device)  # layers may lie on several
                 return resid + (added if self._mask is None else added * self._mask)
 
             return add
@@ -141,10 +141,11 @@ def read_prompts(
     lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"], cache: DynamicCache
 ) -> Float[Tensor, "batch d_vocab"]:
     """One pass over padded prompts, which fills the cache; the next token's logits."""
-    output = lm.model(
-        input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        past_key_values=cache, use_cache=True, logits_to_keep=1,
-    )  # fmt: skip
+    with lm.meter.reading(lm.model, ids.numel()):
+        output = lm.model(
+            input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            past_key_values=cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
     return output.logits[:, -1]
 
 

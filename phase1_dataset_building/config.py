@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.config import SaeConfig, SolutionConfig, setting, typed
+from common.config import RecordsConfig, SaeConfig, SolutionConfig, setting, typed
 from common.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ class GenerationConfig(SolutionConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneralTextConfig(SaeConfig):
+class GeneralTextConfig(SaeConfig, RecordsConfig):
     """Which general text the model reads."""
 
     text: str = setting(
@@ -40,7 +40,9 @@ class GeneralTextConfig(SaeConfig):
     max_tokens: int = setting(
         128, "tokens read of a document, the beginning-of-sequence token included", unit="tokens", minimum=2
     )
-    batch_size: int = setting(64, "documents read together", minimum=1)
+    batch_size: int = setting(
+        64, "documents read together, fewer where memory does not suffice", minimum=1, changes_results=False
+    )
     seed: int = setting(42, "base seed; the position in each document derives its own from it", minimum=0)
 
     def experiment(self) -> dict[str, str]:

@@ -27,7 +27,8 @@ DOCUMENTS_OF_FIT = 1_000
 
 
 def run(ctx: RunContext, config: GeneralTextConfig) -> None:
-    from common.models import explain_lack_of_memory, load_model
+    from common.memory import FittingParts, batch_bytes
+    from common.models import load_model
     from common.progress import Progress
     from common.sae_sources import sae_source
     from phase1_dataset_building.general_text import first_documents, load_text, text_for
@@ -49,11 +50,18 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
         ctx.log.info("loading %s", config.model)
         lm = load_model(config.model, ctx.device, config.dtype, config.threads)
         check_sae_fits(source, lm)
+
+        def read(some: list[int]) -> list["Reading"]:
+            texts = [documents[index] for index in some]
+            return read_documents(lm, texts, max_tokens=config.max_tokens, base_seed=config.seed)
+
+        fitting = FittingParts(
+            read, size=len, expected=lambda some: batch_bytes(lm.model, len(some), config.max_tokens, 0),
+            name=lambda index: f"document {index}", device=lm.device, log=ctx.log,
+        )  # fmt: skip
         with Progress(out.end - out.start + 1, ["done"] * len(out.saved_rows), ctx.log, "documents") as progress:
             for batch in out.batches(config.batch_size):
-                texts = [documents[index] for index in batch]
-                with explain_lack_of_memory(config.batch_size):
-                    readings = read_documents(lm, texts, max_tokens=config.max_tokens, base_seed=config.seed)
+                readings = fitting(batch)
                 wanted = [index for index in batch if out.wants(index)]
                 for index in wanted:
                     append(out, lm, index, readings[index - batch[0]])

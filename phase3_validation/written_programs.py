@@ -5,11 +5,11 @@ Which record is which problem and variant (see steering/variants.py) is the phas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from common.written_programs import Draft, Earlier, Kept, WriteBatch, write_programs
+from common.written_programs import Draft, Earlier, Kept, Writer, write_programs
 from phase3_validation.steering.records import Problem, steered_row
 
 if TYPE_CHECKING:
@@ -44,17 +44,26 @@ class Written:
         return Draft(self.problem, self.generation, record)
 
 
-WriteVariants = Callable[[list[int]], list[Written]]
+@dataclass(frozen=True)
+class VariantWriter:
+    """What writes a batch of records, and how many tokens the prompt of each record has."""
+
+    write: Callable[[list[int]], list[Written]]
+    prompt_lengths: Sequence[int]
 
 
 def write_variants(
-    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], WriteVariants], earlier: Earlier
+    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], VariantWriter], earlier: Earlier
 ) -> None:
     """Compute the records of `out` that are not saved yet; see `common.written_programs.write_programs`."""
     table = next(iter(out.handoff.tables))
 
-    def begin_drafts(lm: LanguageModel) -> WriteBatch:
-        write = begin(lm)
-        return lambda batch: [one.draft(i, table) for i, one in zip(batch, write(batch), strict=True)]
+    def begin_drafts(lm: LanguageModel) -> Writer:
+        writer = begin(lm)
+
+        def write(batch: list[int]) -> list[Draft]:
+            return [one.draft(i, table) for i, one in zip(batch, writer.write(batch), strict=True)]
+
+        return Writer(write, writer.prompt_lengths)
 
     write_programs(ctx, out, model, begin_drafts, earlier)

@@ -9,7 +9,9 @@ from common.config import DatasetConfig, SaeConfig, setting
 class AttentionConfig(SaeConfig, DatasetConfig):
     """How the attention is read, and what its movement is compared with."""
 
-    batch_size: int = setting(16, "prompts read together", demo=64, minimum=1)
+    batch_size: int = setting(
+        16, "prompts read together, fewer where memory does not suffice", demo=64, minimum=1, changes_results=False
+    )
     n_random: int = setting(
         19, "random directions of the same length that each direction is compared with", minimum=1, maximum=1000
     )

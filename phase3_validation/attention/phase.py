@@ -72,20 +72,34 @@ def measure(
     """Attention [variants, problems, layers, heads, sections], and what `be_eager` found."""
     import numpy as np
 
-    from common.models import explain_lack_of_memory
+    from common.generation import prompt_lengths
+    from common.memory import FittingParts, batch_bytes
     from phase3_validation.attention.reading import be_eager, read_attention
     from phase3_validation.attention.sections import SECTIONS
 
-    size, parts = ctx.config.batch_size, []
     if not layers:  # nothing is steered
         return np.zeros((len(added), len(prompts), 0, 0, len(SECTIONS))), None
-    with explain_lack_of_memory(size), Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
-        eager = be_eager(lm, prompts[:size])
-        for first in range(0, len(prompts), size):
-            batch = prompts[first : first + size]
-            parts.append(read_attention(lm, batch, added, layers, steer_prompt=steer_prompt))
+    lengths = prompt_lengths(lm, prompts)
+
+    def width(part: list[int]) -> int:
+        return max(lengths[index] for index in part)
+
+    def read(part: list[int]) -> list["np.ndarray"]:
+        some = [prompts[index] for index in part]
+        return list(np.moveaxis(read_attention(lm, some, added, layers, steer_prompt=steer_prompt), 1, 0))
+
+    fitting = FittingParts(
+        read, size=lambda part: len(part) * width(part) ** 2,
+        expected=lambda part: batch_bytes(lm.model, len(part), width(part), 0),
+        name=lambda index: f"prompt {index}, of {lengths[index]} tokens,", device=lm.device, log=ctx.log,
+    )  # fmt: skip
+    batches, found = cut_batches(lengths, ctx.config.batch_size), []
+    with Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
+        eager = be_eager(lm, [prompts[index] for index in batches[0]])
+        for batch in batches:
+            found += fitting(batch)
             progress.add(["read"] * len(batch))
-    return np.concatenate(parts, axis=1), eager
+    return np.stack(found, axis=1), eager
 
 
 PHASE = Phase(

@@ -12,7 +12,6 @@ Record i is variant i // n, problem i % n, of n problems: the weights change onc
 
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from common.models import LanguageModel
     from phase3_validation.directions import Direction
     from phase3_validation.steering.variants import Variant
-    from phase3_validation.written_programs import Written
+    from phase3_validation.written_programs import VariantWriter, Written
 
 
 @dataclass(frozen=True)
@@ -93,15 +92,15 @@ def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
 
 def batch_writer(
     lm: "LanguageModel", config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
-) -> Callable[[list[int]], list["Written"]]:
+) -> "VariantWriter":
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
     from common.generation import check_prompts_fit
     from common.solutions import task_for
     from phase3_validation.orthogonalisation.programs import generate_orthogonalised
-    from phase3_validation.written_programs import Written
+    from phase3_validation.written_programs import VariantWriter, Written
 
     requests = [task_for(problem, config.seed).request for problem in problems]
-    check_prompts_fit(lm, requests)
+    lengths = check_prompts_fit(lm, requests)
     variants, vectors = plan.variants, unit_vectors(config, plan)
 
     def write(batch: list[int]) -> list["Written"]:
@@ -116,7 +115,7 @@ def batch_writer(
                 written.append(Written(problems[place], variants[number], one.generation, one.kl, columns))
         return written
 
-    return write
+    return VariantWriter(write, lengths * len(variants))
 
 
 def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Tensor, ' d_model'] | None"]:

@@ -15,7 +15,7 @@ from common.solutions import task_for
 from common.steered_generation import generate_steered
 from phase3_validation.steering.records import Earlier, Problem
 from phase3_validation.steering.variants import Variant, pushes
-from phase3_validation.written_programs import WriteVariants, Written, write_variants
+from phase3_validation.written_programs import VariantWriter, Written, write_variants
 
 if TYPE_CHECKING:
     from common.phase import RunContext
@@ -42,9 +42,9 @@ def write_steered(
     config: SteeredConfig = ctx.config
     load_sae = sae_source(config.sae, config.model).load
 
-    def begin(lm: LanguageModel) -> WriteVariants:
+    def begin(lm: LanguageModel) -> VariantWriter:
         tasks = [task_for(problem, config.seed) for problem in problems]
-        check_prompts_fit(lm, [task.request for task in tasks])
+        lengths = check_prompts_fit(lm, [task.request for task in tasks])
         added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
 
         def write(batch: list[int]) -> list[Written]:
@@ -58,6 +58,6 @@ def write_steered(
                 for (problem, variant), one in zip(places, made, strict=True)
             ]
 
-        return write
+        return VariantWriter(write, [length for length in lengths for _ in variants])
 
     write_variants(ctx, out, config.model, begin, earlier)

@@ -18,7 +18,10 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
         "auto",
         "the other model, of the same shape: hub id or folder; auto: the instruction-tuned model made from --model",
     )
-    batch_size: int = setting(64, "programs generated together", demo=128, minimum=1)
+    batch_size: int = setting(
+        64, "programs generated together, fewer where memory does not suffice", demo=128, minimum=1,
+        changes_results=False,
+    )  # fmt: skip
     seed: int = setting(42, "seed of the resamples", minimum=0)
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
     problems: int = setting(0, "validation problems that are steered, evenly spaced; 0: all", minimum=0)

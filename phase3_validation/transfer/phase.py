@@ -12,7 +12,6 @@
 
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from common.models import LanguageModel
     from phase3_validation.directions import Direction
     from phase3_validation.steering.variants import Variant
-    from phase3_validation.written_programs import Written
+    from phase3_validation.written_programs import VariantWriter, Written
 
 TUNING, JUDGING = "hyperparams", "validation"
 
@@ -89,21 +88,21 @@ def run(ctx: RunContext, config: TransferConfig) -> None:
                 raise AssetError(str(error).replace("--model", "--to")) from error
 
 
-def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> Callable[[list[int]], list["Written"]]:
+def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "VariantWriter":
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
     from common.generation import check_prompts_fit, generate
     from common.sae_sources import sae_source
     from common.solutions import task_for
     from common.steered_generation import generate_steered
     from phase3_validation.steering.variants import UNSTEERED, pushes
-    from phase3_validation.written_programs import Written
+    from phase3_validation.written_programs import VariantWriter, Written
 
     load_sae, variants = sae_source(config.sae, config.model).load, list(plan.steered.values())
     check_same_shape(lm, load_sae(plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
     added = pushes(variants, plan.directions, load_sae, plan.norms, seed=config.seed, d_model=lm.d_model)
     push_of = dict(zip(variants, added, strict=True))
     requests = {p["task_id"]: task_for(p, config.seed).request for p, _ in plan.records[: plan.n_unsteered]}
-    check_prompts_fit(lm, list(requests.values()))
+    length_of = dict(zip(requests, check_prompts_fit(lm, list(requests.values())), strict=True))
     steer_prompt, limit = plan.chosen["steer"] == "all", config.max_new_tokens
 
     def write(batch: list[int]) -> list["Written"]:
@@ -122,7 +121,7 @@ def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> Cal
                 written.append(Written(problem, variant, generation, kl, tensors=tensors))
         return written
 
-    return write
+    return VariantWriter(write, [length_of[problem["task_id"]] for problem, _ in plan.records])
 
 
 def kept_activations(lm: "LanguageModel", layers: list[int], resid_post: Any, task_id: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from common.phase import Phase, RunContext
 from common.solutions import Solution, task_for
 from common.stopping import Stopped
 from common.tables import from_parquet
-from common.written_programs import Draft, Kept, write_programs, write_solutions
+from common.written_programs import Draft, Kept, Writer, write_programs, write_solutions
 
 CODE = "def f(n):\n    return n + 1\n"
 SLOW = "import time\ndef f(n):\n    time.sleep(8)\n    return n + 1\n"
@@ -44,7 +44,7 @@ def phase_that_writes(write: Callable[[list[int]], list[Draft]], judged: bool) -
     def run(ctx: RunContext, config: SolutionConfig) -> None:
         earlier = {number: JUDGED for number in range(N_PROGRAMS)} if judged else {}
         with ctx.write() as out:
-            write_programs(ctx, out, config.model, lambda _lm: write, earlier)
+            write_programs(ctx, out, config.model, lambda _lm: Writer(write, [1] * N_PROGRAMS), earlier)
 
     return Phase(id="77", title="programs", config=SolutionConfig, inputs=(), output=PROGRAMS, run=run,
                  n_records=lambda _ctx: N_PROGRAMS)  # fmt: skip
