@@ -32,6 +32,7 @@ from common.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
 from common.discovery import MANIFEST
 from common.errors import ConfigError
 from common.locks import lock_for_launcher
+from common.pace import PaceOfAll
 from common.phase import Phase, RunContext
 from common.progress import Progress
 from common.records import check_slice
@@ -249,7 +250,8 @@ class Launch:
         """Run every slice; returns an exit status. Each stop signal is passed on, so that workers save."""
         first, last, last_look = slices[0][0], slices[-1][1], time.monotonic()
         waiting = collections.deque([piece for piece in slices if self.is_unfinished(piece)] or slices[-1:])
-        with Progress(last - first + 1, self.new_labels(first, last), self.context.log) as bar:
+        labels, pace = self.new_labels(first, last), PaceOfAll(self.folder)
+        with Progress(last - first + 1, labels, self.context.log, work=pace) as bar:
             while waiting or self.place.busy:
                 for ended in self.place.ended():
                     if ended.deserves_another_try:

@@ -253,7 +253,9 @@ def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
 
 
 def dry_run(context: RunContext) -> int:
-    """Say what the command would read and write."""
+    """Say what the command would read and write, and what that takes."""
+    from common.expectations import expectations
+
     context.pick_inputs()
     try:
         path = context.target()
@@ -261,6 +263,7 @@ def dry_run(context: RunContext) -> int:
         print(f"nothing to do: {built.path} is finished")
         return 0
     print(f"it would {'continue' if path.exists() else 'begin'} {path}")
+    print("\n".join(expectations(context)))
     return 0
 
 

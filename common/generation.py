@@ -29,7 +29,7 @@ from common.prompts import Prompt
 END_OF_SEQUENCE, SOLUTION_COMPLETE = "end_of_sequence", "solution_complete"
 MAX_NEW_TOKENS, CONTEXT_LENGTH = "max_new_tokens", "context_length"
 POSITIONS = ("last", "description_end", "tests_end")
-NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 21, 1 << 26  # of next-token distributions; a GPU pays for each part
+NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 19, 1 << 26  # of next-token distributions; a GPU pays for each part
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,7 @@ def decode(
     with lm.meter.writing() as wrote:
         while True:
             tokens = _choose(rows, logits, temperature)
+            del logits  # the next ones are as large
             ended = [_ended(lm, row, stop_early, pieces) for row in rows]
             alive = [i for i, row_ended in enumerate(ended) if not row_ended]
             lengths = [len(row.result.token_ids) for row, row_ended in zip(rows, ended, strict=True) if row_ended]

@@ -39,6 +39,7 @@ class Phase:
     """What a phase folder exports as PHASE.
 
     `n_records` tells how many records a run has, for phases that can be cut into slices.
+    `n_kept_vectors` tells how many vectors of the model's width a record keeps, given the settings and the layers.
     `optional_inputs` are read where there is a finished run of them. `without` names those of `inputs` that a run
     with these settings does not read.
     """
@@ -50,6 +51,7 @@ class Phase:
     output: Handoff
     run: Callable[["RunContext", Any], None]
     n_records: Callable[["RunContext"], int] | None = None
+    n_kept_vectors: Callable[[Any, int], int] = lambda config, n_layers: 0
     optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
     without: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
 

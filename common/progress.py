@@ -17,8 +17,7 @@ class Work(Protocol):
     @property
     def text(self) -> str: ...
 
-    @property
-    def seconds_left(self) -> float | None: ...
+    def seconds_left(self, n_left: int) -> float | None: ...
 
 
 class Progress:
@@ -67,10 +66,11 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """By what is known of the work; else by the records that were computed so far."""
-        if self.work is not None:
-            return self.work.seconds_left
+        """By what is known of the work, if anything is; else by the records that were computed so far."""
         done = self._labels.total()
+        by_work = None if self.work is None else self.work.seconds_left(self.total - done)
+        if by_work is not None:
+            return by_work
         rate = (done - self._done_before) / max(time.monotonic() - self._began, 1e-9)
         return (self.total - done) / rate if rate else None
 

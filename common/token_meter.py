@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.hooks import decoder_blocks
+from common.pace import Pace
 
 
 @dataclass
@@ -79,6 +80,7 @@ class TokenWork:
     began: float = field(default_factory=time.monotonic)
     n_begun: int = 0
     n_prompt_tokens_begun: int = 0
+    n_kept: int = 0  # records of this process that are on disk
 
     def begin(self, n_prompt_tokens: Sequence[int]) -> None:
         """A batch with prompts of these lengths comes next."""
@@ -96,8 +98,14 @@ class TokenWork:
         return self.meter.n_in_ended / self.meter.n_ended if self.meter.n_ended else self.max_new_tokens / 2
 
     @property
-    def seconds_left(self) -> float | None:
-        """By the time that tokens took so far; None before there is any."""
+    def pace(self) -> Pace:
+        """What this process tells to whoever shows the whole run."""
+        of_prompt = self.n_prompt_tokens_begun / max(1, self.n_begun)
+        in_flight = max(0, self.meter.n_ended - self.n_kept)
+        return Pace(self.tokens_per_second, of_prompt + self.tokens_of_a_program, in_flight)
+
+    def seconds_left(self, _n_left: int) -> float | None:
+        """By the time that tokens took so far, whatever the number of records; None before there is any."""
         meter = self.meter
         if not meter.n_written or not self.n_prompt_tokens_begun:
             return None
@@ -107,8 +115,9 @@ class TokenWork:
 
     @property
     def text(self) -> str:
-        """'12 of 64 of the batch done, 98 tokens per second'; empty before there is anything to tell."""
+        """'12 more of 64 written, 98 tokens per second'; empty before there is anything to tell."""
         if not self.meter.n_read:
             return ""
-        in_batch = f"{self.meter.n_ended} of the {self.n_begun} begun written, " if self.n_begun else ""
-        return f"{in_batch}{self.tokens_per_second:.0f} tokens per second"
+        in_flight, begun = max(0, self.meter.n_ended - self.n_kept), max(0, self.n_begun - self.n_kept)
+        more = f"{in_flight} more of {begun} written, " if begun else ""
+        return f"{more}{self.tokens_per_second:.0f} tokens per second"

@@ -16,9 +16,11 @@ import numpy as np
 from common.checkpoints import Rows
 from common.config import SolutionConfig
 from common.errors import ArtifactMismatchError
+from common.expectations import expectations
 from common.generation import Generation, check_prompts_fit, generate
 from common.memory import FittingParts, batch_bytes
 from common.models import LanguageModel, load_model
+from common.pace import pace_file, telling
 from common.phase import RunContext
 from common.progress import Progress
 from common.records import RecordWriter
@@ -61,6 +63,8 @@ def write_programs(
         ctx.log.info("%s", sandbox.line)
         if sandbox.describe()["level"] == 0:
             ctx.log.warning("programs run unconfined: they can read and write this user's files")
+        for line in expectations(ctx):
+            ctx.log.info("%s", line)
         ctx.log.info("loading %s", model)
         lm = load_model(model, ctx.device, config.dtype, config.threads)
         writer = begin(lm)
@@ -107,6 +111,7 @@ def _judged_meanwhile(
             labels.append(solution.label)
             del waiting[index]  # kept once, whatever goes wrong with the next
         out.process["sandbox"] = sandbox.describe()
+        work.n_kept += len(labels)
         progress.add(labels)
 
     def hand_over(drafts: dict[int, Draft]) -> None:
@@ -118,7 +123,13 @@ def _judged_meanwhile(
     labels = [row["label"] for row in out.saved_rows]
     # A stop that comes while the last programs are judged waits for them, as it does between batches.
     with Progress(out.end - out.start + 1, labels, ctx.log, work=work) as progress, ctx.stop.finishing_batches():
-        work.meter.on_change = progress.tick
+        tell = telling(pace_file(out.path), lambda: work.pace)
+
+        def on_change() -> None:
+            progress.tick()
+            tell()
+
+        work.meter.on_change = on_change
         try:
             yield hand_over
         except KeyboardInterrupt:  # at once: what is judged already is kept
@@ -128,6 +139,7 @@ def _judged_meanwhile(
         finally:
             keep()
             out.save()
+            pace_file(out.path).unlink(missing_ok=True)
 
 
 def write_solutions(

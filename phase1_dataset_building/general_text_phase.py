@@ -27,6 +27,7 @@ DOCUMENTS_OF_FIT = 1_000
 
 
 def run(ctx: RunContext, config: GeneralTextConfig) -> None:
+    from common.expectations import expectations
     from common.memory import FittingParts, batch_bytes
     from common.models import load_model
     from common.progress import Progress
@@ -47,6 +48,8 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
                          config.documents)  # fmt: skip
         if source.note:
             ctx.log.info("%s: %s", source.name, source.note)
+        for line in expectations(ctx):
+            ctx.log.info("%s", line)
         ctx.log.info("loading %s", config.model)
         lm = load_model(config.model, ctx.device, config.dtype, config.threads)
         check_sae_fits(source, lm)
@@ -169,4 +172,5 @@ PHASE = Phase(
     output=handoffs.GENERAL_TEXT,
     run=run,
     n_records=count_documents,
+    n_kept_vectors=lambda config, n_layers: n_layers,
 )

@@ -54,4 +54,5 @@ PHASE = Phase(
     output=handoffs.GENERATIONS,
     run=run,
     n_records=count_problems,
+    n_kept_vectors=lambda config, n_layers: n_layers * len(config.positions),
 )

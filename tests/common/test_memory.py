@@ -1,0 +1,243 @@
+"""Covers common/memory.py, common/placement.py and batches that are bounded by their tokens: what does not fit is
+computed in parts, and no record is lost.
+"""
+
+import itertools
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import dispatch_model
+from toy_phases import run_phase
+
+from common import memory, written_programs
+from common.config import SolutionConfig
+from common.discovery import list_runs, n_saved
+from common.errors import ConfigError
+from common.generation import Request, generate
+from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS, Handoff
+from common.memory import FittingParts, batch_bytes, cache_bytes
+from common.models import load_model
+from common.phase import Phase
+from common.placement import is_offloaded, spread
+from common.prompts import build_prompt
+from common.records import TOKENS_PER_ROW, cut_batches
+from common.solutions import task_for
+from common.tables import from_parquet
+
+N, BATCH = 11, 4
+SOLUTIONS = Handoff(name="solutions", phase="78", folder="phase78", version=1, scope=("model",),
+                    tables={"dataset.parquet": GENERATION_FIELDS, "grading.parquet": GRADING_FIELDS})  # fmt: skip
+LACKS = [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(),
+         RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory"),
+         RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)")]  # fmt: skip
+
+
+def problem(number: int) -> dict:
+    return {"task_id": number, "text": "Add one. " * (1 + number % 3), "entry_point": "f", "complexity": 1,
+            "test_list": ["assert f(1) == 2"], "test_setup_code": ""}  # fmt: skip
+
+
+@pytest.fixture
+def config(tiny_gemma) -> SolutionConfig:
+    return SolutionConfig(model=str(tiny_gemma), dataset="organism", batch_size=BATCH, max_new_tokens=4,
+                          sandbox_workers=1, threads=1)  # fmt: skip
+
+
+def run(ctx, config) -> None:
+    with ctx.write() as out:
+        tasks = [task_for(problem(number), config.seed) for number in range(N)]
+        written_programs.write_solutions(ctx, out, tasks, config, shortest_first=True)
+
+
+PHASE = Phase(id="78", title="solutions", config=SolutionConfig, inputs=(), output=SOLUTIONS, run=run,
+              n_records=lambda _ctx: N)  # fmt: skip
+
+
+def programs(folder: Path) -> list[tuple]:
+    rows = from_parquet((folder / "dataset.parquet").read_bytes())
+    return [(row["task_id"], row["prompt"], row["token_ids"], row["code"], row["label"]) for row in rows]
+
+
+@pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("rows_that_fit", [1, 2, 3])
+def test_what_does_not_fit_is_written_in_halves_and_no_record_is_lost(
+    tmp_path, config, monkeypatch, error, rows_that_fit
+):
+    whole = programs(run_phase(PHASE, tmp_path / "whole", config))
+    sizes: list[int] = []
+
+    def short_of_memory(lm, requests, **settings):
+        sizes.append(len(requests))
+        if len(requests) > rows_that_fit:
+            raise error
+        return generate(lm, requests, **settings)
+
+    monkeypatch.setattr(written_programs, "generate", short_of_memory)
+    assert programs(run_phase(PHASE, tmp_path / "parts", config)) == whole and len(whole) == N
+    assert sizes.count(BATCH) == 1, "what was too much once is not tried again"
+
+
+def test_memory_that_runs_out_now_and_then_loses_no_record(tmp_path, config, monkeypatch):
+    whole = programs(run_phase(PHASE, tmp_path / "whole", config))
+    for unlucky in range(5):
+        calls = itertools.count()
+
+        def fails_once(lm, requests, *, calls=calls, unlucky=unlucky, **settings):
+            if next(calls) == unlucky and len(requests) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return generate(lm, requests, **settings)
+
+        monkeypatch.setattr(written_programs, "generate", fails_once)
+        assert programs(run_phase(PHASE, tmp_path / str(unlucky), config)) == whole
+
+
+def test_one_program_that_is_too_much_is_an_error_that_keeps_the_others(tmp_path, config, monkeypatch):
+    def too_long(lm, requests, **settings):
+        if any(len(request.prompt.text) > 55 for request in requests):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(lm, requests, **settings)
+
+    monkeypatch.setattr(written_programs, "generate", too_long)
+    with pytest.raises(ConfigError, match=r"a prompt of \d+ tokens, alone is too much for the memory of cpu"):
+        run_phase(PHASE, tmp_path, config)
+    short = sum(len(build_prompt(problem(i)["text"], problem(i)["test_list"]).text) <= 55 for i in range(N))
+    assert n_saved(list_runs(SOLUTIONS, tmp_path)[0].path) == short - short % BATCH > 0
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(tmp_path, config, monkeypatch):
+    def broken(lm, requests, **settings):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(written_programs, "generate", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run_phase(PHASE, tmp_path, config)
+
+
+def test_the_same_run_goes_on_with_another_batch_size(tmp_path, config):
+    from toy_phases import stop_after
+
+    from common.stopping import Stopped
+
+    whole = programs(run_phase(PHASE, tmp_path / "whole", config))
+    with pytest.raises(Stopped):
+        run_phase(PHASE, tmp_path / "two", config, stop=stop_after(1))
+    smaller = SolutionConfig(**{**vars(config), "batch_size": 3})
+    assert programs(run_phase(PHASE, tmp_path / "two", smaller)) == whole
+    assert len(list_runs(SOLUTIONS, tmp_path / "two")) == 1
+
+
+def parts_of(items: int, free: int, monkeypatch) -> list[int]:
+    """Sizes of the parts that `items` of 10 bytes each are computed in, with `free` bytes."""
+    sizes: list[int] = []
+
+    def compute(part: list[int]) -> list[int]:
+        sizes.append(len(part))
+        return part
+
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 0)
+    fitting = FittingParts(compute, size=len, expected=lambda part: 10 * len(part), name=str, device="cpu",
+                           log=logging.getLogger("test"))  # fmt: skip
+    assert fitting(range(items)) == list(range(items))
+    return sizes
+
+
+def test_on_the_processor_a_batch_is_parted_before_it_can_end_the_process(monkeypatch):
+    assert parts_of(16, 10_000, monkeypatch) == [16]
+    assert parts_of(16, 101, monkeypatch) == [8, 8]
+    assert parts_of(16, 50, monkeypatch) == [4, 4, 4, 4]
+    assert parts_of(16, 1, monkeypatch) == [1] * 16
+
+
+def test_free_memory_of_this_machine_is_known():
+    free = memory.free_bytes("cpu")
+    assert free is not None and 2**20 < free < 2**45
+    assert memory.resident_bytes() > 2**20
+
+
+def test_batches_are_bounded_by_rows_and_by_tokens_with_their_padding():
+    lengths = sorted([20] * 100 + [130] * 20 + [400, 900, 3696])
+    for size in (1, 4, 16, 64):
+        batches = cut_batches(lengths, size)
+        assert [index for batch in batches for index in batch] == list(range(len(lengths)))
+        for batch in batches:
+            tokens = len(batch) * max(lengths[index] for index in batch)
+            assert len(batch) == 1 or (len(batch) <= size and tokens <= size * TOKENS_PER_ROW)
+    assert cut_batches(lengths, 16)[-1] == [len(lengths) - 1], "the longest prompt makes no other as long"
+    assert [len(batch) for batch in cut_batches([1] * 10, 4)] == [4, 4, 2]
+
+
+def test_a_model_over_several_devices_writes_what_it_writes_on_one(tiny_gemma, tmp_path):
+    """Half of the blocks wait on the disk, and accelerate brings them when they are needed: its hooks beside ours."""
+    requests = [Request(i, build_prompt("Add one. " * (1 + i), ["assert f(1) == 2"]), "f", i) for i in range(3)]
+    lm = load_model(str(tiny_gemma), "cpu", threads=1)
+    expected = generate(lm, requests, max_new_tokens=6)
+    names = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu"}
+    placed = names | {f"model.layers.{layer}": "disk" if layer % 2 else "cpu" for layer in range(lm.n_layers)}
+    dispatch_model(lm.model, placed, main_device="cpu", offload_dir=tmp_path,
+                   skip_keys=lm.model._skip_keys_device_placement)  # fmt: skip
+    assert is_offloaded(lm.model)
+    for one, other in zip(generate(lm, requests, max_new_tokens=6), expected, strict=True):
+        assert one.token_ids == other.token_ids
+        assert np.array_equal(one.resid_post["last"], other.resid_post["last"])
+
+
+def test_a_model_that_no_device_holds_is_refused_with_its_size(tiny_gemma):
+    lm = load_model(str(tiny_gemma), "cpu", threads=1)
+    with pytest.raises(ConfigError, match=r"takes 0\.\d GB, and the devices and memory of this machine have 0\.\d GB"):
+        spread(lm.model, {"cpu": 1000}, "tiny")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from tiny_models import SPECIAL, make_tokenizer
+from common.generation import Request, generate
+from common.memory import cache_bytes
+from common.models import load_model
+from common.prompts import build_prompt
+
+ROWS, NEW, folder = 32, 24, sys.argv[1]
+config = Qwen2Config(vocab_size=151_936, hidden_size=256, intermediate_size=512, num_hidden_layers=2,
+                     num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, **SPECIAL)
+Qwen2ForCausalLM(config).save_pretrained(folder)
+make_tokenizer().save_pretrained(folder)
+lm = load_model(folder, "cpu", "float32", threads=1)
+requests = [Request(i, build_prompt("Add one. " * 4, ["assert f(1) == 2"]), "f", i) for i in range(ROWS)]
+width = len(lm.tokenizer(requests[0].prompt.text)["input_ids"])
+generate(lm, requests[:1], max_new_tokens=2, stop_early=False)  # loads code
+sum(float(parameter.sum()) for parameter in lm.model.parameters())  # all weights are in memory
+status = Path("/proc/self/status")
+def kilobytes(name):
+    return int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1])
+before = kilobytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+for temperature in (0.0, 1.0):
+    generate(lm, requests, max_new_tokens=NEW, stop_early=False, temperature=temperature)
+weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
+cache = ROWS * (width + NEW) * cache_bytes(lm.model)
+print((weights + 1024 * (kilobytes("VmHWM") - before)) / (weights + cache))
+"""
+
+
+def test_the_peak_with_a_large_vocabulary_stays_below_one_and_a_half_times_weights_and_cache(tmp_path):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("this system does not measure a peak")
+    path = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+    code = f"import sys; sys.path[:0] = {path!r}\n{PEAK}"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert 1.0 <= float(done.stdout) <= 1.5
+
+
+def test_the_estimate_of_a_batch_holds_its_cache_and_its_logits(tiny_gemma):
+    model = load_model(str(tiny_gemma), "cpu", threads=1).model
+    assert cache_bytes(model) == 2 * 4 * 2 * 16 * 4
+    assert batch_bytes(model, 8, 100, 50) > 8 * 150 * cache_bytes(model) + 8 * model.config.vocab_size * 4
+    assert batch_bytes(model, 8, 100, 50) < batch_bytes(model, 8, 200, 50) < batch_bytes(model, 16, 200, 50)
