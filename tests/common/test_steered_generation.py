@@ -186,10 +186,14 @@ def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
         assert result.kl == pytest.approx(expected, rel=1e-4)
 
 
+def n_hooks(lm) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in lm.model.modules())
+
+
 def test_a_misspelt_site_is_an_error(lm):
+    before = n_hooks(lm)
     with pytest.raises(UnknownHookError, match="no activation is called"):
         generate_steered(lm, requests(1), [Push("blocks.1.hook_resid", vector(lm, 0, 1.0))], max_new_tokens=1)
     with pytest.raises(UnknownHookError), change_resid(lm.model, {"blocks.99.hook_resid_post": lambda resid: resid}):
         pass
-    hooks = [module._forward_hooks for module in lm.model.modules()]
-    assert not any(hooks) and not any(module._forward_pre_hooks for module in lm.model.modules())
+    assert n_hooks(lm) == before
