@@ -22,9 +22,11 @@ from transformers import BatchEncoding, DynamicCache
 
 from common.errors import ConfigError
 from common.extraction import solution_end
+from common.forward import new_cache, next_token_logits, select_rows
 from common.hooks import read_resid, resid_post_site
 from common.models import LanguageModel
 from common.prompts import Prompt
+from common.tokenization import encode, encode_padded
 
 END_OF_SEQUENCE, SOLUTION_COMPLETE = "end_of_sequence", "solution_complete"
 MAX_NEW_TOKENS, CONTEXT_LENGTH = "max_new_tokens", "context_length"
@@ -82,10 +84,7 @@ def generate(
     Prompts must fit (see `check_prompts_fit`).
     """
     named = set(positions) - {"last"}
-    encoded = lm.tokenizer(
-        [request.prompt.text for request in requests],
-        return_tensors="pt", padding=True, return_offsets_mapping=bool(named),  # offsets as tensors are slow
-    )  # fmt: skip
+    encoded = encode_padded(lm, [request.prompt.text for request in requests], offsets=bool(named))
     mask = encoded["attention_mask"]
     rows = [start_row(lm, request, int(n), max_new_tokens) for request, n in zip(requests, mask.sum(1), strict=True)]
     columns = {name: _columns(name, requests, encoded) for name in positions}
@@ -98,7 +97,7 @@ def generate(
 
 def prompt_lengths(lm: LanguageModel, prompts: Sequence[Prompt]) -> list[int]:
     """Tokens of each prompt."""
-    return [len(ids) for ids in lm.tokenizer([prompt.text for prompt in prompts])["input_ids"]]
+    return [len(ids) for ids in encode(lm, [prompt.text for prompt in prompts])]
 
 
 def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> list[int]:
@@ -149,17 +148,13 @@ def _prefill(
             kept[name].append(resid[row_numbers, column].float().cpu().numpy())
 
     mask = encoded["attention_mask"].to(lm.device)
-    cache = DynamicCache(config=lm.model.config)
+    cache = new_cache(lm)
     sites = [resid_post_site(layer) for layer in range(lm.n_layers)] if columns else []
     with read_resid(lm.model, sites, take), lm.meter.reading(lm.model, mask.numel()):
-        output = lm.model(
-            input_ids=encoded["input_ids"].to(lm.device), attention_mask=mask,
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),  # a plain pass does not see the padding by itself
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
+        logits = next_token_logits(lm, encoded["input_ids"].to(lm.device), mask, cache)
     for row, result in enumerate(results):
         result.resid_post = {name: np.stack([layer[row] for layer in layers]) for name, layers in kept.items()}
-    return output.logits[:, -1], cache
+    return logits, cache
 
 
 def decode(
@@ -178,7 +173,6 @@ def decode(
     `on_leaving` is told the rows that stay, whenever some leave the batch.
     """
     pieces: dict[int, str] = {}
-    position = mask.sum(1)
     with lm.meter.writing() as wrote:
         while True:
             tokens = _choose(rows, logits, temperature)
@@ -191,23 +185,11 @@ def decode(
                 return
             if len(alive) < len(rows):  # rows that have ended leave
                 keep = torch.tensor(alive)  # on the processor: layers may lie on several devices
-                cache.batch_select_indices(keep)
-                rows, tokens, mask, position = [rows[i] for i in alive], tokens[keep], mask[keep], position[keep]
+                select_rows(cache, keep)
+                rows, tokens, mask = [rows[i] for i in alive], tokens[keep], mask[keep]
                 on_leaving(keep)
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            logits, position = next_logits(lm, tokens, mask, position, cache), position + 1
-
-
-def next_logits(
-    lm: LanguageModel, tokens: Int[Tensor, " batch"], mask: Int[Tensor, "batch pos"], position: Int[Tensor, " batch"],
-    cache: DynamicCache,
-) -> Float[Tensor, "batch d_vocab"]:  # fmt: skip
-    """One more token for each row, at `position`; it enters the cache. `mask` covers it and all before."""
-    output = lm.model(
-        input_ids=tokens[:, None], attention_mask=mask, position_ids=position[:, None],
-        past_key_values=cache, use_cache=True,
-    )  # fmt: skip
-    return output.logits[:, -1]
+            logits = next_token_logits(lm, tokens[:, None], mask, cache)
 
 
 def _choose(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:

@@ -17,9 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import BatchEncoding, DynamicCache
 
-from common.generation import Generation, Request, decode, next_logits, start_row
+from common.forward import new_cache, next_token_logits, select_rows
+from common.generation import Generation, Request, decode, start_row
 from common.hooks import Resid, change_resid
 from common.models import LanguageModel
+from common.tokenization import encode_padded
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ def generate_steered(
     """
     prompts = list(dict.fromkeys(request.prompt.text for request in requests))
     prompt_of = torch.tensor([prompts.index(request.prompt.text) for request in requests])
-    encoded = lm.tokenizer(prompts, return_tensors="pt", padding=True)
+    encoded = encode_padded(lm, prompts)
     n_tokens = encoded["attention_mask"].sum(1)
     rows = [start_row(lm, request, int(n_tokens[prompt]), max_new_tokens)
             for request, prompt in zip(requests, prompt_of.tolist(), strict=True)]  # fmt: skip
@@ -66,7 +68,7 @@ def generate_steered(
         logits, cache, mask = start(lm, encoded, source, pause)
         kls = kl_divergence(logits[: len(rows)], logits[len(rows) :][source[: len(rows)]])
         keep = torch.arange(len(rows))
-        cache.batch_select_indices(keep)
+        select_rows(cache, keep)
         steered.select(keep)
         decode(lm, rows, logits[: len(rows)], cache, mask[: len(rows)], stop_early=stop_early,
                on_leaving=steered.select)  # fmt: skip
@@ -120,18 +122,18 @@ Started = tuple[Float[Tensor, "batch d_vocab"], DynamicCache, Int[Tensor, "batch
 def _prompts_are_read_once(lm: LanguageModel, encoded: BatchEncoding, source: Tensor, only: Callable) -> Started:
     """Unsteered passes over the prompts without their last tokens; then all rows read the last token, steered."""
     ids, mask = encoded["input_ids"].to(lm.device), encoded["attention_mask"].to(lm.device)
-    cache = DynamicCache(config=lm.model.config)
+    cache = new_cache(lm)
     with only(None):
         read_prompts(lm, ids[:, :-1], mask[:, :-1], cache)
-    cache.batch_select_indices(source)
+    select_rows(cache, source)
     mask = mask[source]
-    return next_logits(lm, ids[source, -1], mask, mask.sum(1) - 1, cache), cache, mask
+    return next_token_logits(lm, ids[source, -1:], mask, cache), cache, mask
 
 
 def _rows_read_their_prompts(lm: LanguageModel, encoded: BatchEncoding, source: Tensor, only: Callable) -> Started:
     """Every row reads its whole prompt, steered wherever there is no padding."""
     ids, mask = encoded["input_ids"].to(lm.device)[source], encoded["attention_mask"].to(lm.device)[source]
-    cache = DynamicCache(config=lm.model.config)
+    cache = new_cache(lm)
     with only(mask[:, :, None].to(lm.model.get_input_embeddings().weight.dtype)):
         logits = read_prompts(lm, ids, mask, cache)
     return logits, cache, mask
@@ -142,11 +144,7 @@ def read_prompts(
 ) -> Float[Tensor, "batch d_vocab"]:
     """One pass over padded prompts, which fills the cache; the next token's logits."""
     with lm.meter.reading(lm.model, ids.numel()):
-        output = lm.model(
-            input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-    return output.logits[:, -1]
+        return next_token_logits(lm, ids, mask, cache)
 
 
 def kl_divergence(logits: Float[Tensor, "batch d_vocab"], unsteered: Float[Tensor, "batch d_vocab"]) -> list[float]:
