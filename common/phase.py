@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import logging.handlers
-import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,11 +15,11 @@ from filelock import FileLock
 from common import discovery
 from common.artifacts import AlreadyBuilt, Artifact, ArtifactWriter, find_damage, sweep
 from common.checkpoints import holds_parts_of
+from common.command_line import build_command
 from common.config import (
     ModelConfig,
     PhaseConfig,
     as_json,
-    build_config,
     differences_from_preset,
     result_settings,
     typed,
@@ -330,18 +329,6 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                 shown = f"input {name}" if group == "inputs" else name
                 found.append(f"{shown} was {(old or {}).get(name)}, is {new.get(name)}")
     return found
-
-
-def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: Path) -> str:
-    """What to type to build `handoff` for the experiment of `config`."""
-    words = ["python3", "run.py", "phase", handoff.phase]
-    if preset != "full":
-        words += ["--preset", preset]
-    base = build_config(type(config), preset, {})
-    for key in handoff.scope:
-        if getattr(config, key) != getattr(base, key):
-            words += [f"--{key}", getattr(config, key)]
-    return discovery.with_data_dir(shlex.join(words), data_dir)
 
 
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:
