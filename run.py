@@ -24,6 +24,7 @@ A run saves as it goes. Stop it at any time and give the same command again.
 import argparse
 import contextlib
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -41,8 +42,10 @@ from common.artifacts import AlreadyBuilt
 from common.cli import Parser, exit_with, new_log
 from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, suggestion, typed
 from common.devices import check_device_name, limit_gpu_memory, resolve_device
-from common.errors import ConfigError, MissingArtifactError, PipelineError
+from common.errors import AssetError, ConfigError, PipelineError
+from common.hub_cache import is_on_this_disk
 from common.phase import Phase, RunContext, check_phase_takes_slices
+from common.registry import similar_model
 from common.stopping import Stopped
 
 PHASES = {  # id -> module that holds PHASE, in the order a full run takes
@@ -68,7 +71,8 @@ APART = ("3.6",)  # phases that need what a pipeline does not have: a second mod
 def load_phase(phase_id: str) -> Phase:
     """The PHASE of one phase. Raises: ConfigError, naming the phases there are."""
     if phase_id not in PHASES:
-        raise ConfigError(f"there is no phase '{phase_id}'\nGive one of: {', '.join(PHASES)}")
+        hint = suggestion(phase_id, list(PHASES))
+        raise ConfigError(f"there is no phase '{phase_id}'{hint and '.' + hint}\nGive one of: {', '.join(PHASES)}")
     return importlib.import_module(PHASES[phase_id]).PHASE
 
 
@@ -83,7 +87,7 @@ def phase_parser(phase: Phase) -> Parser:
     _add_experiment_flags(where)
     text = "use this run folder, or a file in it, instead of the newest; repeatable"
     where.add_argument("--input", type=Path, action="append", default=[], help=shown(phase.inputs, text))
-    text = "auto | cpu | cuda | mps (default: auto)"
+    text = "auto | cpu | cuda | cuda:N, the GPU of that number | mps (default: auto)"
     where.add_argument("--device", default="auto", help=shown(issubclass(phase.config, ModelConfig), text))
     text = "first record, 0-based (default: 0)"
     where.add_argument("--start", type=int, default=0, help=shown(phase.n_records, text))
@@ -95,9 +99,10 @@ def phase_parser(phase: Phase) -> Parser:
     return parser
 
 
-def _add_experiment_flags(group: argparse._ArgumentGroup) -> None:
+def _add_experiment_flags(group: argparse._ArgumentGroup, preset: str | None = "full") -> None:
     presets = "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
-    group.add_argument("--preset", default="full", help=f"settings to start from; {presets} (default: full)")
+    text = f"settings to start from; {presets} (default: {preset or 'none'})"
+    group.add_argument("--preset", default=preset, help=text)
     group.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
 
 
@@ -148,7 +153,7 @@ def pipeline(argv: list[str]) -> int:
     if args.first in GROUPS:
         args.first = GROUPS[args.first][0]
     if args.first not in ids:
-        raise ConfigError(f"--from is '{args.first}'\nGive one of: {', '.join(ids)}")
+        raise ConfigError(f"--from is '{args.first}'.{suggestion(args.first, ids)}\nGive one of: {', '.join(ids)}")
     print(f"left out, since they need a second model: phase {', '.join(APART)}", file=sys.stderr)
     name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
     return run_in_order(ids[ids.index(args.first) :], words, name, others=ids)
@@ -175,14 +180,7 @@ def run_in_order(ids: Sequence[str], words: list[str], name: str, others: Sequen
     for phase, own in zip(phases, own_words, strict=True):
         context_for(phase, own)  # an impossible value is better found now than hours later
     for phase, own in zip(phases, own_words, strict=True):
-        try:
-            status = run_phase([phase.id, *own])
-        except MissingArtifactError as missing:
-            if "--dry-run" not in words:
-                raise
-            print(f"phase {phase.id} waits: {str(missing).partition(chr(10))[0]}")
-            continue
-        if status:
+        if status := run_phase([phase.id, *own]):
             again = shlex.join(["python3", "run.py", *name.split(), *(word for word in words if word != "--fresh")])
             print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
             return status
@@ -215,8 +213,7 @@ def report(argv: list[str]) -> int:
 
 def report_parser() -> Parser:
     parser = Parser(prog="run.py report", description="What was found, as one HTML file for each experiment.")
-    _add_experiment_flags(parser)
-    parser.set_defaults(preset=None)
+    _add_experiment_flags(parser, preset=None)
     for key in ("model", "dataset", "sae"):
         parser.add_argument(f"--{key}", default=None, help=f"only experiments with this {key} (default: all there are)")
     text = "file to write, for the newest of them (default: report.html in --data-dir; with several experiments there "
@@ -228,6 +225,8 @@ def report_parser() -> Parser:
 def _carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -> int:
     """Run a phase; `tidy_up` is called when it ends before its end."""
     if isinstance(context.config, ModelConfig):
+        if not is_on_this_disk(model := context.config.model):
+            context.log.info("the model %s is not on this disk: the hub is asked. %s", model, similar_model(model))
         limit_gpu_memory(context.device, context.config.gpu_memory)
     context.stop.listen(context.log)
     with contextlib.closing(context):
@@ -258,14 +257,24 @@ def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
 
 
 def dry_run(context: RunContext) -> int:
-    """Say what the command would read and write."""
-    context.pick_inputs()
-    try:
-        path = context.target()
-    except AlreadyBuilt as built:
-        print(f"nothing to do: {built.path} is finished")
-        return 0
-    print(f"it would {'continue' if path.exists() else 'begin'} {path}")
+    """Say what the command would read and write, and what has to be built before. Nothing is fetched."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported, which then asks nobody
+    if isinstance(context.config, ModelConfig) and not is_on_this_disk(model := context.config.model):
+        print(f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip())
+    waits_for = [f"phase {handoff.phase}: {error}" for handoff, error in context.unusable_inputs()]
+    if not waits_for:
+        context.pick_inputs()
+        try:
+            path = context.target()
+            print(f"it would {'continue' if path.exists() else 'begin'} {path}")
+        except AlreadyBuilt as built:
+            print(f"nothing to do: {built.path} is finished")
+        except AssetError as error:
+            waits_for = [str(error)]
+    if waits_for:
+        folder = context.data_dir / context.phase.output.folder
+        words = [line.replace("\n", "\n    ") for line in waits_for]
+        print("\n  ".join([f"it would begin a run in {folder}, once there is what it waits for:", *words]))
     return 0
 
 

@@ -13,9 +13,10 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from common.devices import kind_of
 from common.errors import AssetError, ConfigError
 from common.hub_cache import cached_revision
-from common.registry import default_dtype, model_location
+from common.registry import default_dtype, model_location, similar_model
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -67,8 +68,8 @@ class LanguageModel:
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the model."""
         facts = {"name": self.name, "revision": self.revision, "dtype": self.dtype, "device": self.device}
-        if self.device == "cuda":
-            facts |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+        if kind_of(self.device) == "cuda":
+            facts |= {"gpu": torch.cuda.get_device_name(self.device), "cuda": torch.version.cuda}
         return {**facts, "threads": torch.get_num_threads(), "n_layers": self.n_layers, "d_model": self.d_model}
 
 
@@ -163,7 +164,7 @@ def _how_to_get(location: str) -> str:
     if Path(location).is_dir():
         return "Give the folder of a whole model (config, safetensors, tokenizer), or a hub id, with --model"
     return (
-        f"Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
+        f"{similar_model(location)}Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
         f"give a folder with --model, or run without the network: --preset demo"
     )
 
