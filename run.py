@@ -7,7 +7,7 @@
   python3 run.py phase 1 --preset demo    on the model organism: no network, no GPU
   python3 run.py phase 3                  phases 3.1, 3.2 and 3.3, then the report
   python3 run.py pipeline                 every phase in order, then the report   [--from PHASE]
-  python3 run.py report                   what was found, as one HTML file
+  python3 run.py report                   what was found, as one HTML file for each experiment
   python3 run.py discover --out FOLDER    phase 4.1, and its detector as a folder of a few kilobytes
   python3 run.py detect --artifacts FOLDER --file TEXT    what it says of a text; status 0, 3 or 4 routes it
   python3 run.py serve --artifacts FOLDER                 the same over HTTP
