@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import run
+from common.config import suggestion
 from common.discovery import is_run_name
 from common.errors import ConfigError, PipelineError
 from common.handoffs import HANDOFFS
@@ -24,7 +25,9 @@ def run_folders(data_dir: Path, phase: str | None) -> list[Path]:
     """Run folders of one phase or of all. Raises: ConfigError for an unknown phase."""
     wanted = [handoff for handoff in HANDOFFS if phase in (None, handoff.phase)]
     if not wanted:
-        raise ConfigError(f"there is no phase '{phase}'\nGive one of: {', '.join(h.phase for h in HANDOFFS)}")
+        known = [handoff.phase for handoff in HANDOFFS]
+        hint = suggestion(phase, known)
+        raise ConfigError(f"there is no phase '{phase}'{hint and '.' + hint}\nGive one of: {', '.join(known)}")
     parents = [data_dir / handoff.folder for handoff in wanted]
     parents = [parent for parent in parents if parent.is_dir() and not parent.is_symlink()]
     return sorted(path for parent in parents for path in parent.iterdir() if is_run_name(path.name))

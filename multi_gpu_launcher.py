@@ -124,6 +124,9 @@ def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     if given:
         raise ConfigError(f"--{given[0].replace('_', '-')} is for jobs of a cluster\nAdd --cluster slurm")
     context, _ = run.context_for(phase, phase_words)
+    if ":" in context.device:
+        number = context.device.partition(":")[2]
+        raise ConfigError(f"--device is '{context.device}', but each worker has one GPU\nChoose it with: --gpus {number}")
     environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
     if context.device == "cpu" and not context.config.threads:
         # Workers must not fight for cores; and the number of threads is part of what a run is.
@@ -184,9 +187,12 @@ def _without_device(words: list[str]) -> tuple[list[str], str | None]:
 def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
     phase = run.load_phase(args.phase)
     if phase.n_records is None:
-        raise ConfigError(f"phase {phase.id} has no slices\nRun it with: python3 run.py phase {phase.id}")
+        again = shlex.join(["python3", "run.py", "phase", phase.id, *phase_words])
+        raise ConfigError(f"phase {phase.id} has no slices\nRun it with: {again}")
     plan = (plan_jobs if args.cluster else plan_here)(args, phase, phase_words)
     context = plan.context
+    if args.dry_run and context.unusable_inputs():
+        return run.dry_run(context)
     context.pick_inputs()
     n_records = phase.n_records(context)
     check_slice(args.start, args.end, n_records)

@@ -7,7 +7,7 @@
   python3 run.py phase 1 --preset demo    on the model organism: no network, no GPU
   python3 run.py phase 3                  phases 3.1, 3.2 and 3.3, then the report
   python3 run.py pipeline                 every phase in order, then the report   [--from PHASE]
-  python3 run.py report                   what was found, as one HTML file
+  python3 run.py report                   what was found, as one HTML file for each experiment
   python3 run.py discover --out FOLDER    phase 4.1, and its detector as a folder of a few kilobytes
   python3 run.py detect --artifacts FOLDER --file TEXT    what it says of a text; status 0, 3 or 4 routes it
   python3 run.py serve --artifacts FOLDER                 the same over HTTP
@@ -24,6 +24,7 @@ A run saves as it goes. Stop it at any time and give the same command again.
 import argparse
 import contextlib
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -41,8 +42,10 @@ from common.artifacts import AlreadyBuilt
 from common.cli import Parser, exit_with, new_log
 from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, suggestion, typed
 from common.devices import check_device_name, limit_gpu_memory, resolve_device
-from common.errors import ConfigError, MissingArtifactError, PipelineError
+from common.errors import AssetError, ConfigError, PipelineError
+from common.hub_cache import is_on_this_disk
 from common.phase import Phase, RunContext, check_phase_takes_slices
+from common.registry import similar_model
 from common.stopping import Stopped
 
 PHASES = {  # id -> module that holds PHASE, in the order a full run takes
@@ -68,7 +71,8 @@ APART = ("3.6",)  # phases that need what a pipeline does not have: a second mod
 def load_phase(phase_id: str) -> Phase:
     """The PHASE of one phase. Raises: ConfigError, naming the phases there are."""
     if phase_id not in PHASES:
-        raise ConfigError(f"there is no phase '{phase_id}'\nGive one of: {', '.join(PHASES)}")
+        hint = suggestion(phase_id, list(PHASES))
+        raise ConfigError(f"there is no phase '{phase_id}'{hint and '.' + hint}\nGive one of: {', '.join(PHASES)}")
     return importlib.import_module(PHASES[phase_id]).PHASE
 
 
@@ -83,7 +87,7 @@ def phase_parser(phase: Phase) -> Parser:
     _add_experiment_flags(where)
     text = "use this run folder, or a file in it, instead of the newest; repeatable"
     where.add_argument("--input", type=Path, action="append", default=[], help=shown(phase.inputs, text))
-    text = "auto | cpu | cuda | mps (default: auto)"
+    text = "auto | cpu | cuda | cuda:N, the GPU of that number | mps (default: auto)"
     where.add_argument("--device", default="auto", help=shown(issubclass(phase.config, ModelConfig), text))
     text = "first record, 0-based (default: 0)"
     where.add_argument("--start", type=int, default=0, help=shown(phase.n_records, text))
@@ -95,9 +99,10 @@ def phase_parser(phase: Phase) -> Parser:
     return parser
 
 
-def _add_experiment_flags(group: argparse._ArgumentGroup) -> None:
+def _add_experiment_flags(group: argparse._ArgumentGroup, preset: str | None = "full") -> None:
     presets = "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
-    group.add_argument("--preset", default="full", help=f"settings to start from; {presets} (default: full)")
+    text = f"settings to start from; {presets} (default: {preset or 'none'})"
+    group.add_argument("--preset", default=preset, help=text)
     group.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
 
 
@@ -148,7 +153,7 @@ def pipeline(argv: list[str]) -> int:
     if args.first in GROUPS:
         args.first = GROUPS[args.first][0]
     if args.first not in ids:
-        raise ConfigError(f"--from is '{args.first}'\nGive one of: {', '.join(ids)}")
+        raise ConfigError(f"--from is '{args.first}'.{suggestion(args.first, ids)}\nGive one of: {', '.join(ids)}")
     print(f"left out, since they need a second model: phase {', '.join(APART)}", file=sys.stderr)
     name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
     return run_in_order(ids[ids.index(args.first) :], words, name, others=ids)
@@ -175,18 +180,11 @@ def run_in_order(ids: Sequence[str], words: list[str], name: str, others: Sequen
     for phase, own in zip(phases, own_words, strict=True):
         context_for(phase, own)  # an impossible value is better found now than hours later
     for phase, own in zip(phases, own_words, strict=True):
-        try:
-            status = run_phase([phase.id, *own])
-        except MissingArtifactError as missing:
-            if "--dry-run" not in words:
-                raise
-            print(f"phase {phase.id} waits: {str(missing).partition(chr(10))[0]}")
-            continue
-        if status:
-            again = shlex.join(["python3", "run.py", *name.split(), *words])
+        if status := run_phase([phase.id, *own]):
+            again = shlex.join(["python3", "run.py", *name.split(), *(word for word in words if word != "--fresh")])
             print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
             return status
-    return 0 if "--dry-run" in words else report(words_for(report_parser(), words))
+    return 0 if "--dry-run" in words else report(["--preset", "full", *words_for(report_parser(), words)])
 
 
 def words_for(parser: Parser, words: list[str]) -> list[str]:
@@ -202,27 +200,33 @@ def words_for(parser: Parser, words: list[str]) -> list[str]:
 
 
 def report(argv: list[str]) -> int:
-    from common.report import write_report
+    from common.report import write_reports
 
     args = report_parser().parse_args(argv)
     given = {key: value for key in ("model", "dataset", "sae") if (value := getattr(args, key)) is not None}
-    found = write_report(args.data_dir, args.preset, given, args.out)
-    print("\n".join([*found.sentences, f"Report: {found.path}"]))
+    reports = write_reports(args.data_dir, args.preset, given, args.out)
+    for found in reports:
+        title = [f"{found.name}:"] if len(reports) > 1 else []
+        print("\n".join([*title, *found.sentences, f"Report: {found.path}"]))
     return 0
 
 
 def report_parser() -> Parser:
-    parser = Parser(prog="run.py report", description="What was found, as one HTML file.")
-    _add_experiment_flags(parser)
+    parser = Parser(prog="run.py report", description="What was found, as one HTML file for each experiment.")
+    _add_experiment_flags(parser, preset=None)
     for key in ("model", "dataset", "sae"):
-        parser.add_argument(f"--{key}", default=None, help=f"of the experiment to report (default: the preset's {key})")
-    parser.add_argument("--out", type=Path, default=None, help="file to write (default: report.html in --data-dir)")
+        parser.add_argument(f"--{key}", default=None, help=f"only experiments with this {key} (default: all there are)")
+    text = "file to write, for the newest of them (default: report.html in --data-dir; with several experiments there "
+    text += "report_MODEL_DATASET.html for each)"
+    parser.add_argument("--out", type=Path, default=None, help=text)
     return parser
 
 
 def _carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -> int:
     """Run a phase; `tidy_up` is called when it ends before its end."""
     if isinstance(context.config, ModelConfig):
+        if not is_on_this_disk(model := context.config.model):
+            context.log.info("the model %s is not on this disk: the hub is asked. %s", model, similar_model(model))
         limit_gpu_memory(context.device, context.config.gpu_memory)
     context.stop.listen(context.log)
     with contextlib.closing(context):
@@ -253,17 +257,26 @@ def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
 
 
 def dry_run(context: RunContext) -> int:
-    """Say what the command would read and write, and what that takes."""
+    """Say what the command would read and write, and what has to be built before. Nothing is fetched."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported, which then asks nobody
     from common.expectations import expectations
 
-    context.pick_inputs()
-    try:
-        path = context.target()
-    except AlreadyBuilt as built:
-        print(f"nothing to do: {built.path} is finished")
-        return 0
-    print(f"it would {'continue' if path.exists() else 'begin'} {path}")
-    print("\n".join(expectations(context)))
+    if isinstance(context.config, ModelConfig) and not is_on_this_disk(model := context.config.model):
+        print(f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip())
+    waits_for = [f"phase {handoff.phase}: {error}" for handoff, error in context.unusable_inputs()]
+    if not waits_for:
+        context.pick_inputs()
+        try:
+            path = context.target()
+            print("\n".join([f"it would {'continue' if path.exists() else 'begin'} {path}", *expectations(context)]))
+        except AlreadyBuilt as built:
+            print(f"nothing to do: {built.path} is finished")
+        except AssetError as error:
+            waits_for = [str(error)]
+    if waits_for:
+        folder = context.data_dir / context.phase.output.folder
+        words = [line.replace("\n", "\n    ") for line in waits_for]
+        print("\n  ".join([f"it would begin a run in {folder}, once there is what it waits for:", *words]))
     return 0
 
 

@@ -5,6 +5,7 @@ import errno
 import logging
 import logging.handlers
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -13,6 +14,7 @@ from common.config import suggestion
 from common.errors import ConfigError, PipelineError
 from common.stopping import ignore_further_signals, lose_no_interrupt
 
+CLOSED_PIPE = 128 + signal.SIGPIPE  # as of any command whose reader had enough
 DISK_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -61,7 +63,13 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
     """Run a root script's main: errors that a user can mend are one message and status 2."""
     lose_no_interrupt()
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(_said(main))
+    except BrokenPipeError:
+        # What is still held back would break the pipe again at the very end, where Python complains of it.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(CLOSED_PIPE)
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
@@ -78,3 +86,13 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
         ignore_further_signals()
         sys.stderr.write("\nstopped at once; what was saved before is kept\n")
         sys.exit(130)
+
+
+def _said(main: Callable[[list[str]], int]) -> int:
+    """The exit status of `main`, once all that it printed is out. Raises: BrokenPipeError when nobody reads it."""
+    try:
+        return main(sys.argv[1:])
+    except SystemExit as done:  # argparse's own, after --help
+        return done.code
+    finally:
+        sys.stdout.flush()

@@ -184,7 +184,8 @@ def build_config(config_class: type[PhaseConfig], preset: str, given: dict[str, 
     Raises: ConfigError for an unknown preset or an impossible value.
     """
     if preset not in PRESETS:
-        raise ConfigError(f"there is no preset '{preset}'\nGive one of: {', '.join(PRESETS)}")
+        hint = suggestion(preset, list(PRESETS))
+        raise ConfigError(f"there is no preset '{preset}'.{hint}\nGive one of: {', '.join(PRESETS)}")
     values = {}
     for field in dataclasses.fields(config_class):
         values[field.name] = field.default if preset == "full" else spec_of(field).demo
@@ -220,9 +221,10 @@ def typed(value: Any) -> str:
 
 
 def suggestion(name: str, known: list[str]) -> str:
-    """' Did you mean X?' for a near miss, else nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
+    """' Did you mean X?' for a near miss, whatever its capitals, else nothing."""
+    spelt = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), spelt, n=1)
+    return f" Did you mean {spelt[close[0]]}?" if close else ""
 
 
 def _help_text(field: dataclasses.Field) -> str:
@@ -245,7 +247,8 @@ def _range_text(spec: SettingSpec) -> str:
 def _check_range(field: dataclasses.Field, value: Any) -> None:
     spec, flag = spec_of(field), "--" + field.name.replace("_", "-")
     if spec.choices and value not in spec.choices:
-        raise ConfigError(f"{flag} is '{value}'\nGive one of: {', '.join(spec.choices)}")
+        hint = suggestion(str(value), list(spec.choices))
+        raise ConfigError(f"{flag} is '{value}'{hint and '.' + hint}\nGive one of: {', '.join(spec.choices)}")
     endless = isinstance(value, float) and not math.isfinite(value)
     below = spec.minimum is not None and value < spec.minimum
     above = spec.maximum is not None and value > spec.maximum

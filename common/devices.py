@@ -1,25 +1,28 @@
 """Which device a run uses, and what `run.py test-gpu` says of it."""
 
+import re
 import time
 from typing import Any
 
+from common.config import suggestion
 from common.errors import ConfigError
 
 CUDA_CONTEXT = 1.0  # of 10^9 bytes, and more than it takes
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+_NAME = re.compile(r"auto|cpu|cuda(:\d{1,3})?|mps")
 
 
 def resolve_device(name: str) -> str:
-    """'cuda', 'mps' or 'cpu'; auto takes the first of them that is there.
+    """'cuda', 'cuda:1', 'mps' or 'cpu'; auto takes the first kind that is there, and 'cuda' is the first GPU.
 
     Raises: ConfigError when the device is unknown, or not on this machine.
     """
     if check_device_name(name) == "cpu":
         return name
-    present = [device for device in ("cuda", "mps") if _is_present(device)]
+    present = [*(f"cuda:{number}" for number in range(_n_gpus())), *(["mps"] if _is_present("mps") else [])]
     if name == "auto":
-        return present[0] if present else "cpu"
-    if name not in present:
+        return kind_of(present[0]) if present else "cpu"
+    if name not in present and name not in map(kind_of, present):
         raise ConfigError(
             f"--device is '{name}', but this machine has {', '.join([*present, 'cpu'])}\nGive one of those"
         )
@@ -28,22 +31,29 @@ def resolve_device(name: str) -> str:
 
 def check_device_name(name: str) -> str:
     """`name`, for a phase that needs no device. Raises: ConfigError when there is no such one."""
-    if name not in DEVICES:
-        raise ConfigError(f"--device is '{name}'\nGive one of: {', '.join(DEVICES)}")
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"--device is '{name}'.{suggestion(name, list(DEVICES))}\nGive one of: {', '.join(DEVICES)}")
     return name
 
 
+def kind_of(device: str) -> str:
+    """'cuda' of 'cuda:1': which of a machine's GPUs computes is no part of what a run is."""
+    return device.partition(":")[0]
+
+
 def limit_gpu_memory(device: str, gigabytes: float) -> None:
-    """Let this process take at most so much of the GPU's memory [10^9 bytes]; it runs out of memory beyond.
+    """Let this process take at most so much of each GPU's memory [10^9 bytes]; it runs out of memory beyond.
 
     Of that, CUDA_CONTEXT is left to CUDA itself, which torch does not count.
     """
-    if device != "cuda":
+    if kind_of(device) != "cuda":
         return
     import torch
 
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.1, gigabytes - CUDA_CONTEXT) * 1e9 / total))
+    gpus = [device] if ":" in device else [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    for gpu in gpus:
+        total = torch.cuda.get_device_properties(gpu).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, max(0.1, gigabytes - CUDA_CONTEXT) * 1e9 / total), gpu)
 
 
 def gpu_report(detailed: bool) -> list[str]:
@@ -51,13 +61,19 @@ def gpu_report(detailed: bool) -> list[str]:
     import torch
 
     lines = [f"torch {torch.__version__}, CUDA {torch.version.cuda or 'not built in'}"]
-    devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    devices = [f"cuda:{index}" for index in range(_n_gpus())]
     devices += ["mps"] if _is_present("mps") else []
     if not devices:
         return [*lines, "no GPU here: phases run on the CPU (--device cpu); the demo preset is made for that"]
     for device in devices:
         lines += _device_lines(device, detailed)
     return lines
+
+
+def _n_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if _is_present("cuda") else 0
 
 
 def _is_present(device: str) -> bool:

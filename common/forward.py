@@ -4,7 +4,6 @@ import functools
 import inspect
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache

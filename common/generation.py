@@ -101,7 +101,7 @@ def prompt_lengths(lm: LanguageModel, prompts: Sequence[Prompt]) -> list[int]:
 
 
 def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> list[int]:
-    """Tokens of each prompt. Raises: ConfigError naming every problem whose prompt leaves no room in the model's context."""
+    """Tokens of each prompt. Raises: ConfigError naming those that leave no room in the model's context."""
     lengths = prompt_lengths(lm, [request.prompt for request in requests])
     too_long = {r.task_id: n for r, n in zip(requests, lengths, strict=True) if n >= lm.context_length}
     if too_long:

@@ -15,3 +15,11 @@ def cached_revision(repository: str) -> str | None:
         return None
     ref = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "refs" / "main"
     return ref.read_text().strip() if ref.is_file() else None
+
+
+def is_on_this_disk(model: str) -> bool:
+    """Whether a model that `--model` names needs no hub; nobody is asked."""
+    from common.registry import model_location
+
+    location = model_location(model)
+    return Path(location).is_dir() or cached_revision(location) is not None

@@ -5,8 +5,9 @@ that its numbers were seen. Selections of latents (phase 3) and detectors (phase
 own kind. Those phases write it, the report reads it.
 """
 
+import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from filelock import FileLock
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.files import read_sealed_json, write_sealed_json
+from common.locks import WRITING_REFUSED
 
 LEDGER = "validation_readings.json"
 SELECTION, DETECTOR = "selection", "detector"  # kinds of entries; one without a kind is a selection
@@ -30,8 +32,7 @@ def note(
     Raises: ConfigError when another choice was evaluated before, unless `again`.
     """
     path = data_dir / LEDGER
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with _held(path):
         readings = all_readings(data_dir)
         same = readings_of(data_dir, entry["model"], entry["dataset"], entry["split"], _kind(entry))
         others = [reading for reading in same if not compatible(reading, entry)]
@@ -42,6 +43,20 @@ def note(
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             write_sealed_json(path, {"readings": [*readings, {"utc": now, **entry}]})
         return count_selections([*same, entry])
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Nobody else writes the ledger. Where it may only be read, nobody here does, unless it has to be written."""
+    lock = FileLock(path.with_suffix(".lock"))
+    with contextlib.ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock)
+        except OSError as error:
+            if error.errno not in WRITING_REFUSED:
+                raise
+        yield
 
 
 def readings_of(

@@ -6,6 +6,7 @@ a clean end, and otherwise believed until the owner is known to be gone.
 """
 
 import contextlib
+import errno
 import os
 import shlex
 import socket
@@ -19,6 +20,7 @@ from common.errors import PipelineError
 from common.files import read_sealed_json, write_sealed_json
 
 LAUNCHER = "launcher.lock"
+WRITING_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _held: "weakref.WeakSet[Claim]" = weakref.WeakSet()
 
 
@@ -107,6 +109,13 @@ def _check_free(path: Path, run: Path) -> None:
         probe.acquire(blocking=False)
     except Timeout as held:
         raise PipelineError(_is_held(path, run, _read(note))) from held
+    except OSError as error:
+        if error.errno not in WRITING_REFUSED:
+            raise
+        owner = _read(note)  # whoever may only read has no more than the note's word
+        if owner is None or _is_gone(owner):
+            return
+        raise PipelineError(_is_held(path, run, owner)) from error
     try:
         owner = _read(note)
         if owner is None or _is_gone(owner):

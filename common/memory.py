@@ -22,8 +22,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SHARE_OF_FREE = 0.8  # other processes, this one's own allocator, and what the estimate does not know, have the rest
-# Of a block, at once. Measured on Qwen2.5-Coder-0.5B in bfloat16: 64 prompts of 92 tokens take 0.32 GB (estimated 0.35),
-# one of 3,696 tokens 0.62 GB (0.58).
+# Of a block, at once. Measured on Qwen2.5-Coder-0.5B in bfloat16: 64 prompts of 92 tokens take 0.32 GB (estimated
+# 0.35), one of 3,696 tokens 0.62 GB (0.58).
 MLP_TENSORS, STREAM_TENSORS = 3, 6
 FLOAT32 = 4
 _CGROUP = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))

@@ -16,10 +16,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from common.capabilities import NEEDED_BY_ALL, Capabilities, find_capabilities
+from common.devices import kind_of
 from common.errors import AssetError
 from common.hub_cache import cached_revision
 from common.placement import place
-from common.registry import default_dtype, model_location
+from common.registry import default_dtype, model_location, similar_model
 from common.token_meter import TokenMeter
 from common.tokenizer_checks import faults_of
 
@@ -76,7 +77,7 @@ class LanguageModel:
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the model."""
         facts = {"name": self.name, "revision": self.revision, "dtype": self.dtype, "device": self.device}
-        if self.device.startswith("cuda"):
+        if kind_of(self.device) == "cuda":
             facts |= {"gpu": torch.cuda.get_device_name(self.device), "cuda": torch.version.cuda}
         if spread := getattr(self.model, "hf_device_map", None):
             facts["device_map"] = {name: str(place) for name, place in spread.items()}
@@ -184,7 +185,7 @@ def _how_to_get(location: str) -> str:
     if Path(location).is_dir():
         return "Give the folder of a whole model (config, safetensors, tokenizer), or a hub id, with --model"
     return (
-        f"Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
+        f"{similar_model(location)}Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
         f"give a folder with --model, or run without the network: --preset demo"
     )
 

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import logging.handlers
-import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,18 +14,19 @@ from filelock import FileLock
 
 from common import discovery
 from common.artifacts import AlreadyBuilt, Artifact, ArtifactWriter, find_damage, sweep
-from common.checkpoints import holds_parts_of
+from common.checkpoints import RECORDS_PER_PART, holds_parts_of
+from common.command_line import build_command
 from common.config import (
     ModelConfig,
     PhaseConfig,
     RecordsConfig,
     as_json,
-    build_config,
     differences_from_preset,
     result_settings,
     typed,
 )
-from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError
+from common.devices import kind_of
+from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError, PipelineError
 from common.files import digest_of, write_sealed_json
 from common.handoffs import Handoff
 from common.locks import in_use
@@ -116,6 +116,21 @@ class RunContext:
             lineage |= discovery.lineage_of(handoff, run)
             self.log.info("input %s: %s (%s)", handoff.name, run.path, reason)
 
+    def unusable_inputs(self) -> list[tuple[Handoff, PipelineError]]:
+        """Inputs that the phase needs and that there are not, or not as they must be, each with what `pick_inputs` says.
+
+        Raises: ConfigError for an --input.
+        """
+        found = []
+        given = [discovery.run_at(path, self.phase.inputs)[0] for path in self.given_inputs]
+        for handoff in (handoff for handoff in self.phase.needed(self.config) if handoff not in given):
+            build = build_command(handoff, self.config, self.preset, self.data_dir)
+            try:
+                discovery.find_input(handoff, self.data_dir, self.config.experiment(), {}, build)
+            except (MissingArtifactError, ArtifactMismatchError) as error:
+                found.append((handoff, error))
+        return found
+
     def read(self, handoff: Handoff) -> Artifact:
         """An input of this phase, as picked by `pick_inputs`."""
         return self.artifacts[handoff.name]
@@ -132,8 +147,8 @@ class RunContext:
             if self.phase.n_records is None:
                 writer = ArtifactWriter(*arguments)
             else:
-                every = {"checkpoint_every": self.config.checkpoint_every} if isinstance(self.config, RecordsConfig) else {}
-                writer = RecordWriter(*arguments, start=self.start, end=self.end, stop=self.stop, **every)
+                every = self.config.checkpoint_every if isinstance(self.config, RecordsConfig) else RECORDS_PER_PART
+                writer = RecordWriter(*arguments, start=self.start, end=self.end, stop=self.stop, checkpoint_every=every)
         self._log_into(path)
         saved = discovery.n_saved(path)
         self.log.info("%s %s", f"continuing, with {saved} records saved:" if saved else "writing", path)
@@ -162,7 +177,7 @@ class RunContext:
             "lineage": {name: digest for known in [*ancestors, inputs] for name, digest in known.items()},
         }
         if isinstance(self.config, ModelConfig):
-            identity["device"] = self.device
+            identity["device"] = kind_of(self.device)
         if self.phase.n_records is not None:
             identity["n_records"] = self.phase.n_records(self)
             check_slice(self.start, self.end, identity["n_records"])
@@ -199,16 +214,27 @@ class RunContext:
         """
         self.identity()  # its errors come before anything is written
         parent = self.data_dir / self.phase.output.folder
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=parent):
-                pass
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write to {parent}: {error.strerror}\nGive another folder with --data-dir"
-            ) from error
-        with FileLock(parent / ".claims.lock"):
+        with contextlib.ExitStack() as held:
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=parent):
+                    pass
+                held.enter_context(FileLock(parent / ".claims.lock"))
+            except OSError as error:
+                self._refuse_what_is_built()
+                raise ConfigError(
+                    f"cannot write to {parent}: {error.strerror}\nGive another folder with --data-dir"
+                ) from error
             yield
+
+    def _refuse_what_is_built(self) -> None:
+        """Raises: AlreadyBuilt where a folder that may only be read holds the run: there is nothing to be written."""
+        with contextlib.suppress(ArtifactMismatchError):
+            try:
+                self.target()
+            except AlreadyBuilt as built:
+                if find_damage(built.path) is None:
+                    raise
 
     def _claimed(self) -> Path:
         path = self._sound_target()
@@ -334,18 +360,6 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                 shown = f"input {name}" if group == "inputs" else name
                 found.append(f"{shown} was {(old or {}).get(name)}, is {new.get(name)}")
     return found
-
-
-def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: Path) -> str:
-    """What to type to build `handoff` for the experiment of `config`."""
-    words = ["python3", "run.py", "phase", handoff.phase]
-    if preset != "full":
-        words += ["--preset", preset]
-    base = build_config(type(config), preset, {})
-    for key in handoff.scope:
-        if getattr(config, key) != getattr(base, key):
-            words += [f"--{key}", getattr(config, key)]
-    return discovery.with_data_dir(shlex.join(words), data_dir)
 
 
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.config import suggestion
 from common.errors import AssetError, ConfigError
 from common.hub_datasets import hub_rows
 from common.problem_files import SUFFIXES, problems_in, read_problem_bytes
@@ -72,7 +73,7 @@ def _path_of(dataset: str) -> Path:
     path = Path(dataset)
     if path.suffix not in SUFFIXES and not path.is_file():
         raise ConfigError(
-            f"no dataset is called {dataset!r}; there are {', '.join(DATASETS)}\n"
+            f"no dataset is called {dataset!r}; there are {', '.join(DATASETS)}.{suggestion(dataset, list(DATASETS))}\n"
             "Give one of these to --dataset, or the path of a .jsonl or .json file in MBPP's schema"
         )
     return path

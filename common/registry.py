@@ -1,5 +1,6 @@
 """What the pipeline knows of each model: one table, and no special case elsewhere."""
 
+import difflib
 import functools
 import hashlib
 import re
@@ -87,8 +88,18 @@ def model_location(model: str) -> str:
         return model
     raise ConfigError(
         f"--model is '{model}', which is no folder and no hub id (owner/name)\n"
-        f"Give a folder, a hub id, or one of: {', '.join(MODELS)}"
+        f"{similar_model(model)}Give a folder, a hub id, or one of: {', '.join(MODELS)}"
     )
+
+
+def similar_model(model: str) -> str:
+    """'Did you mean google/gemma-2-2b? ' for a near miss of a known model, with its owner or without; else nothing."""
+    if model in MODELS or Path(model).is_dir():
+        return ""
+    known = {spelt: name for name in reversed(MODELS) for spelt in (name.lower(), name.lower().rpartition("/")[2])}
+    # What looks like a hub id is as a rule one: only a slip of the finger makes a known one of it.
+    close = difflib.get_close_matches(model.lower(), known, n=1, cutoff=0.9 if "/" in model else 0.6)
+    return f"Did you mean {known[close[0]]}? " if close else ""
 
 
 def instruction_tuned(model: str) -> str | None:

@@ -153,11 +153,12 @@ def _unknown(name: str) -> str:
     blocks = _release_blocks()
     if "/" in name:
         held = [release for release, block in blocks.items() if f"\n  repo_id: {name}\n" in block]
-        hint = f"Its SAELens releases: {', '.join(held)}" if held else "SAELens has no release of it"
+        close = suggestion(name.rpartition("/")[2], list(blocks))
+        hint = f"Its SAELens releases: {', '.join(held)}" if held else f"SAELens has no release of it.{close}"
         return (
             f"--sae is '{name}', which is no folder; if it is a hub repository: SAEs are named by their SAELens "
             f"release, since a bare repository would be read with the wrong converter\n"
-            f"{hint}. Give a release, a folder, or auto"
+            f"{hint}{'' if hint.endswith('?') else '.'} Give a release, a folder, or auto"
         )
     return (
         f"--sae is '{name}', which is no folder and no release that SAELens knows.{suggestion(name, list(blocks))}\n"

@@ -12,6 +12,7 @@ last token is the last one of the file, a final newline included.
 import gc
 import json
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def hand_over(context: "RunContext", out: Path) -> int:
     size = sum(path.stat().st_size for path in out.iterdir())
     print(f"{out}: layer {detector.layer} of {detector.model_name}, {len(detector.latents)} latents, {size:,} bytes")
     print(f"verdict: {detector.verdict}")
-    print(f"next: python3 run.py detect --artifacts {out} --input 'TEXT'")
+    print(f"next: python3 run.py detect --artifacts {shlex.quote(str(out))} --input 'TEXT'")
     return 0
 
 
@@ -121,7 +122,7 @@ def _add_detector_flags(parser: Parser) -> None:
     parser.add_argument("--artifacts", metavar="DIR", type=Path, required=True, help="folder of a detector")
     parser.add_argument("--model", default=None, help="where the detector's model lies now (default: where it lay)")
     parser.add_argument("--layer", type=int, default=None, help="checked: must be the detector's")
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | mps (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N | mps (default: auto)")
     text = "auto | float64 | float32 | bfloat16 | float16 (auto: float64 for small models, else the detector's)"
     parser.add_argument("--dtype", default="auto", help=text)
     text = "none | 8bit | 4bit; checked: must be the detector's; bits need an NVIDIA GPU (default: the detector's)"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.devices import resolve_device
+from common.devices import kind_of, resolve_device
 from common.errors import ConfigError, UnknownHookError
 from common.registry import MODELS, ModelEntry
 
@@ -265,7 +265,7 @@ def check_quantisation(quantisation: str, device: str) -> None:
         return
     import importlib.util
 
-    lacking = ["an NVIDIA GPU (--device cuda)"] if device != "cuda" else []
+    lacking = ["an NVIDIA GPU (--device cuda)"] if kind_of(device) != "cuda" else []
     lacking += [] if importlib.util.find_spec("bitsandbytes") else ["the package bitsandbytes"]
     if lacking:
         raise ConfigError(
@@ -352,7 +352,7 @@ def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
 
 def _is_small(lm: LanguageModel, quantisation: str) -> bool:
     n_parameters = sum(parameter.numel() for parameter in lm.model.parameters())
-    return lm.device in ("cpu", "cuda") and quantisation == "none" and n_parameters < FLOAT64_BELOW
+    return kind_of(lm.device) in ("cpu", "cuda") and quantisation == "none" and n_parameters < FLOAT64_BELOW
 
 
 def _drop_blocks_above(lm: LanguageModel, layer: int) -> None:

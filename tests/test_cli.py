@@ -1,13 +1,18 @@
 """Covers run.py and clean_data.py as a user types them: help, errors, status, deletion."""
 
+import functools
 import json
+import os
 import resource
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, obey_file_modes
 
 from common.files import write_sealed_json
 
@@ -39,7 +44,15 @@ def test_help_of_a_phase_shows_defaults_units_and_presets(cli):
         (["phase", "1", "--temperature", "inf"], "--temperature is inf"),
         (["phase", "1", "--positions", "tests_end"], "--positions is tests_end"),
         (["phase", "0.1", "--fractions", "1,0,0"], "--fractions is 1.0"),
-        (["phase", "0.1", "--dry-run"], "no finished difficulty of mbpp"),
+        (["phase", "11"], "there is no phase '11'. Did you mean 1.1?"),
+        (["phase", "1", "--preset", "Dmo"], "there is no preset 'Dmo'. Did you mean demo?"),
+        (["phase", "1", "--model", "Gemma-2-2B"], "Did you mean google/gemma-2-2b?"),
+        (["phase", "1", "--model", "google/gema-2-2b"], "Did you mean google/gemma-2-2b?"),
+        (["phase", "1", "--sandbox", "strickt"], "--sandbox is 'strickt'. Did you mean strict?"),
+        (["phase", "0", "--dataset", "HumanEvla"], "Did you mean humaneval?"),
+        (["phase", "0", "--device", "cuda1"], "--device is 'cuda1'. Did you mean cuda"),
+        (["phase", "1", "--device", "cuda:77"], "--device is 'cuda:77', but this machine has"),
+        (["phase", "2", "--sae", "google/gemma-scope-2b-pt-res-cannonical"], "Did you mean gemma-scope-2b-pt-res-"),
         (["fase"], "there is no command 'fase'. Did you mean phase?"),
         (["phase", "9"], "there is no phase '9'\nGive one of: 0, 0.1, 1"),
         (["phase", "0", "--datset", "x"], "--datset x. Did you mean --dataset?"),
@@ -111,6 +124,89 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(cli, data, small_d
     assert sorted(data.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "waits_for"),
+    [
+        (["run.py", "phase", "0"], []),
+        (["run.py", "phase", "0.1"], ["phase 0 --data-dir"]),
+        (["run.py", "phase", "1", "--preset", "demo", "--start", "0", "--end", "63"], ["phase 0 --preset demo"]),
+        (["run.py", "phase", "1.1"], ["load_dataset"]),
+        (["run.py", "phase", "2", "--model", "some/other", "--sae", "gemma-scope-2b-pt-res-canonical"],
+         ["phase 0.1 --data", "phase 1 --model some/other", "phase 1.1 --model some/other --sae gemma-scope"]),
+        (["multi_gpu_launcher.py", "--phase", "1", "--preset", "demo"], ["phase 0 --preset demo"]),
+        (["clean_data.py", "--phase", "1"], []),
+    ],
+)  # fmt: skip
+def test_a_dry_run_works_on_a_fresh_clone_without_a_network(cli, tmp_path, words, waits_for):
+    home = tmp_path / "home"
+    done = cli(*words, "--dry-run", "--data-dir", tmp_path / "my data", home=home)
+    assert done.returncode == 0 and "error" not in done.stderr, done.stderr
+    assert all(command in done.stdout for command in waits_for)
+    assert ("waits for" in done.stdout) == bool(waits_for)
+    assert not (tmp_path / "my data").exists() and not [*home.rglob("*.parquet")]
+
+
+def test_a_dry_run_asks_no_hub(tmp_path):
+    """With the network allowed: a connection would be refused here, and end in a traceback or a retry."""
+    code = (
+        "import socket, sys, run\n"
+        "def refused(*_): raise AssertionError('a network was asked')\n"
+        "socket.socket.connect = socket.getaddrinfo = refused\n"
+        "for phase in ('0', '1', '1.1', '2', '3.6', '4.1'):\n"
+        f"    assert run.main(['phase', phase, '--dry-run', '--data-dir', {str(tmp_path / 'data')!r}]) == 0\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    environment |= {"HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["phase"], [], ["phase", "1", "--help"], ["grade", "--help"], ["report", "--help"]]
+)
+def test_a_closed_pipe_ends_a_command_quietly(words):
+    for unbuffered in ("", "1"):
+        process = subprocess.Popen(
+            [sys.executable, "run.py", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+        process.stdout.close()
+        statuses = (0, 128 + signal.SIGPIPE) if "--help" in words else (128 + signal.SIGPIPE,)  # argparse tells nobody
+        assert process.stderr.read() == b"" and process.wait() in statuses
+
+
+def next_commands(text: str) -> list[list[str]]:
+    lines = [line.partition("next: python3 ")[2] for line in text.splitlines()]
+    return [shlex.split(line) for line in lines if line]
+
+
+def test_every_command_that_status_tells_names_the_experiment_and_can_be_typed(cli, tmp_path, small_dataset):
+    """With a model, problems, SAEs and a folder that are all other than the presets', and spaces in their names."""
+    names = ("my model", "my saes", "my data")
+    model, saes, data = (tmp_path / name for name in names)
+    shutil.copytree(ROOT / "model_organism" / "weights" / "model", model)
+    shutil.copytree(ROOT / "model_organism" / "weights" / "saes", saes)
+    problems = shutil.copy(small_dataset, tmp_path / "my problems.jsonl")
+    own = ["--dataset", problems, "--data-dir", data]
+    assert cli("run.py", "phase", "0", *own).returncode == 0
+    assert cli("run.py", "phase", "0.1", *own).returncode == 0
+    words = ["--model", model, "--max-new-tokens", 4, "--threads", 1, "--batch-size", 100]
+    assert cli("run.py", "phase", "1", *own, *words).returncode == 0
+    commands = next_commands(cli("run.py", "status", "--data-dir", data).stdout)
+    assert [command[2] for command in commands] == [*"1.1 1.2 2 3.1 3.2 3.3 3.4 3.5 3.6 3.7 4.1".split()]
+    for command in commands:
+        told = dict(zip(command[3::2], command[4::2], strict=True))
+        assert told["--model"] == str(model) and told["--data-dir"] == str(data)
+        assert told.get("--dataset") == (None if command[2] == "1.1" else str(problems))
+        command = ["other/model" if word == "OTHER_MODEL" else word for word in command]
+        done = cli(*command, "--sae", saes, "--dry-run") if command[2] != "1.2" else cli(*command, "--dry-run")
+        assert done.returncode == 0 and "error" not in done.stderr, (command, done.stderr)
+        lines = [line.partition("python3 ")[2] for line in done.stdout.splitlines() if "python3 run.py" in line]
+        told = [*map(shlex.split, lines)]
+        assert all(str(data) in line and (str(model) in line or line[2] in ("0", "0.1")) for line in told)
+        assert all(str(saes) in line for line in told if line[2] not in ("0", "0.1", "1", "1.2"))
+
+
 def test_clean_data_lists_asks_and_deletes_only_runs(cli, data, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -143,3 +239,32 @@ def test_clean_data_refuses_a_run_in_use(cli, data):
     done = cli("clean_data.py", "--data-dir", data, "--force")
     lock.release()
     assert done.returncode == 2 and "is in use" in done.stderr and (folder / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("refused", ["everything", "the folder's lock"])
+def test_a_data_folder_that_may_only_be_read_is_used_as_far_as_reading_goes(cli, data, small_dataset, refused, tmp_path):
+    """As another user's: who runs the tests as root gives up root's right to write everywhere."""
+    own = ("--dataset", small_dataset, "--data-dir", data)
+    assert cli("run.py", "phase", "0.1", *own).returncode == 0
+    claims = data / "phase0" / ".claims.lock"
+    closed = [data, *data.rglob("*")] if refused == "everything" else [claims]
+    for path in closed:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    as_other = functools.partial(cli, preexec_fn=obey_file_modes)
+    try:
+        for phase in ("0", "0.1"):
+            again = as_other("run.py", "phase", phase, *own)
+            assert again.returncode == 0 and "already built" in again.stderr, again.stderr
+            assert "nothing to do" in as_other("run.py", "phase", phase, *own, "--dry-run").stdout
+        assert "phase 0.1  built" in as_other("run.py", "status", "--data-dir", data).stdout
+        listed = as_other("clean_data.py", "--data-dir", data, "--dry-run")
+        assert listed.returncode == 0 and "MB" in listed.stdout
+        if refused == "everything":
+            anew = as_other("run.py", "phase", "0", *own, "--fresh")
+            assert anew.returncode == 2 and "cannot write" in anew.stderr and "Traceback" not in anew.stderr
+            inputs = next((data / "phase0").glob("*/manifest.json")).parent
+            elsewhere = ("--dataset", small_dataset, "--data-dir", tmp_path / "own", "--input", inputs)
+            assert as_other("run.py", "phase", "0.1", *elsewhere).returncode == 0
+    finally:
+        for path in closed:
+            path.chmod(0o755)

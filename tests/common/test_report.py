@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import report_data
 from report_data import HOSTILE, build, interval, write_run
+from support import command, obey_file_modes
 
 from common import discovery
 from common.errors import ConfigError, MissingArtifactError, PipelineError
@@ -315,3 +316,44 @@ def test_a_place_that_cannot_be_written_is_refused(whole, tmp_path):
     with pytest.raises(PipelineError, match="cannot write"):
         write_report(whole, out=tmp_path / "file" / "report.html")
     assert states(whole)["latents"] == FINISHED and MISSING not in states(whole).values()
+
+
+def report_command(data: Path, *words: object) -> list[str]:
+    """What `run.py report` printed, as lines."""
+    done = command("run.py", "report", "--data-dir", data, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_one_experiment_needs_no_flag_whatever_the_preset(data):
+    *_, where = report_command(data)
+    assert where == f"Report: {data / 'report.html'}" and (data / "report.html").is_file()
+
+
+def test_several_experiments_have_a_report_each_which_none_of_the_others_replaces(data, tmp_path):
+    write_run(data, GENERATIONS, {}, model="google/gemma-2-2b", preset="full")
+    files = [data / "report_gemma-2-2b_organism.html", data / "report_organism_organism.html"]
+    lines = report_command(data)
+    assert [line for line in lines if line.startswith("Report: ")] == [f"Report: {file}" for file in files]
+    assert "google/gemma-2-2b on organism:" in lines and all(file.is_file() for file in files)
+    assert not (data / "report.html").exists()
+    assert report_command(data, "--model", "organism")[-1] == f"Report: {files[1]}"
+    assert report_command(data, "--preset", "demo")[-1] == f"Report: {files[1]}"
+    assert report_command(data, "--out", tmp_path / "one.html")[-1] == f"Report: {tmp_path / 'one.html'}"
+    assert "gemma-2-2b" in (tmp_path / "one.html").read_text()
+
+
+def test_a_report_of_a_folder_that_may_only_be_read_is_written_elsewhere(data, tmp_path):
+    closed = [data, *data.rglob("*")]
+    for path in closed:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        out = tmp_path / "report.html"
+        words = ("run.py", "report", "--data-dir", data)
+        done = command(*words, "--out", out, preexec_fn=obey_file_modes)
+        assert done.returncode == 0 and out.is_file(), done.stderr
+        refused = command(*words, preexec_fn=obey_file_modes)
+        assert refused.returncode == 2 and "cannot write" in refused.stderr and "Traceback" not in refused.stderr
+    finally:
+        for path in closed:
+            path.chmod(0o755)

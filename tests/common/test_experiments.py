@@ -1,0 +1,70 @@
+"""Covers common/experiments.py and common/command_line.py: experiments of a folder, and commands that tell them."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from common.command_line import phase_command
+from common.discovery import RunFolder
+from common.experiments import experiments_in
+from common.handoffs import DIFFICULTY, GENERAL_TEXT, GENERATIONS, HANDOFFS, LATENTS, TRANSFER, Handoff
+
+DATA = Path("data")
+
+
+def a_run(second: int, preset: str = "full", **typed: str) -> RunFolder:
+    """A run whose identities are what was typed, with a hash."""
+    experiment = {key: f"{name}@01234567" for key, name in typed.items()}
+    document = {"experiment": experiment, "preset": preset, "all_settings": typed}
+    return RunFolder(Path(f"2026-01-01T00-00-{second:02}Z_x"), True, document)
+
+
+def words(handoff: Handoff, *runs: RunFolder) -> list[list[str]]:
+    """What is told to build the handoff in each of the experiments, behind 'python3 run.py phase ID'."""
+    found = experiments_in(runs)
+    return [shlex.split(phase_command(handoff, known.settings, known.preset, DATA))[4:] for known in found]
+
+
+def test_a_dataset_alone_is_an_experiment_with_the_preset_s_model():
+    assert words(GENERATIONS, a_run(1, dataset="my problems.jsonl")) == [["--dataset", "my problems.jsonl"]]
+    assert words(LATENTS, a_run(1, preset="demo", dataset="organism")) == [["--preset", "demo"]]
+
+
+def test_the_sae_of_general_text_belongs_to_its_model_s_experiments():
+    runs = [a_run(1, dataset="d"), a_run(2, model="m", dataset="d"), a_run(3, model="m", sae="s")]
+    assert words(LATENTS, *runs) == [["--model", "m", "--dataset", "d", "--sae", "s"]]
+    assert words(GENERATIONS, *runs) == [["--model", "m", "--dataset", "d"]]
+    assert words(DIFFICULTY, *runs) == [["--dataset", "d"]]
+
+
+def test_experiments_of_several_models_problems_and_saes_stay_apart():
+    runs = [a_run(1, dataset="d"), a_run(2, model="m", dataset="d"), a_run(3, model="n", dataset="d")]
+    runs += [a_run(4, model="n", dataset="d", sae="s"), a_run(5, model="n", dataset="d", sae="t"), a_run(6, dataset="e")]
+    told = words(LATENTS, *runs)
+    assert ["--dataset", "e"] in told and ["--model", "m", "--dataset", "d"] in told
+    assert all(["--model", "n", "--dataset", "d", "--sae", sae] in told for sae in "st")
+
+
+def test_a_model_that_has_read_general_text_alone_is_meant_for_the_folder_s_problems():
+    assert words(GENERATIONS, a_run(1, dataset="d"), a_run(2, model="m", sae="s")) == [["--model", "m", "--dataset", "d"]]
+    assert words(LATENTS, a_run(2, model="m", sae="s")) == [["--model", "m", "--sae", "s"]]
+
+
+def test_what_the_preset_says_is_not_told_again():
+    runs = [a_run(1, preset="demo", model="organism", dataset="organism", sae="auto")]
+    assert all(words(handoff, *runs) == [["--preset", "demo"]] for handoff in HANDOFFS if handoff != TRANSFER)
+
+
+@pytest.mark.parametrize("handoff", HANDOFFS, ids=lambda handoff: handoff.phase)
+def test_a_folder_with_a_space_is_quoted(handoff):
+    line = phase_command(handoff, {"model": "a b", "dataset": "c'd", "sae": "$x"}, "full", Path("my data"))
+    told = shlex.split(line)
+    assert told[-2:] == ["--data-dir", "my data"]
+    assert [name in told for name in ("a b", "c'd", "$x")] == [key in handoff.scope for key in ("model", "dataset", "sae")]
+    assert ("--to" in told) == (handoff == TRANSFER)
+
+
+def test_general_text_tells_no_problems():
+    assert GENERAL_TEXT.scope == ("model", "sae")
+    assert words(GENERAL_TEXT, a_run(1, model="m", dataset="d")) == [["--model", "m"]]
