@@ -1,8 +1,5 @@
 """Covers prompts in a model's chat template: what stands around the message, BOS once, sections, templates that refuse."""
 
-import dataclasses
-import logging
-
 import pytest
 from tiny_models import make_tokenizer
 from transformers import PreTrainedTokenizerFast
