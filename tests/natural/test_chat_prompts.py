@@ -24,7 +24,7 @@ def test_the_last_prompt_token_is_the_last_of_the_generation_prompt(tokenizer):
     prompt = build_prompt("Write a python function to remove a character.", TESTS, template_of(tokenizer, "qwen"))
     ids = tokenizer(prompt.text)["input_ids"]
     assert tokenizer.decode(ids[-3:]) == "<|im_start|>assistant\n" and ids.count(tokenizer.eos_token_id) == 2
-    message = prompt.text[prompt.description_start : prompt.template_spans[1][0]]
+    message = prompt.text[slice(*prompt.body)]
     made = tokenizer.apply_chat_template(
         [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
     )
