@@ -89,7 +89,8 @@ def phase_parser(phase: Phase) -> Parser:
     where.add_argument("--input", type=Path, action="append", default=[], help=shown(phase.inputs, text))
     text = "auto | cpu | cuda | cuda:N, the GPU of that number | mps (default: auto)"
     where.add_argument("--device", default="auto", help=shown(issubclass(phase.config, ModelConfig), text))
-    text = "first record, 0-based (default: 0)"
+    text = "first record, 0-based; slices cut the work, shortest prompts first, and are no samples: a pilot is --limit"
+    text += " (default: 0)"
     where.add_argument("--start", type=int, default=0, help=shown(phase.n_records, text))
     text = "last record, included (default: the last one)"
     where.add_argument("--end", type=int, default=None, help=shown(phase.n_records, text))
@@ -203,7 +204,8 @@ def report(argv: list[str]) -> int:
     from common.report import write_reports
 
     args = report_parser().parse_args(argv)
-    given = {key: value for key in ("model", "dataset", "sae") if (value := getattr(args, key)) is not None}
+    keys = ("model", "dataset", "limit", "sae", "prompt")
+    given = {key: str(value) for key in keys if (value := getattr(args, key)) is not None}
     reports = write_reports(args.data_dir, args.preset, given, args.out)
     for found in reports:
         title = [f"{found.name}:"] if len(reports) > 1 else []
@@ -216,6 +218,8 @@ def report_parser() -> Parser:
     _add_experiment_flags(parser, preset=None)
     for key in ("model", "dataset", "sae"):
         parser.add_argument(f"--{key}", default=None, help=f"only experiments with this {key} (default: all there are)")
+    parser.add_argument("--limit", type=int, default=None, help="only pilots of so many problems (default: all)")
+    parser.add_argument("--prompt", default=None, help="only experiments with plain prompts, or chat (default: all)")
     text = "file to write, for the newest of them (default: report.html in --data-dir; with several experiments there "
     text += "report_MODEL_DATASET.html for each)"
     parser.add_argument("--out", type=Path, default=None, help=text)
@@ -265,7 +269,10 @@ def dry_run(context: RunContext) -> int:
         print(f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip())
     waits_for = [f"phase {handoff.phase}: {error}" for handoff, error in context.unusable_inputs()]
     if not waits_for:
-        context.pick_inputs()
+        context.pick_inputs(network=False)
+        for name, (key, repository) in context.config.repositories().items():
+            if not getattr(context.config, name):
+                print(f"{key} {repository}: its commit is settled when the run begins")
         try:
             path = context.target()
             print("\n".join([f"it would {'continue' if path.exists() else 'begin'} {path}", *expectations(context)]))

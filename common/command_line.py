@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from common.config import DatasetConfig, PhaseConfig, SaeConfig, build_config, typed
+from common.config import DatasetConfig, PhaseConfig, PromptConfig, SaeConfig, build_config, typed
 from common.discovery import with_data_dir
 from common.handoffs import TRANSFER, Handoff
 from common.registry import instruction_tuned
@@ -25,7 +25,7 @@ _TOLD_FOR = {  # a key of an artifact's scope -> the settings that say which one
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Experiment(SaeConfig, DatasetConfig):
+class _Experiment(SaeConfig, DatasetConfig, PromptConfig):
     """All settings that say which experiment is meant, for their usual values."""
 
 
@@ -34,7 +34,7 @@ def phase_command(handoff: Handoff, settings: Mapping[str, Any], preset: str, da
     words = ["python3", "run.py", "phase", handoff.phase]
     words += ["--preset", preset] if preset != "full" else []
     usual = asdict(build_config(_Experiment, preset, {}))
-    for name in (name for key in handoff.scope for name in _TOLD_FOR[key]):
+    for name in (name for key in handoff.keys for name in _TOLD_FOR[key]):
         if name in settings and settings[name] != usual[name]:
             words += [f"--{name.replace('_', '-')}", typed(settings[name])]
     model = settings.get("model", usual["model"])

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from common.capabilities import NEEDED_BY_ALL, Capabilities, find_capabilities
 from common.devices import kind_of
 from common.errors import AssetError
-from common.hub_cache import cached_revision
+from common.hub_cache import cached_revision, what_is_cached
 from common.placement import place
 from common.registry import default_dtype, model_location, similar_model
 from common.token_meter import TokenMeter
@@ -85,13 +85,14 @@ class LanguageModel:
 
 
 def load_model(
-    name: str, device: str, dtype: str = "auto", threads: int = 0, quantisation: str = "none"
+    name: str, device: str, dtype: str = "auto", threads: int = 0, quantisation: str = "none", revision: str = ""
 ) -> LanguageModel:
     """Load `name` (a hub id, a folder, or a name in the registry) for inference.
 
     `threads` above 0 sets the number of processor threads of the whole process: sums over
     another number of threads differ in their last bits. `quantisation` 8bit or 4bit holds the weights of
-    linear layers in so many bits, which bitsandbytes does on an NVIDIA GPU.
+    linear layers in so many bits, which bitsandbytes does on an NVIDIA GPU. `revision` is the commit to read of a
+    hub id; '' reads what its main branch is at.
 
     Raises: AssetError when it is not on this disk and cannot be fetched, or is no causal
     language model; it says how to get it.
@@ -102,12 +103,12 @@ def load_model(
         keep_freed_memory()
     location = model_location(name)
     dtype = default_dtype(name, device) if dtype == "auto" else dtype
-    with _loading_errors(name, location):
-        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+    with _loading_errors(name, location, revision):
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
         model, report = AutoModelForCausalLM.from_pretrained(
-            location, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True,
-            trust_remote_code=False, **_quantised(quantisation, device),
+            location, revision=revision or None, dtype=getattr(torch, dtype), use_safetensors=True,
+            output_loading_info=True, trust_remote_code=False, **_quantised(quantisation, device),
         )  # fmt: skip
     _check_weights(report, name, location)
     _check_tokenizer(tokenizer, model, name, location)
@@ -118,7 +119,7 @@ def load_model(
     if quantisation == "none":  # quantised weights lie there already, and refuse to be moved
         model = place(model, device, name)
     _spare_copies_of_the_head(model)
-    lm = LanguageModel(model, tokenizer, name, device, dtype, cached_revision(location))
+    lm = LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
     lm.capabilities.require("every phase", *NEEDED_BY_ALL)
     return lm
 
@@ -158,7 +159,7 @@ def _quantised(quantisation: str, device: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _loading_errors(name: str, location: str) -> Iterator[None]:
+def _loading_errors(name: str, location: str, revision: str = "") -> Iterator[None]:
     """Turn the libraries' many ways of saying 'not there' into one that helps."""
     if Path(location).is_dir() and not (Path(location) / "config.json").is_file():
         raise AssetError(f"model '{name}': {location} has no config.json\n{_how_to_get(location)}")
@@ -177,13 +178,20 @@ def _loading_errors(name: str, location: str) -> Iterator[None]:
             ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AssetError(
-            f"model '{name}' cannot be loaded from {location}: {reason}\n{_how_to_get(location)}"
+            f"model '{name}' cannot be loaded from {location}{_at(location, revision)}: {reason}\n"
+            f"{_how_to_get(location, revision)}"
         ) from error
 
 
-def _how_to_get(location: str) -> str:
+def _at(location: str, revision: str) -> str:
+    return f" at commit {revision}{what_is_cached(location, revision)}" if revision else ""
+
+
+def _how_to_get(location: str, revision: str = "") -> str:
     if Path(location).is_dir():
         return "Give the folder of a whole model (config, safetensors, tokenizer), or a hub id, with --model"
+    if revision and what_is_cached(location, revision):
+        return f"Fetch it with: hf download {location} --revision {revision}, or begin anew with: --revision main"
     return (
         f"{similar_model(location)}Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
         f"give a folder with --model, or run without the network: --preset demo"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import logging.handlers
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,9 +29,10 @@ from common.config import (
 from common.devices import kind_of
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError, PipelineError
 from common.files import digest_of, write_sealed_json
-from common.handoffs import Handoff
+from common.handoffs import USUAL, Handoff
 from common.locks import in_use
 from common.records import RecordWriter, check_slice
+from common.revisions import check_settled, settled, with_commits
 from common.stopping import StopRequest
 
 
@@ -88,17 +90,31 @@ class RunContext:
         """What to type to continue the run."""
         return discovery.with_data_dir(self.command, self.data_dir)
 
-    def pick_inputs(self) -> None:
-        """Find every input of the phase, and say which was picked and why.
+    def pick_inputs(self, network: bool = True) -> None:
+        """Settle what the settings left open, find every input of the phase, and say which was picked and why.
 
-        Raises: MissingArtifactError, ArtifactMismatchError, ConfigError.
+        Without `network` no hub is asked, and what only a hub can tell stays open.
+        Raises: MissingArtifactError, ArtifactMismatchError, ConfigError, AssetError.
         """
+        typed = self.config
+        self.settle(network)
+        self._pick(typed)
+        if network:
+            check_settled(self.config)
+
+    def settle(self, network: bool = True) -> None:
+        """Put commits and the form of prompts into the settings, where they were left open (common/revisions.py)."""
+        typed = self.config
+        self.config = settled(self, network)
+        self.command = shlex.join(with_commits(shlex.split(self.command), typed, self.config))
+
+    def _pick(self, typed: PhaseConfig) -> None:
         needed, optional = self.phase.needed(self.config), self.phase.optional_inputs(self.config)
         given = [discovery.run_at(path, needed + optional) for path in self.given_inputs]
         chosen = {handoff.name: run for handoff, run in given}
         lineage: dict[str, str] = {}
         for handoff in needed + optional:
-            build = build_command(handoff, self.config, self.preset, self.data_dir)
+            build = build_command(handoff, typed, self.preset, self.data_dir)
             if handoff.name in chosen:
                 run, reason = chosen[handoff.name], "given by --input"
                 self._check_given(handoff, run, lineage, build)
@@ -117,10 +133,11 @@ class RunContext:
             self.log.info("input %s: %s (%s)", handoff.name, run.path, reason)
 
     def unusable_inputs(self) -> list[tuple[Handoff, PipelineError]]:
-        """Inputs that the phase needs and that there are not, or not as they must be, each with what `pick_inputs` says.
+        """Needed inputs that there are not, or not as they must be, each with what `pick_inputs` would say.
 
-        Raises: ConfigError for an --input.
+        No hub is asked. Raises: ConfigError for an --input.
         """
+        self.settle(network=False)
         found = []
         given = [discovery.run_at(path, self.phase.inputs)[0] for path in self.given_inputs]
         for handoff in (handoff for handoff in self.phase.needed(self.config) if handoff not in given):
@@ -165,7 +182,8 @@ class RunContext:
         inputs = {name: artifact.content_sha256 for name, artifact in self.artifacts.items()}
         ancestors = [artifact.manifest["lineage"] for artifact in self.artifacts.values()]
         known = self.config.experiment()
-        experiment = {key: known[key] for key in output.scope}
+        unusual = [key for key in output.keys if known.get(key, USUAL.get(key)) != USUAL.get(key) or key not in USUAL]
+        experiment = {key: known[key] for key in unusual}
         contents = {key: known[key] for key in known if key not in experiment}
         identity = {
             "artifact": output.name,
@@ -297,10 +315,11 @@ class RunContext:
                 f"{run.path} is for description only ({reason}): no phase reads it\nLeave out this --input"
             )
         experiment = self.config.experiment()
-        for key in handoff.scope:
-            if run.experiment.get(key) != experiment[key]:
+        for key in handoff.keys:
+            wanted = experiment.get(key, USUAL.get(key))
+            if run.experiment.get(key) != wanted:
                 raise ArtifactMismatchError(
-                    f"{run.path} is of {key} '{run.experiment.get(key)}', this run is of '{experiment[key]}'\n"
+                    f"{run.path} is of {key} '{run.experiment.get(key)}', this run is of '{wanted}'\n"
                     f"Give --{key} to match the input, or another --input"
                 )
         for name in discovery.lineage_conflicts(handoff, run, lineage):
@@ -314,7 +333,7 @@ class RunContext:
             "changed_settings": {
                 name: typed(value)
                 for name, value in differences_from_preset(self.config, self.preset).items()
-                if name not in self.phase.output.scope
+                if name not in (*self.phase.output.keys, *self.config.repositories())
             },
             "all_settings": {name: as_json(value) for name, value in dataclasses.asdict(self.config).items()},
             "command": self.command,

@@ -66,7 +66,7 @@ def write_programs(
         for line in expectations(ctx):
             ctx.log.info("%s", line)
         ctx.log.info("loading %s", model)
-        lm = load_model(model, ctx.device, config.dtype, config.threads)
+        lm = load_model(model, ctx.device, config.dtype, config.threads, revision=config.revision_of(model))
         writer = begin(lm)
         lengths = writer.prompt_lengths
         write = parts_that_fit(ctx, lm, writer)

@@ -37,7 +37,7 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
     from phase1_dataset_building.text_activations import read_documents
 
     name = text_for(config.text, config.model)
-    documents, source = first_documents(name, config.documents), sae_source(config.sae, config.model)
+    documents, source = first_documents(name, config.documents), sae_source(config.sae, config.model, config.sae_revision)
     with ctx.write() as out:
         out.summarize = lambda rows: {"documents": len(rows)}
         out.conclude = lambda: conclude(ctx, out, source, config)
@@ -52,7 +52,7 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
         for line in expectations(ctx):
             ctx.log.info("%s", line)
         ctx.log.info("loading %s", config.model)
-        lm = load_model(config.model, ctx.device, config.dtype, config.threads)
+        lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
         check_sae_fits(source, lm)
 
         def read(some: list[int]) -> list["Reading"]:
@@ -158,7 +158,7 @@ def count_documents(ctx: RunContext) -> int:
     from phase1_dataset_building.general_text import first_documents, text_for
 
     config = ctx.config
-    if sae_source(config.sae, config.model).kind != "sae":
+    if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":
         raise ConfigError(
             f"--sae {config.sae} for {config.model} names transcoders, which do not read the residual stream\n"
             f"Give SAEs of the residual stream with --sae"

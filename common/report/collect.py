@@ -12,15 +12,16 @@ from typing import Any
 
 from common.artifacts import Artifact
 from common.command_line import OTHER_MODEL, phase_command
-from common.discovery import RunFolder, command_in, feeds_nothing, find_input, list_runs, n_saved, plain_name, runs_of
+from common.discovery import RunFolder, command_in, describe, feeds_nothing, find_input, list_runs, n_saved, plain_name, runs_of
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
 from common.experiments import typed_as
 from common.handoffs import GENERATIONS, HANDOFFS, SPLIT, Handoff
 from common.ledger import count_selections, readings_of
+from common.problems import PILOT, pilot_size
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model
-KEYS = ("model", "dataset", "sae")
+KEYS = ("model", "dataset", "sae", "prompt")
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,15 @@ class Collected:
 
     @property
     def name(self) -> str:
-        """'google/gemma-2-2b on mbpp'."""
-        return " on ".join(plain_name(self.experiment[key]) for key in ("model", "dataset"))
+        """'google/gemma-2-2b on mbpp'; of a pilot 'google/gemma-2-2b on mbpp-pilot240 (a pilot: 240 problems)'."""
+        known = {key: self.experiment[key] for key in ("model", "dataset", "prompt")}
+        pilot = "" if self.pilot is None else f" (a pilot: {self.pilot} problems)"
+        return describe(GENERATIONS, known) + pilot
+
+    @property
+    def pilot(self) -> int | None:
+        """How many problems were drawn for a pilot; None where the dataset is whole."""
+        return pilot_size(self.experiment["dataset"])
 
     @property
     def is_organism(self) -> bool:
@@ -137,7 +145,7 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
     sound = [
         run
         for handoff in HANDOFFS
-        if "model" in handoff.scope
+        if "model" in handoff.keys
         for run in runs[handoff.name]
         if run.damage is None and not feeds_nothing(handoff, run)
     ]
@@ -146,9 +154,10 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
     whole = [run for run in sound if run.finished and "dataset" in run.experiment]
     found: dict[tuple, Names] = {}
     for run in whole:
-        names = {"model": run.experiment["model"], "dataset": run.experiment["dataset"]}
-        names["sae"] = run.experiment.get("sae") or _sae_of(names, sound, asked)
-        if all(_is_meant(asked.get(key), names[key]) for key in KEYS) and not ("sae" in asked and names["sae"] is None):
+        names = {key: run.experiment[key] for key in ("model", "dataset", "prompt")}
+        sae = run.experiment.get("sae") or _sae_of(names, sound, asked)
+        names = {key: sae if key == "sae" else names[key] for key in KEYS}
+        if all(_is_meant(asked.get(key), name) for key, name in _as_typed(names, asked).items()) and not ("sae" in asked and names["sae"] is None):
             found.setdefault(tuple(names.values()), names)
     if not found:
         raise MissingArtifactError(_nothing_to_report(whole, asked, data_dir, preset))
@@ -160,6 +169,14 @@ def _sae_of(names: Names, sound: list[RunFolder], asked: dict[str, str]) -> str 
     same = [run for run in sound if all(run.experiment.get(key) in (None, name) for key, name in names.items())]
     saes = [run.experiment["sae"] for run in same if "sae" in run.experiment]
     return next((sae for sae in saes if _is_meant(asked.get("sae"), sae)), None)
+
+
+def _as_typed(names: Names, asked: dict[str, str]) -> Names:
+    """The names as one types them with a --limit: the dataset without the number of its pilot, which stands apart."""
+    if "limit" not in asked:
+        return names
+    size, whole = pilot_size(names["dataset"]), plain_name(names["dataset"])
+    return {**names, "dataset": whole.removesuffix(f"{PILOT}{size}"), "limit": str(size)}
 
 
 def _is_meant(word: str | None, identity: str | None) -> bool:
@@ -187,7 +204,7 @@ def _phase(
     handoff: Handoff, data_dir: Path, experiment: dict[str, str | None], lineage: dict[str, str], build: str
 ) -> PhaseResult:
     """The state of one phase, given the content hashes of the artifacts picked before it."""
-    if any(experiment[key] is None for key in handoff.scope):
+    if any(experiment[key] is None for key in handoff.keys):
         return _not_begun(handoff, build)
     try:
         run, _ = find_input(handoff, data_dir, experiment, lineage, build)

@@ -154,6 +154,6 @@ def policy(script: str) -> str:
 
 
 def _described(collected: Collected) -> list[tuple[str, str]]:
-    words = {"model": "Model", "dataset": "Problems", "sae": "SAEs"}
+    words = {"model": "Model", "dataset": "Problems", "sae": "SAEs", "prompt": "Prompts"}
     known = {key: word for key, word in collected.experiment.items() if word is not None}
     return [(words[key], plain_name(word)) for key, word in known.items()]

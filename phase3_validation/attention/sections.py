@@ -4,7 +4,8 @@ The tokenizer's character offsets decide. A token belongs to the section of its 
 ".\\n\\n" closes the description, "\\n\\nassert" opens the tests. A token of nothing but spaces belongs where its first
 character stands, and blank lines stand in the section that follows them. Tokens that the tokenizer adds itself are
 the section `bos`: attention to them says nothing of the text, and they draw much of it. The last prompt token
-is the end of the marker, so attention to the marker includes that of the token to itself.
+is the end of the marker, so attention to the marker includes that of the token to itself. In a chat the marker is the
+request, with all that the template puts around the message.
 """
 
 from __future__ import annotations
@@ -48,5 +49,7 @@ def _first_character(text: str, start: int, end: int) -> int:
 
 
 def _section_at(prompt: Prompt, character: int) -> int:
+    if character < prompt.description_start:  # a chat template's words in front; those behind are there too
+        return SECTIONS.index("marker")
     ends = (prompt.description_end, prompt.tests_end, len(prompt.text))
     return 1 + next(i for i, end in enumerate(ends) if min(character, ends[-1] - 1) < end)
