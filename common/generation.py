@@ -25,7 +25,7 @@ from common.extraction import solution_end
 from common.forward import new_cache, next_token_logits, select_rows
 from common.hooks import read_resid, resid_post_site
 from common.models import LanguageModel
-from common.prompts import Prompt
+from common.prompts import Prompt, bodies_of
 from common.tokenization import encode, encode_padded
 
 END_OF_SEQUENCE, SOLUTION_COMPLETE = "end_of_sequence", "solution_complete"
@@ -84,7 +84,8 @@ def generate(
     Prompts must fit (see `check_prompts_fit`).
     """
     named = set(positions) - {"last"}
-    encoded = encode_padded(lm, [request.prompt.text for request in requests], offsets=bool(named))
+    prompts = [request.prompt for request in requests]
+    encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts), offsets=bool(named))
     mask = encoded["attention_mask"]
     rows = [start_row(lm, request, int(n), max_new_tokens) for request, n in zip(requests, mask.sum(1), strict=True)]
     columns = {name: _columns(name, requests, encoded) for name in positions}
@@ -97,7 +98,7 @@ def generate(
 
 def prompt_lengths(lm: LanguageModel, prompts: Sequence[Prompt]) -> list[int]:
     """Tokens of each prompt."""
-    return [len(ids) for ids in encode(lm, [prompt.text for prompt in prompts])]
+    return [len(ids) for ids in encode(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))]
 
 
 def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> list[int]:

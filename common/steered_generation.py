@@ -21,6 +21,7 @@ from common.forward import new_cache, next_token_logits, select_rows
 from common.generation import Generation, Request, decode, start_row
 from common.hooks import Resid, change_resid
 from common.models import LanguageModel
+from common.prompts import bodies_of
 from common.tokenization import encode_padded
 
 
@@ -54,9 +55,9 @@ def generate_steered(
     The vector is added at the last prompt token and every token after it; with `steer_prompt` at every token of
     the prompt. Prompts must fit (see `common.generation.check_prompts_fit`).
     """
-    prompts = list(dict.fromkeys(request.prompt.text for request in requests))
-    prompt_of = torch.tensor([prompts.index(request.prompt.text) for request in requests])
-    encoded = encode_padded(lm, prompts)
+    prompts = list(dict.fromkeys(request.prompt for request in requests))
+    prompt_of = torch.tensor([prompts.index(request.prompt) for request in requests])
+    encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))
     n_tokens = encoded["attention_mask"].sum(1)
     rows = [start_row(lm, request, int(n_tokens[prompt]), max_new_tokens)
             for request, prompt in zip(requests, prompt_of.tolist(), strict=True)]  # fmt: skip
