@@ -201,7 +201,13 @@ def test_half_precision_keeps_below_its_own_limit(folders, dtype):
         assert 1e-5 < worst < limit / 2 and limit < 0.01
 
 
-def test_an_architecture_that_is_not_known_is_refused():
-    model = Olmo2ForCausalLM(Olmo2Config(**{**SMALL, "num_hidden_layers": 1}))
-    with pytest.raises(ConfigError, match=r"Olmo2DecoderLayer write(.|\n)*like those of Gemma-2"):
+def test_a_norm_that_stands_in_the_stream_itself_is_refused():
+    model = OPTForCausalLM(OPTConfig(**OPT, do_layer_norm_before=False))  # normalises the sum, as OPT-350m does
+    with pytest.raises(ConfigError, match=r"blocks\.0: LayerNorm stands in the stream itself(.|\n)*Phase 3\.5"):
         writers_of(model)
+
+
+def test_fixed_position_embeddings_are_refused():
+    config = XGLMConfig(vocab_size=1024, d_model=64, ffn_dim=128, num_layers=1, attention_heads=4)
+    with pytest.raises(ConfigError, match=r"at embedding: a part comes from something without parameters"):
+        writers_of(XGLMForCausalLM(config))
