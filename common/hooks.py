@@ -3,26 +3,29 @@
 A site is written `blocks.{layer}.hook_resid_post`: the output of block `layer`, counted
 from 0. It equals `hidden_states[layer + 1]` of transformers, except for the last block,
 where that entry is already normalised: so activations are always read with hooks.
-`hook_resid_pre` is the block's input, `hook_resid_mid` the stream between attention and MLP:
-the input of the norm before the MLP.
+`hook_resid_pre` is the block's input, `hook_resid_mid` the stream between attention and MLP,
+where it is there to be read (see `common.resid_mid`).
 """
 
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from common.errors import UnknownHookError
+from common.errors import AssetError, UnknownHookError
+from common.resid_mid import reader_of_resid_mid, traced
 
 Resid = Float[Tensor, "batch pos d_model"]
 TakeFn = Callable[[str, Resid], None]
 ChangeFn = Callable[[Resid], Resid]
 
 _SITE = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_mid|resid_post)")
-_NORMS_BEFORE_MLP = ("pre_feedforward_layernorm", "post_attention_layernorm")  # Gemma has both, Llama and Qwen one
+_READERS_OF_RESID_MID: weakref.WeakKeyDictionary[nn.Module, list[str | None]] = weakref.WeakKeyDictionary()
 
 
 def resid_post_site(layer: int) -> str:
@@ -35,8 +38,38 @@ def resid_site(layer: int, kind: str) -> str:
 
 
 def decoder_blocks(model: nn.Module) -> nn.ModuleList:
-    """The transformer blocks of a Hugging Face causal model, in order."""
-    return model.get_decoder().layers
+    """The transformer blocks of a Hugging Face causal model, in order: its one list of `num_hidden_layers` modules.
+
+    Raises: AssetError where there is no such list.
+    """
+    n_layers = model.config.get_text_config().num_hidden_layers
+    lists = {name: module for name, module in model.get_decoder().named_modules() if isinstance(module, nn.ModuleList)}
+    outermost = [one for name, one in lists.items() if not any(name.startswith(f"{other}.") for other in lists)]
+    blocks = [one for one in outermost if len(one) == n_layers] or outermost  # some may have been dropped
+    if len(blocks) != 1:
+        raise AssetError(
+            f"{name_of(model)} ({type(model).__name__}) has no one list of {n_layers} blocks: the lengths of its lists "
+            f"are {[len(one) for one in outermost]}\nGive a --model that is a stack of blocks, like Llama or GPT-2"
+        )
+    return blocks[0]
+
+
+def name_of(model: nn.Module) -> str:
+    return getattr(model.config, "_name_or_path", "") or "this model"
+
+
+def readers_of_resid_mid(model: nn.Module) -> list[str | None]:
+    """The child of each block that reads resid_mid; None for a block that has no such site.
+
+    The first time it takes one pass over eight tokens.
+    """
+    if model not in _READERS_OF_RESID_MID:
+        table = model.get_input_embeddings()
+        ids = torch.arange(8, device=table.weight.device)[None] % table.num_embeddings
+        with torch.inference_mode(), traced(decoder_blocks(model)) as traces:
+            model.get_decoder()(input_ids=ids, use_cache=False)
+        _READERS_OF_RESID_MID[model] = [reader_of_resid_mid(trace) for trace in traces]
+    return _READERS_OF_RESID_MID[model]
 
 
 @contextmanager
@@ -73,11 +106,16 @@ def change_resid(model: nn.Module, changes: dict[str, ChangeFn]) -> Iterator[Non
 def _hooked(model: nn.Module, functions: dict[str, Callable[[Resid], Resid | None]]) -> Iterator[None]:
     """Call `functions[site](resid)` in every pass; what it returns takes the stream's place, None leaves it."""
     blocks = decoder_blocks(model)
+    places = {site: _parse(site, len(blocks), model) for site in functions}
+    readers = readers_of_resid_mid(model) if any(kind == "resid_mid" for _, kind in places.values()) else []
     handles: list[RemovableHandle] = []
     try:
-        for site, function in functions.items():
-            layer, kind = _parse(site, len(blocks), model)
-            handles += _register(blocks[layer], kind, site, function)
+        for site, (layer, kind) in places.items():
+            block, function = blocks[layer], functions[site]
+            if kind == "resid_mid":
+                handles += _register_mid(block, _reader(block, readers[layer], site), function)
+            else:
+                handles.append(_register(block, kind, function))
         yield
     finally:
         for handle in handles:
@@ -87,55 +125,56 @@ def _hooked(model: nn.Module, functions: dict[str, Callable[[Resid], Resid | Non
 def _parse(site: str, n_layers: int, model: nn.Module) -> tuple[int, str]:
     match = _SITE.fullmatch(site)
     if match is None or int(match[1]) >= n_layers:
-        name = getattr(model.config, "_name_or_path", "this model")
         raise UnknownHookError(
-            f"no activation is called '{site}'; {name} has blocks.0 to blocks.{n_layers - 1}\n"
+            f"no activation is called '{site}'; {name_of(model)} has blocks.0 to blocks.{n_layers - 1}\n"
             f"Give blocks.LAYER.hook_resid_pre, hook_resid_mid or hook_resid_post"
         )
     return int(match[1]), match[2]
 
 
-def _register(
-    block: nn.Module, kind: str, site: str, function: Callable[[Resid], Resid | None]
-) -> list[RemovableHandle]:
+def _register(block: nn.Module, kind: str, function: Callable[[Resid], Resid | None]) -> RemovableHandle:
     def before(_block: nn.Module, arguments: tuple) -> tuple | None:
         changed = function(arguments[0])
         return None if changed is None else (changed, *arguments[1:])
 
-    def after(_block: nn.Module, _arguments: tuple, output: Resid) -> Resid | None:
-        return function(output)
+    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple) -> Resid | tuple | None:
+        return _with_stream(output, function(_stream(output)))
 
-    if kind == "resid_post":
-        return [block.register_forward_hook(after)]
-    if kind == "resid_pre":
-        return [block.register_forward_pre_hook(before)]
-    return _register_mid(block, _norm_before_mlp(block, site), function)
+    return block.register_forward_pre_hook(before) if kind == "resid_pre" else block.register_forward_hook(after)
+
+
+def _stream(output: Resid | tuple) -> Resid:
+    """Some blocks (Falcon, BLOOM) give a tuple that begins with the stream."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _with_stream(output: Resid | tuple, changed: Resid | None) -> Resid | tuple | None:
+    return (changed, *output[1:]) if isinstance(output, tuple) and changed is not None else changed
 
 
 def _register_mid(
-    block: nn.Module, norm: nn.Module, function: Callable[[Resid], Resid | None]
+    block: nn.Module, reader: nn.Module, function: Callable[[Resid], Resid | None]
 ) -> list[RemovableHandle]:
-    """The stream goes past the norm too: what is added for the MLP must be added to the block's output as well."""
+    """The stream goes past its reader too: what is added for that must be added to the block's output as well."""
     added: list[Resid] = []
 
-    def before(_norm: nn.Module, arguments: tuple) -> tuple | None:
+    def before(_reader: nn.Module, arguments: tuple) -> tuple | None:
         changed = function(arguments[0])
         if changed is None:
             return None
         added.append(changed - arguments[0])
         return (changed, *arguments[1:])
 
-    def after(_block: nn.Module, _arguments: tuple, output: Resid) -> Resid | None:
-        return output + added.pop() if added else None
+    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple) -> Resid | tuple | None:
+        return _with_stream(output, _stream(output) + added.pop()) if added else None
 
-    return [norm.register_forward_pre_hook(before), block.register_forward_hook(after)]
+    return [reader.register_forward_pre_hook(before), block.register_forward_hook(after)]
 
 
-def _norm_before_mlp(block: nn.Module, site: str) -> nn.Module:
-    norms = [getattr(block, name) for name in _NORMS_BEFORE_MLP if hasattr(block, name)]
-    if not norms:
+def _reader(block: nn.Module, name: str | None, site: str) -> nn.Module:
+    if name is None:
         raise UnknownHookError(
-            f"no activation is called '{site}': {type(block).__name__} has no norm between attention and MLP "
-            f"that is called {' or '.join(_NORMS_BEFORE_MLP)}\nGive hook_resid_pre or hook_resid_post"
+            f"no activation is called '{site}': nothing in {type(block).__name__} reads the stream between what "
+            f"attention adds and what the MLP adds\nGive hook_resid_pre or hook_resid_post"
         )
-    return norms[0]
+    return block.get_submodule(name)

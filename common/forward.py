@@ -1,0 +1,47 @@
+"""A pass of a model over tokens, with a cache, for every architecture of transformers that has one."""
+
+import inspect
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+if TYPE_CHECKING:
+    from common.models import LanguageModel
+
+
+def new_cache(lm: "LanguageModel") -> DynamicCache:
+    """An empty cache, with what each kind of layer (attention, sliding window, recurrence) needs."""
+    return DynamicCache(config=lm.model.config)
+
+
+def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
+    """Keep these rows of the batch, in this order; a row may be taken twice.
+
+    `batch_select_indices` is missing where layers have a recurrence (Mamba, LFM2); beam search's reordering is not.
+    """
+    cache.reorder_cache(rows)
+
+
+def next_token_logits(
+    lm: "LanguageModel", ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache
+) -> Float[Tensor, "batch d_vocab"]:
+    """Logits of the token after `ids`, which follow what the cache holds and enter it.
+
+    `mask` covers both, 0 where a row is padded on its left.
+    """
+    n_before = mask.shape[1] - ids.shape[1]
+    # A plain pass does not see the padding by itself. Models that know no positions take no notice of the argument.
+    position = (mask.cumsum(-1) - 1).clamp(min=0)[:, n_before:]
+    output = lm.model(
+        input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1,
+        **{_cache_argument(lm.model): cache},
+    )  # fmt: skip
+    return output.logits[:, -1]
+
+
+def _cache_argument(model: torch.nn.Module) -> str:
+    """Mamba calls it `cache_params`, and swallows an argument that it does not know."""
+    return "cache_params" if "cache_params" in inspect.signature(model.forward).parameters else "past_key_values"

@@ -1,0 +1,96 @@
+"""Where a block reads the residual stream between attention and MLP, proven on numbers and not on names.
+
+1. One pass over a few tokens keeps what every module of every block reads and writes.
+2. The stream m is what a direct child of the block reads, where m = resid_pre + c a, with a written by a module of the
+   block (attention's branch) and c one number (Granite scales), and resid_post = m + c w, with w written by another
+   (the MLP's branch).
+3. Where no child reads such an m the block has no resid_mid: parallel blocks (GPT-J, Phi, Falcon), post-norm blocks
+   (OPT-350m), blocks with one branch (Mamba).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Stream = Float[Tensor, "batch pos d_model"]
+ROUNDINGS = 4  # of three numbers and their sum
+
+
+@dataclass
+class BlockTrace:
+    """What a block and its modules read and wrote in one pass, [batch, pos, d_model], copied to the processor."""
+
+    resid_pre: Tensor | None = None
+    resid_post: Tensor | None = None
+    read: dict[str, Tensor] = field(default_factory=dict)  # by direct child
+    written: list[Tensor] = field(default_factory=list)
+
+
+def first_tensor(values: object) -> Tensor | None:
+    """The tensor, or the first of a tuple: what a block or a module hands on as the stream."""
+    while isinstance(values, tuple | list) and values:
+        values = values[0]
+    return values if isinstance(values, Tensor) else None
+
+
+@contextmanager
+def traced(blocks: Sequence[nn.Module]) -> Iterator[list[BlockTrace]]:
+    """Fill a trace for each block in the pass that is made while this is open."""
+    traces = [BlockTrace() for _ in blocks]
+    handles = []
+
+    def taking(keep: Callable[[Tensor], None]) -> Callable:
+        def take(values: object) -> None:
+            tensor = first_tensor(values)
+            if tensor is not None and tensor.dim() == 3:
+                keep(tensor.detach().clone().cpu())  # what follows may add to it in place
+
+        return take
+
+    for block, trace in zip(blocks, traces, strict=True):
+        takes = {
+            name: taking(lambda tensor, trace=trace, name=name: setattr(trace, name, tensor))
+            for name in ("resid_pre", "resid_post")
+        }
+        handles.append(block.register_forward_pre_hook(lambda _m, read, take=takes["resid_pre"]: take(read)))
+        handles.append(block.register_forward_hook(lambda _m, _read, out, take=takes["resid_post"]: take(out)))
+        for name, child in block.named_children():
+            take = taking(lambda tensor, trace=trace, name=name: trace.read.setdefault(name, tensor))
+            handles.append(child.register_forward_pre_hook(lambda _m, read, take=take: take(read)))
+        for module in list(block.modules())[1:]:
+            take = taking(trace.written.append)
+            handles.append(module.register_forward_hook(lambda _m, _read, out, take=take: take(out)))
+    try:
+        yield traces
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def reader_of_resid_mid(trace: BlockTrace) -> str | None:
+    """The one direct child of the block that reads resid_mid; None where there is none, or where several do."""
+    pre, post = trace.resid_pre, trace.resid_post
+    if pre is None or post is None or pre.shape != post.shape:
+        return None
+    written = [tensor for tensor in trace.written if tensor.shape == pre.shape]
+    found = [name for name, mid in trace.read.items()
+             if mid.shape == pre.shape and not torch.equal(mid, pre) and not torch.equal(mid, post)
+             and any(_adds_up(pre, write, mid) for write in written)
+             and any(_adds_up(mid, write, post) for write in written)]  # fmt: skip
+    return found[0] if len(found) == 1 else None
+
+
+def _adds_up(stream: Stream, write: Stream, total: Stream) -> bool:
+    """Whether total = stream + c write for one number c, but for rounding."""
+    if torch.equal(stream + write, total):
+        return True
+    epsilon = torch.finfo(total.dtype).eps
+    stream, write, total = stream.double(), write.double(), total.double()
+    added = total - stream
+    scaled = write * ((added * write).sum() / (write * write).sum().clamp(min=1e-300))
+    bound = ROUNDINGS * epsilon * (stream.abs() + scaled.abs() + total.abs())
+    return bool(((added - scaled).abs() <= bound).all())
