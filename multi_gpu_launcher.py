@@ -35,6 +35,7 @@ from common.locks import lock_for_launcher
 from common.phase import Phase, RunContext
 from common.progress import Progress
 from common.records import check_slice
+from common.revisions import words_as_settled
 from common.slices import STOPPED, USER_ERROR, Ended, Slice, contiguous_slices, failure_text, log_of, slice_command
 from common.stopping import STOP_SIGNALS
 
@@ -72,7 +73,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         prog="multi_gpu_launcher.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--phase", required=True, help="id of a phase that has slices")
-    parser.add_argument("--start", type=int, default=0, help="first record, 0-based (default: 0)")
+    text = "first record, 0-based; slices cut the work and are no samples: a pilot is --limit (default: 0)"
+    parser.add_argument("--start", type=int, default=0, help=text)
     parser.add_argument("--end", type=int, default=None, help="last record, included (default: the last one)")
     parser.add_argument("--gpus", default=None, help="GPU numbers, as in 0,1,2 (default: all there are)")
     text = (
@@ -186,7 +188,8 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
         raise ConfigError(f"phase {phase.id} has no slices\nRun it with: python3 run.py phase {phase.id}")
     plan = (plan_jobs if args.cluster else plan_here)(args, phase, phase_words)
     context = plan.context
-    context.pick_inputs()
+    typed = context.config
+    context.pick_inputs(network=not args.dry_run)
     n_records = phase.n_records(context)
     check_slice(args.start, args.end, n_records)
     end = n_records - 1 if args.end is None else args.end
@@ -194,7 +197,8 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
     slices = contiguous_slices(args.start, end, plan.n_workers * SLICES_PER_WORKER, step)
     # --fresh begins the folder once, here, and not in every worker.
     command = [sys.executable, str(Path(run.__file__).resolve()), "phase", phase.id]
-    command += [word for word in plan.phase_words if word != "--fresh"]
+    lasting = [word for word in plan.phase_words if word != "--fresh"]
+    command += words_as_settled(lasting, typed, context.config)
     whole = (args.start, end) == (0, n_records - 1)
     what = "job" if args.cluster else "worker"
     said = f"{_count(len(slices), 'slice')} for {_count(plan.n_workers, what)}{' at a time' if args.cluster else ''}"

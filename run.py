@@ -85,7 +85,8 @@ def phase_parser(phase: Phase) -> Parser:
     where.add_argument("--input", type=Path, action="append", default=[], help=shown(phase.inputs, text))
     text = "auto | cpu | cuda | mps (default: auto)"
     where.add_argument("--device", default="auto", help=shown(issubclass(phase.config, ModelConfig), text))
-    text = "first record, 0-based (default: 0)"
+    text = "first record, 0-based; slices cut the work, shortest prompts first, and are no samples: a pilot is --limit"
+    text += " (default: 0)"
     where.add_argument("--start", type=int, default=0, help=shown(phase.n_records, text))
     text = "last record, included (default: the last one)"
     where.add_argument("--end", type=int, default=None, help=shown(phase.n_records, text))
@@ -253,8 +254,11 @@ def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
 
 
 def dry_run(context: RunContext) -> int:
-    """Say what the command would read and write."""
-    context.pick_inputs()
+    """Say what the command would read and write; no hub is asked."""
+    context.pick_inputs(network=False)
+    for name, (key, repository) in context.config.repositories().items():
+        if not getattr(context.config, name):
+            print(f"{key} {repository}: its commit is settled when the run begins")
     try:
         path = context.target()
     except AlreadyBuilt as built:

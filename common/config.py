@@ -18,6 +18,8 @@ PRESETS = {
     "demo": "the model organism on its own problems: no network, no GPU",
 }
 
+PROMPT_FORMS = ("plain", "chat", "auto")
+
 # argparse takes a word like -1.0,0.5 for a flag, unless this attribute of every parser says that it is a number.
 _BEGINS_WITH_A_NEGATIVE_NUMBER = re.compile(r"-\.?\d")
 
@@ -81,6 +83,13 @@ class PhaseConfig:
         """
         return {}
 
+    def repositories(self) -> dict[str, tuple[str, str]]:
+        """For each setting that holds a revision: the key in `experiment` that it is of, and the hub repository.
+
+        What lies in a folder is not among them.
+        """
+        return {}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetConfig(PhaseConfig):
@@ -91,18 +100,83 @@ class DatasetConfig(PhaseConfig):
         "mbpp | mbpp-sanitized | humaneval | organism, or a .jsonl or .json file in MBPP's schema",
         demo="organism",
     )
+    limit: int = setting(
+        0, "a pilot: so many problems, drawn from all of the dataset, and every phase on these; 0: all", minimum=0
+    )
 
     def experiment(self) -> dict[str, str]:
         from common.problems import dataset_name
 
-        return {**super().experiment(), "dataset": dataset_name(self.dataset)}
+        return {**super().experiment(), "dataset": dataset_name(self.dataset, self.limit)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(PhaseConfig):
-    """Settings of a phase that runs a language model."""
+class NamedModelConfig(PhaseConfig):
+    """Settings of a phase that works on what a model wrote or computed; see `common.revisions` for `revision`."""
 
     model: str = setting("google/gemma-2-2b", "hub id, folder of a saved model, or organism", demo="organism")
+    revision: str = setting(
+        "",
+        "branch, tag or commit of a --model of the hub; default: that of its runs in --data-dir, else the head of main",
+        changes_results=False,
+    )
+
+    def experiment(self) -> dict[str, str]:
+        from common.registry import model_identity
+
+        return {**super().experiment(), "model": model_identity(self.model, self.revision)}
+
+    def repositories(self) -> dict[str, tuple[str, str]]:
+        from common.registry import hub_repository
+
+        repository = hub_repository(self.model)
+        return {**super().repositories(), **({"revision": ("model", repository)} if repository else {})}
+
+    def revision_of(self, model: str) -> str:
+        """The commit of a model that the phase loads; '' for a folder."""
+        assert model == self.model, f"{model} is not {self.model}"
+        return self.revision
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NamedSaeConfig(NamedModelConfig):
+    """Settings of a phase that works with SAEs of a model."""
+
+    sae: str = setting("auto", "SAELens release, or folder of SAEs; auto: the registry's choice for the model")
+    sae_revision: str = setting(
+        "", "the same as --revision, of the repository of an --sae of the hub", changes_results=False
+    )
+
+    def experiment(self) -> dict[str, str]:
+        from common.sae_sources import sae_source
+
+        return {**super().experiment(), "sae": sae_source(self.sae, self.model, self.sae_revision).identity}
+
+    def repositories(self) -> dict[str, tuple[str, str]]:
+        from common.sae_sources import sae_source
+
+        release = sae_source(self.sae, self.model).release
+        return {**super().repositories(), **({"sae_revision": ("sae", release.repo_id)} if release else {})}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptConfig(PhaseConfig):
+    """Settings of a phase that rests on how a problem is put to the model (common/prompts.py)."""
+
+    prompt: str = setting(
+        "plain",
+        "how a problem is put: plain: the bare text; chat: in the model's chat template; auto: chat where it has one",
+        choices=PROMPT_FORMS,
+    )
+
+    def experiment(self) -> dict[str, str]:
+        return {**super().experiment(), "prompt": self.prompt}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(NamedModelConfig):
+    """Settings of a phase that runs a language model."""
+
     dtype: str = setting(
         "auto",
         "number type of the model's weights and computation; auto: the registry's choice for the device",
@@ -113,22 +187,10 @@ class ModelConfig(PhaseConfig):
         30.0, "memory of a GPU that the run may take", unit="GB", minimum=1.0, changes_results=False
     )
 
-    def experiment(self) -> dict[str, str]:
-        from common.registry import model_identity
-
-        return {**super().experiment(), "model": model_identity(self.model)}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SaeConfig(ModelConfig):
+class SaeConfig(ModelConfig, NamedSaeConfig):
     """Settings of a phase that reads the model's residual stream with SAEs."""
-
-    sae: str = setting("auto", "SAELens release, or folder of SAEs; auto: the registry's choice for the model")
-
-    def experiment(self) -> dict[str, str]:
-        from common.sae_sources import sae_source
-
-        return {**super().experiment(), "sae": sae_source(self.sae, self.model).identity}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,7 +205,7 @@ class EvaluatingConfig(PhaseConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SolutionConfig(ModelConfig, DatasetConfig):
+class SolutionConfig(ModelConfig, DatasetConfig, PromptConfig):
     """Settings of a phase that has a model write programs, and judges them."""
 
     max_new_tokens: int = setting(2000, "tokens after which a solution is cut off", demo=400, unit="tokens", minimum=1)

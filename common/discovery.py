@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, M
 from common.files import is_sealed
 from common.handoffs import Handoff
 
+USUAL = {"prompt": "plain"}  # of an experiment: not named where it is so
 MANIFEST, STAMP = "manifest.json", "stamp.json"
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
 PART = re.compile(r"part_(\d{6,})_(\d+)_([0-9a-f]{16})\.safetensors")
@@ -43,7 +44,7 @@ class RunFolder:
 
     @property
     def experiment(self) -> dict[str, str]:
-        return self.document["experiment"]
+        return {**USUAL, **self.document["experiment"]}
 
 
 def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
@@ -82,12 +83,12 @@ def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Ite
 
     Raises: DamagedRunError on reaching a damaged one whose name fits the experiment.
     """
-    suffix = "_".join(slug(experiment[key]) for key in handoff.scope)
+    suffix = "_".join(slug(name) for name in names(handoff.scope, experiment))
     for run in list_runs(handoff, data_dir):
         if run.damage is not None:
             if run.path.name.partition("Z_")[2] == suffix:
                 raise run.damage
-        elif all(run.experiment.get(key) == experiment[key] for key in handoff.scope):
+        elif all(run.experiment.get(key) == experiment.get(key, USUAL.get(key)) for key in handoff.scope):
             yield run
 
 
@@ -191,7 +192,7 @@ def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -
         with contextlib.suppress(ValueError):  # a name that only looks like a time
             taken = datetime.datetime.strptime(match[1], _TIME).replace(tzinfo=datetime.UTC)
             now = max(now, taken + datetime.timedelta(seconds=1))
-    return "_".join([now.strftime(_TIME), *(slug(experiment[key]) for key in handoff.scope)])
+    return "_".join([now.strftime(_TIME), *(slug(name) for name in names(handoff.scope, experiment))])
 
 
 def slug(name: str) -> str:
@@ -210,8 +211,15 @@ def file_name(template: str, experiment: dict[str, str]) -> str:
 
 
 def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
-    """'google/gemma-2-2b on mbpp'."""
-    return " on ".join(plain_name(experiment[key]) for key in handoff.scope)
+    """'google/gemma-2-2b on mbpp', with ', chat prompts' where they are not as usual."""
+    return " on ".join(map(plain_name, names(handoff.scope, experiment))).replace(" on chat-", ", chat ")
+
+
+def names(scope: Iterable[str], experiment: dict[str, str]) -> list[str]:
+    """The identities that tell an experiment, but for what is as usual; of prompts in the other form 'chat-prompts'."""
+    told = {**USUAL, **experiment}
+    unusual = [key for key in scope if told[key] != USUAL.get(key)]
+    return [f"{told[key]}-prompts" if key == "prompt" else told[key] for key in unusual]
 
 
 def move_aside(run: Path) -> Path:
@@ -263,7 +271,7 @@ def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
     if not is_ours:  # other versions may have other entries
         keys = {"schema_version": int, "experiment": dict, "command": str}
     wrong = [key for key, kind in keys.items() if not isinstance(document.get(key), kind)]
-    wrong += [f"experiment.{key}" for key in handoff.scope if not wrong and key not in document["experiment"]]
+    wrong += [f"experiment.{key}" for key in handoff.scope if not wrong and key not in {**USUAL, **document["experiment"]}]
     if wrong:
         raise _damaged(path, f"{path} is damaged: its entry '{wrong[0]}' is missing or wrong")
     if is_ours and not is_sealed(document):

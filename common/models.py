@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from common.errors import AssetError, ConfigError
-from common.hub_cache import cached_revision
+from common.hub_cache import cached_revision, what_is_cached
 from common.registry import default_dtype, model_location
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -73,13 +73,14 @@ class LanguageModel:
 
 
 def load_model(
-    name: str, device: str, dtype: str = "auto", threads: int = 0, quantisation: str = "none"
+    name: str, device: str, dtype: str = "auto", threads: int = 0, quantisation: str = "none", revision: str = ""
 ) -> LanguageModel:
     """Load `name` (a hub id, a folder, or a name in the registry) for inference.
 
     `threads` above 0 sets the number of processor threads of the whole process: sums over
     another number of threads differ in their last bits. `quantisation` 8bit or 4bit holds the weights of
-    linear layers in so many bits, which bitsandbytes does on an NVIDIA GPU.
+    linear layers in so many bits, which bitsandbytes does on an NVIDIA GPU. `revision` is the commit to read of a
+    hub id; '' reads what its main branch is at.
 
     Raises: AssetError when it is not on this disk and cannot be fetched, or is no causal
     language model; it says how to get it.
@@ -90,11 +91,11 @@ def load_model(
         keep_freed_memory()
     location = model_location(name)
     dtype = default_dtype(name, device) if dtype == "auto" else dtype
-    with _loading_errors(name, location):
-        tokenizer = AutoTokenizer.from_pretrained(location)
+    with _loading_errors(name, location, revision):
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
         model, report = AutoModelForCausalLM.from_pretrained(
-            location, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True,
+            location, revision=revision or None, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True,
             **_quantised(quantisation, device),
         )  # fmt: skip
     _check_weights(report, name, location)
@@ -105,7 +106,7 @@ def load_model(
     model.requires_grad_(False).eval()
     if quantisation == "none":  # quantised weights lie there already, and refuse to be moved
         _move(model, name, device)
-    return LanguageModel(model, tokenizer, name, device, dtype, cached_revision(location))
+    return LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
 
 
 def keep_freed_memory() -> None:
@@ -142,7 +143,7 @@ def _quantised(quantisation: str, device: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _loading_errors(name: str, location: str) -> Iterator[None]:
+def _loading_errors(name: str, location: str, revision: str = "") -> Iterator[None]:
     """Turn the libraries' many ways of saying 'not there' into one that helps."""
     if Path(location).is_dir() and not (Path(location) / "config.json").is_file():
         raise AssetError(f"model '{name}': {location} has no config.json\n{_how_to_get(location)}")
@@ -155,13 +156,20 @@ def _loading_errors(name: str, location: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AssetError(
-            f"model '{name}' cannot be loaded from {location}: {reason}\n{_how_to_get(location)}"
+            f"model '{name}' cannot be loaded from {location}{_at(location, revision)}: {reason}\n"
+            f"{_how_to_get(location, revision)}"
         ) from error
 
 
-def _how_to_get(location: str) -> str:
+def _at(location: str, revision: str) -> str:
+    return f" at commit {revision}{what_is_cached(location, revision)}" if revision else ""
+
+
+def _how_to_get(location: str, revision: str = "") -> str:
     if Path(location).is_dir():
         return "Give the folder of a whole model (config, safetensors, tokenizer), or a hub id, with --model"
+    if revision and what_is_cached(location, revision):
+        return f"Fetch it with: hf download {location} --revision {revision}, or begin anew with: --revision main"
     return (
         f"Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
         f"give a folder with --model, or run without the network: --preset demo"

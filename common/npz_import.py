@@ -21,6 +21,7 @@ from common.locks import in_use
 from common.npz_layout import LABELS, NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
 from common.phase import Phase, RunContext, build_command, differences
 from common.progress import Progress
+from common.revisions import check_settled
 from common.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -63,9 +64,11 @@ def import_folder(ctx: RunContext, path: Path) -> None:
 
     Raises: ConfigError for a mistake in the source; ArtifactMismatchError when an unfinished run is in the way.
     """
+    ctx.settle()
     ctx.config.experiment()  # an unknown model or dataset is found before thousands of files are read
     source = check_source(path.resolve(), ctx.log)
     _pick_inputs(ctx, source)
+    check_settled(ctx.config)
     with ctx.write() as out:
         out.table("dataset.parquet", source.rows)
         nothing = dict.fromkeys(handoffs.GRADING_FIELDS)

@@ -25,7 +25,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.config import DatasetConfig, setting
+from common.config import DatasetConfig, NamedModelConfig, PromptConfig
 from common.errors import ConfigError
 from common.handoffs import GENERATION_FIELDS, PROBLEM_FIELDS, Field
 
@@ -49,15 +49,8 @@ TABLE_FIELDS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LayoutConfig(DatasetConfig):
+class LayoutConfig(NamedModelConfig, DatasetConfig, PromptConfig):
     """The experiment that is exported, or that a folder is imported for."""
-
-    model: str = setting("google/gemma-2-2b", "who wrote the programs: hub id, folder or organism", demo="organism")
-
-    def experiment(self) -> dict[str, str]:
-        from common.registry import model_identity
-
-        return {**super().experiment(), "model": model_identity(self.model)}
 
 
 def table_name(dataset_slug: str) -> str:

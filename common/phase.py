@@ -30,7 +30,11 @@ from common.files import digest_of, write_sealed_json
 from common.handoffs import Handoff
 from common.locks import in_use
 from common.records import RecordWriter, check_slice
+from common.revisions import check_settled, settled, with_commits
 from common.stopping import StopRequest
+
+
+_TOLD_WITH = {"model": ("revision",), "dataset": ("limit",), "sae": ("sae_revision",)}  # settings that identify too
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,17 +89,31 @@ class RunContext:
         """What to type to continue the run."""
         return discovery.with_data_dir(self.command, self.data_dir)
 
-    def pick_inputs(self) -> None:
-        """Find every input of the phase, and say which was picked and why.
+    def pick_inputs(self, network: bool = True) -> None:
+        """Settle what the settings left open, find every input of the phase, and say which was picked and why.
 
-        Raises: MissingArtifactError, ArtifactMismatchError, ConfigError.
+        Without `network` no hub is asked, and what only a hub can tell stays open.
+        Raises: MissingArtifactError, ArtifactMismatchError, ConfigError, AssetError.
         """
+        typed = self.config
+        self.settle(network)
+        self._pick(typed)
+        if network:
+            check_settled(self.config)
+
+    def settle(self, network: bool = True) -> None:
+        """Put commits and the form of prompts into the settings, where they were left open (common/revisions.py)."""
+        typed = self.config
+        self.config = settled(self, network)
+        self.command = shlex.join(with_commits(shlex.split(self.command), typed, self.config))
+
+    def _pick(self, typed: PhaseConfig) -> None:
         needed, optional = self.phase.needed(self.config), self.phase.optional_inputs(self.config)
         given = [discovery.run_at(path, needed + optional) for path in self.given_inputs]
         chosen = {handoff.name: run for handoff, run in given}
         lineage: dict[str, str] = {}
         for handoff in needed + optional:
-            build = build_command(handoff, self.config, self.preset, self.data_dir)
+            build = build_command(handoff, typed, self.preset, self.data_dir)
             if handoff.name in chosen:
                 run, reason = chosen[handoff.name], "given by --input"
                 self._check_given(handoff, run, lineage, build)
@@ -284,7 +302,7 @@ class RunContext:
             "changed_settings": {
                 name: typed(value)
                 for name, value in differences_from_preset(self.config, self.preset).items()
-                if name not in self.phase.output.scope
+                if name not in (*self.phase.output.scope, *self.config.repositories())
             },
             "all_settings": {name: as_json(value) for name, value in dataclasses.asdict(self.config).items()},
             "command": self.command,
@@ -338,9 +356,9 @@ def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: 
     if preset != "full":
         words += ["--preset", preset]
     base = build_config(type(config), preset, {})
-    for key in handoff.scope:
-        if getattr(config, key) != getattr(base, key):
-            words += [f"--{key}", getattr(config, key)]
+    for name in (name for key in handoff.scope for name in (key, *_TOLD_WITH.get(key, ()))):
+        if getattr(config, name) != getattr(base, name):
+            words += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     return discovery.with_data_dir(shlex.join(words), data_dir)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from common.problem_humaneval import humaneval_problem
 from common.problem_record import Problem, problem_from_row
 from common.provenance import ROOT
 
-__all__ = ["DATASETS", "ORGANISM_FILE", "Problem", "ProblemSet", "dataset_name", "load_problems"]
+__all__ = ["DATASETS", "ORGANISM_FILE", "Problem", "ProblemSet", "dataset_name", "drawn", "load_problems", "pilot_size"]
 
 ORGANISM_FILE = ROOT / "model_organism" / "problems_974.jsonl"
 _HUB = {
@@ -22,6 +23,8 @@ _HUB = {
     "humaneval": ("openai/openai_humaneval", "openai_humaneval"),
 }
 DATASETS = (*_HUB, "organism")
+PILOT = "-pilot"  # stands between the name of a dataset and the number of problems drawn from it
+_PILOT_SEED = 42
 
 
 @dataclass(frozen=True)
@@ -34,28 +37,37 @@ class ProblemSet:
     sha256: str
 
 
-def dataset_name(dataset: str) -> str:
+def dataset_name(dataset: str, limit: int = 0) -> str:
     """The name that keeps experiments apart; reads no hub.
 
     A dataset of the hub is its name; a file is "<stem>@<first 8 of its SHA-256>", so that an edited
-    file is another dataset. Names of folders and files show what stands before the "@".
+    file is another dataset. Names of folders and files show what stands before the "@". A pilot of
+    `limit` problems is a dataset of its own: "mbpp-pilot240".
 
     Raises: ConfigError for an unknown name, listing the valid ones, or an unreadable file.
     """
+    pilot = f"{PILOT}{limit}" if limit else ""
     if dataset in _HUB:
-        return dataset
+        return dataset + pilot
     if dataset == "organism":
         stem, content = dataset, _organism_bytes()
     else:
         path = _path_of(dataset)
         stem, content = path.stem, read_problem_bytes(path)
-    return f"{stem}@{hashlib.sha256(content).hexdigest()[:8]}"
+    return f"{stem}{pilot}@{hashlib.sha256(content).hexdigest()[:8]}"
 
 
-def load_problems(dataset: str) -> ProblemSet:
-    """All problems of a dataset: by task_id from the hub, in the file's order from a file.
+def pilot_size(dataset_identity: str) -> int | None:
+    """The number of problems of a pilot; None for a whole dataset."""
+    found = re.search(rf"{PILOT}([1-9][0-9]*)(?:@[0-9a-f]{{8}})?$", dataset_identity)
+    return int(found[1]) if found else None
 
-    Raises: ConfigError for an unknown name or a file with a mistake in it; AssetError when the
+
+def load_problems(dataset: str, limit: int = 0) -> ProblemSet:
+    """The problems of a dataset: by task_id from the hub, in the file's order from a file.
+
+    `limit` above 0 draws so many of them, by `drawn`.
+    Raises: ConfigError for an unknown name, a file with a mistake in it or too large a limit; AssetError when the
     dataset is neither on this disk nor reachable.
     """
     if dataset in _HUB:
@@ -65,7 +77,23 @@ def load_problems(dataset: str) -> ProblemSet:
     else:
         path = _path_of(dataset)
         problems, source = problems_in(read_problem_bytes(path), path), str(path)
-    return ProblemSet(dataset_name(dataset), problems, source, _content_hash(problems))
+    if limit > len(problems):
+        raise ConfigError(
+            f"--limit is {limit}, but {dataset} has {len(problems)} problems\nGive at most {len(problems)}, or leave it out"
+        )
+    if limit:
+        problems, source = drawn(problems, limit), f"{source}; {limit} of {len(problems)} drawn"
+    return ProblemSet(dataset_name(dataset, limit), problems, source, _content_hash(problems))
+
+
+def drawn(problems: tuple[Problem, ...], n: int) -> tuple[Problem, ...]:
+    """`n` problems at random, in the order they had: the same n always, and those of a smaller draw among them."""
+
+    def draw(problem: Problem) -> str:
+        return hashlib.sha256(f"pilot:{_PILOT_SEED}:{problem.task_id}".encode()).hexdigest()
+
+    chosen = {problem.task_id for problem in sorted(problems, key=draw)[:n]}
+    return tuple(problem for problem in problems if problem.task_id in chosen)
 
 
 def _path_of(dataset: str) -> Path:

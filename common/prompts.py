@@ -1,29 +1,48 @@
-"""The one prompt every phase uses: description, asserts, and the marker after which the model writes."""
+"""The one prompt every phase uses: description, asserts, and the marker after which the model writes.
+
+In the chat form the same sections are the user's message, and a request stands in the place of the marker; around the
+message stands what the model's own chat template puts there, up to where the answer begins.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.chat import ChatTemplate
+
 SOLUTION_MARKER = "# Solution:"
+CHAT_REQUEST = "Write this function in Python."
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and where its sections end, in characters of `text` (exclusive ends)."""
+    """A prompt and where its sections end, in characters of `text` (exclusive ends).
+
+    `template_spans` are the stretches of `text` that are the chat template's: only there, the name of a control token
+    is the token. A problem that holds such a name holds text.
+    """
 
     text: str
     description_end: int
     tests_end: int
+    description_start: int = 0
+    template_spans: tuple[tuple[int, int], ...] = ()
 
 
-def build_prompt(description: str, tests: Sequence[str]) -> Prompt:
+def build_prompt(description: str, tests: Sequence[str], chat: ChatTemplate | None = None) -> Prompt:
     """The prompt of one problem: description, blank line, one assert per line, blank line, marker.
 
     The text ends with a newline, so the last prompt token is that newline and the model's
-    first token starts the program. `tests` are complete statements ("assert f(1) == 2"):
-    prefixing them with another `assert` was one of the mistakes of earlier work.
+    first token starts the program; with `chat` it is the last token of the template. `tests` are complete statements
+    ("assert f(1) == 2"): prefixing them with another `assert` was one of the mistakes of earlier work.
     An empty description, or no tests (the prompts of phase 3.7), leaves out its blank line too.
     """
     description = description.strip()
     asserts = "\n".join(test.strip() for test in tests)
     body = "\n\n".join(section for section in (description, asserts) if section)
-    return Prompt(f"{body}\n\n{SOLUTION_MARKER}\n", len(description), len(body))
+    if chat is None:
+        return Prompt(f"{body}\n\n{SOLUTION_MARKER}\n", len(description), len(body))
+    start = len(chat.before)
+    text = chat.around(f"{body}\n\n{CHAT_REQUEST}")
+    return Prompt(
+        text, start + len(description), start + len(body), start, ((0, start), (len(text) - len(chat.after), len(text)))
+    )

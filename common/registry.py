@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.errors import AssetError, ConfigError
 from common.files import file_sha256
+from common.hub_cache import COMMIT
 from common.provenance import ROOT
 
 
@@ -97,16 +98,29 @@ def instruction_tuned(model: str) -> str | None:
     return next((name for name in names if name in MODELS and name != model), None)
 
 
+def hub_repository(model: str) -> str | None:
+    """The hub id of a model that comes from there; None for a folder. Raises: as `model_location`."""
+    location = model_location(model)
+    return None if Path(location).is_dir() else location
+
+
 @functools.cache
-def model_identity(model: str) -> str:
-    """The name that keeps experiments apart: a hub id, or '<folder>@<hash of its files>'."""
+def model_identity(model: str, revision: str = "") -> str:
+    """The name that keeps experiments apart: '<hub id>@<8 digits of its commit>' or '<folder>@<hash of its files>'.
+
+    A hub id whose `revision` is no commit yet stands without one.
+    """
     location = Path(model_location(model))
     if not location.is_dir():
-        return model
+        return at_commit(model, revision)
     name = model if model in MODELS else location.resolve().name
     files = sorted(path for pattern in _IDENTIFYING for path in location.glob(pattern))
     digest = hashlib.sha256("".join(f"{path.name}:{file_sha256(path)}\n" for path in files).encode())
     return f"{name}@{digest.hexdigest()[:8]}"
+
+
+def at_commit(name: str, revision: str) -> str:
+    return f"{name}@{revision[:8]}" if COMMIT.fullmatch(revision) else name
 
 
 def default_dtype(model: str, device: str) -> str:

@@ -23,7 +23,7 @@ from common.config import suggestion
 from common.errors import AssetError, ConfigError
 from common.files import file_sha256
 from common.provenance import ROOT
-from common.registry import MODELS
+from common.registry import MODELS, at_commit
 
 if TYPE_CHECKING:
     from common.saes import LayerSae
@@ -55,6 +55,7 @@ class SaeSource:
     kind: str
     ids: dict[int, str]
     release: Release | None = None
+    revision: str = ""
 
     def layers(self, n_layers: int) -> list[int]:
         """The layers of a model of `n_layers` that have an SAE.
@@ -83,11 +84,11 @@ class SaeSource:
             )
         if self.release is None:
             return load_from_folder(Path(self.ids[layer]), f"{self.identity} layer_{layer}", layer, self.kind)
-        return load_from_release(self.release, self.ids[layer], layer, self.kind)
+        return load_from_release(self.release, self.ids[layer], layer, self.kind, self.revision)
 
 
-def sae_source(sae: str, model: str) -> SaeSource:
-    """What `--sae` names for `--model`.
+def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
+    """What `--sae` names for `--model`; `revision` is the commit of a release's repository, '' as long as unknown.
 
     Raises: ConfigError when it is neither a release, nor a folder, nor a default; AssetError
     when a folder holds no whole SAE.
@@ -100,7 +101,7 @@ def sae_source(sae: str, model: str) -> SaeSource:
                 f"Give a SAELens release or a folder with --sae; defaults exist for: {', '.join(MODELS)}"
             )
         if entry.sae_release:
-            return _release_source(entry.sae_release, "", model)
+            return _release_source(entry.sae_release, "", model, revision)
         folder = ROOT / entry.sae_folder
         if not folder.is_dir():
             raise AssetError(
@@ -110,7 +111,7 @@ def sae_source(sae: str, model: str) -> SaeSource:
     if sae and Path(sae).is_dir():
         return _folder_source(sae, Path(sae), model)
     name, _, pattern = sae.partition(":")
-    return _release_source(name, pattern, model)
+    return _release_source(name, pattern, model, revision)
 
 
 def layer_of(text: str) -> int | None:
@@ -165,14 +166,15 @@ def _unknown(name: str) -> str:
     )
 
 
-def _release_source(name: str, pattern: str, model: str) -> SaeSource:
+def _release_source(name: str, pattern: str, model: str, revision: str) -> SaeSource:
     release = find_release(name)
     default = next((entry.sae_ids for entry in MODELS.values() if entry.sae_release == name), "")
     ids = _ids_by_layer(release, pattern or default)
     kinds = {_release_kind(release, sae_id) for sae_id in ids.values()}
     assert len(kinds) == 1, f"{name} mixes SAEs and transcoders"
     named = name if pattern in ("", default) else f"{name}:{pattern}"
-    return SaeSource(named, named, _note(release.model, model), kinds.pop(), ids, release)
+    note, identity = _note(release.model, model), at_commit(named, revision)
+    return SaeSource(named, identity, note, kinds.pop(), ids, release, revision)
 
 
 def _ids_by_layer(release: Release, pattern: str) -> dict[int, str]:

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.errors import ArtifactMismatchError, AssetError, ConfigError
-from common.hub_cache import cached_revision
+from common.hub_cache import cached_revision, check_read_at, what_is_cached
 from common.sae_sources import Release, SaeSource, layer_of, sae_source
 
 __all__ = ["LayerSae", "SaeSource", "SiteFit", "check_neighbours", "check_site", "load_from_folder",
@@ -171,20 +171,29 @@ def _does_not_belong(sae: LayerSae, found: str) -> ArtifactMismatchError:
     )
 
 
-def load_from_release(release: Release, sae_id: str, layer: int, kind: str) -> LayerSae:
-    """One SAE of a SAELens release, from the hub's cache or the hub. Raises: as `SaeSource.load`."""
+def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revision: str = "") -> LayerSae:
+    """One SAE of a SAELens release, from the hub's cache or the hub. Raises: as `SaeSource.load`.
+
+    `revision` is the commit to read; '' reads what the repository's main branch is at.
+    """
     path = release.paths[sae_id]
     label = f"{release.name} {sae_id}" + ("" if path == sae_id else f" = {path}")
     how_to_get = (
         f'Fetch it, where there is a network, with: python3 -c "from sae_lens import SAE; '
         f"SAE.from_pretrained('{release.name}', '{sae_id}')\", or give a folder with --sae"
     )
-    with _loading_errors(f"SAE {label} (hub repository {release.repo_id})", how_to_get):
+    wanted = f", commit {revision}{what_is_cached(release.repo_id, revision)}" if revision else ""
+    if wanted:
+        how_to_get = f"Fetch it with: hf download {release.repo_id} --revision {revision}, or begin anew with: " \
+                     f"--sae-revision main"  # fmt: skip
+    with _loading_errors(f"SAE {label} (hub repository {release.repo_id}{wanted})", how_to_get):
         from sae_lens import SAE
 
-        with _shapes_read_from_the_file():
+        with _files_of_one_commit(revision or None) as read:
             sae = SAE.from_pretrained(release.name, sae_id, device="cpu", dtype="float32")
-    revision = cached_revision(release.repo_id)
+    if revision:
+        check_read_at(release.repo_id, revision, read)
+    revision = revision or cached_revision(release.repo_id)
     return _in_one_form(sae, label, layer, kind, release.neuronpedia[sae_id], revision)
 
 
@@ -285,22 +294,29 @@ def _line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _shapes_read_from_the_file() -> Iterator[None]:
-    """Let SAELens read arrays' shapes from the file that it loads next.
+def _files_of_one_commit(revision: str | None) -> Iterator[list[str]]:
+    """Let SAELens, which knows no revisions, read those files of a repository; gives the list of files it reads.
 
-    For Gemma Scope 2 it asks the network for them, even when the file lies in the hub's cache.
+    It also reads arrays' shapes from the file that it loads next: for Gemma Scope 2 it asks the network for them, even
+    when the file lies in the hub's cache.
     """
     from huggingface_hub import hf_hub_download
     from sae_lens.loading import pretrained_sae_loaders as loaders
     from safetensors import safe_open
 
+    read: list[str] = []
+
+    def download(*args: Any, **kwargs: Any) -> str:
+        read.append(hf_hub_download(*args, **{**kwargs, "revision": revision}))
+        return read[-1]
+
     def shapes(repo_id: str, filename: str) -> dict[str, Any]:
-        with safe_open(hf_hub_download(repo_id, filename), framework="pt") as file:
+        with safe_open(download(repo_id, filename), framework="pt") as file:
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
 
-    original = loaders.get_safetensors_tensor_shapes
-    loaders.get_safetensors_tensor_shapes = shapes
+    originals = loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes
+    loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes = download, shapes
     try:
-        yield
+        yield read
     finally:
-        loaders.get_safetensors_tensor_shapes = original
+        loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes = originals

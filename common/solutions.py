@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from common.chat import ChatTemplate
 from common.extraction import extract_program
 from common.generation import CONTEXT_LENGTH, MAX_NEW_TOKENS, Generation, Request
 from common.prompts import build_prompt
@@ -58,12 +59,12 @@ def was_cut_off(stop_reason: str) -> bool:
 
 def task_for(
     problem: dict[str, Any], base_seed: int, temperature: float = 0.0, sample_index: int = 0,
-    table: str = "dataset.parquet",
+    table: str = "dataset.parquet", chat: ChatTemplate | None = None,
 ) -> Task:  # fmt: skip
-    """A row of phase 0's or 0.1's table as a task."""
+    """A row of phase 0's or 0.1's table as a task; `chat` is for a chat prompt."""
     request = Request(
         problem["task_id"],
-        build_prompt(problem["text"], problem["test_list"]),
+        build_prompt(problem["text"], problem["test_list"], chat),
         problem["entry_point"],
         record_seed(base_seed, problem["task_id"], temperature, sample_index),
     )

@@ -150,7 +150,8 @@ def _datasets(first_phase: list[RunFolder], present: set[str]) -> list[RunFolder
 def _is_current(run: RunFolder) -> bool:
     """Whether the dataset can still be had as it was: an edited or lost file is another, or none."""
     try:
-        return dataset_name(run.document["all_settings"]["dataset"]) == run.experiment["dataset"]
+        settings = run.document["all_settings"]
+        return dataset_name(settings["dataset"], settings.get("limit", 0)) == run.experiment["dataset"]
     except (PipelineError, KeyError):
         return False
 
@@ -169,6 +170,8 @@ def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
     words = ["python3", "run.py", "phase", handoff.phase]
     words += ["--preset", preset] if preset != "full" else []
     words += ["--dataset", dataset] if dataset != build_config(DatasetConfig, preset, {}).dataset else []
+    limit = run.document["all_settings"].get("limit", 0)
+    words += ["--limit", str(limit)] if limit else []
     build = with_data_dir(shlex.join(words) + _second_model(handoff, preset), data_dir)
     return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, build)
 

@@ -55,7 +55,7 @@ def write_programs(
         if sandbox.describe()["level"] == 0:
             ctx.log.warning("programs run unconfined: they can read and write this user's files")
         ctx.log.info("loading %s", model)
-        lm = load_model(model, ctx.device, config.dtype, config.threads)
+        lm = load_model(model, ctx.device, config.dtype, config.threads, revision=config.revision_of(model))
         write = begin(lm)
         out.process |= {"model": lm.describe(), "sandbox": sandbox.describe()}
         with _judged_meanwhile(ctx, out, sandbox, earlier or {}) as hand_over:

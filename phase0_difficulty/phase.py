@@ -18,7 +18,7 @@ def run(ctx: RunContext, config: DifficultyConfig) -> None:
     from common.problems import load_problems
     from phase0_difficulty.difficulty import measure_difficulty
 
-    problem_set = load_problems(config.dataset)
+    problem_set = load_problems(config.dataset, config.limit)
     with ctx.write() as out:
         rows = [_problem_row(problem) | measure_difficulty(problem.code) for problem in problem_set.problems]
         out.table("difficulty.parquet", rows)

@@ -20,6 +20,7 @@ VALIDATION = "validation_{dataset}.parquet"
 
 
 def run(ctx: RunContext, config: TemperatureConfig) -> None:
+    from common.chat import chat_template_for
     from common.solutions import task_for
     from common.written_programs import write_solutions
 
@@ -30,8 +31,9 @@ def run(ctx: RunContext, config: TemperatureConfig) -> None:
         out.summarize = lambda rows: {"problems": len(problems), "programs": len(rows)}
         out.conclude = lambda: conclude(out, config)
         if out.n_wanted:  # the run that only joins what slices left needs no model
+            chat = chat_template_for(config.prompt, config.model, config.revision)
             tasks = [
-                task_for(problems[number], config.seed, temperature, sample_index, table_of(temperature))
+                task_for(problems[number], config.seed, temperature, sample_index, table_of(temperature), chat)
                 for number, temperature, sample_index in records(len(problems), config)
             ]
             write_solutions(ctx, out, tasks, config, shortest_first=True)

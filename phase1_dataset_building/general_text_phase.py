@@ -34,7 +34,7 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
     from phase1_dataset_building.text_activations import read_documents
 
     name = text_for(config.text, config.model)
-    documents, source = first_documents(name, config.documents), sae_source(config.sae, config.model)
+    documents, source = first_documents(name, config.documents), sae_source(config.sae, config.model, config.sae_revision)
     with ctx.write() as out:
         out.summarize = lambda rows: {"documents": len(rows)}
         out.conclude = lambda: conclude(ctx, out, source, config)
@@ -47,7 +47,7 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
         if source.note:
             ctx.log.info("%s: %s", source.name, source.note)
         ctx.log.info("loading %s", config.model)
-        lm = load_model(config.model, ctx.device, config.dtype, config.threads)
+        lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
         check_sae_fits(source, lm)
         with Progress(out.end - out.start + 1, ["done"] * len(out.saved_rows), ctx.log, "documents") as progress:
             for batch in out.batches(config.batch_size):
@@ -145,7 +145,7 @@ def count_documents(ctx: RunContext) -> int:
     from phase1_dataset_building.general_text import first_documents, text_for
 
     config = ctx.config
-    if sae_source(config.sae, config.model).kind != "sae":
+    if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":
         raise ConfigError(
             f"--sae {config.sae} for {config.model} names transcoders, which do not read the residual stream\n"
             f"Give SAEs of the residual stream with --sae"

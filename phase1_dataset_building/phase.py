@@ -17,6 +17,7 @@ from phase1_dataset_building.config import GenerationConfig
 
 
 def run(ctx: RunContext, config: GenerationConfig) -> None:
+    from common.chat import chat_template_for
     from common.solutions import task_for
     from common.written_programs import write_solutions
 
@@ -26,7 +27,8 @@ def run(ctx: RunContext, config: GenerationConfig) -> None:
         out.summarize = summarize
         out.row_key = lambda row: place[row["task_id"]]
         if out.n_wanted:  # the run that only joins what slices left needs no model
-            tasks = [task_for(problem, config.seed, config.temperature) for problem in problems]
+            chat = chat_template_for(config.prompt, config.model, config.revision)
+            tasks = [task_for(problem, config.seed, config.temperature, chat=chat) for problem in problems]
             write_solutions(ctx, out, tasks, config, config.positions, shortest_first=True)
 
 

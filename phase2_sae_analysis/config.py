@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, setting
+from common.config import DatasetConfig, NamedSaeConfig, PromptConfig, setting
 from common.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentConfig(DatasetConfig):
+class LatentConfig(NamedSaeConfig, DatasetConfig, PromptConfig):
     """Which latents are compared, on which problems, and how."""
 
-    model: str = setting("google/gemma-2-2b", "who wrote the programs: hub id, folder or organism", demo="organism")
-    sae: str = setting("auto", "SAELens release, or folder of saved SAEs; auto: the registry's choice for the model")
     split: str = setting(
         "sae",
         "problems to analyse; validation is for description only, and no phase reads its result",
@@ -44,10 +42,3 @@ class LatentConfig(DatasetConfig):
         if not all(word.isdecimal() for word in words):
             raise ConfigError(f"--layers is '{self.layers}'\nGive all, or layers with commas, as in 0,12,25")
         return sorted({int(word) for word in words})
-
-    def experiment(self) -> dict[str, str]:
-        from common.registry import model_identity
-        from common.sae_sources import sae_source
-
-        identities = {"model": model_identity(self.model), "sae": sae_source(self.sae, self.model).identity}
-        return {**super().experiment(), **identities}

@@ -34,7 +34,7 @@ def run(ctx: RunContext, config: LatentConfig) -> None:
 
     problems = _problems(ctx, config)
     stored = stored_layers(ctx.read(handoffs.GENERATIONS))
-    source = sae_source(config.sae, config.model)
+    source = sae_source(config.sae, config.model, config.sae_revision)
     if source.note:
         ctx.log.info("%s: %s", source.name, source.note)
     check_reads_the_residual_stream(source)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from common.config import DatasetConfig, EvaluatingConfig, SaeConfig, setting
+from common.config import DatasetConfig, EvaluatingConfig, PromptConfig, SaeConfig, setting
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ RULES = ("auto", "t", "l1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorPhaseConfig(SaeConfig, DatasetConfig, EvaluatingConfig):
+class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConfig):
     """Which latents are added up, how the sum is read, and on which texts."""
 
     labelled: str = setting(

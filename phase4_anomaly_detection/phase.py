@@ -37,7 +37,7 @@ def run(ctx: RunContext, config: DetectorPhaseConfig) -> None:
     from phase4_anomaly_detection.readings import note_reading
     from phase4_anomaly_detection.texts import texts_of
 
-    source = sae_source(config.sae, config.model)
+    source = sae_source(config.sae, config.model, config.sae_revision)
     with ctx.write() as out:  # first: what is built already need not be read
         if source.note:
             ctx.log.info("%s: %s", source.name, source.note)

@@ -37,7 +37,7 @@ def run(ctx: RunContext, config: AblationConfig) -> None:
     from phase3_validation.steering.records import check_same_limit, greedy_programs, spaced
 
     directions = selected_directions(ctx.read(handoffs.LATENTS))
-    source, generations = sae_source(config.sae, config.model), ctx.read(handoffs.GENERATIONS)
+    source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
     tasks = make_tasks(spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems), config)
     n_readings = note_reading(ctx, config.again)
@@ -60,17 +60,18 @@ def run(ctx: RunContext, config: AblationConfig) -> None:
 
 def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list["Task"]:
     """The task of every record."""
+    from common.chat import chat_template_for
     from common.generation import Request
     from common.seeds import record_seed
     from common.solutions import Task
     from phase3_validation.ablation.prompts import ablated_prompt, circle_of
 
-    tasks = []
+    tasks, chat = [], chat_template_for(config.prompt, config.model, config.revision)
     for problem, donor in zip(problems, circle_of(problems, config.seed, config.ablations), strict=True):
         task_id, name = problem["task_id"], problem["entry_point"]
         seed = record_seed(config.seed, task_id, 0.0, 0)
         for ablation in config.ablations:
-            prompt = ablated_prompt(ablation, problem, donor)
+            prompt = ablated_prompt(ablation, problem, donor, chat)
             tasks.append(Task(problem, Request(task_id, prompt, name, seed), 0.0, 0, TABLE))
     return tasks
 

@@ -19,6 +19,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from common.chat import ChatTemplate
 from common.errors import ConfigError
 from common.problem_syntax import parse_python
 from common.prompts import Prompt, build_prompt
@@ -26,20 +27,20 @@ from common.prompts import Prompt, build_prompt
 Problem = dict[str, Any]
 
 
-def ablated_prompt(ablation: str, problem: Problem, donor: Problem) -> Prompt:
-    """The prompt of `problem` under an ablation; `donor` is whose asserts `shuffled_tests` shows."""
+def ablated_prompt(ablation: str, problem: Problem, donor: Problem, chat: ChatTemplate | None = None) -> Prompt:
+    """The prompt of `problem` under an ablation; `donor` is whose asserts `shuffled_tests` shows, `chat` for a chat."""
     text, tests, name = problem["text"], problem["test_list"], problem["entry_point"]
     match ablation:
         case "none":
-            return build_prompt(text, tests)
+            return build_prompt(text, tests, chat)
         case "no_tests":
-            return build_prompt(text, ())
+            return build_prompt(text, (), chat)
         case "name_only":
-            return build_prompt(text, [f"assert callable({name})"])
+            return build_prompt(text, [f"assert callable({name})"], chat)
         case "shuffled_tests":
-            return build_prompt(text, [renamed(test, donor["entry_point"], name) for test in donor["test_list"]])
+            return build_prompt(text, [renamed(test, donor["entry_point"], name) for test in donor["test_list"]], chat)
         case "no_description":
-            return build_prompt("", tests)
+            return build_prompt("", tests, chat)
     raise KeyError(ablation)
 
 

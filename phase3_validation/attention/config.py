@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, SaeConfig, setting
+from common.config import DatasetConfig, PromptConfig, SaeConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionConfig(SaeConfig, DatasetConfig):
+class AttentionConfig(SaeConfig, DatasetConfig, PromptConfig):
     """How the attention is read, and what its movement is compared with."""
 
     batch_size: int = setting(16, "prompts read together", demo=64, minimum=1)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
+    from common.chat import chat_template_for
     from common.models import load_model
     from common.prompts import build_prompt
     from common.sae_sources import sae_source
@@ -41,11 +42,12 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
     coefficients = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
     variants = results.make_variants(coefficients["directions"], config.n_random)
-    norms, load_sae = mean_norms(ctx.read(handoffs.GENERAL_TEXT)), sae_source(config.sae, config.model).load
+    norms, load_sae = mean_norms(ctx.read(handoffs.GENERAL_TEXT)), sae_source(config.sae, config.model, config.sae_revision).load
     with ctx.write() as out:
-        lm = load_model(config.model, ctx.device, config.dtype, config.threads)
+        lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
         added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
-        prompts = [build_prompt(problem["text"], problem["test_list"]) for problem in problems]
+        chat = chat_template_for(config.prompt, config.model, config.revision)
+        prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
         layers = list(range(min((variant.layer for variant in variants[1:]), default=lm.n_layers), lm.n_layers))
         attention, eager = measure(ctx, lm, prompts, added, layers, steer_prompt=coefficients["steer"] == "all")
         out.process |= {"model": lm.describe(), "eager_differs_by": eager}

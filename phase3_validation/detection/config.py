@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, EvaluatingConfig, setting
+from common.config import DatasetConfig, EvaluatingConfig, NamedSaeConfig, PromptConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionConfig(DatasetConfig, EvaluatingConfig):
+class DetectionConfig(NamedSaeConfig, DatasetConfig, PromptConfig, EvaluatingConfig):
     """Whose selected latents are judged, and against how much chance."""
 
-    model: str = setting("google/gemma-2-2b", "who wrote the programs: hub id, folder or organism", demo="organism")
-    sae: str = setting("auto", "SAELens release, or folder of saved SAEs; auto: the registry's choice for the model")
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
     n_random_latents: int = setting(
         100, "latents of the same layer, drawn at random, that a selected one is compared with", minimum=1
@@ -18,10 +16,3 @@ class DetectionConfig(DatasetConfig, EvaluatingConfig):
     seed: int = setting(42, "seed of the resamples, the random latents and the cross-validation", minimum=0)
     accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct the activations of its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
-
-    def experiment(self) -> dict[str, str]:
-        from common.registry import model_identity
-        from common.sae_sources import sae_source
-
-        identities = {"model": model_identity(self.model), "sae": sae_source(self.sae, self.model).identity}
-        return {**super().experiment(), **identities}

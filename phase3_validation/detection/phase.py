@@ -36,7 +36,7 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
 
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     problems, samples = _problems(ctx, config)
-    source = sae_source(config.sae, config.model)
+    source = sae_source(config.sae, config.model, config.sae_revision)
     readings = note_reading(ctx, config.again)  # no number of validation was seen so far
     with ctx.write() as out:
         evaluation = Evaluation(problems, samples, config.n_resamples, config.seed)

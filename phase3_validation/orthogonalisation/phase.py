@@ -95,12 +95,14 @@ def batch_writer(
     lm: "LanguageModel", config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
 ) -> Callable[[list[int]], list["Written"]]:
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
+    from common.chat import chat_template_for
     from common.generation import check_prompts_fit
     from common.solutions import task_for
     from phase3_validation.orthogonalisation.programs import generate_orthogonalised
     from phase3_validation.written_programs import Written
 
-    requests = [task_for(problem, config.seed).request for problem in problems]
+    chat = chat_template_for(config.prompt, config.model, config.revision)
+    requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
     check_prompts_fit(lm, requests)
     variants, vectors = plan.variants, unit_vectors(config, plan)
 
@@ -124,7 +126,7 @@ def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Ten
     from common.sae_sources import sae_source
     from phase3_validation.directions import unit_decoder_row
 
-    source, vectors = sae_source(config.sae, config.model), {}
+    source, vectors = sae_source(config.sae, config.model, config.sae_revision), {}
     for layer in sorted({direction.layer for direction in plan.directions}):
         sae = source.load(layer)
         for direction in plan.directions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from common.chat import chat_template_for
 from common.generation import check_prompts_fit
 from common.models import LanguageModel
 from common.sae_sources import sae_source
@@ -40,10 +41,11 @@ def write_steered(
     `norms` are those of `variants.mean_norms`; see `variants.pushes` for what is added.
     """
     config: SteeredConfig = ctx.config
-    load_sae = sae_source(config.sae, config.model).load
+    load_sae = sae_source(config.sae, config.model, config.sae_revision).load
 
     def begin(lm: LanguageModel) -> WriteVariants:
-        tasks = [task_for(problem, config.seed) for problem in problems]
+        chat = chat_template_for(config.prompt, config.model, config.revision)
+        tasks = [task_for(problem, config.seed, chat=chat) for problem in problems]
         check_prompts_fit(lm, [task.request for task in tasks])
         added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
 

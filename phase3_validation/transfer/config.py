@@ -18,6 +18,7 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
         "auto",
         "the other model, of the same shape: hub id or folder; auto: the instruction-tuned model made from --model",
     )
+    to_revision: str = setting("", "the same as --revision, of a --to of the hub", changes_results=False)
     batch_size: int = setting(64, "programs generated together", demo=128, minimum=1)
     seed: int = setting(42, "seed of the resamples", minimum=0)
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
@@ -34,10 +35,10 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
                 f"Give another model of the same shape (number of layers, width) with --to"
             )
         try:
-            identity = model_identity(name)
+            identity = model_identity(name, self.to_revision)
         except ConfigError as error:  # it speaks of --model
             raise ConfigError(str(error).replace("--model", "--to", 1)) from error
-        if identity == model_identity(self.model):
+        if identity == model_identity(self.model, self.revision):
             raise ConfigError(f"--to {name} is the model itself: nothing is transferred\nGive another one with --to")
         return name
 
@@ -45,4 +46,13 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
         """With the other model by its content, which is no part of what keeps experiments apart."""
         from common.registry import model_identity
 
-        return {**super().experiment(), "to": model_identity(self.target())}
+        return {**super().experiment(), "to": model_identity(self.target(), self.to_revision)}
+
+    def repositories(self) -> dict[str, tuple[str, str]]:
+        from common.registry import hub_repository
+
+        repository = hub_repository(self.target())
+        return {**super().repositories(), **({"to_revision": ("to", repository)} if repository else {})}
+
+    def revision_of(self, model: str) -> str:
+        return self.to_revision if model == self.target() else super().revision_of(model)

@@ -91,6 +91,7 @@ def run(ctx: RunContext, config: TransferConfig) -> None:
 
 def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> Callable[[list[int]], list["Written"]]:
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
+    from common.chat import chat_template_for
     from common.generation import check_prompts_fit, generate
     from common.sae_sources import sae_source
     from common.solutions import task_for
@@ -98,11 +99,13 @@ def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> Cal
     from phase3_validation.steering.variants import UNSTEERED, pushes
     from phase3_validation.written_programs import Written
 
-    load_sae, variants = sae_source(config.sae, config.model).load, list(plan.steered.values())
+    load_sae, variants = sae_source(config.sae, config.model, config.sae_revision).load, list(plan.steered.values())
     check_same_shape(lm, load_sae(plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
     added = pushes(variants, plan.directions, load_sae, plan.norms, seed=config.seed, d_model=lm.d_model)
     push_of = dict(zip(variants, added, strict=True))
-    requests = {p["task_id"]: task_for(p, config.seed).request for p, _ in plan.records[: plan.n_unsteered]}
+    chat = chat_template_for(config.prompt, config.target(), config.to_revision)  # the form is --model's, the words its own
+    unsteered = [problem for problem, _ in plan.records[: plan.n_unsteered]]
+    requests = {problem["task_id"]: task_for(problem, config.seed, chat=chat).request for problem in unsteered}
     check_prompts_fit(lm, list(requests.values()))
     steer_prompt, limit = plan.chosen["steer"] == "all", config.max_new_tokens
 
@@ -207,7 +210,7 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     from common.sae_sources import sae_source
     from common.saes import WARN_ABOVE, site_fit
 
-    source, sites = sae_source(ctx.config.sae, ctx.config.model), []
+    source, sites = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision), []
     selected = json.loads(ctx.read(handoffs.LATENTS).file("selected.json").read_bytes())
     at_home = {site["layer"]: site["fvu"] for site in selected["sites"]}
     for layer in plan.layers:
