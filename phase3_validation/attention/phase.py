@@ -7,12 +7,13 @@
 2. The attention of the last prompt token, head by head, is summed over the sections of the prompt (sections.py).
 3. Means and changes get intervals over problems (movement.py, results.py).
 
-It takes one pass of the prompts and one token for each direction, and is not cut into slices. What attention
-suggests, phase 3.7 tests.
+It takes one pass of the prompts and one token for each direction, and is not cut into slices. Any model will do whose
+blocks have attention and give its weights (heads.py); blocks without, in hybrids, are left out. What attention suggests,
+phase 3.7 tests.
 """
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common import handoffs
 from common.discovery import describe
@@ -22,11 +23,11 @@ from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.config import VALIDATION
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from common.models import LanguageModel
     from common.prompts import Prompt
     from common.steered_generation import Push
+    from phase3_validation.attention.results import Measured
+    from phase3_validation.steering.variants import Variant
 
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
@@ -48,13 +49,15 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
         added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
         chat = chat_template_for(config.prompt, config.model, config.revision)
         prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
-        layers = list(range(min((variant.layer for variant in variants[1:]), default=lm.n_layers), lm.n_layers))
-        attention, eager = measure(ctx, lm, prompts, added, layers, steer_prompt=coefficients["steer"] == "all")
-        out.process |= {"model": lm.describe(), "eager_differs_by": eager}
-        measured = results.Measured([problem["task_id"] for problem in problems], variants, layers, attention)
+        measured, asked = measure(
+            ctx, lm, prompts, [problem["task_id"] for problem in problems], variants, added,
+            steer_prompt=coefficients["steer"] == "all",
+        )  # fmt: skip
+        out.process |= {"model": lm.describe(), "eager_differs_by": asked.pop("eager_differs_by")}
         out.columns("attention.parquet", measured.attention_columns())
         out.columns("controls.parquet", measured.control_columns())
         found = results.as_json(measured, coefficients, norms, config, out.identity["experiment"])
+        found |= asked
         found |= {"sentences": words.sentences(found), "tables": words.tables(found)}
         out.json("attention.json", found)
         title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
@@ -68,26 +71,36 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
 
 
 def measure(
-    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], added: list["Push | None"], layers: list[int],
-    *, steer_prompt: bool,
-) -> tuple["np.ndarray", float | None]:  # fmt: skip
-    """Attention [variants, problems, layers, heads, sections], and what `be_eager` found."""
+    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], task_ids: list[int], variants: list["Variant"],
+    added: list["Push | None"], *, steer_prompt: bool,
+) -> tuple["Measured", dict[str, Any]]:  # fmt: skip
+    """Attention under every variant; what the model is asked first: words for sections, layers without attention."""
     import numpy as np
 
     from common.models import explain_lack_of_memory
-    from phase3_validation.attention.reading import be_eager, read_attention
-    from phase3_validation.attention.sections import SECTIONS
+    from phase3_validation.attention import reading
+    from phase3_validation.attention.heads import find_heads
+    from phase3_validation.attention.results import Measured
+    from phase3_validation.attention.sections import SECTIONS, section_words
 
-    size, parts = ctx.config.batch_size, []
-    if not layers:  # nothing is steered
-        return np.zeros((len(added), len(prompts), 0, 0, len(SECTIONS))), None
+    size, parts, first_steered = ctx.config.batch_size, [], min((v.layer for v in variants[1:]), default=lm.n_layers)
+    asked = {"section_words": section_words(reading.begins_with_bos(lm, prompts)), "layers_without_attention": [],
+             "eager_differs_by": None}  # fmt: skip
+    if first_steered == lm.n_layers:  # nothing is steered
+        nothing = np.zeros((len(added), len(prompts), 0, 0, 0))
+        return Measured(task_ids, variants, [], [], nothing), asked
+    heads = find_heads(lm)
+    layers = [layer for layer in heads.modules if layer >= first_steered]
+    asked["layers_without_attention"] = sorted(set(range(first_steered, lm.n_layers)) - set(layers))
+    sections = reading.sections_present(lm, prompts, heads)
     with explain_lack_of_memory(size), Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
-        eager = be_eager(lm, prompts[:size])
+        asked["eager_differs_by"] = reading.eager_differs_by(lm, prompts[:size])
         for first in range(0, len(prompts), size):
             batch = prompts[first : first + size]
-            parts.append(read_attention(lm, batch, added, layers, steer_prompt=steer_prompt))
+            parts.append(reading.read_attention(lm, batch, added, layers, steer_prompt=steer_prompt, heads=heads))
             progress.add(["read"] * len(batch))
-    return np.concatenate(parts, axis=1), eager
+    attention = np.concatenate(parts, axis=1)[..., [SECTIONS.index(name) for name in sections]]
+    return Measured(task_ids, variants, layers, sections, attention), asked
 
 
 PHASE = Phase(
