@@ -26,22 +26,26 @@ def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
 
 
 def next_token_logits(
-    lm: "LanguageModel", ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache
+    lm: "LanguageModel", ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache | None
 ) -> Float[Tensor, "batch d_vocab"]:
     """Logits of the token after `ids`, which follow what the cache holds and enter it.
 
     `mask` covers both, 0 where a row is padded on its left.
     """
     n_before = mask.shape[1] - ids.shape[1]
-    # A plain pass does not see the padding by itself. Models that know no positions take no notice of the argument.
-    position = (mask.cumsum(-1) - 1).clamp(min=0)[:, n_before:]
+    knows_cache = {"past_key_values": cache, "attention_mask": mask}
+    if "cache_params" in inspect.signature(lm.model.forward).parameters:  # Mamba: its mask is of the new tokens alone
+        knows_cache = {"cache_params": cache, "attention_mask": mask[:, n_before:]}
     output = lm.model(
-        input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1,
-        **{_cache_argument(lm.model): cache},
+        input_ids=ids, position_ids=positions(mask)[:, n_before:], use_cache=cache is not None, logits_to_keep=1,
+        **knows_cache,
     )  # fmt: skip
     return output.logits[:, -1]
 
 
-def _cache_argument(model: torch.nn.Module) -> str:
-    """Mamba calls it `cache_params`, and swallows an argument that it does not know."""
-    return "cache_params" if "cache_params" in inspect.signature(model.forward).parameters else "past_key_values"
+def positions(mask: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
+    """Where each token stands in its row: a plain pass does not see the padding by itself.
+
+    Models that know no positions (BLOOM, Mamba) take no notice of the argument.
+    """
+    return (mask.cumsum(-1) - 1).clamp(min=0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from common.errors import AssetError, UnknownHookError
-from common.resid_mid import reader_of_resid_mid, traced
+from common.resid_mid import BlockTrace, reader_of_resid_mid, traced
 
 Resid = Float[Tensor, "batch pos d_model"]
 TakeFn = Callable[[str, Resid], None]
@@ -58,16 +58,17 @@ def name_of(model: nn.Module) -> str:
     return getattr(model.config, "_name_or_path", "") or "this model"
 
 
-def readers_of_resid_mid(model: nn.Module) -> list[str | None]:
+def readers_of_resid_mid(model: nn.Module, traces: list[BlockTrace] | None = None) -> list[str | None]:
     """The child of each block that reads resid_mid; None for a block that has no such site.
 
-    The first time it takes one pass over eight tokens.
+    Found once for a model, in the `traces` of a pass; unless given, a pass over eight tokens is made.
     """
-    if model not in _READERS_OF_RESID_MID:
+    if model not in _READERS_OF_RESID_MID and traces is None:
         table = model.get_input_embeddings()
         ids = torch.arange(8, device=table.weight.device)[None] % table.num_embeddings
         with torch.inference_mode(), traced(decoder_blocks(model)) as traces:
             model.get_decoder()(input_ids=ids, use_cache=False)
+    if model not in _READERS_OF_RESID_MID:
         _READERS_OF_RESID_MID[model] = [reader_of_resid_mid(trace) for trace in traces]
     return _READERS_OF_RESID_MID[model]
 
@@ -143,13 +144,13 @@ def _register(block: nn.Module, kind: str, function: Callable[[Resid], Resid | N
     return block.register_forward_pre_hook(before) if kind == "resid_pre" else block.register_forward_hook(after)
 
 
-def _stream(output: Resid | tuple) -> Resid:
-    """Some blocks (Falcon, BLOOM) give a tuple that begins with the stream."""
-    return output[0] if isinstance(output, tuple) else output
+def _stream(output: Resid | tuple | list) -> Resid:
+    """Some blocks give a tuple (GPT-J) or a list (GPT-1) that begins with the stream."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
-def _with_stream(output: Resid | tuple, changed: Resid | None) -> Resid | tuple | None:
-    return (changed, *output[1:]) if isinstance(output, tuple) and changed is not None else changed
+def _with_stream(output: Resid | tuple | list, changed: Resid | None) -> Resid | tuple | list | None:
+    return changed if changed is None or isinstance(output, Tensor) else type(output)([changed, *output[1:]])
 
 
 def _register_mid(

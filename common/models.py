@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,14 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from common.capabilities import NEEDED_BY_ALL, Capabilities, find_capabilities
 from common.errors import AssetError, ConfigError
 from common.hub_cache import cached_revision, what_is_cached
 from common.registry import default_dtype, model_location
+from common.tokenizer_checks import faults_of
 
+# GPT-2 has its own name, which transformers maps to the first; MPT has the second.
+_POSITION_LIMITS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
@@ -53,16 +59,29 @@ class LanguageModel:
         return self.model.config.get_text_config().hidden_size
 
     @property
-    def context_length(self) -> int:
-        """Positions the model was made for: prompt and generated tokens together."""
-        return self.model.config.get_text_config().max_position_embeddings
+    def context_length(self) -> int | float:
+        """Positions the model was made for, prompt and generated tokens together; infinite where it knows none."""
+        config = self.model.config.get_text_config()
+        limits = (getattr(config, name, None) for name in _POSITION_LIMITS)
+        return next((limit for limit in limits if limit and limit > 0), math.inf)
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills rows up. It is masked, so any token serves that the model has an embedding for."""
+        named = self.tokenizer.pad_token_id
+        return named if named is not None and named < self.model.get_input_embeddings().num_embeddings else 0
 
     @property
     def end_of_sequence_ids(self) -> frozenset[int]:
         """Tokens that end a text; some models have several."""
         ids = self.model.generation_config.eos_token_id
         ids = self.tokenizer.eos_token_id if ids is None else ids
-        return frozenset(ids if isinstance(ids, list) else [ids])
+        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+    @functools.cached_property
+    def capabilities(self) -> Capabilities:
+        """What the model can do, found out by a few small passes."""
+        return find_capabilities(self)
 
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the model."""
@@ -92,11 +111,11 @@ def load_model(
     location = model_location(name)
     dtype = default_dtype(name, device) if dtype == "auto" else dtype
     with _loading_errors(name, location, revision):
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None)
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
         model, report = AutoModelForCausalLM.from_pretrained(
-            location, revision=revision or None, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True,
-            **_quantised(quantisation, device),
+            location, revision=revision or None, dtype=getattr(torch, dtype), use_safetensors=True,
+            output_loading_info=True, trust_remote_code=False, **_quantised(quantisation, device),
         )  # fmt: skip
     _check_weights(report, name, location)
     _check_tokenizer(tokenizer, model, name, location)
@@ -106,7 +125,9 @@ def load_model(
     model.requires_grad_(False).eval()
     if quantisation == "none":  # quantised weights lie there already, and refuse to be moved
         _move(model, name, device)
-    return LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
+    lm = LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
+    lm.capabilities.require("every phase", *NEEDED_BY_ALL)
+    return lm
 
 
 def keep_freed_memory() -> None:
@@ -154,6 +175,12 @@ def _loading_errors(name: str, location: str, revision: str = "") -> Iterator[No
         yield
     # transformers raises all of these, for a file that is missing, torn, or does not fit its config.
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise AssetError(
+                f"model '{name}' in {location} needs code of its own repository (auto_map in its config), which is not "
+                f"run here\nGive a --model of an architecture that is part of transformers {transformers.__version__}; "
+                f"many such models have a second repository whose name ends in -hf"
+            ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AssetError(
             f"model '{name}' cannot be loaded from {location}{_at(location, revision)}: {reason}\n"
@@ -187,12 +214,11 @@ def _check_weights(report: dict[str, Any], name: str, location: str) -> None:
 
 
 def _check_tokenizer(tokenizer: Any, model: PreTrainedModel, name: str, location: str) -> None:
-    """transformers makes up a tokenizer where it finds none."""
-    probe = "def f(x):\n    return [x, 'a1']"
-    known = len(tokenizer) <= model.get_input_embeddings().num_embeddings
-    same = tokenizer.decode(tokenizer(probe)["input_ids"], skip_special_tokens=True).strip() == probe
-    if not (tokenizer.is_fast and known and same):
+    """Whether texts reach the model as they are. transformers makes up a tokenizer where it finds none."""
+    n_known = model.get_input_embeddings().num_embeddings
+    wrong = faults_of(tokenizer, n_known)
+    if wrong:
         raise AssetError(
-            f"model '{name}' in {location} has no fast tokenizer that fits it "
-            f"({type(tokenizer).__name__}, {len(tokenizer)} tokens)\n{_how_to_get(location)}"
+            f"model '{name}' in {location} has no fast tokenizer that fits it ({type(tokenizer).__name__}, "
+            f"{len(tokenizer)} tokens, {n_known} of which the model knows): {'; '.join(wrong)}\n{_how_to_get(location)}"
         )

@@ -73,12 +73,13 @@ def traced(blocks: Sequence[nn.Module]) -> Iterator[list[BlockTrace]]:
 
 def reader_of_resid_mid(trace: BlockTrace) -> str | None:
     """The one direct child of the block that reads resid_mid; None where there is none, or where several do."""
-    pre, post = trace.resid_pre, trace.resid_post
-    if pre is None or post is None or pre.shape != post.shape:
+    if trace.resid_pre is None or trace.resid_post is None or trace.resid_pre.shape != trace.resid_post.shape:
         return None
-    written = [tensor for tensor in trace.written if tensor.shape == pre.shape]
-    found = [name for name, mid in trace.read.items()
-             if mid.shape == pre.shape and not torch.equal(mid, pre) and not torch.equal(mid, post)
+    pre, post = trace.resid_pre[0], trace.resid_post[0]  # other rows may be padded
+    written = [tensor[0] for tensor in trace.written if tensor[0].shape == pre.shape]
+    read = {name: tensor[0] for name, tensor in trace.read.items() if tensor[0].shape == pre.shape}
+    found = [name for name, mid in read.items()
+             if not torch.equal(mid, pre) and not torch.equal(mid, post)
              and any(_adds_up(pre, write, mid) for write in written)
              and any(_adds_up(mid, write, post) for write in written)]  # fmt: skip
     return found[0] if len(found) == 1 else None

@@ -7,6 +7,7 @@
 3. And for every layer that has an SAE, the share of documents that make each latent fire.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 from common import handoffs
@@ -102,6 +103,7 @@ def conclude(ctx: RunContext, out: "RecordWriter", source: "SaeSource", config: 
         {"layer": layer, "site": site, "mean_norm": float(norms[layer, k]), "n": count_positions(n_tokens)}
         for layer in range(len(norms))
         for k, site in enumerate(handoffs.RESID_SITES)
+        if not math.isnan(norms[layer, k])  # the block has no such site
     ]
     out.table("resid_norms.parquet", rows)
     out.summary["mean_norm_of_resid_post"] = [float(norms[0, -1]), float(norms[-1, -1])]  # first and last layer

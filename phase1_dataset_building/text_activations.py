@@ -6,7 +6,7 @@
    seed alone. The first token is left out: it is the beginning-of-sequence token, or stands where that
    would, and its residual stream is many times longer than any other.
 3. The norms at resid_pre, resid_mid and resid_post of every block are added up over the other positions, document by
-   document, so that slices join to the same sums.
+   document, so that slices join to the same sums. They are NaN at a site that a block does not have.
 """
 
 import math
@@ -19,9 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.handoffs import RESID_SITES
-from common.hooks import read_resid, resid_site
+from common.hooks import read_resid, readers_of_resid_mid, resid_site
 from common.models import LanguageModel
 from common.seeds import document_seed
+from common.tokenization import encode
 
 
 @dataclass
@@ -39,15 +40,17 @@ def read_documents(lm: LanguageModel, documents: Sequence[str], *, max_tokens: i
     readings = [_tokenized(lm, document, max_tokens, base_seed) for document in documents]
     lengths = torch.tensor([len(reading.token_ids) for reading in readings])
     width = int(lengths.max())
-    padding = lm.tokenizer.pad_token_id
+    padding = lm.pad_token_id
     rows = [reading.token_ids + [padding] * (width - len(reading.token_ids)) for reading in readings]
     columns = torch.arange(width)
     mask = columns < lengths[:, None]
     counted = (mask & (columns > 0)).double()
     position = torch.tensor([reading.position for reading in readings], device=lm.device)
     numbers = torch.arange(len(readings), device=lm.device)
-    sums = np.zeros((len(readings), lm.n_layers, len(RESID_SITES)))
-    where = {resid_site(layer, kind): (layer, kind) for layer in range(lm.n_layers) for kind in RESID_SITES}
+    sums = np.full((len(readings), lm.n_layers, len(RESID_SITES)), np.nan)
+    has_mid = [reader is not None for reader in readers_of_resid_mid(lm.model)]
+    where = {resid_site(layer, kind): (layer, kind) for layer in range(lm.n_layers) for kind in RESID_SITES
+             if kind != "resid_mid" or has_mid[layer]}  # fmt: skip
 
     def take(site: str, resid: Float[Tensor, "batch pos d_model"]) -> None:
         layer, kind = where[site]
@@ -59,10 +62,9 @@ def read_documents(lm: LanguageModel, documents: Sequence[str], *, max_tokens: i
                 reading.resid_post.append(chosen[row])
 
     with torch.inference_mode(), read_resid(lm.model, list(where), take):
-        lm.model(
-            input_ids=torch.tensor(rows, device=lm.device), attention_mask=mask.long().to(lm.device),
-            use_cache=False, logits_to_keep=1,
-        )  # fmt: skip
+        lm.model.get_decoder()(  # without the output layer, which nothing here needs
+            input_ids=torch.tensor(rows, device=lm.device), attention_mask=mask.long().to(lm.device), use_cache=False
+        )
     for row, reading in enumerate(readings):
         reading.norm_sum = sums[row]
     return readings
@@ -71,7 +73,10 @@ def read_documents(lm: LanguageModel, documents: Sequence[str], *, max_tokens: i
 def mean_norms(
     norm_sum: Float[np.ndarray, "n_documents n_layers n_sites"], n_tokens: Sequence[int]
 ) -> Float[np.ndarray, "n_layers n_sites"]:
-    """Mean L2 norm over every token but each document's first; sums are exact, whatever their order."""
+    """Mean L2 norm over every token but each document's first; sums are exact, whatever their order.
+
+    NaN at a site that a block does not have.
+    """
     n_positions = count_positions(n_tokens)
     _, n_layers, n_sites = norm_sum.shape
     exact = [[math.fsum(norm_sum[:, layer, site]) for site in range(n_sites)] for layer in range(n_layers)]
@@ -83,7 +88,7 @@ def count_positions(n_tokens: Sequence[int]) -> int:
 
 
 def _tokenized(lm: LanguageModel, document: str, max_tokens: int, base_seed: int) -> Reading:
-    token_ids = lm.tokenizer(document)["input_ids"][: min(max_tokens, lm.context_length)]
+    token_ids = encode(lm, [document])[0][: min(max_tokens, lm.context_length)]
     # A document of one token, in a model without a beginning-of-sequence token, has only its first position.
     position = 1 + document_seed(base_seed, document) % (len(token_ids) - 1) if len(token_ids) > 1 else 0
     return Reading(token_ids, position)

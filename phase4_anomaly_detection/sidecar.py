@@ -3,7 +3,7 @@
     reading = SidecarModel(SidecarConfig(model="organism", layer=4)).read(["def f(x):\\n    return x"])
     reading.resid          # [1, d_model] float64: the output of block 4 at the last token
 
-1. A text is tokenised as the model's tokenizer does it, with the tokens that it puts in front (BOS) or behind.
+1. A text is tokenised as in every phase: BOS once where there is one, control tokens that are written out are text.
 2. Texts are read in batches of like length, padded on the right: attention looks back only, so no token sees the
    padding, and a text's last token stands where it stands when the text is read alone.
 3. Only the blocks up to the layer are kept. A forward hook takes the output of the block.
@@ -124,11 +124,13 @@ class SidecarModel:
 
     def at_layer(self, layer: int) -> SidecarModel:
         """A sidecar that reads another layer: of the same loaded model, unless that has not kept the block."""
+        from common.hooks import decoder_blocks
+
         other = SidecarModel(dataclasses.replace(self.config, layer=layer), self.usual_dtype)
         lm = self._lm
         if lm is not None:
             self._check_layer(layer, lm)
-            if layer < len(lm.model.get_decoder().layers):
+            if layer < len(decoder_blocks(lm.model)):
                 other._lm, other._float64, other._one_at_a_time = lm, self._float64, self._one_at_a_time
         return other
 
@@ -196,7 +198,7 @@ class SidecarModel:
 
     def _rows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
         """Token ids of every row to be read, the text of each row, and the tokens of each text."""
-        encoded = _tokenise(self.lm.tokenizer, texts) if texts else []
+        encoded = _tokenise(self.lm, texts) if texts else []
         limit, rows, owners = self.context_length, [], []
         too_long = {i: len(ids) for i, ids in enumerate(encoded) if len(ids) > limit}
         if too_long and self.config.long_input == "refuse":
@@ -205,7 +207,7 @@ class SidecarModel:
                 f"{len(too_long)} of {len(texts)} texts are too long for {self.config.model}, which reads {limit} "
                 f"tokens: {shown}\nShorten them, or read them in overlapping windows with --long-input windows"
             )
-        n_first = n_tokens_in_front(self.lm.tokenizer) if too_long else 0
+        n_first = len(tokens_in_front(self.lm.tokenizer)) if too_long else 0
         for i, ids in enumerate(encoded):
             own = windows(ids, limit, n_first)
             rows += own
@@ -219,7 +221,7 @@ class SidecarModel:
         from common.hooks import read_resid, resid_post_site
 
         lengths = torch.tensor([len(row) for row in rows])
-        ids = torch.full((len(rows), int(lengths.max())), self.lm.tokenizer.pad_token_id)
+        ids = torch.full((len(rows), int(lengths.max())), self.lm.pad_token_id)
         for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = torch.tensor(tokens)
         mask = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
@@ -287,13 +289,6 @@ def windows(ids: list[int], limit: int, n_first: int) -> list[list[int]]:
     return [first + body[start : start + width] for start in starts]
 
 
-def n_tokens_in_front(tokenizer: Any) -> int:
-    """How many special tokens the tokenizer puts before a text."""
-    special = set(tokenizer.all_special_ids)
-    ids = tokenizer("a")["input_ids"]
-    return next((i for i, token in enumerate(ids) if token not in special), 0)
-
-
 @contextmanager
 def float32_as_float64(active: bool) -> Iterator[None]:
     """Let a model of float64 compute in float64 throughout while the block is open.
@@ -332,12 +327,13 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _tokenise(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+def _tokenise(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     """Ids of each text, without padding or cutting. Raises: ConfigError for a text that has no token of its own."""
-    encoded = tokenizer(list(texts), add_special_tokens=True, padding=False, truncation=False)["input_ids"]
-    n_added = len(tokenizer("")["input_ids"])
+    from common.tokenization import encode, tokens_in_front
+
+    encoded, n_in_front = encode(lm, texts), len(tokens_in_front(lm.tokenizer))
     for i, ids in enumerate(encoded):
-        if len(ids) <= n_added:
+        if len(ids) <= n_in_front:
             raise ConfigError(f"text {i + 1} of {len(texts)} has no token\nGive a prompt or a program")
     return encoded
 
@@ -361,8 +357,9 @@ def _is_small(lm: LanguageModel, quantisation: str) -> bool:
 
 def _drop_blocks_above(lm: LanguageModel, layer: int) -> None:
     """Forget the blocks that come after the one that is read."""
-    decoder = lm.model.get_decoder()
-    decoder.layers = decoder.layers[: layer + 1]
+    from common.hooks import decoder_blocks
+
+    del decoder_blocks(lm.model)[layer + 1 :]
 
 
 @contextmanager

@@ -107,14 +107,16 @@ GENERAL_TEXT = Handoff(
         },
         "resid_norms.parquet": {
             "layer": Field("int64", "block, from 0"),
-            "site": Field("string", f"{' | '.join(RESID_SITES)}: before attention, before the MLP, output"),
+            "site": Field("string", f"{' | '.join(RESID_SITES)}: before attention, before the MLP (where "
+                            "the block has such a place), output"),
             "mean_norm": Field("float64", "mean L2 norm of the residual stream over n positions"),
             "n": Field("int64", "tokens read in all documents, without each document's first"),
         },
     },
     tensors={
         "resid_post": "output of the block at the document's position, [n documents, d_model] float32",
-        "norm_sum": f"sum of the norms of a document, [n documents, n layers, {len(RESID_SITES)} sites] float64",
+        "norm_sum": f"sum of the norms of a document, [n documents, n layers, {len(RESID_SITES)} sites] float64; NaN "
+        "where a block has no such site",
         "document": "document of each row, [n documents] int64",
     },
 )

@@ -36,7 +36,7 @@ class Plan:
 
 
 def plan_of(ctx: RunContext) -> Plan:
-    """Raises: ConfigError when a layer does not exist."""
+    """Raises: ConfigError when a layer does not exist, or has no such site."""
     from phase3_validation.directions import selected_directions
     from phase3_validation.steering.variants import UNSTEERED, mean_norms, steered
 
@@ -44,10 +44,7 @@ def plan_of(ctx: RunContext) -> Plan:
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
     directions = selected_directions(ctx.read(handoffs.LATENTS), config.directions)
     layers = config.chosen_layers()
-    absent = [layer for layer in layers or [] if (layer, config.site) not in norms]
-    if absent:
-        last = max(layer for layer, _ in norms)
-        raise ConfigError(f"--layers names block {absent[0]}; the model's blocks are 0 to {last}\nGive some of these")
+    check_places(norms, layers or [direction.layer for direction in directions], config.site)
     coefficients = [coefficient for coefficient in config.coefficients if coefficient]
     points = {
         direction.name: {
@@ -58,6 +55,23 @@ def plan_of(ctx: RunContext) -> Plan:
     }
     variants = [variant for by_layer in points.values() for group in by_layer.values() for variant in group]
     return Plan(directions, points, [UNSTEERED, *variants], norms)
+
+
+def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: str) -> None:
+    """Raises: ConfigError when phase 1.1 has found no such block, or no such site in it."""
+    blocks = {layer for layer, _ in norms}
+    absent = [layer for layer in layers if layer not in blocks]
+    if absent:
+        raise ConfigError(
+            f"--layers names block {absent[0]}; the model's blocks are 0 to {max(blocks)}\nGive some of these"
+        )
+    lacking = [layer for layer in layers if (layer, site) not in norms]
+    if lacking:
+        there = [kind for kind in handoffs.RESID_SITES if all((layer, kind) in norms for layer in layers)]
+        raise ConfigError(
+            f"--site {site}: phase 1.1 has found no such place in block {lacking[0]} of this model, whose attention "
+            f"and MLP do not follow each other there\nGive --site {' or --site '.join(there)}"
+        )
 
 
 def run(ctx: RunContext, config: CoefficientsConfig) -> None:
