@@ -83,7 +83,7 @@ def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Ite
 
     Raises: DamagedRunError on reaching a damaged one whose name fits the experiment.
     """
-    suffix = "_".join(slug(name) for name in names(handoff.scope, experiment))
+    suffix = "_".join(slug(name) for name in identities(handoff.scope, experiment))
     for run in list_runs(handoff, data_dir):
         if run.damage is not None:
             if run.path.name.partition("Z_")[2] == suffix:
@@ -192,7 +192,7 @@ def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -
         with contextlib.suppress(ValueError):  # a name that only looks like a time
             taken = datetime.datetime.strptime(match[1], _TIME).replace(tzinfo=datetime.UTC)
             now = max(now, taken + datetime.timedelta(seconds=1))
-    return "_".join([now.strftime(_TIME), *(slug(name) for name in names(handoff.scope, experiment))])
+    return "_".join([now.strftime(_TIME), *(slug(name) for name in identities(handoff.scope, experiment))])
 
 
 def slug(name: str) -> str:
@@ -212,10 +212,10 @@ def file_name(template: str, experiment: dict[str, str]) -> str:
 
 def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
     """'google/gemma-2-2b on mbpp', with ', chat prompts' where they are not as usual."""
-    return " on ".join(map(plain_name, names(handoff.scope, experiment))).replace(" on chat-", ", chat ")
+    return " on ".join(map(plain_name, identities(handoff.scope, experiment))).replace(" on chat-", ", chat ")
 
 
-def names(scope: Iterable[str], experiment: dict[str, str]) -> list[str]:
+def identities(scope: Iterable[str], experiment: dict[str, str]) -> list[str]:
     """The identities that tell an experiment, but for what is as usual; of prompts in the other form 'chat-prompts'."""
     told = {**USUAL, **experiment}
     unusual = [key for key in scope if told[key] != USUAL.get(key)]

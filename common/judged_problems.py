@@ -15,10 +15,10 @@ import numpy as np
 
 from common.errors import ConfigError, MissingArtifactError
 from common.greedy import check_greedy
+from common.split_sizes import MIN_TO_EVALUATE
 
 SPLITS = ("sae", "hyperparams", "validation")
 LABELS = ("correct", "incorrect")
-MIN_OF_A_LABEL = 5
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,12 @@ def _check_both_labels(problems: JudgedProblems, split: str, where: str) -> None
     incorrect = problems.incorrect[problems.split == split]
     counts = {"correct": int((~incorrect).sum()), "incorrect": int(incorrect.sum())}
     rare = min(counts, key=lambda label: counts[label])
-    if counts[rare] >= MIN_OF_A_LABEL:
+    if counts[rare] >= MIN_TO_EVALUATE:
         return
     shown = " and ".join(f"{count} {label}" for label, count in counts.items())
     left_out = "".join(f", {count} {reason}" for reason, count in problems.left_out[split].items())
     raise ConfigError(
-        f"the split '{split}' has {shown} programs{left_out}: an evaluation needs {MIN_OF_A_LABEL} of each\n"
+        f"the split '{split}' has {shown} programs{left_out}: an evaluation needs {MIN_TO_EVALUATE} of each\n"
         f"They are in {where}; give a --dataset or --model with more {rare} programs"
     )
 

@@ -357,7 +357,7 @@ def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: 
         words += ["--preset", preset]
     base = build_config(type(config), preset, {})
     for name in (name for key in handoff.scope for name in (key, *_TOLD_WITH.get(key, ()))):
-        if getattr(config, name) != getattr(base, name):
+        if getattr(config, name, None) != getattr(base, name, None):
             words += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     return discovery.with_data_dir(shlex.join(words), data_dir)
 

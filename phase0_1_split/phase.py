@@ -26,7 +26,7 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
         groups = group_near_duplicates([_problem(row) for row in rows], config.similarity)
         members = [group.task_ids for group in groups]
         splits = split_problems(list(complexity), list(complexity.values()), members, fractions, config.seed)
-        check_no_empty_split(splits, groups)
+        check_sizes(ctx, config, splits, groups)
         for name, task_ids in splits.items():
             chosen = set(task_ids)
             out.table(f"{name}_{{dataset}}.parquet", [row for row in rows if row["task_id"] in chosen])
@@ -39,7 +39,23 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
         }
 
 
-def check_no_empty_split(splits: dict[str, list[int]], groups: list) -> None:
+def check_sizes(ctx: RunContext, config: SplitConfig, splits: dict[str, list[int]], groups: list) -> None:
+    """Say what the sizes mean for later phases. Raises: ConfigError for an empty split, or a pilot that is too small."""
+    from phase0_1_split.sizes import fault_of, what_they_assume
+
+    sizes = {name: len(task_ids) for name, task_ids in splits.items()}
+    fault = fault_of(sizes)
+    if fault is None:
+        ctx.log.info("%s; %s", ", ".join(f"{name} {n}" for name, n in sizes.items()), what_they_assume(sizes))
+    # A pilot is there for every phase; who brings few problems may want no more than programs.
+    elif config.limit:
+        raise ConfigError(f"--limit {config.limit}: {fault}, or a larger --limit in every phase")
+    else:
+        check_no_empty_split(splits, groups, fault.rpartition("\n")[2])
+        ctx.log.warning("%s", fault)
+
+
+def check_no_empty_split(splits: dict[str, list[int]], groups: list, advice: str) -> None:
     """Raises: ConfigError: later phases need a problem in every split."""
     empty = [name for name, task_ids in splits.items() if not task_ids]
     if empty:
@@ -47,7 +63,7 @@ def check_no_empty_split(splits: dict[str, list[int]], groups: list) -> None:
         largest = max(len(group.task_ids) for group in groups)
         raise ConfigError(
             f"the split '{empty[0]}' of {n} problems would be empty; the largest group of near duplicates, "
-            f"which is never parted, holds {largest}\nGive more problems, other --fractions, or a higher --similarity"
+            f"which is never parted, holds {largest}\n{advice}, more problems, or a higher --similarity"
         )
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from common.errors import ConfigError, MissingArtifactError
 from common.greedy import check_greedy
+from common.split_sizes import MIN_TO_COMPARE
 
 LABELS = ("correct", "incorrect")
-MIN_OF_A_LABEL = 10
 GREEDY, SAMPLED = "one greedy program per problem", "samples of phase 1.2"
 
 
@@ -88,11 +88,11 @@ def labelled_problems(
 def _check_both_labels(problems: LabelledProblems, where: str) -> None:
     counts = {"correct": problems.n_correct, "incorrect": problems.n_incorrect}
     rare = min(counts, key=lambda label: counts[label])
-    if counts[rare] >= MIN_OF_A_LABEL:
+    if counts[rare] >= MIN_TO_COMPARE:
         return
     shown = " and ".join(f"{count:g} {label}" for label, count in counts.items())
     left_out = "".join(f", {count} {reason}" for reason, count in problems.left_out.items())
-    what = "a comparison needs both" if counts[rare] == 0 else f"a comparison needs {MIN_OF_A_LABEL} of each"
+    what = "a comparison needs both" if counts[rare] == 0 else f"a comparison needs {MIN_TO_COMPARE} of each"
     raise ConfigError(
         f"of {len(problems.task_ids)} problems {shown} can be compared{left_out}: {what}\n"
         f"They are in {where}; give a --dataset or --model with more {rare} programs"

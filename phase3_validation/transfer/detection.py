@@ -12,7 +12,8 @@ import numpy as np
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import always_positive_f1, evaluation_card, verdict
 from common.evaluation.metrics import best_threshold
-from common.judged_problems import LABELS, MIN_OF_A_LABEL
+from common.judged_problems import LABELS
+from common.split_sizes import MIN_TO_EVALUATE
 
 if TYPE_CHECKING:
     from phase3_validation.directions import Direction
@@ -70,8 +71,8 @@ class TargetProblems:
         for name in (TUNING, JUDGING):
             n_incorrect = int(self.incorrect[self.split == name].sum())
             for label, n in (("incorrect", n_incorrect), ("correct", self.counts[name] - n_incorrect)):
-                if n < MIN_OF_A_LABEL:
-                    return f"only {n} of its programs on {name} are {label}: an evaluation needs {MIN_OF_A_LABEL}"
+                if n < MIN_TO_EVALUATE:
+                    return f"only {n} of its programs on {name} are {label}: an evaluation needs {MIN_TO_EVALUATE}"
         return None
 
     def refitted(self, direction: str) -> float | None:
