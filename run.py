@@ -184,10 +184,10 @@ def run_in_order(ids: Sequence[str], words: list[str], name: str, others: Sequen
             print(f"phase {phase.id} waits: {str(missing).partition(chr(10))[0]}")
             continue
         if status:
-            again = shlex.join(["python3", "run.py", *name.split(), *words])
+            again = shlex.join(["python3", "run.py", *name.split(), *(word for word in words if word != "--fresh")])
             print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
             return status
-    return 0 if "--dry-run" in words else report(words_for(report_parser(), words))
+    return 0 if "--dry-run" in words else report(["--preset", "full", *words_for(report_parser(), words)])
 
 
 def words_for(parser: Parser, words: list[str]) -> list[str]:
@@ -203,21 +203,29 @@ def words_for(parser: Parser, words: list[str]) -> list[str]:
 
 
 def report(argv: list[str]) -> int:
-    from common.report import write_report
+    from common.report import write_reports
 
     args = report_parser().parse_args(argv)
-    given = {key: value for key in ("model", "dataset", "sae") if (value := getattr(args, key)) is not None}
-    found = write_report(args.data_dir, args.preset, given, args.out)
-    print("\n".join([*found.sentences, f"Report: {found.path}"]))
+    keys = ("model", "dataset", "limit", "sae", "prompt")
+    given = {key: str(value) for key in keys if (value := getattr(args, key)) is not None}
+    reports = write_reports(args.data_dir, args.preset, given, args.out)
+    for found in reports:
+        title = [f"{found.name}:"] if len(reports) > 1 else []
+        print("\n".join([*title, *found.sentences, f"Report: {found.path}"]))
     return 0
 
 
 def report_parser() -> Parser:
-    parser = Parser(prog="run.py report", description="What was found, as one HTML file.")
+    parser = Parser(prog="run.py report", description="What was found, as one HTML file for each experiment.")
     _add_experiment_flags(parser)
+    parser.set_defaults(preset=None)
     for key in ("model", "dataset", "sae"):
-        parser.add_argument(f"--{key}", default=None, help=f"of the experiment to report (default: the preset's {key})")
-    parser.add_argument("--out", type=Path, default=None, help="file to write (default: report.html in --data-dir)")
+        parser.add_argument(f"--{key}", default=None, help=f"only experiments with this {key} (default: all there are)")
+    parser.add_argument("--limit", type=int, default=None, help="only pilots of so many problems (default: all)")
+    parser.add_argument("--prompt", default=None, help="only experiments with plain prompts, or chat (default: all)")
+    text = "file to write, for the newest of them (default: report.html in --data-dir; with several experiments there "
+    text += "report_MODEL_DATASET.html for each)"
+    parser.add_argument("--out", type=Path, default=None, help=text)
     return parser
 
 

@@ -5,7 +5,6 @@ words around it, whatever the day; where the message begins and ends is known; a
 is never mistaken for the template's.
 """
 
-import datetime
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,9 @@ from common.errors import ConfigError
 from common.registry import model_location
 
 _MARK = "\ue000"  # a character of nobody's
-_DAY = datetime.date(2024, 7, 26)  # what templates that name today's date are told: prompts must not change overnight
+# Templates that name today's date are told this one: prompts must not change overnight.
+_DAY = "26 Jul 2024"
+_ALWAYS_THAT_DAY = f"{{%- macro strftime_now(format) -%}}{_DAY}{{%- endmacro -%}}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def template_of(tokenizer: Any, model: str) -> ChatTemplate:
     try:
         text = tokenizer.apply_chat_template(
             [{"role": "user", "content": _MARK}], tokenize=False, add_generation_prompt=True,
-            enable_thinking=False, date_string=_DAY.strftime("%d %b %Y"), strftime_now=_DAY.strftime,
+            chat_template=_ALWAYS_THAT_DAY + tokenizer.get_chat_template(), enable_thinking=False, date_string=_DAY,
         )  # fmt: skip
     except (jinja2.TemplateError, ValueError, TypeError) as error:
         raise ConfigError(f"the chat template of {model} cannot be used: {error}\nGive --prompt plain") from error

@@ -6,8 +6,11 @@ judged only by beginnings that no continuation can change). So if `solution_end`
 end in a text, it finds the same end in every longer text; and as the program is made of the
 text before that end, stopping there cannot change it.
 
-1. The text is split into segments at markdown fences; the first segment that defines the
-   tested function is the one that counts.
+1. The text is split into segments at markdown fences (of backticks or tildes, also in a list
+   item, whose indentation is taken off); the first segment that defines the tested function is
+   the one that counts. Of the segments before it, those are put in front that define a name
+   which the program lacks: its helpers and imports. A later segment is never read: usage,
+   output and other versions stand there, and generation has stopped before.
 2. A segment is split into top-level chunks, each one statement. Once a chunk has defined the
    tested function, the solution ends at the first line at column 0 that cannot belong to it:
    an assert, a print, a call or second definition of the tested function, `if __name__`,
@@ -18,14 +21,17 @@ text before that end, stopping there cannot change it.
 """
 
 import ast
+import dataclasses
 import keyword
 import re
 
 from common.problem_lines import Line, OpenConstructs, lines_of
-from common.problem_syntax import module_names, parse_python
+from common.problem_syntax import module_names, parse_python, unbound_names
 
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")  # the parser refuses these without naming a line
-_FENCE = re.compile(r"[ \t]{0,3}```")
+_FENCE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(?:```|~~~)")
+_FENCE_LINE = re.compile(rf"\A{_FENCE.pattern}[^\r\n]*(?:\r\n|\r|\n)?")
+_INDENT = re.compile(r"[ \t]*")
 _COMPOUND = {"def", "class", "async", "if", "for", "while", "try", "with", "match", "@"}
 _CLAUSES = {"else", "elif", "except", "finally"}
 _DEFINERS = {"def", "class", "async", "@"}
@@ -52,7 +58,7 @@ def solution_end(text: str, entry_point: str) -> int | None:
 
     Once found for a text, it is the same for every longer text. Cost is linear in the length.
     """
-    return _scan(text, entry_point)[1]
+    return _scan(text, entry_point)[1] if entry_point in text else None
 
 
 def extract_program(text: str, entry_point: str) -> str:
@@ -63,13 +69,13 @@ def extract_program(text: str, entry_point: str) -> str:
     prefix that parses and defines anything (a name error), else the text as it is.
     """
     starts, end = _scan(text, entry_point)
+    stops = [*starts[1:], len(text) if end is None else end]
+    segments = [_content(text[start:stop]) for start, stop in zip(starts, stops, strict=True)]
+    for index in range(0 if end is None else len(segments) - 1, len(segments)):
+        if program := _program(segments[index], entry_point):
+            return _with_helpers(program, segments[:index], entry_point)
     if end is not None:
-        return _program(text[starts[-1] : end], entry_point) or text[starts[-1] : end]
-    segments = [text[start:stop] for start, stop in zip(starts, [*starts[1:], len(text)], strict=True)]
-    segments = [_without_fence(segment) for segment in segments]
-    for segment in segments:
-        if program := _program(segment, entry_point):
-            return program
+        return segments[-1]
     begun = [segment for segment in segments if _begins_definition(segment.splitlines(), entry_point)]
     if begun:
         return begun[0]
@@ -80,7 +86,7 @@ def extract_program(text: str, entry_point: str) -> str:
 def _scan(text: str, entry_point: str) -> tuple[list[int], int | None]:
     """Offsets where the segments begin, the last being the one that counts, and the solution's end in it."""
     scan = _Scan(entry_point)
-    if entry_point and entry_point in text:
+    if entry_point:
         for line in lines_of(text):
             end = scan.read(line)
             if end is not None:
@@ -97,12 +103,17 @@ class _Scan:
         self._own = re.compile(rf"{re.escape(entry_point)}\s*\(|(?:async\s+def|def|class)\s+{re.escape(entry_point)}\W")
         self._defined = False
         self._open = OpenConstructs()
+        self._indent: str | None = ""  # of the segment; None until a line of it shows
         self._start_chunk(None)
 
     def read(self, line: Line) -> int | None:
         """The solution's end, when this line shows it."""
         if _FENCE.match(line.text) and not self._open.in_long_string:
             return self._at_fence(line)
+        if self._indent is None and line.text.strip():
+            self._indent = _INDENT.match(line.text)[0]
+        if self._indent:
+            line = dataclasses.replace(line, text=_dedented(line.text, self._indent))
         if not self._open.nothing:
             if self._open.quote or not _STATEMENT.match(line.text):
                 return self._take(line)
@@ -123,7 +134,7 @@ class _Scan:
             end = line.start
         if end is None:
             self.segment_starts.append(line.start)
-            self._open = OpenConstructs()
+            self._open, self._indent = OpenConstructs(), None
         return end
 
     def _at_comment(self, line: Line) -> int | None:
@@ -191,7 +202,7 @@ class _Scan:
             self._decorated |= self._open.nothing and line.text.startswith(("def", "class", "async"))
         self._open.read(line.text)
         if self._open.nothing and self._first_word is not None and self._first_word not in _COMPOUND:
-            return self._end_chunk(line.start + len(line.text))
+            return self._end_chunk(line.end)
         return None
 
     def _end_chunk(self, offset: int) -> int | None:
@@ -275,25 +286,60 @@ def _called_name(node: ast.AST) -> str | None:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
 
 
-def _without_fence(segment: str) -> str:
-    """A segment begins with its fence line, unless it is the first."""
-    return re.sub(r"\A[ \t]{0,3}```[^\r\n]*(?:\r\n|\r|\n)?", "", segment)
+def _content(segment: str) -> str:
+    """A segment without its fence line, with which it begins unless it is the first, and without its indentation."""
+    fence = _FENCE_LINE.match(segment)
+    if fence is None:
+        return segment
+    content = segment[fence.end() :]
+    first = next((line.text for line in lines_of(content) if line.text.strip()), "")
+    indent = _INDENT.match(first)[0]
+    if not indent:
+        return content
+    return "".join(_dedented(line, indent) for line in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", content))
+
+
+def _dedented(line: str, indent: str) -> str:
+    """The line without as much of the indentation as it has."""
+    own = _INDENT.match(line)[0]
+    return line[min(len(own), len(indent)) :]
+
+
+def _with_helpers(program: str, earlier: list[str], entry_point: str) -> str:
+    """The program, after those of the earlier segments that define a name which it lacks; the nearest one serves."""
+    for segment in reversed(earlier):
+        lacking = unbound_names(program)
+        helper = _other_program(segment, entry_point) if lacking else None
+        if helper is not None and lacking & {*module_names(parse_python(helper).body)}:
+            joined = f"{helper}\n\n{program}"
+            program = joined if _parsed(joined.split("\n")) is not None else program
+    return program
 
 
 def _program(segment: str, entry_point: str) -> str | None:
     """The longest prefix of lines that parses, without its trailing talk; None if it does not define the function."""
-    lines, body = _longest_prefix(_without_fence(segment))
+    lines, body = _longest_prefix(segment)
     definers = [index for index, item in enumerate(body) if entry_point in module_names([item])]
     if not definers:
         return None
     return _kept(lines, body, definers[-1], entry_point)
 
 
-def _other_program(segment: str) -> str | None:
-    """The longest prefix of lines that parses, if it defines anything."""
+def _other_program(segment: str, tested: str = "") -> str | None:
+    """The longest prefix of lines that parses, if it defines anything; it ends where it would run the tested function."""
     lines, body = _longest_prefix(segment)
+    using = (index for index, item in enumerate(body) if _runs(item, tested))
+    body = body[: next(using, len(body))]
     definers = [index for index, item in enumerate(body) if module_names([item])]
     return _kept(lines, body, definers[-1], "") if definers else None
+
+
+def _runs(statement: ast.stmt, tested: str) -> bool:
+    """Whether a statement of the module needs the tested function, or a user who types, when it is run."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return False
+    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    return bool(tested) and not names.isdisjoint({tested, "input"})
 
 
 def _kept(lines: list[str], body: list[ast.stmt], n_needed: int, entry_point: str) -> str:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from common import discovery, handoffs, tables
 from common.artifacts import Artifact
+from common.command_line import build_command
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.files import file_sha256, text_sha256
 from common.locks import in_use
 from common.npz_layout import LABELS, NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
-from common.phase import Phase, RunContext, build_command, differences
+from common.phase import Phase, RunContext, differences
 from common.progress import Progress
 from common.revisions import check_settled
 from common.statistics import wilson_interval

@@ -16,11 +16,11 @@ from filelock import FileLock
 from common import discovery
 from common.artifacts import AlreadyBuilt, Artifact, ArtifactWriter, find_damage, sweep
 from common.checkpoints import holds_parts_of
+from common.command_line import build_command
 from common.config import (
     ModelConfig,
     PhaseConfig,
     as_json,
-    build_config,
     differences_from_preset,
     result_settings,
     typed,
@@ -32,9 +32,6 @@ from common.locks import in_use
 from common.records import RecordWriter, check_slice
 from common.revisions import check_settled, settled, with_commits
 from common.stopping import StopRequest
-
-
-_TOLD_WITH = {"model": ("revision",), "dataset": ("limit",), "sae": ("sae_revision",)}  # settings that identify too
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -348,18 +345,6 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                 shown = f"input {name}" if group == "inputs" else name
                 found.append(f"{shown} was {(old or {}).get(name)}, is {new.get(name)}")
     return found
-
-
-def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: Path) -> str:
-    """What to type to build `handoff` for the experiment of `config`."""
-    words = ["python3", "run.py", "phase", handoff.phase]
-    if preset != "full":
-        words += ["--preset", preset]
-    base = build_config(type(config), preset, {})
-    for name in (name for key in handoff.scope for name in (key, *_TOLD_WITH.get(key, ()))):
-        if getattr(config, name, None) != getattr(base, name, None):
-            words += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
-    return discovery.with_data_dir(shlex.join(words), data_dir)
 
 
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:

@@ -27,11 +27,12 @@ _STRING_REST = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line without its line end; `start` is its offset, `complete` says that a line end was seen."""
+    """One line without its line end, from offset `start` to `end`; `complete` says that a line end was seen."""
 
     start: int
     text: str
     complete: bool
+    end: int
 
 
 def lines_of(text: str) -> Iterator[Line]:
@@ -39,7 +40,7 @@ def lines_of(text: str) -> Iterator[Line]:
     position = 0
     while position < len(text):
         match = _LINE.match(text, position)
-        yield Line(position, match[1], bool(match[2]))
+        yield Line(position, match[1], bool(match[2]), match.end(1))
         position = match.end()
 
 

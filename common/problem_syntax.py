@@ -1,6 +1,8 @@
 """What can be said of a Python source without running it: does it parse, and which names does it bind."""
 
 import ast
+import builtins
+import symtable
 import warnings
 from collections.abc import Iterable, Sequence
 
@@ -30,6 +32,20 @@ def module_names(body: Iterable[ast.stmt]) -> dict[str, str]:
     for statement in body:
         names.update(_names_of(statement))
     return names
+
+
+def unbound_names(source: str) -> set[str]:
+    """Names that a module which parses looks up, anywhere in it, and that neither it nor Python defines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tables = [symtable.symtable(source, "<program>", "exec")]
+    module, wanted = tables[0], set()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        wanted |= {name.get_name() for name in table.get_symbols() if name.is_global() or table is module}
+    bound = {name.get_name() for name in module.get_symbols() if name.is_assigned() or name.is_imported()}
+    return wanted - bound - {*dir(builtins)}
 
 
 def tested_name(code: ast.Module, tests: Sequence[ast.Module]) -> str | None:

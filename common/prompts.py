@@ -17,15 +17,25 @@ CHAT_REQUEST = "Write this function in Python."
 class Prompt:
     """A prompt and where its sections end, in characters of `text` (exclusive ends).
 
-    `template_spans` are the stretches of `text` that are the chat template's: only there, the name of a control token
-    is the token. A problem that holds such a name holds text.
+    `body` is where the user's message stands in a chat prompt: what is around it is the chat template's, and only there
+    the name of a control token is the token. None for a plain prompt.
     """
 
     text: str
     description_end: int
     tests_end: int
-    description_start: int = 0
-    template_spans: tuple[tuple[int, int], ...] = ()
+    body: tuple[int, int] | None = None
+
+    @property
+    def description_start(self) -> int:
+        return 0 if self.body is None else self.body[0]
+
+
+def bodies_of(prompts: Sequence[Prompt]) -> list[tuple[int, int]] | None:
+    """The messages' places in chat prompts, as `common.tokenization` asks for them; None for plain ones."""
+    bodies = [prompt.body for prompt in prompts if prompt.body is not None]
+    assert len(bodies) in (0, len(prompts)), "the prompts of a run have one form"
+    return bodies or None
 
 
 def build_prompt(description: str, tests: Sequence[str], chat: ChatTemplate | None = None) -> Prompt:
@@ -41,8 +51,6 @@ def build_prompt(description: str, tests: Sequence[str], chat: ChatTemplate | No
     body = "\n\n".join(section for section in (description, asserts) if section)
     if chat is None:
         return Prompt(f"{body}\n\n{SOLUTION_MARKER}\n", len(description), len(body))
-    start = len(chat.before)
-    text = chat.around(f"{body}\n\n{CHAT_REQUEST}")
-    return Prompt(
-        text, start + len(description), start + len(body), start, ((0, start), (len(text) - len(chat.after), len(text)))
-    )
+    start, message = len(chat.before), f"{body}\n\n{CHAT_REQUEST}"
+    ends = start + len(description), start + len(body)
+    return Prompt(chat.around(message), *ends, body=(start, start + len(message)))

@@ -1,24 +1,14 @@
 """What lies in a data folder: built, stale, unfinished, damaged or missing, for each experiment."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import DatasetConfig, SaeConfig, build_config
-from common.discovery import (
-    RunFolder,
-    command_in,
-    describe,
-    feeds_nothing,
-    list_runs,
-    n_saved,
-    plain_name,
-    with_data_dir,
-)
+from common.command_line import phase_command
+from common.discovery import RunFolder, command_in, describe, feeds_nothing, list_runs, n_saved, plain_name
 from common.errors import PipelineError
-from common.handoffs import TRANSFER, Handoff
+from common.experiments import Experiment, experiments_in
+from common.handoffs import Handoff
 from common.problems import dataset_name
-from common.registry import instruction_tuned
 
 
 @dataclass(frozen=True)
@@ -37,11 +27,12 @@ Newest = list[tuple[Handoff, dict[tuple, RunFolder]]]  # by experiment
 
 
 def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLine]:
-    """Lines for each phase and experiment that has a run, and for each dataset that a phase of datasets lacks.
+    """Lines for each phase and experiment that has a run, and for each experiment that a phase lacks.
 
     An experiment whose newest run is unfinished has a second line for the finished one that is in use.
     """
     runs = {handoff.name: list_runs(handoff, data_dir) for handoff in handoffs}
+    experiments = experiments_in(run for group in runs.values() for run in group)
     newest, lines = [(handoff, _newest(handoff, runs[handoff.name])) for handoff in handoffs], []
     for handoff in handoffs:
         names = _experiments_by_name(handoff, runs[handoff.name])
@@ -51,10 +42,8 @@ def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLi
             groups.setdefault((*_experiment(handoff, run), feeds_nothing(handoff, run)), []).append(run)
         for group in groups.values():
             own += _states_of(handoff, group, names, newest, data_dir)
-        if "dataset" in handoff.scope:
-            present = {run.experiment["dataset"] for group in groups.values() for run in group}
-            own += [_missing(handoff, run, data_dir) for run in _datasets(runs[handoffs[0].name], present)]
-        lines += own or [_nothing(handoff, runs[handoffs[0].name], data_dir)]
+        own += _missing(handoff, [run for group in groups.values() for run in group], experiments, data_dir)
+        lines += own
     return lines
 
 
@@ -138,48 +127,28 @@ def _damaged(handoff: Handoff, run: RunFolder) -> StatusLine:
     return StatusLine(handoff.phase, run.path.name, "damaged", what, run.path, advice.partition(": ")[2])
 
 
-def _datasets(first_phase: list[RunFolder], present: set[str]) -> list[RunFolder]:
-    """The newest run of the first phase for every dataset that is not in `present`."""
-    newest: dict[str, RunFolder] = {}
-    for run in first_phase:
-        if run.damage is None and run.finished and "all_settings" in run.document:  # other versions may lack it
-            newest.setdefault(run.experiment["dataset"], run)
-    return [run for dataset, run in newest.items() if dataset not in present and _is_current(run)]
+def _missing(
+    handoff: Handoff, present: list[RunFolder], experiments: list[Experiment], data_dir: Path
+) -> list[StatusLine]:
+    """A line for each experiment, as far as the phase tells them apart, that it has no run of."""
+    lines: dict[tuple, StatusLine] = {}
+    for experiment in experiments or [Experiment()]:
+        names = {key: experiment.names[key] for key in handoff.scope if key in experiment.names}
+        built = any(all(run.experiment.get(key) == name for key, name in names.items()) for run in present)
+        if not built and ("dataset" not in names or _is_current(experiment)):
+            told = " on ".join(plain_name(name) for name in names.values()) or "-"
+            command = phase_command(handoff, experiment.settings, experiment.preset, data_dir)
+            lines.setdefault(tuple(names.items()), StatusLine(handoff.phase, told, "missing", "", None, command))
+    return [*lines.values()]
 
 
-def _is_current(run: RunFolder) -> bool:
+def _is_current(experiment: Experiment) -> bool:
     """Whether the dataset can still be had as it was: an edited or lost file is another, or none."""
     try:
-        settings = run.document["all_settings"]
-        return dataset_name(settings["dataset"], settings.get("limit", 0)) == run.experiment["dataset"]
+        settings = experiment.settings
+        return dataset_name(settings["dataset"], settings.get("limit", 0)) == experiment.names["dataset"]
     except (PipelineError, KeyError):
         return False
-
-
-def _nothing(handoff: Handoff, first_phase: list[RunFolder], data_dir: Path) -> StatusLine:
-    """The phase has no run, and no dataset to name; the preset is that of the newest run of the first phase."""
-    presets = [run.document.get("preset", "full") for run in first_phase if run.damage is None]
-    words = f"python3 run.py phase {handoff.phase}" + "".join(f" --preset {p}" for p in presets[:1] if p != "full")
-    words += _second_model(handoff, next(iter(presets), "full"))
-    return StatusLine(handoff.phase, "-", "missing", "", None, with_data_dir(words, data_dir))
-
-
-def _missing(handoff: Handoff, run: RunFolder, data_dir: Path) -> StatusLine:
-    """The phase has no run for the dataset of `run`."""
-    preset, dataset = run.document.get("preset", "full"), run.document["all_settings"]["dataset"]
-    words = ["python3", "run.py", "phase", handoff.phase]
-    words += ["--preset", preset] if preset != "full" else []
-    words += ["--dataset", dataset] if dataset != build_config(DatasetConfig, preset, {}).dataset else []
-    limit = run.document["all_settings"].get("limit", 0)
-    words += ["--limit", str(limit)] if limit else []
-    build = with_data_dir(shlex.join(words) + _second_model(handoff, preset), data_dir)
-    return StatusLine(handoff.phase, plain_name(run.experiment["dataset"]), "missing", "", None, build)
-
-
-def _second_model(handoff: Handoff, preset: str) -> str:
-    """What must be given besides where no second model is known for phase 3.6."""
-    known = handoff != TRANSFER or instruction_tuned(build_config(SaeConfig, preset, {}).model)
-    return "" if known else " --to OTHER_MODEL"
 
 
 def _short(value: object) -> str:

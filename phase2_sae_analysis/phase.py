@@ -11,7 +11,8 @@
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.phase import Phase, RunContext, build_command
+from common.command_line import build_command
+from common.phase import Phase, RunContext
 from phase2_sae_analysis.config import LatentConfig
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.phase import Phase, RunContext, build_command
+from common.command_line import build_command
+from common.phase import Phase, RunContext
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["ReportResult", "write_report"]
+__all__ = ["ReportResult", "write_report", "write_reports"]
 
 
 def __getattr__(name: str) -> Any:

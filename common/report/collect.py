@@ -5,34 +5,23 @@ picked. So a report never mixes numbers that belong to different programs, label
 """
 
 import json
-import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from common.artifacts import Artifact
-from common.config import DatasetConfig, SaeConfig, build_config
-from common.discovery import (
-    RunFolder,
-    command_in,
-    feeds_nothing,
-    find_input,
-    list_runs,
-    n_saved,
-    plain_name,
-    runs_of,
-    with_data_dir,
-)
+from common.command_line import OTHER_MODEL, phase_command
+from common.discovery import RunFolder, command_in, describe, feeds_nothing, find_input, list_runs, n_saved, plain_name, runs_of
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
-from common.handoffs import HANDOFFS, SPLIT, TRANSFER, Handoff
+from common.experiments import typed_as
+from common.handoffs import GENERATIONS, HANDOFFS, SPLIT, Handoff
 from common.ledger import count_selections, readings_of
-from common.registry import instruction_tuned
+from common.problems import PILOT, pilot_size
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model
-KEYS = ("model", "dataset", "sae")
-_TO = "--to OTHER_MODEL"
+KEYS = ("model", "dataset", "sae", "prompt")
 
 
 @dataclass(frozen=True)
@@ -83,8 +72,15 @@ class Collected:
 
     @property
     def name(self) -> str:
-        """'google/gemma-2-2b on mbpp'."""
-        return " on ".join(plain_name(self.experiment[key]) for key in ("model", "dataset"))
+        """'google/gemma-2-2b on mbpp'; of a pilot 'google/gemma-2-2b on mbpp-pilot240 (a pilot: 240 problems)'."""
+        known = {key: self.experiment[key] for key in ("model", "dataset", "prompt")}
+        pilot = "" if self.pilot is None else f" (a pilot: {self.pilot} problems)"
+        return describe(GENERATIONS, known) + pilot
+
+    @property
+    def pilot(self) -> int | None:
+        """How many problems were drawn for a pilot; None where the dataset is whole."""
+        return pilot_size(self.experiment["dataset"])
 
     @property
     def is_organism(self) -> bool:
@@ -109,28 +105,43 @@ class Collected:
         return count_selections(readings_of(self.data_dir, model, dataset, split.artifact.content_sha256))
 
 
+Names = dict[str, str | None]  # of an experiment: the SAE is None where no phase has used one yet
+Runs = dict[str, list[RunFolder]]  # by the name of the artifact
+
+
 def collect(data_dir: Path, given: dict[str, str], preset: str | None = None) -> Collected:
     """The newest experiment that fits what is `given` of model, dataset and sae, with all its phases.
 
     `preset` is only for the advice. Raises: MissingArtifactError when no phase from 1 on has a finished run of it.
     """
-    runs = {handoff.name: list_runs(handoff, data_dir) for handoff in HANDOFFS}
-    experiment = _choose(runs, given, data_dir, preset)
+    runs = runs_in(data_dir)
+    return collect_experiment(runs, choose(runs, given, data_dir, preset)[0], data_dir)
+
+
+def runs_in(data_dir: Path) -> Runs:
+    """Every run of every phase, newest first."""
+    return {handoff.name: list_runs(handoff, data_dir) for handoff in HANDOFFS}
+
+
+def collect_experiment(runs: Runs, experiment: Names, data_dir: Path) -> Collected:
+    """All phases of one experiment."""
     collected = Collected(experiment, data_dir)
-    build = _Commands(runs, experiment, data_dir)
+    told = typed_as(experiment, [run for group in runs.values() for run in group])
     lineage: dict[str, str] = {}
     for handoff in HANDOFFS:
-        phase = _phase(handoff, data_dir, experiment, lineage, build.of(handoff))
+        build = phase_command(handoff, told.settings, told.preset, data_dir)
+        phase = _phase(handoff, data_dir, experiment, lineage, build)
         if phase.state == FINISHED:
             lineage |= {**phase.manifest["lineage"], handoff.name: phase.artifact.content_sha256}
         collected.phases[handoff.name] = phase
     return collected
 
 
-def _choose(
-    runs: dict[str, list[RunFolder]], given: dict[str, str], data_dir: Path, preset: str | None
-) -> dict[str, str | None]:
-    """Model, dataset and SAE of the newest finished run; the SAE is None where no phase has used one yet."""
+def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None = None) -> list[Names]:
+    """The experiments that fit what is given and have a finished run from phase 1 on, the newest first.
+
+    Raises: MissingArtifactError when there is none.
+    """
     sound = [
         run
         for handoff in HANDOFFS
@@ -141,16 +152,31 @@ def _choose(
     sound.sort(key=lambda run: run.path.name, reverse=True)
     asked = {key: word for key, word in given.items() if word != "auto"}
     whole = [run for run in sound if run.finished and "dataset" in run.experiment]
-    fitting = [run for run in whole if all(_is_meant(asked.get(key), run.experiment.get(key)) for key in KEYS)]
-    found = fitting[0].experiment if fitting else {}
-    same = [
-        run for run in sound if all(run.experiment.get(key) in (None, found.get(key)) for key in ("model", "dataset"))
-    ]
-    saes = [run.experiment["sae"] for run in same if "sae" in run.experiment]
-    sae = found.get("sae") or next((sae for sae in saes if _is_meant(asked.get("sae"), sae)), None)
-    if not fitting or ("sae" in asked and sae is None):
+    found: dict[tuple, Names] = {}
+    for run in whole:
+        names = {key: run.experiment[key] for key in ("model", "dataset", "prompt")}
+        sae = run.experiment.get("sae") or _sae_of(names, sound, asked)
+        names = {key: sae if key == "sae" else names[key] for key in KEYS}
+        if all(_is_meant(asked.get(key), name) for key, name in _as_typed(names, asked).items()) and not ("sae" in asked and names["sae"] is None):
+            found.setdefault(tuple(names.values()), names)
+    if not found:
         raise MissingArtifactError(_nothing_to_report(whole, asked, data_dir, preset))
-    return {"model": found["model"], "dataset": found["dataset"], "sae": sae}
+    return [*found.values()]
+
+
+def _sae_of(names: Names, sound: list[RunFolder], asked: dict[str, str]) -> str | None:
+    """The SAE that a model was last read with, of those that are meant, where the phase itself used none."""
+    same = [run for run in sound if all(run.experiment.get(key) in (None, name) for key, name in names.items())]
+    saes = [run.experiment["sae"] for run in same if "sae" in run.experiment]
+    return next((sae for sae in saes if _is_meant(asked.get("sae"), sae)), None)
+
+
+def _as_typed(names: Names, asked: dict[str, str]) -> Names:
+    """The names as one types them with a --limit: the dataset without the number of its pilot, which stands apart."""
+    if "limit" not in asked:
+        return names
+    size, whole = pilot_size(names["dataset"]), plain_name(names["dataset"])
+    return {**names, "dataset": whole.removesuffix(f"{PILOT}{size}"), "limit": str(size)}
 
 
 def _is_meant(word: str | None, identity: str | None) -> bool:
@@ -170,8 +196,8 @@ def _nothing_to_report(whole: list[RunFolder], asked: dict[str, str], data_dir: 
     if known:
         words = "" if preset == "demo" else ", or --preset demo for the model organism"
         return f"{what}; {data_dir} holds {', '.join(known)}\nGive --model, --dataset and --sae of one of these{words}"
-    build = "python3 run.py phase 1" + (f" --preset {preset}" if preset not in (None, "full") else "")
-    return f"{what}; {data_dir} holds none\nBuild one with: {with_data_dir(build, data_dir)}"
+    build = phase_command(GENERATIONS, asked, preset or "full", data_dir)
+    return f"{what}; {data_dir} holds none\nBuild one with: {build}"
 
 
 def _phase(
@@ -210,7 +236,7 @@ def _not_finished(handoff: Handoff, data_dir: Path, experiment: dict[str, str], 
 
 
 def _not_begun(handoff: Handoff, build: str) -> PhaseResult:
-    return PhaseResult(handoff, APART if _TO in build else MISSING, command=build)
+    return PhaseResult(handoff, APART if OTHER_MODEL in build else MISSING, command=build)
 
 
 def _newer(handoff: Handoff, data_dir: Path, experiment: dict[str, str], used: RunFolder) -> str:
@@ -222,32 +248,3 @@ def _newer(handoff: Handoff, data_dir: Path, experiment: dict[str, str], used: R
 def _progress(run: RunFolder) -> str:
     total = run.document.get("n_records")
     return f"{n_saved(run.path):,} of {total:,} records" if total is not None else "stopped before its end"
-
-
-class _Commands:
-    """What to type to build a phase of this experiment, as far as its other runs tell."""
-
-    def __init__(self, runs: dict[str, list[RunFolder]], experiment: dict[str, str | None], data_dir: Path):
-        self._data_dir = data_dir
-        self._typed: dict[str, str] = {}
-        self.preset = "full"
-        known = [
-            run for group in runs.values() for run in group if run.damage is None and "all_settings" in run.document
-        ]
-        for run in sorted(known, key=lambda run: run.path.name):
-            if all(run.experiment.get(key) in (None, experiment[key]) for key in KEYS):
-                settings = run.document["all_settings"]
-                self.preset = run.document.get("preset", self.preset)
-                self._typed |= {key: settings[key] for key in KEYS if key in settings}
-
-    def of(self, handoff: Handoff) -> str:
-        words = ["python3", "run.py", "phase", handoff.phase]
-        words += ["--preset", self.preset] if self.preset != "full" else []
-        sae, dataset = (build_config(kind, self.preset, {}) for kind in (SaeConfig, DatasetConfig))
-        usual = {"model": sae.model, "sae": sae.sae, "dataset": dataset.dataset}
-        for key in handoff.scope:
-            if self._typed.get(key, usual[key]) != usual[key]:
-                words += [f"--{key}", self._typed[key]]
-        model = self._typed.get("model", sae.model)
-        to = f" {_TO}" if handoff == TRANSFER and instruction_tuned(model) is None else ""
-        return with_data_dir(shlex.join(words) + to, self._data_dir)

@@ -15,12 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.config import DatasetConfig, SaeConfig, build_config
-from common.discovery import plain_name
-from common.files import write_atomic
+from common.discovery import plain_name, slug
+from common.files import text_sha256, write_atomic
 from common.handoffs import COEFFICIENTS, DETECTION, DETECTOR, LATENTS, STEERING
 from common.report.blocks import Section
 from common.report.cautions import cautions_section
-from common.report.collect import Collected, collect
+from common.report.collect import Collected, Names, choose, collect_experiment, runs_in
 from common.report.detection import detection_section
 from common.report.detector import detector_section
 from common.report.examples import examples_section
@@ -39,8 +39,9 @@ TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
 
 @dataclass(frozen=True)
 class ReportResult:
-    """Where the report lies, its size in bytes, and its three sentences."""
+    """The experiment's name, where its report lies, its size in bytes, and its three sentences."""
 
+    name: str
     path: Path
     n_bytes: int
     sentences: list[str]
@@ -50,19 +51,49 @@ def write_report(
     data_dir: Path, preset: str | None = None, given: dict[str, str] | None = None, out: Path | None = None,
     now: datetime.datetime | None = None,
 ) -> ReportResult:  # fmt: skip
-    """Write the report of one experiment into `out`, or report.html in the data folder.
+    """Write the report of the newest experiment that fits; see `write_reports`."""
+    return write_reports(data_dir, preset, given, out, now, newest=True)[0]
 
-    `given` holds model, dataset and sae as they are typed; the others are the preset's, and without a preset those
-    of the newest finished run.
+
+def write_reports(
+    data_dir: Path, preset: str | None = None, given: dict[str, str] | None = None, out: Path | None = None,
+    now: datetime.datetime | None = None, newest: bool = False,
+) -> list[ReportResult]:  # fmt: skip
+    """Write a report for each experiment that fits, the newest first; only for that one with `newest` or `out`.
+
+    It is report.html in the data folder where that holds one experiment, else report_<model>_<dataset>.html, so that
+    no experiment's report takes another's place. `given` holds model, dataset and sae as they are typed; the others
+    are the preset's, where there is one.
     Raises: ConfigError for an unknown preset; MissingArtifactError when no phase from 1 on has a finished run of the
     experiment; PipelineError when the file cannot be written.
     """
-    collected = collect(data_dir, {**_of_preset(preset), **(given or {})}, preset)
+    runs = runs_in(data_dir)
+    chosen = choose(runs, {**_of_preset(preset), **(given or {})}, data_dir, preset)
+    files = _file_names(choose(runs, {}, data_dir))
+    written = []
+    for experiment in chosen[:1] if newest or out is not None else chosen:
+        path = out or data_dir / files[tuple(experiment.values())]
+        written.append(_write(collect_experiment(runs, experiment, data_dir), path, now))
+    return written
+
+
+def _write(collected: Collected, path: Path, now: datetime.datetime | None) -> ReportResult:
     sentences = three_sentences(collected)
     page = render(collected, sentences, now or datetime.datetime.now(datetime.UTC)).encode("utf-8", "backslashreplace")
-    path = out or data_dir / "report.html"
     write_atomic(path, page)
-    return ReportResult(path, len(page), [str(sentence) for sentence in sentences])
+    return ReportResult(collected.name, path, len(page), [str(sentence) for sentence in sentences])
+
+
+def _file_names(experiments: list[Names]) -> dict[tuple, str]:
+    """The report's file of each experiment in a data folder, by its names; as short as tells them apart."""
+    if len(experiments) == 1:
+        return {tuple(experiments[0].values()): "report.html"}
+    every = [tuple(names.values()) for names in experiments]
+    for n_told in range(2, len(every[0]) + 1):
+        files = {names: "_".join(["report", *(slug(name) for name in names[:n_told] if name)]) for names in every}
+        if len({*files.values()}) == len(files):
+            return {names: f"{file}.html" for names, file in files.items()}
+    return {names: f"{file}_{text_sha256(repr(names))[:8]}.html" for names, file in files.items()}
 
 
 def _of_preset(preset: str | None) -> dict[str, str]:
@@ -123,6 +154,6 @@ def policy(script: str) -> str:
 
 
 def _described(collected: Collected) -> list[tuple[str, str]]:
-    words = {"model": "Model", "dataset": "Problems", "sae": "SAEs"}
+    words = {"model": "Model", "dataset": "Problems", "sae": "SAEs", "prompt": "Prompts"}
     known = {key: word for key, word in collected.experiment.items() if word is not None}
     return [(words[key], plain_name(word)) for key, word in known.items()]

@@ -32,8 +32,9 @@ class Sentence:
 
 
 def three_sentences(collected: Collected) -> list[Sentence]:
+    pilot = f"(Of a pilot, {count(collected.pilot)} problems drawn at random.) " if collected.pilot is not None else ""
     return [
-        Sentence("Does it know?", _knows(collected)),
+        Sentence("Does it know?", pilot + _knows(collected)),
         Sentence("Does it cause?", _causes(collected)),
         Sentence("How far to trust it?", _trust(collected)),
     ]

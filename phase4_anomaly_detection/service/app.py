@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from common.errors import PipelineError
 from phase4_anomaly_detection.service.batching import Batcher, end_thread
+from phase4_anomaly_detection.service.connections import HALF_CLOSED
 from phase4_anomaly_detection.service.limits import Gate, Refused, check_body_kind, read_body
 from phase4_anomaly_detection.service.logs import NAME
 from phase4_anomaly_detection.service.metrics import ServiceMetrics
@@ -125,7 +126,7 @@ class Service:
         try:
             await asyncio.wait({found, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not found.done():
-                raise Refused(400, "the connection ended before the verification")
+                raise Refused(400, "the connection ended, or its client's side did, before the verification")
         finally:
             patience.stop()  # has no effect on one that is done
             found.cancel()
@@ -167,9 +168,10 @@ def _refusals() -> Iterator[None]:
 
 
 async def _disconnected(request: Request) -> None:
-    """Ends when the client does not wait any more."""
+    """Ends when the client does not wait any more, as far as one can tell: who left has ended its writing side too."""
     while (await request.receive())["type"] != "http.disconnect":
-        pass
+        if request.scope["state"].get(HALF_CLOSED):
+            return
 
 
 def parse(body: bytes) -> DetectRequest:

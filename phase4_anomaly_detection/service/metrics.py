@@ -19,6 +19,10 @@ class ServiceMetrics:
         self.requests = Counter("requests_total", "Requests answered", ["path", "status"], **given)
         self.seconds = Histogram("request_seconds", "From a request's head to its answer", buckets=SECONDS, **given)
         self.in_flight = Gauge("requests_in_flight", "Requests under way", **given)
+        text = "Connections without a whole request head"
+        self.connections_waiting = Gauge("connections_waiting", text, **given)
+        text = "Connections ended: slow, their request did not come in time; crowded, too many had none"
+        self.connections_dropped = Counter("connections_dropped_total", text, ["reason"], **given)
         self.queue = Gauge("queue_texts", "Texts that wait for a batch", **given)
         self.detections = Counter("detections_total", "Texts by route and level", ["route", "level"], **given)
         self.tokens = Counter("tokens_total", "Tokens read", **given)

@@ -43,6 +43,8 @@ def add_flags(parser: Parser) -> None:
     add("--token-file", metavar="FILE", type=Path, default=None, help=text)
     add("--max-bytes", type=int, default=1_000_000, help="largest body of a request (default: 1000000)")
     add("--max-waiting", type=int, default=4096, help="requests under way at a time; more get 503 (default: 4096)")
+    text = "seconds that the head of a request may take to arrive (default: 10)"
+    add("--head-s", metavar="SECONDS", type=float, default=10.0, help=text)
     text = "seconds that the body of a request may take to arrive (default: 30)"
     add("--body-s", metavar="SECONDS", type=float, default=30.0, help=text)
     text = "windows that a text may need with --long-input windows (default: 64)"
@@ -62,8 +64,8 @@ def settings_of(args: argparse.Namespace) -> ServiceSettings:
     """What was typed. Raises: ConfigError."""
     return ServiceSettings(
         host=args.host, port=args.port, token=read_token(args.token_file), max_bytes=args.max_bytes,
-        batch_size=TEXTS_FOR_A_BATCH * args.batch_size, max_waiting=args.max_waiting, body_s=args.body_s,
-        drain_s=args.drain_s, max_windows=args.max_windows, verify=args.verify, verify_s=args.verify_s,
+        batch_size=TEXTS_FOR_A_BATCH * args.batch_size, max_waiting=args.max_waiting, head_s=args.head_s,
+        body_s=args.body_s, drain_s=args.drain_s, max_windows=args.max_windows, verify=args.verify, verify_s=args.verify_s,
         sandbox=args.sandbox, log_code=args.log_code,
     )  # fmt: skip
 
@@ -143,6 +145,8 @@ def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
     """uvicorn's server, with the stop described above."""
     import uvicorn
 
+    from phase4_anomaly_detection.service.connections import connection_class
+
     gate = app.state.service.gate
 
     class DrainingServer(uvicorn.Server):
@@ -168,8 +172,8 @@ def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
             return await super().on_tick(counter)
 
     config = uvicorn.Config(
-        app, http="h11", ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, backlog=_BACKLOG, timeout_keep_alive=30, timeout_graceful_shutdown=5,
+        app, http=connection_class(settings, gate.metrics), ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, backlog=_BACKLOG, timeout_keep_alive=30, timeout_graceful_shutdown=5,
     )  # fmt: skip
     return DrainingServer(config)
 

@@ -17,8 +17,8 @@ class ServiceSettings:
     """`token` is asked of every request but those for the page, the health and the description, where there is one.
 
     `batch_size` is of what the pipeline is given at a time, which reads texts of like length together: the more it can
-    choose from, the less padding it reads. `max_waiting` bounds the requests under way, `body_s` the time a request may
-    take to arrive, `drain_s` the time that requests under way get after SIGTERM, `max_windows` the windows that a long
+    choose from, the less padding it reads. `max_waiting` bounds the requests under way, and the connections without one;
+    `head_s` and `body_s` bound the time that the head and the body of a request may take to arrive, `drain_s` the time that requests under way get after SIGTERM, `max_windows` the windows that a long
     text is read in. `verify` offers verification, of at most `verify_s` seconds each, isolated by `sandbox`.
 
     Raises: ConfigError, above all for a host that others can reach and no token.
@@ -31,6 +31,7 @@ class ServiceSettings:
     batch_size: int = 64
     batch_wait_s: float = 0.010
     max_waiting: int = 4096
+    head_s: float = 10.0
     body_s: float = 30.0
     drain_s: float = 30.0
     max_windows: int = 64
@@ -42,7 +43,7 @@ class ServiceSettings:
     def __post_init__(self) -> None:
         for name, least, most in (
             ("port", 0, 65535), ("max_bytes", 1, 1 << 30), ("batch_size", 1, 1 << 16), ("batch_wait_s", 0, 0.010),
-            ("max_waiting", 1, 1 << 20), ("body_s", 0.01, 3600), ("drain_s", 0, 3600),
+            ("max_waiting", 1, 1 << 20), ("head_s", 0.01, 3600), ("body_s", 0.01, 3600), ("drain_s", 0, 3600),
             ("max_windows", 1, 1 << 20), ("verify_s", 1, 3600),
         ):  # fmt: skip
             value = getattr(self, name)

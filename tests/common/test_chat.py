@@ -1,8 +1,5 @@
 """Covers prompts in a model's chat template: what stands around the message, BOS once, sections, templates that refuse."""
 
-import dataclasses
-import logging
-
 import pytest
 from tiny_models import make_tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -38,7 +35,7 @@ def tokenizer_with(template: str | None) -> PreTrainedTokenizerFast:
 def test_the_prompt_is_what_the_template_makes_of_the_message(template):
     tokenizer = tokenizer_with(template)
     prompt = build_prompt(TEXT, TESTS, template_of(tokenizer, "tiny"))
-    message = prompt.text[prompt.description_start : prompt.template_spans[1][0]]
+    message = prompt.text[slice(*prompt.body)]
     assert message == f"{TEXT.strip()}\n\nassert f(1) == 2\nassert f(2) == 3\n\n{CHAT_REQUEST}"
     if template != DATED:
         asked = [{"role": "user", "content": message}]
@@ -51,8 +48,8 @@ def test_sections_end_where_they_ended_in_the_plain_prompt():
     chat, plain = build_prompt(TEXT, TESTS, template), build_prompt(TEXT, TESTS)
     for name in ("description_end", "tests_end"):
         assert chat.text[chat.description_start : getattr(chat, name)] == plain.text[: getattr(plain, name)]
-    (first, start), (end, last) = chat.template_spans
-    assert (first, start, last) == (0, chat.description_start, len(chat.text))
+    start, end = chat.body
+    assert start == chat.description_start and plain.body is None
     assert chat.text[end:] == "<end_of_turn>\n<start_of_turn>model\n" and "<eos>" in chat.text[start:end]
 
 
