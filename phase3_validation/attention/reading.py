@@ -21,7 +21,7 @@ from common.errors import ArtifactMismatchError
 from common.forward import new_cache, next_token_logits, positions
 from common.hooks import Resid, change_resid
 from common.models import LanguageModel
-from common.prompts import Prompt
+from common.prompts import Prompt, bodies_of
 from common.steered_generation import Push
 from common.tokenization import encode_padded
 from phase3_validation.attention.heads import Heads, eager, find_heads, last_rows
@@ -104,10 +104,8 @@ def eager_differs_by(lm: LanguageModel, prompts: Sequence[Prompt]) -> float | No
 
 
 def encoded_prompts(lm: LanguageModel, prompts: Sequence[Prompt]) -> BatchEncoding:
-    """As `section_of_tokens` takes it. In a chat, control tokens' names are control outside the message alone."""
-    chats = all(prompt.template_spans for prompt in prompts)
-    bodies = [(p.template_spans[0][1], p.template_spans[-1][0]) for p in prompts] if chats else None
-    return encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies, offsets=True)
+    """As `section_of_tokens` takes it."""
+    return encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts), offsets=True)
 
 
 def _read(

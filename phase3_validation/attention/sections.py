@@ -67,7 +67,7 @@ def _first_character(text: str, start: int, end: int) -> int:
 
 def _section_at(prompt: Prompt, character: int) -> str:
     end = len(prompt.text)
-    message_end = prompt.template_spans[-1][0] if prompt.template_spans else end
+    message_end = prompt.body[1] if prompt.body else end
     ends = (
         (prompt.description_start, TEMPLATE), (prompt.description_end, DESCRIPTION), (prompt.tests_end, TESTS),
         (message_end, MARKER), (end, TEMPLATE),

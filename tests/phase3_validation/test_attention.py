@@ -14,14 +14,8 @@ from common.hooks import decoder_blocks, resid_site
 from common.models import LanguageModel, load_model
 from common.prompts import Prompt, build_prompt
 from common.steered_generation import Push
-from phase3_validation.attention.reading import (
-    begins_with_bos,
-    eager_differs_by,
-    normalised,
-    read_attention,
-    sections_present,
-)
-from phase3_validation.attention.heads import eager, find_heads
+from phase3_validation.attention.heads import eager
+from phase3_validation.attention.reading import eager_differs_by, normalised, read_attention
 from phase3_validation.attention.sections import PADDING, SECTIONS, section_of_tokens
 
 FIRST, TEMPLATE, DESCRIPTION, TESTS, MARKER, SINK = range(6)
@@ -75,7 +69,7 @@ def test_without_a_bos_token_the_first_word_is_no_part_of_the_description():
 
 def test_what_a_chat_template_writes_and_what_a_tokenizer_adds_behind_the_first_token_is_no_content():
     text = "<s>user\nAdd it.\n\nassert f(1)\n\nWrite it.<e>\n<s>model\n"
-    prompt = Prompt(text, 15, 28, 8, ((0, 8), (39, len(text))))
+    prompt = Prompt(text, 15, 28, body=(8, 39))
     assert [text[8:15], text[17:28], text[30:39]] == ["Add it.", "assert f(1)", "Write it."]
     spans = [((0, 0), FIRST), ((0, 0), TEMPLATE), ((0, 3), TEMPLATE), ((3, 8), TEMPLATE), ((8, 11), DESCRIPTION),
              ((11, 17), DESCRIPTION), ((17, 28), TESTS), ((28, 35), MARKER), ((35, 39), MARKER), ((39, 43), TEMPLATE),

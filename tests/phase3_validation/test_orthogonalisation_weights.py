@@ -8,17 +8,16 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    Olmo2Config,
-    Olmo2ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
-from common.errors import ConfigError, PipelineError
+from common.errors import PipelineError
 from common.hooks import decoder_blocks
 from common.models import load_model
-from phase3_validation.orthogonalisation import weights
-from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit, writers_of
+from phase3_validation.orthogonalisation import weights, writers
+from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit
+from phase3_validation.orthogonalisation.writers import writers_of
 
 TEXTS = ("Write a function to add 3 to a number.\n\nassert add(1) == 4\n\n# Solution:\n", "short one")
 SMALL = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
@@ -163,7 +162,7 @@ def test_behind_a_norm_with_gain_the_matrix_loses_gain_times_the_direction(gemma
 
 
 def test_without_the_gain_the_check_fails_on_gemma(gemma, monkeypatch):
-    monkeypatch.setattr(weights.Writer, "removed_from_matrix", lambda self, d: d / d.norm())  # the known mistake
+    monkeypatch.setattr(writers.Writer, "removed_from_matrix", lambda self, d: d / d.norm())  # the known mistake
     with orthogonalised(gemma.model, some_direction(gemma)):
         found = shares(gemma, some_direction(gemma))
     assert max(found.worst) > 0.01 and found.component[0].startswith("blocks.")
@@ -199,15 +198,3 @@ def test_half_precision_keeps_below_its_own_limit(folders, dtype):
         with orthogonalised(lm.model, some_direction(lm)):
             worst = max(shares(lm, some_direction(lm)).worst)
         assert 1e-5 < worst < limit / 2 and limit < 0.01
-
-
-def test_a_norm_that_stands_in_the_stream_itself_is_refused():
-    model = OPTForCausalLM(OPTConfig(**OPT, do_layer_norm_before=False))  # normalises the sum, as OPT-350m does
-    with pytest.raises(ConfigError, match=r"blocks\.0: LayerNorm stands in the stream itself(.|\n)*Phase 3\.5"):
-        writers_of(model)
-
-
-def test_fixed_position_embeddings_are_refused():
-    config = XGLMConfig(vocab_size=1024, d_model=64, ffn_dim=128, num_layers=1, attention_heads=4)
-    with pytest.raises(ConfigError, match=r"at embedding: a part comes from something without parameters"):
-        writers_of(XGLMForCausalLM(config))
