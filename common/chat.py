@@ -24,8 +24,12 @@ class ChatTemplate:
     before: str
     after: str
 
-    def around(self, message: str) -> str:
-        return self.before + message + self.after
+    def put(self, message: str) -> tuple[str, tuple[int, int]]:
+        """The prompt for a message, and where the message stands in it. A prompt that is whole already stays so."""
+        if message.startswith(self.before) and message.endswith(self.after):
+            message = message.removeprefix(self.before).removesuffix(self.after)
+        start = len(self.before)
+        return self.before + message + self.after, (start, start + len(message))
 
 
 def chat_template_for(form: str, model: str, revision: str = "") -> ChatTemplate | None:

@@ -51,6 +51,5 @@ def build_prompt(description: str, tests: Sequence[str], chat: ChatTemplate | No
     body = "\n\n".join(section for section in (description, asserts) if section)
     if chat is None:
         return Prompt(f"{body}\n\n{SOLUTION_MARKER}\n", len(description), len(body))
-    start, message = len(chat.before), f"{body}\n\n{CHAT_REQUEST}"
-    ends = start + len(description), start + len(body)
-    return Prompt(chat.around(message), *ends, body=(start, start + len(message)))
+    text, place = chat.put(f"{body}\n\n{CHAT_REQUEST}")
+    return Prompt(text, place[0] + len(description), place[0] + len(body), place)

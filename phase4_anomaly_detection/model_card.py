@@ -33,11 +33,12 @@ def _head(document: dict[str, Any]) -> str:
     title = f"# Detector of failures of {model['name']}, block {document['layer']}"
     revision = f", revision {model['revision']}" if model["revision"] else ""
     bits = "" if model.get("quantisation", "none") == "none" else f", its weights in {model['quantisation']}"
+    chat = "; each is the user's message in the model's chat template" if model.get("prompt") == "chat" else ""
     return (
         f"{title}\n\n**Verdict on texts that it was not made from: {document['verdict']}.**\n\n"
         f"- Model: {model['name']} ({model['identity']}{revision}), read in {model['dtype']}{bits}\n"
         f"- SAE: {sae['id']} ({sae['identity']}), at {document['site']}\n"
-        f"- Texts: {document['text']}\n"
+        f"- Texts: {document['text']}{chat}\n"
         f"- Experiment: {', '.join(f'{key} {name}' for key, name in document['experiment'].items())}; "
         f"seed {document['seed']}"
     )

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from common.discovery import plain_name
 from common.errors import ArtifactMismatchError, ConfigError
-from common.registry import MODELS, model_identity
+from common.registry import MODELS, at_commit, model_identity
 from phase4_anomaly_detection.detector import AnomalyDetector, Detection, DetectorConfig, deciding_rows
 from phase4_anomaly_detection.drift import DriftMonitor
 from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel
@@ -76,7 +77,9 @@ class SAEAnomalyPipeline:
             )
         name = _model_of(detector, model, folder)
         bits = _quantisation_of(detector, quantisation, folder)
-        found = cls(SidecarConfig(model=name, layer=detector.layer, device=device, quantisation=bits, **settings))
+        own = {"revision": _revision_of(detector), "prompt": detector.document["model"].get("prompt", "plain")}
+        sidecar = SidecarConfig(model=name, layer=detector.layer, device=device, quantisation=bits, **own, **settings)
+        found = cls(sidecar)
         found._use(detector if threshold is None else detector.with_threshold(threshold))
         return found
 
@@ -179,7 +182,7 @@ class SAEAnomalyPipeline:
 
         sidecar = self.sidecar.config
         given: dict[str, Any] = {"model": sidecar.model, "batch_size": sidecar.batch_size, "threads": sidecar.threads}
-        given |= {"quantisation": sidecar.quantisation}
+        given |= {"quantisation": sidecar.quantisation, "revision": sidecar.revision, "prompt": sidecar.prompt}
         given |= {} if sidecar.layer is None else {"layer": str(sidecar.layer)}
         given |= {} if sidecar.dtype in ("auto", "float64") else {"dtype": sidecar.dtype}
         for config in (self._discovery, self._decision):
@@ -248,12 +251,13 @@ def _model_of(detector: AnomalyDetector, given: str | None, folder: str | Path) 
     """Where the detector's model is. Raises: ConfigError, ArtifactMismatchError when another lies there."""
     model = detector.document["model"]
     name = model["name"] if given is None else given
-    if given is None and name not in MODELS and "@" in model["identity"] and not Path(name).is_dir():
+    lay_in_a_folder = not _revision_of(detector) and "@" in model["identity"]
+    if given is None and name not in MODELS and lay_in_a_folder and not Path(name).is_dir():
         raise ConfigError(
             f"the model of the detector in {folder} is not in {name} any more\n"
             f"Say where it lies with --model FOLDER (it is {model['identity']})"
         )
-    found, wanted = model_identity(name), model["identity"]
+    found, wanted = model_identity(name, _revision_of(detector)), model["identity"]
     # A folder is known by its content, whatever it is called.
     if found != wanted and ("@" not in wanted or found.rpartition("@")[2] != wanted.rpartition("@")[2]):
         raise ArtifactMismatchError(
@@ -262,6 +266,13 @@ def _model_of(detector: AnomalyDetector, given: str | None, folder: str | Path) 
             f"--out FOLDER"
         )
     return name
+
+
+def _revision_of(detector: AnomalyDetector) -> str:
+    """The commit of a model of the hub; '' of one in a folder, and of detectors that were made before it was known."""
+    model = detector.document["model"]
+    commit = model["revision"] or ""
+    return commit if model["identity"] == at_commit(plain_name(model["identity"]), commit) else ""
 
 
 def _quantisation_of(detector: AnomalyDetector, given: str | None, folder: str | Path) -> str:

@@ -47,6 +47,7 @@ class SidecarConfig:
     """Which model reads, where, and what becomes of a text that is longer than its context.
 
     `layer` None is the registry's layer for the model, where it has one. `threads` 0 is torch's own choice.
+    `revision` is the commit of a model of the hub; with `prompt` chat each text is the user's message in a chat.
     """
 
     model: str = "organism"
@@ -57,6 +58,8 @@ class SidecarConfig:
     batch_size: int = 16
     long_input: str = "refuse"
     threads: int = 0
+    revision: str = ""
+    prompt: str = "plain"
 
     def __post_init__(self) -> None:
         for name, allowed in (("dtype", DTYPES), ("quantisation", QUANTISATIONS), ("long_input", LONG_INPUT)):
@@ -111,11 +114,11 @@ class SidecarModel:
         check_quantisation(config.quantisation, device)
         dtype = self.usual_dtype if config.dtype == "auto" else config.dtype
         dtype = "float32" if dtype == "float64" else dtype  # which load_model does not know: widened below
-        lm = load_model(config.model, device, dtype, config.threads, quantisation=config.quantisation)
+        lm = load_model(config.model, device, dtype, config.threads, config.quantisation, config.revision)
         self._check_layer(config.layer, lm)
         self._float64 = config.dtype == "float64" or (config.dtype == "auto" and _is_small(lm, config.quantisation))
         if self._float64 and lm.dtype != "float32":  # its weights were rounded
-            lm = load_model(config.model, device, "float32", config.threads)
+            lm = load_model(config.model, device, "float32", config.threads, revision=config.revision)
         if self._float64:
             lm.model.double()
         if config.layer is not None:
@@ -198,7 +201,9 @@ class SidecarModel:
 
     def _rows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
         """Token ids of every row to be read, the text of each row, and the tokens of each text."""
-        encoded = _tokenise(self.lm, texts) if texts else []
+        from common.tokenization import tokens_in_front
+
+        encoded = _tokenise(self.lm, texts, self.config.prompt) if texts else []
         limit, rows, owners = self.context_length, [], []
         too_long = {i: len(ids) for i, ids in enumerate(encoded) if len(ids) > limit}
         if too_long and self.config.long_input == "refuse":
@@ -327,11 +332,16 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _tokenise(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+def _tokenise(lm: LanguageModel, texts: Sequence[str], prompt: str) -> list[list[int]]:
     """Ids of each text, without padding or cutting. Raises: ConfigError for a text that has no token of its own."""
+    from common.chat import template_of
     from common.tokenization import encode, tokens_in_front
 
-    encoded, n_in_front = encode(lm, texts), len(tokens_in_front(lm.tokenizer))
+    bodies, n_in_front = None, len(tokens_in_front(lm.tokenizer))
+    if prompt == "chat":
+        chat = template_of(lm.tokenizer, lm.name)
+        texts, bodies = zip(*(chat.put(text) for text in texts), strict=True)
+    encoded = encode(lm, texts, bodies=bodies)
     for i, ids in enumerate(encoded):
         if len(ids) <= n_in_front:
             raise ConfigError(f"text {i + 1} of {len(texts)} has no token\nGive a prompt or a program")

@@ -112,9 +112,9 @@ class ReadActivations:
 
     @property
     def model(self) -> dict[str, Any]:
-        lm, name = self.sidecar.lm, self.sidecar.config.model
-        quantisation = self.sidecar.config.quantisation
-        return {**_named(name), "revision": lm.revision, "dtype": self.sidecar.dtype, "quantisation": quantisation}
+        lm, own = self.sidecar.lm, self.sidecar.config
+        facts = {"revision": lm.revision, "dtype": self.sidecar.dtype, "quantisation": own.quantisation}
+        return {**_named(own.model, own.revision, own.prompt), **facts}
 
     def of_layer(self, layer: int) -> Tensor:
         import torch
@@ -162,7 +162,8 @@ def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSourc
             absent.append(name)
     processes = generations.manifest.get("processes", [])
     facts = next((process["model"] for process in processes if "model" in process), {})
-    model = {**_named(config.model), **{key: facts.get(key) for key in ("revision", "dtype")}, "quantisation": "none"}
+    model = _named(config.model, config.revision, config.prompt) | {"quantisation": "none"}
+    model |= {"revision": config.revision or facts.get("revision"), "dtype": facts.get("dtype")}
     activations = StoredActivations(
         generations, source, problems.task_ids, config.accept_bad_fit, ctx.log, model
     )  # fmt: skip
@@ -181,7 +182,7 @@ def _labelled(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
     sidecar = SidecarModel(SidecarConfig(
         model=config.model, device=ctx.device, dtype=config.dtype, quantisation=config.quantisation,
-        batch_size=config.batch_size, threads=config.threads,
+        batch_size=config.batch_size, threads=config.threads, revision=config.revision, prompt=config.prompt,
     ))  # fmt: skip
     wanted = known_layer(config)
     texts = [found.texts[place] for place in order]
@@ -208,7 +209,7 @@ def check_layer(layer: int, layers: list[int], sae: str) -> None:
         )
 
 
-def _named(model: str) -> dict[str, Any]:
+def _named(model: str, revision: str, prompt: str) -> dict[str, Any]:
     from common.registry import model_identity
 
-    return {"name": model, "identity": model_identity(model)}
+    return {"name": model, "identity": model_identity(model, revision), "prompt": prompt}

@@ -44,6 +44,26 @@ def read(lm, sites, prompt):
     return found
 
 
+def write(lm):
+    """Greedy tokens of the prompts, of which the first leaves the batch after two tokens, the second after four."""
+    encoded = encode_padded(lm, PROMPTS)
+    ids, mask, cache = encoded["input_ids"], encoded["attention_mask"], new_cache(lm)
+    written, left = [[] for _ in PROMPTS], list(range(len(PROMPTS)))
+    with torch.inference_mode():
+        logits = next_token_logits(lm, ids, mask, cache)
+        for step in range(6):
+            tokens = logits.argmax(-1)
+            for row, token in zip(left, tokens.tolist(), strict=True):
+                written[row].append(token)
+            if step in (1, 3):
+                keep = torch.arange(1, len(left))
+                select_rows(cache, keep)
+                left, tokens, mask = left[1:], tokens[keep], mask[keep]
+            mask = torch.cat([mask, mask.new_ones(len(left), 1)], dim=1)
+            logits = next_token_logits(lm, tokens[:, None], mask, cache)
+    return written
+
+
 @pytest.mark.parametrize("architecture", USABLE)
 def test_an_architecture_meets_what_every_phase_needs(architecture):
     lacks = small(architecture).capabilities.lacks
@@ -64,31 +84,25 @@ def test_what_is_read_at_a_block_is_what_transformers_calls_hidden_states(archit
 
 
 @pytest.mark.parametrize("architecture", USABLE)
-def test_rows_of_a_batch_go_on_from_the_cache_as_transformers_generates_each_alone(architecture):
-    """Rows leave the batch from the front, one a step."""
+def test_rows_of_a_batch_go_on_from_the_cache_as_each_is_written_alone(architecture):
     lm = small(architecture)
-    encoded = encode_padded(lm, PROMPTS)
-    ids, mask, cache = encoded["input_ids"], encoded["attention_mask"], new_cache(lm)
-    written, left = [[] for _ in PROMPTS], list(range(len(PROMPTS)))
     with torch.inference_mode():
-        logits = next_token_logits(lm, ids, mask, cache)
-        for step in range(6):
-            tokens = logits.argmax(-1)
-            for row, token in zip(left, tokens.tolist(), strict=True):
-                written[row].append(token)
-            if step in (1, 3):
-                keep = torch.arange(1, len(left))
-                select_rows(cache, keep)
-                left, tokens, mask = left[1:], tokens[keep], mask[keep]
-            mask = torch.cat([mask, mask.new_ones(len(left), 1)], dim=1)
-            logits = next_token_logits(lm, tokens[:, None], mask, cache)
-        for prompt, tokens in zip(PROMPTS, written, strict=True):
-            alone = encode_padded(lm, [prompt])["input_ids"]
-            expected = lm.model.generate(
-                input_ids=alone, attention_mask=torch.ones_like(alone), max_new_tokens=len(tokens), do_sample=False,
-                eos_token_id=None, pad_token_id=0,
-            )  # fmt: skip
-            assert tokens == expected[0, alone.shape[1] :].tolist()
+        for prompt, tokens in zip(PROMPTS, write(lm), strict=True):
+            ids = encode_padded(lm, [prompt])["input_ids"]
+            whole = torch.cat([ids, torch.tensor([tokens])], dim=1)
+            expected = lm.model(input_ids=whole).logits[0, ids.shape[1] - 1 : -1].argmax(-1)
+            assert tokens == expected.tolist()
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "bloom", "falcon", "mamba", "lfm2"])
+def test_rows_of_a_batch_are_written_as_transformers_generates_them(architecture):
+    lm = small(architecture)
+    ids = encode_padded(lm, PROMPTS[:1])["input_ids"]
+    expected = lm.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False, eos_token_id=None,
+        pad_token_id=0,
+    )  # fmt: skip
+    assert write(lm)[0] == expected[0, ids.shape[1] :].tolist()
 
 
 @pytest.mark.parametrize("architecture", WITH_RESID_MID)
@@ -179,8 +193,8 @@ def test_loading_says_what_a_model_lacks(tmp_path):
         load_model(str(tmp_path), "cpu", threads=1)
 
 
-def test_a_model_with_neither_padding_nor_end_of_sequence_loads(tiny_llama, tmp_path):
-    folder = shutil.copytree(tiny_llama, tmp_path / "model")
+def test_a_model_with_neither_padding_nor_end_of_sequence_loads(tiny_gemma, tmp_path):
+    folder = shutil.copytree(tiny_gemma, tmp_path / "model")
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
         held = json.loads((folder / name).read_text())
         for key in [*SPECIAL, "pad_token", "eos_token"]:
@@ -191,8 +205,8 @@ def test_a_model_with_neither_padding_nor_end_of_sequence_loads(tiny_llama, tmp_
 
 
 @pytest.mark.parametrize("model_type", ["some_new_thing", None])
-def test_code_of_a_repository_is_refused_without_a_question(tiny_llama, tmp_path, model_type):
-    folder = shutil.copytree(tiny_llama, tmp_path / "model")
+def test_code_of_a_repository_is_refused_without_a_question(tiny_gemma, tmp_path, model_type):
+    folder = shutil.copytree(tiny_gemma, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": model_type, "auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}}
     (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v}))

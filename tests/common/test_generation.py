@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from architectures import small
 from tiny_models import save_tiny_llama, save_tiny_qwen
 
 from common.errors import ConfigError, UnknownHookError
@@ -184,13 +185,12 @@ def test_a_misspelt_site_is_an_error_that_lists_the_sites(tiny_gemma, site):
         pass
 
 
-def test_a_model_without_a_norm_before_the_mlp_has_no_resid_mid(tiny_gemma):
-    lm = load_model(str(tiny_gemma), "cpu", threads=1)
-    del lm.model.model.layers[1].pre_feedforward_layernorm, lm.model.model.layers[1].post_attention_layernorm
+def test_a_model_without_a_resid_mid_gets_no_hook_at_all():
+    lm = small("gptj")
     site = "blocks.1.hook_resid_mid"
     with pytest.raises(UnknownHookError, match=site), read_resid(lm.model, [resid_post_site(0), site], print):
         pass
-    assert not lm.model.model.layers[0]._forward_hooks
+    assert not lm.model.transformer.h[0]._forward_hooks
 
 
 def test_the_output_of_a_block_is_the_input_of_the_next(tiny_gemma):

@@ -17,11 +17,11 @@ TEXTS = ["def f(x):\n    return X", "# Solution:\n", "a  b\tc"]
 
 
 @pytest.fixture
-def with_tokenizer(tiny_llama, tmp_path):
+def with_tokenizer(tiny_gemma, tmp_path):
     """Gives what loads the tiny model with another tokenizer."""
 
     def load(tokenizer):
-        folder = Path(shutil.copytree(tiny_llama, tmp_path / "model", dirs_exist_ok=True))
+        folder = Path(shutil.copytree(tiny_gemma, tmp_path / "model", dirs_exist_ok=True))
         tokenizer.save_pretrained(folder)
         return load_model(str(folder), "cpu", threads=1)
 
