@@ -1,7 +1,8 @@
 """The attention of each block, found by doing: which modules give attention weights, and what they give.
 
-A module of a block that hands on, beside its output, a matrix [batch, heads, pos, pos] of numbers from 0 to 1 that look
-back only and add up to 1 or less is the block's attention, whatever it is called. Only eager attention gives its weights.
+A module of a block that hands on, beside its output, a matrix [batch, heads, pos, pos] of numbers from 0 to 1 that
+look back only and add up to 1 or less is the block's attention, whatever it is called. Only eager attention gives its
+weights.
 """
 
 from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@
 3. Means and changes get intervals over problems (movement.py, results.py).
 
 It takes one pass of the prompts and one token for each direction, and is not cut into slices. Any model will do whose
-blocks have attention and give its weights (heads.py); blocks without, in hybrids, are left out. What attention suggests,
-phase 3.7 tests.
+blocks have attention and give its weights (heads.py); blocks without, in hybrids, are left out. What attention
+suggests, phase 3.7 tests.
 """
 
 import json
@@ -43,7 +43,8 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
     coefficients = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
     variants = results.make_variants(coefficients["directions"], config.n_random)
-    norms, load_sae = mean_norms(ctx.read(handoffs.GENERAL_TEXT)), sae_source(config.sae, config.model, config.sae_revision).load
+    norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
+    load_sae = sae_source(config.sae, config.model, config.sae_revision).load
     with ctx.write() as out:
         lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
         added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)

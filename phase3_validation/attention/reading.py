@@ -65,8 +65,9 @@ def read_attention(
                     _read(lm, ids[:, :-1], mask[:, :-1], own)
                 with last_rows(heads) as rows, eager(lm):
                     _read(lm, ids[:, -1:], mask, own)
-            shares = [_by_section(rows[layer], of_section, heads.learn_a_sink) for layer in layers]
-            found.append(torch.stack(shares, dim=1).cpu().double().numpy())
+            # To the processor one by one: blocks of a large model lie on several devices.
+            shares = [_by_section(rows[layer], of_section, heads.learn_a_sink).cpu() for layer in layers]
+            found.append(torch.stack(shares, dim=1).double().numpy())
     return normalised(np.stack(found), lm.dtype)
 
 
@@ -93,7 +94,8 @@ def eager_differs_by(lm: LanguageModel, prompts: Sequence[Prompt]) -> float | No
     usual = lm.model.config.get_text_config()._attn_implementation
     if usual == "eager":
         return None
-    difference = float((_next_logprobs(lm, prompts, eager(lm)) - _next_logprobs(lm, prompts, nullcontext())).abs().max())
+    by_eager, by_usual = (_next_logprobs(lm, prompts, attention) for attention in (eager(lm), nullcontext()))
+    difference = float((by_eager - by_usual).abs().max())
     if not difference <= EAGER_AGREES.get(lm.dtype, EAGER_AGREES_16_BIT):
         raise ArtifactMismatchError(
             f"eager attention is not what {lm.name} computes: next-token log-probabilities differ by "

@@ -1,7 +1,7 @@
 """Which section of the prompt each token belongs to.
 
-- first_token: the first token of the row that is no padding, whatever it is. It is an attention sink in every model, with
-  a BOS token or without: about half of all attention goes there, and says nothing of the text.
+- first_token: the first token of the row that is no padding, whatever it is. It is an attention sink in every model,
+  with a BOS token or without: about half of all attention goes there, and says nothing of the text.
 - template: what a chat template puts before and after the message, and further tokens that the tokenizer adds itself.
 - description, tests, and marker: "# Solution:", or the request in its place in a chat.
 - learned_sink: no token. Some models (gpt-oss) learn a share of each head's attention that goes nowhere.

@@ -17,7 +17,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
     words = result["section_words"]
     found = [sentence for name, entry in result["directions"].items() for sentence in _direction(name, entry, words)]
     if without := result["layers_without_attention"]:
-        found.append(f"Layers {listed([str(layer) for layer in without])} have no attention that could be read, and are left out.")
+        layers = listed([str(layer) for layer in without])
+        found.append(f"Left out, because the model has no attention weights there: layers {layers}.")
     return [*found, ONLY_SUGGESTS]
 
 

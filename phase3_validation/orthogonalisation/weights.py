@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from common.errors import PipelineError
+from common.errors import ConfigError, PipelineError
 from common.hooks import decoder_blocks
 from phase3_validation.orthogonalisation.writers import writers_of, writing_parameters
 
@@ -48,6 +48,11 @@ def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"])
                 changes.append((writer.norm, "bias", -1, direction / direction.norm()))
             for module, name, axis, removed in changes:
                 old = getattr(module, name)
+                if old.is_meta:
+                    raise ConfigError(
+                        f"phase 3.5 changes weights, and those of {writer.name} lie outside of the device, which is "
+                        f"too small for the model\nUse a larger device, or --device cpu"
+                    )
                 olds.append((module, name, old))
                 new = _without(old.movedim(axis, -1), removed.to(old.device)).movedim(-1, axis).contiguous()
                 # A tied unembedding holds the old parameter itself, and so is untied by this.
@@ -113,8 +118,9 @@ def watch_writes(
             written = (output[0] if isinstance(output, tuple) else output).float()
             # Experts see the tokens of all rows in one list; positions are looked up once for all rows.
             written = written.reshape(-1, mask.shape[1], len(direction)).expand(*mask.shape, -1)
-            share = (written @ direction).abs() / written.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-            for row, worst in enumerate(share.masked_fill(~mask, 0.0).amax(dim=1).tolist()):
+            size = written.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
+            share = (written @ direction.to(written.device)).abs() / size
+            for row, worst in enumerate(share.masked_fill(~mask.to(share.device), 0.0).amax(dim=1).tolist()):
                 if worst > found.worst[row] or worst != worst:  # once nan, it stays
                     found.worst[row], found.component[row] = worst, name
 

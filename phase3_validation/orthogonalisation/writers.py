@@ -7,11 +7,11 @@
    number for each token (a multiplier, a router's weight): it writes. The same holds for what makes the first block's
    input: embeddings, learned positions, projections.
 3. A norm that writes (behind attention or MLP in Gemma, OLMo-2, GLM-4; behind BLOOM's embedding) is asked in the same
-   way who wrote what it reads. To write nothing along d behind a gain g, the matrix must write nothing along g * d; where
-   the norm subtracts the mean of what it reads, nothing along g * d less its mean.
+   way who wrote what it reads. To write nothing along d behind a gain g, the matrix must write nothing along g * d;
+   where the norm subtracts the mean of what it reads, nothing along g * d less its mean.
 
-What cannot be told apart in this way, or leaves a part of the stream unexplained, is refused. That the list is right shows
-in use as well: weights.watch_writes.
+What cannot be told apart in this way, or leaves a part of the stream unexplained, is refused. That the list is right
+shows in use as well: weights.watch_writes.
 """
 
 import copy
@@ -52,8 +52,8 @@ class Writer:
         """v, length 1: what the matrix must not write, so that the stream receives nothing along `direction`."""
         if self.norm is None:
             return direction / direction.norm()
-        gain, subtracts_mean = _gain(self.norm, len(direction), direction.device)
-        scaled = gain.to(direction.dtype) * direction
+        gain, subtracts_mean = _gain(self.norm, len(direction))
+        scaled = gain.to(direction) * direction
         if subtracts_mean:
             scaled = scaled - scaled.mean()
         return scaled / scaled.norm()
@@ -160,16 +160,16 @@ def _is_norm(module: nn.Module, d_model: int) -> bool:
     if any(parameter.ndim != 1 for parameter in parameters):
         return False
     x = torch.randn(d_model, generator=torch.Generator().manual_seed(1)).to(parameters[0].device)
-    gain, subtracts_mean = _gain(module, d_model, x.device)
+    gain, subtracts_mean = _gain(module, d_model)
     norm = copy.deepcopy(module).float().forward
     given = norm(x) - norm(torch.zeros_like(x))
     return _multiple(given, gain * (x - x.mean() if subtracts_mean else x)) is not None
 
 
-def _gain(norm: nn.Module, d_model: int, device: torch.device) -> tuple[Float[Tensor, " d_model"], bool]:
+def _gain(norm: nn.Module, d_model: int) -> tuple[Float[Tensor, " d_model"], bool]:
     """A norm's gain, up to a factor, whatever its class calls it and adds to it; whether it subtracts the mean."""
     exact = copy.deepcopy(norm).float().forward  # a copy, so that the number type of the weights rounds nothing
-    ones = torch.ones(d_model, dtype=torch.float32, device=device)
+    ones = torch.ones(d_model, device=next(norm.parameters()).device)
     signs = ones.clone()
     signs[1::2] = -1  # its mean is 0 and its size 1, so nothing but gain and bias is done to it
     bias = exact(torch.zeros_like(ones))

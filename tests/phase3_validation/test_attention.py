@@ -34,8 +34,8 @@ def prompts(n: int = 5) -> list[Prompt]:
 def test_each_token_belongs_to_the_section_of_its_first_character_that_is_no_space():
     prompt = build_prompt("Add it.", ["assert f(1)"])
     assert prompt.text == "Add it.\n\nassert f(1)\n\n# Solution:\n"
-    spans = [  # padding, BOS, then tokens as some tokenizer might cut them
-        ((0, 0), PADDING), ((0, 0), FIRST), ((0, 3), DESCRIPTION), ((3, 8), DESCRIPTION),  # ' it.\n' ends the description
+    spans = [  # padding, BOS, then tokens as some tokenizer might cut them; ' it.\n' ends the description
+        ((0, 0), PADDING), ((0, 0), FIRST), ((0, 3), DESCRIPTION), ((3, 8), DESCRIPTION),
         ((8, 9), TESTS), ((9, 15), TESTS), ((15, 21), TESTS),  # '\n', 'assert', ' f(1)\n'
         ((21, 23), MARKER), ((23, 33), MARKER), ((33, 34), MARKER),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Covers phase 3.4 on other architectures: attention by another name, hybrids, sinks, no BOS, models without attention."""
+"""Covers phase 3.4 on other architectures: attention by other names, hybrids, sinks, no BOS, no attention at all."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,10 @@ from phase3_validation.attention.reading import (
 from phase3_validation.attention.sections import LEARNED_SINK, SECTIONS, section_of_tokens, section_words
 
 FIRST = SECTIONS.index("first_token")
-ARCHITECTURES = ("gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "gpt_bigcode", "falcon", "bloom", "mpt", "opt", "phi",
-                 "cohere", "olmo2", "glm4", "mixtral", "qwen2_moe", "gpt_oss", "gemma3_text", "lfm2", "jamba")  # fmt: skip
+ARCHITECTURES = (
+    "gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "gpt_bigcode", "falcon", "bloom", "mpt", "opt", "phi", "cohere",
+    "olmo2", "glm4", "mixtral", "qwen2_moe", "gpt_oss", "gemma3_text", "lfm2", "jamba",
+)  # fmt: skip
 
 
 def prompts() -> list[Prompt]:

@@ -13,9 +13,11 @@ from common.hooks import decoder_blocks
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes
 from phase3_validation.orthogonalisation.writers import Writer, writers_of
 
-IN_LINE = ("gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "gpt_bigcode", "falcon", "opt", "phi", "phi3", "cohere", "olmo",
-           "stablelm", "starcoder2", "granite", "mpt", "mixtral", "qwen2_moe", "gpt_oss", "mamba", "mamba2", "lfm2",
-           "jamba", "bamba")  # fmt: skip
+IN_LINE = (
+    "gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "gpt_bigcode", "falcon", "opt", "phi", "phi3", "cohere", "olmo",
+    "stablelm", "starcoder2", "granite", "mpt", "mixtral", "qwen2_moe", "gpt_oss", "mamba", "mamba2", "lfm2", "jamba",
+    "bamba",
+)  # fmt: skip
 BEHIND_NORMS = ("gemma2", "gemma3_text", "olmo2", "glm4")
 MASK = torch.tensor([[False] * 5 + [True] * 11, [True] * 16])
 IDS = torch.randint(4, 1000, (2, 16), generator=torch.Generator().manual_seed(2))
@@ -97,8 +99,8 @@ def test_behind_a_norm_the_matrix_and_the_norm_are_found(architecture):
     assert found[1].matrix is block.self_attn.o_proj and found[2].matrix is block.mlp.down_proj
     for writer in found[1:3]:
         gain = writer.norm.weight + (1 if architecture.startswith("gemma") else 0)
-        assert torch.allclose(writer.removed_from_matrix(direction()), nn.functional.normalize(gain * direction(), dim=0),
-                              atol=1e-5)  # fmt: skip
+        by_hand = nn.functional.normalize(gain * direction(), dim=0)
+        assert torch.allclose(writer.removed_from_matrix(direction()), by_hand, atol=1e-5)
 
 
 def test_behind_a_norm_that_subtracts_the_mean_the_matrix_loses_the_centred_product():
