@@ -1,10 +1,10 @@
 """What a model can do, found out by doing it, once, on a few tokens, when it is loaded.
 
-1. Two rows, one padded on its left, are read with a hook on every block: does each block read what the one before
-   wrote, and is there a stream between its attention and its MLP?
-2. The padded row is read alone: does it come out the same without its padding?
-3. Both rows are read but for their last tokens, one is taken from the cache and reads its last token: does it come
-   out the same as in one pass?
+1. A row is read with a hook on every block: does each block read what the one before wrote, and is there a stream
+   between its attention and its MLP?
+2. It is read again but for its last token, padded on its left beside a longer row; that leaves the batch, and the
+   last token is read: does it come out the same?
+3. Only if not: does the padding alone make a difference?
 
 What a model lacks is an error only for what needs it: `require`.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from common.models import LanguageModel
 
 PROBE = "def add_one(x):\n    return x + 1  # Adds one.\n"
-N_LONG, N_SHORT = 9, 6  # tokens of the two rows
+LENGTHS = 9, 6  # tokens of the two rows
 CLOSE = {"float32": 1e-3}  # relative; between passes of another shape
 CLOSE_16_BIT = 0.1
 # What models raise when they are run as they were not made to be. Lack of memory is none of these.
@@ -74,25 +74,26 @@ class Capabilities:
 def find_capabilities(lm: "LanguageModel") -> Capabilities:
     """Run the model on a few tokens. Raises: AssetError for one that has no blocks, or cannot read tokens at all."""
     blocks = decoder_blocks(lm.model)
-    rows = [row[:n] for row, n in zip(encode(lm, [PROBE, PROBE[4:]]), (N_LONG, N_SHORT), strict=True)]
-    ids, mask = _left_padded(lm, rows)
+    ids, mask = _left_padded(lm, [row[:n] for row, n in zip(encode(lm, [PROBE, PROBE[4:]]), LENGTHS, strict=True)])
+    alone = ids[1:, mask[1].bool()]
     with torch.inference_mode():
         try:
             with traced(blocks) as traces:
-                next_token_logits(lm, ids, mask, None)
+                next_token_logits(lm, alone, torch.ones_like(alone), None)
         except torch.OutOfMemoryError:
             raise
         except _FAILURES as error:
             raise AssetError(
-                f"{lm.name} ({type(lm.model).__name__}) cannot read two rows of tokens: {_first_line(error)}\n"
+                f"{lm.name} ({type(lm.model).__name__}) cannot read a row of tokens: {_first_line(error)}\n"
                 f"Give a --model that reads text alone and writes it on, like Llama or GPT-2"
             ) from error
-        lacks = _streams(traces, (*ids.shape, lm.d_model))
+        lacks = _streams(traces, (*alone.shape, lm.d_model))
         if RESID_POST not in lacks:
-            of_short = torch.stack([trace.resid_post[1, -len(rows[1]) :] for trace in traces])
-            tries = {PADDING: _read_alone, CACHE: _go_on_from_cache}
-            lacks |= {need: why for need, attempt in tries.items()
-                      if (why := _differs(lm, attempt, ids, mask, of_short))}  # fmt: skip
+            expected = torch.stack([trace.resid_post[0] for trace in traces])
+            if why := _differs(lm, _go_on_from_cache, ids, mask, expected):
+                lacks[CACHE] = why
+                if why := _differs(lm, _read_padded, ids, mask, expected):
+                    lacks[PADDING] = why
     if any(name is None for name in readers_of_resid_mid(lm.model, traces)):
         lacks[RESID_MID] = "no part of a block reads it by itself"
     return Capabilities(lm.name, lacks, tuple(tokens_in_front(lm.tokenizer)))
@@ -128,12 +129,11 @@ def _differs(lm: "LanguageModel", attempt: Attempt, ids: Tensor, mask: Tensor, e
     return f"{off.median():.0%} off when tried"
 
 
-def _read_alone(lm: "LanguageModel", ids: Tensor, mask: Tensor) -> Streams:
-    """The second row without its padding."""
-    row = ids[1:, -int(mask[1].sum()) :]
+def _read_padded(lm: "LanguageModel", ids: Tensor, mask: Tensor) -> Streams:
+    """The second row in one pass beside the first."""
     with _kept(lm) as kept:
-        next_token_logits(lm, row, torch.ones_like(row), None)
-    return torch.stack([resid[0] for resid in kept])
+        next_token_logits(lm, ids, mask, None)
+    return torch.stack([resid[1, mask[1].cpu().bool()] for resid in kept])
 
 
 def _go_on_from_cache(lm: "LanguageModel", ids: Tensor, mask: Tensor) -> Streams:

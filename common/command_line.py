@@ -34,7 +34,7 @@ def phase_command(handoff: Handoff, settings: Mapping[str, Any], preset: str, da
     words = ["python3", "run.py", "phase", handoff.phase]
     words += ["--preset", preset] if preset != "full" else []
     usual = asdict(build_config(_Experiment, preset, {}))
-    for name in (name for key in handoff.scope for name in _TOLD_FOR[key]):
+    for name in (name for key in handoff.keys for name in _TOLD_FOR[key]):
         if name in settings and settings[name] != usual[name]:
             words += [f"--{name.replace('_', '-')}", typed(settings[name])]
     model = settings.get("model", usual["model"])

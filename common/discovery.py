@@ -18,9 +18,8 @@ from typing import Any
 
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError
 from common.files import is_sealed
-from common.handoffs import Handoff
+from common.handoffs import USUAL, Handoff
 
-USUAL = {"prompt": "plain"}  # of an experiment: not named where it is so
 MANIFEST, STAMP = "manifest.json", "stamp.json"
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
 PART = re.compile(r"part_(\d{6,})_(\d+)_([0-9a-f]{16})\.safetensors")
@@ -84,12 +83,12 @@ def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Ite
 
     Raises: DamagedRunError on reaching a damaged one whose name fits the experiment.
     """
-    suffix = "_".join(slug(name) for name in identities(handoff.scope, experiment))
+    suffix = "_".join(slug(name) for name in identities(handoff.keys, experiment))
     for run in list_runs(handoff, data_dir):
         if run.damage is not None:
             if run.path.name.partition("Z_")[2] == suffix:
                 raise run.damage
-        elif all(run.experiment.get(key) == experiment.get(key, USUAL.get(key)) for key in handoff.scope):
+        elif all(run.experiment.get(key) == experiment.get(key, USUAL.get(key)) for key in handoff.keys):
             yield run
 
 
@@ -193,7 +192,7 @@ def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -
         with contextlib.suppress(ValueError):  # a name that only looks like a time
             taken = datetime.datetime.strptime(match[1], _TIME).replace(tzinfo=datetime.UTC)
             now = max(now, taken + datetime.timedelta(seconds=1))
-    return "_".join([now.strftime(_TIME), *(slug(name) for name in identities(handoff.scope, experiment))])
+    return "_".join([now.strftime(_TIME), *(slug(name) for name in identities(handoff.keys, experiment))])
 
 
 def slug(name: str) -> str:
@@ -213,13 +212,13 @@ def file_name(template: str, experiment: dict[str, str]) -> str:
 
 def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
     """'google/gemma-2-2b on mbpp', with ', chat prompts' where they are not as usual."""
-    return " on ".join(map(plain_name, identities(handoff.scope, experiment))).replace(" on chat-", ", chat ")
+    return " on ".join(map(plain_name, identities(handoff.keys, experiment))).replace(" on chat-", ", chat ")
 
 
-def identities(scope: Iterable[str], experiment: dict[str, str]) -> list[str]:
+def identities(keys: Iterable[str], experiment: dict[str, str]) -> list[str]:
     """The identities that tell an experiment, but for what is as usual; of prompts in the other form 'chat-prompts'."""
     told = {**USUAL, **experiment}
-    unusual = [key for key in scope if told[key] != USUAL.get(key)]
+    unusual = [key for key in keys if key in told and told[key] != USUAL.get(key)]
     return [f"{told[key]}-prompts" if key == "prompt" else told[key] for key in unusual]
 
 
@@ -272,7 +271,7 @@ def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
     if not is_ours:  # other versions may have other entries
         keys = {"schema_version": int, "experiment": dict, "command": str}
     wrong = [key for key, kind in keys.items() if not isinstance(document.get(key), kind)]
-    wrong += [f"experiment.{key}" for key in handoff.scope if not wrong and key not in {**USUAL, **document["experiment"]}]
+    wrong += [f"experiment.{key}" for key in handoff.keys if not wrong and key not in {**USUAL, **document["experiment"]}]
     if wrong:
         raise _damaged(path, f"{path} is damaged: its entry '{wrong[0]}' is missing or wrong")
     if is_ours and not is_sealed(document):

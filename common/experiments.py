@@ -8,7 +8,7 @@ from common.command_line import told_settings
 from common.discovery import RunFolder
 from common.handoffs import HANDOFFS
 
-KEYS = tuple(dict.fromkeys(key for handoff in HANDOFFS for key in handoff.scope))  # of what keeps experiments apart
+KEYS = tuple(dict.fromkeys(key for handoff in HANDOFFS for key in handoff.keys))  # of what keeps experiments apart
 
 
 @dataclass(frozen=True)

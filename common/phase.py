@@ -27,7 +27,7 @@ from common.config import (
 )
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError
 from common.files import digest_of, write_sealed_json
-from common.handoffs import Handoff
+from common.handoffs import USUAL, Handoff
 from common.locks import in_use
 from common.records import RecordWriter, check_slice
 from common.revisions import check_settled, settled, with_commits
@@ -161,7 +161,8 @@ class RunContext:
         inputs = {name: artifact.content_sha256 for name, artifact in self.artifacts.items()}
         ancestors = [artifact.manifest["lineage"] for artifact in self.artifacts.values()]
         known = self.config.experiment()
-        experiment = {key: known[key] for key in output.scope}
+        unusual = [key for key in output.keys if known.get(key, USUAL.get(key)) != USUAL.get(key) or key not in USUAL]
+        experiment = {key: known[key] for key in unusual}
         contents = {key: known[key] for key in known if key not in experiment}
         identity = {
             "artifact": output.name,
@@ -282,10 +283,11 @@ class RunContext:
                 f"{run.path} is for description only ({reason}): no phase reads it\nLeave out this --input"
             )
         experiment = self.config.experiment()
-        for key in handoff.scope:
-            if run.experiment.get(key) != experiment[key]:
+        for key in handoff.keys:
+            wanted = experiment.get(key, USUAL.get(key))
+            if run.experiment.get(key) != wanted:
                 raise ArtifactMismatchError(
-                    f"{run.path} is of {key} '{run.experiment.get(key)}', this run is of '{experiment[key]}'\n"
+                    f"{run.path} is of {key} '{run.experiment.get(key)}', this run is of '{wanted}'\n"
                     f"Give --{key} to match the input, or another --input"
                 )
         for name in discovery.lineage_conflicts(handoff, run, lineage):
@@ -299,7 +301,7 @@ class RunContext:
             "changed_settings": {
                 name: typed(value)
                 for name, value in differences_from_preset(self.config, self.preset).items()
-                if name not in (*self.phase.output.scope, *self.config.repositories())
+                if name not in (*self.phase.output.keys, *self.config.repositories())
             },
             "all_settings": {name: as_json(value) for name, value in dataclasses.asdict(self.config).items()},
             "command": self.command,

@@ -111,7 +111,7 @@ def _commit_in_use(ctx: "RunContext", config: PhaseConfig, name: str, key: str, 
             by_commit.setdefault(commit, []).append((handoff, run))
     if not by_commit:
         return None
-    needed = {handoff.name for handoff in ctx.phase.needed(config) if key in handoff.scope}
+    needed = {handoff.name for handoff in ctx.phase.needed(config) if key in handoff.keys}
     complete = [
         commit for commit, own in by_commit.items()
         if needed <= {handoff.name for handoff, run in own if run.finished}
@@ -130,7 +130,7 @@ def _runs_alike(ctx: "RunContext", config: PhaseConfig, key: str) -> Iterator[Ru
     """Runs that this one may belong to, newest first; a run that was given as input comes before all."""
     own = config.experiment()
     handoffs = ctx.phase.needed(config) + ctx.phase.optional_inputs(config)
-    yield from (run for path in ctx.given_inputs if key in (run := run_at(path, handoffs))[0].scope)
+    yield from (run for path in ctx.given_inputs if key in (run := run_at(path, handoffs))[0].keys)
     output = ctx.phase.output
     every = {handoff.name: handoff for handoff in (*HANDOFFS, *handoffs, output)}
     found = [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import phase_command
-from common.discovery import RunFolder, command_in, describe, feeds_nothing, list_runs, n_saved, plain_name
+from common.discovery import RunFolder, command_in, describe, feeds_nothing, identities, list_runs, n_saved
 from common.errors import PipelineError
 from common.experiments import Experiment, experiments_in
 from common.handoffs import Handoff
@@ -85,7 +85,7 @@ def _older(unfinished: list[RunFolder]) -> str:
 
 def _experiment(handoff: Handoff, run: RunFolder) -> tuple:
     """What keeps experiments apart for this handoff; None for what a run of another one does not have."""
-    return tuple(run.experiment.get(key) for key in handoff.scope)
+    return tuple(run.experiment.get(key) for key in handoff.keys)
 
 
 def _newest(handoff: Handoff, runs: list[RunFolder]) -> dict[tuple, RunFolder]:
@@ -109,7 +109,7 @@ def _name_among(handoff: Handoff, run: RunFolder, names: dict[str, list[dict[str
     """The experiment's name; with the hash of its content where another one has the same name."""
     name = describe(handoff, run.experiment)
     same = any(experiment != run.experiment for experiment in names[name])
-    return " on ".join(run.experiment[key] for key in handoff.scope) if same else name
+    return " on ".join(identities(handoff.keys, run.experiment)) if same else name
 
 
 def _why_stale(handoff: Handoff, run: RunFolder, newest: Newest) -> str | None:
@@ -133,10 +133,10 @@ def _missing(
     """A line for each experiment, as far as the phase tells them apart, that it has no run of."""
     lines: dict[tuple, StatusLine] = {}
     for experiment in experiments or [Experiment()]:
-        names = {key: experiment.names[key] for key in handoff.scope if key in experiment.names}
+        names = {key: experiment.names[key] for key in handoff.keys if key in experiment.names}
         built = any(all(run.experiment.get(key) == name for key, name in names.items()) for run in present)
         if not built and ("dataset" not in names or _is_current(experiment)):
-            told = " on ".join(plain_name(name) for name in names.values()) or "-"
+            told = describe(handoff, names) if names else "-"
             command = phase_command(handoff, experiment.settings, experiment.preset, data_dir)
             lines.setdefault(tuple(names.items()), StatusLine(handoff.phase, told, "missing", "", None, command))
     return [*lines.values()]

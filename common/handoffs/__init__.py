@@ -16,7 +16,7 @@ from common.handoffs.building import (
     TOP_PROBLEM_FIELDS,
 )
 from common.handoffs.detecting import DETECTOR
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.handoff import USUAL, Field, Handoff
 from common.handoffs.validating import (
     ABLATION,
     ATTENTION,
@@ -37,5 +37,5 @@ __all__ = [
     "ABLATION", "ATTENTION", "COEFFICIENTS", "DETECTION", "DETECTOR", "DIFFICULTY", "GENERAL_TEXT", "GENERATIONS",
     "GENERATION_FIELDS", "GRADING_FIELDS", "HANDOFFS", "LATENTS", "LATENT_FIELDS", "ORTHOGONALISATION",
     "PROBLEM_FIELDS", "RESID_SITES", "SPLIT", "SPLIT_NAMES", "STEERING", "STEERING_FIELDS", "TEMPERATURE",
-    "TOP_PROBLEM_FIELDS", "TRANSFER", "Field", "Handoff",
+    "TOP_PROBLEM_FIELDS", "TRANSFER", "USUAL", "Field", "Handoff",
 ]  # fmt: skip

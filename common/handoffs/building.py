@@ -73,7 +73,7 @@ GENERATIONS = Handoff(
     phase="1",
     folder="phase1_0",
     version=2,
-    scope=("model", "dataset", "prompt"),
+    scope=("model", "dataset"),
     tables={"dataset.parquet": GENERATION_FIELDS, "grading.parquet": GRADING_FIELDS},
     tensors={
         "resid_post": "output of the block at the last prompt token, [n problems, d_model] float32",
@@ -128,7 +128,7 @@ TEMPERATURE = Handoff(
     phase="1.2",
     folder="phase1_2",
     version=2,
-    scope=("model", "dataset", "prompt"),
+    scope=("model", "dataset"),
     tables={"dataset_temp_*.parquet": GENERATION_FIELDS, "grading.parquet": {**GRADING_FIELDS, **_SAMPLE_FIELDS}},
     unstable=("grading.parquet", "figures/*"),
 )
@@ -172,7 +172,7 @@ LATENTS = Handoff(
     phase="2",
     folder="phase2",
     version=1,
-    scope=("model", "dataset", "sae", "prompt"),
+    scope=("model", "dataset", "sae"),
     tables={"latents.parquet": LATENT_FIELDS, "top_problems.parquet": TOP_PROBLEM_FIELDS},
     tensors={"max_abs_t": "largest |t| of all kept latents under each permutation of the labels, [n_permutations]"},
     unstable=("figures/*",),

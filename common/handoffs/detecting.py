@@ -7,7 +7,7 @@ DETECTOR = Handoff(
     phase="4.1",
     folder="phase4_1",
     version=1,
-    scope=("model", "dataset", "sae", "prompt"),
+    scope=("model", "dataset", "sae"),
     tables={
         "scores.parquet": {
             "score": Field("string", "detector, or the name of a baseline"),

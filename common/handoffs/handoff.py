@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 
+USUAL = {"prompt": "plain"}  # of an experiment: not named where it is so
+
+
 @dataclass(frozen=True)
 class Field:
     """One column: Arrow type, and meaning with unit."""
@@ -32,6 +35,11 @@ class Handoff:
     tensors: dict[str, str] = field(default_factory=dict)
     unstable: tuple[str, ...] = ()
     feeds: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """`scope`, and the form of the prompts where a model was given problems."""
+        return (*self.scope, "prompt") if {"model", "dataset"} <= {*self.scope} else self.scope
 
     def columns(self, table: str) -> dict[str, Field]:
         """Columns of one table. Raises: KeyError when no entry of `tables` fits its name: that is a bug."""

@@ -3,7 +3,7 @@
 from common.handoffs.building import GENERATION_FIELDS, RESID_SITES
 from common.handoffs.handoff import Field, Handoff
 
-_VALIDATED = ("model", "dataset", "sae", "prompt")  # what keeps experiments of phase 3 apart
+_VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 apart
 
 DETECTION = Handoff(
     name="detection",

@@ -145,7 +145,7 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
     sound = [
         run
         for handoff in HANDOFFS
-        if "model" in handoff.scope
+        if "model" in handoff.keys
         for run in runs[handoff.name]
         if run.damage is None and not feeds_nothing(handoff, run)
     ]
@@ -204,7 +204,7 @@ def _phase(
     handoff: Handoff, data_dir: Path, experiment: dict[str, str | None], lineage: dict[str, str], build: str
 ) -> PhaseResult:
     """The state of one phase, given the content hashes of the artifacts picked before it."""
-    if any(experiment[key] is None for key in handoff.scope):
+    if any(experiment[key] is None for key in handoff.keys):
         return _not_begun(handoff, build)
     try:
         run, _ = find_input(handoff, data_dir, experiment, lineage, build)

@@ -25,6 +25,7 @@ from common.solutions import task_for
 from common.steered_generation import Push, generate_steered
 from common.stopping import Stopped
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
+from phase3_validation.steering.coefficients_phase import check_places
 from phase3_validation.steering.degenerate import is_degenerate
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
 from phase3_validation.steering.variants import random_direction
@@ -144,6 +145,13 @@ def _copy_latents(experiment: SmallExperiment, out) -> None:
     run = discovery.list_runs(handoffs.LATENTS, experiment.data)[0].path
     for name in ("latents.parquet", "selected.json"):
         out.file(name, (run / name).read_bytes())
+
+
+def test_a_site_that_a_block_does_not_have_is_refused():
+    norms = {(layer, site): 1.0 for layer in range(2) for site in ("resid_pre", "resid_post")}
+    check_places(norms, [0, 1], "resid_post")
+    with pytest.raises(ConfigError, match=r"--site resid_mid.*block 1(.|\n)*--site resid_pre or --site resid_post"):
+        check_places(norms, [1], "resid_mid")
 
 
 def test_a_layer_that_does_not_exist_is_refused(lively_experiment):
