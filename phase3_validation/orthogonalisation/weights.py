@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from common.errors import ConfigError, PipelineError
 from common.hooks import decoder_blocks
-from phase3_validation.orthogonalisation.writers import writers_of, writing_parameters
+from phase3_validation.orthogonalisation.writers import Writer, writers_of, writing_parameters
 
 FLOAT32_LIMIT = 1e-5
 STREAM = "the stream after the last block"
@@ -42,11 +42,7 @@ def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"])
     tied = config.tie_word_embeddings
     try:
         for writer in writers_of(model):
-            v = writer.removed_from_matrix(direction)
-            changes = [(*place, v) for place in writing_parameters(writer, len(direction))]
-            if getattr(writer.norm, "bias", None) is not None:
-                changes.append((writer.norm, "bias", -1, direction / direction.norm()))
-            for module, name, axis, removed in changes:
+            for module, name, axis, removed in _changes(writer, direction):
                 old = getattr(module, name)
                 if old.is_meta:
                     raise ConfigError(
@@ -63,6 +59,17 @@ def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"])
         config.tie_word_embeddings = tied
         for module, name, old in olds:
             setattr(module, name, old)
+
+
+def _changes(
+    writer: Writer, direction: Float[Tensor, " d_model"]
+) -> Iterator[tuple[nn.Module, str, int, Float[Tensor, " d_model"]]]:
+    """Module, name and output axis of each parameter that is changed, and what it loses, of length 1."""
+    v = writer.removed_from_matrix(direction)
+    for module, name, axis in writing_parameters(writer, len(direction)):
+        yield module, name, axis, v
+    if getattr(writer.norm, "bias", None) is not None:
+        yield writer.norm, "bias", -1, direction / direction.norm()
 
 
 def _without(vectors: Float[Tensor, "*n d_model"], v: Float[Tensor, " d_model"]) -> Float[Tensor, "*n d_model"]:

@@ -1,4 +1,4 @@
-"""Covers phase 3.4 on a natural model without BOS: its first word, the attention sink, is no part of the description."""
+"""Covers phase 3.4 on a natural model without BOS: its first word, the attention sink, is not the description's."""
 
 import json
 import os

@@ -15,9 +15,8 @@ from transformers import (
 from common.errors import PipelineError
 from common.hooks import decoder_blocks
 from common.models import load_model
-from phase3_validation.orthogonalisation import weights, writers
-from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit
-from phase3_validation.orthogonalisation.writers import writers_of
+from phase3_validation.orthogonalisation import weights
+from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit, writers_of
 
 TEXTS = ("Write a function to add 3 to a number.\n\nassert add(1) == 4\n\n# Solution:\n", "short one")
 SMALL = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
@@ -162,7 +161,7 @@ def test_behind_a_norm_with_gain_the_matrix_loses_gain_times_the_direction(gemma
 
 
 def test_without_the_gain_the_check_fails_on_gemma(gemma, monkeypatch):
-    monkeypatch.setattr(writers.Writer, "removed_from_matrix", lambda self, d: d / d.norm())  # the known mistake
+    monkeypatch.setattr(weights.Writer, "removed_from_matrix", lambda self, d: d / d.norm())  # the known mistake
     with orthogonalised(gemma.model, some_direction(gemma)):
         found = shares(gemma, some_direction(gemma))
     assert max(found.worst) > 0.01 and found.component[0].startswith("blocks.")
