@@ -10,7 +10,7 @@ from support import write_problems
 from toy_phases import run_phase
 
 from common import handoffs
-from common.config import DatasetConfig, SaeConfig
+from common.config import DatasetConfig, PromptConfig, SaeConfig
 from common.handoffs import Handoff
 from common.phase import Phase, RunContext
 from phase0_1_split.config import SplitConfig
@@ -24,7 +24,7 @@ NORMS = {"resid_pre": 20.0, "resid_mid": 30.0, "resid_post": 40.0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeConfig(SaeConfig, DatasetConfig):
+class MadeConfig(SaeConfig, DatasetConfig, PromptConfig):
     """Of artifacts that are written by hand."""
 
 

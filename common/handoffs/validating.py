@@ -76,7 +76,7 @@ ATTENTION = Handoff(
     name="attention",
     phase="3.4",
     folder="phase3_4",
-    version=1,
+    version=2,
     scope=_VALIDATED,
     tables={
         "attention.parquet": {
@@ -84,7 +84,11 @@ ATTENTION = Handoff(
             "direction": Field("string", "the steering direction; none for the unsteered pass"),
             "layer": Field("int64", "block, from 0"),
             "head": Field("int64", "attention head of the block, from 0"),
-            "section": Field("string", "bos | description | tests | marker"),
+            "section": Field(
+                "string",
+                "first_token (BOS, or the first word where the model has none) | template | description | tests | "
+                "marker | learned_sink",
+            ),
             "attention": Field("float64", "attention of the last prompt token to the section's tokens, 0 to 1"),
         },
         "controls.parquet": {
@@ -116,7 +120,9 @@ ORTHOGONALISATION = Handoff(
                 "largest |<d, write>| / |write| of the unchanged model's components on the prompt; NaN for it",
             ),
             "share": Field("float64", "the same of the changed model's components: what they still write"),
-            "component": Field("string", "embedding | blocks.L.attn | blocks.L.mlp | the stream after the last block"),
+            "component": Field(
+                "string", "embedding | blocks.L.attn | blocks.L.mlp, or as the model calls it | the stream after the ..."
+            ),
         }
     },
     unstable=("figures/*",),

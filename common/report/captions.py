@@ -103,7 +103,8 @@ _CAPTIONS: dict[str, dict[str, tuple[str, str]]] = {  # artifact -> pattern of t
         "by_layer": (
             "Change of attention by layer",
             "Horizontal: layer. Vertical: change of the last prompt token's attention to each section, in points, mean "
-            "over heads, with 95 % intervals over problems.",
+            "over heads, with 95 % intervals over problems. The first token, BOS or a word, draws attention whatever "
+            "it says, and is a section of its own.",
         ),
         "by_head": (
             "Change of attention by head",

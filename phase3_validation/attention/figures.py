@@ -7,8 +7,8 @@ import numpy as np
 from common.plots import new_figure, svg_bytes
 
 STYLES = {  # section -> colour, marker, line
-    "bos": ("#7f7f7f", "x", ":"), "description": ("#1f77b4", "o", "-"), "tests": ("#ff7f0e", "s", "--"),
-    "marker": ("#2ca02c", "^", "-."),
+    "first_token": ("#7f7f7f", "x", ":"), "template": ("#9467bd", "v", ":"), "description": ("#1f77b4", "o", "-"),
+    "tests": ("#ff7f0e", "s", "--"), "marker": ("#2ca02c", "^", "-."), "learned_sink": ("#8c564b", "+", ":"),
 }  # fmt: skip
 GREY = "#7f7f7f"
 
@@ -18,21 +18,23 @@ def all_figures(result: dict[str, Any], title: str) -> dict[str, bytes]:
     steered = {name: entry for name, entry in result["directions"].items() if entry["moves"]}
     if not steered:
         return {}
-    return {"by_layer.svg": by_layer(steered, title), "by_head.svg": by_head(steered, result["sections"], title)}
+    words = {section: result["section_words"][section] for section in result["sections"]}
+    return {"by_layer.svg": by_layer(steered, words, title), "by_head.svg": by_head(steered, words, title)}
 
 
-def by_layer(directions: dict[str, dict[str, Any]], title: str) -> bytes:
+def by_layer(directions: dict[str, dict[str, Any]], sections: dict[str, str], title: str) -> bytes:
     """Change of the attention to each section, mean over the heads of a layer, with its interval over problems."""
     with new_figure(9, 0.6 + 2.6 * len(directions), n_rows=len(directions)) as (figure, axes):
         figure.suptitle(title, fontsize=9)
         for axis, (name, entry) in zip(_several(axes), directions.items(), strict=True):
-            for number, (section, (color, marker, line)) in enumerate(STYLES.items()):
+            for number, (section, words) in enumerate(sections.items()):
+                color, marker, line = STYLES[section]
                 moves = [move for move in entry["pooled"] if move["section"] == section]
                 changes = [move["change"] for move in moves]
                 x = [move["layer"] + 0.06 * (number - 1.5) for move in moves]
                 axis.errorbar(
                     x, [100 * change["value"] for change in changes], yerr=_lengths(changes), color=color,
-                    marker=marker, linestyle=line, markersize=4, capsize=2, label=section,
+                    marker=marker, linestyle=line, markersize=4, capsize=2, label=words,
                 )  # fmt: skip
             axis.axhline(0, color=GREY, linewidth=0.8)
             axis.set(xlabel="layer", ylabel="change of attention [points]", title=_heading(name, entry))
@@ -41,7 +43,7 @@ def by_layer(directions: dict[str, dict[str, Any]], title: str) -> bytes:
         return svg_bytes(figure, "attention-by-layer")
 
 
-def by_head(directions: dict[str, dict[str, Any]], sections: list[str], title: str) -> bytes:
+def by_head(directions: dict[str, dict[str, Any]], sections: dict[str, str], title: str) -> bytes:
     """Change of the attention to each section, a cell for each layer and head; all panels share one scale."""
     largest = max(abs(move["change"]["value"]) for entry in directions.values() for move in entry["moves"])
     scale = 100 * largest or 1.0
@@ -52,11 +54,15 @@ def by_head(directions: dict[str, dict[str, Any]], sections: list[str], title: s
         for axis, (name, section) in zip(axes, places, strict=True):
             moves = [move for move in directions[name]["moves"] if move["section"] == section]
             layers = sorted({move["layer"] for move in moves})
-            cells = np.array([100 * move["change"]["value"] for move in moves]).reshape(len(layers), -1)
-            heads = np.arange(cells.shape[1] + 1) - 0.5
-            edges = np.array([*layers, layers[-1] + 1]) - 0.5
-            mesh = axis.pcolormesh(heads, edges, cells, cmap="PuOr", vmin=-scale, vmax=scale, rasterized=True)
-            axis.set(xlabel="head", ylabel="layer", title=f"{name}\n{section}")
+            heads = max(move["head"] for move in moves) + 1
+            cells = np.full((layers[-1] + 1 - layers[0], heads), np.nan)  # layers without attention stay empty
+            for move in moves:
+                cells[move["layer"] - layers[0], move["head"]] = 100 * move["change"]["value"]
+            edges = np.arange(layers[0], layers[-1] + 2) - 0.5
+            mesh = axis.pcolormesh(
+                np.arange(heads + 1) - 0.5, edges, cells, cmap="PuOr", vmin=-scale, vmax=scale, rasterized=True
+            )
+            axis.set(xlabel="head", ylabel="layer", title=f"{name}\n{sections[section]}")
             for one in (axis.xaxis, axis.yaxis):
                 one.get_major_locator().set_params(integer=True)
         figure.colorbar(mesh, ax=axes, label="change of attention [points]", shrink=0.8)

@@ -22,7 +22,6 @@ from jaxtyping import Float
 
 from common.evaluation.bootstrap import CONFIDENCE
 from common.statistics import holm
-from phase3_validation.attention.sections import SECTIONS
 
 ALPHA = 0.05
 Attention = Float[np.ndarray, "problems layers heads sections"]
@@ -31,15 +30,18 @@ Intervals = list[dict[str, float]]
 
 def movement(
     before: Attention, after: Attention, displaced_by_random: Sequence[Float[np.ndarray, " problems"]],
-    layers: Sequence[int], first_reached: int, draws: Float[np.ndarray, "r problems"],
+    layers: Sequence[int], sections: Sequence[str], first_reached: int, draws: Float[np.ndarray, "r problems"],
 ) -> dict[str, Any]:  # fmt: skip
-    """What one direction does, as JSON. `layers` are those of the arrays; steering reaches from `first_reached`."""
+    """What one direction does, as JSON.
+
+    `layers` and `sections` are those of the arrays; steering reaches from `first_reached`.
+    """
     n_problems, _, n_heads, _ = before.shape
     reached = [place for place, layer in enumerate(layers) if layer >= first_reached]
-    heads = [(layer, head, section) for layer in layers for head in range(n_heads) for section in SECTIONS]
+    heads = [(layer, head, section) for layer in layers for head in range(n_heads) for section in sections]
     moves = _compared(before.reshape(n_problems, -1), after.reshape(n_problems, -1), draws)
     p, p_holm = _wilcoxon(after - before, reached)
-    by_layer = [(layer, section) for layer in layers for section in SECTIONS]
+    by_layer = [(layer, section) for layer in layers for section in sections]
     pooled = _compared(
         before.mean(axis=2).reshape(n_problems, -1), after.mean(axis=2).reshape(n_problems, -1), draws
     )  # fmt: skip
@@ -57,11 +59,11 @@ def movement(
         "displaced": None,
         "random_directions": None,
         "n_heads": len(reached) * n_heads,
-        "n_heads_moved": _n_heads_moved(p_holm, len(layers), n_heads),
+        "n_heads_moved": _n_heads_moved(p_holm, len(sections)),
     }
     if reached:
         overall = _compared(before[:, reached].mean(axis=(1, 2)), after[:, reached].mean(axis=(1, 2)), draws)
-        found["overall"] = [{"section": name, **move} for name, move in zip(SECTIONS, overall, strict=True)]
+        found["overall"] = [{"section": name, **move} for name, move in zip(sections, overall, strict=True)]
         own = displaced(before[:, reached], after[:, reached])
         found["displaced"] = _intervals(own[:, None], draws)[0]
         found["random_directions"] = _rank(float(own.mean()), np.mean(displaced_by_random, axis=1))
@@ -111,9 +113,9 @@ def _wilcoxon(change: Attention, reached: Sequence[int]) -> tuple[list[float | N
     return _plain(p), _plain(adjusted)
 
 
-def _n_heads_moved(p_holm: list[float | None], n_layers: int, n_heads: int) -> int:
+def _n_heads_moved(p_holm: list[float | None], n_sections: int) -> int:
     """Heads with a significant change of some section."""
-    p = np.array([np.nan if value is None else value for value in p_holm]).reshape(n_layers * n_heads, len(SECTIONS))
+    p = np.array([np.nan if value is None else value for value in p_holm]).reshape(-1, n_sections)
     return int((p <= ALPHA).any(axis=1).sum())
 
 

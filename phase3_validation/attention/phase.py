@@ -7,12 +7,14 @@
 2. The attention of the last prompt token, head by head, is summed over the sections of the prompt (sections.py).
 3. Means and changes get intervals over problems (movement.py, results.py).
 
-It takes one pass of the prompts and one token for each direction, and is not cut into slices. What attention
+It takes one pass of the prompts and one token for each direction, and is not cut into slices. Any model will do whose
+blocks have attention and give its weights (heads.py); blocks without, in hybrids, are left out. What attention
 suggests, phase 3.7 tests.
 """
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from common import handoffs
 from common.discovery import describe
@@ -21,12 +23,14 @@ from common.progress import Progress
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.config import VALIDATION
 
-if TYPE_CHECKING:
-    import numpy as np
+PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
+if TYPE_CHECKING:
     from common.models import LanguageModel
     from common.prompts import Prompt
     from common.steered_generation import Push
+    from phase3_validation.attention.results import Measured
+    from phase3_validation.steering.variants import Variant
 
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
@@ -42,19 +46,22 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
     coefficients = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
     variants = results.make_variants(coefficients["directions"], config.n_random)
-    norms, load_sae = mean_norms(ctx.read(handoffs.GENERAL_TEXT)), sae_source(config.sae, config.model, config.sae_revision).load
+    norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
+    load_sae = sae_source(config.sae, config.model, config.sae_revision).load
     with ctx.write() as out:
         lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
         added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
         chat = chat_template_for(config.prompt, config.model, config.revision)
         prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
-        layers = list(range(min((variant.layer for variant in variants[1:]), default=lm.n_layers), lm.n_layers))
-        attention, eager = measure(ctx, lm, prompts, added, layers, steer_prompt=coefficients["steer"] == "all")
-        out.process |= {"model": lm.describe(), "eager_differs_by": eager}
-        measured = results.Measured([problem["task_id"] for problem in problems], variants, layers, attention)
+        measured, asked = measure(
+            ctx, lm, prompts, [problem["task_id"] for problem in problems], variants, added,
+            steer_prompt=coefficients["steer"] == "all",
+        )  # fmt: skip
+        out.process |= {"model": lm.describe(), "eager_differs_by": asked.pop("eager_differs_by")}
         out.columns("attention.parquet", measured.attention_columns())
         out.columns("controls.parquet", measured.control_columns())
         found = results.as_json(measured, coefficients, norms, config, out.identity["experiment"])
+        found |= asked
         found |= {"sentences": words.sentences(found), "tables": words.tables(found)}
         out.json("attention.json", found)
         title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
@@ -68,40 +75,63 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
 
 
 def measure(
-    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], added: list["Push | None"], layers: list[int],
-    *, steer_prompt: bool,
-) -> tuple["np.ndarray", float | None]:  # fmt: skip
-    """Attention [variants, problems, layers, heads, sections], and what `be_eager` found."""
+    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], task_ids: list[int], variants: list["Variant"],
+    added: list["Push | None"], *, steer_prompt: bool,
+) -> tuple["Measured", dict[str, Any]]:  # fmt: skip
+    """Attention under every variant; what the model is asked first: words for sections, layers without attention."""
+    import numpy as np
+
+    from phase3_validation.attention import reading
+    from phase3_validation.attention.heads import find_heads
+    from phase3_validation.attention.results import Measured
+    from phase3_validation.attention.sections import SECTIONS, section_words
+
+    first_steered = min((v.layer for v in variants[1:]), default=lm.n_layers)
+    asked = {"section_words": section_words(reading.begins_with_bos(lm, prompts)), "layers_without_attention": [],
+             "eager_differs_by": None}  # fmt: skip
+    if first_steered == lm.n_layers:  # nothing is steered
+        nothing = np.zeros((len(added), len(prompts), 0, 0, 0))
+        return Measured(task_ids, variants, [], [], nothing), asked
+    heads = find_heads(lm)
+    layers = [layer for layer in heads.modules if layer >= first_steered]
+    asked["layers_without_attention"] = sorted(set(range(first_steered, lm.n_layers)) - set(layers))
+    sections = reading.sections_present(lm, prompts, heads)
+    asked["eager_differs_by"] = reading.eager_differs_by(lm, prompts[:PROMPTS_TRIED])
+
+    def read(some: list["Prompt"]) -> "np.ndarray":
+        return reading.read_attention(lm, some, added, layers, steer_prompt=steer_prompt, heads=heads)
+
+    attention = in_batches(ctx, lm, prompts, read)[..., [SECTIONS.index(name) for name in sections]]
+    return Measured(task_ids, variants, layers, sections, attention), asked
+
+
+def in_batches(
+    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], read: Callable[[list["Prompt"]], "np.ndarray"]
+) -> "np.ndarray":
+    """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
     import numpy as np
 
     from common.generation import prompt_lengths
     from common.memory import FittingParts, batch_bytes
-    from phase3_validation.attention.reading import be_eager, read_attention
-    from phase3_validation.attention.sections import SECTIONS
+    from common.records import cut_batches
 
-    if not layers:  # nothing is steered
-        return np.zeros((len(added), len(prompts), 0, 0, len(SECTIONS))), None
     lengths = prompt_lengths(lm, prompts)
 
     def width(part: list[int]) -> int:
         return max(lengths[index] for index in part)
 
-    def read(part: list[int]) -> list["np.ndarray"]:
-        some = [prompts[index] for index in part]
-        return list(np.moveaxis(read_attention(lm, some, added, layers, steer_prompt=steer_prompt), 1, 0))
-
     fitting = FittingParts(
-        read, size=lambda part: len(part) * width(part) ** 2,
+        lambda part: list(np.moveaxis(read([prompts[index] for index in part]), 1, 0)),
+        size=lambda part: len(part) * width(part),
         expected=lambda part: batch_bytes(lm.model, len(part), width(part), 0),
         name=lambda index: f"prompt {index}, of {lengths[index]} tokens,", device=lm.device, log=ctx.log,
     )  # fmt: skip
-    batches, found = cut_batches(lengths, ctx.config.batch_size), []
+    found: list["np.ndarray"] = []
     with Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
-        eager = be_eager(lm, [prompts[index] for index in batches[0]])
-        for batch in batches:
+        for batch in cut_batches(lengths, ctx.config.batch_size):
             found += fitting(batch)
             progress.add(["read"] * len(batch))
-    return np.stack(found, axis=1), eager
+    return np.stack(found, axis=1)
 
 
 PHASE = Phase(

@@ -1,30 +1,31 @@
 """How the last prompt token spreads its attention over the sections of the prompt, unsteered and steered.
 
-1. Steering starts at the last prompt token, so everything before it is read once for all variants; each variant
-   then reads the last token alone, on a copy of the cache. (With `steer_prompt` each variant reads the whole prompt.)
-2. A hook takes the weights from each block's attention as soon as they are there, sums the last token's row by
-   section, and lets them go: one matrix [batch, heads, pos, pos] at a time is in memory, in the pass over the prompts,
-   and one row [batch, heads, 1, keys] in all others.
-3. Only eager attention gives its weights. Where the model's default is another (Llama, Qwen: sdpa), it is switched,
-   and must give the same next-token distribution.
+1. Everything before the last prompt token is read with the model's own kind of attention: steering starts behind it,
+   so it is read once for all variants. (With `steer_prompt` each variant reads it for itself.)
+2. Each variant then reads the last token alone, on a copy of the cache, with eager attention, which gives its weights:
+   one row [batch, heads, 1, keys] of each block, summed by section. A whole matrix is never asked for.
+3. Where the model's own kind of attention is another (Llama, Qwen: sdpa), both must give the same next token.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from transformers import DynamicCache
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import BatchEncoding, DynamicCache
 
-from common.errors import ArtifactMismatchError, UnknownHookError
-from common.hooks import Resid, change_resid, decoder_blocks
+from common.errors import ArtifactMismatchError
+from common.forward import new_cache, next_token_logits, positions
+from common.hooks import Resid, change_resid
 from common.models import LanguageModel
-from common.prompts import Prompt
+from common.prompts import Prompt, bodies_of
 from common.steered_generation import Push
-from phase3_validation.attention.sections import SECTIONS, section_of_tokens
+from common.tokenization import encode_padded
+from phase3_validation.attention.heads import Heads, eager, find_heads, last_rows
+from phase3_validation.attention.sections import LEARNED_SINK, SECTIONS, section_of_tokens
 
 TOLERANCE = {"float32": 1e-4}  # of a row's sum; 16-bit weights are each rounded
 TOLERANCE_16_BIT = 2e-2
@@ -39,74 +40,106 @@ def read_attention(
     layers: Sequence[int],
     *,
     steer_prompt: bool = False,
+    heads: Heads | None = None,
 ) -> Float[np.ndarray, "variants batch layers heads sections"]:
-    """Attention of the last prompt token to each section, 0 to 1; the sections of a head add up to 1.
+    """Attention of the last prompt token to each of SECTIONS, 0 to 1; the sections of a head add up to 1.
 
-    One entry for each of `pushes`: None reads the prompts unsteered. The model must be eager: see `be_eager`.
-    Raises: ArtifactMismatchError when a head's weights do not add up to 1.
+    One entry for each of `pushes`: None reads the prompts unsteered. `layers` are among those of `heads`, which are
+    looked for where they are not given.
+    Raises: ConfigError as `find_heads`; ArtifactMismatchError when a head's weights do not add up to 1.
     """
-    encoded = _encoded(lm, prompts)
-    sections = torch.from_numpy(section_of_tokens(encoded, prompts))
-    of_section = torch.stack([sections == number for number in range(len(SECTIONS))], dim=-1).float().to(lm.device)
+    heads = heads or find_heads(lm)
+    encoded = encoded_prompts(lm, prompts)
+    sections = torch.from_numpy(section_of_tokens(encoded, prompts)).to(lm.device)
+    of_section = torch.stack([sections == number for number in range(len(SECTIONS))], dim=-1).float()
     ids, mask = (encoded[name].to(lm.device) for name in ("input_ids", "attention_mask"))
     found = []
     with torch.inference_mode():
-        cache = DynamicCache(config=lm.model.config)
+        cache = new_cache(lm)
         if not steer_prompt:
-            _read(lm, ids[:, :-1], mask, cache)
+            _read(lm, ids[:, :-1], mask[:, :-1], cache)
         for push in pushes:
-            rows: dict[int, Tensor] = {}
-            with _last_rows(lm.model, layers, of_section, rows), _pushed(lm, push):
-                start = 0 if steer_prompt else -1
-                _read(lm, ids[:, start:], mask, copy.deepcopy(cache))
-            found.append(torch.stack([rows[layer] for layer in layers], dim=1).cpu().double().numpy())
+            with _pushed(lm, push):
+                own = new_cache(lm) if steer_prompt else copy.deepcopy(cache)
+                if steer_prompt:
+                    _read(lm, ids[:, :-1], mask[:, :-1], own)
+                with last_rows(heads) as rows, eager(lm):
+                    _read(lm, ids[:, -1:], mask, own)
+            # To the processor one by one: blocks of a large model lie on several devices.
+            shares = [_by_section(rows[layer], of_section, heads.learn_a_sink).cpu() for layer in layers]
+            found.append(torch.stack(shares, dim=1).double().numpy())
     return normalised(np.stack(found), lm.dtype)
 
 
-def be_eager(lm: LanguageModel, prompts: Sequence[Prompt]) -> float | None:
-    """Switch to eager attention; the largest change of a next-token log-probability [nats], None where it was eager.
+def sections_present(lm: LanguageModel, prompts: Sequence[Prompt], heads: Heads) -> list[str]:
+    """The sections that one of the prompts has, in the order of SECTIONS."""
+    numbers = {
+        number for prompt in prompts for number in np.unique(section_of_tokens(encoded_prompts(lm, [prompt]), [prompt]))
+    }
+    present = {SECTIONS[number] for number in numbers} | ({LEARNED_SINK} if heads.learn_a_sink else set())
+    return [name for name in SECTIONS if name in present]
 
+
+def begins_with_bos(lm: LanguageModel, prompts: Sequence[Prompt]) -> bool:
+    """Whether a prompt's first token is the model's BOS."""
+    return encoded_prompts(lm, prompts[:1])["input_ids"][0, 0].item() == lm.tokenizer.bos_token_id
+
+
+def eager_differs_by(lm: LanguageModel, prompts: Sequence[Prompt]) -> float | None:
+    """Largest change of a next-token log-probability when the last token is read with eager attention [nats].
+
+    None where the model is eager anyhow.
     Raises: ArtifactMismatchError when eager attention gives another distribution after one of `prompts`.
     """
-    before = lm.model.config.get_text_config()._attn_implementation
-    if before == "eager":
+    usual = lm.model.config.get_text_config()._attn_implementation
+    if usual == "eager":
         return None
-    expected = _next_logprobs(lm, prompts)
-    lm.model.set_attn_implementation("eager")
-    difference = float((_next_logprobs(lm, prompts) - expected).abs().max())
+    by_eager, by_usual = (_next_logprobs(lm, prompts, attention) for attention in (eager(lm), nullcontext()))
+    difference = float((by_eager - by_usual).abs().max())
     if not difference <= EAGER_AGREES.get(lm.dtype, EAGER_AGREES_16_BIT):
         raise ArtifactMismatchError(
             f"eager attention is not what {lm.name} computes: next-token log-probabilities differ by "
-            f"{difference:.3g} from those of '{before}'\n"
+            f"{difference:.3g} from those of '{usual}'\n"
             f"Its attention weights cannot be read; give another --dtype, or leave this phase out"
         )
     return difference
 
 
-def _encoded(lm: LanguageModel, prompts: Sequence[Prompt]):
-    return lm.tokenizer(
-        [prompt.text for prompt in prompts], return_tensors="pt", padding=True, return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-    )  # fmt: skip
+def encoded_prompts(lm: LanguageModel, prompts: Sequence[Prompt]) -> BatchEncoding:
+    """As `section_of_tokens` takes it."""
+    return encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts), offsets=True)
 
 
-def _read(lm: LanguageModel, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
-    """Next-token logits after `ids`, which follow what the cache holds; `mask` begins with the prompts."""
-    n_before = cache.get_seq_length()
-    mask = mask[:, : n_before + ids.shape[1]]
-    position = (mask.cumsum(-1) - 1).clamp(min=0)[:, n_before:]
-    output = lm.model(
-        input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True,
-        logits_to_keep=1,
-    )  # fmt: skip
-    return output.logits[:, -1]
+def _read(
+    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache
+) -> None:
+    """Read `ids`, which follow what the cache holds and enter it; `mask` covers both."""
+    if ids.shape[1]:
+        lm.model.get_decoder()(
+            input_ids=ids, attention_mask=mask, position_ids=positions(mask)[:, -ids.shape[1] :],
+            past_key_values=cache, use_cache=True,
+        )  # fmt: skip
 
 
-def _next_logprobs(lm: LanguageModel, prompts: Sequence[Prompt]) -> Float[Tensor, "batch d_vocab"]:
-    encoded = _encoded(lm, prompts)
+def _by_section(
+    row: Float[Tensor, "batch heads keys"], of_section: Float[Tensor, "batch pos sections"], learned_sink: bool
+) -> Float[Tensor, "batch heads sections"]:
+    kept = of_section[:, -row.shape[-1] :]  # a sliding window's cache has lost the oldest keys
+    shares = torch.einsum("bhk,bks->bhs", row, kept.to(row.device))
+    if learned_sink:
+        shares[..., SECTIONS.index(LEARNED_SINK)] = 1 - row.sum(-1)
+    return shares
+
+
+def _next_logprobs(lm: LanguageModel, prompts: Sequence[Prompt], attention: object) -> Float[Tensor, "batch d_vocab"]:
+    """Of the token after each prompt, when its last token is read with `attention`, a context."""
+    encoded = encoded_prompts(lm, prompts)
     ids, mask = (encoded[name].to(lm.device) for name in ("input_ids", "attention_mask"))
     with torch.inference_mode():
-        logits = _read(lm, ids, mask, DynamicCache(config=lm.model.config))
+        cache = new_cache(lm)
+        _read(lm, ids[:, :-1], mask[:, :-1], cache)
+        with attention:
+            logits = next_token_logits(lm, ids[:, -1:], mask, cache)
     return torch.log_softmax(logits.float(), dim=-1).cpu()
 
 
@@ -122,34 +155,6 @@ def _pushed(lm: LanguageModel, push: Push | None) -> Iterator[None]:
 
     with change_resid(lm.model, {push.site: add}):
         yield
-
-
-@contextmanager
-def _last_rows(
-    model: nn.Module, layers: Sequence[int], of_section: Float[Tensor, "batch pos sections"], rows: dict[int, Tensor]
-) -> Iterator[None]:
-    """Put the last position's attention by section into rows[layer], [batch, heads, sections], in the next pass."""
-
-    def taking(layer: int) -> Callable:
-        def take(_module: nn.Module, _arguments: tuple, output: tuple) -> None:
-            weights = output[1]
-            if weights is None:
-                raise UnknownHookError(
-                    f"block {layer} gives no attention weights: its attention is "
-                    f"'{model.config._attn_implementation}'\nLeave this phase out for this model"
-                )
-            last = weights[:, :, -1].float()  # a sliding window's cache has lost the oldest keys
-            rows[layer] = torch.einsum("bhk,bks->bhs", last, of_section[:, -last.shape[-1] :])
-
-        return take
-
-    blocks = decoder_blocks(model)
-    handles = [blocks[layer].self_attn.register_forward_hook(taking(layer)) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def normalised(attention: np.ndarray, dtype: str) -> np.ndarray:

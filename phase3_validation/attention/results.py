@@ -10,7 +10,6 @@ from jaxtyping import Float
 from common.evaluation.bootstrap import draws_of_problems
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.attention.movement import displaced, movement
-from phase3_validation.attention.sections import SECTIONS
 from phase3_validation.steering.variants import NONE, RANDOM_DIRECTION, UNSTEERED, Variant, steered
 
 
@@ -32,11 +31,15 @@ def first_reached(variant: Variant) -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """Attention of every variant, the unsteered one first, in the layers from the first that is steered on."""
+    """Attention of every variant, the unsteered one first.
+
+    `layers` are those with attention, from the first that is steered on; `sections` those that the prompts have.
+    """
 
     task_ids: Sequence[int]
     variants: Sequence[Variant]
     layers: Sequence[int]
+    sections: Sequence[str]
     attention: Float[np.ndarray, "variants problems layers heads sections"]
 
     @property
@@ -56,16 +59,16 @@ class Measured:
 
     def before_and_after(self, direction: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Attention without and with a direction, in its own layer and after, and these layers."""
-        start = self.layers.index(self._variant(direction).layer)
+        start = sum(layer < self._variant(direction).layer for layer in self.layers)
         after = self.attention[self.own[direction]]
         return self.attention[0][:, start:], after[:, start:], list(self.layers[start:])
 
     def attention_columns(self) -> dict[str, np.ndarray]:
         """The columns of attention.parquet: unsteered, then direction by direction; controls are left out."""
-        parts = [_long(NONE, self.task_ids, self.layers, self.attention[0])]
+        parts = [self._long(NONE, self.attention[0], self.layers)]
         for direction in self.own:
             _, after, layers = self.before_and_after(direction)
-            parts.append(_long(direction, self.task_ids, layers, after))
+            parts.append(self._long(direction, after, layers))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def control_columns(self) -> dict[str, np.ndarray]:
@@ -81,6 +84,18 @@ class Measured:
 
     def _variant(self, direction: str) -> Variant:
         return self.variants[self.own[direction]]
+
+    def _long(self, direction: str, attention: np.ndarray, layers: Sequence[int]) -> dict[str, np.ndarray]:
+        """One row per number of `attention`, [problems, layers, heads, sections], with what its place stands for."""
+        places = np.indices(attention.shape).reshape(4, -1)
+        return {
+            "task_id": np.asarray(self.task_ids, dtype=np.int64)[places[0]],
+            "direction": np.full(attention.size, direction),
+            "layer": np.asarray(layers, dtype=np.int64)[places[1]],
+            "head": places[2],
+            "section": np.array(self.sections, dtype=str)[places[3]],
+            "attention": attention.ravel(),
+        }
 
 
 def as_json(
@@ -98,24 +113,12 @@ def as_json(
             by_random = list(measured.displaced_by_random(name).values())
             entry |= {"layer": variant.layer, "coefficient": variant.coefficient}
             entry |= {"norm": norms[variant.layer, variant.site]}
-            entry |= movement(before, after, by_random, layers, first_reached(variant), draws)
+            entry |= movement(before, after, by_random, layers, measured.sections, first_reached(variant), draws)
         else:
             entry |= {"layer": None, "coefficient": None, "why": chosen["why"], "moves": []}
         entries[name] = entry
     return {
         "experiment": experiment, "n": n, "seed": config.seed, "n_resamples": config.n_resamples,
-        "steer": coefficients["steer"], "sections": list(SECTIONS), "directions": entries,
+        "steer": coefficients["steer"], "sections": list(measured.sections), "directions": entries,
     }  # fmt: skip
 
-
-def _long(direction: str, task_ids: Sequence[int], layers: Sequence[int], attention: np.ndarray) -> dict[str, Any]:
-    """One row per number of `attention`, [problems, layers, heads, sections], with what its place stands for."""
-    places = np.indices(attention.shape).reshape(4, -1)
-    return {
-        "task_id": np.asarray(task_ids, dtype=np.int64)[places[0]],
-        "direction": np.full(attention.size, direction),
-        "layer": np.asarray(layers, dtype=np.int64)[places[1]],
-        "head": places[2],
-        "section": np.array(SECTIONS)[places[3]],
-        "attention": attention.ravel(),
-    }

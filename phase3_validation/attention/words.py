@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from common.report.wording import listed
 from phase3_validation.attention.movement import ALPHA
 
 N_SHOWN = 10  # heads in a table
@@ -13,21 +14,25 @@ ONLY_SUGGESTS = (
 
 def sentences(result: dict[str, Any]) -> list[str]:
     """What was found, direction by direction, and what it does not show."""
-    found = [sentence for name, entry in result["directions"].items() for sentence in _direction(name, entry)]
+    words = result["section_words"]
+    found = [sentence for name, entry in result["directions"].items() for sentence in _direction(name, entry, words)]
+    if without := result["layers_without_attention"]:
+        layers = listed([str(layer) for layer in without])
+        found.append(f"Left out, because the model has no attention weights there: layers {layers}.")
     return [*found, ONLY_SUGGESTS]
 
 
 def tables(result: dict[str, Any]) -> list[dict[str, Any]]:
     """For each direction the sections, and the heads that move most."""
-    made = []
+    made, words = [], result["section_words"]
     for name, entry in result["directions"].items():
         columns = ["section", "unsteered", "steered", "change"]
         if entry.get("overall"):
-            rows = [[move["section"], *_cells(move)] for move in entry["overall"]]
+            rows = [[words[move["section"]], *_cells(move)] for move in entry["overall"]]
             title = f"{name}: attention of the last prompt token, mean of {entry['n_heads']} heads"
             made.append({"title": title, "columns": columns, "rows": rows})
             rows = [
-                [move["layer"], move["head"], move["section"], *_cells(move), f"{move['p_holm']:.2g}"]
+                [move["layer"], move["head"], words[move["section"]], *_cells(move), f"{move['p_holm']:.2g}"]
                 for move in _largest(entry)
             ]
             columns = ["layer", "head", *columns, "Wilcoxon p, Holm"]
@@ -44,7 +49,7 @@ def in_short(entry: dict[str, Any]) -> str:
     return f"{100 * entry['displaced']['value']:.1f} % of the attention moves"
 
 
-def _direction(name: str, entry: dict[str, Any]) -> list[str]:
+def _direction(name: str, entry: dict[str, Any], words: dict[str, str]) -> list[str]:
     if entry["layer"] is None:
         return [f"{name} was not steered: {entry['why']}."]
     place = f"{name} ({entry['coefficient']:+g} mean norms at layer {entry['layer']}, {entry['site']})"
@@ -54,7 +59,7 @@ def _direction(name: str, entry: dict[str, Any]) -> list[str]:
     as_much = others["n_as_much"]
     verdict = f"{as_much} of them as much or more" if as_much else "all of them less"
     low, high = min(others["displaced"]), max(others["displaced"])
-    moved = ", ".join(f"{move['section']} {_points(move['change'])}" for move in entry["overall"])
+    moved = ", ".join(f"{words[move['section']]} {_points(move['change'])}" for move in entry["overall"])
     return [
         f"{place} moves {_percent(own)} of the last prompt token's attention to another section, mean of the {n} heads "
         f"from layer {entry['first_layer_reached']} on; {others['n']} random directions of the same length move "

@@ -15,9 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
+from common.forward import new_cache, next_token_logits
 from common.generation import Generation, Request, decode, start_row
 from common.models import LanguageModel
-from common.steered_generation import kl_divergence, read_prompts
+from common.prompts import bodies_of
+from common.steered_generation import kl_divergence
+from common.tokenization import encode_padded
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit
 
 
@@ -44,7 +47,8 @@ def generate_orthogonalised(
     Prompts must fit (see `common.generation.check_prompts_fit`).
     Raises: PipelineError when a component still writes the direction; ConfigError for an unknown architecture.
     """
-    encoded = lm.tokenizer([request.prompt.text for request in requests], return_tensors="pt", padding=True)
+    prompts = [request.prompt for request in requests]
+    encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))
     ids, mask = encoded["input_ids"].to(lm.device), encoded["attention_mask"].to(lm.device)
     rows = [start_row(lm, request, n, max_new_tokens)
             for request, n in zip(requests, mask.sum(1).tolist(), strict=True)]  # fmt: skip
@@ -71,5 +75,5 @@ def generate_orthogonalised(
 def _read(
     lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
 ) -> tuple[Float[Tensor, "batch d_vocab"], DynamicCache]:
-    cache = DynamicCache(config=lm.model.config)
-    return read_prompts(lm, ids, mask, cache), cache
+    cache = new_cache(lm)
+    return next_token_logits(lm, ids, mask, cache), cache

@@ -1,10 +1,11 @@
 """Take from a model the ability to write one direction d into its residual stream.
 
-1. The embedding and, in every block, attention's o_proj and the MLP's down_proj write to the stream (`writers_of`).
+1. The embedding and, in every block, attention's and the MLP's last matrices write to the stream (writers.py).
 2. What a matrix W with bias b writes loses its part along v:  W <- W - v v^T W,  b <- b - v v^T b,  and for the rows of
    the embedding  E <- E - E v v^T.
 3. Where nothing stands between matrix and stream, v = d. Gemma has a norm with a gain behind both matrices: it writes
    (1 + g) * x / rms(x), whose part along d is that of x along (1 + g) * d. There v = (1 + g) * d, scaled to length 1.
+   A bias that such a norm adds is a write too, and loses its part along d.
 4. An unembedding that is tied to the embedding keeps the old weight: it reads the stream, and writes nothing to it.
 
 The idea is Arditi et al. 2024, arXiv:2406.11717, section 2.4; the norms behind the matrices are not in it.
@@ -21,60 +22,11 @@ from transformers import PreTrainedModel
 
 from common.errors import ConfigError, PipelineError
 from common.hooks import decoder_blocks
+from phase3_validation.orthogonalisation.writers import Writer, writers_of, writing_parameters
 
 FLOAT32_LIMIT = 1e-5
-EMBEDDING, STREAM = "embedding", "the stream after the last block"
-_BEFORE = {"input_layernorm", "post_attention_layernorm"}
-_AROUND = _BEFORE | {"pre_feedforward_layernorm", "post_feedforward_layernorm"}  # of Gemma-2 and Gemma-3
+STREAM = "the stream after the last block"
 _ROWS_AT_ONCE = 8192  # of a matrix, in double precision
-
-
-@dataclass(frozen=True)
-class Writer:
-    """A matrix that writes to the residual stream, and the norm that it goes through, where there is one."""
-
-    name: str
-    matrix: nn.Module
-    norm: nn.Module | None
-
-    @property
-    def last(self) -> nn.Module:
-        """The module whose output is added to the stream."""
-        return self.matrix if self.norm is None else self.norm
-
-    def removed_from_matrix(self, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
-        """v, length 1: what the matrix must not write, so that the stream receives nothing along `direction`."""
-        if self.norm is None:
-            return direction / direction.norm()
-        # An RMS norm of ones is its gain, up to a factor: (1 + g) in Gemma, whatever the class calls its weight.
-        ones = torch.ones(len(direction), dtype=torch.float32, device=direction.device)
-        scaled = self.norm(ones).to(direction.dtype) * direction
-        return scaled / scaled.norm()
-
-
-def writers_of(model: PreTrainedModel) -> list[Writer]:
-    """Every matrix that writes to the residual stream, in the order of the computation.
-
-    Raises: ConfigError for an architecture in which it is not known what writes.
-    """
-    writers = [Writer(EMBEDDING, model.get_input_embeddings(), None)]
-    for layer, block in enumerate(decoder_blocks(model)):
-        children = {name for name, _ in block.named_children()}
-        norms = children - {"self_attn", "mlp"}
-        attention, mlp = (
-            getattr(getattr(block, part, None), matrix, None)
-            for part, matrix in (("self_attn", "o_proj"), ("mlp", "down_proj"))
-        )
-        if norms not in (_BEFORE, _AROUND) or not all(isinstance(matrix, nn.Linear) for matrix in (attention, mlp)):
-            raise _unknown(block, children)
-        after_attention, after_mlp = None, None
-        if norms == _AROUND:
-            after_attention, after_mlp = block.post_attention_layernorm, block.post_feedforward_layernorm
-            if not type(after_mlp).__name__.endswith("RMSNorm"):  # a norm that subtracts the mean has another v
-                raise _unknown(block, children)
-        writers.append(Writer(f"blocks.{layer}.attn", attention, after_attention))
-        writers.append(Writer(f"blocks.{layer}.mlp", mlp, after_mlp))
-    return writers
 
 
 @contextmanager
@@ -90,20 +42,34 @@ def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"])
     tied = config.tie_word_embeddings
     try:
         for writer in writers_of(model):
-            v = writer.removed_from_matrix(direction)
-            for name, old in list(writer.matrix.named_parameters(recurse=False)):
-                olds.append((writer.matrix, name, old))
-                by_output = old if writer.name == EMBEDDING or old.ndim == 1 else old.T
-                new = _without(by_output, v)
-                new = new if by_output is old else new.T.contiguous()
+            for module, name, axis, removed in _changes(writer, direction):
+                old = getattr(module, name)
+                if old.is_meta:
+                    raise ConfigError(
+                        f"phase 3.5 changes weights, and those of {writer.name} lie outside of the device, which is "
+                        f"too small for the model\nUse a larger device, or --device cpu"
+                    )
+                olds.append((module, name, old))
+                new = _without(old.movedim(axis, -1), removed.to(old.device)).movedim(-1, axis).contiguous()
                 # A tied unembedding holds the old parameter itself, and so is untied by this.
-                setattr(writer.matrix, name, nn.Parameter(new, requires_grad=False))
+                setattr(module, name, nn.Parameter(new, requires_grad=False))
         config.tie_word_embeddings = False
         yield
     finally:
         config.tie_word_embeddings = tied
-        for matrix, name, old in olds:
-            setattr(matrix, name, old)
+        for module, name, old in olds:
+            setattr(module, name, old)
+
+
+def _changes(
+    writer: Writer, direction: Float[Tensor, " d_model"]
+) -> Iterator[tuple[nn.Module, str, int, Float[Tensor, " d_model"]]]:
+    """Module, name and output axis of each parameter that is changed, and what it loses, of length 1."""
+    v = writer.removed_from_matrix(direction)
+    for module, name, axis in writing_parameters(writer, len(direction)):
+        yield module, name, axis, v
+    if getattr(writer.norm, "bias", None) is not None:
+        yield writer.norm, "bias", -1, direction / direction.norm()
 
 
 def _without(vectors: Float[Tensor, "*n d_model"], v: Float[Tensor, " d_model"]) -> Float[Tensor, "*n d_model"]:
@@ -155,10 +121,13 @@ def watch_writes(
     direction = direction.float() / direction.float().norm()
 
     def measuring(name: str) -> object:
-        def measure(_module: nn.Module, _arguments: tuple, output: Tensor) -> None:
-            written = output.float()
-            share = (written @ direction).abs() / written.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-            for row, worst in enumerate(share.masked_fill(~mask, 0.0).amax(dim=1).tolist()):
+        def measure(_module: nn.Module, _arguments: tuple, output: Tensor | tuple) -> None:
+            written = (output[0] if isinstance(output, tuple) else output).float()
+            # Experts see the tokens of all rows in one list; positions are looked up once for all rows.
+            written = written.reshape(-1, mask.shape[1], len(direction)).expand(*mask.shape, -1)
+            size = written.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
+            share = (written @ direction.to(written.device)).abs() / size
+            for row, worst in enumerate(share.masked_fill(~mask.to(share.device), 0.0).amax(dim=1).tolist()):
                 if worst > found.worst[row] or worst != worst:  # once nan, it stays
                     found.worst[row], found.component[row] = worst, name
 
@@ -174,10 +143,3 @@ def watch_writes(
         for handle in handles:
             handle.remove()
 
-
-def _unknown(block: nn.Module, children: set[str]) -> ConfigError:
-    return ConfigError(
-        f"it is not known which matrices of {type(block).__name__} write to the residual stream: "
-        f"it holds {', '.join(sorted(children))}\n"
-        f"Phase 3.5 knows blocks like those of Gemma-2, Gemma-3, Llama, Qwen2 and Qwen3: give such a --model"
-    )

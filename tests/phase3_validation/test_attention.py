@@ -14,10 +14,12 @@ from common.hooks import decoder_blocks, resid_site
 from common.models import LanguageModel, load_model
 from common.prompts import Prompt, build_prompt
 from common.steered_generation import Push
-from phase3_validation.attention.reading import be_eager, normalised, read_attention
-from phase3_validation.attention.sections import PADDING, section_of_tokens
+from phase3_validation.attention.heads import eager
+from phase3_validation.attention.reading import eager_differs_by, normalised, read_attention
+from phase3_validation.attention.sections import PADDING, SECTIONS, section_of_tokens
 
-BOS, DESCRIPTION, TESTS, MARKER = range(4)
+FIRST, TEMPLATE, DESCRIPTION, TESTS, MARKER, SINK = range(6)
+N_SECTIONS = len(SECTIONS)
 
 
 def prompts(n: int = 5) -> list[Prompt]:
@@ -32,8 +34,8 @@ def prompts(n: int = 5) -> list[Prompt]:
 def test_each_token_belongs_to_the_section_of_its_first_character_that_is_no_space():
     prompt = build_prompt("Add it.", ["assert f(1)"])
     assert prompt.text == "Add it.\n\nassert f(1)\n\n# Solution:\n"
-    spans = [  # padding, BOS, then tokens as some tokenizer might cut them
-        ((0, 0), PADDING), ((0, 0), BOS), ((0, 3), DESCRIPTION), ((3, 8), DESCRIPTION),  # ' it.\n' ends the description
+    spans = [  # padding, BOS, then tokens as some tokenizer might cut them; ' it.\n' ends the description
+        ((0, 0), PADDING), ((0, 0), FIRST), ((0, 3), DESCRIPTION), ((3, 8), DESCRIPTION),
         ((8, 9), TESTS), ((9, 15), TESTS), ((15, 21), TESTS),  # '\n', 'assert', ' f(1)\n'
         ((21, 23), MARKER), ((23, 33), MARKER), ((33, 34), MARKER),
     ]  # fmt: skip
@@ -47,13 +49,34 @@ def test_each_token_belongs_to_the_section_of_its_first_character_that_is_no_spa
 
 @pytest.mark.parametrize(
     ("span", "section"),
-    [((5, 12), DESCRIPTION), ((7, 12), TESTS), ((7, 9), TESTS), ((18, 24), TESTS), ((20, 24), MARKER), ((0, 0), 1)],
-)
+    [((5, 12), DESCRIPTION), ((7, 12), TESTS), ((7, 9), TESTS), ((18, 24), TESTS), ((20, 24), MARKER),
+     ((0, 0), DESCRIPTION)],
+)  # fmt: skip
 def test_a_token_across_a_border_belongs_where_its_first_word_stands(span, section):
     prompt = build_prompt("Add it.", ["assert f(1)"])
-    encoded = {"offset_mapping": np.array([[span]]), "special_tokens_mask": np.zeros((1, 1)),
-               "attention_mask": np.ones((1, 1))}  # fmt: skip
-    assert section_of_tokens(encoded, [prompt]).item() == section
+    encoded = {"offset_mapping": np.array([[(0, 0), span]]), "special_tokens_mask": np.array([[1, 0]]),
+               "attention_mask": np.ones((1, 2))}  # fmt: skip
+    assert section_of_tokens(encoded, [prompt]).tolist() == [[FIRST, section]]
+
+
+def test_without_a_bos_token_the_first_word_is_no_part_of_the_description():
+    prompt = build_prompt("Add it.", ["assert f(1)"])
+    spans = [(0, 0), (0, 3), (3, 6), (6, 9)]  # padding, 'Add', ' it', '.\n\n'
+    encoded = {"offset_mapping": np.array([spans]), "special_tokens_mask": np.array([[1, 0, 0, 0]]),
+               "attention_mask": np.array([[0, 1, 1, 1]])}  # fmt: skip
+    assert section_of_tokens(encoded, [prompt]).tolist() == [[PADDING, FIRST, DESCRIPTION, DESCRIPTION]]
+
+
+def test_what_a_chat_template_writes_and_what_a_tokenizer_adds_behind_the_first_token_is_no_content():
+    text = "<s>user\nAdd it.\n\nassert f(1)\n\nWrite it.<e>\n<s>model\n"
+    prompt = Prompt(text, 15, 28, body=(8, 39))
+    assert [text[8:15], text[17:28], text[30:39]] == ["Add it.", "assert f(1)", "Write it."]
+    spans = [((0, 0), FIRST), ((0, 0), TEMPLATE), ((0, 3), TEMPLATE), ((3, 8), TEMPLATE), ((8, 11), DESCRIPTION),
+             ((11, 17), DESCRIPTION), ((17, 28), TESTS), ((28, 35), MARKER), ((35, 39), MARKER), ((39, 43), TEMPLATE),
+             ((43, len(text)), TEMPLATE)]  # fmt: skip
+    encoded = {"offset_mapping": np.array([[span for span, _ in spans]]),
+               "special_tokens_mask": np.array([[1, 1, *[0] * 9]]), "attention_mask": np.ones((1, 11))}  # fmt: skip
+    assert section_of_tokens(encoded, [prompt])[0].tolist() == [section for _, section in spans]
 
 
 def test_the_tokens_of_a_section_spell_it_whatever_its_characters():
@@ -64,7 +87,7 @@ def test_the_tokens_of_a_section_spell_it_whatever_its_characters():
     sections = section_of_tokens(encoded, made)
     for prompt, ids, row, mask in zip(made, encoded["input_ids"], sections, encoded["attention_mask"], strict=True):
         assert ((row == PADDING) == (mask.numpy() == 0)).all()
-        assert np.flatnonzero(row == BOS).tolist() == [int((mask == 0).sum())] and row[-1] == MARKER
+        assert np.flatnonzero(row == FIRST).tolist() == [int((mask == 0).sum())] and row[-1] == MARKER
         assert (np.diff(row[row != PADDING]) >= 0).all()
         spelt = [tokenizer.decode(ids[torch.from_numpy(row == number)]) for number in (DESCRIPTION, TESTS, MARKER)]
         ends = (0, prompt.description_end, prompt.tests_end, len(prompt.text))
@@ -86,7 +109,7 @@ def load(family: str, tiny_gemma: Path, tmp_path_factory) -> LanguageModel:
         return load_model(str(tiny_gemma), "cpu", threads=1)
     save = {"llama": save_tiny_llama, "qwen": save_tiny_qwen}[family]
     model = load_model(str(save(tmp_path_factory.mktemp(family))), "cpu", threads=1)
-    difference = be_eager(model, prompts())
+    difference = eager_differs_by(model, prompts())
     assert difference is not None and difference < 1e-3
     return model
 
@@ -100,16 +123,16 @@ def plain_attention(lm: LanguageModel, prompt: Prompt, layers: list[int]) -> np.
     """Attention by section of one prompt, [layers, heads, sections], from a plain pass without padding or cache."""
     encoded = lm.tokenizer([prompt.text], return_tensors="pt", return_offsets_mapping=True,
                            return_special_tokens_mask=True)  # fmt: skip
-    with torch.no_grad():
+    with torch.no_grad(), eager(lm):
         maps = lm.model(input_ids=encoded["input_ids"], output_attentions=True, use_cache=False).attentions
     sections = section_of_tokens(encoded, [prompt])[0]
     last = np.stack([maps[layer][0, :, -1].numpy() for layer in layers])
-    return np.stack([last[:, :, sections == number].sum(-1) for number in range(4)], axis=-1)
+    return np.stack([last[:, :, sections == number].sum(-1) for number in range(N_SECTIONS)], axis=-1)
 
 
 def test_the_sections_of_every_head_add_up_to_one(lm):
     found = read_attention(lm, prompts(), [None, some_push(lm, resid_site(0, "resid_post"))], range(lm.n_layers))
-    assert found.shape == (2, 5, lm.n_layers, 4, 4) and found.min() >= 0
+    assert found.shape == (2, 5, lm.n_layers, 4, N_SECTIONS) and found.min() >= 0
     assert np.abs(found.sum(-1) - 1).max() < 1e-4
 
 
@@ -169,7 +192,7 @@ def test_a_head_that_looks_everywhere_alike_looks_at_sections_by_their_number_of
         sections = section_of_tokens(encoded, [prompt])[0]
         for layer, kind in enumerate(lm.model.config.layer_types):
             seen = sections[-16:] if kind == "sliding_attention" else sections  # the window of tiny_gemma
-            expected = [(seen == number).sum() / len(seen) for number in range(4)]
+            expected = [(seen == number).sum() / len(seen) for number in range(N_SECTIONS)]
             assert own[layer] == pytest.approx(np.tile(expected, (4, 1)), abs=1e-6)
 
 
@@ -201,13 +224,13 @@ def test_the_first_layer_s_heads_by_hand_with_and_without_a_vector(tiny_gemma, t
         sections = section_of_tokens(encoded, [prompt])[0]
         for variant, added in enumerate((np.zeros(64), push.vector.double().numpy())):
             rows = first_layer_by_hand(lm, prompt, added)
-            expected = np.stack([rows[:, sections == section].sum(-1) for section in range(4)], axis=-1)
+            expected = np.stack([rows[:, sections == section].sum(-1) for section in range(N_SECTIONS)], axis=-1)
             assert found[variant, number, 0] == pytest.approx(expected, abs=1e-5)
     assert np.abs(found[1] - found[0]).max() > 0.01
 
 
 def test_gemma_is_eager_already(tiny_gemma):
-    assert be_eager(load_model(str(tiny_gemma), "cpu", threads=1), prompts()) is None
+    assert eager_differs_by(load_model(str(tiny_gemma), "cpu", threads=1), prompts()) is None
 
 
 def halved(*arguments, **options):
@@ -220,7 +243,7 @@ def test_a_model_that_computes_something_else_than_eager_attention_is_refused(ti
     lm = load("llama", tiny_gemma, tmp_path_factory)
     lm.model.set_attn_implementation("halved")
     with pytest.raises(ArtifactMismatchError, match="eager attention is not what .* computes.*'halved'"):
-        be_eager(lm, prompts())
+        eager_differs_by(lm, prompts())
 
 
 def test_attention_that_does_not_add_up_to_one_is_refused():

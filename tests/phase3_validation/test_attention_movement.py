@@ -10,8 +10,8 @@ from statsmodels.stats.multitest import multipletests
 
 from common.evaluation.bootstrap import draws_of_problems
 from phase3_validation.attention.movement import displaced, movement
-from phase3_validation.attention.sections import SECTIONS
 
+SECTIONS = ("first_token", "description", "tests", "marker")
 TESTS = SECTIONS.index("tests")
 
 
@@ -29,7 +29,7 @@ def moved_by(before: np.ndarray, after: np.ndarray, n_random: int = 4, **changes
     rng = np.random.default_rng(9)
     options = {
         "displaced_by_random": [rng.random(len(before)) * 0.01 for _ in range(n_random)],
-        "layers": list(range(5, 5 + before.shape[1])), "first_reached": 6,
+        "layers": list(range(5, 5 + before.shape[1])), "sections": SECTIONS, "first_reached": 6,
         "draws": draws_of_problems(len(before), 2000, 1),
     }  # fmt: skip
     return movement(before, after, **{**options, **changes})

@@ -15,11 +15,15 @@ from common.models import load_model
 from common.prompts import build_prompt
 from common.sae_sources import sae_source
 from common.steered_generation import Push
-from phase3_validation.attention import words
+from phase3_validation.attention import figures, words
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.attention.phase import PHASE
 from phase3_validation.attention.reading import read_attention
-from phase3_validation.attention.sections import SECTIONS
+from phase3_validation.attention.results import Measured, as_json
+from phase3_validation.attention.sections import SECTIONS, section_words
+from phase3_validation.steering.variants import RANDOM_DIRECTION, UNSTEERED, Variant, steered
+
+PLAIN = ("first_token", "description", "tests", "marker")  # the sections of a prompt that is no chat
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def arrays_of(run: Path) -> Callable[[str], np.ndarray]:
     def array(direction: str) -> np.ndarray:
         own = table[table["direction"] == direction]
         shape = [own[name].nunique() for name in ("task_id", "layer", "head", "section")]
-        assert len(own) == np.prod(shape) and list(dict.fromkeys(own["section"])) == list(SECTIONS)
+        assert len(own) == np.prod(shape) and list(dict.fromkeys(own["section"])) == list(PLAIN)
         return own["attention"].to_numpy().reshape(shape)
 
     return array
@@ -88,7 +92,7 @@ def test_what_is_added_is_coefficient_times_mean_norm_times_the_unit_decoder_row
     problems = pyarrow.parquet.read_table(split).to_pylist()
     made = [build_prompt(problem["text"], problem["test_list"]) for problem in problems]
     lm = load_model(str(experiment.model), "cpu", threads=1)
-    expected = read_attention(lm, made, [push], [2, 3])[0]
+    expected = read_attention(lm, made, [push], [2, 3])[0][..., [SECTIONS.index(name) for name in PLAIN]]
     assert arrays_of(run)("steer_correct") == pytest.approx(expected, abs=1e-5)
     assert json_of(run, "attention.json")["directions"]["steer_correct"]["norm"] == NORMS["resid_post"] + 2
 
@@ -107,6 +111,34 @@ def test_sentences_and_tables_say_the_numbers_and_that_attention_only_suggests(w
     for table in result["tables"]:
         assert all(len(row) == len(table["columns"]) for row in table["rows"])
     assert {"figures/by_layer.svg", "figures/by_head.svg"} <= json_of(whole[1], "manifest.json")["files"].keys()
+
+
+def test_the_first_token_is_called_bos_where_it_is_one(whole):
+    result = json_of(whole[1], "attention.json")
+    assert result["sections"] == list(PLAIN) and result["section_words"]["first_token"] == "BOS"
+    assert result["tables"][0]["rows"][0][0] == "BOS" and result["layers_without_attention"] == []
+    without = {**result, "section_words": section_words(has_bos=False)}
+    assert words.tables(without)[0]["rows"][0][0] == "first token (attention sink)"
+    assert any("first token (attention sink) +" in s or "(attention sink) -" in s for s in words.sentences(without))
+
+
+@pytest.mark.parametrize(("layer", "reached"), [(0, [1, 3]), (1, [3]), (3, [])])
+def test_of_a_hybrid_the_layers_without_attention_are_left_out_and_said(layer, reached):
+    own = steered("steer_correct", layer, "resid_post", 0.5)
+    variants = [UNSTEERED, own, Variant("steer_correct", RANDOM_DIRECTION, 0, layer, "resid_post", 0.5)]
+    attention = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 6, 2, 2))  # layers 1 and 3 of 4, two heads
+    layers = [1, 3] if layer < 3 else [3]
+    measured = Measured(range(6), variants, layers, PLAIN, attention[:, :, -len(layers) :])
+    entry = {"latent": {}, "wanted": "raise", "site": "resid_post", "chosen": {"layer": layer, "coefficient": 0.5}}
+    chosen = {"steer": "last", "directions": {"steer_correct": entry}}
+    config = AttentionConfig(n_resamples=1000)
+    result = as_json(measured, chosen, {(layer, "resid_post"): 2.0}, config, {"model": "m"})
+    result |= {"section_words": section_words(has_bos=True), "layers_without_attention": [0, 2]}
+    found = result["directions"]["steer_correct"]
+    assert found["n_heads"] == 2 * len(reached) and bool(found["overall"]) == bool(reached)
+    assert {move["layer"] for move in found["moves"]} == {place for place in layers if place >= layer}
+    assert "Left out, because the model has no attention weights there: layers 0 and 2." in words.sentences(result)
+    assert len(figures.all_figures(result, "title")) == 2
 
 
 def test_the_same_run_gives_the_same_bytes(whole):

@@ -1,0 +1,119 @@
+"""The attention of each block, found by doing: which modules give attention weights, and what they give.
+
+A module of a block that hands on, beside its output, a matrix [batch, heads, pos, pos] of numbers from 0 to 1 that
+look back only and add up to 1 or less is the block's attention, whatever it is called. Only eager attention gives its
+weights.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from common.errors import ConfigError
+from common.hooks import decoder_blocks
+from common.models import LanguageModel
+
+_N_TOKENS = 7  # of the pass that asks
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The attention module of each block that has one, by layer; a module may serve several blocks."""
+
+    modules: dict[int, nn.Module]
+    n_heads: int
+
+    @property
+    def learn_a_sink(self) -> bool:
+        """Whether the heads give a learned share of their attention to no token (gpt-oss)."""
+        return any(getattr(module, "sinks", None) is not None for module in self.modules.values())
+
+
+def find_heads(lm: LanguageModel) -> Heads:
+    """Ask every block in one pass. Raises: ConfigError where none gives attention weights."""
+    found: dict[int, tuple[nn.Module, Tensor]] = {}
+
+    def asking(layer: int) -> Callable:
+        def ask(module: nn.Module, _arguments: tuple, output: object) -> None:
+            weights = _weights_in(output)
+            if weights is not None and layer not in found and _are_attention(weights):
+                found[layer] = module, weights
+
+        return ask
+
+    handles = [
+        module.register_forward_hook(asking(layer))
+        for layer, block in enumerate(decoder_blocks(lm.model))
+        for module in set(block.modules()) - {block}
+    ]
+    n_ids = lm.model.get_input_embeddings().num_embeddings
+    ids = torch.arange(10, 10 + _N_TOKENS, device=lm.device)[None] % n_ids
+    try:
+        with torch.inference_mode(), eager(lm):
+            lm.model.get_decoder()(input_ids=ids, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    numbers = {weights.shape[1] for _, weights in found.values()}
+    if len(numbers) != 1:
+        lacks = f"its blocks have different numbers of heads: {sorted(numbers)}" if found else "none of its blocks does"
+        raise ConfigError(
+            f"phase 3.4 needs blocks with attention that give their weights, all with as many heads; {lm.name} "
+            f"({type(lm.model).__name__}): {lacks}\n"
+            f"Leave phase 3.4 out for this model; no other phase needs it"
+        )
+    return Heads({layer: found[layer][0] for layer in sorted(found)}, numbers.pop())
+
+
+@contextmanager
+def last_rows(heads: Heads) -> Iterator[dict[int, Float[Tensor, "batch heads keys"]]]:
+    """By layer, the last position's attention in the pass made meanwhile, filled in when the block closes."""
+    rows: list[Tensor] = []
+
+    def take(_module: nn.Module, _arguments: tuple, output: object) -> None:
+        rows.append(_weights_in(output)[:, :, -1].float())
+
+    handles = [module.register_forward_hook(take) for module in set(heads.modules.values())]
+    found: dict[int, Tensor] = {}
+    try:
+        yield found
+        found.update(zip(heads.modules, rows, strict=True))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def eager(lm: LanguageModel) -> Iterator[None]:
+    """Use eager attention, and have it hand on its weights, in the passes made meanwhile."""
+    config = lm.model.config.get_text_config()
+    usual, output = config._attn_implementation, config.output_attentions
+    try:
+        if usual != "eager":
+            lm.model.set_attn_implementation("eager")
+            config._attn_implementation = "eager"  # of Falcon, which the line above leaves as it is
+        config.output_attentions = True
+        yield
+    finally:
+        config.output_attentions = output
+        if usual != "eager":
+            lm.model.set_attn_implementation(usual)
+            config._attn_implementation = usual
+
+
+def _weights_in(output: object) -> Tensor | None:
+    """The matrices among what a module hands on."""
+    parts = output if isinstance(output, (tuple, list)) else ()
+    return next((part for part in parts if isinstance(part, Tensor) and part.ndim == 4), None)
+
+
+def _are_attention(weights: Tensor) -> bool:
+    if tuple(weights.shape[-2:]) != (_N_TOKENS, _N_TOKENS):
+        return False
+    weights = weights.float()
+    looks_ahead = weights.triu(diagonal=1).any()
+    return bool(weights.min() >= 0 and weights.sum(-1).max() < 1.05 and not looks_ahead)
