@@ -18,11 +18,11 @@ from common.artifacts import Artifact
 from common.command_line import build_command
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.files import file_sha256, text_sha256
+from common.hub_cache import COMMIT
 from common.locks import in_use
 from common.npz_layout import LABELS, NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
 from common.phase import Phase, RunContext, differences
 from common.progress import Progress
-from common.revisions import check_settled
 from common.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def import_folder(ctx: RunContext, path: Path) -> None:
     ctx.config.experiment()  # an unknown model or dataset is found before thousands of files are read
     source = check_source(path.resolve(), ctx.log)
     _pick_inputs(ctx, source)
-    check_settled(ctx.config)
+    _warn_without_commit(ctx)
     with ctx.write() as out:
         out.table("dataset.parquet", source.rows)
         nothing = dict.fromkeys(handoffs.GRADING_FIELDS)
@@ -88,6 +88,13 @@ def import_folder(ctx: RunContext, path: Path) -> None:
             "layers_of_the_files": source.layers,
             "left_aside": source.left_aside,
         }
+
+
+def _warn_without_commit(ctx: RunContext) -> None:
+    """Who wrote the programs need not be on this disk, but phases that run the model ask for one commit of it."""
+    if ctx.config.repositories() and not COMMIT.fullmatch(ctx.config.revision):
+        ctx.log.warning("which commit of %s wrote the programs is not known: phases that run the model will not take "
+                        "this run for theirs; --revision COMMIT says it", ctx.config.model)  # fmt: skip
 
 
 def _pick_inputs(ctx: RunContext, source: Source) -> None:

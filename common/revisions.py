@@ -46,9 +46,10 @@ def settled(ctx: "RunContext", network: bool) -> PhaseConfig:
 
 
 def check_settled(config: PhaseConfig) -> None:
-    """Raises: AssetError where a commit is not known: what was read could never be told from another version."""
+    """Raises: AssetError where a commit of what is loaded is not known: it could never be told from another version."""
     for name, (key, repository) in config.repositories().items():
-        if not COMMIT.fullmatch(getattr(config, name)):
+        is_loaded = key != "model" or isinstance(config, ModelConfig)
+        if is_loaded and not COMMIT.fullmatch(getattr(config, name)):
             flag = _flag(name)
             raise AssetError(
                 f"{key} '{repository}' is not on this disk, and the hub does not say which commit "

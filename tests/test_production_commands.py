@@ -229,7 +229,8 @@ def test_what_is_written_names_the_model_its_width_and_its_saes(machine, model):
     assert loaded.items() <= process["model"].items()
     for folder in ("phase1_1", "phase2"):
         experiment = row.manifest(folder)["experiment"]
-        assert (experiment["model"], experiment["sae"]) == (model, MODELS[model].sae_release)
+        names = [f"{name}@{COMMIT[:8]}" for name in (model, MODELS[model].sae_release)]
+        assert [experiment["model"], experiment["sae"]] == names
     sites = json.loads((row.output("phase2") / "selected.json").read_text())["sites"]
     assert [(site["layer"], site["sae_id"]) for site in sites] == [(layer, row.shown(layer)) for layer in row.layers]
 
