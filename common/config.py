@@ -247,7 +247,7 @@ def build_config(config_class: type[PhaseConfig], preset: str, given: dict[str, 
     """
     if preset not in PRESETS:
         hint = suggestion(preset, list(PRESETS))
-        raise ConfigError(f"there is no preset '{preset}'.{hint}\nGive one of: {', '.join(PRESETS)}")
+        raise ConfigError(f"there is no preset '{preset}'{hint and '.' + hint}\nGive one of: {', '.join(PRESETS)}")
     values = {}
     for field in dataclasses.fields(config_class):
         values[field.name] = field.default if preset == "full" else spec_of(field).demo
