@@ -126,7 +126,7 @@ def in_batches(
         expected=lambda part: batch_bytes(lm.model, len(part), width(part), 0),
         name=lambda index: f"prompt {index}, of {lengths[index]} tokens,", device=lm.device, log=ctx.log,
     )  # fmt: skip
-    found: list["np.ndarray"] = []
+    found: list[np.ndarray] = []
     with Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
         for batch in cut_batches(lengths, ctx.config.batch_size):
             found += fitting(batch)
