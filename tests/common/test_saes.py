@@ -16,8 +16,9 @@ from common.errors import ArtifactMismatchError, AssetError, ConfigError
 from common.registry import MODELS, ModelEntry
 from common.sae_sources import sae_source
 
-with install_import_hook("common.saes", "beartype.beartype"):  # shapes in annotations are checked
-    from common.saes import LayerSae, SiteFit, check_site, site_fit
+with install_import_hook(["common.saes", "common.sae_fit"], "beartype.beartype"):  # shapes in annotations are checked
+    from common.sae_fit import SiteFit, check_site, site_fit
+    from common.saes import LayerSae
 
 D_IN, D_SAE, LAYER = 16, 48, 3
 LOG = logging.getLogger("test")

@@ -25,9 +25,9 @@ from common.status import status_lines
 from common.stopping import Stopped
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_dataset_building.config import GeneralTextConfig
-from phase1_dataset_building.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
+from common.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
 from phase1_dataset_building.general_text_phase import PHASE
-from phase1_dataset_building.text_activations import mean_norms, read_documents
+from common.text_activations import mean_norms, read_documents
 
 N = 70
 TEXTS = [f"{'word ' * (i % 9)}document {i} says {i * i}." + " More of it follows." * (i % 40) for i in range(N)]
@@ -286,7 +286,7 @@ def test_pile_10k_is_read_from_the_hub_s_cache(tmp_path):
     rows = [{"text": text, "meta": {"pile_set_name": "Pile-CC"}} for text in texts]
     prepare_datasets_cache(tmp_path, "NeelNanda/pile-10k", "default", {"train": rows})
     code = (
-        "from phase1_dataset_building.general_text import first_documents, load_text\n"
+        "from common.general_text import first_documents, load_text\n"
         "read = first_documents('pile-10k', 6)\nprint(len(read), read[-1], load_text('pile-10k').source)"
     )
     done = offline(tmp_path, code)
