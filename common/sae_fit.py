@@ -88,7 +88,7 @@ class PromptFit:
 @dataclass(frozen=True)
 class Neighbour:
     """How the same documents fare at a layer beside the SAE's own: on `n_better` of `n`, ties halved, it fits better
-    there."""
+    there. `fvu` is that of `SiteFit.decisive`."""
 
     layer: int
     fvu: float
@@ -102,7 +102,8 @@ class Neighbour:
 
     @property
     def fits_better(self) -> bool:
-        return self.standard_errors > STANDARD_ERRORS
+        """An SAE that does not fit the neighbour either, such as one of another model, does not belong there."""
+        return self.fvu <= REFUSE_ABOVE and self.standard_errors > STANDARD_ERRORS
 
 
 def checked_sae(
@@ -138,13 +139,18 @@ def site_fit(sae: LayerSae, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n
     reconstructed = list(_reconstructed(sae, x))
     missed = (target - torch.cat([part for part, _ in reconstructed])).double().square().sum(dim=-1)
     l0 = float(torch.cat([n_active for _, n_active in reconstructed]).double().mean())
-    deviation = _deviation(target).sum(dim=-1)
+    fvu, ordinary, n_massive = _unexplained(missed, target)
+    return SiteFit(fvu, l0, len(x), n_massive, ordinary)
+
+
+def _unexplained(missed: Float[Tensor, " n"], x: Float[Tensor, "n d"]) -> tuple[float, float | None, int]:
+    """FVU over all documents; over those without massive activations, None where all are; how many have them."""
+    deviation = _deviation(x).sum(dim=-1)
     massive = deviation > MASSIVE_DOCUMENT * deviation.median()
     fvu, n_massive = float(missed.sum() / deviation.sum()), int(massive.sum())
     if n_massive == 0:
-        return SiteFit(fvu, l0, len(x))
-    ordinary = missed[~massive].sum() / _deviation(target[~massive]).sum()
-    return SiteFit(fvu, l0, len(x), n_massive, float(ordinary))
+        return fvu, None, 0
+    return fvu, float(missed[~massive].sum() / _deviation(x[~massive]).sum()), n_massive
 
 
 @torch.no_grad()
@@ -179,7 +185,7 @@ def check_neighbours(sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[i
     """
     for found in neighbours(sae, own, others):
         if found.fits_better:
-            own_fvu = float(site_fit(sae, own).fvu)
+            own_fvu = site_fit(sae, own).decisive
             raise _does_not_belong(
                 sae,
                 f"FVU {own_fvu:.3f}, but {found.fvu:.3f} on layer {found.layer}, which it fits better on "
@@ -199,8 +205,8 @@ def neighbours(
         kept = _ordinary_dimensions(own) & _ordinary_dimensions(x)
         here, there = (_relative(part, of, kept) for part, of in ((own_errors, own), (errors[layer], x)))
         n_better = float((there < here).sum() + 0.5 * (there == here).sum())
-        fvu = float(errors[layer].sum() / _deviation(x).sum())
-        found.append(Neighbour(layer, fvu, n_better, len(own)))
+        fvu, ordinary, _ = _unexplained(errors[layer].sum(dim=-1), x)
+        found.append(Neighbour(layer, fvu if ordinary is None else ordinary, n_better, len(own)))
     return found
 
 
@@ -252,7 +258,7 @@ def _check_reads(sae: LayerSae, x: Tensor, target: Tensor | None) -> None:
 
 
 def _in_words(fit: SiteFit, sae: LayerSae) -> str:
-    massive = "" if fit.n_massive == 0 else f" ({fit.fvu:.2f} with {fit.n_massive} massive ones)"
+    massive = "" if fit.n_massive == 0 else f" ({fit.fvu:.2f} with {fit.n_massive} massive)"
     published = {"FVU": sae.published_fvu, "L0": sae.published_l0}
     shown = ", ".join(f"{name} {value:.3g}" for name, value in published.items() if value is not None)
     makers = f"; its makers: {shown}" if shown else ""
