@@ -5,7 +5,7 @@
    are left out of the FVU that decides.
 2. The same SAE is fed the layers beside its own. A sign test over documents compares the errors, each relative to
    the document's own deviation from the mean, so that no single document decides; the few massive dimensions are left
-   out, so that none of them does. What is reconstructed to the last digit at both layers is a tie.
+   out, as the documents are, so that none of them does. What is reconstructed to the last digit at both layers is a tie.
 3. At the last prompt token nothing is decided. All prompts end in the same token, so what varies between them is a
    small part of the residual stream, and an SAE's error there says little about its site.
 
@@ -145,9 +145,8 @@ def site_fit(sae: LayerSae, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n
 
 def _unexplained(missed: Float[Tensor, " n"], x: Float[Tensor, "n d"]) -> tuple[float, float | None, int]:
     """FVU over all documents; over those without massive activations, None where all are; how many have them."""
-    deviation = _deviation(x).sum(dim=-1)
-    massive = deviation > MASSIVE_DOCUMENT * deviation.median()
-    fvu, n_massive = float(missed.sum() / deviation.sum()), int(massive.sum())
+    massive = _massive(x)
+    fvu, n_massive = float(missed.sum() / _deviation(x).sum()), int(massive.sum())
     if n_massive == 0:
         return fvu, None, 0
     return fvu, float(missed[~massive].sum() / _deviation(x[~massive]).sum()), n_massive
@@ -202,11 +201,12 @@ def neighbours(
     errors = {layer: _errors(sae, x) for layer, x in others.items()}
     own_errors, found = _errors(sae, own), []
     for layer, x in others.items():
-        kept = _ordinary_dimensions(own) & _ordinary_dimensions(x)
-        here, there = (_relative(part, of, kept) for part, of in ((own_errors, own), (errors[layer], x)))
+        rows = ~(_massive(own) | _massive(x))
+        kept = _ordinary_dimensions(own[rows]) & _ordinary_dimensions(x[rows])
+        here, there = (_relative(part[rows], of[rows], kept) for part, of in ((own_errors, own), (errors[layer], x)))
         n_better = float((there < here).sum() + 0.5 * (there == here).sum())
         fvu, ordinary, _ = _unexplained(errors[layer].sum(dim=-1), x)
-        found.append(Neighbour(layer, fvu if ordinary is None else ordinary, n_better, len(own)))
+        found.append(Neighbour(layer, fvu if ordinary is None else ordinary, n_better, int(rows.sum())))
     return found
 
 
@@ -219,6 +219,12 @@ def _relative(
 ) -> Float[Tensor, " n"]:
     """Each document's squared error, relative to its squared deviation from the mean."""
     return (errors[:, kept].sum(dim=-1) / _deviation(x)[:, kept].sum(dim=-1)).clamp(min=TIE_BELOW)
+
+
+def _massive(x: Float[Tensor, "n d"]) -> Bool[Tensor, " n"]:
+    """Which documents have massive activations."""
+    deviation = _deviation(x).sum(dim=-1)
+    return deviation > MASSIVE_DOCUMENT * deviation.median()
 
 
 def _ordinary_dimensions(x: Float[Tensor, "n d_in"]) -> Bool[Tensor, " d_in"]:

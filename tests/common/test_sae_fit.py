@@ -77,7 +77,7 @@ def test_a_rotation_is_a_tie(outliers):
     turned = torch.linalg.qr(torch.randn(D, D, generator=torch.Generator().manual_seed(1)))[0]
     both = torch.cat([turned, -turned], dim=1)
     sae = planted(both, both.T.contiguous())
-    assert all(found.n_better == N / 2 for found in neighbours(sae, resid[1], beside(resid, 1)))
+    assert all(found.n_better == found.n / 2 for found in neighbours(sae, resid[1], beside(resid, 1)))
     check_neighbours(sae, resid[1], beside(resid, 1))
 
 
