@@ -184,17 +184,22 @@ def test_how_well_each_sae_fits_is_logged_and_stops_nothing(config, tmp_path, ca
     assert sum("FVU" in record.message for record in caplog.records) == 2
 
 
+def without_bos(model: Path) -> Path:
+    """The model, whose tokenizer now puts nothing in front."""
+    path = model / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": None}))
+    return model
+
+
 def test_a_document_of_one_token_counts_in_no_rate_norm_or_fit(whole, saes, tmp_path):
     """In models without a beginning-of-sequence token it has nothing but an attention sink."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    for number, text in enumerate(("a", *TEXTS[:12])):
-        (folder / f"{number:03d}.txt").write_text(text)
-    (folder / "000.txt").write_text("a")
-    model = save_tiny_qwen(tmp_path / "model")
-    with_it = run_phase(PHASE, tmp_path / "with", config_of(folder, model, saes, documents=13))
-    (folder / "000.txt").unlink()
-    without = run_phase(PHASE, tmp_path / "without", config_of(folder, model, saes, documents=12))
+    for folder, texts in (("longer", TEXTS[:12]), ("with_one", ("a", *TEXTS[:12]))):
+        (tmp_path / folder).mkdir()
+        for number, text in enumerate(texts):
+            (tmp_path / folder / f"{number:03d}.txt").write_text(text)
+    model = without_bos(save_tiny_qwen(tmp_path / "model"))
+    with_it = run_phase(PHASE, tmp_path / "with", config_of(tmp_path / "with_one", model, saes, documents=13))
+    without = run_phase(PHASE, tmp_path / "without", config_of(tmp_path / "longer", model, saes, documents=12))
     assert [row["position"] for row in documents_of(with_it)].count(0) == 1
     for name in ("firing_rates.parquet", "resid_norms.parquet"):
         tables = [pyarrow.parquet.read_table(run / name).to_pylist() for run in (with_it, without)]
@@ -207,7 +212,7 @@ def test_text_of_single_tokens_alone_is_refused(saes, tmp_path):
     folder.mkdir()
     (folder / "000.txt").write_text("a")
     with pytest.raises(ConfigError, match="none of the 1 documents .* has more than one token"):
-        run_phase(PHASE, tmp_path / "d", config_of(folder, save_tiny_qwen(tmp_path / "m"), saes, documents=1))
+        run_phase(PHASE, tmp_path / "d", config_of(folder, without_bos(save_tiny_qwen(tmp_path / "m")), saes, documents=1))
 
 
 def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(whole, config, tmp_path):
