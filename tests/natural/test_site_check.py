@@ -19,8 +19,8 @@ def prose(n: int) -> list[str]:
     """Documentation of the standard library and of installed packages, a docstring each."""
     found = {module.__doc__ for module in (logging, os, pytest, torch) if module.__doc__}
     for name in sorted(dir(torch)):
-        words = getattr(getattr(torch, name), "__doc__", None) or ""
-        if len(words) > 300:
+        words = getattr(getattr(torch, name), "__doc__", None)
+        if isinstance(words, str) and len(words) > 300:
             found.add(words)
     return sorted(found)[:n]
 

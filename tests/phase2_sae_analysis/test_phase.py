@@ -172,7 +172,7 @@ def test_all_prompts_may_end_alike_where_the_sae_fits_general_text(noise):
     for layer, resid in noise.resid.items():
         noise.resid[layer] = 0.05 * resid + 3  # too little varies for any threshold
     site = selected(noise.build().run())["sites"][0]
-    assert site["fvu"] < 0.5 and site["last_prompt_token"]["missed_share"] < 0.01
+    assert site["fvu"] < 0.5 and 0 < site["last_prompt_token"]["missed_share"] < 0.2
     assert site["last_prompt_token"]["fvu_between"] < 2 and site["last_prompt_token"]["n"] == 130
 
 
@@ -188,9 +188,9 @@ def test_layers_that_are_no_numbers_are_an_error(layers):
 
 
 def test_activations_of_another_scale_fail_the_site_check_unless_accepted(noise):
-    noise.resid[1] *= 0.1
+    noise.resid = {layer: 0.1 * resid for layer, resid in noise.resid.items()}
     noise.build()
-    with pytest.raises(ArtifactMismatchError, match="--accept-bad-fit"):
+    with pytest.raises(ArtifactMismatchError, match="go on with --accept-bad-fit"):
         noise.run()
     assert len(selected(noise.run(accept_bad_fit=True))["sites"]) == 3
 
