@@ -28,9 +28,10 @@ from benchmarks.rows import Row
 from common import tables
 from common.handoffs import LATENTS
 from common.permutation import NullMaximum
-from common.saes import LayerSae, check_neighbours, site_fit
+from common.sae_fit import check_neighbours, prompt_fit, site_fit
+from common.saes import LayerSae
 from common.separation import layer_statistics
-from common.stored_activations import N_BESIDE, rows_for_site_check
+from common.stored_activations import N_DOCUMENTS
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
 
@@ -164,11 +165,10 @@ def _read_rows(path: Path, rows: np.ndarray) -> torch.Tensor:
 def _by_phase(
     path: Path, rows: np.ndarray, sae: LayerSae, rates: np.ndarray, pass_rate: np.ndarray, null: NullMaximum
 ) -> LayerResult:
-    resid = _read_rows(path, rows)
-    checked = rows_for_site_check(len(resid))
-    site_fit(sae, resid[checked])
-    few = checked[:: len(checked) // N_BESIDE]
-    check_neighbours(sae, resid[few], {beside: _read_rows(path, rows)[few] for beside in range(N_LAYERS_BESIDE)})
+    resid, text = _read_rows(path, rows), _read_rows(path, rows[:N_DOCUMENTS])
+    site_fit(sae, text)
+    check_neighbours(sae, text, {beside: _read_rows(path, rows[:N_DOCUMENTS]) for beside in range(N_LAYERS_BESIDE)})
+    prompt_fit(sae, resid)
     return analyse_layer(resid, sae, rates, LIMIT, pass_rate, null)
 
 

@@ -10,7 +10,6 @@ So slices, resumes and later phases ask for one commit, whatever happens to the 
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -43,6 +43,15 @@ class Release:
     conversion: str
     paths: dict[str, str]
     neuronpedia: dict[str, str | None]
+    variance_explained: dict[str, float | None]
+    l0: dict[str, float | None]
+
+    def published(self, sae_id: str) -> dict[str, float | None]:
+        """FVU and L0 that the makers measured. Gemma Scope has its L0 in the path alone."""
+        explained, l0 = self.variance_explained[sae_id], self.l0[sae_id]
+        in_path = re.search(r"average_l0_(\d+)", self.paths[sae_id])
+        l0 = float(in_path[1]) if l0 is None and in_path else l0
+        return {"published_fvu": None if explained is None else 1 - explained, "published_l0": l0}
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,8 @@ def find_release(name: str) -> Release:
         conversion=entry.get("conversion_func") or "sae_lens",
         paths={sae_id: str(item["path"]) for sae_id, item in ids.items()},
         neuronpedia={sae_id: item.get("neuronpedia") for sae_id, item in ids.items()},
+        variance_explained={sae_id: item.get("variance_explained") for sae_id, item in ids.items()},
+        l0={sae_id: item.get("l0") for sae_id, item in ids.items()},
     )  # fmt: skip
 
 
@@ -207,7 +218,7 @@ def _release_kind(release: Release, sae_id: str) -> str:
 
 def _folder_source(name: str, folder: Path, model: str) -> SaeSource:
     folders = _layer_folders(name, folder)
-    configs = {layer: _folder_config(path) for layer, path in folders.items()}
+    configs = {layer: folder_config(path) for layer, path in folders.items()}
     kinds = {"transcoder" if "transcoder" in config.get("architecture", "") else "sae" for config in configs.values()}
     if len(kinds) > 1:
         raise ConfigError(f"--sae {name} holds SAEs and transcoders\nKeep them in folders of their own")
@@ -221,7 +232,7 @@ def _folder_source(name: str, folder: Path, model: str) -> SaeSource:
 def _layer_folders(name: str, folder: Path) -> dict[int, Path]:
     """The folder of each layer's SAE. Raises: AssetError when there is none, or one is not whole."""
     if (folder / CONFIG_FILE).is_file():
-        hook = _metadata(_folder_config(folder)).get("hook_name") or folder.resolve().name
+        hook = _metadata(folder_config(folder)).get("hook_name") or folder.resolve().name
         layer = layer_of(str(hook))
         if layer is None:
             raise AssetError(
@@ -247,7 +258,8 @@ def _layer_folders(name: str, folder: Path) -> dict[int, Path]:
     return folders
 
 
-def _folder_config(folder: Path) -> dict[str, Any]:
+def folder_config(folder: Path) -> dict[str, Any]:
+    """The settings of a saved SAE. Raises: AssetError."""
     path = folder / CONFIG_FILE
     try:
         config = json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Sparse autoencoders and transcoders: loaded by SAELens, held in one form, checked against activations.
+"""Sparse autoencoders and transcoders: loaded by SAELens, held in one form.
 
     source = sae_source("auto", "google/gemma-2-2b")
     sae = source.load(20)
@@ -10,7 +10,7 @@ input goes into b_enc. Only the top-k rule has no such form, and keeps its k.
 """
 
 import contextlib
-import logging
+import dataclasses
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -23,15 +23,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.errors import ArtifactMismatchError, AssetError, ConfigError
+from common.errors import AssetError, ConfigError
 from common.hub_cache import cached_revision, check_read_at, what_is_cached
-from common.sae_sources import Release, SaeSource, layer_of, sae_source
+from common.sae_sources import Release, SaeSource, folder_config, layer_of, sae_source
 
-__all__ = ["LayerSae", "SaeSource", "SiteFit", "check_neighbours", "check_site", "load_from_folder",
-           "load_from_release", "sae_source", "site_fit"]  # fmt: skip
+__all__ = ["LayerSae", "SaeSource", "load_from_folder", "load_from_release", "sae_source"]
 
-WARN_ABOVE, REFUSE_ABOVE = 0.5, 0.9  # fraction of variance unexplained
-TIMES_USUAL = 1.3  # above this multiple of what an SAE says of itself, it does not read what it was trained on
 SaeLensSae = Any  # sae_lens.SAE; importing it takes five seconds
 _GATES = ("jumprelu", "jumprelu_transcoder")
 _SUPPORTED = ("standard", "topk", "transcoder", *_GATES)
@@ -43,7 +40,7 @@ class LayerSae:
 
     `site` is the activation it reads. An SAE reconstructs that; a transcoder gives `site_out`.
     `id` says what was loaded, and what a canonical id stands for; `revision` is the hub's commit.
-    `usual_fvu` is the FVU at the last prompt token that its makers measured, where its metadata has one.
+    `published_fvu` and `published_l0` are what its makers measured on text, where they say so.
     """
 
     id: str
@@ -59,7 +56,8 @@ class LayerSae:
     W_dec: Float[Tensor, "d_sae d_out"]
     b_dec: Float[Tensor, " d_out"]
     top_k: int | None = None
-    usual_fvu: float | None = None
+    published_fvu: float | None = None
+    published_l0: float | None = None
 
     @property
     def n_latents(self) -> int:
@@ -92,85 +90,6 @@ class LayerSae:
         return latent_acts @ self.W_dec + self.b_dec
 
 
-@dataclass(frozen=True)
-class SiteFit:
-    """How well an SAE fits activations: variance unexplained (0 best, 1 no better than the mean), mean L0."""
-
-    fvu: float
-    l0: float
-    n: int
-
-
-def site_fit(sae: LayerSae, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"] | None = None) -> SiteFit:
-    """Fraction of variance unexplained of the reconstruction of `x`, and latents active per row.
-
-    FVU = sum |x - decode(encode(x))|^2 / sum |x - mean|^2 over the sample. A transcoder is
-    compared with `target`, the activations at its output site.
-    Raises: ArtifactMismatchError when `x` cannot be what the SAE reads.
-    """
-    if x.shape[-1] != sae.d_in:
-        raise ArtifactMismatchError(
-            f"{sae.id} reads vectors of {sae.d_in} numbers at {sae.site}; the activations have {x.shape[-1]}\n"
-            f"Give SAEs of this model with --sae, or --sae auto"
-        )
-    if sae.kind == "transcoder" and target is None:
-        raise ArtifactMismatchError(
-            f"{sae.id} is a transcoder, from {sae.site} to {sae.site_out}: residual activations alone cannot test it\n"
-            f"Give SAEs of the residual stream with --sae"
-        )
-    target = x if target is None else target
-    latent_acts = sae.encode(x)
-    residual = (target - sae.decode(latent_acts)).double().square().sum()
-    total = (target.double() - target.double().mean(dim=0)).square().sum()
-    l0 = (latent_acts > 0).sum(dim=-1).double().mean()
-    return SiteFit(fvu=float(residual / total), l0=float(l0), n=len(x))
-
-
-def check_site(
-    fit: SiteFit, sae: LayerSae, accept_bad_fit: bool, log: logging.Logger, usual_fvu: float | None = None
-) -> None:
-    """Log how well the SAE fits, and stop where it cannot belong to these activations.
-
-    Raises: ArtifactMismatchError when more than 0.9 of the variance is unexplained, or 1.3 times the
-    `usual_fvu` (of activations at the same positions), or it is no number.
-    """
-    limit = REFUSE_ABOVE if usual_fvu is None else min(REFUSE_ABOVE, TIMES_USUAL * usual_fvu)
-    found = f"FVU {fit.fvu:.2f}, mean L0 {fit.l0:.1f} over {fit.n} activations of {sae.site}"
-    bad = not fit.fvu <= limit  # nan is bad too
-    if bad and not accept_bad_fit:
-        usual = "" if usual_fvu is None else f"; usual is {usual_fvu:.2f}"
-        raise _does_not_belong(sae, f"{found} (above {limit:.2g}{usual})")
-    if bad or fit.fvu > WARN_ABOVE:
-        log.warning("%s fits badly: %s (above %.2g)", sae.id, found, limit if bad else WARN_ABOVE)
-    else:
-        log.info("%s: %s", sae.id, found)
-
-
-def check_neighbours(sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[int, Float[Tensor, "n d_in"]]) -> None:
-    """Stop where an SAE fits the activations stored for another layer better than those of its own.
-
-    Neighbouring layers have most of their variance in common, so a low FVU alone proves nothing.
-    Raises: ArtifactMismatchError.
-    """
-    samples = [own, *others.values()]
-    stacked = torch.cat(samples)  # one pass: the weights of a large SAE take longer to read than to multiply
-    missed = (stacked - sae.decode(sae.encode(stacked))).double().square().sum(dim=-1).split([len(x) for x in samples])
-    totals = [(x.double() - x.double().mean(dim=0)).square().sum() for x in samples]
-    own_fvu, *fvus = (float(part.sum() / total) for part, total in zip(missed, totals, strict=True))
-    for layer, fvu in zip(others, fvus, strict=True):
-        if fvu < own_fvu:
-            raise _does_not_belong(sae, f"FVU {own_fvu:.3f}, but {fvu:.3f} on what is stored as layer {layer}")
-
-
-def _does_not_belong(sae: LayerSae, found: str) -> ArtifactMismatchError:
-    return ArtifactMismatchError(
-        f"{sae.id} does not fit layer {sae.layer}: {found}\n"
-        f"Likely causes: activations of another layer (off by one: the block's input in place of its output), "
-        f"SAEs of another model, or another scaling of the activations. Check --model and --sae, "
-        f"or go on with --accept-bad-fit"
-    )
-
-
 def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revision: str = "") -> LayerSae:
     """One SAE of a SAELens release, from the hub's cache or the hub. Raises: as `SaeSource.load`.
 
@@ -194,16 +113,30 @@ def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revi
     if revision:
         check_read_at(release.repo_id, revision, read)
     revision = revision or cached_revision(release.repo_id)
-    return _in_one_form(sae, label, layer, kind, release.neuronpedia[sae_id], revision)
+    loaded = _in_one_form(sae, label, layer, kind, release.neuronpedia[sae_id], revision)
+    return dataclasses.replace(loaded, **release.published(sae_id))
 
 
 def load_from_folder(folder: Path, label: str, layer: int, kind: str) -> LayerSae:
     """One SAE that SAELens' save_model wrote. Raises: as `SaeSource.load`."""
+    _check_no_training_checkpoint(folder, label)
     with _loading_errors(f"SAE {label} in {folder}", "Write the SAE again with SAELens' save_model, or give another"):
         from sae_lens import SAE
 
         sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
     return _in_one_form(sae, label, layer, kind, sae.cfg.metadata.neuronpedia_id, None)
+
+
+def _check_no_training_checkpoint(folder: Path, label: str) -> None:
+    """Refuse architectures that SAELens knows in training alone, such as batchtopk. Raises: ConfigError."""
+    from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
+
+    architecture = folder_config(folder).get("architecture")
+    if architecture in SAE_TRAINING_CLASS_REGISTRY and architecture not in SAE_CLASS_REGISTRY:
+        raise ConfigError(
+            f"SAE {label} in {folder} is a training checkpoint: '{architecture}' has another form for inference\n"
+            f"Write it with SAELens' save_inference_model in place of save_model"
+        )
 
 
 def _in_one_form(
@@ -220,7 +153,7 @@ def _in_one_form(
     top_k = sae.cfg.k if sae.cfg.architecture() == "topk" else None
     return LayerSae(
         id=label, layer=layer, kind=kind, site=site, site_out=site_out or site, neuronpedia_id=neuronpedia_id,
-        revision=revision, top_k=top_k, usual_fvu=sae.cfg.metadata.fvu_last_prompt_token, **arrays,
+        revision=revision, top_k=top_k, published_fvu=sae.cfg.metadata.fvu, published_l0=sae.cfg.metadata.l0, **arrays,
     )  # fmt: skip
 
 

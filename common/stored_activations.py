@@ -1,8 +1,8 @@
-"""The activations that phase 1 stored, and the SAEs that read them: one layer at a time, checked on load."""
+"""The activations that phases 1 and 1.1 stored, one layer at a time."""
 
 from __future__ import annotations
 
-import logging
+import functools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 
     from common.artifacts import Artifact
     from common.sae_sources import SaeSource
-    from common.saes import LayerSae, SiteFit
 
 _LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")
-N_IN_SITE_CHECK = 64  # problems whose activations tell whether an SAE belongs to a layer
-N_BESIDE = 32  # activations of each layer beside its own that an SAE is tried on
+N_DOCUMENTS = 256  # of general text, which tell whether an SAE belongs to a layer
 
 
-def stored_layers(generations: Artifact) -> list[int]:
-    """The layers whose activations a run of phase 1 holds, ascending."""
-    matches = map(_LAYER_FILE.fullmatch, generations.manifest["files"])
+def stored_layers(stored: Artifact) -> list[int]:
+    """The layers whose activations a run of phase 1 or 1.1 holds, ascending."""
+    matches = map(_LAYER_FILE.fullmatch, stored.manifest["files"])
     return sorted(int(match[1]) for match in matches if match)
 
 
@@ -35,57 +33,59 @@ def layer_list(layers: Sequence[int]) -> str:
     return ",".join(map(str, layers)) or "none"
 
 
-def layer_activations(generations: Artifact, layer: int, task_ids: Sequence[int]) -> Float[Tensor, "n d_model"]:
-    """resid_post of one layer at the last prompt token, in the order of `task_ids`, float32.
+def layer_activations(
+    stored: Artifact, layer: int, wanted: Sequence[int], item: str = "task_id"
+) -> Float[Tensor, "n d_model"]:
+    """resid_post of one layer that was stored of each `wanted` problem (or document), in that order, float32.
 
     Raises: ArtifactMismatchError when some are not finite (float16 overflows).
     """
     import torch
 
     file = f"activations/layer_{layer:02d}.safetensors"
-    row_of = {task_id: row for row, task_id in enumerate(generations.tensor(file, "task_id").tolist())}
-    resid = generations.tensor(file, "resid_post")[[row_of[task_id] for task_id in task_ids]]
+    row_of = {number: row for row, number in enumerate(stored.tensor(file, item).tolist())}
+    resid = stored.tensor(file, "resid_post")[[row_of[number] for number in wanted]]
     resid = resid.astype(np.float32, copy=False)
     n_bad = int((~np.isfinite(resid)).any(axis=1).sum())
     if n_bad:
+        items = {"task_id": "problems"}.get(item, f"{item}s")
         raise ArtifactMismatchError(
-            f"the activations of {n_bad} of {len(task_ids)} problems are NaN or infinite: {generations.path / file}\n"
-            "Run phase 1 again with --dtype bfloat16 or float32"
+            f"the activations of {n_bad} of {len(wanted)} {items} are NaN or infinite: {stored.path / file}\n"
+            f"Run phase {stored.handoff.phase} again with --dtype bfloat16 or float32"
         )
     return torch.from_numpy(resid)
 
 
-def checked_sae(
-    source: SaeSource, generations: Artifact, layer: int, task_ids: Sequence[int], accept_bad_fit: bool,
-    log: logging.Logger,
-) -> tuple[LayerSae, SiteFit]:  # fmt: skip
-    """The SAE of one layer, once it was seen to fit the layer's activations, and better than those beside it.
+class StoredText:
+    """resid_post on general text, which phase 1.1 stored: documents evenly spaced over all, the same at every layer.
 
-    Also how well it fits, on at most N_IN_SITE_CHECK of the problems `task_ids`.
-
-    Raises: ConfigError for a transcoder, and as `SaeSource.load`; ArtifactMismatchError when it does not fit,
-    unless `accept_bad_fit`.
+    `rebuild` is the command that makes them. A document whose only token is its first one is left out.
     """
-    from common.saes import check_neighbours, check_site, site_fit
 
-    check_reads_the_residual_stream(source)
-    sae = source.load(layer)
-    rows = rows_for_site_check(len(task_ids))
-    some = [task_ids[row] for row in rows]
-    resid = layer_activations(generations, layer, some)
-    fit = site_fit(sae, resid)
-    check_site(fit, sae, accept_bad_fit, log, sae.usual_fvu)
-    if not accept_bad_fit:
-        step = max(1, len(some) // N_BESIDE)
-        beside = sorted({layer - 1, layer + 1} & set(stored_layers(generations)))
-        others = {other: layer_activations(generations, other, some[::step]) for other in beside}
-        check_neighbours(sae, resid[::step], others)
-    return sae, fit
+    def __init__(self, general_text: Artifact, rebuild: str) -> None:
+        self._general_text, self._rebuild = general_text, rebuild
+        self.layers = stored_layers(general_text)
 
+    def of_layer(self, layer: int) -> Float[Tensor, "n d_model"]:
+        """Raises: ArtifactMismatchError when the layer is not stored, or holds no finite numbers."""
+        if layer not in self.layers:
+            raise ArtifactMismatchError(
+                f"general text has no stored activations of layer {layer}; there are those of layers "
+                f"{layer_list(self.layers)}: {self._general_text.path}\nBuild them with: {self._rebuild} --fresh"
+            )
+        return layer_activations(self._general_text, layer, self._documents, item="document")
 
-def rows_for_site_check(n: int) -> np.ndarray:
-    """Evenly spaced rows, enough to tell whether an SAE fits."""
-    return np.unique(np.linspace(0, n - 1, min(n, N_IN_SITE_CHECK)).round().astype(int))
+    @functools.cached_property
+    def _documents(self) -> list[int]:
+        rows = self._general_text.table("documents.parquet")
+        documents = [row["document"] for row in rows if row["position"] > 0]
+        if not documents:
+            raise ArtifactMismatchError(
+                f"no document of general text has more than its first token: {self._general_text.path}\n"
+                f"Give phase 1.1 another text: {self._rebuild} --fresh --text FOLDER"
+            )
+        spaced = np.linspace(0, len(documents) - 1, min(len(documents), N_DOCUMENTS))
+        return [documents[place] for place in np.unique(spaced.round().astype(int))]
 
 
 def check_reads_the_residual_stream(source: SaeSource) -> None:

@@ -102,12 +102,12 @@ def measure_layer(bench: Bench, kind: str, layer: int, folder: Path) -> dict:
     return figures
 
 
-def note_usual_fit(figures: dict, weights: Path) -> None:
-    """Write into each SAE's own metadata the FVU at the last prompt token, which the site check compares with."""
+def note_fit(figures: dict, weights: Path) -> None:
+    """Write FVU and L0 on text into each SAE's own metadata, which the site check shows beside its own."""
     for layer, measured in figures[FOLDERS[SAE]].items():
         path = weights / FOLDERS[SAE] / f"layer_{layer}" / "cfg.json"
         config = json.loads(path.read_text())
-        config["metadata"]["fvu_last_prompt_token"] = round(measured["fvu_prompts"], 4)
+        config["metadata"] |= {name: round(measured[name], 4) for name in ("fvu", "l0")}
         path.write_text(json.dumps(config, indent=1))
 
 
@@ -146,7 +146,7 @@ def main() -> None:
     except PipelineError as error:
         parser.exit(2, f"error: {error}\n")
     path = arguments.weights / "saes.json"
-    note_usual_fit(figures, arguments.weights)
+    note_fit(figures, arguments.weights)
     path.write_text(json.dumps({**figures, "bytes": bytes_of(arguments.weights)}, indent=1) + "\n")
     refresh_readme(HERE / "README.md", json.loads(path.read_text()))
     logger.info("wrote %s", path)

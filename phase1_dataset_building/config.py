@@ -46,6 +46,6 @@ class GeneralTextConfig(SaeConfig, RecordsConfig):
     seed: int = setting(42, "base seed; the position in each document derives its own from it", minimum=0)
 
     def experiment(self) -> dict[str, str]:
-        from phase1_dataset_building.general_text import text_for, text_identity
+        from common.general_text import text_for, text_identity
 
         return {**super().experiment(), "text": text_identity(text_for(self.text, self.model))}

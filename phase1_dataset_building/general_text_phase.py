@@ -8,7 +8,7 @@
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common import handoffs
 from common.errors import ConfigError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from common.models import LanguageModel
     from common.records import RecordWriter
     from common.sae_sources import SaeSource
-    from phase1_dataset_building.text_activations import Reading
+    from common.text_activations import Reading
 
 DOCUMENTS_AT_ONCE = 500  # encoded together: 500 documents x 131k latents are 260 MB
 DOCUMENTS_OF_FIT = 1_000
@@ -29,12 +29,12 @@ DOCUMENTS_OF_FIT = 1_000
 
 def run(ctx: RunContext, config: GeneralTextConfig) -> None:
     from common.expectations import expectations
+    from common.general_text import first_documents, load_text, text_for
     from common.memory import FittingParts, batch_bytes
     from common.models import load_model
     from common.progress import Progress
     from common.sae_sources import sae_source
-    from phase1_dataset_building.general_text import first_documents, load_text, text_for
-    from phase1_dataset_building.text_activations import read_documents
+    from common.text_activations import read_documents
 
     name = text_for(config.text, config.model)
     documents, source = first_documents(name, config.documents), sae_source(config.sae, config.model, config.sae_revision)
@@ -104,10 +104,11 @@ def conclude(ctx: RunContext, out: "RecordWriter", source: "SaeSource", config: 
     """Write resid_norms.parquet and firing_rates.parquet, which follow from all documents."""
     import torch
 
-    from phase1_dataset_building.text_activations import count_positions, mean_norms
+    from common.text_activations import count_positions, mean_norms
 
     if config.threads:  # this process may have loaded no model
         torch.set_num_threads(config.threads)
+    check_readable(out.joined_rows(), config)
     n_tokens = [row["n_tokens"] for row in out.joined_rows()]
     norms = mean_norms(out.joined_tensor("resid_norms/norm_sum"), n_tokens)
     rows = [
@@ -124,17 +125,30 @@ def conclude(ctx: RunContext, out: "RecordWriter", source: "SaeSource", config: 
     out.summary |= {"layers_with_an_sae": len(rates), "latents_that_fire_on_more_than_2_percent": often}
 
 
+def check_readable(rows: list[dict[str, Any]], config: GeneralTextConfig) -> None:
+    """Raises: ConfigError when no document has a token behind its first."""
+    if all(row["position"] == 0 for row in rows):
+        raise ConfigError(
+            f"none of the {len(rows)} documents of '{config.text}' has more than one token\n"
+            f"Give longer documents with --text, and --fresh"
+        )
+
+
 def layer_rates(ctx: RunContext, out: "RecordWriter", source: "SaeSource", layer: int) -> "np.ndarray":
-    """Share of the documents on which each latent fires, [d_sae]. Logs how well the SAE fits."""
+    """Share of the documents on which each latent fires, [d_sae]. Logs how well the SAE fits.
+
+    A document of one token has only position 0, an attention sink that is no sample of text: it does not count.
+    """
     import torch
 
-    from common.saes import check_site, site_fit
+    from common.sae_fit import check_site, site_fit
 
-    resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))
+    behind_the_first = torch.tensor([row["position"] > 0 for row in out.joined_rows()])
+    resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))[behind_the_first]
     sae = source.load(layer)
     n_fires = torch.zeros(sae.n_latents, dtype=torch.int64)
     with torch.inference_mode():
-        # On general text the fit only informs: phase 2 checks it on prompts.
+        # Here the fit only informs, as the documents are read; phase 2 compares it with that of the layers beside.
         check_site(site_fit(sae, resid[:DOCUMENTS_OF_FIT]), sae, accept_bad_fit=True, log=ctx.log)
         for some in resid.split(DOCUMENTS_AT_ONCE):
             n_fires += (sae.encode(some) > 0).sum(0)
@@ -154,8 +168,8 @@ def write_rates(out: "RecordWriter", rates: "dict[int, np.ndarray]") -> None:
 
 def count_documents(ctx: RunContext) -> int:
     """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
+    from common.general_text import first_documents, text_for
     from common.sae_sources import sae_source
-    from phase1_dataset_building.general_text import first_documents, text_for
 
     config = ctx.config
     if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":

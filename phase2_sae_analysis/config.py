@@ -15,7 +15,7 @@ class LatentConfig(NamedSaeConfig, DatasetConfig, PromptConfig):
         "problems to analyse; validation is for description only, and no phase reads its result",
         choices=("sae", "validation"),
     )
-    layers: str = setting("all", "all, or layers with commas, as in 0,12,25")
+    layers: str = setting("all", "all that have an SAE, or layers with commas, as in 0,12,25")
     n_permutations: int = setting(
         1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
     )
@@ -27,7 +27,7 @@ class LatentConfig(NamedSaeConfig, DatasetConfig, PromptConfig):
         source="arXiv 2411.14257",
     )
     seed: int = setting(42, "seed of the permutations", minimum=0)
-    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct the activations of its layer")
+    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
 
     def __post_init__(self) -> None:

@@ -57,8 +57,12 @@ def analyse_layer(
 
 
 def layers_to_analyse(chosen: list[int] | None, stored: list[int], with_sae: list[int], sae: str) -> list[int]:
-    """The layers chosen, or all that are stored. Raises: ConfigError where one has no activations or no SAE."""
-    layers = stored if chosen is None else chosen
+    """The layers chosen, or all that are stored and have an SAE.
+
+    Raises: ConfigError where a chosen one has no activations or no SAE, or none has both.
+    """
+    both = sorted(set(stored) & set(with_sae))
+    layers = (both or stored) if chosen is None else chosen
     absent = sorted(set(layers) - set(stored))
     if absent:
         raise ConfigError(
@@ -67,7 +71,6 @@ def layers_to_analyse(chosen: list[int] | None, stored: list[int], with_sae: lis
         )
     without = sorted(set(layers) - set(with_sae))
     if without:
-        both = sorted(set(stored) & set(with_sae))
         advice = f"Leave it out with: --layers {layer_list(both)}" if both else "Give another --sae"
         raise ConfigError(
             f"--sae {sae} has no SAE for layer {layer_list(without)}; it has layers {layer_list(with_sae)}\n{advice}"

@@ -2,7 +2,7 @@
 
     python3 run.py phase 2 --model google/gemma-2-2b
 
-1. Each layer's SAE is checked against the stored activations, and encodes them.
+1. Each layer's SAE is checked against its layer's activations on general text, and encodes those of the prompts.
 2. Every latent gets its firing fractions, Welch t, AUROC (common/separation.py), and the family-wise p of its |t|
    among all latents of all layers (common/permutation.py).
 3. Latents that fire on general text are left out first; then four directions are chosen (selection.py).
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from common.permutation import NullMaximum
     from common.sae_sources import SaeSource
+    from common.stored_activations import StoredText
     from phase2_sae_analysis.labels import LabelledProblems
 
 DESCRIPTION_ONLY = "description only: selected on the validation split, so no phase may read it"
@@ -29,7 +30,7 @@ def run(ctx: RunContext, config: LatentConfig) -> None:
     from common.general_text_rates import rates_by_layer
     from common.permutation import NullMaximum
     from common.sae_sources import sae_source
-    from common.stored_activations import check_reads_the_residual_stream, stored_layers
+    from common.stored_activations import StoredText, check_reads_the_residual_stream, layer_list, stored_layers
     from phase2_sae_analysis.layer_analysis import layers_to_analyse
     from phase2_sae_analysis.selection import add_family_statistics
 
@@ -40,12 +41,14 @@ def run(ctx: RunContext, config: LatentConfig) -> None:
         ctx.log.info("%s: %s", source.name, source.note)
     check_reads_the_residual_stream(source)
     layers = layers_to_analyse(config.chosen_layers(), stored, source.layers(max(stored) + 1), config.sae)
-    rates = rates_by_layer(ctx.read(handoffs.GENERAL_TEXT), layers, _rebuild_baseline(ctx))
+    ctx.log.info("layers %s", layer_list(layers))
+    general_text, rebuild = ctx.read(handoffs.GENERAL_TEXT), _rebuild_baseline(ctx)
+    rates, text = rates_by_layer(general_text, layers, rebuild), StoredText(general_text, rebuild)
     null = NullMaximum(problems.pass_rate, config.n_permutations, config.seed)
     with ctx.write() as out:
         found = LayersFound()
         for layer in layers:
-            found.add(ctx, config, layer, source, problems, rates[layer], null)
+            found.add(ctx, config, layer, source, text, problems, rates[layer], null)
         columns = found.joined()
         add_family_statistics(columns, null.max_abs_t)
         words = _write(out, config, problems, found, columns, null)
@@ -62,22 +65,25 @@ class LayersFound:
         self.urls: dict[tuple[int, int], str | None] = {}
 
     def add(
-        self, ctx: RunContext, config: LatentConfig, layer: int, source: "SaeSource",
+        self, ctx: RunContext, config: LatentConfig, layer: int, source: "SaeSource", text: "StoredText",
         problems: "LabelledProblems", rates: "np.ndarray", null: "NullMaximum",
     ) -> None:  # fmt: skip
         """Analyse one layer. Its SAE and activations are gone when this returns."""
         import numpy as np
 
         from common.general_text_rates import check_same_latents
-        from common.stored_activations import checked_sae, layer_activations
+        from common.sae_fit import checked_sae, prompt_fit
+        from common.stored_activations import layer_activations
         from phase2_sae_analysis.layer_analysis import analyse_layer
 
         generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids
         resid = layer_activations(generations, layer, ids)
-        sae, fit = checked_sae(source, generations, layer, ids, config.accept_bad_fit, ctx.log)
-        fvu = float(fit.fvu) if fit.fvu == fit.fvu else None
+        sae, fit = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
+        carried = prompt_fit(sae, resid)
+        ctx.log.info("%s at the last prompt token: %s", sae.id, carried)
         known = {"layer": layer, "sae_id": sae.id, "sae_revision": sae.revision}
-        self.sites.append({**known, "fvu": fvu, "l0": float(fit.l0), "n": int(fit.n)})
+        makers = {"published_fvu": sae.published_fvu, "published_l0": sae.published_l0}
+        self.sites.append({**known, **fit.as_json(), **makers, "last_prompt_token": carried.as_json()})
         where = str(ctx.read(handoffs.GENERAL_TEXT).path)
         check_same_latents(rates, sae.n_latents, layer, where, _rebuild_baseline(ctx))
         result = analyse_layer(resid, sae, rates, config.general_text_limit, problems.pass_rate, null)

@@ -36,6 +36,11 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConf
         maximum=1.0,
         source="arXiv 2411.14257",
     )
+    text: str = setting(
+        "auto",
+        "general text that tells whether the SAEs fit, where phase 1.1 has stored none: pile-10k | organism, or a "
+        "folder of .txt files; auto: organism for the model organism, else pile-10k",
+    )
     significance: str = setting(
         "none", "which latents may be added up: all, or those significant at a family-wise 0.05", choices=SIGNIFICANCE
     )
@@ -59,7 +64,7 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConf
     )
     batch_size: int = setting(16, "--labelled texts read together", minimum=1)
     seed: int = setting(42, "seed of splits, permutations, cross-validation and resamples", minimum=0)
-    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct the activations of its layer")
+    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
 
     def __post_init__(self) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.command_line import build_command
 from common.phase import Phase, RunContext
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 
@@ -134,6 +133,7 @@ def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.nda
 
     from common.errors import ConfigError
     from common.general_text_rates import check_same_latents
+    from phase4_anomaly_detection.texts import rebuild_baseline
 
     if sae.top_k is not None:
         raise ConfigError(
@@ -142,7 +142,7 @@ def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.nda
         )
     if layer in rates:
         where = str(ctx.read(handoffs.GENERAL_TEXT).path)
-        check_same_latents(rates[layer], sae.n_latents, layer, where, _rebuild_baseline(ctx))
+        check_same_latents(rates[layer], sae.n_latents, layer, where, rebuild_baseline(ctx))
     with torch.no_grad():
         return sae.encode(resid)
 
@@ -150,10 +150,11 @@ def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.nda
 def _rates(ctx: RunContext, config: DetectorPhaseConfig, layers: list[int]) -> dict[int, np.ndarray]:
     """Firing rates on general text by layer; none where no baseline is asked for."""
     from common.general_text_rates import rates_by_layer
+    from phase4_anomaly_detection.texts import rebuild_baseline
 
     if config.general_text_limit >= 1:
         return {}
-    return rates_by_layer(ctx.read(handoffs.GENERAL_TEXT), layers, _rebuild_baseline(ctx))
+    return rates_by_layer(ctx.read(handoffs.GENERAL_TEXT), layers, rebuild_baseline(ctx))
 
 
 def _judged(
@@ -220,14 +221,15 @@ def words(detector: AnomalyDetector) -> str:
     )
 
 
-def _rebuild_baseline(ctx: RunContext) -> str:
-    return build_command(handoffs.GENERAL_TEXT, ctx.config, ctx.preset, ctx.data_dir)
-
-
 def _without(config: DetectorPhaseConfig) -> tuple[handoffs.Handoff, ...]:
     """Labelled texts need no problems; a limit of 1 needs no baseline."""
     spared = (handoffs.SPLIT, handoffs.GENERATIONS) if config.labelled else ()
     return (*spared, handoffs.GENERAL_TEXT) if config.general_text_limit >= 1 else spared
+
+
+def _optional_inputs(config: DetectorPhaseConfig) -> tuple[handoffs.Handoff, ...]:
+    """Where no baseline is needed, one that there is still tells whether the SAEs fit, without a model."""
+    return (handoffs.GENERAL_TEXT,) if config.general_text_limit >= 1 else ()
 
 
 PHASE = Phase(
@@ -237,5 +239,6 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT),
     output=handoffs.DETECTOR,
     run=run,
+    optional_inputs=_optional_inputs,
     without=_without,
 )

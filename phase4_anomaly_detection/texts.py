@@ -15,12 +15,14 @@ import numpy as np
 
 from common import handoffs
 from common.errors import ConfigError
+from common.phase import build_command
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from common.artifacts import Artifact
     from common.phase import RunContext
+    from common.sae_fit import TextStreams
     from common.sae_sources import SaeSource
     from common.saes import LayerSae
     from phase4_anomaly_detection.config import DetectorPhaseConfig
@@ -71,6 +73,7 @@ class StoredActivations:
 
     generations: Artifact
     source: SaeSource
+    general_text: TextStreams
     task_ids: list[int]
     accept_bad_fit: bool
     log: logging.Logger
@@ -89,9 +92,9 @@ class StoredActivations:
         return layer_activations(self.generations, layer, self.task_ids)
 
     def sae(self, layer: int) -> LayerSae:
-        from common.stored_activations import checked_sae
+        from common.sae_fit import checked_sae
 
-        return checked_sae(self.source, self.generations, layer, self.task_ids, self.accept_bad_fit, self.log)[0]
+        return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
 
 
 @dataclass
@@ -100,6 +103,7 @@ class ReadActivations:
 
     sidecar: SidecarModel
     source: SaeSource
+    general_text: TextStreams
     texts: list[str]
     accept_bad_fit: bool
     log: logging.Logger
@@ -126,14 +130,9 @@ class ReadActivations:
         return self._read[layer]
 
     def sae(self, layer: int) -> LayerSae:
-        from common.saes import check_site, site_fit
-        from common.stored_activations import check_reads_the_residual_stream, rows_for_site_check
+        from common.sae_fit import checked_sae
 
-        check_reads_the_residual_stream(self.source)
-        sae = self.source.load(layer)
-        resid = self.of_layer(layer)
-        check_site(site_fit(sae, resid[rows_for_site_check(len(resid))]), sae, self.accept_bad_fit, self.log)
-        return sae
+        return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
 
 
 def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
@@ -165,7 +164,8 @@ def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSourc
     model = _named(config.model, config.revision, config.prompt) | {"quantisation": "none"}
     model |= {"revision": config.revision or facts.get("revision"), "dtype": facts.get("dtype")}
     activations = StoredActivations(
-        generations, source, problems.task_ids, config.accept_bad_fit, ctx.log, model
+        generations, source, _general_text(ctx, config, _sidecar(ctx, config)), problems.task_ids,
+        config.accept_bad_fit, ctx.log, model,
     )  # fmt: skip
     task_ids = np.array(problems.task_ids, dtype=np.int64)
     return Texts(
@@ -175,22 +175,42 @@ def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSourc
 
 def _labelled(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
     from phase4_anomaly_detection.labelled import read_labelled, split_of
-    from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
 
     found = read_labelled(config.labelled)
     split = split_of(found.texts, found.incorrect, config.seed)
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
-    sidecar = SidecarModel(SidecarConfig(
+    sidecar, wanted = _sidecar(ctx, config), known_layer(config)
+    texts = [found.texts[place] for place in order]
+    activations = ReadActivations(
+        sidecar, source, _general_text(ctx, config, sidecar), texts, config.accept_bad_fit, ctx.log,
+        [] if wanted is None else [wanted],
+    )  # fmt: skip
+    measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
+    return Texts(order, found.incorrect[order], split[order], activations, LABELLED, measured, list(MEASURES))
+
+
+def _sidecar(ctx: RunContext, config: DetectorPhaseConfig) -> SidecarModel:
+    from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
+
+    return SidecarModel(SidecarConfig(
         model=config.model, device=ctx.device, dtype=config.dtype, quantisation=config.quantisation,
         batch_size=config.batch_size, threads=config.threads, revision=config.revision, prompt=config.prompt,
     ))  # fmt: skip
-    wanted = known_layer(config)
-    texts = [found.texts[place] for place in order]
-    activations = ReadActivations(
-        sidecar, source, texts, config.accept_bad_fit, ctx.log, [] if wanted is None else [wanted]
-    )
-    measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
-    return Texts(order, found.incorrect[order], split[order], activations, LABELLED, measured, list(MEASURES))
+
+
+def _general_text(ctx: RunContext, config: DetectorPhaseConfig, sidecar: SidecarModel) -> TextStreams:
+    """What phase 1.1 stored, or else what the model is shown now."""
+    from common.read_text import ReadText
+    from common.stored_activations import StoredText
+
+    if handoffs.GENERAL_TEXT.name in ctx.artifacts:
+        return StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild_baseline(ctx))
+    return ReadText(config.text, config.model, lambda: sidecar.lm, ctx.log)
+
+
+def rebuild_baseline(ctx: RunContext) -> str:
+    """The command that makes the general-text baseline."""
+    return build_command(handoffs.GENERAL_TEXT, ctx.config, ctx.preset, ctx.data_dir)
 
 
 def known_layer(config: DetectorPhaseConfig) -> int | None:

@@ -22,6 +22,7 @@ PLANTED, GENERAL = (1, 7), (2, 3)  # (layer, latent); the second separates bette
 class Experiment:
     """What the artifacts are made from; change it before `build`.
 
+    `text` holds the activations on general text; where there are none, those of the problems stand for them.
     `split` holds the problems of every split, unless `splits` names those of each. `problems` and `programs` hold
     further fields of a problem (phase 0.1) and of its program (phase 1), by task.
     """
@@ -33,6 +34,7 @@ class Experiment:
     labels: list[str]
     resid: dict[int, np.ndarray]
     rates: dict[int, np.ndarray]
+    text: dict[int, np.ndarray] = field(default_factory=dict)
     split: list[int] = field(default_factory=lambda: list(range(N)))
     temperature: dict[int, list[str]] = field(default_factory=dict)
     splits: dict[str, list[int]] = field(default_factory=dict)
@@ -118,6 +120,13 @@ class Experiment:
             "rate": np.concatenate(list(self.rates.values())),
         }
         out.columns("firing_rates.parquet", columns)
+        text = self.text or self.resid
+        numbers = np.arange(len(next(iter(text.values()))))
+        rows = [{**_blank(handoffs.GENERAL_TEXT.columns("documents.parquet")), "position": 1} for _ in numbers]
+        out.table("documents.parquet", [{**row, "document": i} for i, row in enumerate(rows)])
+        for layer, resid in text.items():
+            arrays = {"resid_post": resid, "document": numbers}
+            out.tensors(f"activations/layer_{layer:02d}.safetensors", arrays)
 
     def _program(self, task_id: int, label: str) -> dict:
         return _blank(handoffs.GENERATION_FIELDS) | {"task_id": task_id, "label": label}

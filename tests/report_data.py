@@ -187,7 +187,8 @@ def _latents(out: Any) -> None:
         "conclusion": "13 of 5,225 latents in 6 layers are significant at a family-wise 0.05: the largest |t| is 6.53.",
         "problems": N, "correct": 8, "incorrect": 4, "left_out": {"not_run": 1}, "latents": 9216, "kept": 5225,
         "general_text_limit": 0.02, "null_maximum_of_abs_t": {"n_permutations": 1000}, "directions": found,
-        "sites": [{"layer": 0, "sae_id": SAE, "fvu": 0.1, "l0": 25.8, "n": 64}],
+        "sites": [{"layer": 0, "sae_id": SAE, "fvu": 0.1, "fvu_ordinary": 0.1, "l0": 25.8, "n": 64,
+                   "last_prompt_token": {"missed_share": 0.03, "fvu_between": 0.8, "n": N}}],
     })  # fmt: skip
     top = [
         blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS

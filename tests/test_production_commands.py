@@ -115,6 +115,7 @@ class Machine:
         row = self.with_solutions(model)
         write_saes(self.home, row)
         row.said["1.1"] = finished(self.typed(row, "1.1", "--text", self.texts, *READING))
+        write_saes(self.home, row, "phase1_1")
         layers = [] if len(row.layers) == row.n_layers else ["--layers", ",".join(map(str, row.layers))]
         row.said["2"] = finished(self.typed(row, "2", "--dataset", self.dataset, *COMPARING, *layers))
         return row
@@ -133,6 +134,8 @@ class Machine:
                 write_saes(self.home, row)
             done = command("run.py", "phase", phase, *words, "--data-dir", row.data, home=self.home)
             row.said[phase] = finished(done)
+            if phase == "1.1":
+                write_saes(self.home, row, "phase1_1")
         return row
 
 
@@ -149,15 +152,15 @@ def new_row(model: str, data: Path) -> Row:
     return Row(model, data, source, n_layers, [layer for layer in source.ids if layer < n_layers], width)
 
 
-def write_saes(home: Path, row: Row) -> None:
-    """SAEs that fit what phase 1 has stored of their layers."""
+def write_saes(home: Path, row: Row, folder: str = "phase1_0") -> None:
+    """SAEs that fit what a phase has stored of their layers."""
     for layer in row.layers:
-        write_sae(home, row, layer, fitting_arrays(stored(row, layer), row.width, seed=layer))
+        write_sae(home, row, layer, fitting_arrays(stored(row, layer, folder), row.width, seed=layer))
 
 
-def stored(row: Row, layer: int) -> np.ndarray:
-    """What phase 1 has kept of a layer, [n, d_model]."""
-    return load_file(row.output("phase1_0") / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"]
+def stored(row: Row, layer: int, folder: str = "phase1_1") -> np.ndarray:
+    """What a phase has kept of a layer, [n, d_model]."""
+    return load_file(row.output(folder) / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"]
 
 
 def write_sae(home: Path, row: Row, layer: int, arrays: dict[str, np.ndarray]) -> None:
@@ -200,10 +203,10 @@ def test_every_phase_of_every_row_finishes(machine, model):
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_the_log_shows_how_well_each_sae_fits_and_what_its_id_stands_for(machine, model):
     row = machine.finished(model)
-    for phase, folder, counted in (("1.1", "phase1_1", "documents"), ("2", "phase2", "problems")):
+    for phase, folder in (("1.1", "phase1_1"), ("2", "phase2")):
         pattern = r"(.*): FVU (\d\.\d\d), mean L0 (\d+\.\d) over (\d+) activations of (\S+)"
         lines = re.findall(rf"^\S+ {pattern}", row.said[phase].stderr, re.MULTILINE)
-        n = str(row.manifest(folder)["summary"][counted])
+        n = str(row.manifest("phase1_1")["summary"]["documents"])
         assert [line[0].removesuffix(" fits badly") for line in lines] == [row.shown(layer) for layer in row.layers]
         assert [line[3:] for line in lines] == [(n, f"blocks.{layer}.hook_resid_post") for layer in row.layers]
         log = (row.output(folder) / "log.txt").read_text()
@@ -320,8 +323,12 @@ def test_saes_that_do_not_fit_are_refused_unless_that_is_accepted(machine, kind,
         write_sae(machine.home, row, 0, arrays)
         refused, accepted = (machine.typed(row, "2", *words, *more) for more in ([], ["--accept-bad-fit"]))
     finally:
-        write_saes(machine.home, row)
+        write_saes(machine.home, row, "phase1_1")
     assert refused.returncode == 2 and f"error: {row.shown(0)} does not fit layer 0: FVU " in refused.stderr
-    assert "or go on with --accept-bad-fit" in refused.stderr and "Traceback" not in refused.stderr
+    assert "Traceback" not in refused.stderr
+    if kind == "those of another layer":
+        assert accepted.returncode == 2 and "on layer 1, which it fits better" in accepted.stderr
+        return
+    assert "or go on with --accept-bad-fit" in refused.stderr
     assert f"{row.shown(0)} fits badly: FVU " in finished(accepted).stderr
     assert row.manifest("phase2")["settings"]["accept_bad_fit"] is True

@@ -55,7 +55,11 @@ def _selection(experiment: SmallExperiment, out) -> None:
     columns["decoder_norm"] = rng.uniform(5, 11, n)
     out.columns("latents.parquet", columns)
     sites = [
-        {"layer": layer, "sae_id": f"layer_{layer}", "fvu": 0.25, "l0": 20.0, "n": 64} for layer in range(N_LAYERS)
+        {
+            "layer": layer, "sae_id": f"layer_{layer}", "fvu": 0.25, "fvu_ordinary": 0.25, "l0": 20.0, "n": 64,
+            "last_prompt_token": {"missed_share": 0.25, "fvu_between": 0.5, "n": N_PROBLEMS},
+        }
+        for layer in range(N_LAYERS)
     ]
     out.json("selected.json", {"problems": N_PROBLEMS, "directions": experiment._directions(), "sites": sites})
 

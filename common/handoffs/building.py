@@ -96,7 +96,7 @@ GENERAL_TEXT = Handoff(
         "documents.parquet": {
             "document": Field("int64", "0-based number of the document in the text"),
             "n_tokens": Field("int64", "tokens read, the beginning-of-sequence token included"),
-            "position": Field("int64", "0-based position of the stored activation; never the first token's"),
+            "position": Field("int64", "0-based position of the stored activation; 0 only where there is one token, which counts nowhere"),
             "token_id": Field("int64", "the token there"),
             "token": Field("string", "its text"),
         },
@@ -171,7 +171,7 @@ LATENTS = Handoff(
     name="latents",
     phase="2",
     folder="phase2",
-    version=1,
+    version=2,
     scope=("model", "dataset", "sae"),
     tables={"latents.parquet": LATENT_FIELDS, "top_problems.parquet": TOP_PROBLEM_FIELDS},
     tensors={"max_abs_t": "largest |t| of all kept latents under each permutation of the labels, [n_permutations]"},

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-
 USUAL = {"prompt": "plain"}  # of an experiment: not named where it is so
 
 

@@ -132,7 +132,7 @@ TRANSFER = Handoff(
     name="transfer",
     phase="3.6",
     folder="phase3_6",
-    version=1,
+    version=2,
     scope=_VALIDATED,
     tables={
         "steering.parquet": {

@@ -81,13 +81,17 @@ def _selection(collected: Collected) -> list[Block]:
     if weak:
         words = f"Not significant among all ranked latents (family-wise 0.05): {listed(weak)}."
         found.append(_warning("Selection by chance", words))
-    bad = [str(site["layer"]) for site in result["sites"] if site["fvu"] is None or site["fvu"] > BAD_FIT]
+    bad = [str(site["layer"]) for site in result["sites"] if _fits_badly(site)]
     if bad:
-        words = f"The SAE of layer {listed(bad)} leaves more than half of the variance unexplained."
+        words = f"The SAE of layer {listed(bad)} leaves more than half of the variance of general text unexplained."
         found.append(_warning("Bad fit", words))
     if result["left_out"]:
         found.append(_warning("Left out", f"In selection: {_left_out(result['left_out'])}."))
     return found
+
+
+def _fits_badly(site: dict[str, Any]) -> bool:
+    return any(site[name] is None or site[name] > BAD_FIT for name in ("fvu", "fvu_ordinary"))
 
 
 def _left_out(left_out: dict[str, Any]) -> str:

@@ -12,7 +12,17 @@ from typing import Any
 
 from common.artifacts import Artifact
 from common.command_line import OTHER_MODEL, phase_command
-from common.discovery import RunFolder, command_in, describe, feeds_nothing, find_input, list_runs, n_saved, plain_name, runs_of
+from common.discovery import (
+    RunFolder,
+    command_in,
+    describe,
+    feeds_nothing,
+    find_input,
+    list_runs,
+    n_saved,
+    plain_name,
+    runs_of,
+)
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
 from common.experiments import typed_as
 from common.handoffs import GENERATIONS, HANDOFFS, SPLIT, Handoff

@@ -103,13 +103,17 @@ def _top_problems(rows: list[dict[str, Any]]) -> Table:
 def _sites(sites: list[dict[str, Any]]) -> Table:
     columns = [
         Column("Layer"), Column("SAE", numeric=False),
-        Column("FVU", "fraction of variance that its reconstruction leaves unexplained; above 0.5 it fits badly"),
-        Column("L0", "latents that fire at a position, on average"), Column("Activations"),
+        Column("FVU", "fraction of variance of general text that its reconstruction leaves unexplained; above 0.5 it "
+               "fits badly"),
+        Column("L0", "latents that fire at a position of general text, on average"), Column("Documents"),
+        Column("Missed", "share of the squared length at the last prompt token that it misses"),
+        Column("FVU between prompts", "there, after the error that all prompts share; says nothing of its site"),
     ]  # fmt: skip
     rows = [
         [
-            Cell(str(site["layer"]), sort=site["layer"]), Cell(site["sae_id"]), figure_cell(site["fvu"], 3),
-            figure_cell(site["l0"], 1), count_cell(site["n"]),
+            Cell(str(site["layer"]), sort=site["layer"]), Cell(site["sae_id"]), figure_cell(site["fvu_ordinary"], 3),
+            figure_cell(site["l0"], 1), count_cell(site["n"]), share(site["last_prompt_token"]["missed_share"]),
+            figure_cell(site["last_prompt_token"]["fvu_between"], 2),
         ]
         for site in sites
     ]  # fmt: skip

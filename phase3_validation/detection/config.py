@@ -14,5 +14,5 @@ class DetectionConfig(NamedSaeConfig, DatasetConfig, PromptConfig, EvaluatingCon
         100, "latents of the same layer, drawn at random, that a selected one is compared with", minimum=1
     )
     seed: int = setting(42, "seed of the resamples, the random latents and the cross-validation", minimum=0)
-    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct the activations of its layer")
+    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.phase import Phase, RunContext
+from common.phase import Phase, RunContext, build_command
 from phase3_validation.detection.config import DetectionConfig
 
 if TYPE_CHECKING:
@@ -66,12 +66,15 @@ def _judge_layer(
     evaluation: Evaluation, simple: list[Score], predictions: Predictions,
 ) -> dict[str, Judged]:  # fmt: skip
     """All directions whose latent is of one layer. Its SAE and activations are gone when this returns."""
-    from common.stored_activations import checked_sae, layer_activations
+    from common.sae_fit import checked_sae
+    from common.stored_activations import StoredText, layer_activations
     from phase3_validation.detection.figures import Judged
     from phase3_validation.detection.scores import probe_scores, random_latents
 
     generations, task_ids = ctx.read(handoffs.GENERATIONS), evaluation.problems.task_ids
-    sae, _ = checked_sae(source, generations, layer, task_ids, config.accept_bad_fit, ctx.log)
+    rebuild = build_command(handoffs.GENERAL_TEXT, config, ctx.preset, ctx.data_dir)
+    text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild)
+    sae, _ = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
     resid = layer_activations(generations, layer, task_ids)
     baselines = [*simple, *probe_scores(resid, evaluation.problems, config.seed)]
     table = ctx.read(handoffs.LATENTS).columns("latents.parquet")
@@ -238,7 +241,7 @@ PHASE = Phase(
     id="3.1",
     title="whether the selected latents predict that a program fails",
     config=DetectionConfig,
-    inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.LATENTS),
+    inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT, handoffs.LATENTS),
     output=handoffs.DETECTION,
     run=run,
     optional_inputs=lambda config: (handoffs.TEMPERATURE,),

@@ -121,13 +121,15 @@ def baseline(source: Entry, problems: TargetProblems) -> Entry:
 
 def sentences(names: Names, passed: Entry, sites: Sequence[Entry], found: dict[str, Entry]) -> list[str]:
     """Pass rates, fit of the SAEs, then a paragraph for each direction."""
-    fits = [f"{number(site['fvu'])} at layer {site['layer']} (in {names.source} {number(site['fvu_source'])})"
-            for site in sites]  # fmt: skip
+    missed = [
+        f"{percent_of(site)} at layer {site['layer']} (in {names.source} {percent_of(site['source'])})"
+        for site in sites
+    ]
     words = [
         f"{names.target} solves {percent(passed['target'])} of the validation problems from the same prompts, "
         f"{names.source} {percent(passed['source'])}.",
-        f"Of the variance of its activations the SAEs, which were made for {names.source}, leave unexplained a share "
-        f"of {listed(fits)}.",
+        f"Of the squared length of its activations at the last prompt token the SAEs, which were made for "
+        f"{names.source}, miss {listed(missed)}.",
     ]
     for name, entry in found.items():
         words.append(_on_detection(names, name, entry))
@@ -194,10 +196,16 @@ def tables(names: Names, sites: Sequence[Entry], found: dict[str, Entry]) -> lis
         {"title": "Steering in both models", "rows": steering,
          "columns": ["direction", "should", "model", "net change", "corrected, of failed", "corrupted, of passed",
                      "newly degenerate", "median KL of the first token [nats]", "problems"]},
-        {"title": "Variance that the SAEs leave unexplained",
-         "columns": ["layer", f"in {other}", f"in {first}", f"mean L0 in {other}", "activations"],
-         "rows": [[site["layer"], site["fvu"], site["fvu_source"], site["l0"], site["n"]] for site in sites]},
+        {"title": "What the SAEs miss at the last prompt token",
+         "columns": ["layer", f"share of |x|^2 in {other}", f"in {first}", f"between-prompt FVU in {other}",
+                     f"in {first}", "activations"],
+         "rows": [[site["layer"], site["missed_share"], site["source"]["missed_share"], site["fvu_between"],
+                   site["source"]["fvu_between"], site["n"]] for site in sites]},
     ]  # fmt: skip
+
+
+def percent_of(fit: Entry) -> str:
+    return "an unknown share" if fit["missed_share"] is None else f"{100 * fit['missed_share']:.2g} %"
 
 
 def in_short(entry: Entry) -> str:

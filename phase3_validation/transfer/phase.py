@@ -204,24 +204,24 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> N
 
 
 def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any) -> list[dict[str, Any]]:
-    """Read each layer's activations with its SAE, once; returns how well each SAE fits, beside its fit at home."""
+    """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
+
+    Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
+    """
     import torch
 
+    from common.sae_fit import prompt_fit
     from common.sae_sources import sae_source
-    from common.saes import WARN_ABOVE, site_fit
 
     source, sites = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision), []
     selected = json.loads(ctx.read(handoffs.LATENTS).file("selected.json").read_bytes())
-    at_home = {site["layer"]: site["fvu"] for site in selected["sites"]}
+    at_home = {site["layer"]: site["last_prompt_token"] for site in selected["sites"]}
     for layer in plan.layers:
         sae = source.load(layer)
         resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post")[: plan.n_unsteered])
-        fit = site_fit(sae, resid)
-        fvu = fit.fvu if fit.fvu == fit.fvu else None
-        sites.append({"layer": layer, "sae_id": sae.id, "fvu": fvu, "fvu_source": at_home.get(layer), "l0": fit.l0,
-                      "n": fit.n})  # fmt: skip
-        if not fit.fvu <= WARN_ABOVE:
-            ctx.log.warning("%s fits the other model badly: FVU %.2f over %d activations", sae.id, fit.fvu, fit.n)
+        there = prompt_fit(sae, resid[resid.isfinite().all(dim=1)])
+        sites.append({"layer": layer, "sae_id": sae.id, **there.as_json(), "source": at_home[layer]})
+        ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
         with torch.no_grad():
             latent_acts = sae.encode(resid)
             for direction in plan.directions:

@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import ArtifactMismatchError, AssetError, ConfigError
 from common.registry import MODELS, ModelEntry
-from common.sae_sources import sae_source
+from common.sae_sources import find_release, sae_source
 
-with install_import_hook("common.saes", "beartype.beartype"):  # shapes in annotations are checked
-    from common.saes import LayerSae, SiteFit, check_site, site_fit
+with install_import_hook(["common.saes", "common.sae_fit"], "beartype.beartype"):  # shapes in annotations are checked
+    from common.sae_fit import SiteFit, check_site, site_fit
+    from common.saes import LayerSae
 
 D_IN, D_SAE, LAYER = 16, 48, 3
 LOG = logging.getLogger("test")
@@ -239,6 +240,30 @@ def test_of_a_release_with_several_saes_per_layer_one_is_chosen_by_its_id():
     assert default == sae_source("auto", "google/gemma-2-2b")
     assert len({wide.identity, one.identity, default.identity}) == 3
     assert default.identity == "gemma-scope-2b-pt-res-canonical"
+
+
+def test_a_training_checkpoint_is_refused_with_the_name_of_what_saves_for_inference(tmp_path):
+    from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
+    metadata = SAEMetadata(hook_name=f"blocks.{LAYER}.hook_resid_post")
+    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D_IN, d_sae=D_SAE, k=5, metadata=metadata))
+    sae.save_model(tmp_path / "raw" / f"layer_{LAYER}")
+    with pytest.raises(ConfigError, match="is a training checkpoint: 'batchtopk' .*\n.*save_inference_model"):
+        sae_source(str(tmp_path / "raw"), "organism").load(LAYER)
+    with torch.no_grad():
+        sae.topk_threshold.fill_(0.5)
+    sae.save_inference_model(tmp_path / "saved" / f"layer_{LAYER}")
+    assert sae_source(str(tmp_path / "saved"), "organism").load(LAYER).top_k is None
+
+
+def test_what_its_makers_published_is_read_from_the_table_the_path_and_the_metadata(tmp_path):
+    gemma = find_release("gemma-scope-2b-pt-res-canonical")
+    assert gemma.published("layer_0/width_16k/canonical") == {"published_fvu": None, "published_l0": 105}
+    gpt2 = find_release("gpt2-small-res-jb").published("blocks.0.hook_resid_pre")
+    assert gpt2 == {"published_fvu": pytest.approx(0.001), "published_l0": 10}
+    loaded = sae_source(str(saved(tmp_path, metadata={"l0": 30.5, "fvu": 0.1})), "organism").load(LAYER)
+    assert (loaded.published_l0, loaded.published_fvu) == (30.5, 0.1)
 
 
 # --- the site check

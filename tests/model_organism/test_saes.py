@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from common.errors import ArtifactMismatchError, AssetError
-from common.saes import check_neighbours, check_site, sae_source, site_fit
+from common.read_text import ReadText
+from common.sae_fit import checked_sae
+from common.saes import sae_source
 from model_organism.corpus import GENERAL, PROBLEM, Document, tokenize_documents
 from model_organism.dictionaries import activations, held_out
 from model_organism.dictionaries.command import Job, missing_layers, train_layer
@@ -27,6 +30,7 @@ ORGANISM = Path(__file__).resolve().parents[2] / "model_organism"
 WEIGHTS = ORGANISM / "weights"
 LAYERS = range(6)
 EVERY = [(kind, layer) for kind in FOLDERS for layer in LAYERS]
+LOG = logging.getLogger("test")
 SMALL = DictionarySettings(d_sae=64, l0=4, n_samples=200_000, batch_size=256, resample_every=50)
 
 
@@ -124,27 +128,27 @@ def test_an_sae_fits_its_own_layer_and_others_much_worse(layer, rows):
 
 
 @pytest.fixture(scope="module")
-def prompt_ends(lm, small_text, held_out_rows) -> list[torch.Tensor]:
-    """resid_post of each layer at the last prompt token of every fourth problem, which phase 2 reads."""
-    from common.prompts import build_prompt
-
-    prompts = [build_prompt(row["text"], row["test_list"]).text for row in held_out_rows[::4]]
-    found = held_out.read_held_out(lm, small_text, held_out.prompts_corpus(lm, prompts)).prompts
-    return [found[site_name(READS[SAE], layer)].float() for layer in LAYERS]
+def general_text(lm) -> ReadText:
+    return ReadText("auto", "organism", lambda: lm, LOG)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_the_site_check_takes_an_sae_s_own_layer_and_refuses_the_block_s_input(layer, prompt_ends):
-    sae, log = sae_source("auto", "organism").load(layer), logging.getLogger("test")
-    beside = {other: prompt_ends[other] for other in (layer - 1, layer + 1) if other in LAYERS}
-    check_site(site_fit(sae, prompt_ends[layer]), sae, False, log, sae.usual_fvu)
-    check_neighbours(sae, prompt_ends[layer], beside)
-    if layer > 0:
+def test_the_site_check_takes_an_sae_s_own_layer(layer, general_text):
+    sae, fit = checked_sae(sae_source("auto", "organism"), general_text, layer, False, LOG)
+    assert fit.fvu < 0.5 and sae.published_l0 == pytest.approx(fit.l0, rel=0.5)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("accept_bad_fit", [False, True])
+def test_the_site_check_refuses_a_neighbour_s_sae_whatever_is_accepted(layer, accept_bad_fit, general_text, tmp_path):
+    for other in {layer - 1, layer + 1} & set(LAYERS):
+        offered = tmp_path / str(other) / f"layer_{layer}"
+        shutil.copytree(folder_of(SAE) / f"layer_{other}", offered)
+        config = json.loads((offered / "cfg.json").read_text())
+        config["metadata"]["hook_name"] = f"blocks.{layer}.hook_resid_post"
+        (offered / "cfg.json").write_text(json.dumps(config))
         with pytest.raises(ArtifactMismatchError, match="off by one"):
-            check_site(site_fit(sae, prompt_ends[layer - 1]), sae, False, log, sae.usual_fvu)
-    if 0 < layer < max(LAYERS):  # a whole run stored one block too early
-        with pytest.raises(ArtifactMismatchError, match=f"stored as layer {layer + 1}"):
-            check_neighbours(sae, prompt_ends[layer - 1], {layer + 1: prompt_ends[layer]})
+            checked_sae(sae_source(str(offered.parent), "organism"), general_text, layer, accept_bad_fit, LOG)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -19,16 +19,16 @@ from toy_phases import content, run_phase, stop_after
 from common import discovery
 from common.config import DatasetConfig
 from common.errors import ArtifactMismatchError, ConfigError
+from common.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
 from common.handoffs import DIFFICULTY, GENERAL_TEXT, RESID_SITES
 from common.models import load_model
 from common.saes import load_from_folder
 from common.status import status_lines
 from common.stopping import Stopped
+from common.text_activations import mean_norms, read_documents
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_dataset_building.config import GeneralTextConfig
-from phase1_dataset_building.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
 from phase1_dataset_building.general_text_phase import PHASE
-from phase1_dataset_building.text_activations import mean_norms, read_documents
 
 N = 70
 TEXTS = [f"{'word ' * (i % 9)}document {i} says {i * i}." + " More of it follows." * (i % 40) for i in range(N)]
@@ -185,6 +185,36 @@ def test_how_well_each_sae_fits_is_logged_and_stops_nothing(config, tmp_path, ca
     assert sum("FVU" in record.message for record in caplog.records) == 2
 
 
+def without_bos(model: Path) -> Path:
+    """The model, whose tokenizer now puts nothing in front."""
+    path = model / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "post_processor": None}))
+    return model
+
+
+def test_a_document_of_one_token_counts_in_no_rate_norm_or_fit(whole, saes, tmp_path):
+    """In models without a beginning-of-sequence token it has nothing but an attention sink."""
+    for folder, texts in (("longer", TEXTS[:12]), ("with_one", ("a", *TEXTS[:12]))):
+        (tmp_path / folder).mkdir()
+        for number, text in enumerate(texts):
+            (tmp_path / folder / f"{number:03d}.txt").write_text(text)
+    model = without_bos(save_tiny_qwen(tmp_path / "model"))
+    with_it = run_phase(PHASE, tmp_path / "with", config_of(tmp_path / "with_one", model, saes, documents=13))
+    without = run_phase(PHASE, tmp_path / "without", config_of(tmp_path / "longer", model, saes, documents=12))
+    assert [row["position"] for row in documents_of(with_it)].count(0) == 1
+    for name, column in (("firing_rates.parquet", "rate"), ("resid_norms.parquet", "mean_norm")):
+        one, other = (pyarrow.parquet.read_table(run / name)[column].to_pylist() for run in (with_it, without))
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_text_of_single_tokens_alone_is_refused(saes, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "000.txt").write_text("a")
+    with pytest.raises(ConfigError, match="none of the 1 documents .* has more than one token"):
+        run_phase(PHASE, tmp_path / "d", config_of(folder, without_bos(save_tiny_qwen(tmp_path / "m")), saes, documents=1))
+
+
 def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(whole, config, tmp_path):
     for start, end in ((40, 69), (0, 9), (10, 39)):
         run_phase(PHASE, tmp_path, config, start=start, end=end)
@@ -287,7 +317,7 @@ def test_pile_10k_is_read_from_the_hub_s_cache(tmp_path):
     rows = [{"text": text, "meta": {"pile_set_name": "Pile-CC"}} for text in texts]
     prepare_datasets_cache(tmp_path, "NeelNanda/pile-10k", "default", {"train": rows})
     code = (
-        "from phase1_dataset_building.general_text import first_documents, load_text\n"
+        "from common.general_text import first_documents, load_text\n"
         "read = first_documents('pile-10k', 6)\nprint(len(read), read[-1], load_text('pile-10k').source)"
     )
     done = offline(tmp_path, code)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pyarrow.parquet
@@ -150,12 +151,29 @@ def test_a_baseline_of_another_width_is_an_error(noise):
         noise.build().run()
 
 
-def test_a_layer_without_an_sae_is_an_error_that_names_the_layers_there_are(noise):
+def test_a_chosen_layer_without_an_sae_is_an_error_and_unless_chosen_those_with_one_are_taken(noise):
     noise.resid[3] = noise.resid[0]
     noise.build()
-    with pytest.raises(ConfigError, match="no SAE for layer 3; it has layers 0,1,2\nLeave it out with: --layers 0,1,2"):
-        noise.run()
+    with pytest.raises(ConfigError, match="no SAE for layer 3; it has layers 0,1,2\nLeave it out with: --layers 0,1"):
+        noise.run(layers="0,1,3")
+    assert [site["layer"] for site in selected(noise.run())["sites"]] == [0, 1, 2]
     assert [site["layer"] for site in selected(noise.run(layers="0,2"))["sites"]] == [0, 2]
+
+
+def test_a_folder_with_saes_of_two_layers_needs_no_layers(noise, tmp_path):
+    for layer in (0, 2):
+        shutil.copytree(noise.sae / f"layer_{layer}", tmp_path / "two" / f"layer_{layer}")
+    noise.sae, noise.rates = tmp_path / "two", {layer: noise.rates[layer] for layer in (0, 2)}
+    assert [site["layer"] for site in selected(noise.build().run())["sites"]] == [0, 2]
+
+
+def test_all_prompts_may_end_alike_where_the_sae_fits_general_text(noise):
+    noise.text = {layer: resid.copy() for layer, resid in noise.resid.items()}
+    for layer, resid in noise.resid.items():
+        noise.resid[layer] = 0.05 * resid + 3  # too little varies for any threshold
+    site = selected(noise.build().run())["sites"][0]
+    assert site["fvu"] < 0.5 and 0 < site["last_prompt_token"]["missed_share"] < 0.2
+    assert site["last_prompt_token"]["fvu_between"] < 2 and site["last_prompt_token"]["n"] == 130
 
 
 def test_a_layer_without_activations_is_an_error(noise):
@@ -170,21 +188,24 @@ def test_layers_that_are_no_numbers_are_an_error(layers):
 
 
 def test_activations_of_another_scale_fail_the_site_check_unless_accepted(noise):
-    noise.resid[1] *= 0.1
+    noise.resid = {layer: 0.1 * resid for layer, resid in noise.resid.items()}
     noise.build()
-    with pytest.raises(ArtifactMismatchError, match="--accept-bad-fit"):
+    with pytest.raises(ArtifactMismatchError, match="go on with --accept-bad-fit"):
         noise.run()
     assert len(selected(noise.run(accept_bad_fit=True))["sites"]) == 3
 
 
 def test_activations_that_lie_one_layer_off_fail_the_site_check(noise):
     noise.resid = {0: noise.resid[1], 1: noise.resid[2], 2: noise.resid[0]}
-    with pytest.raises(ArtifactMismatchError, match="(?s)does not fit layer .*--accept-bad-fit"):
-        noise.build().run()
+    noise.build()
+    for accept_bad_fit in (False, True):
+        with pytest.raises(ArtifactMismatchError, match="does not fit layer .*on layer .* which it fits better"):
+            noise.run(accept_bad_fit=accept_bad_fit)
 
 
 def test_activations_that_overflowed_are_an_error(noise):
     noise.resid[0][4, 2] = np.inf
+    noise.text = {layer: np.nan_to_num(resid, posinf=1) for layer, resid in noise.resid.items()}
     with pytest.raises(ArtifactMismatchError, match="activations of 1 of 130 problems are NaN or infinite"):
         noise.build().run()
 

@@ -155,18 +155,20 @@ def test_the_document_says_what_cannot_be_judged(whole, ready):
     assert usable["norm"] == NORMS["resid_mid"] + 1 and usable["source"]["effect"] == EFFECT
     assert usable["effect"]["n"] == 12 and usable["verdict"] == "no measurable effect"
     assert [site["layer"] for site in result["sites"]] == [0, 1, 2]
-    assert all(site["fvu_source"] == 0.25 and site["fvu"] > 0 for site in result["sites"])
+    assert all(site["source"]["missed_share"] == 0.25 and site["missed_share"] > 0 for site in result["sites"])
     assert len(result["sentences"]) == 2 + 4 + 2
     for each in result["tables"]:
         assert all(len(row) == len(each["columns"]) for row in each["rows"])
 
 
-def test_how_well_an_sae_fits_is_the_variance_it_leaves(whole, ready):
+def test_what_an_sae_misses_at_the_last_prompt_token_is_a_share_of_the_squared_length(whole, ready):
     resid = load_file(whole / "activations" / "layer_02.safetensors")["resid_post"][:15].astype(np.float64)
     sae = sae_source(str(ready.sae), str(ready.model)).load(2)
     missed = resid - sae.decode(sae.encode(torch.from_numpy(resid).float())).numpy()
-    fvu = (missed**2).sum() / ((resid - resid.mean(axis=0)) ** 2).sum()
-    assert json_of(whole, "transfer.json")["sites"][2]["fvu"] == pytest.approx(fvu, rel=1e-4)
+    site = json_of(whole, "transfer.json")["sites"][2]
+    assert site["missed_share"] == pytest.approx((missed**2).sum() / (resid**2).sum(), rel=1e-4)
+    between = ((missed - missed.mean(axis=0)) ** 2).sum() / ((resid - resid.mean(axis=0)) ** 2).sum()
+    assert site["fvu_between"] == pytest.approx(between, rel=1e-4)
 
 
 def test_slices_give_the_same_bytes(whole, begun, target):
@@ -318,9 +320,10 @@ def test_words_tables_and_figure_hold_both_models_side_by_side():
     assert passed["source"] == pytest.approx({"value": 0.25, "low": low, "high": high})
     assert findings.baseline({"predict_correct": {"card": card(0.9, 30, 40)}}, problems)["source"]["value"] == 0.75
     assert passed["target"]["value"] == pytest.approx(1 - problems.incorrect[problems.split == "validation"].mean())
-    site = {"layer": 2, "sae_id": "s", "fvu": 0.31, "fvu_source": 0.25, "l0": 20.0, "n": 9}
+    site = {"layer": 2, "sae_id": "s", "missed_share": 0.31, "fvu_between": 0.9, "n": 9}
+    site["source"] = {"missed_share": 0.25, "fvu_between": 0.5, "n": 9}
     words = findings.sentences(names, passed, [site], found)
-    assert len(words) == 2 + 4 + 2 and "0.31 at layer 2 (in google/gemma-2-2b 0.25)" in words[1]
+    assert len(words) == 2 + 4 + 2 and "31 % at layer 2 (in google/gemma-2-2b 25 %)" in words[1]
     area = found["predict_incorrect"]["detection"]["source_threshold"]["auroc"]["value"]
     assert f"AUROC {area:.2f} (" in words[2] and "0.70 (0.60 to 0.80) in google/gemma-2-2b" in words[2]
     detection, steered_table, _ = findings.tables(names, [site], found)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from detectable import detectable
 from experiments import PLANTED, Experiment, save_saes
 from sklearn import metrics as sk
 
 from common import handoffs
-from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
+from common.errors import ArtifactMismatchError, AssetError, ConfigError, MissingArtifactError
 from common.evaluation.bootstrap import draws_by_label
 from common.ledger import DETECTOR, SELECTION, all_readings, count_selections, readings_of
 from common.statistics import wilson_interval
@@ -204,12 +205,27 @@ def test_flags_do_what_they_say(experiment):
     assert rate.document["target"]["value"] <= 0.2 and rate.document["calibration"]["method"] == "isotonic"
 
 
-def test_a_limit_of_one_needs_no_baseline(experiment):
+def test_a_limit_of_one_needs_no_baseline_and_reads_general_text_on_the_spot(experiment, monkeypatch):
     for handoff in (handoffs.SPLIT, handoffs.GENERATIONS):
         experiment.make(handoff)
     with pytest.raises(MissingArtifactError, match=r"no finished general_text .*\nBuild it with: .*phase 1.1"):
         discover(experiment)
-    detector = AnomalyDetector.load(discover(experiment, general_text_limit=1.0))
+    with pytest.raises(AssetError, match="pile-10k .*(\n.*)+a folder of .txt files: --text FOLDER"):
+        discover(experiment, general_text_limit=1.0)
+    asked = []
+
+    class Read:
+        layers = [0, 1, 2]
+
+        def __init__(self, text, model, _load, _log):
+            asked.append((text, model))
+
+        def of_layer(self, layer):
+            return torch.from_numpy(experiment.resid[layer])
+
+    monkeypatch.setattr("common.read_text.ReadText", Read)
+    detector = AnomalyDetector.load(discover(experiment, general_text_limit=1.0, text="prose"))
+    assert asked == [("prose", str(experiment.model))]
     assert {latent["general_text_rate"] for latent in detector.latents} == {None}
 
 

@@ -56,7 +56,10 @@ def load_text(text: str) -> GeneralText:
     Raises: ConfigError for what is no text; AssetError when it is neither on this disk nor reachable.
     """
     if text in HUB_TEXTS:
-        rows, source = hub_rows(f"the documents of {text}", HUB_TEXTS[text])
+        try:
+            rows, source = hub_rows(f"the documents of {text}", HUB_TEXTS[text])
+        except AssetError as error:
+            raise AssetError(f"{error}\nOr give English text of your own, a folder of .txt files: --text FOLDER") from None
         documents = [row["text"] for row in rows]
     elif text == "organism":
         lines, source = _organism_file().read_text(encoding="utf-8").split("\n"), "model_organism/general_text.jsonl"
