@@ -45,16 +45,20 @@ def loaded(natural_model):
 
 
 @pytest.fixture(scope="session")
-def requests_of_problems() -> list:
-    """Requests of twenty problems, evenly spaced, of very different lengths: MBPP's where it is, else the organism's."""
-    import json
-
-    from support import ROOT, SHARED_MBPP
+def twenty_requests() -> list:
+    """Requests of twenty problems of various lengths: MBPP's, where they are beside the repository, else our own."""
+    from support import SHARED_MBPP
 
     from common.problems import load_problems
     from common.solutions import task_for
 
     path = SHARED_MBPP / "mbpp.jsonl"
-    problems = load_problems(str(path) if path.is_file() else "organism")
-    del json, ROOT
-    return [task_for(vars(problem), 42).request for problem in problems[:: len(problems) // 20][:20]]
+    problems = load_problems(str(path) if path.is_file() else "organism").problems
+    requests = [task_for(row_of(problem), 42).request for problem in problems[::10]]
+    return sorted(requests, key=lambda request: len(request.prompt.text))[:80:4]
+
+
+def row_of(problem) -> dict:
+    """A problem as a row of phase 0's table."""
+    return {"task_id": problem.task_id, "text": problem.text, "test_list": list(problem.test_list),
+            "entry_point": problem.entry_point}  # fmt: skip
