@@ -70,7 +70,7 @@ def parser_of(module: str, description: str) -> Parser:
     parser = Parser(prog=f"-m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of the model, or its hub id")
     parser.add_argument("--dataset", required=True, help="problems: a .jsonl file in MBPP's schema, or mbpp")
-    parser.add_argument("--folder", type=Path, required=True, help="where everything is written; give it again to go on")
+    parser.add_argument("--folder", type=Path, required=True, help="where everything is written, and goes on")
     parser.add_argument("--layers", default="12,18", help="layers of the PCA dictionary (default: 12,18)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread (default: 2)")
     parser.add_argument("--page", type=Path, help="page whose table of costs is filled when all is done")

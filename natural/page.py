@@ -18,6 +18,8 @@ def fill(page: Path, tables: dict[str, str]) -> None:
     for name, table in tables.items():
         place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n?<!-- end of {re.escape(name)} -->)", re.DOTALL)
         if not place.search(text):
-            raise ConfigError(f"{page} has no place for '{name}'\nAdd the lines <!-- {name} --> and <!-- end of {name} -->")
+            raise ConfigError(
+                f"{page} has no place for '{name}'\nAdd the lines <!-- {name} --> and <!-- end of {name} -->"
+            )
         text = place.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}", text)
     write_atomic(page, text.encode())

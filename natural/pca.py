@@ -1,11 +1,11 @@
 """A PCA dictionary of a share of the dimensions, as SAEs in SAELens' format: what any real dictionary has to beat.
 
-    python3 -m natural.pca --model ~/.cache/natural/qwen-coder --text data/natural/text --layers 12,18 --out FOLDER
+    python3 -m natural.pca --model qwen-coder --text data/natural/text --layers 12,18 --out FOLDER
 
-1. The model reads the last documents of a folder of .txt files, which phase 1.1, reading from the first on, does not
-   reach. Of each, resid_post is taken at evenly spaced positions; position 0 is left out, since it is a sink.
+1. The model reads the last documents of a folder of .txt files; phase 1.1 reads from the first on, and does not reach
+   them. Of each, resid_post is taken at evenly spaced positions, but not at position 0, which is a sink.
 2. Per layer: mean m, and the k directions V [d_model, k] of the largest variance, k a share of d_model.
-3. A ReLU SAE with W_enc = [V, -V], W_dec = [V, -V]^T, b_dec = m: a direction and its opposite, of which one fires. So its
+3. A ReLU SAE with W_enc = [V, -V], W_dec = [V, -V]^T, b_dec = m: of a direction and its opposite, one fires. So its
    reconstruction is m + V V^T (x - m), that of the PCA.
 4. The fraction of variance that it leaves unexplained is measured on documents of which it has seen nothing.
 

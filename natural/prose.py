@@ -20,7 +20,7 @@ COMMON = frozenset(
 )
 
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?^[ \t]*\1[^\n]*$", re.DOTALL | re.MULTILINE)
-_NO_PROSE = re.compile(r"\s|[-*+|#:@.>=!\[]|\d+[.)]\s|\w+:$")  # how a line of a list, table, heading or directive begins
+_NO_PROSE = re.compile(r"\s|[-*+|#:@.>=!\[]|\d+[.)]\s|\w+:$")  # a list, table, heading, directive
 _CODE = re.compile(r"[_{}\[\]<>=\\|/*#$^~@+]|\(\)|[a-z]\.[a-z]|[a-z][A-Z]")
 _MARKUP = (  # pattern -> what stays of it
     (re.compile(r"<!--.*?-->|</?[A-Za-z][^<>]*>", re.DOTALL), ""),

@@ -1,9 +1,9 @@
 """The main job on a natural model: phases 0, 0.1, 1, 1.1 and 1.2, each command measured.
 
-    python3 -m natural.run --model ~/.cache/natural/qwen-coder --dataset ../shared/mbpp/mbpp.jsonl --folder data/natural
+    python3 -m natural.run --model qwen-coder --dataset mbpp.jsonl --folder data/natural
 
-Everything is written under --folder: general text, a PCA dictionary (phase 1.1 wants one, for firing rates), the phases'
-artifacts in data/, and steps.json with time, memory and size of every command. Stop it at any time and give the same
+Everything is written under --folder: general text, a PCA dictionary (phase 1.1 wants one, for firing rates), artifacts of
+the phases in data/, and steps.json with time, memory and size of every command. Stop it at any time and give the same
 command again. --page fills the table 'costs' of a page.
 """
 

@@ -33,7 +33,9 @@ SHINGLE, MOST_SEEN = 5, 1 / 3
 MOST_OF_ONE = 0.1
 SOURCES = "sources.json"
 PYTHON = "Python's standard library"
-_SKIPPED_FOLDERS = {"tests", "test", "testing", "__pycache__", "site-packages", "idlelib", "lib2to3", "_vendor", "vendored"}
+_SKIPPED_FOLDERS = {
+    "tests", "test", "testing", "__pycache__", "site-packages", "idlelib", "lib2to3", "_vendor", "vendored",
+}  # fmt: skip
 _SKIPPED_NAMES = ("license", "licence", "copying", "notice", "authors", "requirements", "top_level", "entry_points")
 _TEXTS = (".rst", ".md", ".txt")
 

@@ -122,8 +122,8 @@ from common.problems import load_problems
 from common.solutions import task_for
 lm = load_model(sys.argv[1], "cpu", "bfloat16", threads=1)
 problems = load_problems("organism").problems[:64]
-rows = [{"task_id": p.task_id, "text": p.text, "test_list": p.test_list, "entry_point": p.entry_point} for p in problems]
-requests = [task_for(row, 42).request for row in rows]
+names = ("task_id", "text", "test_list", "entry_point")
+requests = [task_for({name: getattr(problem, name) for name in names}, 42).request for problem in problems]
 generate(lm, requests, max_new_tokens=2, stop_early=False)
 peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"peak": peak, "weights": lm.model.get_memory_footprint()}))

@@ -1,4 +1,4 @@
-"""Covers natural.pca: the dictionary reconstructs as the PCA does, and phase 1.1 reads it on prose from installed packages."""
+"""Covers natural.pca: the dictionary reconstructs as the PCA does, and phase 1.1 reads prose with it."""
 
 import json
 
@@ -72,7 +72,8 @@ def prose(tmp_path_factory):
 def test_phase_1_1_reads_prose_with_the_dictionary_that_was_made_of_it(smollm2, prose, tmp_path):
     pca, data = tmp_path / "pca", tmp_path / "data"
     loading = ["--model", smollm2, "--dtype", "bfloat16", "--threads", "1", "--device", "cpu"]
-    made = command("-m", "natural.pca", *loading, "--text", prose, "--layers", "9,20", "--out", pca, "--vectors", "3600")
+    made = command("-m", "natural.pca", *loading, "--text", prose, "--layers", "9,20", "--out", pca,
+                   "--vectors", "3600")  # fmt: skip
     assert made.returncode == 0, made.stderr
     done = command("run.py", "phase", "1.1", *loading, "--sae", pca, "--text", prose, "--documents", "24",
                    "--data-dir", data)  # fmt: skip

@@ -26,8 +26,8 @@ def experiment(tmp_path_factory):
 def measured(experiment):
     out, page = experiment.data.parent / "probes.json", experiment.data.parent / "page.md"
     page.write_bytes(PAGE.read_bytes())
-    words = ["-m", "natural.probes", "--data-dir", experiment.data, "--out", out, "--page", page, "--n-resamples", 200]
-    done = command(*words)
+    words = ["--data-dir", experiment.data, "--out", out, "--page", page, "--n-resamples", 200]
+    done = command("-m", "natural.probes", *words)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text()), page.read_text()
 

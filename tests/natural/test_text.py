@@ -7,7 +7,7 @@ from support import command
 
 from common.errors import ConfigError
 from natural.prose import docstrings, paragraphs
-from natural.text import Duplicates, Document, join, main, write_folder  # fmt: skip
+from natural.text import Document, Duplicates, join, main, write_folder
 
 PROSE = "This function returns the sum of all of its arguments, and it does so in the order in which they were given."
 NUMPY_STYLE = f"""Add numbers.
@@ -37,7 +37,8 @@ def test_of_a_docstring_only_the_prose_stays():
 
 
 def test_code_fences_tables_and_html_are_no_prose():
-    text = f"```python\nWith this is a code block that would be read as a sentence of the text.\n```\n\n{PROSE}\n\n| a | b |\n|---|---|"
+    fence = "```python\nWith this is a code block that would be read as a sentence of the text.\n```"
+    text = f"{fence}\n\n{PROSE}\n\n| a | b |\n|---|---|"
     assert paragraphs(text) == [PROSE]
 
 
