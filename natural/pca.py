@@ -183,8 +183,8 @@ def main(argv: list[str]) -> int:
             "fvu": pca.unexplained(x[:n_fitted]), "fvu_held_out": pca.unexplained(x[n_fitted:]),
         }  # fmt: skip
         save(pca, layer, lm.name, facts, args.out)
-        log.info("layer %d: %d of %d directions, FVU %.2g on %d activations, %.2g on %d of other documents", layer,
-                 n_directions, lm.d_model, facts["fvu"], n_fitted, facts["fvu_held_out"], len(x) - n_fitted)  # fmt: skip
+        log.info("layer %d: %d of %d directions, FVU %.2g, %.2g on other documents", layer, n_directions, lm.d_model,
+                 facts["fvu"], facts["fvu_held_out"])  # fmt: skip
     return 0
 
 

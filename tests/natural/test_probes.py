@@ -62,7 +62,8 @@ def test_the_rates_add_up_to_all_programs(measured):
 def test_the_page_has_a_place_for_every_table(measured):
     _, page = measured
     assert "to be measured" not in page.split("## What it costs")[0]
-    assert page.count("| last: cross-validated |") == 1 and "| always positive | before | 0.500 (0.500 to 0.500)" in page
+    assert page.count("| last: cross-validated |") == 1
+    assert "| always positive | before | 0.500 (0.500 to 0.500)" in page
 
 
 def test_activations_are_in_the_order_of_the_problems(experiment):
