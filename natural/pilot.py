@@ -3,8 +3,8 @@
     python3 -m natural.pilot --model qwen-coder --dataset mbpp.jsonl --folder data/natural
 
 It shows that every phase works on a model that nobody here made; 24 steered problems and 10 controls decide nothing.
-Every latent of a PCA dictionary fires on half of all texts, so there is no limit on that (--general-text-limit 1), and no
-flag accepts a bad fit. Phase 3.6 needs another model of the same shape, of which there is none here: the same weights in
+Every latent of a PCA dictionary fires on half of all texts, so that has no limit (--general-text-limit 1); no flag
+accepts a bad fit. Phase 3.6 needs another model of the same shape, of which there is none here: the same weights in
 another folder stand in, and it must find what the phases before it found. In the folder of natural.run, what that has
 made is used. Stop it at any time and give the same command again. --page fills the table 'costs of the pilot'.
 """
