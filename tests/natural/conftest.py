@@ -55,7 +55,7 @@ def twenty_requests() -> list:
     path = SHARED_MBPP / "mbpp.jsonl"
     problems = load_problems(str(path) if path.is_file() else "organism").problems
     requests = [task_for(row_of(problem), 42).request for problem in problems[::10]]
-    return sorted(requests, key=lambda request: len(request.prompt.text))[:80:4]
+    return sorted(requests, key=lambda request: len(request.prompt.text))[:60:3]
 
 
 def row_of(problem) -> dict:

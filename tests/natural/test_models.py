@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import ROOT
 
-N_TOKENS = 12  # generated for each problem
+N_TOKENS = 8  # generated for each problem
 BATCH, GB = 64, 10**9
 POSITIONS = ("last", "description_end", "tests_end")
 
@@ -99,15 +99,15 @@ def test_a_batch_changes_nothing(loaded, twenty_requests, generated, number):
 
 
 def test_bfloat16_is_off_by_no_more_than_plain_transformers_is_in_bfloat16(natural_model, twenty_requests, plain):
-    """Measured, at each layer, on six problems: as far from float32, by half as much again, as without us."""
+    """Measured, at each layer, on four problems: as far from float32, by half as much again, as without us."""
     from common.generation import generate
     from common.models import load_model
 
-    some = twenty_requests[::3][:6]
+    some = twenty_requests[::5]
     texts = [request.prompt.text for request in some]
     theirs = plain_passes(natural_model, "bfloat16", texts, [[] for _ in some])
     ours = generate(load_model(str(natural_model), "cpu", "bfloat16", threads=1), some, max_new_tokens=1)
-    exact = [hidden[1:-1, n_prompt - 1] for n_prompt, hidden, _ in plain[::3][:6]]
+    exact = [hidden[1:-1, n_prompt - 1] for n_prompt, hidden, _ in plain[::5]]
     noise = np.median([off(hidden[1:-1, -1], right) for (_, hidden, _), right in zip(theirs, exact, strict=True)], 0)
     found = np.median([off(one.resid_post["last"][:-1], right) for one, right in zip(ours, exact, strict=True)], 0)
     assert (found <= 1.5 * noise).all() and noise.max() < 0.1
