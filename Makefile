@@ -1,5 +1,5 @@
 # `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need. `make bench`
-# measures speed, and `make bench-gpu` that of a GPU. The demo: every phase, a detector, what it says of one problem
+# measures speed, and `make bench-gpu` that of a GPU. `NATURAL=folder make test-natural` needs natural models. The demo: every phase, a detector, what it says of one problem
 # (status 3 is verify, 4 is abstain), and the report once more, so that it ends with what was found.
 PYTHON ?= python3
 VENV := .venv/.installed
@@ -7,7 +7,7 @@ SERVE := .venv/.serve
 RUN := .venv/bin/python run.py
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test bench bench-gpu
+.PHONY: demo test test-natural bench bench-gpu
 demo: $(VENV)
 	$(RUN) pipeline --preset demo
 	$(RUN) discover --preset demo --out data/detector
@@ -17,6 +17,9 @@ demo: $(VENV)
 
 test: $(VENV) $(SERVE)
 	.venv/bin/python -m pytest
+
+test-natural: $(VENV) $(SERVE)
+	.venv/bin/python -m pytest tests/natural -rs
 
 bench: $(VENV) $(SERVE)
 	.venv/bin/python -m benchmarks

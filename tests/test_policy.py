@@ -37,13 +37,13 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_there_are_files_to_check():
-    assert len(LIBRARY) > 30 and {"common", "model_organism", *PHASE_FOLDERS} <= {p.parts[0] for p in LIBRARY}
+    assert len(LIBRARY) > 30 and {"common", "model_organism", "natural", *PHASE_FOLDERS} <= {p.parts[0] for p in LIBRARY}
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=str)
 def test_a_folder_imports_only_common_and_itself(path):
     own = path.parts[0]
-    ours = {"run", "multi_gpu_launcher", "clean_data", "common", "model_organism", "tests", *PHASE_FOLDERS}
+    ours = {"run", "multi_gpu_launcher", "clean_data", "common", "model_organism", "natural", "tests", *PHASE_FOLDERS}
     assert imports_of(path) & ours <= {"common", own}
 
 

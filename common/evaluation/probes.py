@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+    from sklearn.model_selection import GridSearchCV
 
 STRENGTHS = tuple(10.0**k for k in range(-5, 2))  # C: the inverse of the penalty on standardised activations
 N_FOLDS = 5
@@ -22,7 +23,22 @@ def logistic_regression(
     x: Float[np.ndarray, "n d"], fitted_on: Float[np.ndarray, "m d"], incorrect: Bool[np.ndarray, " m"], seed: int
 ) -> tuple[Float[np.ndarray, " n"], dict[str, Any]]:
     """Log odds of incorrect for the rows of `x`; {"C", "converged"}: C has the best cross-validated AUROC."""
+    search = penalty_search(fitted_on, incorrect, seed)
+    fitted = search.best_estimator_[-1]
+    facts = {"C": float(fitted.C), "converged": bool(fitted.n_iter_.max() < MAX_ITERATIONS)}
+    return search.decision_function(x), facts
+
+
+def penalty_search(fitted_on: Float[np.ndarray, "m d"], incorrect: Bool[np.ndarray, " m"], seed: int) -> GridSearchCV:
+    """Logistic regression on standardised activations, fitted, with the C of the best cross-validated AUROC."""
     from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the result, of the fit that is used
+        return unfitted_search(seed).fit(fitted_on, incorrect)
+
+
+def unfitted_search(seed: int) -> GridSearchCV:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
@@ -30,13 +46,7 @@ def logistic_regression(
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
-    search = GridSearchCV(model, {"logisticregression__C": STRENGTHS}, scoring="roc_auc", cv=folds)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said in the result, of the fit that is used
-        search.fit(fitted_on, incorrect)
-    fitted = search.best_estimator_[-1]
-    facts = {"C": float(fitted.C), "converged": bool(fitted.n_iter_.max() < MAX_ITERATIONS)}
-    return search.decision_function(x), facts
+    return GridSearchCV(model, {"logisticregression__C": STRENGTHS}, scoring="roc_auc", cv=folds)
 
 
 def difference_of_means(

@@ -1,0 +1,53 @@
+"""The memory of a command and all processes that descend from it, from Linux' /proc."""
+
+import re
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+class Memory:
+    """Peaks over all looks so far, in bytes.
+
+    The kernel keeps each process' own peak, so a look late in its life suffices for that. What all processes have
+    together is only known at the looks; memory that they share, as of mapped weights, counts once.
+    """
+
+    def __init__(self) -> None:
+        self.largest_process = 0
+        self.all_processes = 0
+
+    def look(self, pid: int) -> None:
+        family = descendants(pid)
+        peaks = (_kilobytes(PROC / str(one) / "status", "VmHWM") for one in family)
+        self.largest_process = max(self.largest_process, *(1024 * peak for peak in peaks), 0)
+        now = sum(_kilobytes(PROC / str(one) / "smaps_rollup", "Pss") for one in family)
+        self.all_processes = max(self.all_processes, 1024 * now)
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and all below it."""
+    children: dict[int, list[int]] = {}
+    for path in PROC.glob("[0-9]*"):
+        parent = re.search(r"^PPid:\s+(\d+)", _text(path / "status"), re.MULTILINE)
+        if parent:
+            children.setdefault(int(parent[1]), []).append(int(path.name))
+    found, waiting = set(), [pid]
+    while waiting:
+        one = waiting.pop()
+        found.add(one)
+        waiting += children.get(one, [])
+    return found
+
+
+def _kilobytes(path: Path, key: str) -> int:
+    found = re.search(rf"^{key}:\s+(\d+) kB", _text(path), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _text(path: Path) -> str:
+    """Nothing for a process that has ended meanwhile, or is another user's."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,87 @@
+"""Covers natural.run and natural.pilot: that their commands are ones the phases take, in an order that works."""
+
+from pathlib import Path
+
+import pytest
+from support import ROOT, write_problems
+
+import run as root
+from natural import pilot
+from natural import run as main_job
+from natural.experiment import Experiment
+
+PAGE = ROOT / "docs" / "natural" / "README.md"
+ACCEPTING = {"--accept-bad-fit", "--accept-missing", "--again"}
+
+
+@pytest.fixture
+def experiment(tiny_gemma, tmp_path, small_problem_rows) -> Experiment:
+    dataset = write_problems(tmp_path / "small.jsonl", small_problem_rows)
+    return Experiment(str(tiny_gemma), str(dataset), tmp_path / "folder", "1,2", 2)
+
+
+def phase_of(step) -> tuple[str, list[str]] | None:
+    """The phase that a step runs, and the phase's own flags."""
+    if step.words[0] == "run.py":
+        return step.words[2], list(step.words[3:])
+    if step.words[0] == "multi_gpu_launcher.py":
+        return step.words[2], list(step.words[5:])
+    return None
+
+
+@pytest.mark.parametrize("module", [main_job, pilot], ids=["run", "pilot"])
+def test_every_phase_takes_the_flags_it_is_given(module, experiment):
+    for step in module.steps_of(experiment):
+        if found := phase_of(step):
+            phase_id, flags = found
+            parsed = root.phase_parser(root.load_phase(phase_id)).parse_args(flags)
+            assert parsed.data_dir == experiment.data
+            assert step.words[0] == "run.py" or root.load_phase(phase_id).n_records
+
+
+@pytest.mark.parametrize("module", [main_job, pilot], ids=["run", "pilot"])
+def test_nothing_that_accepts_a_bad_fit_is_used_and_no_command_is_run_twice(module, experiment):
+    steps = module.steps_of(experiment)
+    assert not ACCEPTING & {word for step in steps for word in step.words}
+    assert len({step.command for step in steps}) == len(steps)
+
+
+def test_the_pilot_runs_every_phase_once_and_inputs_come_first(experiment):
+    order = [found[0] for step in pilot.steps_of(experiment) if (found := phase_of(step))]
+    assert sorted(order) == sorted(root.PHASES)
+    for place, phase_id in enumerate(order):
+        assert {handoff.phase for handoff in root.load_phase(phase_id).inputs} <= set(order[:place])
+
+
+def test_the_pilot_uses_what_the_main_job_has_made(experiment):
+    shared = {step.command for step in main_job.steps_of(experiment)}
+    assert {"general text", "PCA dictionary", "phase 1.1"} == {
+        step.name for step in pilot.steps_of(experiment) if step.command in shared
+    }
+
+
+def test_the_twin_is_the_same_weights_under_another_name(experiment):
+    from common.registry import model_identity
+
+    experiment.folder.mkdir()
+    for _ in range(2):
+        pilot.make_twin(experiment)
+    own, twin = (model_identity(str(path)) for path in (experiment.model, pilot.twin_of(experiment)))
+    assert own.partition("@")[2] == twin.partition("@")[2] and own != twin
+
+
+def test_the_page_has_a_place_for_the_costs_of_both(tmp_path):
+    text = PAGE.read_text()
+    assert all(f"<!-- {name} -->\n" in text for name in ("costs", "costs of the pilot"))
+
+
+def test_paths_hold_wherever_the_command_was_typed(tmp_path, monkeypatch):
+    from natural.experiment import experiment_of, parser_of
+
+    monkeypatch.chdir(tmp_path)
+    Path("model").mkdir()
+    Path("problems.jsonl").touch()
+    words = ["--model", "model", "--dataset", "problems.jsonl", "--folder", "out"]
+    found = experiment_of(parser_of("natural.run", "").parse_args(words))
+    assert (found.model, found.dataset) == (str(tmp_path / "model"), str(tmp_path / "problems.jsonl"))
+    assert found.folder == tmp_path / "out"
