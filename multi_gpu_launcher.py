@@ -128,7 +128,9 @@ def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     context, _ = run.context_for(phase, phase_words)
     if ":" in context.device:
         number = context.device.partition(":")[2]
-        raise ConfigError(f"--device is '{context.device}', but each worker has one GPU\nChoose it with: --gpus {number}")
+        raise ConfigError(
+            f"--device is '{context.device}', but each worker has one GPU\nChoose it with: --gpus {number}"
+        )
     environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
     if context.device == "cpu" and not context.config.threads:
         # Workers must not fight for cores; and the number of threads is part of what a run is.

@@ -266,7 +266,9 @@ def dry_run(context: RunContext) -> int:
     from common.expectations import expectations
 
     if isinstance(context.config, ModelConfig) and not is_on_this_disk(model := context.config.model):
-        print(f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip())
+        print(
+            f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip()
+        )
     waits_for = [f"phase {handoff.phase}: {error}" for handoff, error in context.unusable_inputs()]
     if not waits_for:
         context.pick_inputs(network=False)

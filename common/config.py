@@ -209,7 +209,9 @@ class RecordsConfig(PhaseConfig):
     """Settings of a phase that saves record by record."""
 
     checkpoint_every: int = setting(
-        50, "records that are saved together, at most; what is left of a batch is saved at its end", minimum=1,
+        50,
+        "records that are saved together, at most; what is left of a batch is saved at its end",
+        minimum=1,
         changes_results=False,
     )
 

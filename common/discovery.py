@@ -271,7 +271,9 @@ def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
     if not is_ours:  # other versions may have other entries
         keys = {"schema_version": int, "experiment": dict, "command": str}
     wrong = [key for key, kind in keys.items() if not isinstance(document.get(key), kind)]
-    wrong += [f"experiment.{key}" for key in handoff.keys if not wrong and key not in {**USUAL, **document["experiment"]}]
+    wrong += [
+        f"experiment.{key}" for key in handoff.keys if not wrong and key not in {**USUAL, **document["experiment"]}
+    ]
     if wrong:
         raise _damaged(path, f"{path} is damaged: its entry '{wrong[0]}' is missing or wrong")
     if is_ours and not is_sealed(document):

@@ -165,7 +165,9 @@ class RunContext:
                 writer = ArtifactWriter(*arguments)
             else:
                 every = self.config.checkpoint_every if isinstance(self.config, RecordsConfig) else RECORDS_PER_PART
-                writer = RecordWriter(*arguments, start=self.start, end=self.end, stop=self.stop, checkpoint_every=every)
+                writer = RecordWriter(
+                    *arguments, start=self.start, end=self.end, stop=self.stop, checkpoint_every=every
+                )
         self._log_into(path)
         saved = discovery.n_saved(path)
         self.log.info("%s %s", f"continuing, with {saved} records saved:" if saved else "writing", path)

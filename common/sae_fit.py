@@ -236,9 +236,7 @@ def _ordinary_dimensions(x: Float[Tensor, "n d_in"]) -> Bool[Tensor, " d_in"]:
     return kept
 
 
-def _reconstructed(
-    sae: LayerSae, x: Float[Tensor, "n d_in"]
-) -> Iterator[tuple[Float[Tensor, "part d_out"], Tensor]]:
+def _reconstructed(sae: LayerSae, x: Float[Tensor, "n d_in"]) -> Iterator[tuple[Float[Tensor, "part d_out"], Tensor]]:
     """Reconstruction and number of active latents, some rows at a time: all latents of all rows take gigabytes."""
     for part in x.split(AT_ONCE):
         latent_acts = sae.encode(part)

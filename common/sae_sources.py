@@ -166,7 +166,11 @@ def _unknown(name: str) -> str:
     if "/" in name:
         held = [release for release, block in blocks.items() if f"\n  repo_id: {name}\n" in block]
         close = suggestion(name.rpartition("/")[2], list(blocks))
-        hint = f"Its SAELens releases: {', '.join(held)}" if held else f"SAELens has no release of it{close and '.' + close}"
+        hint = (
+            f"Its SAELens releases: {', '.join(held)}"
+            if held
+            else f"SAELens has no release of it{close and '.' + close}"
+        )
         return (
             f"--sae is '{name}', which is no folder; if it is a hub repository: SAEs are named by their SAELens "
             f"release, since a bare repository would be read with the wrong converter\n"

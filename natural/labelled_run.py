@@ -92,9 +92,7 @@ def _only(data_dir: Path) -> discovery.RunFolder:
     return runs[0]
 
 
-def _samples(
-    data_dir: Path, experiment: dict[str, str], lineage: dict[str, str], problems: JudgedProblems
-) -> Samples:
+def _samples(data_dir: Path, experiment: dict[str, str], lineage: dict[str, str], problems: JudgedProblems) -> Samples:
     """Those of the newest run of phase 1.2 on the same split; none where it has not run."""
     try:
         run, _ = discovery.find_input(handoffs.TEMPERATURE, data_dir, experiment, lineage, "python3 run.py phase 1.2")

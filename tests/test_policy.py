@@ -37,7 +37,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_there_are_files_to_check():
-    assert len(LIBRARY) > 30 and {"common", "model_organism", "natural", *PHASE_FOLDERS} <= {p.parts[0] for p in LIBRARY}
+    assert len(LIBRARY) > 30 and {"common", "model_organism", "natural", *PHASE_FOLDERS} <= {
+        p.parts[0] for p in LIBRARY
+    }
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=str)

@@ -56,7 +56,12 @@ def _selection(experiment: SmallExperiment, out) -> None:
     out.columns("latents.parquet", columns)
     sites = [
         {
-            "layer": layer, "sae_id": f"layer_{layer}", "fvu": 0.25, "fvu_ordinary": 0.25, "l0": 20.0, "n": 64,
+            "layer": layer,
+            "sae_id": f"layer_{layer}",
+            "fvu": 0.25,
+            "fvu_ordinary": 0.25,
+            "l0": 20.0,
+            "n": 64,
             "last_prompt_token": {"missed_share": 0.25, "fvu_between": 0.5, "n": N_PROBLEMS},
         }
         for layer in range(N_LAYERS)

@@ -96,7 +96,10 @@ GENERAL_TEXT = Handoff(
         "documents.parquet": {
             "document": Field("int64", "0-based number of the document in the text"),
             "n_tokens": Field("int64", "tokens read, the beginning-of-sequence token included"),
-            "position": Field("int64", "0-based position of the stored activation; 0 only where there is one token, which counts nowhere"),
+            "position": Field(
+                "int64",
+                "0-based position of the stored activation; 0 only where there is one token, which counts nowhere",
+            ),
             "token_id": Field("int64", "the token there"),
             "token": Field("string", "its text"),
         },
@@ -107,8 +110,11 @@ GENERAL_TEXT = Handoff(
         },
         "resid_norms.parquet": {
             "layer": Field("int64", "block, from 0"),
-            "site": Field("string", f"{' | '.join(RESID_SITES)}: before attention, before the MLP (where "
-                            "the block has such a place), output"),
+            "site": Field(
+                "string",
+                f"{' | '.join(RESID_SITES)}: before attention, before the MLP (where "
+                "the block has such a place), output",
+            ),
             "mean_norm": Field("float64", "mean L2 norm of the residual stream over n positions"),
             "n": Field("int64", "tokens read in all documents, without each document's first"),
         },

@@ -121,7 +121,8 @@ ORTHOGONALISATION = Handoff(
             ),
             "share": Field("float64", "the same of the changed model's components: what they still write"),
             "component": Field(
-                "string", "embedding | blocks.L.attn | blocks.L.mlp, or as the model calls it | the stream after the ..."
+                "string",
+                "embedding | blocks.L.attn | blocks.L.mlp, or as the model calls it | the stream after the ...",
             ),
         }
     },

@@ -167,7 +167,9 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
         names = {key: run.experiment[key] for key in ("model", "dataset", "prompt")}
         sae = run.experiment.get("sae") or _sae_of(names, sound, asked)
         names = {key: sae if key == "sae" else names[key] for key in KEYS}
-        if all(_is_meant(asked.get(key), name) for key, name in _as_typed(names, asked).items()) and not ("sae" in asked and names["sae"] is None):
+        if all(_is_meant(asked.get(key), name) for key, name in _as_typed(names, asked).items()) and not (
+            "sae" in asked and names["sae"] is None
+        ):
             found.setdefault(tuple(names.values()), names)
     if not found:
         raise MissingArtifactError(_nothing_to_report(whole, asked, data_dir, preset))

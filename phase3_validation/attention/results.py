@@ -121,4 +121,3 @@ def as_json(
         "experiment": experiment, "n": n, "seed": config.seed, "n_resamples": config.n_resamples,
         "steer": coefficients["steer"], "sections": list(measured.sections), "directions": entries,
     }  # fmt: skip
-

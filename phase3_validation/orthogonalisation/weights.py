@@ -142,4 +142,3 @@ def watch_writes(
     finally:
         for handle in handles:
             handle.remove()
-

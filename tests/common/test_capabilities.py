@@ -113,7 +113,15 @@ def test_resid_mid_is_resid_pre_and_what_attention_adds(architecture):
     sites = [resid_site(1, kind) for kind in ("resid_pre", "resid_mid", "resid_post")]
     pre, mid, post = read(lm, sites, PROMPTS[0]).values()
     block = decoder_blocks(lm.model)[1]
-    names = ("post_feedforward_layernorm", "post_mlp_layernorm", "feed_forward", "block_sparse_moe", "mlp", "ffn", "fc2")
+    names = (
+        "post_feedforward_layernorm",
+        "post_mlp_layernorm",
+        "feed_forward",
+        "block_sparse_moe",
+        "mlp",
+        "ffn",
+        "fc2",
+    )
     last = next(getattr(block, name) for name in names if hasattr(block, name))
     if architecture in ("bloom", "mpt"):  # whose MLPs add the stream themselves
         last = block.mlp.dense_4h_to_h if architecture == "bloom" else block.ffn.down_proj

@@ -40,14 +40,20 @@ def test_the_sae_of_general_text_belongs_to_its_model_s_experiments():
 
 def test_experiments_of_several_models_problems_and_saes_stay_apart():
     runs = [a_run(1, dataset="d"), a_run(2, model="m", dataset="d"), a_run(3, model="n", dataset="d")]
-    runs += [a_run(4, model="n", dataset="d", sae="s"), a_run(5, model="n", dataset="d", sae="t"), a_run(6, dataset="e")]
+    runs += [
+        a_run(4, model="n", dataset="d", sae="s"),
+        a_run(5, model="n", dataset="d", sae="t"),
+        a_run(6, dataset="e"),
+    ]
     told = words(LATENTS, *runs)
     assert ["--dataset", "e"] in told and ["--model", "m", "--dataset", "d"] in told
     assert all(["--model", "n", "--dataset", "d", "--sae", sae] in told for sae in "st")
 
 
 def test_a_model_that_has_read_general_text_alone_is_meant_for_the_folder_s_problems():
-    assert words(GENERATIONS, a_run(1, dataset="d"), a_run(2, model="m", sae="s")) == [["--model", "m", "--dataset", "d"]]
+    assert words(GENERATIONS, a_run(1, dataset="d"), a_run(2, model="m", sae="s")) == [
+        ["--model", "m", "--dataset", "d"]
+    ]
     assert words(LATENTS, a_run(2, model="m", sae="s")) == [["--model", "m", "--sae", "s"]]
 
 
@@ -61,7 +67,9 @@ def test_a_folder_with_a_space_is_quoted(handoff):
     line = phase_command(handoff, {"model": "a b", "dataset": "c'd", "sae": "$x"}, "full", Path("my data"))
     told = shlex.split(line)
     assert told[-2:] == ["--data-dir", "my data"]
-    assert [name in told for name in ("a b", "c'd", "$x")] == [key in handoff.scope for key in ("model", "dataset", "sae")]
+    assert [name in told for name in ("a b", "c'd", "$x")] == [
+        key in handoff.scope for key in ("model", "dataset", "sae")
+    ]
     assert ("--to" in told) == (handoff == TRANSFER)
 
 

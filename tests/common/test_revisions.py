@@ -122,7 +122,10 @@ def test_another_commit_is_a_run_of_its_own(moved):
     done = moved.typed("1", "--revision", "main", *WRITING)
     assert done.returncode == 0, done.stderr
     manifest = moved.manifest()
-    assert manifest["experiment"]["model"] == f"{MODEL}@{B[:8]}" and len(list((moved.data / "phase1_0").glob("*Z_tiny_small"))) == 2
+    assert (
+        manifest["experiment"]["model"] == f"{MODEL}@{B[:8]}"
+        and len(list((moved.data / "phase1_0").glob("*Z_tiny_small"))) == 2
+    )
     assert f"--revision {B}" in manifest["command"]  # main may be anywhere tomorrow
     assert {process["model"]["revision"] for process in manifest["processes"] if "model" in process} == {B}
 
@@ -146,7 +149,9 @@ def test_the_commit_in_use_is_that_of_which_every_input_is_finished(moved, monke
     assert moved.typed("1", *WRITING).returncode == 0
     assert moved.typed("1", "--revision", "v2", "--end", 7, *WRITING).returncode == 0
     for inputs, commit in (((handoffs.GENERATIONS,), A), ((), B)):
-        phase = Phase(id="9", title="reads", config=GenerationConfig, inputs=inputs, output=handoffs.TEMPERATURE, run=print)
+        phase = Phase(
+            id="9", title="reads", config=GenerationConfig, inputs=inputs, output=handoffs.TEMPERATURE, run=print
+        )
         ctx = RunContext(
             phase=phase, config=GenerationConfig(model=MODEL, dataset=str(moved.dataset)), preset="full",
             data_dir=moved.data, device="cpu", log=logging.getLogger("test"), command="python3 run.py phase 9",

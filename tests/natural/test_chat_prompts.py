@@ -9,7 +9,9 @@ from common.chat import template_of
 from common.prompts import build_prompt
 
 FOLDER = Path(os.environ.get("NATURAL", "")).expanduser() / "qwen-coder"
-pytestmark = pytest.mark.skipif("NATURAL" not in os.environ, reason="NATURAL does not name the folder of natural models")
+pytestmark = pytest.mark.skipif(
+    "NATURAL" not in os.environ, reason="NATURAL does not name the folder of natural models"
+)
 TESTS = ["assert remove_Occ('hello', 'l') == 'heo'"]
 
 
@@ -37,7 +39,9 @@ def test_an_answer_in_a_chat_holds_a_program_and_stops_with_it():
     from common.models import load_model
 
     lm = load_model(str(FOLDER), "cpu", "bfloat16", 1)
-    prompt = build_prompt("Write a function to add one to a number.", ["assert f(1) == 2"], template_of(lm.tokenizer, "q"))
+    prompt = build_prompt(
+        "Write a function to add one to a number.", ["assert f(1) == 2"], template_of(lm.tokenizer, "q")
+    )
     requests = [Request(1, prompt, "f", 0)]
     stopped, whole = (generate(lm, requests, max_new_tokens=96, stop_early=early)[0] for early in (True, False))
     program = extract_program(stopped.text, "f")

@@ -212,7 +212,9 @@ def test_text_of_single_tokens_alone_is_refused(saes, tmp_path):
     folder.mkdir()
     (folder / "000.txt").write_text("a")
     with pytest.raises(ConfigError, match="none of the 1 documents .* has more than one token"):
-        run_phase(PHASE, tmp_path / "d", config_of(folder, without_bos(save_tiny_qwen(tmp_path / "m")), saes, documents=1))
+        run_phase(
+            PHASE, tmp_path / "d", config_of(folder, without_bos(save_tiny_qwen(tmp_path / "m")), saes, documents=1)
+        )
 
 
 def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(whole, config, tmp_path):
