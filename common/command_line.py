@@ -30,7 +30,7 @@ class _Experiment(SaeConfig, DatasetConfig, PromptConfig):
 
 
 def phase_command(handoff: Handoff, settings: Mapping[str, Any], preset: str, data_dir: Path) -> str:
-    """What to type to build `handoff` in the experiment that `settings` tell of, as they were typed; others are usual."""
+    """What to type to build `handoff` in the experiment that `settings` tell of; what they leave out is usual."""
     words = ["python3", "run.py", "phase", handoff.phase]
     words += ["--preset", preset] if preset != "full" else []
     usual = asdict(build_config(_Experiment, preset, {}))

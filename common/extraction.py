@@ -326,7 +326,7 @@ def _program(segment: str, entry_point: str) -> str | None:
 
 
 def _other_program(segment: str, tested: str = "") -> str | None:
-    """The longest prefix of lines that parses, if it defines anything; it ends where it would run the tested function."""
+    """The longest prefix of lines that parses, if it defines anything; it ends before it runs the tested function."""
     lines, body = _longest_prefix(segment)
     using = (index for index, item in enumerate(body) if _runs(item, tested))
     body = body[: next(using, len(body))]

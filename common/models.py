@@ -193,8 +193,8 @@ def _how_to_get(location: str, revision: str = "") -> str:
     if revision and what_is_cached(location, revision):
         return f"Fetch it with: hf download {location} --revision {revision}, or begin anew with: --revision main"
     return (
-        f"{similar_model(location)}Fetch it with: hf auth login && hf download {location}  (Gemma needs its licence accepted on its page), "
-        f"give a folder with --model, or run without the network: --preset demo"
+        f"{similar_model(location)}Fetch it with: hf auth login && hf download {location}  "
+        f"(Gemma needs its licence accepted on its page), give a folder with --model, or run without the network: --preset demo"
     )
 
 

@@ -80,7 +80,8 @@ def load_problems(dataset: str, limit: int = 0) -> ProblemSet:
         problems, source = problems_in(read_problem_bytes(path), path), str(path)
     if limit > len(problems):
         raise ConfigError(
-            f"--limit is {limit}, but {dataset} has {len(problems)} problems\nGive at most {len(problems)}, or leave it out"
+            f"--limit is {limit}, but {dataset} has {len(problems)} problems\n"
+            f"Give at most {len(problems)}, or leave it out"
         )
     if limit:
         problems, source = drawn(problems, limit), f"{source}; {limit} of {len(problems)} drawn"

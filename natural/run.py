@@ -3,8 +3,8 @@
     python3 -m natural.run --model qwen-coder --dataset mbpp.jsonl --folder data/natural
 
 Everything is written under --folder: general text, a PCA dictionary (phase 1.1 wants one for firing rates), artifacts
-of the phases in data/, and steps.json with time, memory and size of every command. Stop it at any time and give the same
-command again. --page fills the table 'costs' of a page.
+of the phases in data/, and steps.json with time, memory and size of every command. Stop it at any time and give the
+same command again. --page fills the table 'costs' of a page.
 """
 
 from common.cli import exit_with

@@ -40,7 +40,7 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
 
 
 def check_sizes(ctx: RunContext, config: SplitConfig, splits: dict[str, list[int]], groups: list) -> None:
-    """Say what the sizes mean for later phases. Raises: ConfigError for an empty split, or a pilot that is too small."""
+    """Say what the sizes mean for later phases. Raises: ConfigError for an empty split, or too small a pilot."""
     from phase0_1_split.sizes import fault_of, what_they_assume
 
     sizes = {name: len(task_ids) for name, task_ids in splits.items()}

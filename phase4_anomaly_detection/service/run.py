@@ -65,8 +65,8 @@ def settings_of(args: argparse.Namespace) -> ServiceSettings:
     return ServiceSettings(
         host=args.host, port=args.port, token=read_token(args.token_file), max_bytes=args.max_bytes,
         batch_size=TEXTS_FOR_A_BATCH * args.batch_size, max_waiting=args.max_waiting, head_s=args.head_s,
-        body_s=args.body_s, drain_s=args.drain_s, max_windows=args.max_windows, verify=args.verify, verify_s=args.verify_s,
-        sandbox=args.sandbox, log_code=args.log_code,
+        body_s=args.body_s, drain_s=args.drain_s, max_windows=args.max_windows, verify=args.verify,
+        verify_s=args.verify_s, sandbox=args.sandbox, log_code=args.log_code,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Covers common/capabilities.py, forward.py, resid_mid.py and hooks.py: what small models of many architectures can do."""
+"""Covers common/capabilities.py, forward.py, resid_mid.py and hooks.py: what small models of many kinds can do."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Covers prompts in a model's chat template: what stands around the message, BOS once, sections, templates that refuse."""
+"""Covers prompts in a chat template: what stands around the message, BOS once, sections, templates that refuse."""
 
 import pytest
 from tiny_models import make_tokenizer
@@ -12,7 +12,8 @@ from common.revisions import has_chat_template
 
 TEXT, TESTS = "Write a function to add <eos> one.  ", ["assert f(1) == 2", " assert f(2) == 3"]
 GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\n' + message['content'] | trim + "
     "'<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
@@ -99,10 +100,10 @@ def test_whether_there_is_a_template_is_known_without_loading_the_model(tmp_path
 
 
 ANSWERS = [
-    "Here's the function:\n\n```python\nimport math\n\n\ndef f(x):\n    return math.floor(x) + 1\n```\n\nIt's simple.\n",
-    "```python\ndef helper(x):\n    return x\n\ndef f(x):\n    return helper(x) + 1\n\n# Test cases\nassert f(1) == 2\n```",
-    "Sure! You can do it this way, which isn't long:\n```python\ndef f(x):\n    '''Adds one.'''\n    return x + 1\n```\nDone.",
-    "The function `f(x)` adds one.\n\n```py\ndef f(x):\n    return x + 1\n\nprint(f(1))\n```\n**Explanation**\n- It adds.\n",
+    "Here's the function:\n\n```python\nimport math\n\n\ndef f(x):\n    return math.floor(x) + 1\n```\n\nIt's easy.\n",
+    "```python\ndef helper(x):\n    return x\n\ndef f(x):\n    return helper(x) + 1\n\n# Tests\nassert f(1) == 2\n```",
+    "Sure! You can do it this way, it isn't long:\n```python\ndef f(x):\n    '''Adds one.'''\n    return x + 1\n```\nDone.",
+    "The function `f(x)` adds one.\n\n```py\ndef f(x):\n    return x + 1\n\nprint(f(1))\n```\n**Why**\n- It adds.\n",
     "f(x) adds one:\n\n1. take x\n2. add one\n\n```python\ndef f(x):\n    return x + 1\n```\n",
     "def f(x):\n    return x + 1\n",
 ]

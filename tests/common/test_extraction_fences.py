@@ -1,4 +1,4 @@
-"""Covers common/extraction.py on chat answers: fences of every kind, and helpers in other fences than the function's."""
+"""Covers common/extraction.py on chat answers: fences of every kind, helpers in other fences than the function's."""
 
 import pytest
 

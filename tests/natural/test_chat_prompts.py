@@ -1,4 +1,4 @@
-"""Covers chat prompts of a natural model: the template's words, their tokens, and programs that are found in answers."""
+"""Covers chat prompts of a natural model: the template's words, their tokens, programs that are found in answers."""
 
 import os
 from pathlib import Path
