@@ -194,7 +194,8 @@ def _how_to_get(location: str, revision: str = "") -> str:
         return f"Fetch it with: hf download {location} --revision {revision}, or begin anew with: --revision main"
     return (
         f"{similar_model(location)}Fetch it with: hf auth login && hf download {location}  "
-        f"(Gemma needs its licence accepted on its page), give a folder with --model, or run without the network: --preset demo"
+        f"(Gemma needs its licence accepted on its page), give a folder with --model, or run without the network: "
+        f"--preset demo"
     )
 
 

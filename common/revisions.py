@@ -64,7 +64,9 @@ def with_commits(words: list[str], typed: PhaseConfig, config: PhaseConfig) -> l
     for name in config.repositories():
         flag, was, now = _flag(name), getattr(typed, name), getattr(config, name)
         words = [f"{flag}={now}" if word == f"{flag}={was}" else word for word in words]
-        words = [now if (before, word) == (flag, was) else word for before, word in zip(["", *words], words, strict=False)]
+        words = [
+            now if (before, word) == (flag, was) else word for before, word in zip(["", *words], words, strict=False)
+        ]
     return words
 
 

@@ -33,7 +33,9 @@ def fractions_that_do(sizes: dict[str, int]) -> tuple[float, ...] | None:
     """
     n = sum(sizes.values())
     every = [(a, b, _STEP - a - b) for a, b in itertools.product(range(1, _STEP), repeat=2) if a + b < _STEP]
-    every.sort(key=lambda parts: sum(abs(part / _STEP - size / n) for part, size in zip(parts, sizes.values(), strict=True)))
+    every.sort(
+        key=lambda parts: sum(abs(part / _STEP - size / n) for part, size in zip(parts, sizes.values(), strict=True))
+    )
     for spare in (1.2, 1.0):
         for parts in every:
             fractions = tuple(part / _STEP for part in parts)

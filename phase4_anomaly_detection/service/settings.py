@@ -19,7 +19,8 @@ class ServiceSettings:
     `batch_size` is of what the pipeline is given at a time, which reads texts of like length together: the more it can
     choose from, the less padding it reads. `max_waiting` bounds the requests under way, and connections without one;
     `head_s` and `body_s` bound the time that the head and the body of a request may take to arrive, `drain_s` the time
-    that requests under way get after SIGTERM, `max_windows` the windows that a long text is read in. `verify` offers verification, of at most `verify_s` seconds each, isolated by `sandbox`.
+    that requests under way get after SIGTERM, `max_windows` the windows that a long text is read in. `verify` offers
+    verification, of at most `verify_s` seconds each, isolated by `sandbox`.
 
     Raises: ConfigError, above all for a host that others can reach and no token.
     """

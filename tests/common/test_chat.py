@@ -102,7 +102,7 @@ def test_whether_there_is_a_template_is_known_without_loading_the_model(tmp_path
 ANSWERS = [
     "Here's the function:\n\n```python\nimport math\n\n\ndef f(x):\n    return math.floor(x) + 1\n```\n\nIt's easy.\n",
     "```python\ndef helper(x):\n    return x\n\ndef f(x):\n    return helper(x) + 1\n\n# Tests\nassert f(1) == 2\n```",
-    "Sure! You can do it this way, it isn't long:\n```python\ndef f(x):\n    '''Adds one.'''\n    return x + 1\n```\nDone.",
+    "Sure! It isn't long:\n```python\ndef f(x):\n    '''Adds one.'''\n    return x + 1\n```\nDone.",
     "The function `f(x)` adds one.\n\n```py\ndef f(x):\n    return x + 1\n\nprint(f(1))\n```\n**Why**\n- It adds.\n",
     "f(x) adds one:\n\n1. take x\n2. add one\n\n```python\ndef f(x):\n    return x + 1\n```\n",
     "def f(x):\n    return x + 1\n",
