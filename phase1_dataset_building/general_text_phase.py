@@ -27,10 +27,10 @@ DOCUMENTS_OF_FIT = 1_000
 
 
 def run(ctx: RunContext, config: GeneralTextConfig) -> None:
+    from common.general_text import first_documents, load_text, text_for
     from common.models import explain_lack_of_memory, load_model
     from common.progress import Progress
     from common.sae_sources import sae_source
-    from common.general_text import first_documents, load_text, text_for
     from common.text_activations import read_documents
 
     name = text_for(config.text, config.model)
@@ -155,8 +155,8 @@ def write_rates(out: "RecordWriter", rates: "dict[int, np.ndarray]") -> None:
 
 def count_documents(ctx: RunContext) -> int:
     """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
-    from common.sae_sources import sae_source
     from common.general_text import first_documents, text_for
+    from common.sae_sources import sae_source
 
     config = ctx.config
     if sae_source(config.sae, config.model).kind != "sae":

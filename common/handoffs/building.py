@@ -96,7 +96,7 @@ GENERAL_TEXT = Handoff(
         "documents.parquet": {
             "document": Field("int64", "0-based number of the document in the text"),
             "n_tokens": Field("int64", "tokens read, the beginning-of-sequence token included"),
-            "position": Field("int64", "0-based position of the stored activation; 0 only where there is one token, which counts nowhere"),
+            "position": Field("int64", "0-based position of the stored activation; 0: the only token, counted nowhere"),
             "token_id": Field("int64", "the token there"),
             "token": Field("string", "its text"),
         },

@@ -18,16 +18,16 @@ from toy_phases import content, run_phase, stop_after
 from common import discovery
 from common.config import DatasetConfig
 from common.errors import ArtifactMismatchError, ConfigError
+from common.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
 from common.handoffs import DIFFICULTY, GENERAL_TEXT, RESID_SITES
 from common.models import load_model
 from common.saes import load_from_folder
 from common.status import status_lines
 from common.stopping import Stopped
+from common.text_activations import mean_norms, read_documents
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_dataset_building.config import GeneralTextConfig
-from common.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
 from phase1_dataset_building.general_text_phase import PHASE
-from common.text_activations import mean_norms, read_documents
 
 N = 70
 TEXTS = [f"{'word ' * (i % 9)}document {i} says {i * i}." + " More of it follows." * (i % 40) for i in range(N)]
@@ -211,7 +211,8 @@ def test_text_of_single_tokens_alone_is_refused(saes, tmp_path):
     folder.mkdir()
     (folder / "000.txt").write_text("a")
     with pytest.raises(ConfigError, match="none of the 1 documents .* has more than one token"):
-        run_phase(PHASE, tmp_path / "d", config_of(folder, without_bos(save_tiny_qwen(tmp_path / "m")), saes, documents=1))
+        model = without_bos(save_tiny_qwen(tmp_path / "model"))
+        run_phase(PHASE, tmp_path / "data", config_of(folder, model, saes, documents=1))
 
 
 def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(whole, config, tmp_path):
