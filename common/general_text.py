@@ -59,9 +59,8 @@ def load_text(text: str) -> GeneralText:
         try:
             rows, source = hub_rows(f"the documents of {text}", HUB_TEXTS[text])
         except AssetError as error:
-            raise AssetError(
-                f"{error}\nOr give English text of your own, a folder of .txt files: --text FOLDER"
-            ) from None
+            own = "Or give English text of your own, a folder of .txt files: --text FOLDER"
+            raise AssetError(f"{error}\n{own}") from None
         documents = [row["text"] for row in rows]
     elif text == "organism":
         lines, source = _organism_file().read_text(encoding="utf-8").split("\n"), "model_organism/general_text.jsonl"

@@ -5,8 +5,7 @@
    are left out of the FVU that decides.
 2. The same SAE is fed the layers beside its own. A sign test over documents compares the errors, each relative to
    the document's own deviation from the mean, so that no single document decides; the few massive dimensions are left
-   out, as the documents are, so that none of them does. What is reconstructed to the last digit at both layers is a
-   tie.
+   out, as the documents are, so that none of them does. What is reconstructed exactly at both layers is a tie.
 3. At the last prompt token nothing is decided. All prompts end in the same token, so what varies between them is a
    small part of the residual stream, and an SAE's error there says little about its site.
 

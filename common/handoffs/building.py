@@ -96,10 +96,7 @@ GENERAL_TEXT = Handoff(
         "documents.parquet": {
             "document": Field("int64", "0-based number of the document in the text"),
             "n_tokens": Field("int64", "tokens read, the beginning-of-sequence token included"),
-            "position": Field(
-                "int64",
-                "0-based position of the stored activation; 0 only where there is one token, which counts nowhere",
-            ),
+            "position": Field("int64", "0-based position of the stored activation; 0: the only token, counted nowhere"),
             "token_id": Field("int64", "the token there"),
             "token": Field("string", "its text"),
         },
@@ -110,19 +107,14 @@ GENERAL_TEXT = Handoff(
         },
         "resid_norms.parquet": {
             "layer": Field("int64", "block, from 0"),
-            "site": Field(
-                "string",
-                f"{' | '.join(RESID_SITES)}: before attention, before the MLP (where "
-                "the block has such a place), output",
-            ),
+            "site": Field("string", f"{' | '.join(RESID_SITES)}: before attention, before the MLP, output"),
             "mean_norm": Field("float64", "mean L2 norm of the residual stream over n positions"),
             "n": Field("int64", "tokens read in all documents, without each document's first"),
         },
     },
     tensors={
         "resid_post": "output of the block at the document's position, [n documents, d_model] float32",
-        "norm_sum": f"sum of the norms of a document, [n documents, n layers, {len(RESID_SITES)} sites] float64; NaN "
-        "where a block has no such site",
+        "norm_sum": f"sum of the norms of a document, [n documents, n layers, {len(RESID_SITES)} sites] float64",
         "document": "document of each row, [n documents] int64",
     },
 )

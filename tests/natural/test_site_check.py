@@ -1,4 +1,4 @@
-"""Covers the site check on natural models: principal components and rotations pass everywhere, neighbours' never."""
+"""Covers the site check on natural models: principal components and rotations pass, neighbours' never."""
 
 import logging
 import os

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
-from architectures import small
 from safetensors.numpy import load_file
 from support import command, offline, prepare_datasets_cache
 from tiny_models import save_tiny_gemma, save_tiny_llama, save_tiny_qwen
@@ -212,9 +211,8 @@ def test_text_of_single_tokens_alone_is_refused(saes, tmp_path):
     folder.mkdir()
     (folder / "000.txt").write_text("a")
     with pytest.raises(ConfigError, match="none of the 1 documents .* has more than one token"):
-        run_phase(
-            PHASE, tmp_path / "d", config_of(folder, without_bos(save_tiny_qwen(tmp_path / "m")), saes, documents=1)
-        )
+        model = without_bos(save_tiny_qwen(tmp_path / "model"))
+        run_phase(PHASE, tmp_path / "data", config_of(folder, model, saes, documents=1))
 
 
 def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(whole, config, tmp_path):
@@ -331,16 +329,3 @@ def test_without_a_network_the_full_preset_says_how_to_get_the_text(tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "the documents of pile-10k (NeelNanda/pile-10k) are not on this disk" in done.stderr
     assert "load_dataset('NeelNanda/pile-10k')" in done.stderr and "--preset demo" in done.stderr
-
-
-@pytest.mark.parametrize("architecture", ["phi", "cohere", "opt", "gptj", "falcon", "bloom", "mamba", "lfm2", "gpt2"])
-def test_documents_are_read_where_blocks_have_no_resid_mid_too(architecture):
-    lm = small(architecture)
-    documents = ["One document, which is longer than the other.", "Another."]
-    readings = read_documents(lm, documents, max_tokens=16, base_seed=42)
-    lacks_mid = "resid_mid" in lm.capabilities.lacks
-    for document, reading in zip(documents, readings, strict=True):
-        alone = read_documents(lm, [document], max_tokens=16, base_seed=42)[0]
-        assert np.allclose(np.stack(reading.resid_post), np.stack(alone.resid_post), rtol=1e-4, atol=1e-5)
-        assert np.isnan(reading.norm_sum).any(axis=0).tolist() == [False, lacks_mid, False]
-        assert np.allclose(reading.norm_sum[:-1, 2], reading.norm_sum[1:, 0])
