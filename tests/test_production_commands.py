@@ -44,7 +44,7 @@ OF_A_BASE_MODEL = {
     "google/gemma-2-2b-it": "gemma-scope-2b-pt-res-canonical: SAEs of the base model google/gemma-2-2b",
     "meta-llama/Llama-3.1-8B-Instruct": "llama_scope_lxr_8x: SAEs of the base model meta-llama/Llama-3.1-8B",
 }
-N_DOCUMENTS = 2
+N_DOCUMENTS = 16
 WRITING, READING, COMPARING = (
     ["--max-new-tokens", 4, "--batch-size", 8], ["--documents", N_DOCUMENTS], ["--n-permutations", 100],
 )  # fmt: skip
@@ -181,7 +181,11 @@ def problem_rows(n: int) -> list[dict]:
 
 
 def documents() -> list[str]:
-    return [f"Document {i} is about {'abcd'[i] * 5} and other things, said at length. " * 3 for i in range(N_DOCUMENTS)]
+    """Enough for the site check to tell a layer from its neighbours."""
+    letters = "abcdefghijklmnop"[:N_DOCUMENTS]
+    return [
+        f"Document {i} is about {letter * 5} and other things, said at length. " * 3 for i, letter in enumerate(letters)
+    ]
 
 
 @pytest.fixture(scope="module")
