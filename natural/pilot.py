@@ -43,7 +43,7 @@ def steps_of(experiment: Experiment) -> list[Step]:
         phase("0.1", *problems, "--fractions", FRACTIONS),
         sliced("1", *generating),
         sliced("1.2", *generating, "--temperatures", "0.6,1.2", "--samples", "1"),
-        phase("2", *reading, "--general-text-limit", "1"),
+        phase("2", *reading, "--layers", experiment.layers, "--general-text-limit", "1"),
         phase("3.1", *reading),
         sliced("3.2", *writing, *some, "--coefficients", COEFFICIENTS),
         sliced("3.3", *writing, *some, "--n-controls", CONTROLS),

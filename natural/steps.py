@@ -4,9 +4,10 @@
    processes that descend from it.
 2. After every attempt, and every half a minute while one runs, the log in the experiment's folder is written anew: a
    power cut loses half a minute of measurement, and the phases lose what they say they lose.
-3. Ctrl-C or SIGTERM is handed to the command, which saves and ends; the same command of ours goes on there.
+3. A signal to stop is handed to the command, which saves and ends; the same command of ours goes on there.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from typing import Any
 from common.errors import PipelineError
 from common.files import write_json
 from common.provenance import ROOT
+from common.stopping import STOP_SIGNALS
 from natural.memory import Memory
 
 LOG_FILE = "steps.json"
@@ -84,7 +86,7 @@ def run_steps(steps: Sequence[Step], folder: Path, log: logging.Logger) -> int:
 
     Raises: PipelineError when a command fails, naming it.
     """
-    _hand_sigterm_on()
+    signals = _listen()
     known = StepLog.read(folder)
     for number, step in enumerate(steps, 1):
         record = known.record_of(step)
@@ -92,9 +94,9 @@ def run_steps(steps: Sequence[Step], folder: Path, log: logging.Logger) -> int:
             log.info("step %d of %d, %s: finished before", number, len(steps), step.name)
             continue
         log.info("step %d of %d, %s: %s", number, len(steps), step.name, step.command)
-        status = _attempt(step, record, known.save)
-        if status == STOPPED:
-            return status
+        status = _attempt(step, record, known.save, signals)
+        if signals and status:
+            return STOPPED
         if status:
             raise PipelineError(
                 f"step '{step.name}' ended with status {status}: {step.command}\n"
@@ -103,41 +105,42 @@ def run_steps(steps: Sequence[Step], folder: Path, log: logging.Logger) -> int:
         record.finished, record.on_disk = True, size_of(step.makes)
         known.save()
         log.info("step %d of %d, %s: %s", number, len(steps), step.name, _in_words(record))
+        if signals:
+            return STOPPED
     return 0
 
 
-def _attempt(step: Step, record: Record, save: Callable[[], None]) -> int:
-    """Run a command until it ends, and add what it took to its record. Returns its status; 130 if it was stopped."""
+def _attempt(step: Step, record: Record, save: Callable[[], None], signals: list[int]) -> int:
+    """Run a command until it ends, hand it the signals, and add what it took to its record. Returns its status."""
     began, before, memory = time.monotonic(), record.seconds, Memory()
     record.attempts += 1
     # In a session of its own, a Ctrl-C of the terminal reaches it once, through us.
     child = subprocess.Popen(
         [sys.executable, *step.words], cwd=ROOT, env={**os.environ, **THREADS}, start_new_session=True
     )
-    saved, status, stopping = began, None, False
+    saved, status, handed_on = began, None, len(signals)
     while status is None:
-        try:
-            memory.look(child.pid)
+        memory.look(child.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             status = child.wait(timeout=LOOK_EVERY_S)
-        except subprocess.TimeoutExpired:
-            pass
-        except KeyboardInterrupt:
-            stopping = True
-            child.send_signal(signal.SIGINT)
+        for _ in signals[handed_on:]:
+            child.send_signal(signal.SIGTERM)  # what was begun in the background may ignore SIGINT
+            handed_on += 1
         record.seconds = round(before + time.monotonic() - began, 1)
         record.largest_process = max(record.largest_process, memory.largest_process)
         record.all_processes = max(record.all_processes, memory.all_processes)
         if status is not None or time.monotonic() - saved > SAVE_EVERY_S:
             saved = time.monotonic()
             save()
-    return STOPPED if stopping and status else status
+    return status
 
 
-def _hand_sigterm_on() -> None:
-    def handle(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, handle)
+def _listen() -> list[int]:
+    """The signals to stop that come from now on; none raises an exception, so that no note is left half made."""
+    signals: list[int] = []
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda sent, _frame: signals.append(sent))
+    return signals
 
 
 def size_of(path: Path) -> int:
