@@ -29,6 +29,7 @@ import run
 from common.artifacts import AlreadyBuilt
 from common.checkpoints import PartStore
 from common.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
+from common.config import SolutionConfig
 from common.discovery import MANIFEST
 from common.errors import ConfigError
 from common.locks import lock_for_launcher
@@ -263,7 +264,8 @@ class Launch:
         first, last, last_look = slices[0][0], slices[-1][1], time.monotonic()
         waiting = collections.deque([piece for piece in slices if self.is_unfinished(piece)] or slices[-1:])
         labels, pace = self.new_labels(first, last), PaceOfAll(self.folder)
-        with Progress(last - first + 1, labels, self.context.log, work=pace) as bar:
+        unit = "programs" if isinstance(self.context.config, SolutionConfig) else "records"
+        with Progress(last - first + 1, labels, self.context.log, unit, work=pace) as bar:
             while waiting or self.place.busy:
                 for ended in self.place.ended():
                     if ended.deserves_another_try:

@@ -34,13 +34,13 @@ def test_what_is_no_device_is_refused(name):
         devices.check_device_name(name)
 
 
-@pytest.mark.parametrize(("name", "number"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
-def test_the_limit_of_memory_is_that_gpu_s(monkeypatch, name, number):
+@pytest.mark.parametrize(("name", "numbers"), [("cuda", [0, 1]), ("cuda:0", [0]), ("cuda:1", [1])])
+def test_the_limit_of_memory_is_that_of_every_gpu_that_may_be_used(monkeypatch, two_gpus, name, numbers):
     limits = {}
     facts = type("Facts", (), {"total_memory": 80e9})
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
     monkeypatch.setattr(
-        torch.cuda, "set_per_process_memory_fraction", lambda share, device: limits.update({device.index: share})
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: limits.update({device: share})
     )
     devices.limit_gpu_memory(name, 41.0)
-    assert limits == {number: 0.5}
+    assert limits == {f"cuda:{number}": 0.5 for number in numbers}

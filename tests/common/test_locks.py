@@ -92,9 +92,12 @@ sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from common.locks import lock_slice
 claim = lock_slice(Path({str(tmp_path)!r}), 0, 9)
+reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
+    os.write(writing, b"1")  # it has forgotten the lock: on a busy machine that may take its time
     time.sleep(60)
+os.read(reading, 1)
 print(child, flush=True)
 sys.stdin.read()
 """

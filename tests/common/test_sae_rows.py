@@ -36,7 +36,7 @@ import numpy as np, torch
 from huggingface_hub import hf_hub_download
 from sae_lens import SAE
 from sae_lens.loading import pretrained_sae_loaders as loaders
-from common.saes import _shapes_read_from_the_file, sae_source
+from common.saes import _files_of_one_commit, sae_source
 
 own_config = loaders.get_gemma_2_config_from_hf
 def widths_of_the_file(repo_id, folder_name, *arguments):
@@ -53,7 +53,7 @@ for key, name, model, layer in ROWS:
     done[source.name, layer] = key
     loaders.get_gemma_2_config_from_hf = own_config if model == FULL_SIZE else widths_of_the_file
     sae = source.load(layer)
-    with _shapes_read_from_the_file():
+    with _files_of_one_commit(None):
         theirs = SAE.from_pretrained(source.release.name, source.ids[layer])
     x = torch.randn(8, sae.d_in, generator=torch.Generator().manual_seed(0)) * 2
     acts, their_acts = sae.encode(x), theirs.encode(x)
