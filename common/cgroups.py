@@ -23,7 +23,9 @@ def memory_bounds(membership: Path = Path("/proc/self/cgroup"), roots: Sequence[
     except OSError:
         return []
     groups = {line.split(":", 2)[2].strip("/") for line in lines if line.count(":") >= 2} | {""}
-    folders = {Path(root, parent) for root in roots for group in groups for parent in (Path(group), *Path(group).parents)}
+    folders = {
+        Path(root, parent) for root in roots for group in groups for parent in (Path(group), *Path(group).parents)
+    }
     bounds = []
     for folder in sorted(folders):
         for limit_name, held_name in _FILES:

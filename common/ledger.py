@@ -28,8 +28,9 @@ def note(
 ) -> int:  # fmt: skip
     """Note that `entry` is evaluated on its validation split; returns how many choices of its kind have by now.
 
-    An entry has phase, model, dataset, split, selection, steering, kind where it is no selection, and prompt where
-    the model's programs answer prompts of another form than the usual one. `compatible` says whether two entries evaluate the same choice; `refusal` words the error for the latest that does not.
+    An entry has phase, model, dataset, split, selection, steering, kind where it is no selection, and prompt where the
+    programs answer prompts in another form than the usual. `compatible` says whether two entries evaluate the same
+    choice; `refusal` words the error for the latest that does not.
     Raises: ConfigError when another choice was evaluated before, unless `again`.
     """
     path = data_dir / LEDGER

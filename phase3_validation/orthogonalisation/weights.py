@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from common.errors import ConfigError, PipelineError
+from common.errors import PipelineError
 from common.hooks import decoder_blocks
 from phase3_validation.orthogonalisation.writers import Writer, writers_of, writing_parameters
 
