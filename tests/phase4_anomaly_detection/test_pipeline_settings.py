@@ -11,7 +11,7 @@ from detectors import small_detector
 from small_detectors import LAYER, labels, prompts, save_organism_detector
 
 from common.errors import ConfigError
-from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline, SidecarConfig, sidecar
+from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline, SidecarConfig, pipeline, sidecar
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,13 @@ def test_a_larger_model_is_read_in_the_detectors_type_and_a_wider_one_is_no_warn
     monkeypatch.setattr(sidecar, "FLOAT64_BELOW", 0)
     assert SAEAnomalyPipeline.load(rounded, "cpu", threads=1).load_model().sidecar.dtype == "bfloat16"
     assert len(said.records) == 1
+
+
+def test_a_detector_of_chat_prompts_reads_chat_prompts_once_it_is_made(made_with, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "run_to_its_folder", lambda _context: made_with(prompt="chat"))
+    own = SAEAnomalyPipeline(SidecarConfig(device="cpu", threads=1))
+    own.run_discovery(data_dir=tmp_path, prompt="chat")
+    assert own.sidecar.config.prompt == "chat" and own.sidecar.config.layer == own.detector.layer
 
 
 def test_discovery_from_stored_activations_takes_no_quantisation(tmp_path):
