@@ -2,7 +2,7 @@
 
     python3 -m natural.pilot --model qwen-coder --dataset mbpp.jsonl --folder data/natural
 
-It shows that every phase works on a model that nobody here made; 24 steered problems and 10 controls decide nothing.
+It shows that every phase works on a model that nobody here made; 8 steered problems and 10 controls decide nothing.
 Every latent of a PCA dictionary fires on half of all texts, so that has no limit (--general-text-limit 1); no flag
 accepts a bad fit. Phase 3.6 needs another model of the same shape, of which there is none here: the same weights in
 another folder stand in, and it must find what the phases before it found. In the folder of natural.run, what that has
@@ -17,7 +17,7 @@ from common.errors import ConfigError
 from natural.experiment import Experiment, carry_out, experiment_of, parser_of
 from natural.steps import Step
 
-PROBLEMS, STEERED, CONTROLS = "240", "24", "10"
+PROBLEMS, STEERED, CONTROLS = "240", "8", "10"
 FRACTIONS = "0.4,0.2,0.4"  # 48 problems for tuning: 24 would leave too few of a label
 COEFFICIENTS = "-0.5,0.5"
 

@@ -126,7 +126,7 @@ def _attempt(step: Step, record: Record, save: Callable[[], None], signals: list
         for _ in signals[handed_on:]:
             child.send_signal(signal.SIGTERM)  # what was begun in the background may ignore SIGINT
             handed_on += 1
-        record.seconds = round(before + time.monotonic() - began, 1)
+        record.seconds = round(before + time.monotonic() - began, 3)
         record.largest_process = max(record.largest_process, memory.largest_process)
         record.all_processes = max(record.all_processes, memory.all_processes)
         if status is not None or time.monotonic() - saved > SAVE_EVERY_S:

@@ -301,7 +301,8 @@ def test_saes_of_another_width_are_refused_before_anything_is_computed(folder, s
 
 
 def test_transcoders_are_refused_because_they_do_not_read_the_residual_stream(folder, tmp_path):
-    config = GeneralTextConfig(model="Qwen/Qwen3-0.6B", text=str(folder), documents=N)
+    commits = {"revision": "a" * 40, "sae_revision": "b" * 40}
+    config = GeneralTextConfig(model="Qwen/Qwen3-0.6B", text=str(folder), documents=N, **commits)
     with pytest.raises(ConfigError, match="names transcoders"):
         run_phase(PHASE, tmp_path, config)
 
@@ -325,7 +326,8 @@ def test_pile_10k_is_read_from_the_hub_s_cache(tmp_path):
 
 
 def test_without_a_network_the_full_preset_says_how_to_get_the_text(tmp_path):
-    done = command("run.py", "phase", "1.1", "--data-dir", tmp_path / "data", home=tmp_path)
+    commits = ("--revision", "a" * 40, "--sae-revision", "b" * 40)  # no hub tells them
+    done = command("run.py", "phase", "1.1", "--data-dir", tmp_path / "data", *commits, home=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "the documents of pile-10k (NeelNanda/pile-10k) are not on this disk" in done.stderr
     assert "load_dataset('NeelNanda/pile-10k')" in done.stderr and "--preset demo" in done.stderr
