@@ -24,13 +24,13 @@ def load_models_once() -> None:
     original = models.load_model
 
     @functools.cache
-    def loaded(name: str, device: str, dtype: str) -> LanguageModel:
-        return original(name, device, dtype)
+    def loaded(name: str, device: str, dtype: str, revision: str) -> LanguageModel:
+        return original(name, device, dtype, revision=revision)
 
-    def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0) -> LanguageModel:
+    def load_model(name: str, device: str, dtype: str = "auto", threads: int = 0, revision: str = "") -> LanguageModel:
         if threads:
             torch.set_num_threads(threads)
-        return loaded(name, device, dtype)
+        return loaded(name, device, dtype, revision)
 
     for module in list(sys.modules.values()):  # those that imported it by name; later ones find it in its place
         if getattr(module, "load_model", None) is original:

@@ -212,7 +212,9 @@ def file_name(template: str, experiment: dict[str, str]) -> str:
 
 def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
     """'google/gemma-2-2b on mbpp', with ', chat prompts' where they are not as usual."""
-    return " on ".join(map(plain_name, identities(handoff.keys, experiment))).replace(" on chat-", ", chat ")
+    name = " on ".join(map(plain_name, identities(handoff.scope, experiment)))
+    form = {**USUAL, **experiment}["prompt"]
+    return name if "prompt" not in handoff.keys or form == USUAL["prompt"] else f"{name}, {form} prompts"
 
 
 def identities(keys: Iterable[str], experiment: dict[str, str]) -> list[str]:

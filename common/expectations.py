@@ -5,7 +5,6 @@ once it runs: see common/token_meter.py.
 """
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 from common.config import ModelConfig, SolutionConfig
@@ -35,7 +34,9 @@ def empty_model(config: ModelConfig, device: str) -> Any:
 
     dtype = default_dtype(config.model, device) if config.dtype == "auto" else config.dtype
     try:
-        described = AutoConfig.from_pretrained(model_location(config.model), local_files_only=True)
+        described = AutoConfig.from_pretrained(
+            model_location(config.model), revision=config.revision or None, local_files_only=True
+        )
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(described, dtype=getattr(torch, dtype))
     except (OSError, ValueError, KeyError, RuntimeError, ImportError):  # loading it will say what is wrong
@@ -63,7 +64,7 @@ def _disk(ctx: RunContext, model: Any) -> str:
     if not n_records * n_vectors:
         return ""
     size = n_records * n_vectors * config.hidden_size * FLOAT32
-    there = next(path for path in (ctx.data_dir.resolve(), *ctx.data_dir.resolve().parents) if Path(path).exists())
+    there = next(path for path in (ctx.data_dir.resolve(), *ctx.data_dir.resolve().parents) if path.exists())
     return (
         f"disk {size / 1e9:.2f} GB for {n_records} records of {n_vectors} activations, twice that while they are joined"
         f"; {shutil.disk_usage(there).free / 1e9:.0f} GB are free"

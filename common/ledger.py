@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.files import read_sealed_json, write_sealed_json
+from common.handoffs import USUAL
 from common.locks import WRITING_REFUSED
 
 LEDGER = "validation_readings.json"
@@ -27,14 +28,15 @@ def note(
 ) -> int:  # fmt: skip
     """Note that `entry` is evaluated on its validation split; returns how many choices of its kind have by now.
 
-    An entry has phase, model, dataset, split, selection, steering, and kind where it is no selection. `compatible`
-    says whether two entries evaluate the same choice; `refusal` words the error for the latest that does not.
+    An entry has phase, model, dataset, split, selection, steering, kind where it is no selection, and prompt where the
+    programs answer prompts in another form than the usual. `compatible` says whether two entries evaluate the same
+    choice; `refusal` words the error for the latest that does not.
     Raises: ConfigError when another choice was evaluated before, unless `again`.
     """
     path = data_dir / LEDGER
     with _held(path):
         readings = all_readings(data_dir)
-        same = readings_of(data_dir, entry["model"], entry["dataset"], entry["split"], _kind(entry))
+        same = readings_of(data_dir, entry["model"], entry["dataset"], entry["split"], _kind(entry), _prompt(entry))
         others = [reading for reading in same if not compatible(reading, entry)]
         known = any(_choice(reading) == _choice(entry) for reading in same)
         if others and not known and not again:
@@ -60,17 +62,17 @@ def _held(path: Path) -> Iterator[None]:
 
 
 def readings_of(
-    data_dir: Path, model: str, dataset: str, split_sha256: str, kind: str = SELECTION
+    data_dir: Path, model: str, dataset: str, split_sha256: str, kind: str = SELECTION, prompt: str = USUAL["prompt"]
 ) -> list[dict[str, Any]]:
-    """The readings of one kind, of one model's programs for one split, in the order they were made.
+    """The readings of one kind, of one model's programs for one split and form of prompts, in the order they were made.
 
     Raises: ArtifactMismatchError when the ledger was changed by other hands.
     """
-    ours = (model, dataset, split_sha256, kind)
+    ours = (model, dataset, split_sha256, kind, prompt)
     return [
         entry
         for entry in all_readings(data_dir)
-        if (entry["model"], entry["dataset"], entry["split"], _kind(entry)) == ours
+        if (entry["model"], entry["dataset"], entry["split"], _kind(entry), _prompt(entry)) == ours
     ]
 
 
@@ -98,6 +100,10 @@ def all_readings(data_dir: Path) -> list[dict[str, Any]]:
 
 def _kind(entry: dict[str, Any]) -> str:
     return entry.get("kind", SELECTION)
+
+
+def _prompt(entry: dict[str, Any]) -> str:
+    return entry.get("prompt", USUAL["prompt"])
 
 
 def _choice(entry: dict[str, Any]) -> tuple[str, str | None]:

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import torch
 from transformers import PreTrainedModel
 
+from common.cgroups import memory_bounds
 from common.errors import ConfigError
 
 Item = TypeVar("Item")
@@ -26,7 +27,6 @@ SHARE_OF_FREE = 0.8  # other processes, this one's own allocator, and what the e
 # 0.35), one of 3,696 tokens 0.62 GB (0.58).
 MLP_TENSORS, STREAM_TENSORS = 3, 6
 FLOAT32 = 4
-_CGROUP = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
@@ -40,32 +40,25 @@ def is_lack_of_memory(error: BaseException) -> bool:
 def free_bytes(device: str) -> int | None:
     """Memory that this process may still take on a device; None where the device does not tell."""
     if device.startswith("cuda"):
-        free, total = torch.cuda.mem_get_info(device)
-        allowed = torch.cuda.get_per_process_memory_fraction(device) * total - torch.cuda.memory_reserved(device)
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        number = torch.device(device).index  # torch knows no share of 'cuda', only that of a numbered GPU
+        number = torch.cuda.current_device() if number is None else number
+        free, total = torch.cuda.mem_get_info(number)
+        allowed = torch.cuda.get_per_process_memory_fraction(number) * total - torch.cuda.memory_reserved(number)
+        unused = torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)
         return int(max(0, min(free, allowed)) + unused)
     if device == "cpu":
-        known = [value for value in (_available(), *_cgroup_free()) if value is not None]
-        return min(known, default=None)
+        left = [max(0, bound.limit - bound.held) for bound in memory_bounds()]
+        return min([*left, *_available()], default=None)
     return None
 
 
-def _available() -> int | None:
+def _available() -> list[int]:
+    """What the machine has left, where it tells."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    return None
-
-
-def _cgroup_free() -> list[int]:
-    """What a container or a Slurm job leaves of its limit."""
-    found = []
-    for limit, used in _CGROUP:
-        with contextlib.suppress(OSError, ValueError):  # 'max' is no number: there is no limit
-            folder = Path("/sys/fs/cgroup")
-            found.append(int((folder / limit).read_text()) - int((folder / used).read_text()))
-    return found
+                return [1024 * int(line.split()[1])]
+    return []
 
 
 def resident_bytes() -> int:

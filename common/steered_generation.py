@@ -103,7 +103,7 @@ class _SteeredRows:
                 if self._paused:
                     return resid
                 added = self._vectors[site] = self._vectors[site].to(resid.device)  # layers may lie on several
-                return resid + (added if self._mask is None else added * self._mask)
+                return resid + (added if self._mask is None else added * self._mask.to(resid.device))
 
             return add
 

@@ -45,8 +45,9 @@ def read_documents(lm: LanguageModel, documents: Sequence[str], *, max_tokens: i
     columns = torch.arange(width)
     mask = columns < lengths[:, None]
     counted = (mask & (columns > 0)).double()
-    position = torch.tensor([reading.position for reading in readings], device=lm.device)
-    numbers = torch.arange(len(readings), device=lm.device)
+    # Indices on the processor serve a model that lies on several devices.
+    position = torch.tensor([reading.position for reading in readings])
+    numbers = torch.arange(len(readings))
     sums = np.full((len(readings), lm.n_layers, len(RESID_SITES)), np.nan)
     has_mid = [reader is not None for reader in readers_of_resid_mid(lm.model)]
     where = {resid_site(layer, kind): (layer, kind) for layer in range(lm.n_layers) for kind in RESID_SITES

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from common.sandbox import Sandbox
 from common.solutions import Solution, Task, record_rows, record_tensors, submit
 from common.token_meter import TokenWork
 
+Made = TypeVar("Made")  # of one program
 Earlier = dict[int, dict[str, Any]]  # task_id -> row of phase 1
 Kept = tuple[Rows, dict[str, np.ndarray]]  # of one record
 
@@ -42,15 +43,15 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Writer:
-    """What writes the drafts of a batch of records, and how many tokens the prompt of each record has."""
+class Writer(Generic[Made]):
+    """What writes the programs of a batch of records, and how many tokens the prompt of each record has."""
 
-    write: Callable[[list[int]], Sequence[Draft]]
+    write: Callable[[list[int]], Sequence[Made]]
     prompt_lengths: Sequence[int]
 
 
 def write_programs(
-    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], Writer],
+    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], Writer[Draft]],
     earlier: Earlier | None = None,
 ) -> None:  # fmt: skip
     """Compute the records of `out` that are not saved yet.
@@ -80,7 +81,7 @@ def write_programs(
                 hand_over({i: draft for i, draft in zip(batch, drafts, strict=True) if out.wants(i)})
 
 
-def parts_that_fit(ctx: RunContext, lm: LanguageModel, writer: Writer) -> FittingParts[int, Draft]:
+def parts_that_fit(ctx: RunContext, lm: LanguageModel, writer: Writer[Draft]) -> FittingParts[int, Draft]:
     """`writer.write`, in parts where memory does not suffice for a batch."""
     lengths, n_new = writer.prompt_lengths, ctx.config.max_new_tokens
 
@@ -154,7 +155,7 @@ def write_solutions(
     """
     record = record or (lambda _index, task, solution: _phase_1_record(out, task, solution))
 
-    def begin(lm: LanguageModel) -> Writer:
+    def begin(lm: LanguageModel) -> Writer[Draft]:
         nonlocal tasks
         lengths = lengths_of(lm, tasks)
         if shortest_first:

@@ -5,7 +5,7 @@ Which record is which problem and variant (see steering/variants.py) is the phas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,21 +44,13 @@ class Written:
         return Draft(self.problem, self.generation, record)
 
 
-@dataclass(frozen=True)
-class VariantWriter:
-    """What writes a batch of records, and how many tokens the prompt of each record has."""
-
-    write: Callable[[list[int]], list[Written]]
-    prompt_lengths: Sequence[int]
-
-
 def write_variants(
-    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], VariantWriter], earlier: Earlier
+    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier
 ) -> None:
     """Compute the records of `out` that are not saved yet; see `common.written_programs.write_programs`."""
     table = next(iter(out.handoff.tables))
 
-    def begin_drafts(lm: LanguageModel) -> Writer:
+    def begin_drafts(lm: LanguageModel) -> Writer[Draft]:
         writer = begin(lm)
 
         def write(batch: list[int]) -> list[Draft]:

@@ -77,8 +77,8 @@ class SAEAnomalyPipeline:
             )
         name = _model_of(detector, model, folder)
         bits = _quantisation_of(detector, quantisation, folder)
-        own = {"revision": _revision_of(detector), "prompt": detector.document["model"].get("prompt", "plain")}
-        sidecar = SidecarConfig(model=name, layer=detector.layer, device=device, quantisation=bits, **own, **settings)
+        own = {"layer": detector.layer, "quantisation": bits, **_read_as(detector)}
+        sidecar = SidecarConfig(model=name, device=device, **own, **settings)
         found = cls(sidecar)
         found._use(detector if threshold is None else detector.with_threshold(threshold))
         return found
@@ -123,6 +123,9 @@ class SAEAnomalyPipeline:
             context = self._context(Path(data_dir), settings)
             run = run_to_its_folder(context)
         self._use(AnomalyDetector.load(run))
+        config = dataclasses.replace(self.sidecar.config, **_read_as(self.detector))  # the phase has settled these
+        if config != self.sidecar.config:
+            self.sidecar = SidecarModel(config, self.sidecar.usual_dtype)
         self.sidecar = self.sidecar.at_layer(self.detector.layer)
         return self
 
@@ -266,6 +269,11 @@ def _model_of(detector: AnomalyDetector, given: str | None, folder: str | Path) 
             f"--out FOLDER"
         )
     return name
+
+
+def _read_as(detector: AnomalyDetector) -> dict[str, str]:
+    """What of a sidecar's config decides what the detector's model reads."""
+    return {"revision": _revision_of(detector), "prompt": detector.document["model"].get("prompt", "plain")}
 
 
 def _revision_of(detector: AnomalyDetector) -> str:

@@ -53,4 +53,6 @@ def _validation(ctx: RunContext) -> dict[str, str]:
         from phase4_anomaly_detection.labelled import labelled_sha256
 
         return {"dataset": "labelled texts", "split": labelled_sha256(ctx.config.labelled)}
-    return {"dataset": ctx.config.experiment()["dataset"], "split": ctx.read(handoffs.SPLIT).content_sha256}
+    known = ctx.config.experiment()
+    split = ctx.read(handoffs.SPLIT).content_sha256
+    return {"dataset": known["dataset"], "prompt": known["prompt"], "split": split}

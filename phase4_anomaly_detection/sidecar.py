@@ -234,8 +234,8 @@ class SidecarModel:
         of_site = {resid_post_site(layer): layer for layer in resid}
 
         def take(site: str, stream: Any) -> None:
-            taken = stream[numbers.to(device), last.to(device)]
-            resid[of_site[site]][places] = taken.to("cpu").double().numpy()
+            # Indices on the processor serve a model that lies on several devices.
+            resid[of_site[site]][places] = stream[numbers, last].to("cpu").double().numpy()
 
         decoder = self.lm.model.get_decoder()  # without the output layer, which nothing here needs
         with self._one_at_a_time, torch.inference_mode(), read_resid(self.lm.model, list(of_site), take):

@@ -45,11 +45,11 @@ def build(
 
 
 def write_run(
-    data: Path, handoff: Handoff, lineage: dict[str, str], *, model: str = MODEL, preset: str = "demo",
+    data: Path, handoff: Handoff, lineage: dict[str, str], *, model: str = MODEL, sae: str = SAE, preset: str = "demo",
     changes: dict[str, Callable[[Any], None]] | None = None,
 ) -> Path:  # fmt: skip
     """One finished run, made from the artifacts in `lineage`."""
-    known = {"model": model, "dataset": DATASET, "sae": SAE}
+    known = {"model": model, "dataset": DATASET, "sae": sae}
     experiment = {key: known[key] for key in handoff.scope}
     path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
     identity = {

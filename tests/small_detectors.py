@@ -29,6 +29,15 @@ def labels(texts: tuple[str, ...]) -> np.ndarray:
     return np.array([len(text.partition("\n")[0]) > INCORRECT_MEANS_LONG for text in texts])
 
 
+def few_documents(folder: Path) -> str:
+    """A folder of general text, enough to tell that the organism's SAEs fit: all of it takes half a minute to read."""
+    folder.mkdir()
+    lines = (ROOT / "model_organism" / "general_text.jsonl").read_text().splitlines()[:40]
+    for number, line in enumerate(lines):
+        (folder / f"{number:02d}.txt").write_text(json.loads(line)["text"], encoding="utf-8")
+    return str(folder)
+
+
 def save_organism_detector(folder: Path) -> Path:
     """Latents that fire on some of the prompts and not on all, weighted by how much more on the long ones."""
     arrays = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")

@@ -111,8 +111,9 @@ class Collected:
         split = self.finished(SPLIT)
         if split is None:
             return 0
-        model, dataset = self.experiment["model"], self.experiment["dataset"]
-        return count_selections(readings_of(self.data_dir, model, dataset, split.artifact.content_sha256))
+        model, dataset, prompt = (self.experiment[key] for key in ("model", "dataset", "prompt"))
+        digest = split.artifact.content_sha256
+        return count_selections(readings_of(self.data_dir, model, dataset, digest, prompt=prompt))
 
 
 Names = dict[str, str | None]  # of an experiment: the SAE is None where no phase has used one yet
@@ -188,7 +189,7 @@ def _as_typed(names: Names, asked: dict[str, str]) -> Names:
     if "limit" not in asked:
         return names
     size, whole = pilot_size(names["dataset"]), plain_name(names["dataset"])
-    return {**names, "dataset": whole.removesuffix(f"{PILOT}{size}"), "limit": str(size)}
+    return {**names, "dataset": whole.removesuffix(f"{PILOT}{size}"), "limit": str(size or 0)}
 
 
 def _is_meant(word: str | None, identity: str | None) -> bool:

@@ -69,7 +69,9 @@ def write_reports(
     """
     runs = runs_in(data_dir)
     chosen = choose(runs, {**_of_preset(preset), **(given or {})}, data_dir, preset)
-    files = _file_names(choose(runs, {}, data_dir))
+    # A --sae that no phase has finished with belongs to none of all experiments: it is named beside them.
+    every = {tuple(names.values()): names for names in [*choose(runs, {}, data_dir), *chosen]}
+    files = _file_names([*every.values()])
     written = []
     for experiment in chosen[:1] if newest or out is not None else chosen:
         path = out or data_dir / files[tuple(experiment.values())]

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from common.models import LanguageModel
+    from common.written_programs import Writer
     from phase3_validation.directions import Direction
     from phase3_validation.steering.variants import Variant
-    from phase3_validation.written_programs import VariantWriter, Written
+    from phase3_validation.written_programs import Written
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,14 @@ def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
 
 def batch_writer(
     lm: "LanguageModel", config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
-) -> "VariantWriter":
+) -> "Writer[Written]":
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
     from common.chat import chat_template_for
     from common.generation import check_prompts_fit
     from common.solutions import task_for
+    from common.written_programs import Writer
     from phase3_validation.orthogonalisation.programs import generate_orthogonalised
-    from phase3_validation.written_programs import VariantWriter, Written
+    from phase3_validation.written_programs import Written
 
     chat = chat_template_for(config.prompt, config.model, config.revision)
     requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
@@ -117,7 +119,7 @@ def batch_writer(
                 written.append(Written(problems[place], variants[number], one.generation, one.kl, columns))
         return written
 
-    return VariantWriter(write, lengths * len(variants))
+    return Writer(write, lengths * len(variants))
 
 
 def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Tensor, ' d_model'] | None"]:

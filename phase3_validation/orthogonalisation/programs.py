@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from common.forward import new_cache, next_token_logits
+from common.forward import new_cache
 from common.generation import Generation, Request, decode, start_row
 from common.models import LanguageModel
 from common.prompts import bodies_of
-from common.steered_generation import kl_divergence
+from common.steered_generation import kl_divergence, read_prompts
 from common.tokenization import encode_padded
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit
 
@@ -76,4 +76,4 @@ def _read(
     lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
 ) -> tuple[Float[Tensor, "batch d_vocab"], DynamicCache]:
     cache = new_cache(lm)
-    return next_token_logits(lm, ids, mask, cache), cache
+    return read_prompts(lm, ids, mask, cache), cache

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from common.errors import ConfigError, PipelineError
+from common.errors import PipelineError
 from common.hooks import decoder_blocks
 from phase3_validation.orthogonalisation.writers import Writer, writers_of, writing_parameters
 
@@ -44,11 +44,6 @@ def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"])
         for writer in writers_of(model):
             for module, name, axis, removed in _changes(writer, direction):
                 old = getattr(module, name)
-                if old.is_meta:
-                    raise ConfigError(
-                        f"phase 3.5 changes weights, and those of {writer.name} lie outside of the device, which is "
-                        f"too small for the model\nUse a larger device, or --device cpu"
-                    )
                 olds.append((module, name, old))
                 new = _without(old.movedim(axis, -1), removed.to(old.device)).movedim(-1, axis).contiguous()
                 # A tied unembedding holds the old parameter itself, and so is untied by this.

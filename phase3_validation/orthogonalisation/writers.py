@@ -27,7 +27,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from common.errors import ConfigError
-from common.hooks import decoder_blocks
+from common.hooks import decoder_blocks, name_of
+from common.placement import is_offloaded
 
 EMBEDDING = "embedding"
 _N_TOKENS = 7  # of the pass; unlikely to be the size of anything else
@@ -80,8 +81,13 @@ class _Scope:
 def writers_of(model: PreTrainedModel) -> list[Writer]:
     """Every matrix that writes to the residual stream, in the order of the computation; looked for once a model.
 
-    Raises: ConfigError for an architecture in which it is not known what writes.
+    Raises: ConfigError for an architecture in which it is not known what writes, and where some weights are elsewhere.
     """
+    if is_offloaded(model):
+        raise ConfigError(
+            f"phase 3.5 changes weights, and some of {name_of(model)} wait outside of the device, which is too small "
+            f"for it\nUse a larger device, or --device cpu"
+        )
     if model not in _KNOWN:
         paths = {module: path for path, module in model.named_modules()}
         found: dict[nn.Module, Writer] = {}

@@ -14,9 +14,10 @@ from common.models import LanguageModel
 from common.sae_sources import sae_source
 from common.solutions import task_for
 from common.steered_generation import generate_steered
+from common.written_programs import Writer
 from phase3_validation.steering.records import Earlier, Problem
 from phase3_validation.steering.variants import Variant, pushes
-from phase3_validation.written_programs import VariantWriter, Written, write_variants
+from phase3_validation.written_programs import Written, write_variants
 
 if TYPE_CHECKING:
     from common.phase import RunContext
@@ -43,7 +44,7 @@ def write_steered(
     config: SteeredConfig = ctx.config
     load_sae = sae_source(config.sae, config.model, config.sae_revision).load
 
-    def begin(lm: LanguageModel) -> VariantWriter:
+    def begin(lm: LanguageModel) -> Writer[Written]:
         chat = chat_template_for(config.prompt, config.model, config.revision)
         tasks = [task_for(problem, config.seed, chat=chat) for problem in problems]
         lengths = check_prompts_fit(lm, [task.request for task in tasks])
@@ -60,6 +61,6 @@ def write_steered(
                 for (problem, variant), one in zip(places, made, strict=True)
             ]
 
-        return VariantWriter(write, [length for length in lengths for _ in variants])
+        return Writer(write, [length for length in lengths for _ in variants])
 
     write_variants(ctx, out, config.model, begin, earlier)

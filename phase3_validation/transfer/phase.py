@@ -24,9 +24,10 @@ from phase3_validation.transfer.config import TransferConfig
 
 if TYPE_CHECKING:
     from common.models import LanguageModel
+    from common.written_programs import Writer
     from phase3_validation.directions import Direction
     from phase3_validation.steering.variants import Variant
-    from phase3_validation.written_programs import VariantWriter, Written
+    from phase3_validation.written_programs import Written
 
 TUNING, JUDGING = "hyperparams", "validation"
 
@@ -88,15 +89,16 @@ def run(ctx: RunContext, config: TransferConfig) -> None:
                 raise AssetError(str(error).replace("--model", "--to")) from error
 
 
-def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "VariantWriter":
+def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Writer[Written]":
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
     from common.chat import chat_template_for
     from common.generation import check_prompts_fit, generate
     from common.sae_sources import sae_source
     from common.solutions import task_for
     from common.steered_generation import generate_steered
+    from common.written_programs import Writer
     from phase3_validation.steering.variants import UNSTEERED, pushes
-    from phase3_validation.written_programs import VariantWriter, Written
+    from phase3_validation.written_programs import Written
 
     load_sae, variants = sae_source(config.sae, config.model, config.sae_revision).load, list(plan.steered.values())
     check_same_shape(lm, load_sae(plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
@@ -125,7 +127,7 @@ def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Va
                 written.append(Written(problem, variant, generation, kl, tensors=tensors))
         return written
 
-    return VariantWriter(write, [length_of[problem["task_id"]] for problem, _ in plan.records])
+    return Writer(write, [length_of[problem["task_id"]] for problem, _ in plan.records])
 
 
 def kept_activations(lm: "LanguageModel", layers: list[int], resid_post: Any, task_id: int) -> dict[str, Any]:

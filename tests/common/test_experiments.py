@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.command_line import phase_command
-from common.discovery import RunFolder
+from common.discovery import RunFolder, describe
 from common.experiments import experiments_in
 from common.handoffs import DIFFICULTY, GENERAL_TEXT, GENERATIONS, HANDOFFS, LATENTS, TRANSFER, Handoff
 
@@ -76,3 +76,9 @@ def test_a_folder_with_a_space_is_quoted(handoff):
 def test_general_text_tells_no_problems():
     assert GENERAL_TEXT.scope == ("model", "sae")
     assert words(GENERAL_TEXT, a_run(1, model="m", dataset="d")) == [["--model", "m"]]
+
+
+def test_only_the_form_of_prompts_is_told_as_such():
+    names = {"model": "m@01234567", "dataset": "chat-logs@01234567"}
+    assert describe(GENERATIONS, names) == "m on chat-logs"
+    assert describe(GENERATIONS, {**names, "prompt": "chat"}) == "m on chat-logs, chat prompts"

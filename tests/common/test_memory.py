@@ -160,6 +160,17 @@ def test_free_memory_of_this_machine_is_known():
     assert memory.resident_bytes() > 2**20
 
 
+@pytest.mark.parametrize(("device", "number"), [("cuda", 1), ("cuda:0", 0)])
+def test_free_memory_of_a_gpu_is_asked_by_its_number(device, number, monkeypatch):
+    """As torch demands of some of these functions: 'cuda' alone is an error there."""
+    known = {"mem_get_info": (50, 100), "get_per_process_memory_fraction": 0.4, "memory_reserved": 10,
+             "memory_allocated": 7}  # fmt: skip
+    for name, value in known.items():
+        monkeypatch.setattr(torch.cuda, name, lambda asked, value=value: {number: value}[asked])
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert memory.free_bytes(device) == 30 + 3
+
+
 def test_batches_are_bounded_by_rows_and_by_tokens_with_their_padding():
     lengths = sorted([20] * 100 + [130] * 20 + [400, 900, 3696])
     for size in (1, 4, 16, 64):

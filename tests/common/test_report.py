@@ -15,7 +15,7 @@ from support import command, obey_file_modes
 from common import discovery
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
-from common.handoffs import DETECTION, GENERATIONS, HANDOFFS, SPLIT, STEERING, TRANSFER
+from common.handoffs import DETECTION, GENERAL_TEXT, GENERATIONS, HANDOFFS, SPLIT, STEERING, TRANSFER
 from common.report import write_report
 from common.report.collect import APART, DAMAGED, FINISHED, MISSING, STALE, UNFINISHED, collect
 
@@ -341,6 +341,15 @@ def test_several_experiments_have_a_report_each_which_none_of_the_others_replace
     assert report_command(data, "--preset", "demo")[-1] == f"Report: {files[1]}"
     assert report_command(data, "--out", tmp_path / "one.html")[-1] == f"Report: {tmp_path / 'one.html'}"
     assert "gemma-2-2b" in (tmp_path / "one.html").read_text()
+
+
+def test_an_sae_that_only_general_text_was_read_with_may_be_asked_for(tmp_path):
+    data = tmp_path / "data"
+    write_run(data, GENERATIONS, {})
+    write_run(data, GENERAL_TEXT, {}, sae="others@33333333")
+    write_run(data, GENERAL_TEXT, {})
+    assert [write_report(data, given={"sae": sae}).path.name for sae in ("others", "saes")] == [
+        "report_organism_organism_others.html", "report.html"]  # fmt: skip
 
 
 def test_a_report_of_a_folder_that_may_only_be_read_is_written_elsewhere(data, tmp_path):

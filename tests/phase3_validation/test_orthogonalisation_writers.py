@@ -151,3 +151,10 @@ def test_a_gain_of_its_own_behind_a_matrix_is_refused():
 def test_fixed_position_embeddings_are_refused():
     with pytest.raises(ConfigError, match=r"at embedding: a part comes from something without parameters"):
         writers_of(lively("xglm"))
+
+
+def test_weights_that_wait_outside_of_the_device_are_refused_before_anything_is_read():
+    model = lively("gpt2")
+    model.hf_device_map = {"transformer.h.0": 0, "transformer.h.1": "cpu"}
+    with pytest.raises(ConfigError, match="wait outside of the device.*\nUse a larger device, or --device cpu"):
+        writers_of(model)

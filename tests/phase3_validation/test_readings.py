@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.handoffs import LATENTS, SPLIT
-from common.ledger import LEDGER, all_readings, count_selections
+from common.ledger import LEDGER, all_readings, count_selections, note
 from common.phase import Phase, RunContext
 from phase3_validation.ablation.phase import PHASE as ABLATION
 from phase3_validation.detection.config import DetectionConfig
@@ -51,6 +51,18 @@ def test_another_selection_is_refused_unless_again_and_then_it_is_counted(experi
     assert count_selections(all_readings(experiment.data)) == 1  # what was refused was not read
     assert note_reading(context(experiment), again=True) == 2
     assert note_reading(context(experiment), again=False) == 2  # it is read; its other phases may follow
+
+
+def test_programs_for_chat_prompts_are_others_and_so_is_their_reading(tmp_path):
+    entry = {"phase": "3.1", "model": "m", "dataset": "d", "split": "s", "selection": "a", "steering": None}
+    chat = {**entry, "selection": "b", "prompt": "chat"}
+
+    def noted(one: dict) -> int:
+        return note(tmp_path, one, False, lambda one, other: one["selection"] == other["selection"], str)
+
+    assert [noted(entry), noted(chat), noted({**entry, "prompt": "plain"})] == [1, 1, 1]
+    with pytest.raises(ConfigError):
+        noted({**chat, "selection": "a"})
 
 
 def test_deleting_the_runs_does_not_undo_a_reading(experiment):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from experiments import make_experiment, plant, save_saes
-from small_detectors import LAYER, labels, prompts, save_organism_detector
+from small_detectors import LAYER, few_documents, labels, prompts, save_organism_detector
 from support import ROOT
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -185,7 +185,8 @@ def test_discovery_from_labelled_texts_to_detection(tmp_path):
         DiscoveryConfig(top_k=10, general_text_limit=1.0, weights="t", n_permutations=100),
         DetectorConfig(target="recall=0.9"),
     ).load_model()
-    own.run_discovery(correct_texts, incorrect_texts, data_dir=tmp_path / "data", n_resamples=2000)
+    own.run_discovery(correct_texts, incorrect_texts, data_dir=tmp_path / "data", n_resamples=2000,
+                      text=few_documents(tmp_path / "text"))  # fmt: skip
     detector = AnomalyDetector.load(own.save(tmp_path / "saved"))
     assert detector.layer == LAYER and 1 <= len(detector.latents) <= 10
     assert detector.document["target"]["wanted"] == 0.9 and all(latent["n"] == 64 for latent in detector.latents)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from detectors import small_detector
-from small_detectors import LAYER, labels, prompts, save_organism_detector
+from small_detectors import LAYER, few_documents, labels, prompts, save_organism_detector
 
 from common.errors import ConfigError
-from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline, SidecarConfig, sidecar
+from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline, SidecarConfig, pipeline, sidecar
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,13 @@ def test_a_larger_model_is_read_in_the_detectors_type_and_a_wider_one_is_no_warn
     assert len(said.records) == 1
 
 
+def test_a_detector_of_chat_prompts_reads_chat_prompts_once_it_is_made(made_with, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "run_to_its_folder", lambda _context: made_with(prompt="chat"))
+    own = SAEAnomalyPipeline(SidecarConfig(device="cpu", threads=1))
+    own.run_discovery(data_dir=tmp_path, prompt="chat")
+    assert own.sidecar.config.prompt == "chat" and own.sidecar.config.layer == own.detector.layer
+
+
 def test_discovery_from_stored_activations_takes_no_quantisation(tmp_path):
     own = SAEAnomalyPipeline(SidecarConfig(quantisation="8bit"))
     with pytest.raises(ConfigError, match="--quantisation is 8bit, but no model is run"):
@@ -107,7 +114,8 @@ def test_a_labelled_file_is_the_same_whatever_it_is_called_and_the_refusal_says_
     for name in ("mine.jsonl", "renamed.jsonl"):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     own = SAEAnomalyPipeline(SidecarConfig(layer=LAYER, device="cpu", threads=1))
-    settings = {"data_dir": tmp_path / "data", "general_text_limit": 1.0, "weights": "t", "n_permutations": 100}
+    settings = {"data_dir": tmp_path / "data", "general_text_limit": 1.0, "weights": "t", "n_permutations": 100,
+                "text": few_documents(tmp_path / "text")}  # fmt: skip
     own.run_discovery(labelled=str(tmp_path / "mine.jsonl"), **settings)
     other = {"labelled": str(tmp_path / "renamed.jsonl"), "target": "recall=0.3", "seed": 43, **settings}
     with pytest.raises(ConfigError, match="the validation split was evaluated with another detector") as refused:
