@@ -241,3 +241,11 @@ def test_the_estimate_of_a_batch_holds_its_cache_and_its_logits(tiny_gemma):
     assert cache_bytes(model) == 2 * 4 * 2 * 16 * 4
     assert batch_bytes(model, 8, 100, 50) > 8 * 150 * cache_bytes(model) + 8 * model.config.vocab_size * 4
     assert batch_bytes(model, 8, 100, 50) < batch_bytes(model, 8, 200, 50) < batch_bytes(model, 16, 200, 50)
+
+
+def test_a_size_that_each_block_has_for_itself_counts_as_its_largest(tiny_gemma):
+    lm = load_model(str(tiny_gemma), "cpu", threads=1)
+    alike = batch_bytes(lm.model, 2, 50, 3)
+    lm.model.config.intermediate_size = [64, 128, 128, 64]
+    lm.model.config.num_key_value_heads = [1, 2, 2, 1]
+    assert batch_bytes(lm.model, 2, 50, 3) == alike
