@@ -87,6 +87,7 @@ def find_capabilities(lm: "LanguageModel") -> Capabilities:
                 f"{lm.name} ({type(lm.model).__name__}) cannot read a row of tokens: {_first_line(error)}\n"
                 f"Give a --model that reads text alone and writes it on, like Llama or GPT-2"
             ) from error
+        _check_numbers(lm, traces)
         lacks = _streams(traces, (*alone.shape, lm.d_model))
         if RESID_POST not in lacks:
             expected = torch.stack([trace.resid_post[0] for trace in traces])
@@ -97,6 +98,16 @@ def find_capabilities(lm: "LanguageModel") -> Capabilities:
     if any(name is None for name in readers_of_resid_mid(lm.model, traces)):
         lacks[RESID_MID] = "no part of a block reads it by itself"
     return Capabilities(lm.name, lacks, tuple(tokens_in_front(lm.tokenizer)))
+
+
+def _check_numbers(lm: "LanguageModel", traces: list[BlockTrace]) -> None:
+    """Raises: AssetError where a block writes NaN or infinity."""
+    for layer, trace in enumerate(traces):
+        if trace.resid_post is not None and not trace.resid_post.isfinite().all():
+            raise AssetError(
+                f"block {layer} of {lm.name} writes numbers that are not finite in {lm.dtype}: its weights are "
+                f"damaged, or too large for this number type\nGive another --dtype (float32 holds most), or --model"
+            )
 
 
 def _streams(traces: list[BlockTrace], shape: tuple[int, ...]) -> dict[str, str]:

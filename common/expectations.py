@@ -39,7 +39,7 @@ def empty_model(config: ModelConfig, device: str) -> Any:
         )
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(described, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError):  # loading it will say what is wrong
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError):  # loading it will say what is wrong
         return None
 
 

@@ -310,7 +310,8 @@ def _with_helpers(program: str, earlier: list[str], entry_point: str) -> str:
     for segment in reversed(earlier):
         lacking = unbound_names(program)
         helper = _other_program(segment, entry_point) if lacking else None
-        if helper is not None and lacking & {*module_names(parse_python(helper).body)}:
+        given = {*module_names(parse_python(helper).body)} if helper is not None else set()
+        if lacking & given or "*" in given:  # a module's names are not known
             joined = f"{helper}\n\n{program}"
             program = joined if _parsed(joined.split("\n")) is not None else program
     return program

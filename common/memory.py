@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from common.cgroups import memory_bounds
 from common.errors import ConfigError
@@ -71,8 +71,8 @@ def resident_bytes() -> int:
 def cache_bytes(model: PreTrainedModel) -> int:
     """Keys and values of one token in all layers."""
     config = model.config.get_text_config()
-    n_heads = getattr(config, "num_attention_heads", None) or 1
-    n_kept = getattr(config, "num_key_value_heads", None) or n_heads
+    n_heads = _largest(config, "num_attention_heads") or 1
+    n_kept = _largest(config, "num_key_value_heads") or n_heads
     d_head = getattr(config, "head_dim", None) or config.hidden_size // n_heads
     return 2 * config.num_hidden_layers * n_kept * d_head * model.dtype.itemsize
 
@@ -82,13 +82,19 @@ def batch_bytes(model: PreTrainedModel, n_rows: int, n_prompt: int, n_new: int) 
     config, size = model.config.get_text_config(), model.dtype.itemsize
     tokens = n_rows * n_prompt
     cache = n_rows * (n_prompt + n_new) * cache_bytes(model)
-    wide = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    wide = _largest(config, "intermediate_size") or 4 * config.hidden_size
     blocks = tokens * size * (MLP_TENSORS * wide + STREAM_TENSORS * config.hidden_size)
     eager = getattr(config, "_attn_implementation", "") == "eager"  # whose softmax is in float32
-    blocks += tokens * n_prompt * (getattr(config, "num_attention_heads", None) or 0) * (size + FLOAT32 * eager)
+    blocks += tokens * n_prompt * _largest(config, "num_attention_heads") * (size + FLOAT32 * eager)
     logits = n_rows * config.vocab_size * (size + FLOAT32)
     # A layer's keys and values are copied when a token is added or a row leaves.
     return cache + 2 * cache // config.num_hidden_layers + max(blocks, logits)
+
+
+def _largest(config: PreTrainedConfig, name: str) -> int:
+    """A size of the model; some (Gemma-3n) have one for each block. 0 where there is none."""
+    value = getattr(config, name, None) or 0
+    return max(value) if isinstance(value, (list, tuple)) else value
 
 
 class FittingParts(Generic[Item, Result]):

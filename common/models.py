@@ -171,18 +171,23 @@ def _loading_errors(name: str, location: str, revision: str = "") -> Iterator[No
     try:
         yield
     # transformers raises all of these, for a file that is missing, torn, or does not fit its config.
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         if "trust_remote_code" in str(error):
             raise AssetError(
                 f"model '{name}' in {location} needs code of its own repository (auto_map in its config), which is not "
                 f"run here\nGive a --model of an architecture that is part of transformers {transformers.__version__}; "
                 f"many such models have a second repository whose name ends in -hf"
             ) from error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AssetError(
-            f"model '{name}' cannot be loaded from {location}{_at(location, revision)}: {reason}\n"
+            f"model '{name}' cannot be loaded from {location}{_at(location, revision)}: {_reason(error)}\n"
             f"{_how_to_get(location, revision)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message, and more where that line only announces it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if not lines[0].rstrip().endswith(":") else " ".join(" ".join(lines).split())[:300]
 
 
 def _at(location: str, revision: str) -> str:

@@ -8,7 +8,16 @@ import torch
 from architectures import small
 from tiny_models import SPECIAL
 
-from common.capabilities import CACHE, NEEDED_BY_ALL, PADDING, RESID_MID, RESID_POST, RESID_PRE, Capabilities
+from common.capabilities import (
+    CACHE,
+    NEEDED_BY_ALL,
+    PADDING,
+    RESID_MID,
+    RESID_POST,
+    RESID_PRE,
+    Capabilities,
+    find_capabilities,
+)
 from common.errors import AssetError, ConfigError, UnknownHookError
 from common.forward import new_cache, next_token_logits, select_rows
 from common.hooks import change_resid, decoder_blocks, read_resid, readers_of_resid_mid, resid_site
@@ -191,6 +200,15 @@ def test_everything_that_is_lacking_is_named_at_once():
 def test_a_model_that_knows_no_positions_has_no_limit_of_them():
     assert small("bloom").context_length == small("mamba").context_length == float("inf")
     assert small("gpt2").context_length == small("mpt").context_length == 512
+
+
+def test_a_model_that_computes_no_finite_numbers_is_one_message_that_names_the_number_type():
+    lm = small("llama", hidden_act="relu")  # a model of its own
+    decoder_blocks(lm.model)[1].mlp.down_proj.weight.fill_(float("inf"))
+    with pytest.raises(
+        AssetError, match="block 1 of tiny llama writes numbers.*not finite in float32.*\nGive another --dt"
+    ):
+        find_capabilities(lm)
 
 
 def test_loading_says_what_a_model_lacks(tmp_path):

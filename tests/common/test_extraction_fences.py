@@ -37,6 +37,13 @@ def test_helpers_of_several_earlier_fences_come_in_order():
     assert runs(extract_program(answer, "add"))
 
 
+def test_an_earlier_fence_that_imports_whatever_a_module_has_is_kept():
+    user = "def add(a, b):\n    return iadd(a, b)\n"
+    answer = f"{fenced('from operator import *')}So:\n{fenced(user)}"
+    assert runs(extract_program(answer, "add"))
+    assert extract_program(f"{fenced('from operator import *')}So:\n{fenced(ADD)}", "add") == ADD
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -294,3 +295,14 @@ def test_the_estimate_of_a_batch_holds_its_cache_and_its_logits(tiny_gemma):
     assert cache_bytes(model) == 2 * 4 * 2 * 16 * 4
     assert batch_bytes(model, 8, 100, 50) > 8 * 150 * cache_bytes(model) + 8 * model.config.vocab_size * 4
     assert batch_bytes(model, 8, 100, 50) < batch_bytes(model, 8, 200, 50) < batch_bytes(model, 16, 200, 50)
+
+
+def test_a_size_that_each_block_has_for_itself_counts_as_its_largest():
+    """Gemma-3n has one width of the MLP for each block."""
+    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "vocab_size": 1024, "num_attention_heads": 4}
+    expected = []
+    for width, n_kept in ((128, 2), ([64, 128, 128], [1, 2, 2])):
+        config = SimpleNamespace(**sizes, intermediate_size=width, num_key_value_heads=n_kept)
+        config.get_text_config = lambda config=config: config
+        expected.append(batch_bytes(SimpleNamespace(config=config, dtype=torch.float32), 2, 50, 3))
+    assert expected[0] == expected[1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from support import command
+from tiny_models import save_tiny_llama
 
 from common.errors import AssetError, ConfigError
 from common.models import load_model
@@ -59,6 +60,8 @@ def damage_model(folder, kind: str) -> None:
         config = json.loads((folder / "config.json").read_text())
         config.update(num_hidden_layers=3, layer_types=config["layer_types"][:3])
         (folder / "config.json").write_text(json.dumps(config))
+    elif kind == "config that is a list":
+        (folder / "config.json").write_text("[]")
     elif kind == "weights of another shape":
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
@@ -75,13 +78,20 @@ def damage_model(folder, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["nothing", "no weights", "bad config", "bad weights", "a layer without weights", "weights of another layer more",
-     "weights of another shape", "pickled weights", "no tokenizer"],
+    ["nothing", "no weights", "bad config", "config that is a list", "bad weights", "a layer without weights",
+     "weights of another layer more", "weights of another shape", "pickled weights", "no tokenizer"],
 )  # fmt: skip
 def test_a_folder_that_holds_no_whole_model_is_one_message(tiny_gemma, tmp_path, kind):
     folder = Path(shutil.copytree(tiny_gemma, tmp_path / "model"))
     damage_model(folder, kind)
     with pytest.raises(AssetError, match=r"\nGive the folder of a whole model \(config, safetensors, tokenizer\)"):
+        load_model(str(folder), "cpu")
+
+
+def test_a_reason_that_its_first_line_only_announces_is_told_whole(tmp_path):
+    folder = save_tiny_llama(tmp_path)
+    damage_model(folder, "no tokenizer")
+    with pytest.raises(AssetError, match="backend tokenizer from one of: .*serialization file"):
         load_model(str(folder), "cpu")
 
 

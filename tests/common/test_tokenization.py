@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_models import make_tokenizer
-from tokenizers import normalizers, processors
+from tokenizers import normalizers, pre_tokenizers, processors
 from transformers import AddedToken, AutoTokenizer
 
 from common.errors import AssetError
@@ -97,7 +97,14 @@ def test_an_added_token_beyond_the_embedding_is_text_even_where_it_is_not_called
         (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Lowercase()), "it loses capital letters\n"),
         (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Replace("\t", " ")), "indentation"),
         (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Replace("  ", " ")), "double spaces"),
-        (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Strip()), "it loses a final newline\n"),
+        (
+            lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Strip(left=False)),
+            "loses a final newline\n",
+        ),
+        (
+            lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Strip(right=False)),
+            "loses a first newline\n",
+        ),
         (
             lambda t: setattr(
                 t.backend_tokenizer,
@@ -113,6 +120,13 @@ def test_a_tokenizer_that_changes_texts_is_refused_with_what_is_lost(with_tokeni
     damage(tokenizer)
     with pytest.raises(AssetError, match=lost):
         with_tokenizer(tokenizer)
+
+
+def test_a_tokenizer_that_puts_a_space_in_front_loses_nothing(with_tokenizer):
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    lm = with_tokenizer(tokenizer)
+    assert lm.tokenizer.decode(encode(lm, ["def f"])[0]) == "<bos> def f"
 
 
 def test_a_tokenizer_of_another_model_is_refused_with_the_tokens_that_are_unknown(with_tokenizer):
