@@ -161,7 +161,7 @@ def _with_form(ctx: "RunContext", config: Any, network: bool) -> PhaseConfig:
                           f"Give --prompt plain, or auto")  # fmt: skip
     if config.prompt == "plain" and known:
         ctx.log.warning(
-            "%s has a chat template, so it was made to answer in a chat, but is given the plain prompt, as base models "
+            "%s has a chat template, but is given the plain prompt, as base models "
             "are; --prompt chat uses the template", config.model,
         )  # fmt: skip
     if config.prompt == "auto" and known is not None:

@@ -44,10 +44,14 @@ class Draft:
 
 @dataclass(frozen=True)
 class Writer(Generic[Made]):
-    """What writes the programs of a batch of records, and how many tokens the prompt of each record has."""
+    """What writes the programs of a batch of records, and how many tokens the prompt of each record has.
+
+    `n_bytes` is what writing takes besides the weights and the batch itself.
+    """
 
     write: Callable[[list[int]], Sequence[Made]]
     prompt_lengths: Sequence[int]
+    n_bytes: int = 0
 
 
 def write_programs(
@@ -91,7 +95,7 @@ def parts_that_fit(ctx: RunContext, lm: LanguageModel, writer: Writer[Draft]) ->
     return FittingParts(
         writer.write,
         size=lambda part: len(part) * (width(part) + n_new),
-        expected=lambda part: batch_bytes(lm.model, len(part), width(part), n_new),
+        expected=lambda part: batch_bytes(lm.model, len(part), width(part), n_new) + writer.n_bytes,
         name=lambda index: f"record {index}, a prompt of {lengths[index]} tokens,",
         device=lm.device, log=ctx.log,
     )  # fmt: skip

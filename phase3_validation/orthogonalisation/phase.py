@@ -100,6 +100,7 @@ def batch_writer(
     from common.solutions import task_for
     from common.written_programs import Writer
     from phase3_validation.orthogonalisation.programs import generate_orthogonalised
+    from phase3_validation.orthogonalisation.weights import bytes_of_writers
     from phase3_validation.written_programs import Written
 
     chat = chat_template_for(config.prompt, config.model, config.revision)
@@ -119,7 +120,7 @@ def batch_writer(
                 written.append(Written(problems[place], variants[number], one.generation, one.kl, columns))
         return written
 
-    return Writer(write, lengths * len(variants))
+    return Writer(write, lengths * len(variants), bytes_of_writers(lm.model))
 
 
 def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Tensor, ' d_model'] | None"]:

@@ -29,6 +29,13 @@ STREAM = "the stream after the last block"
 _ROWS_AT_ONCE = 8192  # of a matrix, in double precision
 
 
+def bytes_of_writers(model: PreTrainedModel) -> int:
+    """What lies beside the model while it is orthogonalised: the changed matrices."""
+    d_model = model.config.get_text_config().hidden_size
+    written = [part for writer in writers_of(model) for part in writing_parameters(writer, d_model)]
+    return sum(getattr(module, name).nbytes for module, name, _axis in written)
+
+
 @contextmanager
 def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"]) -> Iterator[None]:
     """While the block is open, nothing that the model writes has a part along `direction`.
