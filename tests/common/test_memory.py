@@ -205,44 +205,59 @@ def test_a_model_that_no_device_holds_is_refused_with_its_size(tiny_gemma):
         spread(lm.model, {"cpu": 1000}, "tiny")
 
 
-PEAK = """
+MEASURED = """
 import sys
 from pathlib import Path
-import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from tiny_models import SPECIAL, make_tokenizer
 from common.generation import Request, generate
-from common.memory import cache_bytes
+from common.memory import batch_bytes, cache_bytes
 from common.models import load_model
 from common.prompts import build_prompt
 
-ROWS, NEW, folder = 32, 24, sys.argv[1]
-config = Qwen2Config(vocab_size=151_936, hidden_size=256, intermediate_size=512, num_hidden_layers=2,
-                     num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, **SPECIAL)
-Qwen2ForCausalLM(config).save_pretrained(folder)
-make_tokenizer().save_pretrained(folder)
-lm = load_model(folder, "cpu", "float32", threads=1)
-requests = [Request(i, build_prompt("Add one. " * 4, ["assert f(1) == 2"]), "f", i) for i in range(ROWS)]
-width = len(lm.tokenizer(requests[0].prompt.text)["input_ids"])
-generate(lm, requests[:1], max_new_tokens=2, stop_early=False)  # loads code
-sum(float(parameter.sum()) for parameter in lm.model.parameters())  # all weights are in memory
-status = Path("/proc/self/status")
+ROWS, folder, status = 32, sys.argv[1], Path("/proc/self/status")
+
+def loaded(**shape):
+    config = Qwen2Config(num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, **SPECIAL, **shape)
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    lm = load_model(folder, "cpu", "float32", threads=1)
+    generate(lm, requests(1, 1), max_new_tokens=2, stop_early=False)  # loads code
+    sum(float(parameter.sum()) for parameter in lm.model.parameters())  # all weights are in memory
+    return lm
+
+def requests(n_rows, n_words):
+    return [Request(i, build_prompt("Add one. " * n_words, ["assert f(1) == 2"]), "f", i) for i in range(n_rows)]
+
 def kilobytes(name):
     return int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1])
-before = kilobytes("VmRSS")
-Path("/proc/self/clear_refs").write_text("5")
-for temperature in (0.0, 1.0):
-    generate(lm, requests, max_new_tokens=NEW, stop_early=False, temperature=temperature)
+
+def grown(run):
+    before = kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    run()
+    return 1024 * (kilobytes("VmHWM") - before)
+"""
+LARGE_VOCABULARY = """
+lm = loaded(vocab_size=151_936, hidden_size=256, intermediate_size=512, num_hidden_layers=2)
+some, NEW = requests(ROWS, 4), 24
+width = len(lm.tokenizer(some[0].prompt.text)["input_ids"])
+more = grown(lambda: [generate(lm, some, max_new_tokens=NEW, stop_early=False, temperature=t) for t in (0.0, 1.0)])
 weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())
-cache = ROWS * (width + NEW) * cache_bytes(lm.model)
-print((weights + 1024 * (kilobytes("VmHWM") - before)) / (weights + cache))
+print((weights + more) / (weights + ROWS * (width + NEW) * cache_bytes(lm.model)))
+"""
+MANY_BLOCKS = """
+lm = loaded(vocab_size=1024, hidden_size=256, intermediate_size=3072, num_hidden_layers=24)
+some, NEW = requests(ROWS, 24), 2
+width = len(lm.tokenizer(some[0].prompt.text)["input_ids"])
+print(grown(lambda: generate(lm, some, max_new_tokens=NEW, stop_early=False)) / batch_bytes(lm.model, ROWS, width, NEW))
 """
 
 
 def in_a_process(code: str, folder: Path) -> float:
     """The number that `code` prints; `folder` is its argument."""
     path = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
-    code = f"import sys; sys.path[:0] = {path!r}\n{code}"
+    code = f"import sys; sys.path[:0] = {path!r}\n{MEASURED}\n{code}"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     return float(done.stdout)
 
@@ -250,44 +265,14 @@ def in_a_process(code: str, folder: Path) -> float:
 def test_the_peak_with_a_large_vocabulary_stays_below_one_and_a_half_times_weights_and_cache(tmp_path):
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("this system does not measure a peak")
-    assert 1.0 <= in_a_process(PEAK, tmp_path) <= 1.5
-
-
-DEEP = """
-import sys
-from pathlib import Path
-from transformers import Qwen2Config, Qwen2ForCausalLM
-from tiny_models import SPECIAL, make_tokenizer
-from common.generation import Request, generate
-from common.memory import batch_bytes
-from common.models import load_model
-from common.prompts import build_prompt
-
-ROWS, NEW, folder = 32, 2, sys.argv[1]
-config = Qwen2Config(vocab_size=1024, hidden_size=256, intermediate_size=3072, num_hidden_layers=24,
-                     num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, **SPECIAL)
-Qwen2ForCausalLM(config).save_pretrained(folder)
-make_tokenizer().save_pretrained(folder)
-lm = load_model(folder, "cpu", "float32", threads=1)
-requests = [Request(i, build_prompt("Add one. " * 24, ["assert f(1) == 2"]), "f", i) for i in range(ROWS)]
-generate(lm, [Request(0, build_prompt("Add.", []), "f", 0)], max_new_tokens=NEW)  # loads code
-sum(float(parameter.sum()) for parameter in lm.model.parameters())
-status = Path("/proc/self/status")
-def kilobytes(name):
-    return int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1])
-before = kilobytes("VmRSS")
-Path("/proc/self/clear_refs").write_text("5")
-generate(lm, requests, max_new_tokens=NEW, stop_early=False)
-width = int(lm.meter.n_read // ROWS)
-print(1024 * (kilobytes("VmHWM") - before) / batch_bytes(lm.model, ROWS, width, NEW))
-"""
+    assert 1.0 <= in_a_process(LARGE_VOCABULARY, tmp_path) <= 1.5
 
 
 def test_blocks_that_read_a_batch_leave_no_holes_in_memory(tmp_path):
     """What a block needs for a while is used by the next one too, though keys and values of each stay."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("this system does not measure a peak")
-    assert in_a_process(DEEP, tmp_path) <= 2  # of the estimate; it was 3.9
+    assert in_a_process(MANY_BLOCKS, tmp_path) <= 2  # of the estimate; it was 3.9
 
 
 def test_the_estimate_of_a_batch_holds_its_cache_and_its_logits(tiny_gemma):
