@@ -267,7 +267,7 @@ def test_the_default_row_is_gemma_2_2b_on_mbpp_with_pile_10k(machine):
     assert row.manifest("phase2")["experiment"]["dataset"] == "mbpp"
     assert row.manifest("phase1_1")["text"]["source"].startswith("NeelNanda/pile-10k, revision ")
     changed = [done.stderr.splitlines()[1].partition("the full preset")[2] for done in row.said.values()]
-    assert changed == ["", "", ", but max_new_tokens 4, batch_size 8", ", but documents 2", ", but n_permutations 100"]
+    assert changed == ["", "", ", but max_new_tokens 4, batch_size 8", ", but documents 16", ", but n_permutations 100"]
 
 
 def test_the_revisions_of_model_and_saes_of_the_hub_are_kept(machine):
@@ -281,26 +281,27 @@ def test_the_revisions_of_model_and_saes_of_the_hub_are_kept(machine):
 def test_a_forked_command_writes_the_bytes_of_a_typed_one(machine):
     row = machine.finished(DEFAULT)
     typed = row.output("phase2")
-    write_saes(machine.home, row)  # gemma-2-2b-it has the same
+    write_saes(machine.home, row, "phase1_1")  # gemma-2-2b-it has the same
     finished(machine.run_py("phase", "2", *COMPARING, "--fresh", "--data-dir", row.data))
     assert row.output("phase2") != typed and content(row.output("phase2")) == content(typed)
 
 
-def test_a_release_of_some_layers_says_which_to_give(machine):
+def test_a_release_of_some_layers_is_read_at_those(machine):
     row = machine.finished(SOME_LAYERS)
-    done = machine.typed(row, "2", "--dataset", machine.dataset)
-    assert done.returncode == 2 and row.layers == [9]
-    assert "has no SAE for layer 0,1,2,3,4,5,6,7,8; it has layers 9" in done.stderr
+    done = finished(machine.typed(row, "2", "--dataset", machine.dataset, *COMPARING, "--fresh"))
+    assert row.layers == [9] and " layers 9\n" in done.stderr
+    done = machine.typed(row, "2", "--dataset", machine.dataset, "--layers", "8,9")
+    assert done.returncode == 2 and "has no SAE for layer 8; it has layers 9" in done.stderr
     assert "Leave it out with: --layers 9\n" in done.stderr
 
 
 @pytest.mark.skipif(ASKED, reason="LARGE_SAES is set, so they are there")
 def test_saes_too_large_for_this_test_are_looked_for_where_they_lie(machine):
     row = machine.with_solutions(LARGE)
-    done = machine.typed(row, "1.1", "--text", machine.texts, *READING)
+    done = machine.typed(row, "1.1", "--text", machine.texts, *READING, "--sae-revision", COMMIT)
     assert done.returncode == 2 and row.layers == [10] and "cannot be fetched" in done.stderr
     assert "layer_10/width_131k/canonical = layer_10/width_131k/average_l0_106" in row.shown(10)
-    assert f"SAE {row.shown(10)} (hub repository google/gemma-scope-27b-pt-res)" in done.stderr
+    assert f"SAE {row.shown(10)} (hub repository google/gemma-scope-27b-pt-res, commit {COMMIT})" in done.stderr
     shutil.rmtree(row.data)
 
 
@@ -310,7 +311,7 @@ def test_transcoders_are_refused_in_words_once_the_model_has_written_its_program
     assert row.manifest("phase1_0")["processes"][0]["model"]["d_model"] == d_model_of(model)
     done = machine.typed(row, "2", "--dataset", machine.dataset)
     assert done.returncode == 2 and f"Build it with: python3 run.py phase 1.1 --model {model}" in done.stderr
-    done = machine.typed(row, "1.1", "--text", machine.texts, *READING)
+    done = machine.typed(row, "1.1", "--text", machine.texts, *READING, "--sae-revision", COMMIT)
     assert done.returncode == 2 and "Give SAEs of the residual stream with --sae" in done.stderr
     assert f"for {model} names transcoders, which do not read the residual stream" in done.stderr
 
