@@ -118,5 +118,7 @@ def test_a_wrong_flag_is_found_before_anything_runs(words, message, tmp_path):
 def test_a_dry_run_says_what_each_phase_waits_for_and_writes_nothing(tmp_path):
     done = command("run.py", "pipeline", "--preset", "demo", "--dry-run", "--data-dir", tmp_path / "data")
     assert done.returncode == 0, done.stderr
-    assert "it would begin" in done.stdout and "phase 2 waits: no finished split of organism" in done.stdout
+    assert f"it would begin {tmp_path / 'data' / 'phase0'}" in done.stdout
+    waits = f"it would begin a run in {tmp_path / 'data' / 'phase2'}, once there is what it waits for:\n"
+    assert f"{waits}  phase 0.1: no finished split of organism" in done.stdout
     assert not (tmp_path / "data").exists()
