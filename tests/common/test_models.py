@@ -113,8 +113,8 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(20):\n"
-        "        tensor = torch.ones(40 * 2**18)\n"
-        "        del tensor\n"
+        "        tensors = [torch.ones(12 * 2**18) for _ in range(6)]\n"  # of 12 MiB each
+        "        del tensors\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
         "without = faults()\n"
         "keep_freed_memory()\n"
