@@ -37,10 +37,8 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
     from common.text_activations import read_documents
 
     name = text_for(config.text, config.model)
-    documents, source = (
-        first_documents(name, config.documents),
-        sae_source(config.sae, config.model, config.sae_revision),
-    )
+    documents = first_documents(name, config.documents)
+    source = sae_source(config.sae, config.model, config.sae_revision)
     with ctx.write() as out:
         out.summarize = lambda rows: {"documents": len(rows)}
         out.conclude = lambda: conclude(ctx, out, source, config)
