@@ -19,6 +19,7 @@ from common.discovery import RunFolder, list_runs, plain_name, run_at
 from common.errors import AssetError, ConfigError
 from common.handoffs import HANDOFFS, Handoff
 from common.hub_cache import COMMIT, MAIN, commit_of, hub_file
+from common.registry import hub_repository, model_location, similar_model
 
 if TYPE_CHECKING:
     from common.phase import RunContext
@@ -53,6 +54,7 @@ def check_settled(config: PhaseConfig) -> None:
             raise AssetError(
                 f"{key} '{repository}' is not on this disk, and the hub does not say which commit "
                 f"{getattr(config, name) or MAIN} is\n"
+                f"{similar_model(repository) if key == 'model' else ''}"
                 f"Fetch it with: hf auth login && hf download {repository}  (Gemma needs its licence accepted on its "
                 f"page), give a folder with --{key}, or run without the network: --preset demo; where it is not "
                 f"loaded, {flag} COMMIT is enough"
@@ -85,8 +87,6 @@ def _flag(name: str) -> str:
 
 def has_chat_template(model: str, revision: str, network: bool) -> bool | None:
     """Whether a model's tokenizer has a chat template; None where it cannot be known."""
-    from common.registry import hub_repository, model_location
-
     repository = hub_repository(model)
 
     def file(name: str) -> Path | None:

@@ -215,10 +215,11 @@ def test_the_production_command_runs_on_a_model_in_the_hub_cache(begun, flags, t
     assert done.returncode == 0, done.stderr
     run = newest(begun / "phase1_0")
     assert run.name.endswith("Z_gemma-2-2b_small")
-    assert json.loads((run / "manifest.json").read_text())["experiment"]["model"] == "google/gemma-2-2b"
+    assert json.loads((run / "manifest.json").read_text())["experiment"]["model"] == "google/gemma-2-2b@00000000"
 
 
 def test_a_model_that_is_not_there_is_one_message_that_helps(begun, dataset):
     done = command("run.py", "phase", "1", "--dataset", dataset, "--model", "google/gemma-9-99b", "--data-dir", begun)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "model 'google/gemma-9-99b' cannot be loaded" in done.stderr and "--preset demo" in done.stderr
+    assert "model 'google/gemma-9-99b'" in done.stderr and "--preset demo" in done.stderr
+    assert "google/gemma-2-9b" in done.stderr

@@ -75,10 +75,15 @@ def test_the_memory_of_a_child_counts(tmp_path):
 
 
 def test_shared_memory_counts_once_among_all_processes():
-    assert os.getpid() in descendants(os.getppid())
+    fills = "import os, sys; x = b'1' * 300_000_000; os.fork(); print(flush=True); sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", fills], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == process.stdout.readline() == b"\n"  # of it and of its copy
     memory = Memory()
-    memory.look(os.getpid())
-    assert 0 < memory.all_processes <= 1.01 * memory.largest_process
+    memory.look(process.pid)
+    assert len(descendants(process.pid)) == 2
+    process.communicate()
+    assert 3e8 < memory.largest_process < 3.5e8
+    assert 3e8 < memory.all_processes < 1.2 * memory.largest_process
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
