@@ -14,9 +14,8 @@ import shutil
 from pathlib import Path
 
 import run
-from common.config import suggestion
 from common.discovery import is_run_name
-from common.errors import ConfigError, PipelineError
+from common.errors import ConfigError, PipelineError, suggestion
 from common.handoffs import HANDOFFS
 from common.locks import in_use
 

@@ -30,11 +30,12 @@ from common.artifacts import AlreadyBuilt
 from common.checkpoints import PartStore
 from common.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
 from common.config import SolutionConfig
+from common.context import RunContext
 from common.discovery import MANIFEST
 from common.errors import ConfigError
 from common.locks import lock_for_launcher
 from common.pace import PaceOfAll
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.progress import Progress
 from common.records import check_slice
 from common.revisions import words_as_settled

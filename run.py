@@ -40,12 +40,12 @@ except ModuleNotFoundError:
 from common import commands
 from common.artifacts import AlreadyBuilt
 from common.cli import Parser, exit_with, new_log
-from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, suggestion, typed
+from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, typed
+from common.context import RunContext
 from common.devices import check_device_name, limit_gpu_memory, resolve_device
-from common.errors import AssetError, ConfigError, PipelineError
-from common.hub_cache import is_on_this_disk
-from common.phase import Phase, RunContext, check_phase_takes_slices
-from common.registry import similar_model
+from common.errors import AssetError, ConfigError, PipelineError, suggestion
+from common.phase import Phase, check_phase_takes_slices
+from common.registry import is_on_this_disk, similar_model
 from common.stopping import Stopped
 
 PHASES = {  # id -> module that holds PHASE, in the order a full run takes

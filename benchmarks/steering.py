@@ -25,9 +25,9 @@ from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common import handoffs, models
 from common.config import build_config
+from common.context import RunContext
 from common.hooks import read_resid, resid_post_site
 from common.models import LanguageModel
-from common.phase import RunContext
 from common.problems import Problem
 from common.prompts import build_prompt
 from common.provenance import ROOT

@@ -91,7 +91,7 @@ class Artifact:
 class ArtifactWriter:
     """Fill one run folder; leaving the `with` block without an error writes the manifest.
 
-    `identity` holds what the result depends on (see `common.phase.RunContext.write`);
+    `identity` holds what the result depends on (see `common.context.RunContext.write`);
     `details` goes into the manifest besides. `summary` is shown by `run.py status`; `process`
     holds what is true of this process alone (device, isolation level).
     """

@@ -5,31 +5,21 @@ words around it, whatever the day; where the message begins and ends is known; a
 is never mistaken for the template's.
 """
 
-from dataclasses import dataclass
+import dataclasses
+import json
+import logging
+from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
-from common.registry import model_location
+from common.hub_cache import COMMIT, hub_file
+from common.prompts import ChatTemplate
+from common.registry import hub_repository, model_location
 
 _MARK = "\ue000"  # a character of nobody's
 # Templates that name today's date are told this one: prompts must not change overnight.
 _DAY = "26 Jul 2024"
 _ALWAYS_THAT_DAY = f"{{%- macro strftime_now(format) -%}}{_DAY}{{%- endmacro -%}}"
-
-
-@dataclass(frozen=True)
-class ChatTemplate:
-    """What stands before and after the user's message, up to where the answer begins."""
-
-    before: str
-    after: str
-
-    def put(self, message: str) -> tuple[str, tuple[int, int]]:
-        """The prompt for a message, and where the message stands in it. A prompt that is whole already stays so."""
-        if message.startswith(self.before) and message.endswith(self.after):
-            message = message.removeprefix(self.before).removesuffix(self.after)
-        start = len(self.before)
-        return self.before + message + self.after, (start, start + len(message))
 
 
 def chat_template_for(form: str, model: str, revision: str = "") -> ChatTemplate | None:
@@ -68,3 +58,43 @@ def template_of(tokenizer: Any, model: str) -> ChatTemplate:
     if bos and before.startswith(bos) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
         before = before.removeprefix(bos)
     return ChatTemplate(before, after)
+
+
+def has_chat_template(model: str, revision: str, network: bool) -> bool | None:
+    """Whether a model's tokenizer has a chat template; None where it cannot be known."""
+    repository = hub_repository(model)
+
+    def file(name: str) -> Path | None:
+        if repository is None:
+            path = Path(model_location(model)) / name
+            return path if path.is_file() else None
+        return hub_file(repository, revision, name, network=network) if COMMIT.fullmatch(revision) else None
+
+    config = file("tokenizer_config.json")
+    if config is not None and json.loads(config.read_bytes()).get("chat_template"):
+        return True
+    if file("chat_template.jinja") is not None:
+        return True
+    return None if config is None and repository is not None else False
+
+
+def with_form(config: Any, log: logging.Logger, network: bool) -> Any:
+    """A PromptConfig with the form of its prompts settled. Raises: ConfigError where the model has no such form."""
+    if config.prompt == "plain" and not config.runs_a_model:
+        return config
+    known = has_chat_template(config.model, config.revision, network)
+    if config.prompt == "chat" and known is False:
+        raise ConfigError(f"--prompt is chat, but the tokenizer of {config.model} has no chat template\n"
+                          f"Give --prompt plain, or auto")  # fmt: skip
+    if config.prompt == "plain" and known:
+        log.warning(
+            "%s has a chat template, but is given the plain prompt, as base models "
+            "are; --prompt chat uses the template", config.model,
+        )  # fmt: skip
+    if config.prompt == "auto" and known is not None:
+        config = dataclasses.replace(config, prompt="chat" if known else "plain")
+        log.info("prompt: %s", config.prompt)
+    if config.prompt == "auto" and network:
+        raise ConfigError(f"--prompt is auto, but nothing tells whether {config.model} has a chat template: it is not "
+                          f"on this disk, and the hub does not answer\nGive --prompt plain or chat")  # fmt: skip
+    return config

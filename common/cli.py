@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from common.config import suggestion
-from common.errors import ConfigError, PipelineError
+from common.errors import ConfigError, PipelineError, suggestion
 from common.stopping import ignore_further_signals, lose_no_interrupt
 
 CLOSED_PIPE = 128 + signal.SIGPIPE  # as of any command whose reader had enough

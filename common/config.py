@@ -6,12 +6,12 @@ unit, source and allowed range. A flag beats the preset.
 
 import argparse
 import dataclasses
-import difflib
+import logging
 import math
 import re
-from typing import Any, get_args, get_origin
+from typing import Any, ClassVar, Self, get_args, get_origin
 
-from common.errors import ConfigError
+from common.errors import ConfigError, suggestion
 
 PRESETS = {
     "full": "the published experiment: Gemma-2-2b on MBPP",
@@ -70,6 +70,8 @@ def spec_of(field: dataclasses.Field) -> SettingSpec:
 class PhaseConfig:
     """Base of every phase's settings; checks each value against its declared range."""
 
+    runs_a_model: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -89,6 +91,14 @@ class PhaseConfig:
         What lies in a folder is not among them.
         """
         return {}
+
+    def near_miss(self, key: str) -> str:
+        """'Did you mean X? ' where what `experiment` has under `key` nearly has a known name; else nothing."""
+        return ""
+
+    def settled(self, log: logging.Logger, network: bool) -> Self:
+        """These settings, with what was left open in them put in; without `network`, as far as this disk tells."""
+        return self
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,6 +142,11 @@ class NamedModelConfig(PhaseConfig):
         repository = hub_repository(self.model)
         return {**super().repositories(), **({"revision": ("model", repository)} if repository else {})}
 
+    def near_miss(self, key: str) -> str:
+        from common.registry import similar_model
+
+        return similar_model(self.model) if key == "model" else super().near_miss(key)
+
     def revision_of(self, model: str) -> str:
         """The commit of a model that the phase loads; '' for a folder."""
         assert model == self.model, f"{model} is not {self.model}"
@@ -172,10 +187,17 @@ class PromptConfig(PhaseConfig):
     def experiment(self) -> dict[str, str]:
         return {**super().experiment(), "prompt": self.prompt}
 
+    def settled(self, log: logging.Logger, network: bool) -> Self:
+        from common.chat import with_form
+
+        return with_form(super().settled(log, network), log, network)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig(NamedModelConfig):
     """Settings of a phase that runs a language model."""
+
+    runs_a_model: ClassVar[bool] = True
 
     dtype: str = setting(
         "auto",
@@ -275,6 +297,11 @@ def result_settings(config: PhaseConfig) -> dict[str, Any]:
     return {field.name: as_json(getattr(config, field.name)) for field in fields if field.name not in known}
 
 
+def kind_of(device: str) -> str:
+    """'cuda' of 'cuda:1': which of a machine's GPUs computes is no part of what a run is."""
+    return device.partition(":")[0]
+
+
 def as_json(value: Any) -> Any:
     return [as_json(item) for item in value] if isinstance(value, tuple) else value
 
@@ -282,13 +309,6 @@ def as_json(value: Any) -> Any:
 def typed(value: Any) -> str:
     """A setting's value as the user would type it."""
     return ",".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
-
-
-def suggestion(name: str, known: list[str]) -> str:
-    """' Did you mean X?' for a near miss, whatever its capitals, else nothing."""
-    spelt = {word.lower(): word for word in known}
-    close = difflib.get_close_matches(name.lower(), spelt, n=1)
-    return f" Did you mean {spelt[close[0]]}?" if close else ""
 
 
 def _help_text(field: dataclasses.Field) -> str:

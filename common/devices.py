@@ -4,8 +4,8 @@ import re
 import time
 from typing import Any
 
-from common.config import suggestion
-from common.errors import ConfigError
+from common.config import kind_of
+from common.errors import ConfigError, suggestion
 
 CUDA_CONTEXT = 1.0  # of 10^9 bytes, and more than it takes
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
@@ -34,11 +34,6 @@ def check_device_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"--device is '{name}'.{suggestion(name, list(DEVICES))}\nGive one of: {', '.join(DEVICES)}")
     return name
-
-
-def kind_of(device: str) -> str:
-    """'cuda' of 'cuda:1': which of a machine's GPUs computes is no part of what a run is."""
-    return device.partition(":")[0]
 
 
 def limit_gpu_memory(device: str, gigabytes: float) -> None:

@@ -5,6 +5,7 @@ value; where (path, phase or field); and what to type. Anything else that escape
 bug, keeps its traceback and exits with status 1.
 """
 
+import difflib
 from pathlib import Path
 
 
@@ -42,3 +43,10 @@ class UnknownHookError(PipelineError):
 
 class SandboxError(PipelineError):
     """The sandbox cannot be set up as asked, or broke while it ran."""
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """' Did you mean X?' for a near miss, whatever its capitals, else nothing."""
+    spelt = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), spelt, n=1)
+    return f" Did you mean {spelt[close[0]]}?" if close else ""

@@ -8,8 +8,8 @@ import shutil
 from typing import Any
 
 from common.config import ModelConfig, SolutionConfig
+from common.context import RunContext
 from common.memory import batch_bytes, free_bytes
-from common.phase import RunContext
 from common.records import TOKENS_PER_ROW
 from common.registry import default_dtype, model_location
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.command_line import told_settings
 from common.discovery import RunFolder
 from common.handoffs import HANDOFFS
+from common.report.what_to_type import told_settings
 
 KEYS = tuple(dict.fromkeys(key for handoff in HANDOFFS for key in handoff.keys))  # of what keeps experiments apart
 

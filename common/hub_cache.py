@@ -95,11 +95,3 @@ def _commit_on_the_hub(repository: str, revision: str) -> str | None:
         ) from error
     except (HfHubHTTPError, httpx.HTTPError, OSError):  # no network, or no leave to look: the loader says so
         return None
-
-
-def is_on_this_disk(model: str) -> bool:
-    """Whether a model that `--model` names needs no hub; nobody is asked."""
-    from common.registry import model_location
-
-    location = model_location(model)
-    return Path(location).is_dir() or cached_revision(location) is not None

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from common.capabilities import NEEDED_BY_ALL, Capabilities, find_capabilities
-from common.devices import kind_of
+from common.config import kind_of
 from common.errors import AssetError
 from common.hub_cache import cached_revision, what_is_cached
 from common.placement import place

@@ -17,10 +17,11 @@ from filelock import FileLock, Timeout
 from common import discovery, handoffs, tables
 from common.artifacts import Artifact
 from common.command_line import build_command
+from common.context import RunContext
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
 from common.files import json_bytes
 from common.npz_layout import EXCLUDED, LABELS, TABLE_FIELDS, LayoutConfig, npz_bytes, npz_path, table_name
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.progress import Progress
 
 _LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")

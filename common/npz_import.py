@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from common import discovery, handoffs, tables
 from common.artifacts import Artifact
+from common.choosing import differences
 from common.command_line import build_command
+from common.context import RunContext
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.files import file_sha256, text_sha256
 from common.hub_cache import COMMIT
 from common.locks import in_use
 from common.npz_layout import LABELS, NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
-from common.phase import Phase, RunContext, differences
+from common.phase import Phase
 from common.progress import Progress
 from common.statistics import wilson_interval
 

@@ -7,8 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import suggestion
-from common.errors import AssetError, ConfigError
+from common.errors import AssetError, ConfigError, suggestion
 from common.hub_datasets import hub_rows
 from common.problem_files import SUFFIXES, problems_in, read_problem_bytes
 from common.problem_humaneval import humaneval_problem

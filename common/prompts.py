@@ -7,10 +7,23 @@ message stands what the model's own chat template puts there, up to where the an
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.chat import ChatTemplate
-
 SOLUTION_MARKER = "# Solution:"
 CHAT_REQUEST = "Write this function in Python."
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """What stands before and after the user's message, up to where the answer begins."""
+
+    before: str
+    after: str
+
+    def put(self, message: str) -> tuple[str, tuple[int, int]]:
+        """The prompt for a message, and where the message stands in it. A prompt that is whole already stays so."""
+        if message.startswith(self.before) and message.endswith(self.after):
+            message = message.removeprefix(self.before).removesuffix(self.after)
+        start = len(self.before)
+        return self.before + message + self.after, (start, start + len(message))
 
 
 @dataclass(frozen=True)

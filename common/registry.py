@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import AssetError, ConfigError
 from common.files import file_sha256
-from common.hub_cache import COMMIT
+from common.hub_cache import COMMIT, cached_revision
 from common.provenance import ROOT
 
 
@@ -107,6 +107,12 @@ def instruction_tuned(model: str) -> str | None:
     """The instruction-tuned model that was made from a base model, where MODELS has one."""
     names = (f"{model}-it", f"{model.removesuffix('-pt')}-it", f"{model}-Instruct")
     return next((name for name in names if name in MODELS and name != model), None)
+
+
+def is_on_this_disk(model: str) -> bool:
+    """Whether a model that `--model` names needs no hub; nobody is asked."""
+    location = model_location(model)
+    return Path(location).is_dir() or cached_revision(location) is not None
 
 
 def hub_repository(model: str) -> str | None:

@@ -9,52 +9,56 @@ So slices, resumes and later phases ask for one commit, whatever happens to the 
 """
 
 import dataclasses
-import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from common.config import ModelConfig, PhaseConfig, PromptConfig
+from common.config import PhaseConfig
 from common.discovery import RunFolder, list_runs, plain_name, run_at
-from common.errors import AssetError, ConfigError
+from common.errors import AssetError
 from common.handoffs import HANDOFFS, Handoff
-from common.hub_cache import COMMIT, MAIN, commit_of, hub_file
-from common.registry import hub_repository, model_location, similar_model
-
-if TYPE_CHECKING:
-    from common.phase import RunContext
+from common.hub_cache import COMMIT, MAIN, commit_of
+from common.phase import Phase
 
 Run = tuple[Handoff, RunFolder]
 
 
-def settled(ctx: "RunContext", network: bool) -> PhaseConfig:
+@dataclasses.dataclass(frozen=True)
+class Belonging:
+    """What tells which runs in a data folder a new one belongs to."""
+
+    phase: Phase
+    data_dir: Path
+    given_inputs: tuple[Path, ...]
+    fresh: bool
+
+
+def settled(config: PhaseConfig, belonging: Belonging, log: logging.Logger, network: bool) -> PhaseConfig:
     """The settings of a run, with a commit for each revision and a form for `--prompt auto`.
 
     What cannot be known without `network`, or with a hub that does not answer, stays as it is.
     Raises: ConfigError.
     """
-    config = ctx.config
     for name, (key, repository) in config.repositories().items():
         typed = getattr(config, name)
         commit = commit_of(repository, typed, network=network) if typed else None
         if not typed:
-            commit = _commit_in_use(ctx, config, name, key, network) or commit_of(repository, network=network)
+            commit = _commit_in_use(belonging, config, name, log, network) or commit_of(repository, network=network)
         if commit:
             config = dataclasses.replace(config, **{name: commit})
-            ctx.log.info("%s %s at commit %s", key, repository, commit)
-    return _with_form(ctx, config, network) if isinstance(config, PromptConfig) else config
+            log.info("%s %s at commit %s", key, repository, commit)
+    return config.settled(log, network)
 
 
 def check_settled(config: PhaseConfig) -> None:
     """Raises: AssetError where a commit of what is loaded is not known: it could never be told from another version."""
     for name, (key, repository) in config.repositories().items():
-        is_loaded = key != "model" or isinstance(config, ModelConfig)
-        if is_loaded and not COMMIT.fullmatch(getattr(config, name)):
+        if (key != "model" or config.runs_a_model) and not COMMIT.fullmatch(getattr(config, name)):
             flag = _flag(name)
             raise AssetError(
                 f"{key} '{repository}' is not on this disk, and the hub does not say which commit "
                 f"{getattr(config, name) or MAIN} is\n"
-                f"{similar_model(repository) if key == 'model' else ''}"
+                f"{config.near_miss(key)}"
                 f"Fetch it with: hf auth login && hf download {repository}  (Gemma needs its licence accepted on its "
                 f"page), give a folder with --{key}, or run without the network: --preset demo; where it is not "
                 f"loaded, {flag} COMMIT is enough"
@@ -85,27 +89,12 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def has_chat_template(model: str, revision: str, network: bool) -> bool | None:
-    """Whether a model's tokenizer has a chat template; None where it cannot be known."""
-    repository = hub_repository(model)
-
-    def file(name: str) -> Path | None:
-        if repository is None:
-            path = Path(model_location(model)) / name
-            return path if path.is_file() else None
-        return hub_file(repository, revision, name, network=network) if COMMIT.fullmatch(revision) else None
-
-    config = file("tokenizer_config.json")
-    if config is not None and json.loads(config.read_bytes()).get("chat_template"):
-        return True
-    if file("chat_template.jinja") is not None:
-        return True
-    return None if config is None and repository is not None else False
-
-
-def _commit_in_use(ctx: "RunContext", config: PhaseConfig, name: str, key: str, network: bool) -> str | None:
+def _commit_in_use(
+    belonging: Belonging, config: PhaseConfig, name: str, log: logging.Logger, network: bool
+) -> str | None:
     """The commit of the runs in the data folder that this one belongs to; says so where the branch has moved on."""
-    runs = list(_runs_alike(ctx, config, key))
+    key, repository = config.repositories()[name]
+    runs = list(_runs_alike(belonging, config, key))
     by_commit: dict[str, list[Run]] = {}
     for handoff, run in runs:
         commit = run.document.get("all_settings", {}).get(name, "")
@@ -113,31 +102,31 @@ def _commit_in_use(ctx: "RunContext", config: PhaseConfig, name: str, key: str, 
             by_commit.setdefault(commit, []).append((handoff, run))
     if not by_commit:
         return None
-    needed = {handoff.name for handoff in ctx.phase.needed(config) if key in handoff.keys}
+    needed = {handoff.name for handoff in belonging.phase.needed(config) if key in handoff.keys}
     complete = [
         commit for commit, own in by_commit.items()
         if needed <= {handoff.name for handoff, run in own if run.finished}
     ]  # fmt: skip
     commit = next(iter(complete or by_commit))
-    head, flag = commit_of(config.repositories()[name][1], network=network), _flag(name)
+    head, flag = commit_of(repository, network=network), _flag(name)
     if head not in (None, commit):
-        ctx.log.warning(
+        log.warning(
             "%s %s has moved on to commit %s; going on with %s, which %s was made with. Begin anew with: %s %s",
-            key, config.repositories()[name][1], head, commit, by_commit[commit][0][1].path, flag, MAIN,
+            key, repository, head, commit, by_commit[commit][0][1].path, flag, MAIN,
         )  # fmt: skip
     return commit
 
 
-def _runs_alike(ctx: "RunContext", config: PhaseConfig, key: str) -> Iterator[Run]:
+def _runs_alike(belonging: Belonging, config: PhaseConfig, key: str) -> Iterator[Run]:
     """Runs that this one may belong to, newest first; a run that was given as input comes before all."""
     own = config.experiment()
-    handoffs = ctx.phase.needed(config) + ctx.phase.optional_inputs(config)
-    yield from (run for path in ctx.given_inputs if key in (run := run_at(path, handoffs))[0].keys)
-    output = ctx.phase.output
-    every = {handoff.name: handoff for handoff in (*HANDOFFS, *handoffs, output)}
+    phase = belonging.phase
+    handoffs = phase.needed(config) + phase.optional_inputs(config)
+    yield from (run for path in belonging.given_inputs if key in (run := run_at(path, handoffs))[0].keys)
+    every = {handoff.name: handoff for handoff in (*HANDOFFS, *handoffs, phase.output)}
     found = [
-        (handoff, run) for handoff in every.values() if not (ctx.fresh and handoff.name == output.name)
-        for run in list_runs(handoff, ctx.data_dir) if run.damage is None
+        (handoff, run) for handoff in every.values() if not (belonging.fresh and handoff.name == phase.output.name)
+        for run in list_runs(handoff, belonging.data_dir) if run.damage is None
     ]  # fmt: skip
     found.sort(key=lambda each: each[1].path.name, reverse=True)
     yield from ((handoff, run) for handoff, run in found if _is_alike(run, own, key))
@@ -148,26 +137,3 @@ def _is_alike(run: RunFolder, own: dict[str, str], key: str) -> bool:
     told = {**run.document.get("settings", {}), **run.experiment}
     shared = (own.keys() & told.keys()) - {"prompt"}
     return key in shared and all(plain_name(str(told[name])) == plain_name(own[name]) for name in shared)
-
-
-def _with_form(ctx: "RunContext", config: Any, network: bool) -> PhaseConfig:
-    """`config` with the form of its prompts settled. Raises: ConfigError where the model has no such form."""
-    runs_it = isinstance(config, ModelConfig)
-    if config.prompt == "plain" and not runs_it:
-        return config
-    known = has_chat_template(config.model, config.revision, network)
-    if config.prompt == "chat" and known is False:
-        raise ConfigError(f"--prompt is chat, but the tokenizer of {config.model} has no chat template\n"
-                          f"Give --prompt plain, or auto")  # fmt: skip
-    if config.prompt == "plain" and known:
-        ctx.log.warning(
-            "%s has a chat template, but is given the plain prompt, as base models "
-            "are; --prompt chat uses the template", config.model,
-        )  # fmt: skip
-    if config.prompt == "auto" and known is not None:
-        config = dataclasses.replace(config, prompt="chat" if known else "plain")
-        ctx.log.info("prompt: %s", config.prompt)
-    if config.prompt == "auto" and network:
-        raise ConfigError(f"--prompt is auto, but nothing tells whether {config.model} has a chat template: it is not "
-                          f"on this disk, and the hub does not answer\nGive --prompt plain or chat")  # fmt: skip
-    return config

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from common.config import suggestion
-from common.errors import AssetError, ConfigError
+from common.errors import AssetError, ConfigError, suggestion
 from common.files import file_sha256
 from common.provenance import ROOT
 from common.registry import MODELS, at_commit

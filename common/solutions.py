@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from common.chat import ChatTemplate
 from common.extraction import extract_program
 from common.generation import CONTEXT_LENGTH, MAX_NEW_TOKENS, Generation, Request
-from common.prompts import build_prompt
+from common.prompts import ChatTemplate, build_prompt
 from common.sandbox import Program, Sandbox, Verdict
 from common.seeds import record_seed
 

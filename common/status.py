@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.command_line import phase_command
 from common.discovery import RunFolder, command_in, describe, feeds_nothing, identities, list_runs, n_saved
 from common.errors import PipelineError
 from common.experiments import Experiment, experiments_in
 from common.handoffs import Handoff
 from common.problems import dataset_name
+from common.report.what_to_type import phase_command
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,23 @@
-"""Tables of a handoff as Parquet, with its declared columns and nothing else."""
+"""Tables as Parquet, with their declared columns and nothing else."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from common.handoffs import Field
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: Arrow type, and meaning with unit."""
+
+    type: str
+    meaning: str
+
 
 _ARROW = {"list<string>": ("string",), "list<int32>": ("int32",)}
 

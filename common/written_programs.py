@@ -15,13 +15,13 @@ import numpy as np
 
 from common.checkpoints import Rows
 from common.config import SolutionConfig
+from common.context import RunContext
 from common.errors import ArtifactMismatchError
 from common.expectations import expectations
 from common.generation import Generation, check_prompts_fit, generate
 from common.memory import FittingParts, batch_bytes
 from common.models import LanguageModel, load_model
 from common.pace import pace_file, telling
-from common.phase import RunContext
 from common.progress import Progress
 from common.records import RecordWriter
 from common.sandbox import Sandbox

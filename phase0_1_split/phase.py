@@ -10,8 +10,9 @@
 from typing import Any
 
 from common import handoffs
+from common.context import RunContext
 from common.errors import ConfigError
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from phase0_1_split.config import SplitConfig
 
 

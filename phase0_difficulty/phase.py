@@ -10,7 +10,8 @@ import statistics
 from typing import Any
 
 from common import handoffs
-from common.phase import Phase, RunContext
+from common.context import RunContext
+from common.phase import Phase
 from phase0_difficulty.config import DifficultyConfig
 
 

@@ -11,8 +11,9 @@
 from typing import Any
 
 from common import handoffs
+from common.context import RunContext
 from common.discovery import describe
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.records import RecordWriter
 from phase1_2_temperature.config import TemperatureConfig
 

@@ -11,8 +11,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
+from common.context import RunContext
 from common.errors import ConfigError
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from phase1_dataset_building.config import GeneralTextConfig
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@
 from typing import Any
 
 from common import handoffs
-from common.phase import Phase, RunContext
+from common.context import RunContext
+from common.phase import Phase
 from common.statistics import wilson_interval
 from phase1_dataset_building.config import GenerationConfig
 

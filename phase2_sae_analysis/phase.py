@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from common import handoffs
 from common.command_line import build_command
-from common.phase import Phase, RunContext
+from common.context import RunContext
+from common.phase import Phase
 from phase2_sae_analysis.config import LatentConfig
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from common.ledger import note
 from phase3_validation.directions import selected_directions
 
 if TYPE_CHECKING:
-    from common.phase import RunContext
+    from common.context import RunContext
 
 
 def note_reading(ctx: "RunContext", again: bool) -> int:

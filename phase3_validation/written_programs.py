@@ -15,9 +15,9 @@ from phase3_validation.steering.records import Problem, steered_row
 if TYPE_CHECKING:
     import numpy as np
 
+    from common.context import RunContext
     from common.generation import Generation
     from common.models import LanguageModel
-    from common.phase import RunContext
     from common.records import RecordWriter
     from common.solutions import Solution
     from phase3_validation.steering.variants import Variant

@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.phase import Phase, RunContext
+from common.context import RunContext
+from common.phase import Phase
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from common.config import PhaseConfig
-    from common.phase import RunContext
+    from common.context import RunContext
     from phase4_anomaly_detection.discovery import DiscoveryConfig
 
 LOG = logging.getLogger("pva_sae")
@@ -179,8 +179,8 @@ class SAEAnomalyPipeline:
     def _context(self, data_dir: Path, settings: dict[str, Any]) -> RunContext:
         """Phase 4.1 with this pipeline's settings, on the preset that belongs to its model."""
         from common.config import build_config
+        from common.context import RunContext
         from common.devices import resolve_device
-        from common.phase import RunContext
         from phase4_anomaly_detection.phase import PHASE
 
         sidecar = self.sidecar.config

@@ -8,7 +8,7 @@ from common import handoffs, ledger
 from common.files import digest_of
 
 if TYPE_CHECKING:
-    from common.phase import RunContext
+    from common.context import RunContext
     from phase4_anomaly_detection.detector import AnomalyDetector
 
 

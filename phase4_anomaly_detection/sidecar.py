@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.devices import kind_of, resolve_device
+from common.config import kind_of
+from common.devices import resolve_device
 from common.errors import ConfigError, UnknownHookError
 from common.registry import MODELS, ModelEntry
 

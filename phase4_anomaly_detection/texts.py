@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from common import handoffs
+from common.command_line import build_command
 from common.errors import ConfigError
-from common.phase import build_command
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from common.artifacts import Artifact
-    from common.phase import RunContext
+    from common.context import RunContext
     from common.sae_fit import TextStreams
     from common.sae_sources import SaeSource
     from common.saes import LayerSae

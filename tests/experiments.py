@@ -10,7 +10,8 @@ import numpy as np
 
 from common import discovery, handoffs
 from common.config import PhaseConfig
-from common.phase import Phase, RunContext
+from common.context import RunContext
+from common.phase import Phase
 from phase2_sae_analysis.config import LatentConfig
 from phase2_sae_analysis.phase import PHASE
 

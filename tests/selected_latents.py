@@ -11,8 +11,9 @@ from toy_phases import run_phase
 
 from common import handoffs
 from common.config import DatasetConfig, PromptConfig, SaeConfig
+from common.context import RunContext
 from common.handoffs import Handoff
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE

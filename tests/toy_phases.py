@@ -9,8 +9,9 @@ import numpy as np
 
 from common import discovery
 from common.config import PhaseConfig, setting
+from common.context import RunContext
 from common.handoffs import Field, Handoff
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.stopping import StopRequest
 
 N = 230

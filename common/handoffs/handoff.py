@@ -3,15 +3,9 @@
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from common.tables import Field
+
 USUAL = {"prompt": "plain"}  # of an experiment: not named where it is so
-
-
-@dataclass(frozen=True)
-class Field:
-    """One column: Arrow type, and meaning with unit."""
-
-    type: str
-    meaning: str
 
 
 @dataclass(frozen=True, kw_only=True)

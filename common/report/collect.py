@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from common.artifacts import Artifact
-from common.command_line import OTHER_MODEL, phase_command
 from common.discovery import (
     RunFolder,
     command_in,
@@ -28,6 +27,7 @@ from common.experiments import typed_as
 from common.handoffs import GENERATIONS, HANDOFFS, SPLIT, Handoff
 from common.ledger import count_selections, readings_of
 from common.problems import PILOT, pilot_size
+from common.report.what_to_type import OTHER_MODEL, phase_command
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model

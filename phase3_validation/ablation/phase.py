@@ -13,8 +13,9 @@ Record i is problem i // n, ablation i % n, of n ablations.
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
+from common.context import RunContext
 from common.discovery import describe
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.records import RecordWriter
 from phase3_validation.ablation.config import NONE, AblationConfig
 from phase3_validation.config import VALIDATION

@@ -19,10 +19,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from common.chat import ChatTemplate
 from common.errors import ConfigError
 from common.problem_syntax import parse_python
-from common.prompts import Prompt, build_prompt
+from common.prompts import ChatTemplate, Prompt, build_prompt
 
 Problem = dict[str, Any]
 

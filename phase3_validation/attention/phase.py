@@ -17,8 +17,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
+from common.context import RunContext
 from common.discovery import describe
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.progress import Progress
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.config import VALIDATION

@@ -12,7 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.phase import Phase, RunContext, build_command
+from common.command_line import build_command
+from common.context import RunContext
+from common.phase import Phase
 from phase3_validation.detection.config import DetectionConfig
 
 if TYPE_CHECKING:

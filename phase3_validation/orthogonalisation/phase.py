@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.phase import Phase, RunContext
+from common.context import RunContext
+from common.phase import Phase
 from common.records import RecordWriter
 from phase3_validation.config import VALIDATION
 from phase3_validation.orthogonalisation.config import OrthogonalisationConfig

@@ -20,7 +20,7 @@ from phase3_validation.steering.variants import Variant, pushes
 from phase3_validation.written_programs import Written, write_variants
 
 if TYPE_CHECKING:
-    from common.phase import RunContext
+    from common.context import RunContext
     from common.records import RecordWriter
     from phase3_validation.directions import Direction
     from phase3_validation.steering.config import SteeredConfig

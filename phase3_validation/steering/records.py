@@ -14,7 +14,7 @@ from phase3_validation.steering.variants import Variant
 
 if TYPE_CHECKING:
     from common.artifacts import Artifact
-    from common.phase import RunContext
+    from common.context import RunContext
 
 Problem = dict[str, Any]
 

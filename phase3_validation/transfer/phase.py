@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
+from common.context import RunContext
 from common.errors import AssetError, ConfigError
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.records import RecordWriter
 from phase3_validation.readings import note_reading
 from phase3_validation.transfer.config import TransferConfig

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from common.command_line import phase_command
 from common.discovery import RunFolder, describe
 from common.experiments import experiments_in
 from common.handoffs import DIFFICULTY, GENERAL_TEXT, GENERATIONS, HANDOFFS, LATENTS, TRANSFER, Handoff
+from common.report.what_to_type import phase_command
 
 DATA = Path("data")
 

@@ -15,9 +15,10 @@ from tiny_models import save_tiny_gemma
 from warm_commands import WarmCommands
 
 from common import handoffs
+from common.context import RunContext
 from common.errors import AssetError
 from common.hub_cache import cached_revision, check_read_at, commit_of
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.registry import model_identity
 from common.revisions import with_commits, words_as_settled
 from common.sae_sources import sae_source

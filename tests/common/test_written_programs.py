@@ -9,10 +9,11 @@ from toy_phases import NUMBERS_PHASE, SUMS, N, run_phase, stop_after
 
 from common import discovery
 from common.config import SolutionConfig
+from common.context import RunContext
 from common.errors import ArtifactMismatchError
 from common.generation import Generation
 from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS, Field, Handoff
-from common.phase import Phase, RunContext
+from common.phase import Phase
 from common.solutions import Solution, task_for
 from common.stopping import Stopped
 from common.tables import from_parquet

@@ -1,0 +1,35 @@
+"""What to type to build what a data folder lacks, told by the settings of the runs that it has."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from common.command_line import TOLD_FOR, words_for
+from common.config import DatasetConfig, PromptConfig, SaeConfig, build_config
+from common.discovery import with_data_dir
+from common.handoffs import TRANSFER, Handoff
+from common.registry import instruction_tuned
+
+OTHER_MODEL = "--to OTHER_MODEL"  # what a reader has to fill in where no second model is known
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Experiment(SaeConfig, DatasetConfig, PromptConfig):
+    """All settings that say which experiment is meant, for their usual values."""
+
+
+def phase_command(handoff: Handoff, settings: Mapping[str, Any], preset: str, data_dir: Path) -> str:
+    """What to type to build `handoff` in the experiment that `settings` tell of; what they leave out is usual."""
+    usual = asdict(build_config(_Experiment, preset, {}))
+    command = shlex.join(words_for(handoff, settings, usual, preset))
+    model = settings.get("model", usual["model"])
+    second = f" {OTHER_MODEL}" if handoff == TRANSFER and instruction_tuned(model) is None else ""
+    return with_data_dir(command + second, data_dir)
+
+
+def told_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a run's settings that say which experiment it is of."""
+    names = {field.name for field in fields(_Experiment)} & {name for told in TOLD_FOR.values() for name in told}
+    return {name: settings[name] for name in names if name in settings}
