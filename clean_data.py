@@ -14,10 +14,10 @@ import shutil
 from pathlib import Path
 
 import run
-from common.discovery import is_run_name
 from common.errors import ConfigError, PipelineError, suggestion
 from common.handoffs import HANDOFFS
-from common.locks import in_use
+from common.runs.discovery import is_run_name
+from common.runs.locks import in_use
 
 
 def run_folders(data_dir: Path, phase: str | None) -> list[Path]:

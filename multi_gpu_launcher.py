@@ -26,20 +26,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import run
-from common.artifacts import AlreadyBuilt
-from common.checkpoints import PartStore
-from common.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
-from common.config import SolutionConfig
-from common.context import RunContext
-from common.discovery import MANIFEST
 from common.errors import ConfigError
-from common.locks import lock_for_launcher
-from common.pace import PaceOfAll
-from common.phase import Phase
+from common.launch.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
+from common.launch.slices import (
+    STOPPED,
+    USER_ERROR,
+    Ended,
+    Slice,
+    contiguous_slices,
+    failure_text,
+    log_of,
+    slice_command,
+)
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.phases.revisions import words_as_settled
+from common.programs.settings import SolutionConfig
 from common.progress import Progress
-from common.records import check_slice
-from common.revisions import words_as_settled
-from common.slices import STOPPED, USER_ERROR, Ended, Slice, contiguous_slices, failure_text, log_of, slice_command
+from common.runs.artifacts import AlreadyBuilt
+from common.runs.checkpoints import PartStore
+from common.runs.discovery import MANIFEST
+from common.runs.locks import lock_for_launcher
+from common.runs.pace import PaceOfAll
+from common.runs.records import check_slice
 from common.stopping import STOP_SIGNALS
 
 SLICES_PER_WORKER = 4

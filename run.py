@@ -38,14 +38,15 @@ except ModuleNotFoundError:
     sys.exit(2)
 
 from common import commands
-from common.artifacts import AlreadyBuilt
 from common.cli import Parser, exit_with, new_log
-from common.config import PRESETS, ModelConfig, add_flags, build_config, differences_from_preset, typed
-from common.context import RunContext
-from common.devices import check_device_name, limit_gpu_memory, resolve_device
 from common.errors import AssetError, ConfigError, PipelineError, suggestion
-from common.phase import Phase, check_phase_takes_slices
-from common.registry import is_on_this_disk, similar_model
+from common.model.devices import check_device_name, limit_gpu_memory, resolve_device
+from common.model.registry import is_on_this_disk, similar_model
+from common.model.settings import ModelConfig
+from common.phases.context import RunContext
+from common.phases.phase import Phase, check_phase_takes_slices
+from common.phases.settings import PRESETS, add_flags, build_config, differences_from_preset, typed
+from common.runs.artifacts import AlreadyBuilt
 from common.stopping import Stopped
 
 PHASES = {  # id -> module that holds PHASE, in the order a full run takes
@@ -263,7 +264,7 @@ def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
 def dry_run(context: RunContext) -> int:
     """Say what the command would read and write, and what has to be built before. Nothing is fetched."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported, which then asks nobody
-    from common.expectations import expectations
+    from common.model.expectations import expectations
 
     if isinstance(context.config, ModelConfig) and not is_on_this_disk(model := context.config.model):
         print(
@@ -300,7 +301,7 @@ def list_phases() -> int:
 
 
 def export_run(argv: list[str]) -> int:
-    from common.npz_export import export_to
+    from common.npz.exporting import export_to
 
     parser = _layout_parser("export", "Write the newest finished run of phase 1 in another project's files.")
     parser.add_argument("--out", type=Path, required=True, help="folder to make; it must not exist, or be empty")
@@ -311,7 +312,7 @@ def export_run(argv: list[str]) -> int:
 
 
 def import_run(argv: list[str]) -> int:
-    from common.npz_import import import_from
+    from common.npz.importing import import_from
 
     parser = _layout_parser("import", "Make a finished run of phase 1 from another project's files.")
     text = "folder with dataset_*.parquet and activations/; or the table itself, where there are several"
@@ -344,9 +345,9 @@ def _detector_command(name: str) -> Callable[[list[str]], int]:
 
 
 def _layout_parser(command: str, description: str) -> Parser:
-    from common.npz_layout import LayoutConfig
+    from common.npz.layout import LayoutConfig
 
-    text = "npz: that of the original project, one file per task and layer (common/npz_layout.py describes it)"
+    text = "npz: that of the original project, one file per task and layer (common/npz/layout.py describes it)"
     parser = Parser(prog=f"run.py {command}", description=description)
     parser.add_argument("--layout", choices=["npz"], required=True, help=text)
     _add_experiment_flags(parser)

@@ -23,11 +23,11 @@ from safetensors.numpy import load_file
 
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.models import LanguageModel, load_model
-from common.problems import load_problems
-from common.prompts import build_prompt
+from common.model.loading import LanguageModel, load_model
+from common.model.registry import model_identity
+from common.problems.datasets import load_problems
+from common.problems.prompt import build_prompt
 from common.provenance import ROOT
-from common.registry import model_identity
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SAEAnomalyPipeline, sidecar
 
 NAME = "Detector"

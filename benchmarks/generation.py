@@ -19,10 +19,10 @@ from benchmarks.one_by_one import ends_at, solve_one_by_one, take_the_faster_thr
 from benchmarks.phase_runs import load_models_once, run_phase, table_of, write_problems
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common import models
-from common.config import build_config
-from common.models import LanguageModel
-from common.problems import Problem
+from common.model import loading as models
+from common.model.loading import LanguageModel
+from common.phases.settings import build_config
+from common.problems.datasets import Problem
 from common.provenance import ROOT
 from phase1_dataset_building.config import GenerationConfig
 

@@ -25,12 +25,12 @@ from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 from benchmarks.one_by_one import ends_at, residual_streams, write_text
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.devices import limit_gpu_memory
-from common.generation import Generation, Request, generate
-from common.models import LanguageModel
-from common.problems import Problem, load_problems
-from common.prompts import build_prompt
-from common.registry import model_location
+from common.model.devices import limit_gpu_memory
+from common.model.generation import Generation, Request, generate
+from common.model.loading import LanguageModel
+from common.model.registry import model_location
+from common.problems.datasets import Problem, load_problems
+from common.problems.prompt import build_prompt
 
 NAME = "On a GPU, gemma-2-2b's shape"
 notes: list[str] = []

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.rounds import Contender, Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.problems import Problem, load_problems
+from common.problems.datasets import Problem, load_problems
 from common.sandbox import Program, Sandbox
 
 NAME = "Grading"

@@ -31,9 +31,9 @@ from safetensors.numpy import load_file, save_file
 import run
 from benchmarks.rounds import row_of
 from benchmarks.rows import Row
-from common.problems import ORGANISM_FILE
+from common.model.registry import MODELS
+from common.problems.datasets import ORGANISM_FILE
 from common.provenance import ROOT
-from common.registry import MODELS
 
 NAME = "Growth"
 LAYERS = (0, 1, 2)  # of the SAEs whose latents are multiplied

@@ -26,12 +26,12 @@ from scipy.stats import norm, ttest_ind
 from benchmarks.rounds import Rounds, row_of
 from benchmarks.rows import Row
 from common import tables
+from common.evaluation.permutation import NullMaximum
+from common.evaluation.separation import layer_statistics
 from common.handoffs import LATENTS
-from common.permutation import NullMaximum
-from common.sae_fit import check_neighbours, prompt_fit, site_fit
-from common.saes import LayerSae
-from common.separation import layer_statistics
-from common.stored_activations import N_DOCUMENTS
+from common.saes.activations import N_DOCUMENTS
+from common.saes.encoder import LayerSae
+from common.saes.fit import check_neighbours, prompt_fit, site_fit
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.extraction import extract_program
-from common.models import LanguageModel
-from common.problems import Problem
-from common.prompts import build_prompt
+from common.model.loading import LanguageModel
+from common.problems.datasets import Problem
+from common.problems.extraction import extract_program
+from common.problems.prompt import build_prompt
 
 TIMEOUT_S = 10.0
 

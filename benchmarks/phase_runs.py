@@ -14,9 +14,9 @@ import pyarrow.parquet
 import torch
 
 import run
-from common import models
-from common.models import LanguageModel
-from common.problems import ORGANISM_FILE, Problem, load_problems
+from common.model import loading as models
+from common.model.loading import LanguageModel
+from common.problems.datasets import ORGANISM_FILE, Problem, load_problems
 
 
 def load_models_once() -> None:

@@ -25,8 +25,8 @@ from benchmarks.detect import save_detector
 from benchmarks.http_load import Answer, ask_at_once
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.models import LanguageModel, load_model
-from common.problems import load_problems
+from common.model.loading import LanguageModel, load_model
+from common.problems.datasets import load_problems
 from common.provenance import ROOT
 
 NAME = "Service"

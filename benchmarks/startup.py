@@ -21,10 +21,10 @@ import numpy as np
 
 from benchmarks.rounds import Contender, Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common import discovery
-from common.artifacts import ArtifactWriter
 from common.handoffs import GENERATIONS, HANDOFFS, Handoff
 from common.provenance import ROOT
+from common.runs import discovery
+from common.runs.artifacts import ArtifactWriter
 from run import PHASES
 
 NAME = "Start-up"

@@ -1,7 +1,7 @@
 """Phase 3.3's programs beside one `generate` call for each problem and direction; and what one more control costs.
 
 Both write the organism's programs while one selected direction, matched latents or random directions are added from
-the last prompt token on, and judge them: the phase in its own batches (common/steered_generation.py) and sandbox, with
+the last prompt token on, and judge them: the phase in its own batches (common/interventions/steered_generation.py) and sandbox, with
 all it keeps of them; the loop with a hook that adds the vector, an end-of-sequence stop, and a process for the tests.
 The phase is given no programs of phase 1, whose verdicts it would take over where a program is the same. No side
 counts the loading of the model. In each round other controls have their turn, and the loop writes other programs.
@@ -23,16 +23,17 @@ from benchmarks.one_by_one import passes_in_subprocess, take_the_faster_threads,
 from benchmarks.phase_runs import load_models_once, run_phase, write_problems
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common import handoffs, models
-from common.config import build_config
-from common.context import RunContext
-from common.hooks import read_resid, resid_post_site
-from common.models import LanguageModel
-from common.problems import Problem
-from common.prompts import build_prompt
+from common import handoffs
+from common.interventions.steered_generation import Push
+from common.model import loading as models
+from common.model.hooks import read_resid, resid_post_site
+from common.model.loading import LanguageModel
+from common.phases.context import RunContext
+from common.phases.settings import build_config
+from common.problems.datasets import Problem
+from common.problems.prompt import build_prompt
 from common.provenance import ROOT
-from common.sae_sources import sae_source
-from common.steered_generation import Push
+from common.saes.sources import sae_source
 from phase3_validation.directions import Direction
 from phase3_validation.steering import steering_phase
 from phase3_validation.steering.config import SteeringConfig

@@ -21,12 +21,12 @@ import numpy as np
 
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common import discovery
-from common.artifacts import Artifact
 from common.files import write_sealed_json
 from common.handoffs import GENERATIONS
-from common.npz_layout import npz_bytes, npz_path
-from common.records import RecordWriter
+from common.npz.layout import npz_bytes, npz_path
+from common.runs import discovery
+from common.runs.artifacts import Artifact
+from common.runs.records import RecordWriter
 from common.stopping import StopRequest
 
 NAME = "Activation store"

@@ -9,7 +9,7 @@ from common.stopping import Stopped, StopRequest
 
 def status(argv: list[str]) -> int:
     from common.handoffs import HANDOFFS
-    from common.status import status_lines
+    from common.report.status import status_lines
 
     parser = Parser(prog="run.py status", description="What is built, stale, unfinished or missing, per experiment.")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
@@ -24,7 +24,7 @@ def status(argv: list[str]) -> int:
 
 
 def test_gpu(argv: list[str]) -> int:
-    from common.devices import gpu_report
+    from common.model.devices import gpu_report
 
     parser = Parser(prog="run.py test-gpu", description="Devices, memory, number types, a small matrix product.")
     parser.add_argument("--detailed", action="store_true", help="larger products, with their speed")
@@ -34,7 +34,7 @@ def test_gpu(argv: list[str]) -> int:
 
 
 def grade(argv: list[str]) -> int:
-    from common.grading import grade_file
+    from common.programs.grading import grade_file
 
     parser = Parser(
         prog="run.py grade",
@@ -62,7 +62,7 @@ def grade(argv: list[str]) -> int:
 
 
 def doctor(argv: list[str]) -> int:
-    from common.doctor import diagnose
+    from common.programs.doctor import diagnose
 
     parser = Parser(prog="run.py doctor", description="Judge reference solutions here: all must pass.")
     parser.add_argument("--dataset", default=None, help="whose (default: mbpp where it is on this disk, else organism)")

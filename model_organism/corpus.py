@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.prompts import build_prompt
+from common.problems.prompt import build_prompt
 from model_organism.behaviours import HELD_OUT_NOUNS, sample_item
 from model_organism.error_snippets import sample_snippet
 from model_organism.general_text import general_chunks

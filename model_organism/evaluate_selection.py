@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from common import discovery, handoffs
-from common.artifacts import Artifact
-from common.config import DatasetConfig, SaeConfig, build_config
+from common import handoffs
 from common.errors import PipelineError
-from common.saes import sae_source
+from common.phases.settings import build_config
+from common.problems.settings import DatasetConfig
+from common.runs import discovery
+from common.runs.artifacts import Artifact
+from common.saes.encoder import sae_source
+from common.saes.settings import SaeConfig
 from model_organism.evaluation.card import markdown_table, write_tables
 from model_organism.evaluation.graded_run import GradedRun, load_run
 from model_organism.evaluation.probes import auroc_within, fitted_probe

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common import discovery, handoffs
-from common.artifacts import Artifact
+from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
-from common.judged_problems import SPLITS, JudgedProblems, Samples, judged_problems, judged_samples
-from common.stored_activations import stored_layers
+from common.programs.labels import SPLITS, JudgedProblems, Samples, judged_problems, judged_samples
+from common.runs import discovery
+from common.runs.artifacts import Artifact
+from common.saes.activations import stored_layers
 
 if TYPE_CHECKING:
     from jaxtyping import Float

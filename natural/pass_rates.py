@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from common.evaluation import strata
-from common.statistics import clustered_rate_interval, wilson_interval
+from common.evaluation.statistics import clustered_rate_interval, wilson_interval
 from natural.labelled_run import LabelledRun
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.models import LanguageModel
+    from common.model.loading import LanguageModel
 
 MAX_TOKENS, PER_DOCUMENT, BATCH = 128, 64, 16
 HELD_OUT = 0.1  # of the documents
@@ -67,8 +67,8 @@ def read_vectors(
     and the document of each vector."""
     import torch
 
-    from common.hooks import read_resid, resid_post_site
-    from common.tokenization import encode
+    from common.model.hooks import read_resid, resid_post_site
+    from common.model.tokenization import encode
 
     layer_of = {resid_post_site(layer): layer for layer in layers}
     found: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
@@ -109,7 +109,7 @@ def save(pca: Pca, layer: int, model: str, facts: dict, folder: Path) -> None:
     from sae_lens import StandardSAE, StandardSAEConfig
     from sae_lens.saes.sae import SAEMetadata
 
-    from common.hooks import resid_post_site
+    from common.model.hooks import resid_post_site
 
     W_enc = torch.cat([pca.directions, -pca.directions], dim=1).float()
     metadata = SAEMetadata(model_name=model, hook_name=resid_post_site(layer), training=facts)
@@ -161,8 +161,8 @@ def parse(argv: list[str]) -> tuple[object, list[int]]:
 def main(argv: list[str]) -> int:
     args, layers = parse(argv)
     documents, log = documents_of(args.text), new_log()
-    from common.devices import resolve_device
-    from common.models import load_model
+    from common.model.devices import resolve_device
+    from common.model.loading import load_model
 
     lm = load_model(args.model, resolve_device(args.device), args.dtype, args.threads)
     if layers[-1] >= lm.n_layers:

@@ -130,7 +130,7 @@ def measure(run: LabelledRun, seed: int, n_resamples: int, log: logging.Logger) 
     """Everything that the page shows, as plain numbers."""
     from common.evaluation.bootstrap import draws_by_label
     from common.evaluation.cards import always_positive_f1
-    from common.judged_problems import SPLITS
+    from common.programs.labels import SPLITS
     from natural import pass_rates
 
     judging = run.of("validation")

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, setting
 from common.errors import ConfigError
+from common.phases.settings import setting
+from common.problems.settings import DatasetConfig
 
 
 @dataclass(frozen=True, kw_only=True)

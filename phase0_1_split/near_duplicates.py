@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.problem_record import Problem
-from common.problem_syntax import parse_python
+from common.problems.record import Problem
+from common.problems.syntax import parse_python
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@
 from typing import Any
 
 from common import handoffs
-from common.context import RunContext
 from common.errors import ConfigError
-from common.phase import Phase
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase0_1_split.config import SplitConfig
 
 
@@ -69,7 +69,7 @@ def check_no_empty_split(splits: dict[str, list[int]], groups: list, advice: str
 
 
 def _problem(row: dict[str, Any]) -> Any:
-    from common.problems import Problem
+    from common.problems.datasets import Problem
 
     return Problem(task_id=row["task_id"], text=row["text"], code=row["code"],
                    test_list=tuple(row["test_list"]), entry_point=row["entry_point"])  # fmt: skip

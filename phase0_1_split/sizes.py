@@ -2,7 +2,7 @@
 
 import itertools
 
-from common.split_sizes import MIN_OF_A_LABEL, pass_rates_that_do, too_small
+from common.problems.split_sizes import MIN_OF_A_LABEL, pass_rates_that_do, too_small
 from phase0_1_split.stratify import split_sizes
 
 _STEP = 20  # fractions are sought in twentieths

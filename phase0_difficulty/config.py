@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig
+from common.problems.settings import DatasetConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import ast
 import warnings
 from typing import TYPE_CHECKING, TypedDict
 
-from common.problem_syntax import parse_python
+from common.problems.syntax import parse_python
 
 if TYPE_CHECKING:
     from radon.visitors import Class, Function

@@ -10,13 +10,13 @@ import statistics
 from typing import Any
 
 from common import handoffs
-from common.context import RunContext
-from common.phase import Phase
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase0_difficulty.config import DifficultyConfig
 
 
 def run(ctx: RunContext, config: DifficultyConfig) -> None:
-    from common.problems import load_problems
+    from common.problems.datasets import load_problems
     from phase0_difficulty.difficulty import measure_difficulty
 
     problem_set = load_problems(config.dataset, config.limit)

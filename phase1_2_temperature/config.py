@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from common.config import SolutionConfig, setting, typed
 from common.errors import ConfigError
+from common.phases.settings import setting, typed
+from common.programs.settings import SolutionConfig
 
 
 @dataclass(frozen=True, kw_only=True)

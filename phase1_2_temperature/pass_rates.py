@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
+from common.evaluation.statistics import clustered_rate_interval
 from common.plots import new_figure, png_bytes
-from common.statistics import clustered_rate_interval
 
 JUDGED = ("correct", "incorrect")
 

@@ -11,19 +11,19 @@
 from typing import Any
 
 from common import handoffs
-from common.context import RunContext
-from common.discovery import describe
-from common.phase import Phase
-from common.records import RecordWriter
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.runs.discovery import describe
+from common.runs.records import RecordWriter
 from phase1_2_temperature.config import TemperatureConfig
 
 VALIDATION = "validation_{dataset}.parquet"
 
 
 def run(ctx: RunContext, config: TemperatureConfig) -> None:
-    from common.chat import chat_template_for
-    from common.solutions import task_for
-    from common.written_programs import write_solutions
+    from common.model.chat import chat_template_for
+    from common.programs.solutions import task_for
+    from common.programs.writing import write_solutions
 
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}

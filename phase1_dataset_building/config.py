@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from common.config import RecordsConfig, SaeConfig, SolutionConfig, setting, typed
 from common.errors import ConfigError
+from common.phases.settings import RecordsConfig, setting, typed
+from common.programs.settings import SolutionConfig
+from common.saes.settings import SaeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,6 @@ class GeneralTextConfig(SaeConfig, RecordsConfig):
     seed: int = setting(42, "base seed; the position in each document derives its own from it", minimum=0)
 
     def experiment(self) -> dict[str, str]:
-        from common.general_text import text_for, text_identity
+        from common.model.general_text import text_for, text_identity
 
         return {**super().experiment(), "text": text_identity(text_for(self.text, self.model))}

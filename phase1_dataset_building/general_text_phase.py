@@ -11,31 +11,31 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.context import RunContext
 from common.errors import ConfigError
-from common.phase import Phase
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase1_dataset_building.config import GeneralTextConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from common.models import LanguageModel
-    from common.records import RecordWriter
-    from common.sae_sources import SaeSource
-    from common.text_activations import Reading
+    from common.model.loading import LanguageModel
+    from common.model.text_activations import Reading
+    from common.runs.records import RecordWriter
+    from common.saes.sources import SaeSource
 
 DOCUMENTS_AT_ONCE = 500  # encoded together: 500 documents x 131k latents are 260 MB
 DOCUMENTS_OF_FIT = 1_000
 
 
 def run(ctx: RunContext, config: GeneralTextConfig) -> None:
-    from common.expectations import expectations
-    from common.general_text import first_documents, load_text, text_for
-    from common.memory import FittingParts, batch_bytes
-    from common.models import load_model
+    from common.model.expectations import expectations
+    from common.model.general_text import first_documents, load_text, text_for
+    from common.model.loading import load_model
+    from common.model.memory import FittingParts, batch_bytes
+    from common.model.text_activations import read_documents
     from common.progress import Progress
-    from common.sae_sources import sae_source
-    from common.text_activations import read_documents
+    from common.saes.sources import sae_source
 
     name = text_for(config.text, config.model)
     documents = first_documents(name, config.documents)
@@ -106,7 +106,7 @@ def conclude(ctx: RunContext, out: "RecordWriter", source: "SaeSource", config: 
     """Write resid_norms.parquet and firing_rates.parquet, which follow from all documents."""
     import torch
 
-    from common.text_activations import count_positions, mean_norms
+    from common.model.text_activations import count_positions, mean_norms
 
     if config.threads:  # this process may have loaded no model
         torch.set_num_threads(config.threads)
@@ -143,7 +143,7 @@ def layer_rates(ctx: RunContext, out: "RecordWriter", source: "SaeSource", layer
     """
     import torch
 
-    from common.sae_fit import check_site, site_fit
+    from common.saes.fit import check_site, site_fit
 
     behind_the_first = torch.tensor([row["position"] > 0 for row in out.joined_rows()])
     resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))[behind_the_first]
@@ -170,8 +170,8 @@ def write_rates(out: "RecordWriter", rates: "dict[int, np.ndarray]") -> None:
 
 def count_documents(ctx: RunContext) -> int:
     """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
-    from common.general_text import first_documents, text_for
-    from common.sae_sources import sae_source
+    from common.model.general_text import first_documents, text_for
+    from common.saes.sources import sae_source
 
     config = ctx.config
     if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":

@@ -11,16 +11,16 @@
 from typing import Any
 
 from common import handoffs
-from common.context import RunContext
-from common.phase import Phase
-from common.statistics import wilson_interval
+from common.evaluation.statistics import wilson_interval
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase1_dataset_building.config import GenerationConfig
 
 
 def run(ctx: RunContext, config: GenerationConfig) -> None:
-    from common.chat import chat_template_for
-    from common.solutions import task_for
-    from common.written_programs import write_solutions
+    from common.model.chat import chat_template_for
+    from common.programs.solutions import task_for
+    from common.programs.writing import write_solutions
 
     problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}

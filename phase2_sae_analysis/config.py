@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, NamedSaeConfig, PromptConfig, setting
 from common.errors import ConfigError
+from common.model.settings import PromptConfig
+from common.phases.settings import setting
+from common.problems.settings import DatasetConfig
+from common.saes.settings import NamedSaeConfig
 
 
 @dataclass(frozen=True, kw_only=True)

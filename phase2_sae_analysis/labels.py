@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import ConfigError, MissingArtifactError
-from common.greedy import check_greedy
-from common.split_sizes import MIN_TO_COMPARE
+from common.problems.split_sizes import MIN_TO_COMPARE
+from common.programs.greedy import check_greedy
 
 LABELS = ("correct", "incorrect")
 GREEDY, SAMPLED = "one greedy program per problem", "samples of phase 1.2"

@@ -1,8 +1,8 @@
 """One layer: from the residual stream at the last prompt token to the statistics of every latent.
 
 1. The SAE gives every latent's activation on every problem, [n, d_sae].
-2. Exact statistics (common/separation.py), and this layer's share in the largest |t| under permuted labels
-   (common/permutation.py).
+2. Exact statistics (common/evaluation/separation.py), and this layer's share in the largest |t| under permuted labels
+   (common/evaluation/permutation.py).
 3. The activations of the few latents that can still be selected are kept; the rest is let go before the next layer.
 """
 
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.errors import ConfigError
-from common.permutation import NullMaximum
-from common.separation import layer_statistics
-from common.stored_activations import layer_list
+from common.evaluation.permutation import NullMaximum
+from common.evaluation.separation import layer_statistics
+from common.saes.activations import layer_list
 from phase2_sae_analysis.selection import DIRECTIONS, best
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.saes import LayerSae
+    from common.saes.encoder import LayerSae
 
 
 @dataclass(frozen=True)

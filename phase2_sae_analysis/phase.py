@@ -3,35 +3,35 @@
     python3 run.py phase 2 --model google/gemma-2-2b
 
 1. Each layer's SAE is checked against its layer's activations on general text, and encodes those of the prompts.
-2. Every latent gets its firing fractions, Welch t, AUROC (common/separation.py), and the family-wise p of its |t|
-   among all latents of all layers (common/permutation.py).
+2. Every latent gets its firing fractions, Welch t, AUROC (common/evaluation/separation.py), and the family-wise p of its |t|
+   among all latents of all layers (common/evaluation/permutation.py).
 3. Latents that fire on general text are left out first; then four directions are chosen (selection.py).
 """
 
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.command_line import build_command
-from common.context import RunContext
-from common.phase import Phase
+from common.phases.command_line import build_command
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase2_sae_analysis.config import LatentConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from common.permutation import NullMaximum
-    from common.sae_sources import SaeSource
-    from common.stored_activations import StoredText
+    from common.evaluation.permutation import NullMaximum
+    from common.saes.activations import StoredText
+    from common.saes.sources import SaeSource
     from phase2_sae_analysis.labels import LabelledProblems
 
 DESCRIPTION_ONLY = "description only: selected on the validation split, so no phase may read it"
 
 
 def run(ctx: RunContext, config: LatentConfig) -> None:
-    from common.general_text_rates import rates_by_layer
-    from common.permutation import NullMaximum
-    from common.sae_sources import sae_source
-    from common.stored_activations import StoredText, check_reads_the_residual_stream, layer_list, stored_layers
+    from common.evaluation.permutation import NullMaximum
+    from common.saes.activations import StoredText, check_reads_the_residual_stream, layer_list, stored_layers
+    from common.saes.rates import rates_by_layer
+    from common.saes.sources import sae_source
     from phase2_sae_analysis.layer_analysis import layers_to_analyse
     from phase2_sae_analysis.selection import add_family_statistics
 
@@ -72,9 +72,9 @@ class LayersFound:
         """Analyse one layer. Its SAE and activations are gone when this returns."""
         import numpy as np
 
-        from common.general_text_rates import check_same_latents
-        from common.sae_fit import checked_sae, prompt_fit
-        from common.stored_activations import layer_activations
+        from common.saes.activations import layer_activations
+        from common.saes.fit import checked_sae, prompt_fit
+        from common.saes.rates import check_same_latents
         from phase2_sae_analysis.layer_analysis import analyse_layer
 
         generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids

@@ -45,7 +45,7 @@ def add_family_statistics(columns: dict[str, np.ndarray], null_maximum: np.ndarr
     """Add q (Benjamini-Hochberg) and p_max over the kept latents of all layers; NaN for those left out."""
     from scipy.stats import false_discovery_control
 
-    from common.permutation import family_wise_p
+    from common.evaluation.permutation import family_wise_p
 
     kept = columns["kept"]
     columns["q"], columns["p_max"] = np.full(len(kept), np.nan), np.full(len(kept), np.nan)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.artifacts import Artifact
-    from common.saes import LayerSae
+    from common.runs.artifacts import Artifact
+    from common.saes.encoder import LayerSae
 
 NAMES = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_correct")
 

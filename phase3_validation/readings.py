@@ -1,15 +1,15 @@
-"""Which selections of latents, and ways to steer with them, were evaluated on a validation split (common/ledger.py)."""
+"""Which selections of latents, and ways to steer with them, were evaluated on a validation split (common/runs/ledger.py)."""
 
 import json
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
 from common.files import digest_of
-from common.ledger import note
+from common.runs.ledger import note
 from phase3_validation.directions import selected_directions
 
 if TYPE_CHECKING:
-    from common.context import RunContext
+    from common.phases.context import RunContext
 
 
 def note_reading(ctx: "RunContext", again: bool) -> int:

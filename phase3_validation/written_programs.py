@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from common.written_programs import Draft, Earlier, Kept, Writer, write_programs
+from common.programs.writing import Draft, Earlier, Kept, Writer, write_programs
 from phase3_validation.steering.records import Problem, steered_row
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from common.context import RunContext
-    from common.generation import Generation
-    from common.models import LanguageModel
-    from common.records import RecordWriter
-    from common.solutions import Solution
+    from common.model.generation import Generation
+    from common.model.loading import LanguageModel
+    from common.phases.context import RunContext
+    from common.programs.solutions import Solution
+    from common.runs.records import RecordWriter
     from phase3_validation.steering.variants import Variant
 
 
@@ -47,7 +47,7 @@ class Written:
 def write_variants(
     ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier
 ) -> None:
-    """Compute the records of `out` that are not saved yet; see `common.written_programs.write_programs`."""
+    """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`."""
     table = next(iter(out.handoff.tables))
 
     def begin_drafts(lm: LanguageModel) -> Writer[Draft]:

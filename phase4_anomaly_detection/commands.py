@@ -22,7 +22,7 @@ from common.cli import Parser
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
-    from common.context import RunContext
+    from common.phases.context import RunContext
     from phase4_anomaly_detection.detector import Detection
     from phase4_anomaly_detection.pipeline import SAEAnomalyPipeline
 

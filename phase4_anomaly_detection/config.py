@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from common.config import DatasetConfig, EvaluatingConfig, PromptConfig, SaeConfig, setting
 from common.errors import ConfigError
+from common.model.settings import PromptConfig
+from common.phases.settings import EvaluatingConfig, setting
+from common.problems.settings import DatasetConfig
+from common.saes.settings import SaeConfig
 
 if TYPE_CHECKING:
     from phase4_anomaly_detection.detector import DetectorConfig

@@ -2,7 +2,7 @@
 
     found = FeatureDiscovery(DiscoveryConfig(top_k=20)).select(latent_acts, incorrect, general_text_rate)
 
-1. Welch's t of every latent, incorrect against correct, zeros included (common/separation.py). Latents that fire on
+1. Welch's t of every latent, incorrect against correct, zeros included (common/evaluation/separation.py). Latents that fire on
    general text are left out before anything is ranked; of the rest those with t >= min_t, and, where asked,
    significant ones; of these the `top_k` with the largest t.
 2. Weights, fitted on the same texts: "t" is each latent's share of the sum of t. "l1" is an L1-penalised logistic
@@ -100,7 +100,7 @@ class FeatureDiscovery:
         Raises: ConfigError when none is left, with the largest t and the filter that left none; without a baseline; for
         labels as `checked_labels` does.
         """
-        from common.separation import layer_statistics
+        from common.evaluation.separation import layer_statistics
 
         incorrect = checked_labels(incorrect, len(latent_acts))
         config, pass_rate = self.config, (~incorrect).astype(np.float64)
@@ -181,7 +181,7 @@ class FeatureDiscovery:
     ) -> dict[str, Bool[np.ndarray, " d_sae"]]:
         """Which latents are significant at a family-wise 0.05; the family: those of the layer that ever vary and are
         not general text."""
-        from common.permutation import NullMaximum, family_wise_p
+        from common.evaluation.permutation import NullMaximum, family_wise_p
 
         null = NullMaximum(pass_rate, self.config.n_permutations, self.config.seed)
         null.add(latent_acts, general)

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.statistics import holm
+from common.evaluation.statistics import holm
 
 if TYPE_CHECKING:
     from phase4_anomaly_detection.detector import AnomalyDetector, Detection

@@ -20,8 +20,8 @@ import numpy as np
 from common.evaluation import metrics, probes
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import evaluation_card, verdict
+from common.evaluation.statistics import wilson_interval
 from common.evaluation.strata import stratum_of, upper_bounds
-from common.statistics import wilson_interval
 from phase4_anomaly_detection.calibration import Target, choose_threshold, reached_by
 from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY
 

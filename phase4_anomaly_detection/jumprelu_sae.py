@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import ArtifactMismatchError, ConfigError
-from common.sae_sources import find_release, layer_of
-from common.saes import LayerSae, load_from_release
+from common.saes.encoder import LayerSae, load_from_release
+from common.saes.sources import find_release, layer_of
 
 NAMES = ("W_enc", "b_enc", "threshold", "W_dec", "b_dec")
 
@@ -101,7 +101,7 @@ class JumpReLUSAE:
 
     @classmethod
     def from_layer_sae(cls, sae: LayerSae) -> JumpReLUSAE:
-        """That of common/saes.py. Raises: ConfigError for a transcoder, and for the top-k rule, which has no gate."""
+        """That of common/saes/encoder.py. Raises: ConfigError for a transcoder, and for the top-k rule, which has no gate."""
         if sae.kind == "transcoder" or sae.top_k is not None:
             kind = "a transcoder" if sae.kind == "transcoder" else f"a top-{sae.top_k} SAE"
             raise ConfigError(

@@ -14,15 +14,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.context import RunContext
-from common.phase import Phase
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from common.sae_sources import SaeSource
-    from common.saes import LayerSae
+    from common.saes.encoder import LayerSae
+    from common.saes.sources import SaeSource
     from phase4_anomaly_detection.detector import AnomalyDetector
     from phase4_anomaly_detection.discovery import FeatureDiscovery
     from phase4_anomaly_detection.evaluation import Baseline
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def run(ctx: RunContext, config: DetectorPhaseConfig) -> None:
-    from common.sae_sources import sae_source
+    from common.saes.sources import sae_source
     from phase4_anomaly_detection.calibration import Target
     from phase4_anomaly_detection.detector import SUBFOLDER
     from phase4_anomaly_detection.discovery import FeatureDiscovery
@@ -133,7 +133,7 @@ def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.nda
     import torch
 
     from common.errors import ConfigError
-    from common.general_text_rates import check_same_latents
+    from common.saes.rates import check_same_latents
     from phase4_anomaly_detection.texts import rebuild_baseline
 
     if sae.top_k is not None:
@@ -150,7 +150,7 @@ def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.nda
 
 def _rates(ctx: RunContext, config: DetectorPhaseConfig, layers: list[int]) -> dict[int, np.ndarray]:
     """Firing rates on general text by layer; none where no baseline is asked for."""
-    from common.general_text_rates import rates_by_layer
+    from common.saes.rates import rates_by_layer
     from phase4_anomaly_detection.texts import rebuild_baseline
 
     if config.general_text_limit >= 1:

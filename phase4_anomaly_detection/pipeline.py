@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from common.discovery import plain_name
 from common.errors import ArtifactMismatchError, ConfigError
-from common.registry import MODELS, at_commit, model_identity
+from common.model.registry import MODELS, at_commit, model_identity
+from common.runs.discovery import plain_name
 from phase4_anomaly_detection.detector import AnomalyDetector, Detection, DetectorConfig, deciding_rows
 from phase4_anomaly_detection.drift import DriftMonitor
 from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from common.config import PhaseConfig
-    from common.context import RunContext
+    from common.phases.context import RunContext
+    from common.phases.settings import PhaseConfig
     from phase4_anomaly_detection.discovery import DiscoveryConfig
 
 LOG = logging.getLogger("pva_sae")
@@ -178,9 +178,9 @@ class SAEAnomalyPipeline:
 
     def _context(self, data_dir: Path, settings: dict[str, Any]) -> RunContext:
         """Phase 4.1 with this pipeline's settings, on the preset that belongs to its model."""
-        from common.config import build_config
-        from common.context import RunContext
-        from common.devices import resolve_device
+        from common.model.devices import resolve_device
+        from common.phases.context import RunContext
+        from common.phases.settings import build_config
         from phase4_anomaly_detection.phase import PHASE
 
         sidecar = self.sidecar.config
@@ -207,7 +207,7 @@ class SAEAnomalyPipeline:
 
 def run_to_its_folder(context: RunContext) -> Path:
     """Run a phase, unless it is built; returns the run's folder."""
-    from common.artifacts import AlreadyBuilt
+    from common.runs.artifacts import AlreadyBuilt
 
     with contextlib.closing(context):
         context.pick_inputs()
@@ -218,7 +218,7 @@ def run_to_its_folder(context: RunContext) -> Path:
 
 def folder_of(context: RunContext) -> Path:
     """The finished run of these settings and inputs."""
-    from common.artifacts import AlreadyBuilt
+    from common.runs.artifacts import AlreadyBuilt
 
     context.fresh = False
     try:
@@ -230,7 +230,7 @@ def folder_of(context: RunContext) -> Path:
 
 def _command(config: PhaseConfig, preset: str) -> str:
     """What a shell would be told for the same run; texts that were given as lists would have to lie in a file."""
-    from common.config import differences_from_preset, typed
+    from common.phases.settings import differences_from_preset, typed
 
     words = ["python3", "run.py", "phase", "4.1", "--preset", preset]
     for name, value in differences_from_preset(config, preset).items():

@@ -1,14 +1,15 @@
-"""That a detector was evaluated on a validation split, in the ledger (common/ledger.py): detectors among themselves."""
+"""That a detector was evaluated on a validation split, in the ledger (common/runs/ledger.py): detectors among themselves."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from common import handoffs, ledger
+from common import handoffs
 from common.files import digest_of
+from common.runs import ledger
 
 if TYPE_CHECKING:
-    from common.context import RunContext
+    from common.phases.context import RunContext
     from phase4_anomaly_detection.detector import AnomalyDetector
 
 

@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.config import kind_of
-from common.devices import resolve_device
 from common.errors import ConfigError, UnknownHookError
-from common.registry import MODELS, ModelEntry
+from common.model.devices import resolve_device
+from common.model.registry import MODELS, ModelEntry
+from common.phases.settings import kind_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from common.models import LanguageModel
+    from common.model.loading import LanguageModel
 
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 QUANTISATIONS = ("none", "8bit", "4bit")
@@ -108,7 +108,7 @@ class SidecarModel:
         return self
 
     def _loaded(self) -> LanguageModel:
-        from common.models import load_model
+        from common.model.loading import load_model
 
         config = self.config
         device = resolve_device(config.device)
@@ -128,7 +128,7 @@ class SidecarModel:
 
     def at_layer(self, layer: int) -> SidecarModel:
         """A sidecar that reads another layer: of the same loaded model, unless that has not kept the block."""
-        from common.hooks import decoder_blocks
+        from common.model.hooks import decoder_blocks
 
         other = SidecarModel(dataclasses.replace(self.config, layer=layer), self.usual_dtype)
         lm = self._lm
@@ -202,7 +202,7 @@ class SidecarModel:
 
     def _rows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
         """Token ids of every row to be read, the text of each row, and the tokens of each text."""
-        from common.tokenization import tokens_in_front
+        from common.model.tokenization import tokens_in_front
 
         encoded = _tokenise(self.lm, texts, self.config.prompt) if texts else []
         limit, rows, owners = self.context_length, [], []
@@ -224,7 +224,7 @@ class SidecarModel:
         """Read one batch, and write each row's last token into its place in `resid`."""
         import torch
 
-        from common.hooks import read_resid, resid_post_site
+        from common.model.hooks import read_resid, resid_post_site
 
         lengths = torch.tensor([len(row) for row in rows])
         ids = torch.full((len(rows), int(lengths.max())), self.lm.pad_token_id)
@@ -335,8 +335,8 @@ def _without_garbage_collection() -> Iterator[None]:
 
 def _tokenise(lm: LanguageModel, texts: Sequence[str], prompt: str) -> list[list[int]]:
     """Ids of each text, without padding or cutting. Raises: ConfigError for a text that has no token of its own."""
-    from common.chat import template_of
-    from common.tokenization import encode, tokens_in_front
+    from common.model.chat import template_of
+    from common.model.tokenization import encode, tokens_in_front
 
     bodies, n_in_front = None, len(tokens_in_front(lm.tokenizer))
     if prompt == "chat":
@@ -368,7 +368,7 @@ def _is_small(lm: LanguageModel, quantisation: str) -> bool:
 
 def _drop_blocks_above(lm: LanguageModel, layer: int) -> None:
     """Forget the blocks that come after the one that is read."""
-    from common.hooks import decoder_blocks
+    from common.model.hooks import decoder_blocks
 
     del decoder_blocks(lm.model)[layer + 1 :]
 

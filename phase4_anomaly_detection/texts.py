@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from common import handoffs
-from common.command_line import build_command
 from common.errors import ConfigError
+from common.phases.command_line import build_command
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from common.artifacts import Artifact
-    from common.context import RunContext
-    from common.sae_fit import TextStreams
-    from common.sae_sources import SaeSource
-    from common.saes import LayerSae
+    from common.phases.context import RunContext
+    from common.runs.artifacts import Artifact
+    from common.saes.encoder import LayerSae
+    from common.saes.fit import TextStreams
+    from common.saes.sources import SaeSource
     from phase4_anomaly_detection.config import DetectorPhaseConfig
     from phase4_anomaly_detection.sidecar import SidecarModel
 
@@ -81,18 +81,18 @@ class StoredActivations:
 
     @property
     def layers(self) -> list[int]:
-        from common.stored_activations import stored_layers
+        from common.saes.activations import stored_layers
 
         stored = stored_layers(self.generations)
         return sorted({*stored} & {*self.source.layers(max(stored) + 1)})
 
     def of_layer(self, layer: int) -> Tensor:
-        from common.stored_activations import layer_activations
+        from common.saes.activations import layer_activations
 
         return layer_activations(self.generations, layer, self.task_ids)
 
     def sae(self, layer: int) -> LayerSae:
-        from common.sae_fit import checked_sae
+        from common.saes.fit import checked_sae
 
         return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
 
@@ -130,7 +130,7 @@ class ReadActivations:
         return self._read[layer]
 
     def sae(self, layer: int) -> LayerSae:
-        from common.sae_fit import checked_sae
+        from common.saes.fit import checked_sae
 
         return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
 
@@ -146,7 +146,7 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
 
 
 def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
-    from common.judged_problems import judged_problems
+    from common.programs.labels import judged_problems
 
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
@@ -200,8 +200,8 @@ def _sidecar(ctx: RunContext, config: DetectorPhaseConfig) -> SidecarModel:
 
 def _general_text(ctx: RunContext, config: DetectorPhaseConfig, sidecar: SidecarModel) -> TextStreams:
     """What phase 1.1 stored, or else what the model is shown now."""
-    from common.read_text import ReadText
-    from common.stored_activations import StoredText
+    from common.model.read_text import ReadText
+    from common.saes.activations import StoredText
 
     if handoffs.GENERAL_TEXT.name in ctx.artifacts:
         return StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild_baseline(ctx))
@@ -215,7 +215,7 @@ def rebuild_baseline(ctx: RunContext) -> str:
 
 def known_layer(config: DetectorPhaseConfig) -> int | None:
     """The layer that was given, or that the registry has for the model; None: it has to be found."""
-    from common.registry import MODELS, ModelEntry
+    from common.model.registry import MODELS, ModelEntry
 
     return int(config.layer) if config.layer != "auto" else MODELS.get(config.model, ModelEntry()).detector_layer
 
@@ -230,6 +230,6 @@ def check_layer(layer: int, layers: list[int], sae: str) -> None:
 
 
 def _named(model: str, revision: str, prompt: str) -> dict[str, Any]:
-    from common.registry import model_identity
+    from common.model.registry import model_identity
 
     return {"name": model, "identity": model_identity(model, revision), "prompt": prompt}

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common import discovery, handoffs
-from common.config import PhaseConfig
-from common.context import RunContext
-from common.phase import Phase
+from common import handoffs
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.phases.settings import PhaseConfig
+from common.runs import discovery
 from phase2_sae_analysis.config import LatentConfig
 from phase2_sae_analysis.phase import PHASE
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet
 
 from common import handoffs
-from common.context import RunContext
-from common.npz_layout import LayoutConfig
-from common.phase import Phase
+from common.npz.layout import LayoutConfig
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 
 LOG = logging.getLogger("test")
 LABELS = ["correct", "incorrect", "not_run", "correct", "unsupported", "incorrect"]

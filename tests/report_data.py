@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from common import discovery, handoffs
-from common.artifacts import ArtifactWriter
+from common import handoffs
 from common.handoffs import HANDOFFS, Handoff
 from common.plots import new_figure, png_bytes, svg_bytes
+from common.runs import discovery
+from common.runs.artifacts import ArtifactWriter
 
 MODEL, DATASET, SAE = "organism@00000000", "organism@11111111", "saes@22222222"
 HOSTILE = '</script></pre><img src=x onerror="window.ran=1"><script>window.ran=2</script>&amp;"\''

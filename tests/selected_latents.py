@@ -10,10 +10,12 @@ from support import write_problems
 from toy_phases import run_phase
 
 from common import handoffs
-from common.config import DatasetConfig, PromptConfig, SaeConfig
-from common.context import RunContext
 from common.handoffs import Handoff
-from common.phase import Phase
+from common.model.settings import PromptConfig
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.problems.settings import DatasetConfig
+from common.saes.settings import SaeConfig
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE

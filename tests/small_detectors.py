@@ -8,8 +8,8 @@ import numpy as np
 from safetensors.numpy import load_file
 from support import ROOT
 
-from common.prompts import build_prompt
-from common.registry import model_identity
+from common.model.registry import model_identity
+from common.problems.prompt import build_prompt
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SidecarConfig, SidecarModel
 
 LAYER = 4

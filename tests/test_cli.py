@@ -27,7 +27,7 @@ def test_help_answers_at_once_and_without_the_heavy_libraries(cli):
             assert done.returncode == 0
         assert min(seconds) < 0.3  # processor time, and the quickest: a machine that is busy says nothing about us
         listing = cli("-X", "importtime", "run.py", *words).stderr
-        assert "common.config" in listing
+        assert "common.phases.settings" in listing
         assert not [line for line in listing.splitlines() if line.split("|")[-1].strip() in ("torch", "transformers")]
 
 
@@ -232,7 +232,7 @@ def test_without_the_packages_the_message_says_how_to_get_them(tmp_path):
 
 def test_clean_data_refuses_a_run_in_use(cli, data):
     sys.path.insert(0, str(ROOT))
-    from common.locks import lock_slice
+    from common.runs.locks import lock_slice
 
     folder = next(path for path in (data / "phase0").iterdir() if path.is_dir())
     lock = lock_slice(folder, 0, 0)

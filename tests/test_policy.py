@@ -8,8 +8,8 @@ import pytest
 from support import ROOT
 
 import run
-from common.config import spec_of
 from common.handoffs import HANDOFFS
+from common.phases.settings import spec_of
 
 ROOT_SCRIPTS = {"run.py", "multi_gpu_launcher.py", "clean_data.py"}
 PHASE_FOLDERS = {module.split(".")[0] for module in run.PHASES.values()}

@@ -1,4 +1,4 @@
-"""Covers the production commands for every row of common/registry.py: phases 0 to 2 on hub caches of the real shape.
+"""Covers the production commands for every row of common/model/registry.py: phases 0 to 2 on hub caches of the real shape.
 
 Models have the real family, config, names and width of the residual stream; the rest of them is tiny, and they are
 cut behind the first layers that have an SAE. SAEs have the real files, at the real paths, in the real formats. They
@@ -30,8 +30,8 @@ from support import command, prepare_datasets_cache, write_problems
 from warm_commands import WarmCommands
 
 from common.files import text_sha256
-from common.registry import MODELS
-from common.sae_sources import SaeSource, sae_source
+from common.model.registry import MODELS
+from common.saes.sources import SaeSource, sae_source
 
 DEFAULT, LARGE, SOME_LAYERS, SMALLEST = (
     "google/gemma-2-2b", "google/gemma-2-27b", "google/gemma-2-9b-it", "google/gemma-3-270m",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common import discovery
-from common.config import PhaseConfig, setting
-from common.context import RunContext
 from common.handoffs import Field, Handoff
-from common.phase import Phase
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.phases.settings import PhaseConfig, setting
+from common.runs import discovery
 from common.stopping import StopRequest
 
 N = 230

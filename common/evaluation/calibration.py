@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.evaluation.statistics import wilson_interval
 from common.evaluation.strata import stratum_of, upper_bounds
-from common.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

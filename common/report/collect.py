@@ -10,8 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.artifacts import Artifact
-from common.discovery import (
+from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
+from common.handoffs import GENERATIONS, HANDOFFS, SPLIT, Handoff
+from common.problems.datasets import PILOT, pilot_size
+from common.report.experiments import typed_as
+from common.report.what_to_type import OTHER_MODEL, phase_command
+from common.runs.artifacts import Artifact
+from common.runs.discovery import (
     RunFolder,
     command_in,
     describe,
@@ -22,12 +27,7 @@ from common.discovery import (
     plain_name,
     runs_of,
 )
-from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
-from common.experiments import typed_as
-from common.handoffs import GENERATIONS, HANDOFFS, SPLIT, Handoff
-from common.ledger import count_selections, readings_of
-from common.problems import PILOT, pilot_size
-from common.report.what_to_type import OTHER_MODEL, phase_command
+from common.runs.ledger import count_selections, readings_of
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model

@@ -14,10 +14,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from common.config import DatasetConfig, SaeConfig, build_config
-from common.discovery import plain_name, slug
 from common.files import text_sha256, write_atomic
 from common.handoffs import COEFFICIENTS, DETECTION, DETECTOR, LATENTS, STEERING
+from common.phases.settings import build_config
+from common.problems.settings import DatasetConfig
 from common.report.blocks import Section
 from common.report.cautions import cautions_section
 from common.report.collect import Collected, Names, choose, collect_experiment, runs_in
@@ -32,6 +32,8 @@ from common.report.runs import runs_section
 from common.report.sentences import Sentence, three_sentences
 from common.report.steering import dose_section, steering_section
 from common.report.wording import typeset
+from common.runs.discovery import plain_name, slug
+from common.saes.settings import SaeConfig
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+from common.evaluation.statistics import wilson_interval
 from common.handoffs import DIFFICULTY, GENERAL_TEXT, GENERATIONS, SPLIT, SPLIT_NAMES, TEMPERATURE
 from common.report.blocks import (
     Block,
@@ -19,7 +20,6 @@ from common.report.blocks import (
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.report.wording import count, number, percent
-from common.statistics import wilson_interval
 
 _PERCENT = Scale(0, 100)
 _WHAT_FOR = {"sae": "to select latents", "hyperparams": "to tune", "validation": "to report"}

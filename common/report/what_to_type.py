@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from common.command_line import TOLD_FOR, words_for
-from common.config import DatasetConfig, PromptConfig, SaeConfig, build_config
-from common.discovery import with_data_dir
 from common.handoffs import TRANSFER, Handoff
-from common.registry import instruction_tuned
+from common.model.registry import instruction_tuned
+from common.model.settings import PromptConfig
+from common.phases.command_line import TOLD_FOR, words_for
+from common.phases.settings import build_config
+from common.problems.settings import DatasetConfig
+from common.runs.discovery import with_data_dir
+from common.saes.settings import SaeConfig
 
 OTHER_MODEL = "--to OTHER_MODEL"  # what a reader has to fill in where no second model is known
 

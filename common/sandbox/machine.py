@@ -2,7 +2,7 @@
 
 import os
 
-from common.cgroups import memory_bounds
+from common.sandbox.cgroups import memory_bounds
 
 
 def memory_bytes() -> int:

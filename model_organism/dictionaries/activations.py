@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.multiprocessing
 
-from common.models import LanguageModel, load_model
+from common.model.loading import LanguageModel, load_model
 from model_organism.corpus import (
     KINDS,
     PROBLEM,

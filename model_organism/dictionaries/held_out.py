@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.models import LanguageModel
+from common.model.loading import LanguageModel
 from model_organism.corpus import (
     GENERAL,
     CorpusSize,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from common.hooks import decoder_blocks
+from common.model.hooks import decoder_blocks
 
 SAE, TRANSCODER = "sae", "transcoder"
 RESID_POST, MLP_IN, MLP_OUT = "hook_resid_post", "ln2.hook_normalized", "hook_mlp_out"

@@ -9,8 +9,8 @@ import pyarrow.parquet
 from safetensors.numpy import load_file
 
 from common.errors import ArtifactMismatchError, MissingArtifactError
-from common.prompts import build_prompt
-from common.statistics import wilson_interval
+from common.evaluation.statistics import wilson_interval
+from common.problems.prompt import build_prompt
 from model_organism.problems import EVALUATION_FILE
 
 GROUPINGS = ("n_operations", "complexity", "rarity")

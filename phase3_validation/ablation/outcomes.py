@@ -18,8 +18,8 @@ import numpy as np
 
 from common.evaluation.bootstrap import UNDEFINED, draws_by_label, draws_of_problems, interval
 from common.evaluation.metrics import auroc
-from common.problem_syntax import module_names, parse_python
-from common.statistics import holm
+from common.evaluation.statistics import holm
+from common.problems.syntax import module_names, parse_python
 from phase3_validation.ablation.config import NONE, AblationConfig
 from phase3_validation.directions import Direction
 from phase3_validation.steering.outcomes import JUDGED, change_interval, counted, paired, rate

@@ -13,16 +13,16 @@ Record i is problem i // n, ablation i % n, of n ablations.
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.context import RunContext
-from common.discovery import describe
-from common.phase import Phase
-from common.records import RecordWriter
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.runs.discovery import describe
+from common.runs.records import RecordWriter
 from phase3_validation.ablation.config import NONE, AblationConfig
 from phase3_validation.config import VALIDATION
 
 if TYPE_CHECKING:
-    from common.sae_sources import SaeSource
-    from common.solutions import Solution, Task
+    from common.programs.solutions import Solution, Task
+    from common.saes.sources import SaeSource
     from phase3_validation.directions import Direction
 
 TABLE = "ablation.parquet"
@@ -30,8 +30,8 @@ ROWS_ENCODED_TOGETHER = 256
 
 
 def run(ctx: RunContext, config: AblationConfig) -> None:
-    from common.sae_sources import sae_source
-    from common.written_programs import write_solutions
+    from common.programs.writing import write_solutions
+    from common.saes.sources import sae_source
     from phase3_validation.ablation.outcomes import pass_rate
     from phase3_validation.directions import selected_directions
     from phase3_validation.readings import note_reading
@@ -61,10 +61,10 @@ def run(ctx: RunContext, config: AblationConfig) -> None:
 
 def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list["Task"]:
     """The task of every record."""
-    from common.chat import chat_template_for
-    from common.generation import Request
+    from common.model.chat import chat_template_for
+    from common.model.generation import Request
+    from common.programs.solutions import Task
     from common.seeds import record_seed
-    from common.solutions import Task
     from phase3_validation.ablation.prompts import ablated_prompt, circle_of
 
     tasks, chat = [], chat_template_for(config.prompt, config.model, config.revision)
@@ -81,7 +81,7 @@ def record_of(
     index: int, task: "Task", solution: "Solution", ablations: tuple[str, ...], layers: list[int]
 ) -> tuple[dict, dict]:
     """The row and the arrays of one record: of the residual stream, `layers` are kept."""
-    from common.solutions import record_rows
+    from common.programs.solutions import record_rows
 
     which = {"record": index, "ablation": ablations[index % len(ablations)]}
     resid = solution.generation.resid_post["last"]

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.errors import ConfigError
-from common.problem_syntax import parse_python
-from common.prompts import ChatTemplate, Prompt, build_prompt
+from common.problems.prompt import ChatTemplate, Prompt, build_prompt
+from common.problems.syntax import parse_python
 
 Problem = dict[str, Any]
 

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, PromptConfig, SaeConfig, setting
+from common.model.settings import PromptConfig
+from common.phases.settings import setting
+from common.problems.settings import DatasetConfig
+from common.saes.settings import SaeConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.errors import ConfigError
-from common.hooks import decoder_blocks
-from common.models import LanguageModel
+from common.model.hooks import decoder_blocks
+from common.model.loading import LanguageModel
 
 _N_TOKENS = 7  # of the pass that asks
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from common.evaluation.bootstrap import CONFIDENCE
-from common.statistics import holm
+from common.evaluation.statistics import holm
 
 ALPHA = 0.05
 Attention = Float[np.ndarray, "problems layers heads sections"]

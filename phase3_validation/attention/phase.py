@@ -17,28 +17,28 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.context import RunContext
-from common.discovery import describe
-from common.phase import Phase
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from common.progress import Progress
+from common.runs.discovery import describe
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.config import VALIDATION
 
 PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
 if TYPE_CHECKING:
-    from common.models import LanguageModel
-    from common.prompts import Prompt
-    from common.steered_generation import Push
+    from common.interventions.steered_generation import Push
+    from common.model.loading import LanguageModel
+    from common.problems.prompt import Prompt
     from phase3_validation.attention.results import Measured
     from phase3_validation.steering.variants import Variant
 
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
-    from common.chat import chat_template_for
-    from common.models import load_model
-    from common.prompts import build_prompt
-    from common.sae_sources import sae_source
+    from common.model.chat import chat_template_for
+    from common.model.loading import load_model
+    from common.problems.prompt import build_prompt
+    from common.saes.sources import sae_source
     from phase3_validation.attention import figures, results, words
     from phase3_validation.directions import selected_directions
     from phase3_validation.steering.variants import mean_norms, pushes
@@ -112,9 +112,9 @@ def in_batches(
     """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
     import numpy as np
 
-    from common.generation import prompt_lengths
-    from common.memory import FittingParts, batch_bytes
-    from common.records import cut_batches
+    from common.model.generation import prompt_lengths
+    from common.model.memory import FittingParts, batch_bytes
+    from common.runs.records import cut_batches
 
     lengths = prompt_lengths(lm, prompts)
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from transformers import BatchEncoding, DynamicCache
 
 from common.errors import ArtifactMismatchError
-from common.forward import new_cache, next_token_logits, positions
-from common.hooks import Resid, change_resid
-from common.models import LanguageModel
-from common.prompts import Prompt, bodies_of
-from common.steered_generation import Push
-from common.tokenization import encode_padded
+from common.interventions.steered_generation import Push
+from common.model.forward import new_cache, next_token_logits, positions
+from common.model.hooks import Resid, change_resid
+from common.model.loading import LanguageModel
+from common.model.tokenization import encode_padded
+from common.problems.prompt import Prompt, bodies_of
 from phase3_validation.attention.heads import Heads, eager, find_heads, last_rows
 from phase3_validation.attention.sections import LEARNED_SINK, SECTIONS, section_of_tokens
 

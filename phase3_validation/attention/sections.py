@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.prompts import Prompt
+from common.problems.prompt import Prompt
 
 if TYPE_CHECKING:
     from jaxtyping import Int

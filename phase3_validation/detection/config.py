@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from common.config import DatasetConfig, EvaluatingConfig, NamedSaeConfig, PromptConfig, setting
+from common.model.settings import PromptConfig
+from common.phases.settings import EvaluatingConfig, setting
+from common.problems.settings import DatasetConfig
+from common.saes.settings import NamedSaeConfig
 
 
 @dataclass(frozen=True, kw_only=True)

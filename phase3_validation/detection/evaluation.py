@@ -15,7 +15,7 @@ from common.evaluation import metrics, strata
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.calibration import reliability
 from common.evaluation.cards import evaluation_card, verdict
-from common.judged_problems import JudgedProblems, Samples
+from common.programs.labels import JudgedProblems, Samples
 from phase3_validation.detection.scores import ALWAYS_POSITIVE, OF_THE_PROBLEM, Score
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.command_line import build_command
-from common.context import RunContext
-from common.phase import Phase
+from common.phases.command_line import build_command
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase3_validation.detection.config import DetectionConfig
 
 if TYPE_CHECKING:
-    from common.judged_problems import JudgedProblems, Samples
-    from common.saes import LayerSae
+    from common.programs.labels import JudgedProblems, Samples
+    from common.saes.encoder import LayerSae
     from phase3_validation.detection.evaluation import Evaluation, Scored
     from phase3_validation.detection.figures import Judged
     from phase3_validation.detection.scores import Score
@@ -29,7 +29,7 @@ RANDOM = "random_latent_"
 
 
 def run(ctx: RunContext, config: DetectionConfig) -> None:
-    from common.sae_sources import sae_source
+    from common.saes.sources import sae_source
     from phase3_validation.detection.evaluation import Evaluation
     from phase3_validation.detection.figures import all_figures
     from phase3_validation.detection.scores import simple_scores
@@ -68,8 +68,8 @@ def _judge_layer(
     evaluation: Evaluation, simple: list[Score], predictions: Predictions,
 ) -> dict[str, Judged]:  # fmt: skip
     """All directions whose latent is of one layer. Its SAE and activations are gone when this returns."""
-    from common.sae_fit import checked_sae
-    from common.stored_activations import StoredText, layer_activations
+    from common.saes.activations import StoredText, layer_activations
+    from common.saes.fit import checked_sae
     from phase3_validation.detection.figures import Judged
     from phase3_validation.detection.scores import probe_scores, random_latents
 
@@ -162,7 +162,7 @@ class Predictions:
 
 
 def _problems(ctx: RunContext, config: DetectionConfig) -> tuple[JudgedProblems, Samples]:
-    from common.judged_problems import SPLITS, judged_problems, judged_samples
+    from common.programs.labels import SPLITS, judged_problems, judged_samples
 
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
@@ -209,7 +209,7 @@ def _document(
 ) -> dict[str, Any]:  # fmt: skip
     """detection.json."""
     from common.evaluation.bootstrap import DRAWS
-    from common.judged_problems import SPLITS
+    from common.programs.labels import SPLITS
     from phase3_validation.detection.scores import MEANING
 
     problems, samples = evaluation.problems, evaluation.samples

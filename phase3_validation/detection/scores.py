@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.evaluation import metrics, probes
-from common.judged_problems import JudgedProblems
+from common.programs.labels import JudgedProblems
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from common.config import EvaluatingConfig, SaeConfig, SolutionConfig, setting, typed
 from common.errors import ConfigError
+from common.phases.settings import EvaluatingConfig, setting, typed
+from common.programs.settings import SolutionConfig
+from common.saes.settings import SaeConfig
 from phase3_validation.directions import NAMES
 
 

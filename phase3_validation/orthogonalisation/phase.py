@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.context import RunContext
-from common.phase import Phase
-from common.records import RecordWriter
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.runs.records import RecordWriter
 from phase3_validation.config import VALIDATION
 from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
 from phase3_validation.readings import note_reading
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.models import LanguageModel
-    from common.written_programs import Writer
+    from common.model.loading import LanguageModel
+    from common.programs.writing import Writer
     from phase3_validation.directions import Direction
     from phase3_validation.steering.variants import Variant
     from phase3_validation.written_programs import Written
@@ -96,10 +96,10 @@ def batch_writer(
     lm: "LanguageModel", config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
 ) -> "Writer[Written]":
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
-    from common.chat import chat_template_for
-    from common.generation import check_prompts_fit
-    from common.solutions import task_for
-    from common.written_programs import Writer
+    from common.model.chat import chat_template_for
+    from common.model.generation import check_prompts_fit
+    from common.programs.solutions import task_for
+    from common.programs.writing import Writer
     from phase3_validation.orthogonalisation.programs import generate_orthogonalised
     from phase3_validation.orthogonalisation.weights import bytes_of_writers
     from phase3_validation.written_programs import Written
@@ -126,7 +126,7 @@ def batch_writer(
 
 def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Tensor, ' d_model'] | None"]:
     """What each variant takes away: the decoder row of its latent, of length 1. Of an SAE only these rows are kept."""
-    from common.sae_sources import sae_source
+    from common.saes.sources import sae_source
     from phase3_validation.directions import unit_decoder_row
 
     source, vectors = sae_source(config.sae, config.model, config.sae_revision), {}
@@ -177,7 +177,7 @@ def limit_of(ctx: RunContext) -> float:
     """What a component may still write, at the number type that the model has here."""
     import torch
 
-    from common.registry import default_dtype
+    from common.model.registry import default_dtype
     from phase3_validation.orthogonalisation.weights import write_limit
 
     dtype = ctx.config.dtype

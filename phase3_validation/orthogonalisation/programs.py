@@ -15,12 +15,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from common.forward import new_cache
-from common.generation import Generation, Request, decode, start_row
-from common.models import LanguageModel
-from common.prompts import bodies_of
-from common.steered_generation import kl_divergence, read_prompts
-from common.tokenization import encode_padded
+from common.interventions.steered_generation import kl_divergence, read_prompts
+from common.model.forward import new_cache
+from common.model.generation import Generation, Request, decode, start_row
+from common.model.loading import LanguageModel
+from common.model.tokenization import encode_padded
+from common.problems.prompt import bodies_of
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit
 
 
@@ -44,7 +44,7 @@ def generate_orthogonalised(
 ) -> list[OrthogonalisedProgram]:
     """One batch of greedy programs, in the order of `requests`; None leaves the weights as they are.
 
-    Prompts must fit (see `common.generation.check_prompts_fit`).
+    Prompts must fit (see `common.model.generation.check_prompts_fit`).
     Raises: PipelineError when a component still writes the direction; ConfigError for an unknown architecture.
     """
     prompts = [request.prompt for request in requests]

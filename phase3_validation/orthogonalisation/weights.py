@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from common.errors import PipelineError
-from common.hooks import decoder_blocks
+from common.model.hooks import decoder_blocks
 from phase3_validation.orthogonalisation.writers import Writer, writers_of, writing_parameters
 
 FLOAT32_LIMIT = 1e-5

@@ -27,8 +27,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from common.errors import ConfigError
-from common.hooks import decoder_blocks, name_of
-from common.placement import is_offloaded
+from common.model.hooks import decoder_blocks, name_of
+from common.model.placement import is_offloaded
 
 EMBEDDING = "embedding"
 _N_TOKENS = 7  # of the pass; unlikely to be the size of anything else

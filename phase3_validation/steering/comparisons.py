@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from common.statistics import holm
+from common.evaluation.statistics import holm
 from phase3_validation.steering.outcomes import (
     Pairs,
     Row,

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from common.config import EvaluatingConfig, SaeConfig, SolutionConfig, setting, typed
 from common.errors import ConfigError
 from common.handoffs import RESID_SITES
+from common.phases.settings import EvaluatingConfig, setting, typed
+from common.programs.settings import SolutionConfig
+from common.saes.settings import SaeConfig
 from phase3_validation.directions import NAMES
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from common.problem_syntax import parse_python
-from common.solutions import was_cut_off
+from common.problems.syntax import parse_python
+from common.programs.solutions import was_cut_off
 
 N_GRAM, MIN_TOKENS, LEAST_DISTINCT = 4, 40, 0.4
 

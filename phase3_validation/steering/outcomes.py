@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.statistics import wilson_interval
+from common.evaluation.statistics import wilson_interval
 
 JUDGED = ("correct", "incorrect")
 

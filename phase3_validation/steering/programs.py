@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from common.chat import chat_template_for
-from common.generation import check_prompts_fit
-from common.models import LanguageModel
-from common.sae_sources import sae_source
-from common.solutions import task_for
-from common.steered_generation import generate_steered
-from common.written_programs import Writer
+from common.interventions.steered_generation import generate_steered
+from common.model.chat import chat_template_for
+from common.model.generation import check_prompts_fit
+from common.model.loading import LanguageModel
+from common.programs.solutions import task_for
+from common.programs.writing import Writer
+from common.saes.sources import sae_source
 from phase3_validation.steering.records import Earlier, Problem
 from phase3_validation.steering.variants import Variant, pushes
 from phase3_validation.written_programs import Written, write_variants
 
 if TYPE_CHECKING:
-    from common.context import RunContext
-    from common.records import RecordWriter
+    from common.phases.context import RunContext
+    from common.runs.records import RecordWriter
     from phase3_validation.directions import Direction
     from phase3_validation.steering.config import SteeredConfig
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.solutions import Solution
-from common.written_programs import Earlier
+from common.programs.solutions import Solution
+from common.programs.writing import Earlier
 from phase3_validation.steering.degenerate import is_degenerate
 from phase3_validation.steering.variants import Variant
 
 if TYPE_CHECKING:
-    from common.artifacts import Artifact
-    from common.context import RunContext
+    from common.phases.context import RunContext
+    from common.runs.artifacts import Artifact
 
 Problem = dict[str, Any]
 

@@ -15,7 +15,7 @@ from phase3_validation.steering.comparisons import RAISE
 from phase3_validation.steering.outcomes import Row, effect, paired
 
 if TYPE_CHECKING:
-    from common.artifacts import Artifact
+    from common.runs.artifacts import Artifact
 
 Flags = tuple[set[int], float]  # problems above the threshold, and the threshold
 

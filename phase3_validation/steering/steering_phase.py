@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.context import RunContext
-from common.phase import Phase
-from common.records import RecordWriter
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.runs.records import RecordWriter
 from phase3_validation.config import VALIDATION
 from phase3_validation.readings import note_reading
 from phase3_validation.steering.config import SteeringConfig

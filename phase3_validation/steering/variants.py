@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.hooks import resid_site
+from common.model.hooks import resid_site
 from common.seeds import direction_seed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.artifacts import Artifact
-    from common.saes import LayerSae
-    from common.steered_generation import Push
+    from common.interventions.steered_generation import Push
+    from common.runs.artifacts import Artifact
+    from common.saes.encoder import LayerSae
     from phase3_validation.directions import Direction
 
 NONE, MATCHED_LATENT, RANDOM_DIRECTION = "none", "matched_latent", "random_direction"
@@ -88,7 +88,7 @@ def pushes(
     direction. r is the mean norm of the residual stream where it is added, so that a coefficient means the same
     at every layer. Of an SAE only these rows are kept.
     """
-    from common.steered_generation import Push
+    from common.interventions.steered_generation import Push
     from phase3_validation.directions import unit_decoder_row
 
     by_name = {direction.name: direction for direction in directions}

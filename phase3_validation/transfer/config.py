@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from common.config import EvaluatingConfig, SaeConfig, SolutionConfig, setting
 from common.errors import ConfigError
+from common.phases.settings import EvaluatingConfig, setting
+from common.programs.settings import SolutionConfig
+from common.saes.settings import SaeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
 
     def target(self) -> str:
         """The other model. Raises: ConfigError when none is known, or it is the model itself."""
-        from common.registry import instruction_tuned, model_identity
+        from common.model.registry import instruction_tuned, model_identity
 
         name = instruction_tuned(self.model) if self.to == "auto" else self.to
         if name is None:
@@ -47,12 +49,12 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
 
     def experiment(self) -> dict[str, str]:
         """With the other model by its content, which is no part of what keeps experiments apart."""
-        from common.registry import model_identity
+        from common.model.registry import model_identity
 
         return {**super().experiment(), "to": model_identity(self.target(), self.to_revision)}
 
     def repositories(self) -> dict[str, tuple[str, str]]:
-        from common.registry import hub_repository
+        from common.model.registry import hub_repository
 
         repository = hub_repository(self.target())
         return {**super().repositories(), **({"to_revision": ("to", repository)} if repository else {})}

@@ -12,8 +12,8 @@ import numpy as np
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import always_positive_f1, evaluation_card, verdict
 from common.evaluation.metrics import best_threshold
-from common.judged_problems import LABELS
-from common.split_sizes import MIN_TO_EVALUATE
+from common.problems.split_sizes import MIN_TO_EVALUATE
+from common.programs.labels import LABELS
 
 if TYPE_CHECKING:
     from phase3_validation.directions import Direction

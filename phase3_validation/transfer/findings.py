@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.discovery import plain_name
+from common.evaluation.statistics import holm
 from common.report.wording import direction_words, interval, latent_words, listed, number, p_words, percent, points
-from common.statistics import holm
+from common.runs.discovery import plain_name
 from phase3_validation.steering.comparisons import (
     ALPHA,
     BREAKS,

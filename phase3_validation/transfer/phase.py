@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
-from common.context import RunContext
 from common.errors import AssetError, ConfigError
-from common.phase import Phase
-from common.records import RecordWriter
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.runs.records import RecordWriter
 from phase3_validation.readings import note_reading
 from phase3_validation.transfer.config import TransferConfig
 
 if TYPE_CHECKING:
-    from common.models import LanguageModel
-    from common.written_programs import Writer
+    from common.model.loading import LanguageModel
+    from common.programs.writing import Writer
     from phase3_validation.directions import Direction
     from phase3_validation.steering.variants import Variant
     from phase3_validation.written_programs import Written
@@ -92,12 +92,12 @@ def run(ctx: RunContext, config: TransferConfig) -> None:
 
 def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Writer[Written]":
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
-    from common.chat import chat_template_for
-    from common.generation import check_prompts_fit, generate
-    from common.sae_sources import sae_source
-    from common.solutions import task_for
-    from common.steered_generation import generate_steered
-    from common.written_programs import Writer
+    from common.interventions.steered_generation import generate_steered
+    from common.model.chat import chat_template_for
+    from common.model.generation import check_prompts_fit, generate
+    from common.programs.solutions import task_for
+    from common.programs.writing import Writer
+    from common.saes.sources import sae_source
     from phase3_validation.steering.variants import UNSTEERED, pushes
     from phase3_validation.written_programs import Written
 
@@ -213,8 +213,8 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     """
     import torch
 
-    from common.sae_fit import prompt_fit
-    from common.sae_sources import sae_source
+    from common.saes.fit import prompt_fit
+    from common.saes.sources import sae_source
 
     source, sites = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision), []
     selected = json.loads(ctx.read(handoffs.LATENTS).file("selected.json").read_bytes())

@@ -13,11 +13,11 @@ from benchmarks.one_by_one import ends_at, residual_streams, write_text
 from benchmarks.rounds import alternate, row_of
 from benchmarks.rows import Row, holds, render_table
 from benchmarks.rows import render as line_of
-from common.generation import Request, generate
-from common.models import load_model
-from common.problems import Problem, load_problems
-from common.prompts import build_prompt
-from common.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import Push, generate_steered
+from common.model.generation import Request, generate
+from common.model.loading import load_model
+from common.problems.datasets import Problem, load_problems
+from common.problems.prompt import build_prompt
 
 MAY_BE_BELOW_ZERO = ("one more control", "slope")  # differences of what tiny sizes hardly take
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from toy_phases import NUMBERS_PHASE, SUMS, SUMS_PHASE, N, content, run_phase, stop_after
 
-from common import discovery
-from common.artifacts import AlreadyBuilt, Artifact
 from common.files import write_atomic
 from common.handoffs import Field
-from common.records import RecordWriter
+from common.runs import discovery
+from common.runs.artifacts import AlreadyBuilt, Artifact
+from common.runs.records import RecordWriter
 from common.stopping import Stopped, StopRequest
 from common.tables import columns_from_parquet, columns_to_parquet, to_parquet
 
@@ -120,7 +120,7 @@ def test_every_record_has_a_process_that_accounts_for_it_even_after_a_kill(data)
 import os, sys; sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parents[1])!r}]
 from pathlib import Path
 import toy_phases
-from common.records import RecordWriter
+from common.runs.records import RecordWriter
 save = RecordWriter.save
 def save_and_die(self):
     save(self)

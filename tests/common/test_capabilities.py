@@ -1,4 +1,4 @@
-"""Covers common/capabilities.py, forward.py, resid_mid.py and hooks.py: what small models of many kinds can do."""
+"""Covers common/model/capabilities.py, forward.py, resid_mid.py and hooks.py: what small models of many kinds can do."""
 
 import json
 import shutil
@@ -8,7 +8,8 @@ import torch
 from architectures import small
 from tiny_models import SPECIAL
 
-from common.capabilities import (
+from common.errors import AssetError, ConfigError, UnknownHookError
+from common.model.capabilities import (
     CACHE,
     NEEDED_BY_ALL,
     PADDING,
@@ -18,11 +19,10 @@ from common.capabilities import (
     Capabilities,
     find_capabilities,
 )
-from common.errors import AssetError, ConfigError, UnknownHookError
-from common.forward import new_cache, next_token_logits, select_rows
-from common.hooks import change_resid, decoder_blocks, read_resid, readers_of_resid_mid, resid_site
-from common.models import load_model
-from common.tokenization import encode_padded
+from common.model.forward import new_cache, next_token_logits, select_rows
+from common.model.hooks import change_resid, decoder_blocks, read_resid, readers_of_resid_mid, resid_site
+from common.model.loading import load_model
+from common.model.tokenization import encode_padded
 
 # The child of a block that reads the stream between attention and MLP.
 WITH_RESID_MID = {

@@ -1,9 +1,9 @@
-"""Covers common/cgroups.py: the limits of the groups that a process is in, and what they hold."""
+"""Covers common/sandbox/cgroups.py: the limits of the groups that a process is in, and what they hold."""
 
 import pytest
 
-from common.cgroups import MemoryBound, memory_bounds
-from common.memory import free_bytes
+from common.model.memory import free_bytes
+from common.sandbox.cgroups import MemoryBound, memory_bounds
 
 
 @pytest.fixture
@@ -44,5 +44,5 @@ def test_without_groups_nothing_is_bound(tmp_path):
 
 
 def test_a_batch_may_take_what_the_tightest_group_has_left(monkeypatch):
-    monkeypatch.setattr("common.memory.memory_bounds", lambda: [MemoryBound(2**62, 0), MemoryBound(9000, 2000)])
+    monkeypatch.setattr("common.model.memory.memory_bounds", lambda: [MemoryBound(2**62, 0), MemoryBound(9000, 2000)])
     assert free_bytes("cpu") == 7000

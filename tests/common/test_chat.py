@@ -4,10 +4,10 @@ import pytest
 from tiny_models import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from common.chat import chat_template_for, has_chat_template, template_of
 from common.errors import ConfigError
-from common.extraction import extract_program, solution_end
-from common.prompts import CHAT_REQUEST, ChatTemplate, build_prompt
+from common.model.chat import chat_template_for, has_chat_template, template_of
+from common.problems.extraction import extract_program, solution_end
+from common.problems.prompt import CHAT_REQUEST, ChatTemplate, build_prompt
 
 TEXT, TESTS = "Write a function to add <eos> one.  ", ["assert f(1) == 2", " assert f(2) == 3"]
 GEMMA = (

@@ -1,12 +1,19 @@
-"""Covers common/config.py: presets, flags, ranges."""
+"""Covers common/phases/settings.py: presets, flags, ranges."""
 
 import argparse
 from dataclasses import dataclass
 
 import pytest
 
-from common.config import PhaseConfig, add_flags, build_config, differences_from_preset, result_settings, setting
 from common.errors import ConfigError
+from common.phases.settings import (
+    PhaseConfig,
+    add_flags,
+    build_config,
+    differences_from_preset,
+    result_settings,
+    setting,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

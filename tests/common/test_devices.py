@@ -1,10 +1,10 @@
-"""Covers common/devices.py: names of devices, with GPUs that are made up, since a test needs none."""
+"""Covers common/model/devices.py: names of devices, with GPUs that are made up, since a test needs none."""
 
 import pytest
 import torch
 
-from common import devices
 from common.errors import ConfigError
+from common.model import devices
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
-"""Covers common/experiments.py and common/command_line.py: experiments of a folder, and commands that tell them."""
+"""Covers common/report/experiments.py and common/phases/command_line.py: experiments of a folder, and commands that tell them."""
 
 import shlex
 from pathlib import Path
 
 import pytest
 
-from common.discovery import RunFolder, describe
-from common.experiments import experiments_in
 from common.handoffs import DIFFICULTY, GENERAL_TEXT, GENERATIONS, HANDOFFS, LATENTS, TRANSFER, Handoff
+from common.report.experiments import experiments_in
 from common.report.what_to_type import phase_command
+from common.runs.discovery import RunFolder, describe
 
 DATA = Path("data")
 

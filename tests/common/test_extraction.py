@@ -1,4 +1,4 @@
-"""Covers common/extraction.py: what is kept of a text, where generation stops, and that stopping changes nothing."""
+"""Covers common/problems/extraction.py: what is kept of a text, where generation stops, and that stopping changes nothing."""
 
 import ast
 import json
@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import SHARED_MBPP, needs_shared_mbpp
 
-from common.extraction import _longest_prefix, extract_program, solution_end
-from common.problem_lines import lines_of
-from common.problem_syntax import parse_python
-from common.problems import load_problems
+from common.problems.datasets import load_problems
+from common.problems.extraction import _longest_prefix, extract_program, solution_end
+from common.problems.lines import lines_of
+from common.problems.syntax import parse_python
 
 ADD = "def add(a, b):\n    return a + b\n"
 

@@ -1,8 +1,8 @@
-"""Covers common/extraction.py on chat answers: fences of every kind, helpers in other fences than the function's."""
+"""Covers common/problems/extraction.py on chat answers: fences of every kind, helpers in other fences than the function's."""
 
 import pytest
 
-from common.extraction import extract_program, solution_end
+from common.problems.extraction import extract_program, solution_end
 
 ADD = "def add(a, b):\n    return a + b\n"
 HELPER = "def double(a):\n    return 2 * a\n"

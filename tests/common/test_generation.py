@@ -1,4 +1,4 @@
-"""Covers common/generation.py and common/hooks.py: activations, tokens, stops, sampling, wrong sites."""
+"""Covers common/model/generation.py and common/model/hooks.py: activations, tokens, stops, sampling, wrong sites."""
 
 import math
 
@@ -9,11 +9,11 @@ from architectures import small
 from tiny_models import save_tiny_llama, save_tiny_qwen
 
 from common.errors import ConfigError, UnknownHookError
-from common.extraction import extract_program
-from common.generation import POSITIONS, Request, check_prompts_fit, generate
-from common.hooks import read_resid, resid_post_site
-from common.models import load_model
-from common.prompts import build_prompt
+from common.model.generation import POSITIONS, Request, check_prompts_fit, generate
+from common.model.hooks import read_resid, resid_post_site
+from common.model.loading import load_model
+from common.problems.extraction import extract_program
+from common.problems.prompt import build_prompt
 
 
 @pytest.fixture(scope="module", params=["gemma", "llama", "qwen"])
@@ -159,7 +159,7 @@ def organism():
     """The model organism with end-of-sequence taken away, so that it writes on after a solution."""
     import dataclasses
 
-    from common.problems import load_problems
+    from common.problems.datasets import load_problems
 
     class NeverEnds(type(load_model("organism", "cpu", threads=1))):
         end_of_sequence_ids = frozenset()

@@ -1,9 +1,9 @@
-"""Covers common/greedy.py: a sampled program is not taken for the greedy one by the phases that compare greedy ones."""
+"""Covers common/programs/greedy.py: a sampled program is not taken for the greedy one by the phases that compare greedy ones."""
 
 import pytest
 
 from common.errors import ConfigError
-from common.judged_problems import judged_problems
+from common.programs.labels import judged_problems
 from phase2_sae_analysis.labels import SAMPLED, labelled_problems
 
 PROBLEMS = [{"task_id": i, "text": "?"} for i in range(40)]

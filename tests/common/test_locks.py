@@ -14,7 +14,7 @@ from support import ROOT
 
 from common.errors import PipelineError
 from common.files import read_sealed_json, write_sealed_json
-from common.locks import describe_owner, in_use, lock_for_launcher, lock_slice
+from common.runs.locks import describe_owner, in_use, lock_for_launcher, lock_slice
 
 NOTE = "locks/slice_000000_000009.owner"
 
@@ -90,7 +90,7 @@ def test_a_child_that_outlives_its_owner_does_not_keep_the_lock(tmp_path):
 import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from common.locks import lock_slice
+from common.runs.locks import lock_slice
 claim = lock_slice(Path({str(tmp_path)!r}), 0, 9)
 reading, writing = os.pipe()
 child = os.fork()

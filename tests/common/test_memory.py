@@ -1,4 +1,4 @@
-"""Covers common/memory.py, common/placement.py and batches that are bounded by their tokens: what does not fit is
+"""Covers common/model/memory.py, common/model/placement.py and batches that are bounded by their tokens: what does not fit is
 computed in parts, and no record is lost.
 """
 
@@ -15,19 +15,20 @@ import torch
 from accelerate import dispatch_model
 from toy_phases import run_phase
 
-from common import memory, written_programs
-from common.config import SolutionConfig
-from common.discovery import list_runs, n_saved
 from common.errors import ConfigError
-from common.generation import Request, generate
 from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS, Handoff
-from common.memory import FittingParts, batch_bytes, cache_bytes
-from common.models import load_model
-from common.phase import Phase
-from common.placement import is_offloaded, spread
-from common.prompts import build_prompt
-from common.records import TOKENS_PER_ROW, cut_batches
-from common.solutions import task_for
+from common.model import memory
+from common.model.generation import Request, generate
+from common.model.loading import load_model
+from common.model.memory import FittingParts, batch_bytes, cache_bytes
+from common.model.placement import is_offloaded, spread
+from common.phases.phase import Phase
+from common.problems.prompt import build_prompt
+from common.programs import writing as written_programs
+from common.programs.settings import SolutionConfig
+from common.programs.solutions import task_for
+from common.runs.discovery import list_runs, n_saved
+from common.runs.records import TOKENS_PER_ROW, cut_batches
 from common.tables import from_parquet
 
 N, BATCH = 11, 4
@@ -210,10 +211,10 @@ import sys
 from pathlib import Path
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from tiny_models import SPECIAL, make_tokenizer
-from common.generation import Request, generate
-from common.memory import batch_bytes, cache_bytes
-from common.models import load_model
-from common.prompts import build_prompt
+from common.model.generation import Request, generate
+from common.model.memory import batch_bytes, cache_bytes
+from common.model.loading import load_model
+from common.problems.prompt import build_prompt
 
 ROWS, folder, status = 32, sys.argv[1], Path("/proc/self/status")
 

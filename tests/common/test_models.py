@@ -1,4 +1,4 @@
-"""Covers common/models.py and common/registry.py: names, identities, number types, and models that cannot be had."""
+"""Covers common/model/loading.py and common/model/registry.py: names, identities, number types, and models that cannot be had."""
 
 import json
 import platform
@@ -12,8 +12,8 @@ from support import command
 from tiny_models import save_tiny_llama
 
 from common.errors import AssetError, ConfigError
-from common.models import load_model
-from common.registry import MODELS, default_dtype, model_identity, model_location
+from common.model.loading import load_model
+from common.model.registry import MODELS, default_dtype, model_identity, model_location
 
 
 def test_a_hub_id_is_its_own_identity_and_a_folder_is_known_by_its_content(tiny_gemma, tmp_path):
@@ -109,7 +109,7 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
     """In a process of its own: what the C library is told, it cannot be told to forget."""
     source = (
         "import resource, torch\n"
-        "from common.models import keep_freed_memory\n"
+        "from common.model.loading import keep_freed_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(20):\n"

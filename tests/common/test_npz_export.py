@@ -15,12 +15,12 @@ from safetensors.numpy import load_file
 from support import ROOT, command, obey_file_modes
 
 from common import handoffs
-from common.context import RunContext
 from common.errors import ArtifactMismatchError, ConfigError
-from common.npz_export import export_to
-from common.npz_import import import_from
-from common.npz_layout import LayoutConfig
-from common.phase import Phase
+from common.npz.exporting import export_to
+from common.npz.importing import import_from
+from common.npz.layout import LayoutConfig
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
-"""Covers common/permutation.py: against a brute-force loop, and its false positives under the null."""
+"""Covers common/evaluation/permutation.py: against a brute-force loop, and its false positives under the null."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest, ttest_ind
 
-from common.permutation import RELATIVE_ERROR, NullMaximum, family_wise_p, permuted_labels
-from common.separation import layer_statistics
+from common.evaluation.permutation import RELATIVE_ERROR, NullMaximum, family_wise_p, permuted_labels
+from common.evaluation.separation import layer_statistics
 from phase2_sae_analysis.selection import add_family_statistics
 
 

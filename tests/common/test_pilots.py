@@ -8,13 +8,13 @@ from runs import newest
 from support import write_problems
 from toy_phases import run_phase
 
-from common.command_line import build_command
-from common.config import DatasetConfig
-from common.discovery import describe, slug
 from common.errors import ConfigError
 from common.handoffs import DIFFICULTY, GENERATIONS
-from common.problems import dataset_name, load_problems, pilot_size
-from common.split_sizes import MIN_OF_A_LABEL, pass_rates_that_do, too_small
+from common.phases.command_line import build_command
+from common.problems.datasets import dataset_name, load_problems, pilot_size
+from common.problems.settings import DatasetConfig
+from common.problems.split_sizes import MIN_OF_A_LABEL, pass_rates_that_do, too_small
+from common.runs.discovery import describe, slug
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
 from phase0_1_split.sizes import fault_of, fractions_that_do

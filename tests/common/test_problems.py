@@ -1,4 +1,4 @@
-"""Covers common/problems.py and the modules problem_*: names, hashes, the hub's cache, HumanEval, tested names."""
+"""Covers common/problems/datasets.py and the modules problem_*: names, hashes, the hub's cache, HumanEval, tested names."""
 
 import json
 import subprocess
@@ -9,9 +9,9 @@ import pytest
 from support import REVISION, ROOT, SHARED_MBPP, needs_shared_mbpp, offline, prepare_datasets_cache
 
 from common.errors import ConfigError
-from common.problem_humaneval import humaneval_problem, literal_asserts
-from common.problem_syntax import parse_python
-from common.problems import Problem, dataset_name, load_problems
+from common.problems.datasets import Problem, dataset_name, load_problems
+from common.problems.humaneval import humaneval_problem, literal_asserts
+from common.problems.syntax import parse_python
 
 ROW = {
     "task_id": 7,
@@ -115,7 +115,7 @@ def test_the_organisms_problems_load_from_any_folder(tmp_path, monkeypatch):
     ],
 )
 def test_the_tested_name_is_the_function_that_the_tests_call_and_the_code_defines(code, test, name):
-    from common.problem_syntax import tested_name
+    from common.problems.syntax import tested_name
 
     assert tested_name(parse_python(code), [parse_python(test)]) == name
 
@@ -160,7 +160,7 @@ def test_a_humaneval_row_without_a_literal_assert_is_left_out():
 _SHOW = """
 import json
 from common.errors import PipelineError
-from common.problems import load_problems
+from common.problems.datasets import load_problems
 try:
     found = load_problems({name!r})
     print(json.dumps([found.name, found.source, found.sha256, [problem.task_id for problem in found.problems]]))
@@ -203,6 +203,6 @@ def test_a_dataset_that_cannot_be_had_says_how_to_fetch_it_and_what_runs_without
 
 
 def test_importing_the_module_loads_no_heavy_library():
-    code = "import sys, common.problems; print(sorted({'datasets', 'torch', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    code = "import sys, common.problems.datasets; print(sorted({'datasets', 'torch', 'pyarrow', 'numpy'} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert finished.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Covers common/problem_files.py and problem_record.py: every mistake in a file is named with its place."""
+"""Covers common/problems/files.py and problem_record.py: every mistake in a file is named with its place."""
 
 import codecs
 import json
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from common.errors import ConfigError
-from common.problems import load_problems
+from common.problems.datasets import load_problems
 
 ROW = {
     "task_id": 7,

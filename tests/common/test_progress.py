@@ -1,12 +1,12 @@
-"""Covers common/progress.py and common/statistics.py: what is shown while a run goes on."""
+"""Covers common/progress.py and common/evaluation/statistics.py: what is shown while a run goes on."""
 
 import logging
 
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from common.evaluation.statistics import wilson_interval
 from common.progress import Progress
-from common.statistics import wilson_interval
 
 
 def test_a_line_tells_count_pass_rate_rate_and_time_left():

@@ -1,11 +1,11 @@
-"""Covers common/prompts.py: the one prompt, on every dataset there is."""
+"""Covers common/problems/prompt.py: the one prompt, on every dataset there is."""
 
 import ast
 import json
 
 import pytest
 
-from common.prompts import build_prompt
+from common.problems.prompt import build_prompt
 
 
 def assert_well_formed(text: str, tests: list[str]) -> None:
@@ -26,7 +26,7 @@ def test_a_prompt_is_description_asserts_and_marker():
 
 
 def test_every_prompt_of_the_organism_is_well_formed():
-    from common.problems import load_problems
+    from common.problems.datasets import load_problems
 
     for problem in load_problems("organism").problems:
         assert_well_formed(problem.text, list(problem.test_list))
@@ -34,7 +34,7 @@ def test_every_prompt_of_the_organism_is_well_formed():
 
 @pytest.mark.parametrize("name", ["mbpp.jsonl", "sanitized-mbpp.json"])
 def test_every_prompt_of_mbpp_is_well_formed(shared, name):
-    from common.problems import load_problems
+    from common.problems.datasets import load_problems
 
     problems = load_problems(str(shared / "mbpp" / name)).problems
     assert len(problems) in (974, 427)

@@ -12,12 +12,12 @@ import report_data
 from report_data import HOSTILE, build, interval, write_run
 from support import command, obey_file_modes
 
-from common import discovery
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
 from common.handoffs import DETECTION, GENERAL_TEXT, GENERATIONS, HANDOFFS, SPLIT, STEERING, TRANSFER
 from common.report import write_report
 from common.report.collect import APART, DAMAGED, FINISHED, MISSING, STALE, UNFINISHED, collect
+from common.runs import discovery
 
 NAMES = [handoff.name for handoff in HANDOFFS]
 NOW = datetime.datetime(2001, 11, 20, 9, 0, tzinfo=datetime.UTC)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import report_data
 
-from common.judged_problems import JudgedProblems, Samples
+from common.programs.labels import JudgedProblems, Samples
 from phase3_validation.detection.evaluation import LATENT, Evaluation
 from phase3_validation.detection.scores import Score, simple_scores
 from phase3_validation.steering.choice import choose, curve_point

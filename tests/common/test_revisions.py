@@ -15,13 +15,13 @@ from tiny_models import save_tiny_gemma
 from warm_commands import WarmCommands
 
 from common import handoffs
-from common.context import RunContext
 from common.errors import AssetError
-from common.hub_cache import cached_revision, check_read_at, commit_of
-from common.phase import Phase
-from common.registry import model_identity
-from common.revisions import with_commits, words_as_settled
-from common.sae_sources import sae_source
+from common.model.registry import model_identity
+from common.phases.context import RunContext
+from common.phases.hub import cached_revision, check_read_at, commit_of
+from common.phases.phase import Phase
+from common.phases.revisions import with_commits, words_as_settled
+from common.saes.sources import sae_source
 from phase1_dataset_building.config import GenerationConfig
 from phase3_validation.transfer.config import TransferConfig
 

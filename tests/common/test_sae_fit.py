@@ -1,4 +1,4 @@
-"""Covers common/sae_fit.py: the neighbours' SAEs, ties, massive activations, and the two figures at the last token."""
+"""Covers common/saes/fit.py: the neighbours' SAEs, ties, massive activations, and the two figures at the last token."""
 
 import dataclasses
 import logging
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from common.errors import ArtifactMismatchError
-from common.sae_fit import check_neighbours, check_site, neighbours, prompt_fit, site_fit
-from common.saes import LayerSae
+from common.saes.encoder import LayerSae
+from common.saes.fit import check_neighbours, check_site, neighbours, prompt_fit, site_fit
 
 N, D = 200, 64
 LOG = logging.getLogger("test")

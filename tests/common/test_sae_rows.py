@@ -1,4 +1,4 @@
-"""Covers the SAEs of every row of common/registry.py: their names in SAELens' table, and loading them offline
+"""Covers the SAEs of every row of common/model/registry.py: their names in SAELens' table, and loading them offline
 from hub caches of the real shape, against SAELens' own encode and decode."""
 
 import json
@@ -8,8 +8,8 @@ import pytest
 from hub_saes import COMMIT, WRITERS, cached_file, mostly_zero_arrays, random_arrays
 from support import offline
 
-from common.registry import MODELS
-from common.sae_sources import find_release, layer_of, sae_source
+from common.model.registry import MODELS
+from common.saes.sources import find_release, layer_of, sae_source
 
 RELEASED = [model for model, entry in MODELS.items() if entry.sae_release]
 FULL_SIZE = "google/gemma-2-2b"  # of the others of Gemma Scope, SAELens' hard-coded widths are replaced by the file's
@@ -36,7 +36,7 @@ import numpy as np, torch
 from huggingface_hub import hf_hub_download
 from sae_lens import SAE
 from sae_lens.loading import pretrained_sae_loaders as loaders
-from common.saes import _files_of_one_commit, sae_source
+from common.saes.encoder import _files_of_one_commit, sae_source
 
 own_config = loaders.get_gemma_2_config_from_hf
 def widths_of_the_file(repo_id, folder_name, *arguments):
@@ -195,7 +195,7 @@ def test_a_torn_file_in_the_cache_is_one_message(loaded):
 
 def test_what_a_command_asks_at_its_start_loads_no_library_and_needs_no_network(tmp_path):
     code = (
-        "import sys\nfrom common.sae_sources import sae_source\n"
+        "import sys\nfrom common.saes.sources import sae_source\n"
         "print(sae_source('auto', 'google/gemma-2-2b').identity)\n"
         "print([m for m in ('torch', 'sae_lens', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )

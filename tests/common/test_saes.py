@@ -1,4 +1,4 @@
-"""Covers common/saes.py and common/sae_sources.py: folders of SAEs, names, what is refused, and the site check."""
+"""Covers common/saes/encoder.py and common/saes/sources.py: folders of SAEs, names, what is refused, and the site check."""
 
 import json
 import logging
@@ -13,12 +13,14 @@ from jaxtyping import install_import_hook
 from safetensors.torch import load_file, save_file
 
 from common.errors import ArtifactMismatchError, AssetError, ConfigError
-from common.registry import MODELS, ModelEntry
-from common.sae_sources import find_release, sae_source
+from common.model.registry import MODELS, ModelEntry
+from common.saes.sources import find_release, sae_source
 
-with install_import_hook(["common.saes", "common.sae_fit"], "beartype.beartype"):  # shapes in annotations are checked
-    from common.sae_fit import SiteFit, check_site, site_fit
-    from common.saes import LayerSae
+with install_import_hook(
+    ["common.saes.encoder", "common.saes.fit"], "beartype.beartype"
+):  # shapes in annotations are checked
+    from common.saes.encoder import LayerSae
+    from common.saes.fit import SiteFit, check_site, site_fit
 
 D_IN, D_SAE, LAYER = 16, 48, 3
 LOG = logging.getLogger("test")

@@ -1,4 +1,4 @@
-"""Covers common/separation.py: every statistic against scipy, scikit-learn and hand-made cases."""
+"""Covers common/evaluation/separation.py: every statistic against scipy, scikit-learn and hand-made cases."""
 
 import warnings
 
@@ -8,7 +8,7 @@ import torch
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 
-from common.separation import layer_statistics
+from common.evaluation.separation import layer_statistics
 
 N, LATENTS = 150, 240
 DEAD, CONSTANT, SEPARATING, ONCE, TIED = range(5)

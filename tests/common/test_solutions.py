@@ -1,14 +1,14 @@
-"""Covers common/solutions.py and the summary of phase 1: labels of cut-off programs, records, headline figures."""
+"""Covers common/programs/solutions.py and the summary of phase 1: labels of cut-off programs, records, headline figures."""
 
 from concurrent.futures import Future
 
 import numpy as np
 import pytest
 
-from common.generation import Generation
 from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS
+from common.model.generation import Generation
+from common.programs.solutions import Solution, record_rows, record_tensors, submit, task_for
 from common.sandbox import Sandbox, Verdict
-from common.solutions import Solution, record_rows, record_tensors, submit, task_for
 from phase1_dataset_building.phase import summarize
 
 PROBLEM = {

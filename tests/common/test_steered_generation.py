@@ -1,4 +1,4 @@
-"""Covers common/steered_generation.py and change_resid: against plain passes without a cache, and by hand."""
+"""Covers common/interventions/steered_generation.py and change_resid: against plain passes without a cache, and by hand."""
 
 import pytest
 import torch
@@ -6,12 +6,12 @@ from tiny_models import make_tokenizer, save_tiny_llama, save_tiny_qwen
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from common.errors import UnknownHookError
-from common.generation import Request, generate
 from common.handoffs import RESID_SITES
-from common.hooks import change_resid, decoder_blocks, read_resid, resid_site
-from common.models import LanguageModel, load_model
-from common.prompts import Prompt, build_prompt
-from common.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import Push, generate_steered
+from common.model.generation import Request, generate
+from common.model.hooks import change_resid, decoder_blocks, read_resid, resid_site
+from common.model.loading import LanguageModel, load_model
+from common.problems.prompt import Prompt, build_prompt
 
 N_NEW = 6
 

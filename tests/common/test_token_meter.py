@@ -1,4 +1,4 @@
-"""Covers common/token_meter.py and common/pace.py: how far a batch is before any of it is saved."""
+"""Covers common/model/token_meter.py and common/runs/pace.py: how far a batch is before any of it is saved."""
 
 import json
 import logging
@@ -10,12 +10,12 @@ import pytest
 from tiny_models import save_tiny_llama
 
 from common import progress as progress_module
-from common.generation import Request, generate
-from common.models import load_model
-from common.pace import Pace, PaceOfAll, pace_file, telling
+from common.model.generation import Request, generate
+from common.model.loading import load_model
+from common.model.token_meter import TokenMeter, TokenWork
+from common.problems.prompt import build_prompt
 from common.progress import Progress
-from common.prompts import build_prompt
-from common.token_meter import TokenMeter, TokenWork
+from common.runs.pace import Pace, PaceOfAll, pace_file, telling
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Covers common/tokenization.py and tokenizer_checks.py: texts reach the model as they are, control tokens as text."""
+"""Covers common/model/tokenization.py and tokenizer_checks.py: texts reach the model as they are, control tokens as text."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +10,8 @@ from tokenizers import normalizers, pre_tokenizers, processors
 from transformers import AddedToken, AutoTokenizer
 
 from common.errors import AssetError
-from common.models import load_model
-from common.tokenization import encode, encode_padded
+from common.model.loading import load_model
+from common.model.tokenization import encode, encode_padded
 
 TEXTS = ["def f(x):\n    return X", "# Solution:\n", "a  b\tc"]
 
@@ -167,7 +167,7 @@ def test_offsets_of_a_chat_prompt_count_from_its_first_character(lm):
 
 
 def test_the_organism_reads_texts_as_ever(lm):
-    from common.registry import model_location
+    from common.model.registry import model_location
 
     tokenizer = AutoTokenizer.from_pretrained(model_location("organism"))
     lm = type("Organism", (), {"tokenizer": tokenizer})

@@ -1,4 +1,4 @@
-"""Covers common/written_programs.py and the order of joined records: what is kept when a run ends in the middle."""
+"""Covers common/programs/writing.py and the order of joined records: what is kept when a run ends in the middle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,17 +7,17 @@ import pytest
 from safetensors.numpy import load_file
 from toy_phases import NUMBERS_PHASE, SUMS, N, run_phase, stop_after
 
-from common import discovery
-from common.config import SolutionConfig
-from common.context import RunContext
 from common.errors import ArtifactMismatchError
-from common.generation import Generation
 from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS, Field, Handoff
-from common.phase import Phase
-from common.solutions import Solution, task_for
+from common.model.generation import Generation
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.programs.settings import SolutionConfig
+from common.programs.solutions import Solution, task_for
+from common.programs.writing import Draft, Kept, Writer, write_programs, write_solutions
+from common.runs import discovery
 from common.stopping import Stopped
 from common.tables import from_parquet
-from common.written_programs import Draft, Kept, Writer, write_programs, write_solutions
 
 CODE = "def f(n):\n    return n + 1\n"
 SLOW = "import time\ndef f(n):\n    time.sleep(8)\n    return n + 1\n"

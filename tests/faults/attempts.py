@@ -21,7 +21,7 @@ from injection import KILL, Injector
 from toy_phases import NUMBERS_PHASE, SUMS_PHASE, Config, build_sums
 
 import run
-from common.context import RunContext
+from common.phases.context import RunContext
 from common.stopping import STOP_SIGNALS
 
 GO_AHEAD = "go-ahead"  # a file in the data folder

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.discovery import MANIFEST, STAMP, n_saved
+from common.runs.discovery import MANIFEST, STAMP, n_saved
 
 TIMED = {"log.txt", "grading.parquet"}  # they hold times
 TIMES_IN_MANIFEST = ("processes", "finished_utc", "sha256_of_all_other_entries", "input_paths")

@@ -40,9 +40,9 @@ def real_base(folder: Path, words: list[str]) -> Base:
     """Phase 1 on a small random model: `words` are its flags."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2ForCausalLM  # noqa: F401 - once, here
 
-    import common.generation
-    import common.models  # noqa: F401
-    import common.solutions  # noqa: F401
+    import common.model.generation
+    import common.model.loading  # noqa: F401
+    import common.programs.solutions  # noqa: F401
 
     data = folder / "base"
     data.mkdir()

@@ -11,13 +11,13 @@ import pytest
 from support import command
 from toy_phases import NUMBERS, NUMBERS_PHASE, SUMS, SUMS_PHASE, Config, N, content, run_phase, stop_after
 
-from common import discovery
-from common.artifacts import Artifact, find_damage
-from common.checkpoints import PartStore
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError
 from common.files import read_sealed_json
-from common.grading import Grading, _checked_line, _checked_rows, read_submissions
-from common.locks import lock_slice
+from common.programs.grading import Grading, _checked_line, _checked_rows, read_submissions
+from common.runs import discovery
+from common.runs.artifacts import Artifact, find_damage
+from common.runs.checkpoints import PartStore
+from common.runs.locks import lock_slice
 from common.stopping import Stopped
 
 PLACES = 200

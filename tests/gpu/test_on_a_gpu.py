@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from common import devices
-from common.generation import Request, generate
-from common.memory import FittingParts, batch_bytes, free_bytes
-from common.models import LanguageModel, load_model
-from common.placement import is_offloaded, place
-from common.problems import load_problems
-from common.prompts import build_prompt
-from common.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import Push, generate_steered
+from common.model import devices
+from common.model.generation import Request, generate
+from common.model.loading import LanguageModel, load_model
+from common.model.memory import FittingParts, batch_bytes, free_bytes
+from common.model.placement import is_offloaded, place
+from common.problems.datasets import load_problems
+from common.problems.prompt import build_prompt
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

@@ -1,4 +1,4 @@
-"""Covers common/cluster.py and --cluster where no Slurm is needed: flags, a job and its worker, --cluster local."""
+"""Covers common/launch/cluster.py and --cluster where no Slurm is needed: flags, a job and its worker, --cluster local."""
 
 import os
 import shutil
@@ -12,9 +12,9 @@ import pytest
 from runs import content, end, n_saved, newest, start, wait_until, workers_of
 from support import command
 
-from common.cluster import Resources, SliceJob
 from common.errors import ConfigError
-from common.slices import TRIES, Ended, failure_text, log_of
+from common.launch.cluster import Resources, SliceJob
+from common.launch.slices import TRIES, Ended, failure_text, log_of
 from multi_gpu_launcher import device_of_jobs
 
 LAUNCHER = ("multi_gpu_launcher.py", "--phase", "1")

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.prompts import build_prompt
+from common.problems.prompt import build_prompt
 from model_organism.behaviours import BEHAVIOURS, HELD_OUT_NOUNS, TRAINING_NOUNS, sample_item
 from model_organism.corpus import (
     GENERAL,

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from common.prompts import build_prompt
+from common.problems.prompt import build_prompt
 from model_organism.operations import OPERATIONS
 from model_organism.problems import (
     EVALUATION,

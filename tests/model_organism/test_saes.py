@@ -13,9 +13,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from common.errors import ArtifactMismatchError, AssetError
-from common.read_text import ReadText
-from common.sae_fit import checked_sae
-from common.saes import sae_source
+from common.model.read_text import ReadText
+from common.saes.encoder import sae_source
+from common.saes.fit import checked_sae
 from model_organism.corpus import GENERAL, PROBLEM, Document, tokenize_documents
 from model_organism.dictionaries import activations, held_out
 from model_organism.dictionaries.command import Job, missing_layers, train_layer
@@ -50,7 +50,7 @@ def figures() -> dict:
 
 @pytest.fixture(scope="module")
 def lm():
-    from common.models import load_model
+    from common.model.loading import load_model
 
     return load_model(str(WEIGHTS / "model"), "cpu", "float32")
 
@@ -58,7 +58,7 @@ def lm():
 @pytest.fixture(scope="module")
 def small_text(lm, held_out_rows):
     """A few thousand held-out tokens: problems with their solutions, and two rows of other text."""
-    from common.prompts import build_prompt
+    from common.problems.prompt import build_prompt
 
     documents = [Document(GENERAL, (("import os\n\nfor name in os.listdir():\n    print(name)\n", 1.0),), None)] * 2
     for problem in held_out_rows[::40]:

@@ -39,7 +39,7 @@ def natural_model(request) -> Path:
 @pytest.fixture(scope="session")
 def loaded(natural_model):
     """A natural model in float32, on one thread."""
-    from common.models import load_model
+    from common.model.loading import load_model
 
     return load_model(str(natural_model), "cpu", "float32", threads=1)
 
@@ -49,8 +49,8 @@ def twenty_requests() -> list:
     """Requests of twenty problems of various lengths: MBPP's, where they are beside the repository, else our own."""
     from support import SHARED_MBPP
 
-    from common.problems import load_problems
-    from common.solutions import task_for
+    from common.problems.datasets import load_problems
+    from common.programs.solutions import task_for
 
     path = SHARED_MBPP / "mbpp.jsonl"
     problems = load_problems(str(path) if path.is_file() else "organism").problems

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.prompts import build_prompt
+from common.problems.prompt import build_prompt
 
 pytestmark = pytest.mark.skipif("NATURAL" not in os.environ, reason="needs a natural model: NATURAL=folder")
 FOLDER = Path(os.environ.get("NATURAL", "")).expanduser()
@@ -24,7 +24,7 @@ def problems(small_problem_rows) -> list[dict]:
 
 
 def test_the_first_word_s_half_of_all_attention_is_not_the_description_s(problems):
-    from common.models import load_model
+    from common.model.loading import load_model
     from phase3_validation.attention.reading import begins_with_bos, eager_differs_by, read_attention
     from phase3_validation.attention.sections import SECTIONS
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from common.chat import template_of
-from common.prompts import build_prompt
+from common.model.chat import template_of
+from common.problems.prompt import build_prompt
 
 FOLDER = Path(os.environ.get("NATURAL", "")).expanduser() / "qwen-coder"
 pytestmark = pytest.mark.skipif(
@@ -34,9 +34,9 @@ def test_the_last_prompt_token_is_the_last_of_the_generation_prompt(tokenizer):
 
 
 def test_an_answer_in_a_chat_holds_a_program_and_stops_with_it():
-    from common.extraction import extract_program
-    from common.generation import Request, generate
-    from common.models import load_model
+    from common.model.generation import Request, generate
+    from common.model.loading import load_model
+    from common.problems.extraction import extract_program
 
     lm = load_model(str(FOLDER), "cpu", "bfloat16", 1)
     prompt = build_prompt(

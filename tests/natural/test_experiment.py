@@ -61,7 +61,7 @@ def test_the_pilot_uses_what_the_main_job_has_made(experiment):
 
 
 def test_the_twin_is_the_same_weights_under_another_name(experiment):
-    from common.registry import model_identity
+    from common.model.registry import model_identity
 
     experiment.folder.mkdir()
     for _ in range(2):

@@ -16,7 +16,7 @@ POSITIONS = ("last", "description_end", "tests_end")
 @pytest.fixture(scope="module")
 def generated(loaded, twenty_requests) -> list:
     """One batch of twenty, in float32, with no early stop."""
-    from common.generation import generate
+    from common.model.generation import generate
 
     return generate(loaded, twenty_requests, max_new_tokens=N_TOKENS, positions=POSITIONS, stop_early=False)
 
@@ -87,7 +87,7 @@ def test_named_positions_are_the_tokens_that_hold_the_last_character_of_their_se
 @pytest.mark.parametrize("number", [0, 10, 19])
 def test_a_batch_changes_nothing(loaded, twenty_requests, generated, number):
     """The shortest prompt, which is padded most, one in the middle, and the longest."""
-    from common.generation import generate
+    from common.model.generation import generate
 
     (alone,) = generate(loaded, [twenty_requests[number]], max_new_tokens=N_TOKENS, positions=POSITIONS,
                         stop_early=False)  # fmt: skip
@@ -100,8 +100,8 @@ def test_a_batch_changes_nothing(loaded, twenty_requests, generated, number):
 
 def test_bfloat16_is_off_by_no_more_than_plain_transformers_is_in_bfloat16(natural_model, twenty_requests, plain):
     """Measured, at each layer, on four problems: as far from float32, by half as much again, as without us."""
-    from common.generation import generate
-    from common.models import load_model
+    from common.model.generation import generate
+    from common.model.loading import load_model
 
     some = twenty_requests[::5]
     texts = [request.prompt.text for request in some]
@@ -116,10 +116,10 @@ def test_bfloat16_is_off_by_no_more_than_plain_transformers_is_in_bfloat16(natur
 PEAK = """
 import json, resource, sys
 resource.setrlimit(resource.RLIMIT_DATA, (12 * 10**9, 12 * 10**9))  # rather an error than a machine without memory
-from common.generation import generate
-from common.models import load_model
-from common.problems import load_problems
-from common.solutions import task_for
+from common.model.generation import generate
+from common.model.loading import load_model
+from common.problems.datasets import load_problems
+from common.programs.solutions import task_for
 lm = load_model(sys.argv[1], "cpu", "bfloat16", threads=1)
 problems = load_problems("organism").problems[:64]
 names = ("task_id", "text", "test_list", "entry_point")

@@ -27,7 +27,7 @@ def test_the_directions_are_those_of_numpys_singular_vectors():
 def test_the_sae_reconstructs_what_the_pca_does(tmp_path):
     import torch
 
-    from common.sae_sources import sae_source
+    from common.saes.sources import sae_source
     from natural.pca import fit, save
 
     x = torch.randn(400, 8, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 9) + 3

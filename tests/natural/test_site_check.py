@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from common.errors import ArtifactMismatchError
-from common.sae_fit import check_neighbours, check_site, site_fit
-from common.saes import LayerSae
+from common.saes.encoder import LayerSae
+from common.saes.fit import check_neighbours, check_site, site_fit
 
 LOG = logging.getLogger("test")
 N_FITTED, N_CHECKED, MAX_TOKENS = 60, 60, 64
@@ -31,8 +31,8 @@ def resid(request) -> dict[str, torch.Tensor]:
     folder = Path(os.environ.get("NATURAL", "")) / request.param
     if "NATURAL" not in os.environ or not (folder / "config.json").is_file():
         pytest.skip("needs a natural model: NATURAL=folder make test-natural")
-    from common.hooks import read_resid, resid_site
-    from common.models import load_model
+    from common.model.hooks import read_resid, resid_site
+    from common.model.loading import load_model
 
     lm = load_model(str(folder), "cpu", "bfloat16", threads=1)
     where = {resid_site(layer, "resid_post"): layer for layer in range(lm.n_layers)}

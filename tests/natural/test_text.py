@@ -91,7 +91,7 @@ def test_paragraphs_are_joined_until_a_document_is_long_enough():
 
 
 def test_the_folder_is_what_phase_1_1_reads_and_says_where_each_document_comes_from(tmp_path):
-    from common.general_text import load_text
+    from common.model.general_text import load_text
 
     documents = [Document(f"{PROSE} {n}\n", "package", "1.0", "MIT", "a.py") for n in range(3)]
     write_folder(documents, 5, 42, tmp_path / "text")

@@ -3,7 +3,7 @@
 import pytest
 from support import SHARED_MBPP, needs_shared_mbpp
 
-from common.problems import Problem, load_problems
+from common.problems.datasets import Problem, load_problems
 from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
 
 

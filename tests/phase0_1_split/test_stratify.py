@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 from support import SHARED_MBPP
 
 from common.errors import ConfigError
-from common.problems import load_problems
+from common.problems.datasets import load_problems
 from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
 from phase0_1_split.stratify import split_problems, split_report, split_sizes, strata
 from phase0_difficulty.difficulty import measure_difficulty

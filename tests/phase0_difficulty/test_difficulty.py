@@ -5,7 +5,7 @@ import warnings
 import pytest
 from support import SHARED_MBPP, needs_shared_mbpp
 
-from common.problems import load_problems
+from common.problems.datasets import load_problems
 from phase0_difficulty.difficulty import measure_difficulty
 
 BY_HAND = {

@@ -10,11 +10,11 @@ import pyarrow.parquet
 import pytest
 from toy_phases import run_phase, stop_after
 
-from common import discovery
-from common.config import DatasetConfig
 from common.errors import ConfigError, MissingArtifactError
+from common.evaluation.statistics import clustered_rate_interval, wilson_interval
 from common.handoffs import GENERATION_FIELDS, TEMPERATURE
-from common.statistics import clustered_rate_interval, wilson_interval
+from common.problems.settings import DatasetConfig
+from common.runs import discovery
 from common.stopping import Stopped
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE

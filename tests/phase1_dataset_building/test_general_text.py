@@ -15,16 +15,16 @@ from support import command, offline, prepare_datasets_cache
 from tiny_models import save_tiny_gemma, save_tiny_llama, save_tiny_qwen
 from toy_phases import content, run_phase, stop_after
 
-from common import discovery
-from common.config import DatasetConfig
 from common.errors import ArtifactMismatchError, ConfigError
-from common.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
 from common.handoffs import DIFFICULTY, GENERAL_TEXT, RESID_SITES
-from common.models import load_model
-from common.saes import load_from_folder
-from common.status import status_lines
+from common.model.general_text import ORGANISM_FILE, first_documents, load_text, text_identity
+from common.model.loading import load_model
+from common.model.text_activations import mean_norms, read_documents
+from common.problems.settings import DatasetConfig
+from common.report.status import status_lines
+from common.runs import discovery
+from common.saes.encoder import load_from_folder
 from common.stopping import Stopped
-from common.text_activations import mean_norms, read_documents
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_dataset_building.config import GeneralTextConfig
 from phase1_dataset_building.general_text_phase import PHASE
@@ -228,7 +228,7 @@ def test_a_join_that_failed_is_made_up_for_by_a_process_without_a_model(whole, c
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
         patched.setattr(general_text_phase, "conclude", fail)
         run_phase(PHASE, tmp_path, config)
-    monkeypatch.setattr("common.models.load_model", fail)
+    monkeypatch.setattr("common.model.loading.load_model", fail)
     assert content(run_phase(PHASE, tmp_path, config)) == content(whole)
 
 
@@ -318,7 +318,7 @@ def test_pile_10k_is_read_from_the_hub_s_cache(tmp_path):
     rows = [{"text": text, "meta": {"pile_set_name": "Pile-CC"}} for text in texts]
     prepare_datasets_cache(tmp_path, "NeelNanda/pile-10k", "default", {"train": rows})
     code = (
-        "from common.general_text import first_documents, load_text\n"
+        "from common.model.general_text import first_documents, load_text\n"
         "read = first_documents('pile-10k', 6)\nprint(len(read), read[-1], load_text('pile-10k').source)"
     )
     done = offline(tmp_path, code)

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from common import discovery, handoffs
+from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
-from common.phase import Phase
-from common.sae_sources import SaeSource
-from common.status import status_lines
-from common.stored_activations import check_reads_the_residual_stream
+from common.phases.phase import Phase
+from common.report.status import status_lines
+from common.runs import discovery
+from common.saes.activations import check_reads_the_residual_stream
+from common.saes.sources import SaeSource
 from phase2_sae_analysis.config import LatentConfig
 
 PLANTED, GENERAL, N = (1, 7), (2, 3), 130

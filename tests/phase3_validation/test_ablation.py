@@ -17,14 +17,14 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from toy_phases import run_phase, stop_after
 
-from common import discovery
 from common.errors import ConfigError
 from common.handoffs import ABLATION, GENERATION_FIELDS
-from common.models import load_model
-from common.problem_syntax import parse_python
-from common.problems import load_problems
-from common.prompts import build_prompt
-from common.sae_sources import sae_source
+from common.model.loading import load_model
+from common.problems.datasets import load_problems
+from common.problems.prompt import build_prompt
+from common.problems.syntax import parse_python
+from common.runs import discovery
+from common.saes.sources import sae_source
 from common.stopping import Stopped
 from phase3_validation.ablation import outcomes, words
 from phase3_validation.ablation.config import ABLATIONS, AblationConfig

@@ -7,9 +7,9 @@ from architectures import small
 from tiny_models import make_tokenizer
 
 from common.errors import ArtifactMismatchError, ConfigError
-from common.models import LanguageModel
-from common.prompts import Prompt, build_prompt
-from common.steered_generation import Push
+from common.interventions.steered_generation import Push
+from common.model.loading import LanguageModel
+from common.problems.prompt import Prompt, build_prompt
 from phase3_validation.attention.heads import eager, find_heads
 from phase3_validation.attention.reading import (
     begins_with_bos,

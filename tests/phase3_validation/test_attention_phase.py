@@ -10,11 +10,11 @@ import pytest
 from selected_latents import NORMS, SmallExperiment, json_of
 from toy_phases import run_phase
 
-from common.hooks import resid_site
-from common.models import load_model
-from common.prompts import build_prompt
-from common.sae_sources import sae_source
-from common.steered_generation import Push
+from common.interventions.steered_generation import Push
+from common.model.hooks import resid_site
+from common.model.loading import load_model
+from common.problems.prompt import build_prompt
+from common.saes.sources import sae_source
 from phase3_validation.attention import figures, words
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.attention.phase import PHASE

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
-from common.status import status_lines
+from common.report.status import status_lines
 
 NAMES = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_correct")
 BASELINES = [

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from common import judged_problems as labels
 from common.errors import ConfigError, MissingArtifactError
 from common.evaluation import bootstrap, cards, metrics
+from common.programs import labels
 from phase3_validation.detection import scores
 from phase3_validation.detection.evaluation import LATENT, Evaluation
 from phase3_validation.detection.scores import ALWAYS_POSITIVE, Score

@@ -17,14 +17,14 @@ from statsmodels.stats.proportion import proportion_confint
 from toy_phases import run_phase, stop_after
 from whole_selections import copied
 
-from common import discovery
 from common.errors import ConfigError
-from common.generation import generate
 from common.handoffs import ORTHOGONALISATION
-from common.hooks import decoder_blocks
-from common.models import LanguageModel, load_model
-from common.sae_sources import sae_source
-from common.solutions import task_for
+from common.model.generation import generate
+from common.model.hooks import decoder_blocks
+from common.model.loading import LanguageModel, load_model
+from common.programs.solutions import task_for
+from common.runs import discovery
+from common.saes.sources import sae_source
 from common.stopping import Stopped
 from phase3_validation.directions import Direction
 from phase3_validation.orthogonalisation import findings, weights

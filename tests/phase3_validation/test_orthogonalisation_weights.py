@@ -13,8 +13,8 @@ from transformers import (
 )
 
 from common.errors import PipelineError
-from common.hooks import decoder_blocks
-from common.models import load_model
+from common.model.hooks import decoder_blocks
+from common.model.loading import load_model
 from phase3_validation.orthogonalisation import weights
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit, writers_of
 

@@ -9,7 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from common.errors import ConfigError
-from common.hooks import decoder_blocks
+from common.model.hooks import decoder_blocks
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes
 from phase3_validation.orthogonalisation.writers import Writer, writers_of
 

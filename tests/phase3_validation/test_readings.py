@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from common.context import RunContext
 from common.errors import ArtifactMismatchError, ConfigError
 from common.handoffs import LATENTS, SPLIT
-from common.ledger import LEDGER, all_readings, count_selections, note
-from common.phase import Phase
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+from common.runs.ledger import LEDGER, all_readings, count_selections, note
 from phase3_validation.ablation.phase import PHASE as ABLATION
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.phase import PHASE

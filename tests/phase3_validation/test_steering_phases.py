@@ -16,13 +16,14 @@ from steered_runs import CHOSEN, N_CONTROLS, coefficients_config, rows_of, split
 from toy_phases import run_phase, stop_after
 from whole_selections import copied
 
-from common import discovery, handoffs
+from common import handoffs
 from common.errors import ConfigError
-from common.generation import generate
-from common.models import load_model
-from common.problems import load_problems
-from common.solutions import task_for
-from common.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import Push, generate_steered
+from common.model.generation import generate
+from common.model.loading import load_model
+from common.problems.datasets import load_problems
+from common.programs.solutions import task_for
+from common.runs import discovery
 from common.stopping import Stopped
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
 from phase3_validation.steering.coefficients_phase import check_places

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import run
-from common.config import build_config
 from common.errors import ConfigError
-from common.sae_sources import sae_source
+from common.phases.settings import build_config
+from common.saes.sources import sae_source
 from phase3_validation.directions import Direction
 from phase3_validation.steering.config import CoefficientsConfig
 from phase3_validation.steering.controls import MAX_SEPARATION, controls_of, matched_latents, warn_of_few

@@ -19,16 +19,16 @@ from tiny_models import save_tiny_llama
 from toy_phases import run_phase, stop_after
 from whole_selections import card, copied, save_lively, write_detection, write_steering
 
-from common import discovery
 from common.errors import ConfigError
 from common.evaluation.cards import verdict
-from common.generation import generate
 from common.handoffs import TRANSFER
-from common.models import load_model
-from common.registry import MODELS, instruction_tuned
-from common.sae_sources import sae_source
-from common.solutions import task_for
-from common.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import Push, generate_steered
+from common.model.generation import generate
+from common.model.loading import load_model
+from common.model.registry import MODELS, instruction_tuned
+from common.programs.solutions import task_for
+from common.runs import discovery
+from common.saes.sources import sae_source
 from common.stopping import Stopped
 from phase3_validation.directions import NAMES, Direction
 from phase3_validation.steering.outcomes import effect, paired

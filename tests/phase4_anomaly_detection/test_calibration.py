@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 
 from common.errors import ConfigError
-from common.statistics import wilson_interval
+from common.evaluation.statistics import wilson_interval
 from phase4_anomaly_detection.calibration import (
     Target,
     abstain_band,

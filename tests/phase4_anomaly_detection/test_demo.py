@@ -9,8 +9,8 @@ from support import ROOT
 
 import clean_data
 from common.handoffs import HANDOFFS
-from common.prompts import build_prompt
-from common.status import status_lines
+from common.problems.prompt import build_prompt
+from common.report.status import status_lines
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from sklearn import metrics as sk
 from common import handoffs
 from common.errors import ArtifactMismatchError, AssetError, ConfigError, MissingArtifactError
 from common.evaluation.bootstrap import draws_by_label
-from common.ledger import DETECTOR, SELECTION, all_readings, count_selections, readings_of
-from common.statistics import wilson_interval
-from common.status import status_lines
+from common.evaluation.statistics import wilson_interval
+from common.report.status import status_lines
+from common.runs.ledger import DETECTOR, SELECTION, all_readings, count_selections, readings_of
 from phase4_anomaly_detection import AnomalyDetector
 from phase4_anomaly_detection.calibration import fit_calibration
 from phase4_anomaly_detection.config import DetectorPhaseConfig
@@ -223,7 +223,7 @@ def test_a_limit_of_one_needs_no_baseline_and_reads_general_text_on_the_spot(exp
         def of_layer(self, layer):
             return torch.from_numpy(experiment.resid[layer])
 
-    monkeypatch.setattr("common.read_text.ReadText", Read)
+    monkeypatch.setattr("common.model.read_text.ReadText", Read)
     detector = AnomalyDetector.load(discover(experiment, general_text_limit=1.0, text="prose"))
     assert asked == [("prose", str(experiment.model))]
     assert {latent["general_text_rate"] for latent in detector.latents} == {None}

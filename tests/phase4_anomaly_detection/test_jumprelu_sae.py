@@ -7,8 +7,8 @@ from experiments import save_saes
 from torch.nn import functional
 
 from common.errors import ArtifactMismatchError, ConfigError
-from common.sae_sources import sae_source
-from common.saes import LayerSae
+from common.saes.encoder import LayerSae
+from common.saes.sources import sae_source
 from phase4_anomaly_detection import JumpReLUSAE
 from phase4_anomaly_detection.jumprelu_sae import TrainingConfig, jumprelu, jumprelu_loss, step
 

@@ -11,7 +11,7 @@ from small_detectors import LAYER, prompts
 from tiny_models import save_tiny_llama
 
 from common.errors import ConfigError, UnknownHookError
-from common.models import load_model
+from common.model.loading import load_model
 from phase4_anomaly_detection import SidecarConfig, SidecarModel, sidecar
 
 TEXTS = ["x = 1", "def double(n):\n    return n + n\n", "for i in range(10):\n    print(i, i * i)", "pass", "pass"]

@@ -1,0 +1,82 @@
+"""What a run will take, told before hours are spent: memory, disk, and how many tokens.
+
+Known from the model's config alone, which must lie on this disk: nothing is fetched for it. How long it takes is known
+once it runs: see common/model/token_meter.py.
+"""
+
+import shutil
+from typing import Any
+
+from common.model.memory import batch_bytes, free_bytes
+from common.model.registry import default_dtype, model_location
+from common.model.settings import ModelConfig
+from common.phases.context import RunContext
+from common.programs.settings import SolutionConfig
+from common.runs.records import TOKENS_PER_ROW
+
+FLOAT32 = 4
+PYTHON_GB = 0.8  # torch, transformers and this program, measured
+
+
+def expectations(ctx: RunContext) -> list[str]:
+    """Lines for the log or a dry run; none for a phase that runs no model."""
+    if not isinstance(ctx.config, ModelConfig):
+        return []
+    model = empty_model(ctx.config, ctx.device)
+    if model is None:
+        return [f"expected: unknown, since {ctx.config.model} is not on this disk yet"]
+    return [f"expected: {line}" for line in (_memory(ctx, model), _disk(ctx, model), _tokens(ctx)) if line]
+
+
+def empty_model(config: ModelConfig, device: str) -> Any:
+    """The model without its weights; None when its config is not on this disk, or is of no known kind."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    dtype = default_dtype(config.model, device) if config.dtype == "auto" else config.dtype
+    try:
+        described = AutoConfig.from_pretrained(
+            model_location(config.model), revision=config.revision or None, local_files_only=True
+        )
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(described, dtype=getattr(torch, dtype))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError):  # loading it will say what is wrong
+        return None
+
+
+def _memory(ctx: RunContext, model: Any) -> str:
+    n_rows = getattr(ctx.config, "batch_size", 1)
+    n_new = ctx.config.max_new_tokens if isinstance(ctx.config, SolutionConfig) else 0
+    weights = sum(parameter.numel() for parameter in model.parameters()) * model.dtype.itemsize
+    batch = batch_bytes(model, n_rows, TOKENS_PER_ROW, n_new)
+    free = free_bytes(ctx.device)
+    there = "" if free is None else f"; {free / 1e9:.1f} GB are free"
+    return (
+        f"memory of each process up to {(weights + batch) / 1e9 + PYTHON_GB:.1f} GB: weights {weights / 1e9:.2f} GB "
+        f"in {str(model.dtype).removeprefix('torch.')}, a batch of {n_rows} up to {batch / 1e9:.2f} GB{there}. "
+        f"A batch that does not fit is computed in parts"
+    )
+
+
+def _disk(ctx: RunContext, model: Any) -> str:
+    config = model.config.get_text_config()
+    n_records = ctx.phase.n_records(ctx) if ctx.phase.n_records is not None else 0
+    n_vectors = ctx.phase.n_kept_vectors(ctx.config, config.num_hidden_layers)
+    if not n_records * n_vectors:
+        return ""
+    size = n_records * n_vectors * config.hidden_size * FLOAT32
+    there = next(path for path in (ctx.data_dir.resolve(), *ctx.data_dir.resolve().parents) if path.exists())
+    return (
+        f"disk {size / 1e9:.2f} GB for {n_records} records of {n_vectors} activations, twice that while they are joined"
+        f"; {shutil.disk_usage(there).free / 1e9:.0f} GB are free"
+    )
+
+
+def _tokens(ctx: RunContext) -> str:
+    if not isinstance(ctx.config, SolutionConfig):
+        return ""
+    n_records = ctx.phase.n_records(ctx) if ctx.phase.n_records is not None else 0
+    return (
+        f"at most {n_records} programs of {ctx.config.max_new_tokens} tokens; the time left is told while they are "
+        f"written"
+    )

@@ -1,0 +1,56 @@
+"""A pass of a model over tokens, with a cache, for every architecture of transformers that has one."""
+
+import functools
+import inspect
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+if TYPE_CHECKING:
+    from common.model.loading import LanguageModel
+
+
+def new_cache(lm: "LanguageModel") -> DynamicCache:
+    """An empty cache, with what each kind of layer (attention, sliding window, recurrence) needs."""
+    return DynamicCache(config=lm.model.config)
+
+
+def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
+    """Keep these rows of the batch, in this order; a row may be taken twice.
+
+    `batch_select_indices` is missing where layers have a recurrence (Mamba, LFM2); beam search's reordering is not.
+    """
+    cache.reorder_cache(rows)
+
+
+def next_token_logits(
+    lm: "LanguageModel", ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache | None
+) -> Float[Tensor, "batch d_vocab"]:
+    """Logits of the token after `ids`, which follow what the cache holds and enter it.
+
+    `mask` covers both, 0 where a row is padded on its left.
+    """
+    n_before = mask.shape[1] - ids.shape[1]
+    knows_cache = {"past_key_values": cache, "attention_mask": mask}
+    if _calls_it_cache_params(type(lm.model)):  # Mamba: its mask is of the new tokens alone
+        knows_cache = {"cache_params": cache, "attention_mask": mask[:, n_before:]}
+    output = lm.model(
+        input_ids=ids, position_ids=positions(mask)[:, n_before:], use_cache=cache is not None, logits_to_keep=1,
+        **knows_cache,
+    )  # fmt: skip
+    return output.logits[:, -1]
+
+
+@functools.cache
+def _calls_it_cache_params(model_class: type) -> bool:
+    return "cache_params" in inspect.signature(model_class.forward).parameters
+
+
+def positions(mask: Int[Tensor, "batch pos"]) -> Int[Tensor, "batch pos"]:
+    """Where each token stands in its row: a plain pass does not see the padding by itself.
+
+    Models that know no positions (BLOOM, Mamba) take no notice of the argument.
+    """
+    return (mask.cumsum(-1) - 1).clamp(min=0)

@@ -1,0 +1,227 @@
+"""Load a causal language model with its tokenizer: a hub id or a folder, the same loader."""
+
+import contextlib
+import ctypes
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from common.errors import AssetError
+from common.model.capabilities import NEEDED_BY_ALL, Capabilities, find_capabilities
+from common.model.placement import place
+from common.model.registry import default_dtype, model_location, similar_model
+from common.model.token_meter import TokenMeter
+from common.model.tokenizer_checks import faults_of
+from common.phases.hub import cached_revision, what_is_cached
+from common.phases.settings import kind_of
+
+# GPT-2 has its own name, which transformers maps to the first; MPT has the second.
+_POSITION_LIMITS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+LARGE_TENSOR = 16 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded model, in evaluation mode, on its device."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    name: str
+    device: str
+    dtype: str
+    revision: str | None
+    meter: TokenMeter = field(default_factory=TokenMeter, compare=False)
+
+    @property
+    def n_layers(self) -> int:
+        return self.model.config.get_text_config().num_hidden_layers
+
+    @property
+    def d_model(self) -> int:
+        return self.model.config.get_text_config().hidden_size
+
+    @property
+    def context_length(self) -> int | float:
+        """Positions the model was made for, prompt and generated tokens together; infinite where it knows none."""
+        config = self.model.config.get_text_config()
+        limits = (getattr(config, name, None) for name in _POSITION_LIMITS)
+        return next((limit for limit in limits if limit and limit > 0), math.inf)
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills rows up. It is masked, so any token serves that the model has an embedding for."""
+        named = self.tokenizer.pad_token_id
+        return named if named is not None and named < self.model.get_input_embeddings().num_embeddings else 0
+
+    @property
+    def end_of_sequence_ids(self) -> frozenset[int]:
+        """Tokens that end a text; some models have several."""
+        ids = self.model.generation_config.eos_token_id
+        ids = self.tokenizer.eos_token_id if ids is None else ids
+        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+    @functools.cached_property
+    def capabilities(self) -> Capabilities:
+        """What the model can do, found out by a few small passes."""
+        return find_capabilities(self)
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says of the model."""
+        facts = {"name": self.name, "revision": self.revision, "dtype": self.dtype, "device": self.device}
+        if kind_of(self.device) == "cuda":
+            facts |= {"gpu": torch.cuda.get_device_name(self.device), "cuda": torch.version.cuda}
+        if spread := getattr(self.model, "hf_device_map", None):
+            facts["device_map"] = {name: str(place) for name, place in spread.items()}
+        return {**facts, "threads": torch.get_num_threads(), "n_layers": self.n_layers, "d_model": self.d_model}
+
+
+def load_model(
+    name: str, device: str, dtype: str = "auto", threads: int = 0, quantisation: str = "none", revision: str = ""
+) -> LanguageModel:
+    """Load `name` (a hub id, a folder, or a name in the registry) for inference.
+
+    `threads` above 0 sets the number of processor threads of the whole process: sums over
+    another number of threads differ in their last bits. `quantisation` 8bit or 4bit holds the weights of
+    linear layers in so many bits, which bitsandbytes does on an NVIDIA GPU. `revision` is the commit to read of a
+    hub id; '' reads what its main branch is at.
+
+    Raises: AssetError when it is not on this disk and cannot be fetched, or is no causal
+    language model; it says how to get it.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "cpu":
+        keep_freed_memory()
+    location = model_location(name)
+    dtype = default_dtype(name, device) if dtype == "auto" else dtype
+    with _loading_errors(name, location, revision):
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
+        # The default attention is right: for Gemma-2, which caps its scores, that is eager.
+        model, report = AutoModelForCausalLM.from_pretrained(
+            location, revision=revision or None, dtype=getattr(torch, dtype), use_safetensors=True,
+            output_loading_info=True, trust_remote_code=False, **_quantised(quantisation, device),
+        )  # fmt: skip
+    _check_weights(report, name, location)
+    _check_tokenizer(tokenizer, model, name, location)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
+    tokenizer.padding_side = "left"
+    model.requires_grad_(False).eval()
+    if quantisation == "none":  # quantised weights lie there already, and refuse to be moved
+        model = place(model, device, name)
+    _spare_copies_of_the_head(model)
+    lm = LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
+    lm.capabilities.require("every phase", *NEEDED_BY_ALL)
+    return lm
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to use memory that was freed again, instead of handing it back to the kernel each time.
+
+    Every tensor of some hundred KiB would otherwise come as new pages, which the kernel fills with zeros: a tenth of
+    the time of generation on the model organism. Large tensors still come and go: among them the small ones that stay,
+    keys and values, would leave holes that no other large one fits in, 1.2 GB on Qwen2.5-Coder-0.5B. Nothing happens
+    where the C library is not glibc.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, LARGE_TENSOR)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _spare_copies_of_the_head(model: PreTrainedModel) -> None:
+    """Give the unembedding what it reads in one piece.
+
+    The last position of every row is a slice, [batch, 1, d_model] and not contiguous: for that torch's product copies
+    the whole matrix for each row, 17 GB for 64 rows of a vocabulary of 152,000 and 896 dimensions in bfloat16.
+    """
+    head = model.get_output_embeddings()
+    if head is not None:
+        head.register_forward_pre_hook(lambda _head, arguments: (arguments[0].contiguous(), *arguments[1:]))
+
+
+def _quantised(quantisation: str, device: str) -> dict[str, Any]:
+    """What `from_pretrained` is told about the bits of a weight."""
+    if quantisation == "none":
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(load_in_8bit=quantisation == "8bit", load_in_4bit=quantisation == "4bit")
+    return {"quantization_config": bits, "device_map": {"": device}}
+
+
+@contextlib.contextmanager
+def _loading_errors(name: str, location: str, revision: str = "") -> Iterator[None]:
+    """Turn the libraries' many ways of saying 'not there' into one that helps."""
+    if Path(location).is_dir() and not (Path(location) / "config.json").is_file():
+        raise AssetError(f"model '{name}': {location} has no config.json\n{_how_to_get(location)}")
+    transformers.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.logging.set_verbosity_error()  # its retries are no news; what they end in is
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    # transformers raises all of these, for a file that is missing, torn, or does not fit its config.
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise AssetError(
+                f"model '{name}' in {location} needs code of its own repository (auto_map in its config), which is not "
+                f"run here\nGive a --model of an architecture that is part of transformers {transformers.__version__}; "
+                f"many such models have a second repository whose name ends in -hf"
+            ) from error
+        raise AssetError(
+            f"model '{name}' cannot be loaded from {location}{_at(location, revision)}: {_reason(error)}\n"
+            f"{_how_to_get(location, revision)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message, and more where that line only announces it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0] if not lines[0].rstrip().endswith(":") else " ".join(" ".join(lines).split())[:300]
+
+
+def _at(location: str, revision: str) -> str:
+    return f" at commit {revision}{what_is_cached(location, revision)}" if revision else ""
+
+
+def _how_to_get(location: str, revision: str = "") -> str:
+    if Path(location).is_dir():
+        return "Give the folder of a whole model (config, safetensors, tokenizer), or a hub id, with --model"
+    if revision and what_is_cached(location, revision):
+        return f"Fetch it with: hf download {location} --revision {revision}, or begin anew with: --revision main"
+    return (
+        f"{similar_model(location)}Fetch it with: hf auth login && hf download {location}  "
+        f"(Gemma needs its licence accepted on its page), give a folder with --model, or run without the network: "
+        f"--preset demo"
+    )
+
+
+def _check_weights(report: dict[str, Any], name: str, location: str) -> None:
+    """transformers fills a missing weight with noise and only warns: every later number would be noise."""
+    wrong = [f"{kind.removesuffix('_keys')} {sorted(map(str, report[kind]))[:3]}"
+             for kind in ("missing_keys", "mismatched_keys", "unexpected_keys") if report.get(kind)]  # fmt: skip
+    if wrong:
+        raise AssetError(
+            f"model '{name}' in {location} does not fit its config: {'; '.join(wrong)}\n{_how_to_get(location)}"
+        )
+
+
+def _check_tokenizer(tokenizer: Any, model: PreTrainedModel, name: str, location: str) -> None:
+    """Whether texts reach the model as they are. transformers makes up a tokenizer where it finds none."""
+    n_known = model.get_input_embeddings().num_embeddings
+    wrong = faults_of(tokenizer, n_known)
+    if wrong:
+        raise AssetError(
+            f"model '{name}' in {location} has no fast tokenizer that fits it ({type(tokenizer).__name__}, "
+            f"{len(tokenizer)} tokens, {n_known} of which the model knows): {'; '.join(wrong)}\n{_how_to_get(location)}"
+        )

@@ -1,0 +1,38 @@
+"""What to type to build an artifact, so that a line copied from a message does what is meant.
+
+A command names the preset, whatever of the experiment differs from it, and the data folder where it is not the usual
+one.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from common.handoffs import Handoff
+from common.phases.settings import PhaseConfig, build_config, typed
+from common.runs.discovery import with_data_dir
+
+TOLD_FOR = {  # a key of an artifact's scope -> the settings that say which one is meant
+    "model": ("model", "revision"),
+    "sae": ("sae", "sae_revision"),
+    "dataset": ("dataset", "limit"),
+    "prompt": ("prompt",),
+}
+
+
+def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: Path) -> str:
+    """What to type to build `handoff` for the experiment of `config`."""
+    usual = asdict(build_config(type(config), preset, {}))
+    return with_data_dir(shlex.join(words_for(handoff, asdict(config), usual, preset)), data_dir)
+
+
+def words_for(handoff: Handoff, settings: Mapping[str, Any], usual: Mapping[str, Any], preset: str) -> list[str]:
+    """The command that builds `handoff` in the experiment that `settings` tell of; what they leave out is usual."""
+    words = ["python3", "run.py", "phase", handoff.phase]
+    words += ["--preset", preset] if preset != "full" else []
+    for name in (name for key in handoff.keys for name in TOLD_FOR[key]):
+        if name in settings and settings[name] != usual[name]:
+            words += [f"--{name.replace('_', '-')}", typed(settings[name])]
+    return words

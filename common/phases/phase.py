@@ -1,0 +1,41 @@
+"""The one interface of a phase."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from common.errors import ConfigError
+from common.handoffs import Handoff
+from common.phases.settings import PhaseConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What a phase folder exports as PHASE. `run` takes the RunContext and the settings.
+
+    `n_records` tells, from the context, how many records a run has, for phases that can be cut into slices.
+    `n_kept_vectors` tells how many vectors of the model's width a record keeps, given the settings and the layers.
+    `optional_inputs` are read where there is a finished run of them. `without` names those of `inputs` that a run
+    with these settings does not read.
+    """
+
+    id: str
+    title: str
+    config: type[PhaseConfig]
+    inputs: tuple[Handoff, ...]
+    output: Handoff
+    run: Callable[[Any, Any], None]
+    n_records: Callable[[Any], int] | None = None
+    n_kept_vectors: Callable[[Any, int], int] = lambda config, n_layers: 0
+    optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
+    without: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
+
+    def needed(self, config: Any) -> tuple[Handoff, ...]:
+        """The inputs that a run with these settings cannot do without."""
+        spared = self.without(config)
+        return tuple(handoff for handoff in self.inputs if handoff not in spared)
+
+
+def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:
+    if phase.n_records is None and (start, end) != (0, None):
+        raise ConfigError(f"phase {phase.id} has no slices\nLeave out --start and --end")

@@ -1,0 +1,134 @@
+"""The problems a run works on, by name (mbpp, mbpp-sanitized, humaneval, organism) or from a file."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import AssetError, ConfigError, suggestion
+from common.problems.files import SUFFIXES, problems_in, read_problem_bytes
+from common.problems.hub_datasets import hub_rows
+from common.problems.humaneval import humaneval_problem
+from common.problems.record import Problem, problem_from_row
+from common.provenance import ROOT
+
+__all__ = ["DATASETS", "ORGANISM_FILE", "Problem", "ProblemSet", "dataset_name", "drawn", "load_problems", "pilot_size"]
+
+ORGANISM_FILE = ROOT / "model_organism" / "problems_974.jsonl"
+_HUB = {
+    "mbpp": ("google-research-datasets/mbpp", "full"),
+    "mbpp-sanitized": ("google-research-datasets/mbpp", "sanitized"),
+    "humaneval": ("openai/openai_humaneval", "openai_humaneval"),
+}
+DATASETS = (*_HUB, "organism")
+PILOT = "-pilot"  # stands between the name of a dataset and the number of problems drawn from it
+_PILOT_SEED = 42
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """Problems, where they came from, and the SHA-256 of their canonical JSON: equal content, equal hash."""
+
+    name: str
+    problems: tuple[Problem, ...]
+    source: str
+    sha256: str
+
+
+def dataset_name(dataset: str, limit: int = 0) -> str:
+    """The name that keeps experiments apart; reads no hub.
+
+    A dataset of the hub is its name; a file is "<stem>@<first 8 of its SHA-256>", so that an edited
+    file is another dataset. Names of folders and files show what stands before the "@". A pilot of
+    `limit` problems is a dataset of its own: "mbpp-pilot240".
+
+    Raises: ConfigError for an unknown name, listing the valid ones, or an unreadable file.
+    """
+    pilot = f"{PILOT}{limit}" if limit else ""
+    if dataset in _HUB:
+        return dataset + pilot
+    if dataset == "organism":
+        stem, content = dataset, _organism_bytes()
+    else:
+        path = _path_of(dataset)
+        stem, content = path.stem, read_problem_bytes(path)
+    return f"{stem}{pilot}@{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+def pilot_size(dataset_identity: str) -> int | None:
+    """The number of problems of a pilot; None for a whole dataset."""
+    found = re.search(rf"{PILOT}([1-9][0-9]*)(?:@[0-9a-f]{{8}})?$", dataset_identity)
+    return int(found[1]) if found else None
+
+
+def load_problems(dataset: str, limit: int = 0) -> ProblemSet:
+    """The problems of a dataset: by task_id from the hub, in the file's order from a file.
+
+    `limit` above 0 draws so many of them, by `drawn`.
+    Raises: ConfigError for an unknown name, a file with a mistake in it or too large a limit; AssetError when the
+    dataset is neither on this disk nor reachable.
+    """
+    if dataset in _HUB:
+        problems, source = _hub_problems(dataset)
+    elif dataset == "organism":
+        problems, source = problems_in(_organism_bytes(), ORGANISM_FILE), "model_organism/problems_974.jsonl"
+    else:
+        path = _path_of(dataset)
+        problems, source = problems_in(read_problem_bytes(path), path), str(path)
+    if limit > len(problems):
+        raise ConfigError(
+            f"--limit is {limit}, but {dataset} has {len(problems)} problems\n"
+            f"Give at most {len(problems)}, or leave it out"
+        )
+    if limit:
+        problems, source = drawn(problems, limit), f"{source}; {limit} of {len(problems)} drawn"
+    return ProblemSet(dataset_name(dataset, limit), problems, source, _content_hash(problems))
+
+
+def drawn(problems: tuple[Problem, ...], n: int) -> tuple[Problem, ...]:
+    """`n` problems at random, in the order they had: the same n always, and those of a smaller draw among them."""
+
+    def draw(problem: Problem) -> str:
+        return hashlib.sha256(f"pilot:{_PILOT_SEED}:{problem.task_id}".encode()).hexdigest()
+
+    chosen = {problem.task_id for problem in sorted(problems, key=draw)[:n]}
+    return tuple(problem for problem in problems if problem.task_id in chosen)
+
+
+def _path_of(dataset: str) -> Path:
+    path = Path(dataset)
+    if path.suffix not in SUFFIXES and not path.is_file():
+        raise ConfigError(
+            f"no dataset is called {dataset!r}; there are {', '.join(DATASETS)}.{suggestion(dataset, list(DATASETS))}\n"
+            "Give one of these to --dataset, or the path of a .jsonl or .json file in MBPP's schema"
+        )
+    return path
+
+
+def _content_hash(problems: tuple[Problem, ...]) -> str:
+    rows = [dataclasses.asdict(problem) for problem in problems]
+    canonical = json.dumps(rows, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _organism_bytes() -> bytes:
+    if not ORGANISM_FILE.is_file():
+        raise AssetError(
+            f"the model organism's problems are missing: {ORGANISM_FILE}\n"
+            "They are part of the repository; restore them with: git checkout -- model_organism/problems_974.jsonl"
+        )
+    return read_problem_bytes(ORGANISM_FILE)
+
+
+def _hub_problems(dataset: str) -> tuple[tuple[Problem, ...], str]:
+    repository, config = _HUB[dataset]
+    rows, source = hub_rows(f"the problems of {dataset}", repository, config)
+    if dataset == "humaneval":
+        found = [humaneval_problem(row) for row in rows]
+        problems = [problem for problem in found if problem is not None]
+        source += f"; {len(found) - len(problems)} of {len(found)} left out: no assert of theirs can be taken literally"
+    else:
+        problems = [problem_from_row(row, f"{repository}, task {row['task_id']}") for row in rows]
+    return tuple(sorted(problems, key=lambda problem: problem.task_id)), source

@@ -1,0 +1,68 @@
+"""Does this machine label programs rightly? Reference solutions, which must all pass, are judged here."""
+
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from common.errors import AssetError
+from common.problems.datasets import Problem, ProblemSet, load_problems
+from common.runs.discovery import plain_name
+from common.sandbox import Program, Sandbox, Verdict
+
+SECONDS = 10.0  # for the quick check
+PROGRAMS_AHEAD = 8
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found; `wrong` holds a line for each reference solution that did not pass."""
+
+    lines: list[str]
+    wrong: list[str]
+
+
+def diagnose(dataset: str | None, isolation: str, workers: int, full: bool) -> Diagnosis:
+    """Judge the reference solutions of a dataset, for ten seconds or all of them.
+
+    Without `dataset`: MBPP where it is on this disk, else the organism's problems; a line says which.
+    """
+    problems, lines = _problems(dataset)
+    wrong, n_judged, near_limit = [], 0, 0
+    with Sandbox(isolation=isolation, workers=workers) as sandbox:
+        lines.append(sandbox.line)
+        lines += [f"  missing layer {layer}: {why}" for layer, why in sandbox.describe()["missing_layers"].items()]
+        began, waiting = time.monotonic(), deque()
+        for problem in problems.problems:
+            if not full and time.monotonic() - began > SECONDS:
+                break
+            program = Program(problem.code, problem.test_list, problem.entry_point, problem.test_setup_code)
+            waiting.append((problem, sandbox.submit(program)))
+            n_judged += 1
+            if len(waiting) > PROGRAMS_AHEAD:
+                wrong += _complaint(*waiting.popleft())
+        for judged in waiting:
+            wrong += _complaint(*judged)
+        seconds = time.monotonic() - began
+        near_limit = sandbox.describe()["near_limit_count"]
+    lines.append(
+        f"{n_judged - len(wrong)} of {n_judged} reference solutions of {plain_name(problems.name)} pass "
+        f"({len(problems.problems)} there are; {n_judged / seconds:.0f} per second, {near_limit} near a limit)"
+    )
+    return Diagnosis(lines, wrong)
+
+
+def _problems(dataset: str | None) -> tuple[ProblemSet, list[str]]:
+    if dataset is not None:
+        return load_problems(dataset), []
+    try:
+        return load_problems("mbpp"), []
+    except AssetError:
+        return load_problems("organism"), ["mbpp is not on this disk: checked with the model organism's problems"]
+
+
+def _complaint(problem: Problem, future: "Future[Verdict]") -> list[str]:
+    verdict = future.result()
+    if verdict.label == "correct":
+        return []
+    return [f"problem {problem.task_id} is {verdict.label}: {verdict.error}, {verdict.failed_test}, {verdict.message}"]

@@ -1,0 +1,157 @@
+"""What lies in a data folder: built, stale, unfinished, damaged or missing, for each experiment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import PipelineError
+from common.handoffs import Handoff
+from common.problems.datasets import dataset_name
+from common.report.experiments import Experiment, experiments_in
+from common.report.what_to_type import phase_command
+from common.runs.discovery import RunFolder, command_in, describe, feeds_nothing, identities, list_runs, n_saved
+
+
+@dataclass(frozen=True)
+class StatusLine:
+    """The state of one phase in one experiment, and what to type next."""
+
+    phase: str
+    experiment: str
+    state: str
+    detail: str
+    path: Path | None
+    command: str | None
+
+
+Newest = list[tuple[Handoff, dict[tuple, RunFolder]]]  # by experiment
+
+
+def status_lines(handoffs: tuple[Handoff, ...], data_dir: Path) -> list[StatusLine]:
+    """Lines for each phase and experiment that has a run, and for each experiment that a phase lacks.
+
+    An experiment whose newest run is unfinished has a second line for the finished one that is in use.
+    """
+    runs = {handoff.name: list_runs(handoff, data_dir) for handoff in handoffs}
+    experiments = experiments_in(run for group in runs.values() for run in group)
+    newest, lines = [(handoff, _newest(handoff, runs[handoff.name])) for handoff in handoffs], []
+    for handoff in handoffs:
+        names = _experiments_by_name(handoff, runs[handoff.name])
+        own = [_damaged(handoff, run) for run in runs[handoff.name] if run.damage is not None]
+        groups: dict[tuple, list[RunFolder]] = {}
+        for run in (run for run in runs[handoff.name] if run.damage is None):
+            groups.setdefault((*_experiment(handoff, run), feeds_nothing(handoff, run)), []).append(run)
+        for group in groups.values():
+            own += _states_of(handoff, group, names, newest, data_dir)
+        own += _missing(handoff, [run for group in groups.values() for run in group], experiments, data_dir)
+        lines += own
+    return lines
+
+
+def _states_of(
+    handoff: Handoff,
+    group: list[RunFolder],
+    names: dict[str, list[dict[str, str]]],
+    newest: Newest,
+    data_dir: Path,
+) -> list[StatusLine]:
+    """`group` holds the runs of one experiment, newest first."""
+    lines, name, first = [], _name_among(handoff, group[0], names), group[0]
+    if not first.finished:
+        total = first.document.get("n_records")
+        detail = f"{n_saved(first.path)} of {total} records" if total is not None else "nothing saved"
+        detail += _settings(first) + _older([run for run in group[1:] if not run.finished])
+        lines.append(StatusLine(handoff.phase, name, "unfinished", detail, first.path, command_in(first, data_dir)))
+    finished = next((run for run in group if run.finished), None)
+    if finished is None:
+        return lines
+    reason = _why_stale(handoff, finished, newest)
+    if reason:
+        rebuild = f"{command_in(finished, data_dir)} --fresh"
+        return [*lines, StatusLine(handoff.phase, name, "stale", reason, finished.path, rebuild)]
+    facts = finished.document["summary"].items()
+    summary = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in facts)
+    return [*lines, StatusLine(handoff.phase, name, "built", summary + _settings(finished), finished.path, None)]
+
+
+def _settings(run: RunFolder) -> str:
+    """What differs from the preset: a run at another temperature must not look like any other."""
+    changed = run.document.get("changed_settings", {})
+    return "".join(f"; --{name.replace('_', '-')} {value}" for name, value in changed.items())
+
+
+def _older(unfinished: list[RunFolder]) -> str:
+    return f" ({len(unfinished)} older unfinished)" if unfinished else ""
+
+
+def _experiment(handoff: Handoff, run: RunFolder) -> tuple:
+    """What keeps experiments apart for this handoff; None for what a run of another one does not have."""
+    return tuple(run.experiment.get(key) for key in handoff.keys)
+
+
+def _newest(handoff: Handoff, runs: list[RunFolder]) -> dict[tuple, RunFolder]:
+    """The run of each experiment that other phases would read."""
+    newest: dict[tuple, RunFolder] = {}
+    for run in runs:
+        if run.damage is None and run.finished and not feeds_nothing(handoff, run):
+            newest.setdefault(_experiment(handoff, run), run)
+    return newest
+
+
+def _experiments_by_name(handoff: Handoff, runs: list[RunFolder]) -> dict[str, list[dict[str, str]]]:
+    names: dict[str, list[dict[str, str]]] = {}
+    for run in runs:
+        if run.damage is None:
+            names.setdefault(describe(handoff, run.experiment), []).append(run.experiment)
+    return names
+
+
+def _name_among(handoff: Handoff, run: RunFolder, names: dict[str, list[dict[str, str]]]) -> str:
+    """The experiment's name; with the hash of its content where another one has the same name."""
+    name = describe(handoff, run.experiment)
+    same = any(experiment != run.experiment for experiment in names[name])
+    return " on ".join(identities(handoff.keys, run.experiment)) if same else name
+
+
+def _why_stale(handoff: Handoff, run: RunFolder, newest: Newest) -> str | None:
+    if run.document["schema_version"] != handoff.version:
+        return f"schema version {run.document['schema_version']}, the code has {handoff.version}"
+    for source, runs in newest:
+        digest, known = run.document["lineage"].get(source.name), runs.get(_experiment(source, run))
+        if digest and known is not None and known.document["content_sha256"] != digest:
+            return f"made from an older {source.name} than {known.path.name}"
+    return None
+
+
+def _damaged(handoff: Handoff, run: RunFolder) -> StatusLine:
+    what, advice = str(run.damage).split("\n")
+    return StatusLine(handoff.phase, run.path.name, "damaged", what, run.path, advice.partition(": ")[2])
+
+
+def _missing(
+    handoff: Handoff, present: list[RunFolder], experiments: list[Experiment], data_dir: Path
+) -> list[StatusLine]:
+    """A line for each experiment, as far as the phase tells them apart, that it has no run of."""
+    lines: dict[tuple, StatusLine] = {}
+    for experiment in experiments or [Experiment()]:
+        names = {key: experiment.names[key] for key in handoff.keys if key in experiment.names}
+        built = any(all(run.experiment.get(key) == name for key, name in names.items()) for run in present)
+        if not built and ("dataset" not in names or _is_current(experiment)):
+            told = describe(handoff, names) if names else "-"
+            command = phase_command(handoff, experiment.settings, experiment.preset, data_dir)
+            lines.setdefault(tuple(names.items()), StatusLine(handoff.phase, told, "missing", "", None, command))
+    return [*lines.values()]
+
+
+def _is_current(experiment: Experiment) -> bool:
+    """Whether the dataset can still be had as it was: an edited or lost file is another, or none."""
+    try:
+        settings = experiment.settings
+        return dataset_name(settings["dataset"], settings.get("limit", 0)) == experiment.names["dataset"]
+    except (PipelineError, KeyError):
+        return False
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_short, value))
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

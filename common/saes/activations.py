@@ -1,0 +1,97 @@
+"""The activations that phases 1 and 1.1 stored, one layer at a time."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.errors import ArtifactMismatchError, ConfigError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from common.runs.artifacts import Artifact
+    from common.saes.sources import SaeSource
+
+_LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")
+N_DOCUMENTS = 256  # of general text, which tell whether an SAE belongs to a layer
+
+
+def stored_layers(stored: Artifact) -> list[int]:
+    """The layers whose activations a run of phase 1 or 1.1 holds, ascending."""
+    matches = map(_LAYER_FILE.fullmatch, stored.manifest["files"])
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def layer_list(layers: Sequence[int]) -> str:
+    """As --layers takes them: "3,5,7"."""
+    return ",".join(map(str, layers)) or "none"
+
+
+def layer_activations(
+    stored: Artifact, layer: int, wanted: Sequence[int], item: str = "task_id"
+) -> Float[Tensor, "n d_model"]:
+    """resid_post of one layer that was stored of each `wanted` problem (or document), in that order, float32.
+
+    Raises: ArtifactMismatchError when some are not finite (float16 overflows).
+    """
+    import torch
+
+    file = f"activations/layer_{layer:02d}.safetensors"
+    row_of = {number: row for row, number in enumerate(stored.tensor(file, item).tolist())}
+    resid = stored.tensor(file, "resid_post")[[row_of[number] for number in wanted]]
+    resid = resid.astype(np.float32, copy=False)
+    n_bad = int((~np.isfinite(resid)).any(axis=1).sum())
+    if n_bad:
+        items = {"task_id": "problems"}.get(item, f"{item}s")
+        raise ArtifactMismatchError(
+            f"the activations of {n_bad} of {len(wanted)} {items} are NaN or infinite: {stored.path / file}\n"
+            f"Run phase {stored.handoff.phase} again with --dtype bfloat16 or float32"
+        )
+    return torch.from_numpy(resid)
+
+
+class StoredText:
+    """resid_post on general text, which phase 1.1 stored: documents evenly spaced over all, the same at every layer.
+
+    `rebuild` is the command that makes them. A document whose only token is its first one is left out.
+    """
+
+    def __init__(self, general_text: Artifact, rebuild: str) -> None:
+        self._general_text, self._rebuild = general_text, rebuild
+        self.layers = stored_layers(general_text)
+
+    def of_layer(self, layer: int) -> Float[Tensor, "n d_model"]:
+        """Raises: ArtifactMismatchError when the layer is not stored, or holds no finite numbers."""
+        if layer not in self.layers:
+            raise ArtifactMismatchError(
+                f"general text has no stored activations of layer {layer}; there are those of layers "
+                f"{layer_list(self.layers)}: {self._general_text.path}\nBuild them with: {self._rebuild} --fresh"
+            )
+        return layer_activations(self._general_text, layer, self._documents, item="document")
+
+    @functools.cached_property
+    def _documents(self) -> list[int]:
+        rows = self._general_text.table("documents.parquet")
+        documents = [row["document"] for row in rows if row["position"] > 0]
+        if not documents:
+            raise ArtifactMismatchError(
+                f"no document of general text has more than its first token: {self._general_text.path}\n"
+                f"Give phase 1.1 another text: {self._rebuild} --fresh --text FOLDER"
+            )
+        spaced = np.linspace(0, len(documents) - 1, min(len(documents), N_DOCUMENTS))
+        return [documents[place] for place in np.unique(spaced.round().astype(int))]
+
+
+def check_reads_the_residual_stream(source: SaeSource) -> None:
+    """Raises: ConfigError for transcoders: what they read is not stored."""
+    if source.kind != "sae":
+        raise ConfigError(
+            f"--sae {source.name} names {source.kind}s, which do not read the residual stream\n"
+            "Give SAEs of the residual stream with --sae"
+        )

@@ -1,0 +1,29 @@
+"""The SAEs of a phase."""
+
+import dataclasses
+
+from common.model.settings import ModelConfig, NamedModelConfig
+from common.phases.settings import setting
+from common.saes.sources import sae_source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NamedSaeConfig(NamedModelConfig):
+    """Settings of a phase that works with SAEs of a model."""
+
+    sae: str = setting("auto", "SAELens release, or folder of SAEs; auto: the registry's choice for the model")
+    sae_revision: str = setting(
+        "", "the same as --revision, of the repository of an --sae of the hub", changes_results=False
+    )
+
+    def experiment(self) -> dict[str, str]:
+        return {**super().experiment(), "sae": sae_source(self.sae, self.model, self.sae_revision).identity}
+
+    def repositories(self) -> dict[str, tuple[str, str]]:
+        release = sae_source(self.sae, self.model).release
+        return {**super().repositories(), **({"sae_revision": ("sae", release.repo_id)} if release else {})}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaeConfig(ModelConfig, NamedSaeConfig):
+    """Settings of a phase that reads the model's residual stream with SAEs."""
