@@ -13,7 +13,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-import run
+from common.cli import Parser, exit_with
 from common.errors import ConfigError, PipelineError, suggestion
 from common.handoffs import HANDOFFS
 from common.runs.discovery import is_run_name
@@ -63,7 +63,7 @@ def confirmed(question: str) -> bool:
 
 
 def main(argv: list[str]) -> int:
-    parser = run.Parser(prog="clean_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="clean_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--phase", default=None, help="delete only this phase's outputs (default: all)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
     parser.add_argument("--dry-run", action="store_true", help="show what would be deleted")
@@ -89,4 +89,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run.exit_with(main)
+    exit_with(main)

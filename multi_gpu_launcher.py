@@ -26,8 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import run
+from common.cli import Parser, exit_with
 from common.errors import ConfigError
 from common.launch.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
+from common.launch.running import context_for, dry_run
 from common.launch.slices import (
     STOPPED,
     USER_ERROR,
@@ -81,7 +83,7 @@ class Plan:
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The launcher's own flags, and the words left for the phase."""
-    parser = run.Parser(
+    parser = Parser(
         prog="multi_gpu_launcher.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--phase", required=True, help="id of a phase that has slices")
@@ -136,7 +138,7 @@ def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     given = [name for name, value in vars(args).items() if name.startswith("slurm_") and value is not None]
     if given:
         raise ConfigError(f"--{given[0].replace('_', '-')} is for jobs of a cluster\nAdd --cluster slurm")
-    context, _ = run.context_for(phase, phase_words)
+    context, _ = context_for(phase, phase_words)
     if ":" in context.device:
         number = context.device.partition(":")[2]
         raise ConfigError(
@@ -146,7 +148,7 @@ def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     if context.device == "cpu" and not context.config.threads:
         # Workers must not fight for cores; and the number of threads is part of what a run is.
         phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // len(environments)))]
-        context, _ = run.context_for(phase, phase_words)
+        context, _ = context_for(phase, phase_words)
     return Plan(context, phase_words, len(environments), [Worker(environment) for environment in environments])
 
 
@@ -160,7 +162,7 @@ def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}, the number of jobs at a time\nGive 1 or more")
     words, device = _without_device(phase_words)
-    context, _ = run.context_for(phase, words)
+    context, _ = context_for(phase, words)
     context.device, n_gpus = device_of_jobs(args.cluster, args.slurm_gpus, device, context.device)
     n_workers = args.workers or (JOBS_AT_ONCE if args.cluster == "slurm" else 1)
     cores_here = max(1, (os.cpu_count() or 1) // n_workers)
@@ -171,7 +173,7 @@ def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     if context.device == "cpu" and not context.config.threads:
         words = [*words, "--threads", str(n_cpus)]
         device_there = context.device
-        context, _ = run.context_for(phase, words)
+        context, _ = context_for(phase, words)
         context.device = device_there
     context.command += f" --device {context.device}"
     return Plan(context, [*words, "--device", context.device], n_workers, [], resources)
@@ -193,21 +195,21 @@ def device_of_jobs(cluster: str, n_gpus: int | None, given: str | None, here: st
 
 def _without_device(words: list[str]) -> tuple[list[str], str | None]:
     """The words but for --device, and its value: a login node may lack the device of the jobs."""
-    parser = run.Parser(prog="multi_gpu_launcher.py", add_help=False)
+    parser = Parser(prog="multi_gpu_launcher.py", add_help=False)
     parser.add_argument("--device", default=None)
     known, rest = parser.parse_known_args(words)
     return rest, known.device
 
 
 def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
-    phase = run.load_phase(args.phase)
+    phase = run.PROGRAM.phase(args.phase)
     if phase.n_records is None:
         again = shlex.join(["python3", "run.py", "phase", phase.id, *phase_words])
         raise ConfigError(f"phase {phase.id} has no slices\nRun it with: {again}")
     plan = (plan_jobs if args.cluster else plan_here)(args, phase, phase_words)
     context = plan.context
     if args.dry_run and context.unusable_inputs():
-        return run.dry_run(context)
+        return dry_run(context)
     typed = context.config
     context.pick_inputs(network=not args.dry_run)
     n_records = phase.n_records(context)
@@ -369,4 +371,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run.exit_with(main)
+    exit_with(main)

@@ -23,7 +23,8 @@ from safetensors.numpy import load_file
 
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from common.model.registry import model_identity
 from common.problems.datasets import load_problems
 from common.problems.prompt import build_prompt

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import DynamicCache
 
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 
 
 @dataclasses.dataclass(frozen=True)

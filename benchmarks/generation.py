@@ -20,7 +20,7 @@ from benchmarks.phase_runs import load_models_once, run_phase, table_of, write_p
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common.model import loading as models
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.phases.settings import build_config
 from common.problems.datasets import Problem
 from common.provenance import ROOT

@@ -27,7 +27,7 @@ from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common.model.devices import limit_gpu_memory
 from common.model.generation import Generation, Request, generate
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.model.registry import model_location
 from common.problems.datasets import Problem, load_problems
 from common.problems.prompt import build_prompt

@@ -88,10 +88,10 @@ def import_libraries() -> None:
     import scipy.stats  # noqa: F401
     import transformers  # noqa: F401
 
-    import phase3_validation.steering.programs  # noqa: F401
+    import common.interventions.steered_programs  # noqa: F401
 
     for phase_id in run.PHASES:
-        run.load_phase(phase_id)
+        run.PROGRAM.phase(phase_id)
 
 
 def run_phase(phase: str, words: list[str]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.problems.datasets import Problem
 from common.problems.extraction import extract_program
 from common.problems.prompt import build_prompt

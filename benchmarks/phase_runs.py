@@ -15,7 +15,7 @@ import torch
 
 import run
 from common.model import loading as models
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.problems.datasets import ORGANISM_FILE, Problem, load_problems
 
 
@@ -52,7 +52,7 @@ def run_phase(phase: str, folder: Path, *words: str) -> Path:
     with contextlib.redirect_stderr(io.StringIO()) as said:
         status = run.main(["phase", phase, "--preset", "demo", "--device", "cpu", "--fresh", *dataset, *words])
     assert status == 0, said.getvalue()
-    output = folder / run.load_phase(phase).output.folder
+    output = folder / run.PROGRAM.phase(phase).output.folder
     return max((path.parent for path in output.glob("*/manifest.json")), key=lambda path: path.stat().st_mtime_ns)
 
 

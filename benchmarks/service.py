@@ -25,7 +25,8 @@ from benchmarks.detect import save_detector
 from benchmarks.http_load import Answer, ask_at_once
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from common.problems.datasets import load_problems
 from common.provenance import ROOT
 

@@ -1,8 +1,8 @@
 """Phase 3.3's programs beside one `generate` call for each problem and direction; and what one more control costs.
 
 Both write the organism's programs while one selected direction, matched latents or random directions are added from
-the last prompt token on, and judge them: the phase in its own batches (common/interventions/steered_generation.py) and sandbox, with
-all it keeps of them; the loop with a hook that adds the vector, an end-of-sequence stop, and a process for the tests.
+the last prompt token on, and judge them: the phase in its own batches (common/interventions/steered_generation.py)
+and sandbox, with all it keeps of them; the loop with a hook that adds the vector, an end-of-sequence stop, and a process for the tests.
 The phase is given no programs of phase 1, whose verdicts it would take over where a program is the same. No side
 counts the loading of the model. In each round other controls have their turn, and the loop writes other programs.
 """
@@ -14,6 +14,7 @@ import logging
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,28 +25,22 @@ from benchmarks.phase_runs import load_models_once, run_phase, write_problems
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common import handoffs
+from common.interventions.conditions import MATCHED_LATENT, RANDOM_DIRECTION, UNSTEERED, Variant, pushes, steered
+from common.interventions.directions import Direction
 from common.interventions.steered_generation import Push
+from common.interventions.steered_programs import write_steered
 from common.model import loading as models
 from common.model.hooks import read_resid, resid_post_site
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
 from common.phases.settings import build_config
 from common.problems.datasets import Problem
 from common.problems.prompt import build_prompt
 from common.provenance import ROOT
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-from phase3_validation.directions import Direction
 from phase3_validation.steering import steering_phase
 from phase3_validation.steering.config import SteeringConfig
-from phase3_validation.steering.programs import write_steered
-from phase3_validation.steering.variants import (
-    MATCHED_LATENT,
-    RANDOM_DIRECTION,
-    UNSTEERED,
-    Variant,
-    pushes,
-    steered,
-)
 
 NAME = "Steering (phase 3.3)"
 N_PROBLEMS, N_OF_LOOP, CONTROLS = 10, 30, (0, 2, 5, 10, 20)
@@ -76,7 +71,9 @@ class Setup:
 
     def pushes(self, variants: Sequence[Variant]) -> list[Push | None]:
         source = sae_source(self.config.sae, self.config.model)
-        return pushes(variants, [self.direction], source.load, self.norms, seed=0, d_model=self.lm.d_model)
+        return pushes(
+            variants, [self.direction], partial(load_sae, source), self.norms, seed=0, d_model=self.lm.d_model
+        )
 
 
 def measure(rounds: int, quick: bool) -> list[Row]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import PipelineError
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from model_organism.corpus import FULL_SIZE, PROBLEM, build_documents, evaluation_lines_of
 from model_organism.evaluation.card import refresh_readme
 from model_organism.evaluation.graded_run import GradedRun, load_run, pass_rates

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 from common.errors import PipelineError
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from model_organism.dictionaries.activations import TokenBatch
 from model_organism.dictionaries.held_out import (
     HELD_OUT_SIZE,

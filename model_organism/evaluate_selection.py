@@ -22,8 +22,9 @@ from common.phases.settings import build_config
 from common.problems.settings import DatasetConfig
 from common.runs import discovery
 from common.runs.artifacts import Artifact
-from common.saes.encoder import sae_source
+from common.saes.encoder import load_sae
 from common.saes.settings import SaeConfig
+from common.saes.sources import sae_source
 from model_organism.evaluation.card import markdown_table, write_tables
 from model_organism.evaluation.graded_run import GradedRun, load_run
 from model_organism.evaluation.probes import auroc_within, fitted_probe
@@ -63,7 +64,7 @@ def measure(run: GradedRun, split: Artifact, selected: dict) -> dict:
     for name, entry in selected["directions"].items():
         latent = entry["latents"][0]
         resid = run.resid_post[latent["layer"]]
-        sae = source.load(latent["layer"])
+        sae = load_sae(source, latent["layer"])
         latent_acts = sae.encode(torch.from_numpy(resid).float())[:, latent["latent"]].numpy()
         probe = fitted_probe(resid[parts["sae"]], run.is_correct[parts["sae"]])
         strength = {

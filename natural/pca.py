@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.model.loading import LanguageModel
+    from common.model.language_model import LanguageModel
 
 MAX_TOKENS, PER_DOCUMENT, BATCH = 128, 64, 16
 HELD_OUT = 0.1  # of the documents

@@ -19,7 +19,7 @@ from phase1_dataset_building.config import GeneralTextConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from common.model.loading import LanguageModel
+    from common.model.language_model import LanguageModel
     from common.model.text_activations import Reading
     from common.runs.records import RecordWriter
     from common.saes.sources import SaeSource
@@ -29,11 +29,11 @@ DOCUMENTS_OF_FIT = 1_000
 
 
 def run(ctx: RunContext, config: GeneralTextConfig) -> None:
-    from common.model.expectations import expectations
     from common.model.general_text import first_documents, load_text, text_for
     from common.model.loading import load_model
     from common.model.memory import FittingParts, batch_bytes
     from common.model.text_activations import read_documents
+    from common.programs.expectations import expectations
     from common.progress import Progress
     from common.saes.sources import sae_source
 
@@ -94,7 +94,9 @@ def check_sae_fits(source: "SaeSource", lm: "LanguageModel") -> None:
 
     Raises: AssetError, ConfigError.
     """
-    sae = source.load(source.layers(lm.n_layers)[0])
+    from common.saes.encoder import load_sae
+
+    sae = load_sae(source, source.layers(lm.n_layers)[0])
     if sae.d_in != lm.d_model:
         raise ConfigError(
             f"{sae.id} reads vectors of {sae.d_in} numbers, but the residual stream of {lm.name} has {lm.d_model}\n"
@@ -143,11 +145,12 @@ def layer_rates(ctx: RunContext, out: "RecordWriter", source: "SaeSource", layer
     """
     import torch
 
+    from common.saes.encoder import load_sae
     from common.saes.fit import check_site, site_fit
 
     behind_the_first = torch.tensor([row["position"] > 0 for row in out.joined_rows()])
     resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))[behind_the_first]
-    sae = source.load(layer)
+    sae = load_sae(source, layer)
     n_fires = torch.zeros(sae.n_latents, dtype=torch.int64)
     with torch.inference_mode():
         # Here the fit only informs, as the documents are read; phase 2 compares it with that of the layers beside.

@@ -3,8 +3,8 @@
     python3 run.py phase 2 --model google/gemma-2-2b
 
 1. Each layer's SAE is checked against its layer's activations on general text, and encodes those of the prompts.
-2. Every latent gets its firing fractions, Welch t, AUROC (common/evaluation/separation.py), and the family-wise p of its |t|
-   among all latents of all layers (common/evaluation/permutation.py).
+2. Every latent gets its firing fractions, Welch t, AUROC (common/evaluation/separation.py), and the family-wise p of
+   its |t| among all latents of all layers (common/evaluation/permutation.py).
 3. Latents that fire on general text are left out first; then four directions are chosen (selection.py).
 """
 

@@ -1,12 +1,14 @@
-"""Which selections of latents, and ways to steer with them, were evaluated on a validation split (common/runs/ledger.py)."""
+"""Which selections of latents, and ways to steer with them, were evaluated on a validation split
+(common/runs/ledger.py).
+"""
 
 import json
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
 from common.files import digest_of
+from common.interventions.directions import selected_directions
 from common.runs.ledger import note
-from phase3_validation.directions import selected_directions
 
 if TYPE_CHECKING:
     from common.phases.context import RunContext

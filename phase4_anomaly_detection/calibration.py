@@ -22,7 +22,7 @@ import numpy as np
 
 from common.errors import ConfigError
 from common.evaluation.metrics import midpoints
-from phase4_anomaly_detection.config import METHODS
+from phase4_anomaly_detection.options import METHODS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

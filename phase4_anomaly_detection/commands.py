@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from common.cli import Parser
 from common.errors import ConfigError
+from common.launch.program import Program
+from common.launch.running import carry_out, context_from, dry_run, flags_of, phase_parser, say_what_runs, words_for
+from common.phases.phase import check_phase_takes_slices
 
 if TYPE_CHECKING:
     from common.phases.context import RunContext
@@ -39,11 +42,6 @@ class GivenText:
     where: str
     id: Any = None
     has_id: bool = False
-
-
-def add_out_flag(parser: Parser) -> None:
-    text = "folder for the detector: detector.json, latents.safetensors and README.md"
-    parser.add_argument("--out", type=Path, required=True, help=text)
 
 
 def check_out(out: Path) -> None:
@@ -73,7 +71,24 @@ def hand_over(context: "RunContext", out: Path) -> int:
     return 0
 
 
-def detect(argv: list[str]) -> int:
+def discover(argv: list[str], program: Program) -> int:
+    """Phase 4.1, and its detector where the user wants it."""
+    phase = program.phase("4.1")
+    parser = phase_parser(phase)
+    parser.prog = "run.py discover"
+    text = "folder for the detector: detector.json, latents.safetensors and README.md"
+    parser.add_argument("--out", type=Path, required=True, help=text)
+    args = parser.parse_args(argv)
+    check_phase_takes_slices(phase, args.start, args.end)
+    check_out(args.out)
+    context = context_from(phase, args, ["phase", phase.id, *words_for(flags_of(phase), argv)])
+    if args.dry_run:
+        return dry_run(context)
+    say_what_runs(context)
+    return carry_out(context, context.forget_empty_runs) or hand_over(context, args.out)
+
+
+def detect(argv: list[str], _program: Program) -> int:
     args = _detect_parser().parse_args(argv)
     texts = _texts(args)
     pipeline = _pipeline(args, threshold=args.threshold).load_model()
@@ -88,7 +103,7 @@ def detect(argv: list[str]) -> int:
     return next(STATUS[route] for route in ("verify", "abstain", "proceed") if route in routes)
 
 
-def serve(argv: list[str]) -> int:
+def serve(argv: list[str], _program: Program) -> int:
     parser = Parser(prog="run.py serve", description="Answer over HTTP what a detector says of texts.")
     _add_detector_flags(parser)
     from phase4_anomaly_detection.service import run as service

@@ -8,14 +8,11 @@ from common.model.settings import PromptConfig
 from common.phases.settings import EvaluatingConfig, setting
 from common.problems.settings import DatasetConfig
 from common.saes.settings import SaeConfig
+from phase4_anomaly_detection.options import METHODS, RULES, SIGNIFICANCE
 
 if TYPE_CHECKING:
     from phase4_anomaly_detection.detector import DetectorConfig
     from phase4_anomaly_detection.discovery import DiscoveryConfig
-
-METHODS = ("auto", "platt", "isotonic")
-SIGNIFICANCE = ("none", "bonferroni", "permutation")
-RULES = ("auto", "t", "l1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ import numpy as np
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.files import SEAL, digest_of, json_bytes, read_sealed_json, write_atomic
 from phase4_anomaly_detection import calibration
+from phase4_anomaly_detection.options import METHODS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -53,8 +54,8 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         calibration.Target.parse(self.target)
-        if self.calibration not in calibration.METHODS:
-            raise ConfigError(f"the calibration is '{self.calibration}'\nGive one of: {', '.join(calibration.METHODS)}")
+        if self.calibration not in METHODS:
+            raise ConfigError(f"the calibration is '{self.calibration}'\nGive one of: {', '.join(METHODS)}")
         if not 0 <= self.abstain <= 1:
             raise ConfigError(f"the share to abstain on is {self.abstain}\nGive a share from 0 to 1, as in 0.1")
         steps = np.array([0.0, *self.levels, 1.0])

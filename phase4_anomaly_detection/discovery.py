@@ -2,9 +2,9 @@
 
     found = FeatureDiscovery(DiscoveryConfig(top_k=20)).select(latent_acts, incorrect, general_text_rate)
 
-1. Welch's t of every latent, incorrect against correct, zeros included (common/evaluation/separation.py). Latents that fire on
-   general text are left out before anything is ranked; of the rest those with t >= min_t, and, where asked,
-   significant ones; of these the `top_k` with the largest t.
+1. Welch's t of every latent, incorrect against correct, zeros included (common/evaluation/separation.py). Latents
+   that fire on general text are left out before anything is ranked; of the rest those with t >= min_t, and, where
+   asked, significant ones; of these the `top_k` with the largest t.
 2. Weights, fitted on the same texts: "t" is each latent's share of the sum of t. "l1" is an L1-penalised logistic
    regression on standardised activations, its strength chosen by cross-validation, brought back to the SAE's units;
    latents that it does not use are dropped. "auto" takes whichever has the larger AUROC on the tuning texts.
@@ -22,7 +22,7 @@ import numpy as np
 from common.errors import ConfigError
 from common.evaluation.metrics import auroc
 from phase4_anomaly_detection.calibration import checked_labels
-from phase4_anomaly_detection.config import RULES, SIGNIFICANCE
+from phase4_anomaly_detection.options import RULES, SIGNIFICANCE
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

@@ -101,7 +101,7 @@ class JumpReLUSAE:
 
     @classmethod
     def from_layer_sae(cls, sae: LayerSae) -> JumpReLUSAE:
-        """That of common/saes/encoder.py. Raises: ConfigError for a transcoder, and for the top-k rule, which has no gate."""
+        """Raises: ConfigError for a transcoder, and for the top-k rule, which has no gate."""
         if sae.kind == "transcoder" or sae.top_k is not None:
             kind = "a transcoder" if sae.kind == "transcoder" else f"a top-{sae.top_k} SAE"
             raise ConfigError(

@@ -1,4 +1,6 @@
-"""That a detector was evaluated on a validation split, in the ledger (common/runs/ledger.py): detectors among themselves."""
+"""That a detector was evaluated on a validation split, in the ledger (common/runs/ledger.py): detectors among
+themselves.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from common.phases.settings import kind_of
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from common.model.loading import LanguageModel
+    from common.model.language_model import LanguageModel
 
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 QUANTISATIONS = ("none", "8bit", "4bit")

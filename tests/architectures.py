@@ -8,7 +8,7 @@ import transformers
 from tiny_models import SPECIAL, make_tokenizer
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 
 # Every name that some configuration has for a size; each takes those that it knows.
 SIZES = dict(

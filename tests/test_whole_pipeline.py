@@ -9,8 +9,10 @@ from safetensors.numpy import load_file
 from support import ROOT, command
 
 from common.handoffs import HANDOFFS
+from common.launch import running
+from common.launch.running import words_for
 from phase4_anomaly_detection import AnomalyDetector
-from run import APART, PHASES
+from run import PHASES, PROGRAM
 
 # The demo preset, as small as its statistics allow.
 SMALL = (
@@ -42,7 +44,7 @@ def test_every_phase_is_built_once_and_the_report_is_written(finished):
     data, done = finished
     for handoff in HANDOFFS:
         runs = list((data / handoff.folder).glob("*/manifest.json")) if (data / handoff.folder).is_dir() else []
-        assert len(runs) == (handoff.phase not in APART), handoff.name
+        assert len(runs) == (handoff.phase not in PROGRAM.apart), handoff.name
     *sentences, where = done.stdout.splitlines()[-4:]
     assert where == f"Report: {data / 'report.html'}" and (data / "report.html").is_file()
     assert [sentence.split("?")[0] for sentence in sentences] == [
@@ -51,7 +53,7 @@ def test_every_phase_is_built_once_and_the_report_is_written(finished):
         "How far to trust it",
     ]
     order = [line.split("phase ")[1].split(":")[0] for line in done.stderr.splitlines() if " phase " in line[:16]]
-    assert order == [phase_id for phase_id in PHASES if phase_id not in APART]
+    assert order == [phase_id for phase_id in PHASES if phase_id not in PROGRAM.apart]
 
 
 def test_unsteered_programs_are_those_of_phase_1(finished):
@@ -78,7 +80,7 @@ def test_the_detector_scores_the_activations_that_it_was_made_from(finished):
 def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(finished, dataset):
     data, _ = finished
     again = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
-    assert again.returncode == 0 and again.stderr.count("already built") == len(PHASES) - len(APART)
+    assert again.returncode == 0 and again.stderr.count("already built") == len(PHASES) - len(PROGRAM.apart)
     later = command("run.py", "pipeline", "--from", "3", *SMALL, "--dataset", dataset, "--data-dir", data)
     assert later.returncode == 0 and "phase 3.1:" in later.stderr and "phase 2:" not in later.stderr
 
@@ -94,9 +96,7 @@ def test_validation_read_with_another_selection_is_refused_unless_again(finished
 
 def flags_of(phase_id: str, flags: list) -> list[str]:
     """Those that one phase has, as the pipeline sorts them out."""
-    from run import load_phase, phase_parser, words_for
-
-    return words_for(phase_parser(load_phase(phase_id)), [str(flag) for flag in flags])
+    return words_for(running.flags_of(PROGRAM.phase(phase_id)), [str(flag) for flag in flags])
 
 
 @pytest.mark.parametrize(

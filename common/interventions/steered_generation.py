@@ -20,7 +20,7 @@ from transformers import BatchEncoding, DynamicCache
 from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.generation import Generation, Request, decode, start_row
 from common.model.hooks import Resid, change_resid
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.model.tokenization import encode_padded
 from common.problems.prompt import bodies_of
 

@@ -12,7 +12,6 @@ What a model lacks is an error only for what needs it: `require`.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -21,11 +20,9 @@ from torch import Tensor
 from common.errors import AssetError, ConfigError
 from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.hooks import decoder_blocks, read_resid, readers_of_resid_mid, resid_post_site
+from common.model.language_model import LanguageModel
 from common.model.resid_mid import BlockTrace, traced
 from common.model.tokenization import encode, tokens_in_front
-
-if TYPE_CHECKING:
-    from common.model.loading import LanguageModel
 
 PROBE = "def add_one(x):\n    return x + 1  # Adds one.\n"
 LENGTHS = 9, 6  # tokens of the two rows
@@ -47,7 +44,7 @@ NEEDS = {
 NEEDED_BY_ALL = (RESID_POST, PADDING, CACHE)
 
 Streams = Float[Tensor, "n_layers pos d_model"]
-Attempt = Callable[["LanguageModel", Tensor, Tensor], Streams]
+Attempt = Callable[[LanguageModel, Tensor, Tensor], Streams]
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Capabilities:
             )
 
 
-def find_capabilities(lm: "LanguageModel") -> Capabilities:
+def find_capabilities(lm: LanguageModel) -> Capabilities:
     """Run the model on a few tokens. Raises: AssetError for one that has no blocks, or cannot read tokens at all."""
     blocks = decoder_blocks(lm.model)
     ids, mask = _left_padded(lm, [row[:n] for row, n in zip(encode(lm, [PROBE, PROBE[4:]]), LENGTHS, strict=True)])
@@ -100,7 +97,7 @@ def find_capabilities(lm: "LanguageModel") -> Capabilities:
     return Capabilities(lm.name, lacks, tuple(tokens_in_front(lm.tokenizer)))
 
 
-def _check_numbers(lm: "LanguageModel", traces: list[BlockTrace]) -> None:
+def _check_numbers(lm: LanguageModel, traces: list[BlockTrace]) -> None:
     """Raises: AssetError where a block writes NaN or infinity."""
     for layer, trace in enumerate(traces):
         if trace.resid_post is not None and not trace.resid_post.isfinite().all():
@@ -124,7 +121,7 @@ def _streams(traces: list[BlockTrace], shape: tuple[int, ...]) -> dict[str, str]
     return {}
 
 
-def _differs(lm: "LanguageModel", attempt: Attempt, ids: Tensor, mask: Tensor, expected: Streams) -> str:
+def _differs(lm: LanguageModel, attempt: Attempt, ids: Tensor, mask: Tensor, expected: Streams) -> str:
     """Why another way of reading the second row cannot be used; empty if it gives the same."""
     try:
         found = attempt(lm, ids, mask)
@@ -140,14 +137,14 @@ def _differs(lm: "LanguageModel", attempt: Attempt, ids: Tensor, mask: Tensor, e
     return f"{off.median():.0%} off when tried"
 
 
-def _read_padded(lm: "LanguageModel", ids: Tensor, mask: Tensor) -> Streams:
+def _read_padded(lm: LanguageModel, ids: Tensor, mask: Tensor) -> Streams:
     """The second row in one pass beside the first."""
     with _kept(lm) as kept:
         next_token_logits(lm, ids, mask, None)
     return torch.stack([resid[1, mask[1].cpu().bool()] for resid in kept])
 
 
-def _go_on_from_cache(lm: "LanguageModel", ids: Tensor, mask: Tensor) -> Streams:
+def _go_on_from_cache(lm: LanguageModel, ids: Tensor, mask: Tensor) -> Streams:
     """The last token of the second row, when the first has left."""
     cache = new_cache(lm)
     next_token_logits(lm, ids[:, :-1], mask[:, :-1], cache)
@@ -158,7 +155,7 @@ def _go_on_from_cache(lm: "LanguageModel", ids: Tensor, mask: Tensor) -> Streams
 
 
 @contextmanager
-def _kept(lm: "LanguageModel") -> Iterator[list[Tensor]]:
+def _kept(lm: LanguageModel) -> Iterator[list[Tensor]]:
     """The output of every block in the pass made meanwhile, [batch, pos, d_model] on the processor."""
     kept: list[Tensor] = []
     sites = [resid_post_site(layer) for layer in range(lm.n_layers)]
@@ -166,7 +163,7 @@ def _kept(lm: "LanguageModel") -> Iterator[list[Tensor]]:
         yield kept
 
 
-def _left_padded(lm: "LanguageModel", rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+def _left_padded(lm: LanguageModel, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     width = max(map(len, rows))
     ids = torch.tensor([[lm.pad_token_id] * (width - len(row)) + row for row in rows], device=lm.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=lm.device)

@@ -4,6 +4,7 @@ import re
 import time
 from typing import Any
 
+from common.cli import Parser
 from common.errors import ConfigError, suggestion
 from common.phases.settings import kind_of
 
@@ -123,3 +124,11 @@ def _matmul(device: str, dtype: Any, size: int) -> dict[str, Any]:
         return {"error": str(error).splitlines()[0]}
     exact = a.double().cpu() @ b.double().cpu()
     return {"relative_error": ((product - exact).norm() / exact.norm()).item(), "tflops": 2e-12 * size**3 / seconds}
+
+
+def main(argv: list[str], _program: object) -> int:
+    parser = Parser(prog="run.py test-gpu", description="Devices, memory, number types, a small matrix product.")
+    parser.add_argument("--detailed", action="store_true", help="larger products, with their speed")
+    args = parser.parse_args(argv)
+    print("\n".join(gpu_report(args.detailed)))
+    return 0

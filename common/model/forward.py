@@ -2,17 +2,15 @@
 
 import functools
 import inspect
-from typing import TYPE_CHECKING
 
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-if TYPE_CHECKING:
-    from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 
 
-def new_cache(lm: "LanguageModel") -> DynamicCache:
+def new_cache(lm: LanguageModel) -> DynamicCache:
     """An empty cache, with what each kind of layer (attention, sliding window, recurrence) needs."""
     return DynamicCache(config=lm.model.config)
 
@@ -26,7 +24,7 @@ def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
 
 
 def next_token_logits(
-    lm: "LanguageModel", ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache | None
+    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache | None
 ) -> Float[Tensor, "batch d_vocab"]:
     """Logits of the token after `ids`, which follow what the cache holds and enter it.
 

@@ -23,7 +23,7 @@ from transformers import BatchEncoding, DynamicCache
 from common.errors import ConfigError
 from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.hooks import read_resid, resid_post_site
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.model.tokenization import encode, encode_padded
 from common.problems.extraction import solution_end
 from common.problems.prompt import Prompt, bodies_of

@@ -2,10 +2,7 @@
 
 import contextlib
 import ctypes
-import functools
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,76 +10,18 @@ import huggingface_hub
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from common.errors import AssetError
-from common.model.capabilities import NEEDED_BY_ALL, Capabilities, find_capabilities
+from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
+from common.model.language_model import LanguageModel
 from common.model.placement import place
 from common.model.registry import default_dtype, model_location, similar_model
-from common.model.token_meter import TokenMeter
 from common.model.tokenizer_checks import faults_of
 from common.phases.hub import cached_revision, what_is_cached
-from common.phases.settings import kind_of
 
-# GPT-2 has its own name, which transformers maps to the first; MPT has the second.
-_POSITION_LIMITS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE_TENSOR = 16 << 20  # bytes
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    """A loaded model, in evaluation mode, on its device."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
-    name: str
-    device: str
-    dtype: str
-    revision: str | None
-    meter: TokenMeter = field(default_factory=TokenMeter, compare=False)
-
-    @property
-    def n_layers(self) -> int:
-        return self.model.config.get_text_config().num_hidden_layers
-
-    @property
-    def d_model(self) -> int:
-        return self.model.config.get_text_config().hidden_size
-
-    @property
-    def context_length(self) -> int | float:
-        """Positions the model was made for, prompt and generated tokens together; infinite where it knows none."""
-        config = self.model.config.get_text_config()
-        limits = (getattr(config, name, None) for name in _POSITION_LIMITS)
-        return next((limit for limit in limits if limit and limit > 0), math.inf)
-
-    @property
-    def pad_token_id(self) -> int:
-        """What fills rows up. It is masked, so any token serves that the model has an embedding for."""
-        named = self.tokenizer.pad_token_id
-        return named if named is not None and named < self.model.get_input_embeddings().num_embeddings else 0
-
-    @property
-    def end_of_sequence_ids(self) -> frozenset[int]:
-        """Tokens that end a text; some models have several."""
-        ids = self.model.generation_config.eos_token_id
-        ids = self.tokenizer.eos_token_id if ids is None else ids
-        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
-
-    @functools.cached_property
-    def capabilities(self) -> Capabilities:
-        """What the model can do, found out by a few small passes."""
-        return find_capabilities(self)
-
-    def describe(self) -> dict[str, Any]:
-        """What a manifest says of the model."""
-        facts = {"name": self.name, "revision": self.revision, "dtype": self.dtype, "device": self.device}
-        if kind_of(self.device) == "cuda":
-            facts |= {"gpu": torch.cuda.get_device_name(self.device), "cuda": torch.version.cuda}
-        if spread := getattr(self.model, "hf_device_map", None):
-            facts["device_map"] = {name: str(place) for name, place in spread.items()}
-        return {**facts, "threads": torch.get_num_threads(), "n_layers": self.n_layers, "d_model": self.d_model}
 
 
 def load_model(
@@ -121,7 +60,7 @@ def load_model(
         model = place(model, device, name)
     _spare_copies_of_the_head(model)
     lm = LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
-    lm.capabilities.require("every phase", *NEEDED_BY_ALL)
+    find_capabilities(lm).require("every phase", *NEEDED_BY_ALL)
     return lm
 
 

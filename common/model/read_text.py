@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.model.loading import LanguageModel
+    from common.model.language_model import LanguageModel
 
 N_DOCUMENTS = 300
 MAX_TOKENS, BATCH_SIZE, SEED = 128, 16, 42  # as phase 1.1

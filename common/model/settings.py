@@ -13,7 +13,7 @@ PROMPT_FORMS = ("plain", "chat", "auto")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NamedModelConfig(PhaseConfig):
-    """Settings of a phase that works on what a model wrote or computed; see `common.phases.revisions` for `revision`."""
+    """Settings of a phase that works on what a model wrote or computed; phases/revisions.py settles `revision`."""
 
     model: str = setting("google/gemma-2-2b", "hub id, folder of a saved model, or organism", demo="organism")
     revision: str = setting(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from common.handoffs import RESID_SITES
 from common.model.hooks import read_resid, readers_of_resid_mid, resid_site
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.model.tokenization import encode
 from common.seeds import document_seed
 

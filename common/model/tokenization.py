@@ -8,19 +8,18 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import BatchEncoding
 
-if TYPE_CHECKING:
-    from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 
 Span = tuple[int, int]  # first character, and the one after the last
 _PLAIN = {"add_special_tokens": False, "padding": False, "truncation": False}
 
 
-def encode(lm: "LanguageModel", texts: Sequence[str], *, bodies: Sequence[Span] | None = None) -> list[list[int]]:
+def encode(lm: LanguageModel, texts: Sequence[str], *, bodies: Sequence[Span] | None = None) -> list[list[int]]:
     """Token ids of each text, without padding.
 
     `bodies`: where each text is a chat prompt, the characters that its template has not written.
@@ -29,7 +28,7 @@ def encode(lm: "LanguageModel", texts: Sequence[str], *, bodies: Sequence[Span] 
 
 
 def encode_padded(
-    lm: "LanguageModel", texts: Sequence[str], *, bodies: Sequence[Span] | None = None, offsets: bool = False
+    lm: LanguageModel, texts: Sequence[str], *, bodies: Sequence[Span] | None = None, offsets: bool = False
 ) -> BatchEncoding:
     """input_ids and attention_mask, [batch, pos] on the processor, padded on the left; `bodies` as in `encode`.
 

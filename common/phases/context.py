@@ -72,7 +72,7 @@ class RunContext:
             check_settled(self.config)
 
     def settle(self, network: bool = True) -> None:
-        """Put commits and the form of prompts into the settings, where they were left open (common/phases/revisions.py)."""
+        """Put commits and the form of prompts into the settings, where they were left open (see revisions.py)."""
         typed = self.config
         self.config = settled(self.config, self._belonging(), self.log, network)
         self.command = shlex.join(with_commits(shlex.split(self.command), typed, self.config))

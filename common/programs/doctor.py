@@ -5,6 +5,7 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from common.cli import Parser, add_sandbox_flags, sandbox_settings
 from common.errors import AssetError
 from common.problems.datasets import Problem, ProblemSet, load_problems
 from common.runs.discovery import plain_name
@@ -66,3 +67,15 @@ def _complaint(problem: Problem, future: "Future[Verdict]") -> list[str]:
     if verdict.label == "correct":
         return []
     return [f"problem {problem.task_id} is {verdict.label}: {verdict.error}, {verdict.failed_test}, {verdict.message}"]
+
+
+def main(argv: list[str], _program: object) -> int:
+    parser = Parser(prog="run.py doctor", description="Judge reference solutions here: all must pass.")
+    parser.add_argument("--dataset", default=None, help="whose (default: mbpp where it is on this disk, else organism)")
+    parser.add_argument("--full", action="store_true", help="all of them, instead of ten seconds' worth")
+    add_sandbox_flags(parser)
+    args = parser.parse_args(argv)
+    settings = sandbox_settings(args)
+    diagnosis = diagnose(args.dataset, settings["isolation"], settings["workers"], args.full)
+    print("\n".join([*diagnosis.lines, *diagnosis.wrong]))
+    return 1 if diagnosis.wrong else 0

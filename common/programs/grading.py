@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from common import provenance
+from common.cli import Parser, add_sandbox_flags, new_log, sandbox_settings
 from common.errors import ConfigError, PipelineError
 from common.files import (
     digest_of,
@@ -264,3 +265,29 @@ def _checked_rows(data: bytes) -> list[dict[str, Any]]:
                 continue
         break
     return rows
+
+
+def main(argv: list[str], _program: object) -> int:
+    parser = Parser(
+        prog="run.py grade",
+        description="Judge programs in the sandbox. A line of input: id (or task_id), code (or generated_code), tests "
+        "(or test_list), and where there are any entry_point and setup (or test_setup_code).",
+    )
+    parser.add_argument("programs", type=Path, help="file of JSON lines")
+    parser.add_argument("--out", type=Path, required=True, help="file for the verdicts; with .meta.json beside it")
+    parser.add_argument("--dataset", default=None, help="where lines without tests find them, by task_id")
+    parser.add_argument("--fresh", action="store_true", help="judge again, instead of continuing or keeping verdicts")
+    add_sandbox_flags(parser)
+    args = parser.parse_args(argv)
+    log, stop = new_log(), StopRequest()
+    stop.listen(log)
+    try:
+        line = grade_file(
+            args.programs, args.out, sandbox_settings(args), dataset=args.dataset, fresh=args.fresh,
+            log=log, stop=stop,
+        )  # fmt: skip
+    except Stopped:
+        log.warning("stopped; everything judged is saved. Give the same command to continue")
+        return 130
+    print(line, file=sys.stderr)
+    return 0

@@ -14,12 +14,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from common.errors import ArtifactMismatchError
-from common.model.expectations import expectations
 from common.model.generation import Generation, check_prompts_fit, generate
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from common.model.memory import FittingParts, batch_bytes
 from common.model.token_meter import TokenWork
 from common.phases.context import RunContext
+from common.programs.expectations import expectations
 from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution, Task, record_rows, record_tensors, submit
 from common.progress import Progress

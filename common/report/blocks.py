@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from markupsafe import Markup
 
-from common.report.wording import UNKNOWN, any_value, bounds, count, in_percent, is_interval, number, p_value
+from common.words import UNKNOWN, any_value, bounds, count, in_percent, is_interval, number, p_value
 
 _LEADING_NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 

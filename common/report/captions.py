@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from common.report.wording import direction_words, sentence_case, title_of
+from common.words import direction_words, sentence_case, title_of
 
 _AUROC_F1 = "AUROC (circles) and F1 (squares) with 95 % intervals; dotted: chance for the AUROC"
 

@@ -17,7 +17,7 @@ from common.report.runs import (
     share_words,
     versions_of,
 )
-from common.report.wording import count, direction_words, listed, percent, plural, sentence_case
+from common.words import count, direction_words, listed, percent, plural, sentence_case
 
 FULL_ISOLATION = 3
 BAD_FIT = 0.5  # FVU above which an SAE fits badly

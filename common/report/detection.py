@@ -21,16 +21,7 @@ from common.report.blocks import (
 )
 from common.report.collect import PhaseResult
 from common.report.figures import figures_of
-from common.report.wording import (
-    UNKNOWN,
-    count,
-    direction_words,
-    interval,
-    latent_words,
-    number,
-    p_value,
-    sentence_case,
-)
+from common.words import UNKNOWN, count, direction_words, interval, latent_words, number, p_value, sentence_case
 
 _AREA = Scale(0, 1, 0.5)
 _DETECTOR = "detector"

@@ -19,7 +19,7 @@ from common.report.blocks import (
     text,
 )
 from common.report.collect import PhaseResult
-from common.report.wording import UNKNOWN, count, interval, number, percent, plural
+from common.words import UNKNOWN, count, interval, number, percent, plural
 
 DOCUMENT = "detector/detector.json"
 _AREA = Scale(0, 1, 0.5)

@@ -31,9 +31,9 @@ from common.report.programs import problems_section, programs_section
 from common.report.runs import runs_section
 from common.report.sentences import Sentence, three_sentences
 from common.report.steering import dose_section, steering_section
-from common.report.wording import typeset
 from common.runs.discovery import plain_name, slug
 from common.saes.settings import SaeConfig
+from common.words import typeset
 
 HERE = Path(__file__).parent
 TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"

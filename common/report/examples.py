@@ -9,7 +9,7 @@ from common.handoffs import DETECTION, GENERATIONS, ORTHOGONALISATION, SPLIT, ST
 from common.report.blocks import Block, Example, Heading, Paragraph, Section
 from common.report.collect import Collected
 from common.report.detection import best_predictor
-from common.report.wording import direction_words, number, plural
+from common.words import direction_words, number, plural
 
 MOST_LINES, LONGEST_LINE = 60, 240  # of one program on the page: what repeats itself has no end
 _LATENT = "latent"  # name of the selected latent's score in predictions.parquet

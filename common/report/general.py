@@ -6,7 +6,7 @@ from common.handoffs import ABLATION, ATTENTION, ORTHOGONALISATION, TRANSFER, Ha
 from common.report.blocks import Column, Paragraph, Section, Table, value_cell
 from common.report.collect import PhaseResult
 from common.report.figures import figures_of
-from common.report.wording import sentence_case
+from common.words import sentence_case
 
 SECTIONS: tuple[tuple[Handoff, str, str], ...] = (  # what each asks, in the order of the page
     (ATTENTION, "Attention", "Where does the last prompt token look when a direction is added?"),

@@ -16,7 +16,7 @@ from common.report.blocks import (
 )
 from common.report.collect import PhaseResult
 from common.report.figures import figures_of
-from common.report.wording import count, direction_words, number
+from common.words import count, direction_words, number
 
 N_PROBLEMS = 3  # of each selected latent
 

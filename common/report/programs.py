@@ -19,7 +19,7 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
-from common.report.wording import count, number, percent
+from common.words import count, number, percent
 
 _PERCENT = Scale(0, 100)
 _WHAT_FOR = {"sae": "to select latents", "hyperparams": "to tune", "validation": "to report"}

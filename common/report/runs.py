@@ -5,8 +5,8 @@ from typing import Any
 
 from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text
 from common.report.collect import FINISHED, Collected, PhaseResult
-from common.report.wording import any_value, count, duration, listed, number
 from common.runs.discovery import plain_name
+from common.words import any_value, count, duration, listed, number
 
 TITLES = {  # artifact -> what its phase does
     "difficulty": "difficulty of the problems",

@@ -6,7 +6,7 @@ from typing import Any
 from common.handoffs import COEFFICIENTS, DETECTION, LATENTS, SPLIT, STEERING, Handoff
 from common.report.collect import FINISHED, Collected
 from common.report.detection import ALWAYS_POSITIVE, PROBE, best_predictor
-from common.report.wording import (
+from common.words import (
     count,
     direction_words,
     interval,

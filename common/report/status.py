@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cli import Parser
 from common.errors import PipelineError
-from common.handoffs import Handoff
+from common.handoffs import HANDOFFS, Handoff
 from common.problems.datasets import dataset_name
 from common.report.experiments import Experiment, experiments_in
 from common.report.what_to_type import phase_command
@@ -155,3 +156,16 @@ def _short(value: object) -> str:
     if isinstance(value, list):
         return " to ".join(map(_short, value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def main(argv: list[str], _program: object) -> int:
+    parser = Parser(prog="run.py status", description="What is built, stale, unfinished or missing, per experiment.")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
+    args = parser.parse_args(argv)
+    for line in status_lines(HANDOFFS, args.data_dir):
+        print(f"phase {line.phase:<4} {line.state:<11} {line.experiment}{'  ' * bool(line.detail)}{line.detail}")
+        if line.path is not None:
+            print(f"           {line.path}")
+        if line.command is not None:
+            print(f"           next: {line.command}")
+    return 0

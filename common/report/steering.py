@@ -23,15 +23,7 @@ from common.report.blocks import (
 )
 from common.report.collect import PhaseResult
 from common.report.figures import figures_of
-from common.report.wording import (
-    count,
-    direction_words,
-    latent_words,
-    number,
-    percent,
-    sentence_case,
-    title_of,
-)
+from common.words import count, direction_words, latent_words, number, percent, sentence_case, title_of
 
 _NET = "corrections minus corruptions: the change of the pass rate, in percentage points"
 _KL = "median KL divergence of the first token's distribution from the unsteered one's [nats]"

@@ -204,18 +204,20 @@ class RecordWriter(ArtifactWriter):
 
 def cut_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Neighbours together: at most `size`, and at most `size` times TOKENS_PER_ROW tokens when all are padded to the
-    longest, so that one long text does not make the others of its batch as long. Longer ones are alone.
+    longest. One that is longer than TOKENS_PER_ROW is not put with others of less than half its length: padding would
+    cost more than it saves, in time and in memory.
     """
     batches: list[list[int]] = []
-    longest = 0
+    shortest = longest = 0
     for index, length in enumerate(lengths):
-        longest = max(longest, length)
-        fits = batches and len(batches[-1]) < size and (len(batches[-1]) + 1) * longest <= size * TOKENS_PER_ROW
-        if fits:
+        low, high = min(shortest, length), max(longest, length)
+        together = batches and len(batches[-1]) < size and (len(batches[-1]) + 1) * high <= size * TOKENS_PER_ROW
+        if together and high <= max(2 * low, TOKENS_PER_ROW):
             batches[-1].append(index)
+            shortest, longest = low, high
         else:
             batches.append([index])
-            longest = length
+            shortest = longest = length
     return batches
 
 

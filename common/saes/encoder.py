@@ -1,7 +1,7 @@
 """Sparse autoencoders and transcoders: loaded by SAELens, held in one form.
 
     source = sae_source("auto", "google/gemma-2-2b")
-    sae = source.load(20)
+    sae = load_sae(source, 20)
     latent_acts = sae.encode(resid_post)
 
 Every kind that is supported is brought into JumpReLU form, exactly: a pre-activation passes
@@ -25,9 +25,7 @@ from torch import Tensor
 
 from common.errors import AssetError, ConfigError
 from common.phases.hub import cached_revision, check_read_at, what_is_cached
-from common.saes.sources import Release, SaeSource, folder_config, layer_of, sae_source
-
-__all__ = ["LayerSae", "SaeSource", "load_from_folder", "load_from_release", "sae_source"]
+from common.saes.sources import Release, SaeSource, folder_config, layer_of, listing
 
 SaeLensSae = Any  # sae_lens.SAE; importing it takes five seconds
 _GATES = ("jumprelu", "jumprelu_transcoder")
@@ -88,6 +86,21 @@ class LayerSae:
     def decode(self, latent_acts: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_out"]:
         """What the SAE makes of latent activations, in the model's own scale."""
         return latent_acts @ self.W_dec + self.b_dec
+
+
+def load_sae(source: SaeSource, layer: int) -> LayerSae:
+    """The SAE of one layer, on the CPU in float32.
+
+    Raises: ConfigError when the layer has none, or one of a kind that is not supported;
+    AssetError when it is not on this disk and cannot be fetched, or is damaged.
+    """
+    if layer not in source.ids:
+        raise ConfigError(
+            f"'{source.name}' has no SAE of layer {layer}\nGive one of the layers {listing(source.ids)}, or other SAEs"
+        )
+    if source.release is None:
+        return load_from_folder(Path(source.ids[layer]), f"{source.identity} layer_{layer}", layer, source.kind)
+    return load_from_release(source.release, source.ids[layer], layer, source.kind, source.revision)
 
 
 def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revision: str = "") -> LayerSae:

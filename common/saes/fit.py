@@ -22,7 +22,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from common.errors import ArtifactMismatchError
-from common.saes.encoder import LayerSae, SaeSource
+from common.saes.encoder import LayerSae, load_sae
+from common.saes.sources import SaeSource
 
 WARN_ABOVE, REFUSE_ABOVE = 0.5, 0.9  # fraction of variance unexplained
 STANDARD_ERRORS = 3  # by which a neighbour has to fit better, in the sign test, to be no chance
@@ -117,7 +118,7 @@ def checked_sae(
     from common.saes.activations import check_reads_the_residual_stream
 
     check_reads_the_residual_stream(source)
-    sae = source.load(layer)
+    sae = load_sae(source, layer)
     own = text.of_layer(layer)
     fit = site_fit(sae, own)
     check_site(fit, sae, accept_bad_fit, log)

@@ -15,7 +15,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -23,9 +23,6 @@ from common.errors import AssetError, ConfigError, suggestion
 from common.files import file_sha256
 from common.model.registry import MODELS, at_commit
 from common.provenance import ROOT
-
-if TYPE_CHECKING:
-    from common.saes.encoder import LayerSae
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # as SAELens' save_model writes them
 
@@ -73,26 +70,10 @@ class SaeSource:
         found = [layer for layer in sorted(self.ids) if layer < n_layers]
         if not found:
             raise ConfigError(
-                f"'{self.name}' has SAEs of layers {_listing(self.ids)}; the model's layers are 0 to {n_layers - 1}\n"
+                f"'{self.name}' has SAEs of layers {listing(self.ids)}; the model's layers are 0 to {n_layers - 1}\n"
                 f"Give SAEs of this model with --sae"
             )
         return found
-
-    def load(self, layer: int) -> "LayerSae":
-        """The SAE of one layer, on the CPU in float32.
-
-        Raises: ConfigError when the layer has none, or one of a kind that is not supported;
-        AssetError when it is not on this disk and cannot be fetched, or is damaged.
-        """
-        from common.saes.encoder import load_from_folder, load_from_release
-
-        if layer not in self.ids:
-            raise ConfigError(
-                f"'{self.name}' has no SAE of layer {layer}\nGive one of the layers {_listing(self.ids)}, or other SAEs"
-            )
-        if self.release is None:
-            return load_from_folder(Path(self.ids[layer]), f"{self.identity} layer_{layer}", layer, self.kind)
-        return load_from_release(self.release, self.ids[layer], layer, self.kind, self.revision)
 
 
 def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
@@ -301,5 +282,5 @@ def _plain(model: str) -> str:
     return model.rstrip("/").rpartition("/")[2].lower()
 
 
-def _listing(layers: dict[int, str]) -> str:
+def listing(layers: dict[int, str]) -> str:
     return ", ".join(map(str, sorted(layers)))

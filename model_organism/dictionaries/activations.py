@@ -19,7 +19,8 @@ import numpy as np
 import torch
 import torch.multiprocessing
 
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from model_organism.corpus import (
     KINDS,
     PROBLEM,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from model_organism.corpus import (
     GENERAL,
     CorpusSize,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from model_organism.dictionaries.activations import TokenBatch
 from model_organism.dictionaries.sites import READS, SAE, WRITES, read_site, replace_site
 from model_organism.dictionaries.training import Dictionary

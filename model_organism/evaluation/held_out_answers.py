@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from model_organism.behaviours import BEHAVIOURS, sample_item
 from model_organism.error_snippets import ERROR_WEIGHTS, sample_snippet
 from model_organism.evaluation.graded_run import proportion

@@ -19,10 +19,10 @@ import numpy as np
 from common.evaluation.bootstrap import UNDEFINED, draws_by_label, draws_of_problems, interval
 from common.evaluation.metrics import auroc
 from common.evaluation.statistics import holm
+from common.interventions.directions import Direction
+from common.interventions.outcomes import JUDGED, change_interval, counted, paired, rate
 from common.problems.syntax import module_names, parse_python
 from phase3_validation.ablation.config import NONE, AblationConfig
-from phase3_validation.directions import Direction
-from phase3_validation.steering.outcomes import JUDGED, change_interval, counted, paired, rate
 
 Row = dict[str, Any]
 

@@ -21,21 +21,22 @@ from phase3_validation.ablation.config import NONE, AblationConfig
 from phase3_validation.config import VALIDATION
 
 if TYPE_CHECKING:
+    from common.interventions.directions import Direction
     from common.programs.solutions import Solution, Task
     from common.saes.sources import SaeSource
-    from phase3_validation.directions import Direction
 
 TABLE = "ablation.parquet"
 ROWS_ENCODED_TOGETHER = 256
 
 
 def run(ctx: RunContext, config: AblationConfig) -> None:
+    from common.interventions.directions import selected_directions
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
     from common.programs.writing import write_solutions
+    from common.saes.encoder import load_sae
     from common.saes.sources import sae_source
     from phase3_validation.ablation.outcomes import pass_rate
-    from phase3_validation.directions import selected_directions
     from phase3_validation.readings import note_reading
-    from phase3_validation.steering.records import check_same_limit, greedy_programs, spaced
 
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
@@ -51,7 +52,7 @@ def run(ctx: RunContext, config: AblationConfig) -> None:
         if out.n_wanted:  # the run that only joins what slices left needs no model
             layers = _layers(directions)
             for layer in layers:
-                source.load(layer)  # an SAE that is missing is better found now than after hours of work
+                load_sae(source, layer)  # an SAE that is missing is better found now than after hours of work
             check_same_limit(ctx, generations)
             write_solutions(
                 ctx, out, tasks, config, ["last"], earlier=earlier,
@@ -94,9 +95,9 @@ def conclude(
     earlier: dict[int, dict[str, Any]], n_readings: int,
 ) -> None:  # fmt: skip
     """Write activations.parquet, prompt_ablation.json and the figure. `earlier` are the programs of phase 1."""
+    from common.interventions.records import agreement
     from phase3_validation.ablation import outcomes, words
     from phase3_validation.ablation.figure import draw
-    from phase3_validation.steering.records import agreement
 
     config, rows = ctx.config, out.joined_rows()
     measured = latent_activations(out, rows, directions, source)
@@ -127,9 +128,11 @@ def latent_activations(
     """The rows of activations.parquet: record by record, each with all directions."""
     import torch
 
+    from common.saes.encoder import load_sae
+
     columns: dict[str, list[float]] = {}
     for layer in _layers(directions):
-        sae = source.load(layer)
+        sae = load_sae(source, layer)
         resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))
         here = [direction for direction in directions if direction.layer == layer]
         latents = [direction.latent for direction in here]
@@ -149,7 +152,7 @@ def _layers(directions: list["Direction"]) -> list[int]:
 
 
 def count_programs(ctx: RunContext) -> int:
-    from phase3_validation.steering.records import n_spaced
+    from common.interventions.records import n_spaced
 
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(ctx.config.ablations)
 

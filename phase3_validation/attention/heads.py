@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from common.errors import ConfigError
 from common.model.hooks import decoder_blocks
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 
 _N_TOKENS = 7  # of the pass that asks
 

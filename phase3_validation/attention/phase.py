@@ -14,6 +14,7 @@ suggests, phase 3.7 tests.
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
@@ -27,31 +28,32 @@ from phase3_validation.config import VALIDATION
 PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
 if TYPE_CHECKING:
+    from common.interventions.conditions import Variant
     from common.interventions.steered_generation import Push
-    from common.model.loading import LanguageModel
+    from common.model.language_model import LanguageModel
     from common.problems.prompt import Prompt
     from phase3_validation.attention.results import Measured
-    from phase3_validation.steering.variants import Variant
 
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
+    from common.interventions.conditions import mean_norms, pushes
+    from common.interventions.directions import selected_directions
     from common.model.chat import chat_template_for
     from common.model.loading import load_model
     from common.problems.prompt import build_prompt
+    from common.saes.encoder import load_sae
     from common.saes.sources import sae_source
     from phase3_validation.attention import figures, results, words
-    from phase3_validation.directions import selected_directions
-    from phase3_validation.steering.variants import mean_norms, pushes
 
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     coefficients = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
     variants = results.make_variants(coefficients["directions"], config.n_random)
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
-    load_sae = sae_source(config.sae, config.model, config.sae_revision).load
+    load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
     with ctx.write() as out:
         lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-        added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
+        added = pushes(variants, directions, load, norms, seed=config.seed, d_model=lm.d_model)
         chat = chat_template_for(config.prompt, config.model, config.revision)
         prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
         measured, asked = measure(

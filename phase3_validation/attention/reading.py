@@ -21,7 +21,7 @@ from common.errors import ArtifactMismatchError
 from common.interventions.steered_generation import Push
 from common.model.forward import new_cache, next_token_logits, positions
 from common.model.hooks import Resid, change_resid
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.model.tokenization import encode_padded
 from common.problems.prompt import Prompt, bodies_of
 from phase3_validation.attention.heads import Heads, eager, find_heads, last_rows

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from common.evaluation.bootstrap import draws_of_problems
+from common.interventions.conditions import NONE, RANDOM_DIRECTION, UNSTEERED, Variant, steered
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.attention.movement import displaced, movement
-from phase3_validation.steering.variants import NONE, RANDOM_DIRECTION, UNSTEERED, Variant, steered
 
 
 def make_variants(entries: dict[str, dict[str, Any]], n_random: int) -> list[Variant]:

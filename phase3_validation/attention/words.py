@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.report.wording import listed
+from common.words import listed
 from phase3_validation.attention.movement import ALPHA
 
 N_SHOWN = 10  # heads in a table

@@ -18,22 +18,22 @@ from common.phases.phase import Phase
 from phase3_validation.detection.config import DetectionConfig
 
 if TYPE_CHECKING:
+    from common.interventions.directions import Direction
     from common.programs.labels import JudgedProblems, Samples
     from common.saes.encoder import LayerSae
     from phase3_validation.detection.evaluation import Evaluation, Scored
     from phase3_validation.detection.figures import Judged
     from phase3_validation.detection.scores import Score
-    from phase3_validation.directions import Direction
 
 RANDOM = "random_latent_"
 
 
 def run(ctx: RunContext, config: DetectionConfig) -> None:
+    from common.interventions.directions import selected_directions
     from common.saes.sources import sae_source
     from phase3_validation.detection.evaluation import Evaluation
     from phase3_validation.detection.figures import all_figures
     from phase3_validation.detection.scores import simple_scores
-    from phase3_validation.directions import selected_directions
     from phase3_validation.readings import note_reading
 
     directions = selected_directions(ctx.read(handoffs.LATENTS))

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from common.errors import ConfigError
+from common.interventions.directions import NAMES
 from common.phases.settings import EvaluatingConfig, setting, typed
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
-from phase3_validation.directions import NAMES
 
 
 @dataclass(frozen=True, kw_only=True)

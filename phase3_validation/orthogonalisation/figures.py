@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from common.interventions.conditions import MATCHED_LATENT
 from common.plots import new_figure, svg_bytes
-from common.report.wording import direction_words
-from phase3_validation.steering.variants import MATCHED_LATENT
+from common.words import direction_words
 
 OWN, OTHER, GREY = "#1f77b4", "#ff7f0e", "#7f7f7f"
 

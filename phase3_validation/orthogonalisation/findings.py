@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.report.wording import direction_words, latent_words, listed, number, p_words, percent, points
-from phase3_validation.steering.comparisons import LOWER, OUTCOME, RAISE, compare_direction, judge_family
-from phase3_validation.steering.outcomes import Row
-from phase3_validation.steering.variants import MATCHED_LATENT, Variant
+from common.interventions.comparisons import LOWER, OUTCOME, RAISE, compare_direction, judge_family
+from common.interventions.conditions import MATCHED_LATENT, Variant
+from common.interventions.outcomes import Row
+from common.words import direction_words, latent_words, listed, number, p_words, percent, points
 
 if TYPE_CHECKING:
-    from phase3_validation.directions import Direction
+    from common.interventions.directions import Direction
 
 Entry = dict[str, Any]
 RowsOf = dict[Variant, list[Row]]

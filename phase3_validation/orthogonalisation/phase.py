@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from common.model.loading import LanguageModel
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
+    from common.interventions.writing import Written
+    from common.model.language_model import LanguageModel
     from common.programs.writing import Writer
-    from phase3_validation.directions import Direction
-    from phase3_validation.steering.variants import Variant
-    from phase3_validation.written_programs import Written
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
     @property
     def variants(self) -> list["Variant"]:
         """All of them, the unchanged model first."""
-        from phase3_validation.steering.variants import UNSTEERED
+        from common.interventions.conditions import UNSTEERED
 
         found = [UNSTEERED]
         for name, variant in self.own.items():
@@ -55,9 +55,9 @@ class Plan:
 
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
-    from phase3_validation.directions import selected_directions
-    from phase3_validation.steering.controls import controls_of
-    from phase3_validation.steering.variants import MATCHED_LATENT, NONE, Variant
+    from common.interventions.conditions import MATCHED_LATENT, NONE, Variant
+    from common.interventions.controls import controls_of
+    from common.interventions.directions import selected_directions
 
     latents = ctx.read(handoffs.LATENTS)
     selected = json.loads(latents.file("selected.json").read_bytes())
@@ -75,8 +75,8 @@ def plan_of(ctx: RunContext) -> Plan:
 
 
 def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
-    from phase3_validation.steering.records import check_same_limit, greedy_programs, spaced
-    from phase3_validation.written_programs import write_variants
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
+    from common.interventions.writing import write_variants
 
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
@@ -96,13 +96,13 @@ def batch_writer(
     lm: "LanguageModel", config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
 ) -> "Writer[Written]":
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
+    from common.interventions.writing import Written
     from common.model.chat import chat_template_for
     from common.model.generation import check_prompts_fit
     from common.programs.solutions import task_for
     from common.programs.writing import Writer
     from phase3_validation.orthogonalisation.programs import generate_orthogonalised
     from phase3_validation.orthogonalisation.weights import bytes_of_writers
-    from phase3_validation.written_programs import Written
 
     chat = chat_template_for(config.prompt, config.model, config.revision)
     requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
@@ -126,12 +126,13 @@ def batch_writer(
 
 def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Tensor, ' d_model'] | None"]:
     """What each variant takes away: the decoder row of its latent, of length 1. Of an SAE only these rows are kept."""
+    from common.interventions.directions import unit_decoder_row
+    from common.saes.encoder import load_sae
     from common.saes.sources import sae_source
-    from phase3_validation.directions import unit_decoder_row
 
     source, vectors = sae_source(config.sae, config.model, config.sae_revision), {}
     for layer in sorted({direction.layer for direction in plan.directions}):
-        sae = source.load(layer)
+        sae = load_sae(source, layer)
         for direction in plan.directions:
             if direction.layer == layer:
                 vectors[plan.own[direction.name]] = unit_decoder_row(sae, direction.latent)
@@ -142,11 +143,11 @@ def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Ten
 
 def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int) -> None:
     """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""
+    from common.interventions.conditions import UNSTEERED, rows_by_variant
+    from common.interventions.outcomes import effect, paired
+    from common.interventions.records import agreement
     from phase3_validation.orthogonalisation import figures, findings
     from phase3_validation.steering.examples import examples
-    from phase3_validation.steering.outcomes import effect, paired
-    from phase3_validation.steering.records import agreement
-    from phase3_validation.steering.variants import UNSTEERED, rows_by_variant
 
     rows = rows_by_variant(out.joined_rows())
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
@@ -185,7 +186,7 @@ def limit_of(ctx: RunContext) -> float:
 
 
 def count_records(ctx: RunContext) -> int:
-    from phase3_validation.steering.records import n_spaced
+    from common.interventions.records import n_spaced
 
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)
 

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 from common.interventions.steered_generation import kl_divergence, read_prompts
 from common.model.forward import new_cache
 from common.model.generation import Generation, Request, decode, start_row
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.model.tokenization import encode_padded
 from common.problems.prompt import bodies_of
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from phase3_validation.steering.comparisons import DEGENERATE_LIMIT, RAISE
-from phase3_validation.steering.outcomes import Row, effect, paired
+from common.interventions.comparisons import DEGENERATE_LIMIT, RAISE
+from common.interventions.outcomes import Row, effect, paired
 
 CurvePoint = dict[str, Any]
 

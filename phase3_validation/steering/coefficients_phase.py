@@ -20,8 +20,8 @@ from common.runs.records import RecordWriter
 from phase3_validation.steering.config import CoefficientsConfig
 
 if TYPE_CHECKING:
-    from phase3_validation.directions import Direction
-    from phase3_validation.steering.variants import Variant
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
 
 HYPERPARAMS = "hyperparams_{dataset}.parquet"
 
@@ -38,8 +38,8 @@ class Plan:
 
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a layer does not exist, or has no such site."""
-    from phase3_validation.directions import selected_directions
-    from phase3_validation.steering.variants import UNSTEERED, mean_norms, steered
+    from common.interventions.conditions import UNSTEERED, mean_norms, steered
+    from common.interventions.directions import selected_directions
 
     config = ctx.config
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
@@ -76,8 +76,8 @@ def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: s
 
 
 def run(ctx: RunContext, config: CoefficientsConfig) -> None:
-    from phase3_validation.steering.programs import write_steered
-    from phase3_validation.steering.records import check_same_limit, greedy_programs, spaced
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
+    from common.interventions.steered_programs import write_steered
 
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
@@ -94,11 +94,11 @@ def run(ctx: RunContext, config: CoefficientsConfig) -> None:
 
 def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]) -> None:
     """Write coefficients.json and the figures, which follow from all records."""
-    from phase3_validation.steering.comparisons import DEGENERATE_LIMIT
+    from common.interventions.comparisons import DEGENERATE_LIMIT
+    from common.interventions.conditions import UNSTEERED, rows_by_variant
+    from common.interventions.outcomes import effect, paired
+    from common.interventions.records import agreement
     from phase3_validation.steering.figures import dose_response
-    from phase3_validation.steering.outcomes import effect, paired
-    from phase3_validation.steering.records import agreement
-    from phase3_validation.steering.variants import UNSTEERED, rows_by_variant
 
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
@@ -123,9 +123,9 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, 
 
 def _entry(ctx: RunContext, plan: Plan, direction: "Direction", rows: dict["Variant", Any]) -> dict[str, Any]:
     """One direction's part of coefficients.json."""
+    from common.interventions.comparisons import wanted_change
+    from common.interventions.conditions import UNSTEERED
     from phase3_validation.steering.choice import choose, curve_point
-    from phase3_validation.steering.comparisons import wanted_change
-    from phase3_validation.steering.variants import UNSTEERED
 
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
@@ -145,7 +145,7 @@ def _in_words(chosen: dict[str, Any] | None) -> str:
 
 
 def count_records(ctx: RunContext) -> int:
-    from phase3_validation.steering.records import n_spaced
+    from common.interventions.records import n_spaced
 
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).variants)
 

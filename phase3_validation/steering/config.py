@@ -4,21 +4,9 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError
 from common.handoffs import RESID_SITES
+from common.interventions.directions import NAMES
+from common.interventions.settings import SteeredConfig
 from common.phases.settings import EvaluatingConfig, setting, typed
-from common.programs.settings import SolutionConfig
-from common.saes.settings import SaeConfig
-from phase3_validation.directions import NAMES
-
-
-@dataclass(frozen=True, kw_only=True)
-class SteeredConfig(SolutionConfig, SaeConfig):
-    """What both phases need to write programs while a direction is added."""
-
-    batch_size: int = setting(
-        64, "programs generated together, fewer where memory does not suffice", demo=128, minimum=1,
-        changes_results=False,
-    )  # fmt: skip
-    seed: int = setting(42, "seed of the random directions", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)

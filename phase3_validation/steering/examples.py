@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from phase3_validation.steering.outcomes import Row, paired
+from common.interventions.outcomes import Row, paired
 
 N_EXAMPLES = 3  # of each kind and direction
 KINDS = {"fail_to_pass": ("incorrect", "correct"), "pass_to_fail": ("correct", "incorrect")}

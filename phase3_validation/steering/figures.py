@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from common.interventions.comparisons import DEGENERATE_LIMIT
+from common.interventions.conditions import MATCHED_LATENT, RANDOM_DIRECTION
 from common.plots import new_figure, svg_bytes
-from phase3_validation.steering.comparisons import DEGENERATE_LIMIT
-from phase3_validation.steering.variants import MATCHED_LATENT, RANDOM_DIRECTION
 
 OWN, OTHER, GREY = "#1f77b4", "#ff7f0e", "#7f7f7f"
 LINES = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))

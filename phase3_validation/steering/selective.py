@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from phase3_validation.steering.comparisons import RAISE
-from phase3_validation.steering.outcomes import Row, effect, paired
+from common.interventions.comparisons import RAISE
+from common.interventions.outcomes import Row, effect, paired
 
 if TYPE_CHECKING:
     from common.runs.artifacts import Artifact

@@ -25,8 +25,8 @@ from phase3_validation.readings import note_reading
 from phase3_validation.steering.config import SteeringConfig
 
 if TYPE_CHECKING:
-    from phase3_validation.directions import Direction
-    from phase3_validation.steering.variants import Variant
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
     @property
     def variants(self) -> list["Variant"]:
         """All of them, the unsteered first."""
-        from phase3_validation.steering.variants import UNSTEERED
+        from common.interventions.conditions import UNSTEERED
 
         found = [UNSTEERED]
         for name, variant in self.own.items():
@@ -55,9 +55,9 @@ class Plan:
 
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
-    from phase3_validation.directions import selected_directions
-    from phase3_validation.steering.controls import controls_of
-    from phase3_validation.steering.variants import MATCHED_LATENT, RANDOM_DIRECTION, Variant, mean_norms, steered
+    from common.interventions.conditions import MATCHED_LATENT, RANDOM_DIRECTION, Variant, mean_norms, steered
+    from common.interventions.controls import controls_of
+    from common.interventions.directions import selected_directions
 
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
     chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
@@ -79,10 +79,10 @@ def plan_of(ctx: RunContext) -> Plan:
 
 
 def run(ctx: RunContext, config: SteeringConfig) -> None:
-    from phase3_validation.steering.controls import warn_of_few
-    from phase3_validation.steering.programs import write_steered
-    from phase3_validation.steering.records import check_same_limit, greedy_programs, spaced
-    from phase3_validation.steering.variants import MATCHED_LATENT
+    from common.interventions.conditions import MATCHED_LATENT
+    from common.interventions.controls import warn_of_few
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
+    from common.interventions.steered_programs import write_steered
 
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
@@ -105,12 +105,12 @@ def conclude(
     problems: list[dict[str, Any]],
 ) -> None:  # fmt: skip
     """Write steering.json, examples.json and the figures, which follow from all records."""
+    from common.interventions.comparisons import judge_family
+    from common.interventions.conditions import UNSTEERED, rows_by_variant
+    from common.interventions.outcomes import effect, paired
+    from common.interventions.records import agreement
     from phase3_validation.steering import figures
-    from phase3_validation.steering.comparisons import judge_family
     from phase3_validation.steering.examples import examples
-    from phase3_validation.steering.outcomes import effect, paired
-    from phase3_validation.steering.records import agreement
-    from phase3_validation.steering.variants import UNSTEERED, rows_by_variant
 
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
@@ -144,9 +144,9 @@ def conclude(
 
 def _entry(ctx: RunContext, plan: Plan, name: str, rows: dict["Variant", Any]) -> dict[str, Any]:
     """One direction's part of steering.json, without what depends on the other directions."""
-    from phase3_validation.steering.comparisons import UNUSABLE, compare_direction
+    from common.interventions.comparisons import UNUSABLE, compare_direction
+    from common.interventions.conditions import UNSTEERED
     from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
-    from phase3_validation.steering.variants import UNSTEERED
 
     chosen = plan.chosen["directions"][name]
     facts = {"latent": chosen["latent"], "wanted": chosen["wanted"]}
@@ -173,7 +173,7 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def count_records(ctx: RunContext) -> int:
-    from phase3_validation.steering.records import n_spaced
+    from common.interventions.records import n_spaced
 
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)
 

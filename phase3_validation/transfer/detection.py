@@ -16,7 +16,7 @@ from common.problems.split_sizes import MIN_TO_EVALUATE
 from common.programs.labels import LABELS
 
 if TYPE_CHECKING:
-    from phase3_validation.directions import Direction
+    from common.interventions.directions import Direction
     from phase3_validation.transfer.config import TransferConfig
 
 TUNING, JUDGING = "hyperparams", "validation"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from common.plots import new_figure, svg_bytes
-from common.report.wording import direction_words
+from common.words import direction_words
 from phase3_validation.transfer.findings import Names
 
 FIRST, OTHER, GREY = "#1f77b4", "#ff7f0e", "#7f7f7f"

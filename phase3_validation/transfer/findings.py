@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.evaluation.statistics import holm
-from common.report.wording import direction_words, interval, latent_words, listed, number, p_words, percent, points
-from common.runs.discovery import plain_name
-from phase3_validation.steering.comparisons import (
+from common.interventions.comparisons import (
     ALPHA,
     BREAKS,
     DEGENERATE_LIMIT,
@@ -20,12 +18,14 @@ from phase3_validation.steering.comparisons import (
     UNWANTED,
     mcnemar_p,
 )
-from phase3_validation.steering.outcomes import Row, effect, paired, rate, transitions
+from common.interventions.outcomes import Row, effect, paired, rate, transitions
+from common.runs.discovery import plain_name
+from common.words import direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
 
 if TYPE_CHECKING:
-    from phase3_validation.directions import Direction
-    from phase3_validation.steering.variants import Variant
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
 
 Entry = dict[str, Any]
 

@@ -13,6 +13,7 @@
 import itertools
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from common import handoffs
@@ -24,11 +25,11 @@ from phase3_validation.readings import note_reading
 from phase3_validation.transfer.config import TransferConfig
 
 if TYPE_CHECKING:
-    from common.model.loading import LanguageModel
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
+    from common.interventions.writing import Written
+    from common.model.language_model import LanguageModel
     from common.programs.writing import Writer
-    from phase3_validation.directions import Direction
-    from phase3_validation.steering.variants import Variant
-    from phase3_validation.written_programs import Written
 
 TUNING, JUDGING = "hyperparams", "validation"
 
@@ -58,9 +59,9 @@ class Plan:
 
 
 def plan_of(ctx: RunContext) -> Plan:
-    from phase3_validation.directions import selected_directions
-    from phase3_validation.steering.records import spaced
-    from phase3_validation.steering.variants import UNSTEERED, mean_norms, steered
+    from common.interventions.conditions import UNSTEERED, mean_norms, steered
+    from common.interventions.directions import selected_directions
+    from common.interventions.records import spaced
 
     chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     variants = {
@@ -77,7 +78,7 @@ def plan_of(ctx: RunContext) -> Plan:
 
 
 def run(ctx: RunContext, config: TransferConfig) -> None:
-    from phase3_validation.written_programs import write_variants
+    from common.interventions.writing import write_variants
 
     plan = plan_of(ctx)
     readings = note_reading(ctx, config.again)
@@ -92,18 +93,21 @@ def run(ctx: RunContext, config: TransferConfig) -> None:
 
 def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Writer[Written]":
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
+    from common.interventions.conditions import UNSTEERED, pushes
     from common.interventions.steered_generation import generate_steered
+    from common.interventions.writing import Written
     from common.model.chat import chat_template_for
     from common.model.generation import check_prompts_fit, generate
     from common.programs.solutions import task_for
     from common.programs.writing import Writer
+    from common.saes.encoder import load_sae
     from common.saes.sources import sae_source
-    from phase3_validation.steering.variants import UNSTEERED, pushes
-    from phase3_validation.written_programs import Written
 
-    load_sae, variants = sae_source(config.sae, config.model, config.sae_revision).load, list(plan.steered.values())
-    check_same_shape(lm, load_sae(plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
-    added = pushes(variants, plan.directions, load_sae, plan.norms, seed=config.seed, d_model=lm.d_model)
+    source, variants = sae_source(config.sae, config.model, config.sae_revision), list(plan.steered.values())
+    check_same_shape(lm, load_sae(source, plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
+    added = pushes(
+        variants, plan.directions, partial(load_sae, source), plan.norms, seed=config.seed, d_model=lm.d_model
+    )
     push_of = dict(zip(variants, added, strict=True))
     # The form is that of --model, the words are its own.
     chat = chat_template_for(config.prompt, config.target(), config.to_revision)
@@ -213,6 +217,7 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     """
     import torch
 
+    from common.saes.encoder import load_sae
     from common.saes.fit import prompt_fit
     from common.saes.sources import sae_source
 
@@ -220,7 +225,7 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     selected = json.loads(ctx.read(handoffs.LATENTS).file("selected.json").read_bytes())
     at_home = {site["layer"]: site["last_prompt_token"] for site in selected["sites"]}
     for layer in plan.layers:
-        sae = source.load(layer)
+        sae = load_sae(source, layer)
         resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post")[: plan.n_unsteered])
         there = prompt_fit(sae, resid[resid.isfinite().all(dim=1)])
         sites.append({"layer": layer, "sae_id": sae.id, **there.as_json(), "source": at_home[layer]})

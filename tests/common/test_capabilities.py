@@ -1,4 +1,6 @@
-"""Covers common/model/capabilities.py, forward.py, resid_mid.py and hooks.py: what small models of many kinds can do."""
+"""Covers common/model/capabilities.py, forward.py, resid_mid.py and hooks.py: what small models of many kinds can
+do.
+"""
 
 import json
 import shutil
@@ -75,7 +77,7 @@ def write(lm):
 
 @pytest.mark.parametrize("architecture", USABLE)
 def test_an_architecture_meets_what_every_phase_needs(architecture):
-    lacks = small(architecture).capabilities.lacks
+    lacks = find_capabilities(small(architecture)).lacks
     assert lacks.keys() <= {RESID_MID}
 
 
@@ -165,18 +167,18 @@ def test_a_block_without_a_place_between_attention_and_mlp_has_no_resid_mid(arch
     with pytest.raises(UnknownHookError, match="hook_resid_pre or hook_resid_post"):
         read(lm, [resid_site(1, "resid_mid")], PROMPTS[0])
     with pytest.raises(ConfigError, match=f"phase 3.2 needs(.|\n)*tiny {architecture}(.|\n)*between attention and MLP"):
-        lm.capabilities.require("phase 3.2", RESID_POST, RESID_MID)
+        find_capabilities(lm).require("phase 3.2", RESID_POST, RESID_MID)
 
 
 def test_one_switch_of_the_architecture_decides_whether_gpt_neox_has_a_resid_mid():
-    assert small("gpt_neox", use_parallel_residual=False).capabilities.lacks == {}
-    assert small("gpt_neox").capabilities.lacks.keys() == {RESID_MID}
-    assert small("falcon", parallel_attn=False).capabilities.lacks == {}
+    assert find_capabilities(small("gpt_neox", use_parallel_residual=False)).lacks == {}
+    assert find_capabilities(small("gpt_neox")).lacks.keys() == {RESID_MID}
+    assert find_capabilities(small("falcon", parallel_attn=False)).lacks == {}
 
 
 def test_a_post_norm_block_has_no_resid_mid():
     """OPT-350m normalises the sum, so nothing is added to what the MLP's norm reads."""
-    assert small("opt", do_layer_norm_before=False).capabilities.lacks.keys() == {RESID_MID}
+    assert find_capabilities(small("opt", do_layer_norm_before=False)).lacks.keys() == {RESID_MID}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_a_post_norm_block_has_no_resid_mid():
     [("openai-gpt", CACHE), ("rwkv", PADDING), ("recurrent_gemma", CACHE), ("bert", CACHE), ("xlnet", RESID_PRE)],
 )
 def test_what_the_phases_cannot_use_is_one_message_that_says_why(architecture, lacking):
-    capabilities = small(architecture).capabilities
+    capabilities = find_capabilities(small(architecture))
     assert lacking in capabilities.lacks
     with pytest.raises(ConfigError, match=rf"^every phase needs what tiny {architecture} does not have: .+\(.+\)\n"):
         capabilities.require("every phase", *NEEDED_BY_ALL)

@@ -1,4 +1,6 @@
-"""Covers common/report/experiments.py and common/phases/command_line.py: experiments of a folder, and commands that tell them."""
+"""Covers common/report/experiments.py and common/phases/command_line.py: experiments of a folder, and commands that
+tell them.
+"""
 
 import shlex
 from pathlib import Path

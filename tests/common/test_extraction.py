@@ -1,4 +1,6 @@
-"""Covers common/problems/extraction.py: what is kept of a text, where generation stops, and that stopping changes nothing."""
+"""Covers common/problems/extraction.py: what is kept of a text, where generation stops, and that stopping changes
+nothing.
+"""
 
 import ast
 import json

@@ -1,4 +1,6 @@
-"""Covers common/problems/extraction.py on chat answers: fences of every kind, helpers in other fences than the function's."""
+"""Covers common/problems/extraction.py on chat answers: fences of every kind, helpers in other fences than the
+function's.
+"""
 
 import pytest
 

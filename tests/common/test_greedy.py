@@ -1,4 +1,6 @@
-"""Covers common/programs/greedy.py: a sampled program is not taken for the greedy one by the phases that compare greedy ones."""
+"""Covers common/programs/greedy.py: a sampled program is not taken for the greedy one by the phases that compare
+greedy ones.
+"""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""Covers common/model/memory.py, common/model/placement.py and batches that are bounded by their tokens: what does not fit is
-computed in parts, and no record is lost.
+"""Covers common/model/memory.py, common/model/placement.py and batches that are bounded by their tokens: what does
+not fit is computed in parts, and no record is lost.
 """
 
 import itertools
@@ -181,7 +181,8 @@ def test_batches_are_bounded_by_rows_and_by_tokens_with_their_padding():
         for batch in batches:
             tokens = len(batch) * max(lengths[index] for index in batch)
             assert len(batch) == 1 or (len(batch) <= size and tokens <= size * TOKENS_PER_ROW)
-    assert cut_batches(lengths, 16)[-1] == [len(lengths) - 1], "the longest prompt makes no other as long"
+    for size in (16, 64):
+        assert cut_batches(lengths, size)[-1] == [len(lengths) - 1], "the longest prompt makes no other as long"
     assert [len(batch) for batch in cut_batches([1] * 10, 4)] == [4, 4, 2]
 
 

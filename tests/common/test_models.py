@@ -1,4 +1,6 @@
-"""Covers common/model/loading.py and common/model/registry.py: names, identities, number types, and models that cannot be had."""
+"""Covers common/model/loading.py and common/model/registry.py: names, identities, number types, and models that
+cannot be had.
+"""
 
 import json
 import platform

@@ -1,4 +1,6 @@
-"""Covers common/problems/datasets.py and the modules problem_*: names, hashes, the hub's cache, HumanEval, tested names."""
+"""Covers common/problems/datasets.py and the modules problem_*: names, hashes, the hub's cache, HumanEval, tested
+names.
+"""
 
 import json
 import subprocess
@@ -203,6 +205,9 @@ def test_a_dataset_that_cannot_be_had_says_how_to_fetch_it_and_what_runs_without
 
 
 def test_importing_the_module_loads_no_heavy_library():
-    code = "import sys, common.problems.datasets; print(sorted({'datasets', 'torch', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, common.problems.datasets\n"
+        "print(sorted({'datasets', 'torch', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert finished.stdout.strip() == "[]"

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import report_data
 
+from common.interventions.comparisons import compare_direction, judge_family
+from common.interventions.conditions import MATCHED_LATENT, RANDOM_DIRECTION
 from common.programs.labels import JudgedProblems, Samples
 from phase3_validation.detection.evaluation import LATENT, Evaluation
 from phase3_validation.detection.scores import Score, simple_scores
 from phase3_validation.steering.choice import choose, curve_point
-from phase3_validation.steering.comparisons import compare_direction, judge_family
 from phase3_validation.steering.examples import examples
 from phase3_validation.steering.selective import selective
-from phase3_validation.steering.variants import MATCHED_LATENT, RANDOM_DIRECTION
 
 N = 90
 

@@ -22,7 +22,7 @@ from common.report.captions import caption_of
 from common.report.collect import collect
 from common.report.figures import UnsafeDrawing, figures_of, inline_svg, within_budget
 from common.report.runs import TITLES
-from common.report.wording import (
+from common.words import (
     any_value,
     count,
     duration,

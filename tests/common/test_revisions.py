@@ -21,6 +21,7 @@ from common.phases.context import RunContext
 from common.phases.hub import cached_revision, check_read_at, commit_of
 from common.phases.phase import Phase
 from common.phases.revisions import with_commits, words_as_settled
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from phase1_dataset_building.config import GenerationConfig
 from phase3_validation.transfer.config import TransferConfig
@@ -219,13 +220,13 @@ def test_an_sae_is_read_at_the_commit_of_the_run(tmp_path, monkeypatch):
         made = cached_file(tmp_path, repository, "x").parent
         made.rename(made.parent / commit)
     point(tmp_path, "main", B, repository)
-    at = {commit: sae_source("gemma-2b-res-jb", "gemma-2b", commit).load(layer) for commit in (A, B)}
+    at = {commit: load_sae(sae_source("gemma-2b-res-jb", "gemma-2b", commit), layer) for commit in (A, B)}
     assert at[A].revision == A and at[B].revision == B
     assert not (at[A].W_enc == at[B].W_enc).all()
-    assert source.load(layer).revision == B  # no commit asked for: main
+    assert load_sae(source, layer).revision == B  # no commit asked for: main
     assert sae_source("gemma-2b-res-jb", "gemma-2b", A).identity == f"gemma-2b-res-jb@{A[:8]}"
     with pytest.raises(AssetError, match=f"(?s){'c' * 40}.*hf download {repository} --revision {'c' * 40}"):
-        sae_source("gemma-2b-res-jb", "gemma-2b", "c" * 40).load(layer)
+        load_sae(sae_source("gemma-2b-res-jb", "gemma-2b", "c" * 40), layer)
 
 
 def test_files_of_another_commit_are_noticed(home, monkeypatch):

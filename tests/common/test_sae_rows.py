@@ -36,7 +36,8 @@ import numpy as np, torch
 from huggingface_hub import hf_hub_download
 from sae_lens import SAE
 from sae_lens.loading import pretrained_sae_loaders as loaders
-from common.saes.encoder import _files_of_one_commit, sae_source
+from common.saes.encoder import load_sae, _files_of_one_commit
+from common.saes.sources import sae_source
 
 own_config = loaders.get_gemma_2_config_from_hf
 def widths_of_the_file(repo_id, folder_name, *arguments):
@@ -52,7 +53,7 @@ for key, name, model, layer in ROWS:
         continue
     done[source.name, layer] = key
     loaders.get_gemma_2_config_from_hf = own_config if model == FULL_SIZE else widths_of_the_file
-    sae = source.load(layer)
+    sae = load_sae(source, layer)
     with _files_of_one_commit(None):
         theirs = SAE.from_pretrained(source.release.name, source.ids[layer])
     x = torch.randn(8, sae.d_in, generator=torch.Generator().manual_seed(0)) * 2
@@ -69,7 +70,7 @@ errors = {}
 for model, layer in [(FULL_SIZE, 3), (FULL_SIZE, 4), ("google/gemma-3-1b-pt", 3), ("Qwen/Qwen3-0.6B", 3),
                      ("meta-llama/Llama-3.1-8B", 3)]:
     try:
-        sae_source("auto", model).load(layer)
+        load_sae(sae_source("auto", model), layer)
     except Exception as error:
         errors[f"{model} {layer}"] = [type(error).__name__, str(error)]
 print(json.dumps([found, errors]))

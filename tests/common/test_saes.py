@@ -1,4 +1,6 @@
-"""Covers common/saes/encoder.py and common/saes/sources.py: folders of SAEs, names, what is refused, and the site check."""
+"""Covers common/saes/encoder.py and common/saes/sources.py: folders of SAEs, names, what is refused, and the site
+check.
+"""
 
 import json
 import logging
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import ArtifactMismatchError, AssetError, ConfigError
 from common.model.registry import MODELS, ModelEntry
+from common.saes.encoder import load_sae
 from common.saes.sources import find_release, sae_source
 
 with install_import_hook(
@@ -74,7 +77,7 @@ def test_a_saved_sae_computes_what_saelens_computes(tmp_path, kind):
     architecture, settings = KINDS[kind]
     theirs = saelens_sae(architecture, **settings)
     theirs.save_model(tmp_path / f"layer_{LAYER}")
-    ours = sae_source(str(tmp_path), "organism").load(LAYER)
+    ours = load_sae(sae_source(str(tmp_path), "organism"), LAYER)
     x = torch.randn(200, D_IN)
     with torch.no_grad():
         expected = theirs.encode(x)
@@ -119,16 +122,19 @@ def test_the_layers_of_a_folder_are_those_that_it_holds_below_the_models_last(fo
     saved(folder, layer=1, metadata={"hook_name": "blocks.1.hook_resid_post"})
     source = sae_source(str(folder), "organism")
     assert source.layers(8) == [1, 3] and source.layers(2) == [1] and source.kind == "sae"
-    assert source.load(1).id == f"{source.identity} layer_1" and source.load(1).site == "blocks.1.hook_resid_post"
+    assert (
+        load_sae(source, 1).id == f"{source.identity} layer_1"
+        and load_sae(source, 1).site == "blocks.1.hook_resid_post"
+    )
     with pytest.raises(ConfigError, match="SAEs of layers 1, 3; the model's layers are 0 to 0"):
         source.layers(1)
     with pytest.raises(ConfigError, match="no SAE of layer 2\nGive one of the layers 1, 3"):
-        source.load(2)
+        load_sae(source, 2)
 
 
 def test_one_sae_alone_gives_its_layer_by_its_hook(folder):
     source = sae_source(str(folder / "layer_3"), "organism")
-    assert source.layers(8) == [3] and source.load(3).layer == 3
+    assert source.layers(8) == [3] and load_sae(source, 3).layer == 3
 
 
 def test_the_organisms_saes_are_a_folder_of_the_repository(folder, monkeypatch):
@@ -142,7 +148,7 @@ def test_the_organisms_saes_are_a_folder_of_the_repository(folder, monkeypatch):
 
 def test_transcoders_in_a_folder_are_told_from_saes(tmp_path):
     source = sae_source(str(saved(tmp_path, "jumprelu_transcoder")), "organism")
-    sae = source.load(LAYER)
+    sae = load_sae(source, LAYER)
     assert source.kind == sae.kind == "transcoder"
     assert (sae.site, sae.site_out) == ("blocks.3.mlp.hook_in", "blocks.3.hook_mlp_out")
     saved(tmp_path, "jumprelu", layer=4)
@@ -184,7 +190,7 @@ def damage(folder: Path, kind: str) -> None:
 def test_a_folder_that_holds_no_whole_sae_is_one_message(folder, kind):
     damage(folder, kind)
     with pytest.raises(AssetError, match=r"saes(.|\n)*\n(Give|Complete|Write|Fetch)"):
-        sae_source(str(folder), "organism").load(LAYER)
+        load_sae(sae_source(str(folder), "organism"), LAYER)
 
 
 REFUSED = {
@@ -205,7 +211,7 @@ def test_what_cannot_be_computed_exactly_or_reads_another_site_is_refused(tmp_pa
     architecture, settings, reason = REFUSED[kind]
     saved(tmp_path, architecture, **settings)
     with pytest.raises(ConfigError, match=rf"cannot be used: .*{reason}.*\nGive (other )?SAEs"):
-        sae_source(str(tmp_path), "organism").load(LAYER)
+        load_sae(sae_source(str(tmp_path), "organism"), LAYER)
 
 
 # --- names
@@ -252,11 +258,11 @@ def test_a_training_checkpoint_is_refused_with_the_name_of_what_saves_for_infere
     sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=D_IN, d_sae=D_SAE, k=5, metadata=metadata))
     sae.save_model(tmp_path / "raw" / f"layer_{LAYER}")
     with pytest.raises(ConfigError, match="is a training checkpoint: 'batchtopk' .*\n.*save_inference_model"):
-        sae_source(str(tmp_path / "raw"), "organism").load(LAYER)
+        load_sae(sae_source(str(tmp_path / "raw"), "organism"), LAYER)
     with torch.no_grad():
         sae.topk_threshold.fill_(0.5)
     sae.save_inference_model(tmp_path / "saved" / f"layer_{LAYER}")
-    assert sae_source(str(tmp_path / "saved"), "organism").load(LAYER).top_k is None
+    assert load_sae(sae_source(str(tmp_path / "saved"), "organism"), LAYER).top_k is None
 
 
 def test_what_its_makers_published_is_read_from_the_table_the_path_and_the_metadata(tmp_path):
@@ -264,7 +270,7 @@ def test_what_its_makers_published_is_read_from_the_table_the_path_and_the_metad
     assert gemma.published("layer_0/width_16k/canonical") == {"published_fvu": None, "published_l0": 105}
     gpt2 = find_release("gpt2-small-res-jb").published("blocks.0.hook_resid_pre")
     assert gpt2 == {"published_fvu": pytest.approx(0.001), "published_l0": 10}
-    loaded = sae_source(str(saved(tmp_path, metadata={"l0": 30.5, "fvu": 0.1})), "organism").load(LAYER)
+    loaded = load_sae(sae_source(str(saved(tmp_path, metadata={"l0": 30.5, "fvu": 0.1})), "organism"), LAYER)
     assert (loaded.published_l0, loaded.published_fvu) == (30.5, 0.1)
 
 
@@ -332,7 +338,7 @@ def test_activations_of_another_width_are_refused():
 
 
 def test_a_transcoder_is_tested_against_its_output_site(tmp_path):
-    sae = sae_source(str(saved(tmp_path, "transcoder", d_out=24)), "organism").load(LAYER)
+    sae = load_sae(sae_source(str(saved(tmp_path, "transcoder", d_out=24)), "organism"), LAYER)
     x = torch.randn(50, D_IN)
     assert site_fit(sae, x, sae.decode(sae.encode(x))).fvu < 1e-10
     with pytest.raises(ArtifactMismatchError, match="is a transcoder, from blocks.3.mlp.hook_in to blocks.3.hook_mlp"):

@@ -1,4 +1,6 @@
-"""Covers common/programs/solutions.py and the summary of phase 1: labels of cut-off programs, records, headline figures."""
+"""Covers common/programs/solutions.py and the summary of phase 1: labels of cut-off programs, records, headline
+figures.
+"""
 
 from concurrent.futures import Future
 

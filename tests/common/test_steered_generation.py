@@ -1,4 +1,6 @@
-"""Covers common/interventions/steered_generation.py and change_resid: against plain passes without a cache, and by hand."""
+"""Covers common/interventions/steered_generation.py and change_resid: against plain passes without a cache, and by
+hand.
+"""
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from common.handoffs import RESID_SITES
 from common.interventions.steered_generation import Push, generate_steered
 from common.model.generation import Request, generate
 from common.model.hooks import change_resid, decoder_blocks, read_resid, resid_site
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from common.problems.prompt import Prompt, build_prompt
 
 N_NEW = 6

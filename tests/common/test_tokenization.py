@@ -1,4 +1,6 @@
-"""Covers common/model/tokenization.py and tokenizer_checks.py: texts reach the model as they are, control tokens as text."""
+"""Covers common/model/tokenization.py and tokenizer_checks.py: texts reach the model as they are, control tokens as
+text.
+"""
 
 import shutil
 from pathlib import Path
@@ -10,6 +12,7 @@ from tokenizers import normalizers, pre_tokenizers, processors
 from transformers import AddedToken, AutoTokenizer
 
 from common.errors import AssetError
+from common.model.capabilities import find_capabilities
 from common.model.loading import load_model
 from common.model.tokenization import encode, encode_padded
 
@@ -63,7 +66,7 @@ def test_what_a_tokenizer_appends_is_left_off(with_tokenizer):
     lm = with_tokenizer(tokenizer)
     assert lm.tokenizer("a")["input_ids"][-1] == 1
     assert encode(lm, TEXTS) == make_tokenizer()(TEXTS)["input_ids"]
-    assert lm.capabilities.in_front == (2,)
+    assert find_capabilities(lm).in_front == (2,)
 
 
 def test_a_tokenizer_without_bos_puts_nothing_in_front(with_tokenizer):
@@ -71,7 +74,7 @@ def test_a_tokenizer_without_bos_puts_nothing_in_front(with_tokenizer):
     tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
     lm = with_tokenizer(tokenizer)
     assert encode(lm, ["def f"]) == [make_tokenizer()("def f")["input_ids"][1:]]
-    assert lm.capabilities.in_front == ()
+    assert find_capabilities(lm).in_front == ()
 
 
 def test_a_control_token_beyond_the_embedding_is_no_fault_of_the_model(with_tokenizer):

@@ -21,7 +21,10 @@ from injection import KILL, Injector
 from toy_phases import NUMBERS_PHASE, SUMS_PHASE, Config, build_sums
 
 import run
+from common.cli import exit_with
+from common.launch.program import Program
 from common.phases.context import RunContext
+from common.phases.phase import Phase
 from common.stopping import STOP_SIGNALS
 
 GO_AHEAD = "go-ahead"  # a file in the data folder
@@ -45,10 +48,16 @@ def _told(plain: Callable, go_ahead: Path) -> Callable:
     return waiting
 
 
-REAL_PHASE = run.load_phase
 TOYS = {phase.id: phase for phase in (NUMBERS_PHASE, SUMS_PHASE)}
 TOYS["9 when told"] = dataclasses.replace(SUMS_PHASE, run=build_sums_when_told)
-run.load_phase = lambda phase_id: TOYS.get(phase_id) or REAL_PHASE(phase_id)
+
+
+class ProgramWithToys(Program):
+    def phase(self, phase_id: str) -> Phase:
+        return TOYS.get(phase_id) or super().phase(phase_id)
+
+
+run.PROGRAM = ProgramWithToys(**vars(run.PROGRAM))
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ def start(words: list[str], output: Path, prepare: Callable[[], None] = lambda: 
         prepare()
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-            run.exit_with(run.main)
+            exit_with(run.main)
         except SystemExit as left:
             status = left.code or 0
         except KeyboardInterrupt:  # before run.py's own care began

@@ -12,7 +12,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from common.interventions.steered_generation import Push, generate_steered
 from common.model import devices
 from common.model.generation import Request, generate
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from common.model.memory import FittingParts, batch_bytes, free_bytes
 from common.model.placement import is_offloaded, place
 from common.problems.datasets import load_problems

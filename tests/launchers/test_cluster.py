@@ -1,4 +1,6 @@
-"""Covers common/launch/cluster.py and --cluster where no Slurm is needed: flags, a job and its worker, --cluster local."""
+"""Covers common/launch/cluster.py and --cluster where no Slurm is needed: flags, a job and its worker, --cluster
+local.
+"""
 
 import os
 import shutil

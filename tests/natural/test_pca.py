@@ -27,6 +27,7 @@ def test_the_directions_are_those_of_numpys_singular_vectors():
 def test_the_sae_reconstructs_what_the_pca_does(tmp_path):
     import torch
 
+    from common.saes.encoder import load_sae
     from common.saes.sources import sae_source
     from natural.pca import fit, save
 
@@ -35,7 +36,7 @@ def test_the_sae_reconstructs_what_the_pca_does(tmp_path):
     save(pca, 2, "some/model", {"kind": "PCA"}, tmp_path / "pca")
     source = sae_source(str(tmp_path / "pca"), "some/model")
     assert list(source.ids) == [2]
-    sae = source.load(2)
+    sae = load_sae(source, 2)
     rebuilt = pca.mean + (x.double() - pca.mean) @ pca.directions @ pca.directions.T
     assert torch.allclose(sae.decode(sae.encode(x)).double(), rebuilt, atol=1e-4)
     assert ((sae.encode(x) > 0).sum(1) == 5).all()  # of each direction and its opposite, one

@@ -19,18 +19,19 @@ from toy_phases import run_phase, stop_after
 
 from common.errors import ConfigError
 from common.handoffs import ABLATION, GENERATION_FIELDS
+from common.interventions.directions import NAMES, Direction
 from common.model.loading import load_model
 from common.problems.datasets import load_problems
 from common.problems.prompt import build_prompt
 from common.problems.syntax import parse_python
 from common.runs import discovery
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from common.stopping import Stopped
 from phase3_validation.ablation import outcomes, words
 from phase3_validation.ablation.config import ABLATIONS, AblationConfig
 from phase3_validation.ablation.phase import PHASE, make_tasks
 from phase3_validation.ablation.prompts import ablated_prompt, donors, renamed
-from phase3_validation.directions import NAMES, Direction
 
 PROBLEM = {
     "task_id": 1, "text": "Write a function to add one.", "entry_point": "add_one",
@@ -188,7 +189,7 @@ def test_activations_are_those_of_a_pass_of_one_prompt(whole, small_experiment):
             ).hidden_states
         for place, name in enumerate(NAMES):
             layer, latent = small_experiment.latents[name]
-            sae, entry = saes.load(layer), found[number * len(NAMES) + place]
+            sae, entry = load_sae(saes, layer), found[number * len(NAMES) + place]
             pre = float(states[layer + 1][0, -1] @ sae.W_enc[:, latent])
             assert (entry["direction"], entry["ablation"]) == (name, rows[number]["ablation"])
             assert entry["task_id"] == rows[number]["task_id"]

@@ -8,7 +8,7 @@ from tiny_models import make_tokenizer
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.interventions.steered_generation import Push
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.problems.prompt import Prompt, build_prompt
 from phase3_validation.attention.heads import eager, find_heads
 from phase3_validation.attention.reading import (

@@ -10,10 +10,12 @@ import pytest
 from selected_latents import NORMS, SmallExperiment, json_of
 from toy_phases import run_phase
 
+from common.interventions.conditions import RANDOM_DIRECTION, UNSTEERED, Variant, steered
 from common.interventions.steered_generation import Push
 from common.model.hooks import resid_site
 from common.model.loading import load_model
 from common.problems.prompt import build_prompt
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from phase3_validation.attention import figures, words
 from phase3_validation.attention.config import AttentionConfig
@@ -21,7 +23,6 @@ from phase3_validation.attention.phase import PHASE
 from phase3_validation.attention.reading import read_attention
 from phase3_validation.attention.results import Measured, as_json
 from phase3_validation.attention.sections import SECTIONS, section_words
-from phase3_validation.steering.variants import RANDOM_DIRECTION, UNSTEERED, Variant, steered
 
 PLAIN = ("first_token", "description", "tests", "marker")  # the sections of a prompt that is no chat
 
@@ -86,7 +87,7 @@ def test_the_numbers_of_the_phase_follow_from_its_tables(whole):
 
 def test_what_is_added_is_coefficient_times_mean_norm_times_the_unit_decoder_row(whole):
     experiment, run = whole
-    row = sae_source(str(experiment.sae), str(experiment.model)).load(2).W_dec[8]
+    row = load_sae(sae_source(str(experiment.sae), str(experiment.model)), 2).W_dec[8]
     push = Push(resid_site(2, "resid_post"), 0.5 * (NORMS["resid_post"] + 2) * row / row.norm())
     split = next(experiment.data.glob("phase0_1/*/validation_small.parquet"))
     problems = pyarrow.parquet.read_table(split).to_pylist()

@@ -19,19 +19,21 @@ from whole_selections import copied
 
 from common.errors import ConfigError
 from common.handoffs import ORTHOGONALISATION
+from common.interventions.conditions import MATCHED_LATENT, NONE, UNSTEERED, Variant
+from common.interventions.directions import Direction
 from common.model.generation import generate
 from common.model.hooks import decoder_blocks
-from common.model.loading import LanguageModel, load_model
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
 from common.programs.solutions import task_for
 from common.runs import discovery
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from common.stopping import Stopped
-from phase3_validation.directions import Direction
 from phase3_validation.orthogonalisation import findings, weights
 from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
 from phase3_validation.orthogonalisation.figures import among_matched
 from phase3_validation.orthogonalisation.phase import PHASE
-from phase3_validation.steering.variants import MATCHED_LATENT, NONE, UNSTEERED, Variant
 
 N, K, TOKENS, BATCH = 12, 2, 12, 20  # batches of twenty straddle the twelve problems of a variant
 
@@ -108,7 +110,7 @@ def test_programs_are_those_of_a_model_projected_by_hand(whole, selection):
     lm = load_model(str(selection.model), "cpu", "float32", 1)
     problems = validation_of(selection)
     requests = [task_for(problem, 42).request for problem in problems]
-    sae = sae_source(str(selection.sae), str(selection.model)).load(2)
+    sae = load_sae(sae_source(str(selection.sae), str(selection.model)), 2)
     rows = rows_of(whole)
     unchanged = [one.token_ids for one in generate(lm, requests, max_new_tokens=TOKENS)]
     assert [row["token_ids"] for row in rows[:N]] == unchanged

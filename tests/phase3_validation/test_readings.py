@@ -9,13 +9,13 @@ import pytest
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.handoffs import LATENTS, SPLIT
+from common.interventions.directions import NAMES, selected_directions
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.runs.ledger import LEDGER, all_readings, count_selections, note
 from phase3_validation.ablation.phase import PHASE as ABLATION
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.phase import PHASE
-from phase3_validation.directions import NAMES, selected_directions
 from phase3_validation.readings import note_reading
 from phase3_validation.steering.steering_phase import PHASE as STEERING
 

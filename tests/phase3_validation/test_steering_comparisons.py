@@ -6,9 +6,9 @@ from scipy.stats import binom, fisher_exact
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from phase3_validation.steering import comparisons
-from phase3_validation.steering.comparisons import compare_direction, fisher_p, holm, judge_family, mcnemar_p, verdict
-from phase3_validation.steering.power import binomial_p, rate_to_beat, smallest_effect
+from common.interventions import comparisons
+from common.interventions.comparisons import compare_direction, fisher_p, holm, judge_family, mcnemar_p, verdict
+from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
 
 N, K = 80, 10
 

@@ -6,11 +6,11 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from common.handoffs import STEERING_FIELDS
+from common.interventions.degenerate import distinct_share, holds_a_statement, is_degenerate, repeats_itself
+from common.interventions.outcomes import change_interval, effect, paired, transitions
+from common.interventions.records import agreement, greedy_programs, n_spaced, spaced
 from phase3_validation.steering.choice import choose, curve_point
-from phase3_validation.steering.degenerate import distinct_share, holds_a_statement, is_degenerate, repeats_itself
 from phase3_validation.steering.examples import examples
-from phase3_validation.steering.outcomes import change_interval, effect, paired, transitions
-from phase3_validation.steering.records import agreement, greedy_programs, n_spaced, spaced
 from phase3_validation.steering.selective import predictor_of, selective
 
 LABELS = {"c": "correct", "i": "incorrect", "n": "not_run", "u": "unsupported"}

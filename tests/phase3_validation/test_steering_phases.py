@@ -18,6 +18,8 @@ from whole_selections import copied
 
 from common import handoffs
 from common.errors import ConfigError
+from common.interventions.conditions import random_direction
+from common.interventions.degenerate import is_degenerate
 from common.interventions.steered_generation import Push, generate_steered
 from common.model.generation import generate
 from common.model.loading import load_model
@@ -27,9 +29,7 @@ from common.runs import discovery
 from common.stopping import Stopped
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
 from phase3_validation.steering.coefficients_phase import check_places
-from phase3_validation.steering.degenerate import is_degenerate
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
-from phase3_validation.steering.variants import random_direction
 
 
 @pytest.fixture

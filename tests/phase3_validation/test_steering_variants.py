@@ -8,12 +8,14 @@ import torch
 
 import run
 from common.errors import ConfigError
+from common.interventions.conditions import UNSTEERED, Variant, pushes, random_direction, rows_by_variant, steered
+from common.interventions.controls import MAX_SEPARATION, controls_of, matched_latents, warn_of_few
+from common.interventions.directions import Direction
+from common.launch.running import context_for
 from common.phases.settings import build_config
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-from phase3_validation.directions import Direction
 from phase3_validation.steering.config import CoefficientsConfig
-from phase3_validation.steering.controls import MAX_SEPARATION, controls_of, matched_latents, warn_of_few
-from phase3_validation.steering.variants import UNSTEERED, Variant, pushes, random_direction, rows_by_variant, steered
 
 OWN = Direction("steer_correct", 1, 9, "layer_1", {})
 NORMS = {(1, "resid_post"): 10.0, (2, "resid_mid"): 20.0}
@@ -119,10 +121,10 @@ def test_what_is_added_has_the_length_of_the_coefficient_times_the_mean_norm(noi
 
     def load(layer: int):
         loaded.append(layer)
-        return source.load(layer)
+        return load_sae(source, layer)
 
     made = pushes(variants, [OWN], load, NORMS, seed=42, d_model=64)
-    rows = source.load(1).W_dec
+    rows = load_sae(source, 1).W_dec
     assert made[0] is None and loaded == [1]  # the direction is of layer 1's SAE, wherever it is added
     expected = {
         1: 0.5 * 10 * rows[9] / rows[9].norm(), 2: -0.25 * 20 * rows[9] / rows[9].norm(),
@@ -145,7 +147,7 @@ def test_rows_are_found_again_by_variant():
 
 def test_the_command_of_the_issue_is_understood_as_it_is_typed():
     words = ["--preset", "demo", "--coefficients", "-1.0,-0.5,0.5,1.0", "--layers", "3,5", "--site", "resid_mid"]
-    config = run.context_for(run.load_phase("3.2"), words)[0].config
+    config = context_for(run.PROGRAM.phase("3.2"), words)[0].config
     assert config.coefficients == (-1.0, -0.5, 0.5, 1.0)
     assert config.chosen_layers() == [3, 5] and config.site == "resid_mid"
     assert build_config(CoefficientsConfig, "full", {}).chosen_layers() is None

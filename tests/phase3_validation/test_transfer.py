@@ -22,17 +22,18 @@ from whole_selections import card, copied, save_lively, write_detection, write_s
 from common.errors import ConfigError
 from common.evaluation.cards import verdict
 from common.handoffs import TRANSFER
+from common.interventions.conditions import steered
+from common.interventions.directions import NAMES, Direction
+from common.interventions.outcomes import effect, paired
 from common.interventions.steered_generation import Push, generate_steered
 from common.model.generation import generate
 from common.model.loading import load_model
 from common.model.registry import MODELS, instruction_tuned
 from common.programs.solutions import task_for
 from common.runs import discovery
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from common.stopping import Stopped
-from phase3_validation.directions import NAMES, Direction
-from phase3_validation.steering.outcomes import effect, paired
-from phase3_validation.steering.variants import steered
 from phase3_validation.transfer import figures, findings
 from phase3_validation.transfer.config import TransferConfig
 from phase3_validation.transfer.detection import TargetProblems
@@ -102,7 +103,7 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, re
     home = generate(load_model(str(ready.model), "cpu", "float32", 1), requests, max_new_tokens=TOKENS)
     assert [one.token_ids for one in home] != [one.token_ids for one in unsteered]
 
-    row = sae_source(str(ready.sae), str(ready.model)).load(2).W_dec[8]  # steer_correct: layer 2, latent 8
+    row = load_sae(sae_source(str(ready.sae), str(ready.model)), 2).W_dec[8]  # steer_correct: layer 2, latent 8
     push = Push("blocks.1.hook_resid_mid", COEFFICIENT * (NORMS["resid_mid"] + 1) * row / row.norm())
     by_hand = generate_steered(lm, requests, [push] * 12, max_new_tokens=TOKENS)
     own = rows[first + 12 :]
@@ -134,7 +135,7 @@ def test_predictions_hold_each_latent_with_both_thresholds(whole, ready):
     for name, (layer, latent) in ready.latents.items():
         own = [row for row in rows if row["direction"] == name and row["score"] == "latent"]
         stored = load_file(whole / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"][: len(own)]
-        sae = sae_source(str(ready.sae), str(ready.model)).load(layer)
+        sae = load_sae(sae_source(str(ready.sae), str(ready.model)), layer)
         acts = sae.encode(torch.from_numpy(stored))[:, latent]
         assert [row["value"] for row in own] == pytest.approx(acts.tolist(), rel=1e-5)
         assert {row["threshold"] for row in own} == {THRESHOLD}
@@ -163,7 +164,7 @@ def test_the_document_says_what_cannot_be_judged(whole, ready):
 
 def test_what_an_sae_misses_at_the_last_prompt_token_is_a_share_of_the_squared_length(whole, ready):
     resid = load_file(whole / "activations" / "layer_02.safetensors")["resid_post"][:15].astype(np.float64)
-    sae = sae_source(str(ready.sae), str(ready.model)).load(2)
+    sae = load_sae(sae_source(str(ready.sae), str(ready.model)), 2)
     missed = resid - sae.decode(sae.encode(torch.from_numpy(resid).float())).numpy()
     site = json_of(whole, "transfer.json")["sites"][2]
     assert site["missed_share"] == pytest.approx((missed**2).sum() / (resid**2).sum(), rel=1e-4)

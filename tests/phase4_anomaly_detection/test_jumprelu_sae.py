@@ -7,7 +7,7 @@ from experiments import save_saes
 from torch.nn import functional
 
 from common.errors import ArtifactMismatchError, ConfigError
-from common.saes.encoder import LayerSae
+from common.saes.encoder import LayerSae, load_sae
 from common.saes.sources import sae_source
 from phase4_anomaly_detection import JumpReLUSAE
 from phase4_anomaly_detection.jumprelu_sae import TrainingConfig, jumprelu, jumprelu_loss, step
@@ -150,7 +150,7 @@ def test_impossible_settings_are_refused(given):
 
 
 def test_an_sae_of_the_pipeline_encodes_and_decodes_the_same(tmp_path):
-    loaded = sae_source(str(save_saes(tmp_path / "saes")), "organism").load(1)
+    loaded = load_sae(sae_source(str(save_saes(tmp_path / "saes")), "organism"), 1)
     sae = JumpReLUSAE.from_layer_sae(loaded)
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32))
     assert (sae.encode(x) == loaded.encode(x)).all()

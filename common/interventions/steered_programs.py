@@ -6,24 +6,26 @@ Where a program is the very one that phase 1 wrote, so are its label and error: 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from common.interventions.conditions import Variant, pushes
+from common.interventions.records import Earlier, Problem
 from common.interventions.steered_generation import generate_steered
+from common.interventions.writing import Written, write_variants
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
-from common.model.loading import LanguageModel
+from common.model.language_model import LanguageModel
 from common.programs.solutions import task_for
 from common.programs.writing import Writer
+from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-from phase3_validation.steering.records import Earlier, Problem
-from phase3_validation.steering.variants import Variant, pushes
-from phase3_validation.written_programs import Written, write_variants
 
 if TYPE_CHECKING:
+    from common.interventions.directions import Direction
+    from common.interventions.settings import SteeredConfig
     from common.phases.context import RunContext
     from common.runs.records import RecordWriter
-    from phase3_validation.directions import Direction
-    from phase3_validation.steering.config import SteeredConfig
 
 
 def write_steered(
@@ -42,13 +44,13 @@ def write_steered(
     `norms` are those of `variants.mean_norms`; see `variants.pushes` for what is added.
     """
     config: SteeredConfig = ctx.config
-    load_sae = sae_source(config.sae, config.model, config.sae_revision).load
+    load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
 
     def begin(lm: LanguageModel) -> Writer[Written]:
         chat = chat_template_for(config.prompt, config.model, config.revision)
         tasks = [task_for(problem, config.seed, chat=chat) for problem in problems]
         lengths = check_prompts_fit(lm, [task.request for task in tasks])
-        added = pushes(variants, directions, load_sae, norms, seed=config.seed, d_model=lm.d_model)
+        added = pushes(variants, directions, load, norms, seed=config.seed, d_model=lm.d_model)
 
         def write(batch: list[int]) -> list[Written]:
             places = [divmod(index, len(variants)) for index in batch]

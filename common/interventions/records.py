@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.interventions.conditions import Variant
+from common.interventions.degenerate import is_degenerate
 from common.programs.solutions import Solution
 from common.programs.writing import Earlier
-from phase3_validation.steering.degenerate import is_degenerate
-from phase3_validation.steering.variants import Variant
 
 if TYPE_CHECKING:
     from common.phases.context import RunContext

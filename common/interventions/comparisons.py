@@ -18,17 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.evaluation.statistics import holm
-from phase3_validation.steering.outcomes import (
-    Pairs,
-    Row,
-    counted,
-    effect,
-    median_kl,
-    paired,
-    transitions,
-)
-from phase3_validation.steering.power import binomial_p, rate_to_beat, smallest_effect
-from phase3_validation.steering.variants import MATCHED_LATENT
+from common.interventions.conditions import MATCHED_LATENT
+from common.interventions.outcomes import Pairs, Row, counted, effect, median_kl, paired, transitions
+from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
 
 RAISE, LOWER = "raise", "lower"
 ALPHA, DEGENERATE_LIMIT = 0.05, 0.05

@@ -17,7 +17,7 @@ from common.errors import ConfigError
 if TYPE_CHECKING:
     import logging
 
-    from phase3_validation.directions import Direction
+    from common.interventions.directions import Direction
 
 MAX_SEPARATION = 0.01
 LEAST_SPREAD = 1e-3  # of log norms: SAEs whose decoder rows are scaled to length 1 differ by rounding alone

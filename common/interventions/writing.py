@@ -9,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from common.interventions.records import Problem, steered_row
 from common.programs.writing import Draft, Earlier, Kept, Writer, write_programs
-from phase3_validation.steering.records import Problem, steered_row
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from common.interventions.conditions import Variant
     from common.model.generation import Generation
-    from common.model.loading import LanguageModel
+    from common.model.language_model import LanguageModel
     from common.phases.context import RunContext
     from common.programs.solutions import Solution
     from common.runs.records import RecordWriter
-    from phase3_validation.steering.variants import Variant
 
 
 @dataclass(frozen=True)

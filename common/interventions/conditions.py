@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from common.interventions.directions import Direction
     from common.interventions.steered_generation import Push
     from common.runs.artifacts import Artifact
     from common.saes.encoder import LayerSae
-    from phase3_validation.directions import Direction
 
 NONE, MATCHED_LATENT, RANDOM_DIRECTION = "none", "matched_latent", "random_direction"
 CONTROLS = (MATCHED_LATENT, RANDOM_DIRECTION)
@@ -88,8 +88,8 @@ def pushes(
     direction. r is the mean norm of the residual stream where it is added, so that a coefficient means the same
     at every layer. Of an SAE only these rows are kept.
     """
+    from common.interventions.directions import unit_decoder_row
     from common.interventions.steered_generation import Push
-    from phase3_validation.directions import unit_decoder_row
 
     by_name = {direction.name: direction for direction in directions}
     wanted = [_latent_of(variant, by_name) for variant in variants]

@@ -1,0 +1,70 @@
+"""`run.py pipeline`, and `run.py phase 3`: phases one after the other, then the report."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from common.cli import Parser
+from common.errors import ConfigError, suggestion
+from common.launch.program import Program
+from common.launch.running import context_for, flags_of, words_for
+
+OF_THE_REPORT = ("--preset", "--data-dir", "--model", "--dataset", "--limit", "--sae", "--prompt")
+
+
+def main(argv: list[str], program: Program) -> int:
+    """Every phase in order; what is built already is kept, and what was begun is continued."""
+    if argv[:1] == ["--group"]:
+        return run_in_order(program, program.groups[argv[1]], argv[2:], f"phase {argv[1]}")
+    parser = Parser(prog="run.py pipeline", add_help=False)
+    parser.add_argument("--from", dest="first", default="0")
+    args, words = parser.parse_known_args(argv)
+    ids = [phase_id for phase_id in program.phases if phase_id not in program.apart]
+    if args.first in program.groups:
+        args.first = program.groups[args.first][0]
+    if args.first not in ids:
+        raise ConfigError(f"--from is '{args.first}'.{suggestion(args.first, ids)}\nGive one of: {', '.join(ids)}")
+    print(f"left out, since they need a second model: phase {', '.join(program.apart)}", file=sys.stderr)
+    name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
+    return run_in_order(program, ids[ids.index(args.first) :], words, name, others=ids)
+
+
+def run_in_order(program: Program, ids: Sequence[str], words: list[str], name: str, others: Sequence[str] = ()) -> int:
+    """Run phases one after the other, each with those of the flags that it has; then the report.
+
+    Flags that only phases among `others` have are passed over.
+    """
+    if {"-h", "--help"} & {*words}:
+        print(
+            f"usage: run.py {name} [flags]\n\nRuns, one after the other, each with those of the flags that it has "
+            f"(run.py phase ID --help shows them):\n  {', '.join(ids)}, then the report"
+        )
+        return 0
+    phases = [program.phase(phase_id) for phase_id in ids]
+    own_words = [words_for(flags_of(phase), words) for phase in phases]
+    _check_known(program, ids, own_words, words, name, others)
+    for phase, own in zip(phases, own_words, strict=True):
+        context_for(phase, own)  # an impossible value is better found now than hours later
+    for phase, own in zip(phases, own_words, strict=True):
+        if status := program.command("phase")([phase.id, *own]):
+            again = shlex.join(["python3", "run.py", *name.split(), *(word for word in words if word != "--fresh")])
+            print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
+            return status
+    return (
+        0 if "--dry-run" in words else program.command("report")(["--preset", "full", *words_for(OF_THE_REPORT, words)])
+    )
+
+
+def _check_known(
+    program: Program, ids: Sequence[str], own_words: list[list[str]], words: list[str], name: str, others: Sequence[str]
+) -> None:
+    """Raises: ConfigError for a flag that no phase has."""
+    known = [*own_words, *(words_for(flags_of(program.phase(phase_id)), words) for phase_id in others)]
+    foreign = [word for word in words if not any(word in own for own in known)]
+    if foreign:
+        flags = sorted(set().union(*(flags_of(program.phase(phase_id)) for phase_id in ids)))
+        hint = suggestion(foreign[0].split("=")[0], flags)
+        raise ConfigError(
+            f"no phase of '{name}' knows {foreign[0]}.{hint}\nSee: python3 run.py phase ID --help, for the phases "
+            f"{', '.join(ids)}"
+        )

@@ -1,0 +1,192 @@
+"""`run.py phase`: one phase, from what was typed to its exit status."""
+
+import argparse
+import contextlib
+import os
+import shlex
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from common.cli import Parser, new_log
+from common.errors import AssetError, PipelineError
+from common.launch.program import Program
+from common.model.devices import check_device_name, limit_gpu_memory, resolve_device
+from common.model.registry import is_on_this_disk, similar_model
+from common.phases.context import RunContext
+from common.phases.phase import Phase, check_phase_takes_slices
+from common.phases.settings import PRESETS, add_flags, build_config, differences_from_preset, typed
+from common.runs.artifacts import AlreadyBuilt
+from common.stopping import Stopped
+
+STOPPED = 130
+
+
+def main(argv: list[str], program: Program) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        return list_phases(program)
+    if argv[0] in program.groups:
+        return program.command("pipeline")(["--group", *argv])
+    context, args = context_for(program.phase(argv[0]), argv[1:])
+    say_what_runs(context)
+    return dry_run(context) if args.dry_run else carry_out(context, context.forget_empty_runs)
+
+
+def list_phases(program: Program) -> int:
+    print("usage: run.py phase ID [flags]; each has its own --help\n")
+    for phase_id in program.phases:
+        phase = program.phase(phase_id)
+        needs = " and ".join(f"phase {handoff.phase}" for handoff in phase.inputs) or "nothing"
+        print(f"{phase.id:>5}  {phase.title}")
+        print(f"       needs {needs}; builds data/{phase.output.folder}/")
+    return 0
+
+
+def phase_parser(phase: Phase) -> Parser:
+    """The flags of one phase; those that mean nothing to it are refused, but not shown."""
+    parser = Parser(prog=f"run.py phase {phase.id}", description=f"Phase {phase.id}: {phase.title}.")
+    where = parser.add_argument_group("where and how much")
+
+    def shown(means_something: object, text: str) -> str:
+        return text if means_something else argparse.SUPPRESS
+
+    add_experiment_flags(where)
+    text = "use this run folder, or a file in it, instead of the newest; repeatable"
+    where.add_argument("--input", type=Path, action="append", default=[], help=shown(phase.inputs, text))
+    text = "auto | cpu | cuda | cuda:N, the GPU of that number | mps (default: auto)"
+    where.add_argument("--device", default="auto", help=shown(phase.config.runs_a_model, text))
+    text = "first record, 0-based; slices cut the work, shortest prompts first, and are no samples: a pilot is --limit"
+    text += " (default: 0)"
+    where.add_argument("--start", type=int, default=0, help=shown(phase.n_records, text))
+    text = "last record, included (default: the last one)"
+    where.add_argument("--end", type=int, default=None, help=shown(phase.n_records, text))
+    where.add_argument("--fresh", action="store_true", help="start over, instead of continuing an unfinished run")
+    where.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
+    add_flags(parser, phase.config)
+    return parser
+
+
+def add_experiment_flags(group: argparse._ArgumentGroup | Parser, preset: str | None = "full") -> None:
+    presets = "; ".join(f"{name}: {meaning}" for name, meaning in PRESETS.items())
+    text = f"settings to start from; {presets} (default: {preset or 'none'})"
+    group.add_argument("--preset", default=preset, help=text)
+    group.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
+
+
+def context_for(phase: Phase, argv: list[str]) -> tuple[RunContext, argparse.Namespace]:
+    """Read the flags of one phase. Raises: ConfigError."""
+    args = phase_parser(phase).parse_args(argv)
+    check_phase_takes_slices(phase, args.start, args.end)
+    return context_from(phase, args, ["phase", phase.id, *argv]), args
+
+
+def context_from(phase: Phase, args: argparse.Namespace, words: list[str]) -> RunContext:
+    """`words` are what was typed after run.py."""
+    config = build_config(phase.config, args.preset, vars(args))
+    return RunContext(
+        phase=phase,
+        config=config,
+        preset=args.preset,
+        data_dir=args.data_dir,
+        log=new_log(),
+        device=resolve_device(args.device) if config.runs_a_model else check_device_name(args.device),
+        command=shlex.join(["python3", "run.py", *_lasting_words(words)]),
+        start=args.start,
+        end=args.end,
+        fresh=args.fresh,
+        given_inputs=tuple(args.input),
+    )
+
+
+def flags_of(phase: Phase) -> set[str]:
+    return {flag for action in phase_parser(phase)._actions for flag in action.option_strings}
+
+
+def words_for(flags: Collection[str], words: list[str]) -> list[str]:
+    """Those of the words that are among `flags`, with their values, as they were typed."""
+    kept, keep = [], False
+    for word in words:
+        if word.startswith("--"):
+            keep = word.split("=")[0] in flags
+        if keep:
+            kept.append(word)
+    return kept
+
+
+def say_what_runs(context: RunContext) -> None:
+    changed = differences_from_preset(context.config, context.preset)
+    shown = ", but " + ", ".join(f"{name} {typed(value)}" for name, value in changed.items()) if changed else ""
+    context.log.info("phase %s: %s", context.phase.id, context.phase.title)
+    context.log.info("settings: the %s preset%s", context.preset, shown)
+
+
+def carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -> int:
+    """Run a phase; `tidy_up` is called when it ends before its end."""
+    if context.config.runs_a_model:
+        if not is_on_this_disk(model := context.config.model):
+            context.log.info("the model %s is not on this disk: the hub is asked. %s", model, similar_model(model))
+        limit_gpu_memory(context.device, context.config.gpu_memory)
+    context.stop.listen(context.log)
+    with contextlib.closing(context):
+        return _status_of(context, tidy_up)
+
+
+def dry_run(context: RunContext) -> int:
+    """Say what the command would read and write, and what has to be built before. Nothing is fetched."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported, which then asks nobody
+    from common.programs.expectations import expectations
+
+    if context.config.runs_a_model and not is_on_this_disk(model := context.config.model):
+        print(
+            f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip()
+        )
+    waits_for = [f"phase {handoff.phase}: {error}" for handoff, error in context.unusable_inputs()]
+    if not waits_for:
+        context.pick_inputs(network=False)
+        for name, (key, repository) in context.config.repositories().items():
+            if not getattr(context.config, name):
+                print(f"{key} {repository}: its commit is settled when the run begins")
+        try:
+            path = context.target()
+            print("\n".join([f"it would {'continue' if path.exists() else 'begin'} {path}", *expectations(context)]))
+        except AlreadyBuilt as built:
+            print(f"nothing to do: {built.path} is finished")
+        except AssetError as error:
+            waits_for = [str(error)]
+    if waits_for:
+        folder = context.data_dir / context.phase.output.folder
+        words = [line.replace("\n", "\n    ") for line in waits_for]
+        print("\n  ".join([f"it would begin a run in {folder}, once there is what it waits for:", *words]))
+    return 0
+
+
+def _lasting_words(argv: list[str]) -> list[str]:
+    """The flags that continue a run: no slice, nothing that begins it anew, and not where the data are today."""
+    kept, skip = [], False
+    for word in argv:
+        if not skip and word.split("=")[0] not in ("--start", "--end", "--data-dir", "--fresh", "--dry-run"):
+            kept.append(word)
+        skip = word in ("--start", "--end", "--data-dir")
+    return kept
+
+
+def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
+    try:
+        context.pick_inputs()
+        context.phase.run(context, context.config)
+        if not context.stop.asked:
+            return 0
+        context.log.warning("stopped, after the last batch: this phase is finished")
+        return STOPPED
+    except AlreadyBuilt as built:
+        context.log.info("already built, with these settings and inputs: %s (--fresh builds it again)", built.path)
+        return 0
+    except Stopped:
+        context.log.warning("stopped; everything computed is saved. Continue with: %s", context.again)
+    except KeyboardInterrupt:
+        context.log.warning("stopped at once; what was saved is kept. Continue with: %s", context.again)
+    except PipelineError as error:
+        context.log.error("%s", error, extra={"only_in_file": True})  # whoever runs it at night reads the file
+        tidy_up()
+        raise
+    tidy_up()
+    return STOPPED
