@@ -212,7 +212,7 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
         return dry_run(context)
     typed = context.config
     context.pick_inputs(network=not args.dry_run)
-    n_records = phase.n_records(context)
+    n_records = phase.count_records(context)
     check_slice(args.start, args.end, n_records)
     end = n_records - 1 if args.end is None else args.end
     step = getattr(context.config, "batch_size", 1)

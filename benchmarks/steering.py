@@ -39,7 +39,7 @@ from common.problems.prompt import build_prompt
 from common.provenance import ROOT
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-from phase3_validation.steering import steering_phase
+from phase3_validation.steering import effects as steering_phase
 from phase3_validation.steering.config import SteeringConfig
 
 NAME = "Steering (phase 3.3)"
@@ -136,7 +136,7 @@ def _engine(setup: Setup, k: int) -> Callable[[int], int]:
                              log=log, command="", fresh=True)  # fmt: skip
         with contextlib.closing(context), open("/dev/null", "w") as nowhere, contextlib.redirect_stderr(nowhere):
             context.pick_inputs()
-            phase.run(context, context.config)
+            phase.carry_out(context)
         return n_programs
 
     return write

@@ -212,7 +212,7 @@ def run_to_its_folder(context: RunContext) -> Path:
     with contextlib.closing(context):
         context.pick_inputs()
         with contextlib.suppress(AlreadyBuilt):
-            context.phase.run(context, context.config)
+            context.phase.carry_out(context)
     return folder_of(context)
 
 

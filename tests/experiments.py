@@ -65,7 +65,7 @@ class Experiment:
         ctx = self.context(phase, config, log, inputs)
         with contextlib.closing(ctx):
             ctx.pick_inputs()
-            phase.run(ctx, ctx.config)
+            phase.carry_out(ctx)
         return discovery.list_runs(phase.output, self.data)[0].path
 
     def context(

@@ -67,7 +67,7 @@ def run_phase(phase: Phase, data: Path, config: PhaseConfig | None = None, prese
     )  # fmt: skip
     with contextlib.closing(ctx):
         ctx.pick_inputs()
-        phase.run(ctx, ctx.config)
+        phase.carry_out(ctx)
     return discovery.list_runs(phase.output, data)[0].path
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ConfigError, suggestion
-from common.phases.phase import Phase
+from common.phases.phase import Phase, imported
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,6 @@ class Program:
         """What carries out a command. Raises: ConfigError, naming the commands there are."""
         function = imported(_known(name, "command", self.commands).function)
         return lambda argv: function(argv, self)
-
-
-def imported(name: str) -> Any:
-    """What 'module:name' names."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def _known(name: str, kind: str, table: Mapping[str, Any]) -> Any:

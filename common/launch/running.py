@@ -172,7 +172,7 @@ def _lasting_words(argv: list[str]) -> list[str]:
 def _status_of(context: RunContext, tidy_up: Callable[[], None]) -> int:
     try:
         context.pick_inputs()
-        context.phase.run(context, context.config)
+        context.phase.carry_out(context)
         if not context.stop.asked:
             return 0
         context.log.warning("stopped, after the last batch: this phase is finished")

@@ -197,7 +197,7 @@ class RunContext:
         if self.config.runs_a_model:
             identity["device"] = kind_of(self.device)
         if self.phase.n_records is not None:
-            identity["n_records"] = self.phase.n_records(self)
+            identity["n_records"] = self.phase.count_records(self)
             check_slice(self.start, self.end, identity["n_records"])
         return identity
 

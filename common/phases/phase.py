@@ -1,6 +1,7 @@
 """The one interface of a phase."""
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ from common.phases.settings import PhaseConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
-    """What a phase folder exports as PHASE. `run` takes the RunContext and the settings.
+    """What a phase folder exports as PHASE.
+
+    `run` takes the RunContext and the settings; it is called by `carry_out`.
 
     `n_records` tells, from the context, how many records a run has, for phases that can be cut into slices.
     `n_kept_vectors` tells how many vectors of the model's width a record keeps, given the settings and the layers.
@@ -24,16 +27,32 @@ class Phase:
     config: type[PhaseConfig]
     inputs: tuple[Handoff, ...]
     output: Handoff
-    run: Callable[[Any, Any], None]
-    n_records: Callable[[Any], int] | None = None
+    run: Named
+    n_records: Named | None = None
     n_kept_vectors: Callable[[Any, int], int] = lambda config, n_layers: 0
     optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
     without: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
+
+    def carry_out(self, ctx: Any) -> None:
+        _named(self.run)(ctx, ctx.config)
+
+    def count_records(self, ctx: Any) -> int:
+        return 0 if self.n_records is None else _named(self.n_records)(ctx)
 
     def needed(self, config: Any) -> tuple[Handoff, ...]:
         """The inputs that a run with these settings cannot do without."""
         spared = self.without(config)
         return tuple(handoff for handoff in self.inputs if handoff not in spared)
+
+
+def imported(name: str) -> Any:
+    """What 'module:name' names."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _named(function: str | Callable) -> Callable:
+    return imported(function) if isinstance(function, str) else function
 
 
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:

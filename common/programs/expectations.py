@@ -60,7 +60,7 @@ def _memory(ctx: RunContext, model: Any) -> str:
 
 def _disk(ctx: RunContext, model: Any) -> str:
     config = model.config.get_text_config()
-    n_records = ctx.phase.n_records(ctx) if ctx.phase.n_records is not None else 0
+    n_records = ctx.phase.count_records(ctx)
     n_vectors = ctx.phase.n_kept_vectors(ctx.config, config.num_hidden_layers)
     if not n_records * n_vectors:
         return ""
@@ -75,7 +75,7 @@ def _disk(ctx: RunContext, model: Any) -> str:
 def _tokens(ctx: RunContext) -> str:
     if not isinstance(ctx.config, SolutionConfig):
         return ""
-    n_records = ctx.phase.n_records(ctx) if ctx.phase.n_records is not None else 0
+    n_records = ctx.phase.count_records(ctx)
     return (
         f"at most {n_records} programs of {ctx.config.max_new_tokens} tokens; the time left is told while they are "
         f"written"

@@ -1,141 +1,8 @@
-"""Phase 3.4: where the last prompt token looks, and how steering moves that.
-
-    python3 run.py phase 3.4 --model google/gemma-2-2b
-
-1. Every prompt of the validation split is read unsteered, with each direction at the layer, site and coefficient
-   that phase 3.2 chose, and with random directions of the same length (reading.py). Labels are not read.
-2. The attention of the last prompt token, head by head, is summed over the sections of the prompt (sections.py).
-3. Means and changes get intervals over problems (movement.py, results.py).
-
-It takes one pass of the prompts and one token for each direction, and is not cut into slices. Any model will do whose
-blocks have attention and give its weights (heads.py); blocks without, in hybrids, are left out. What attention
-suggests, phase 3.7 tests.
-"""
-
-import json
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+"""Phase 3.4: where the last prompt token looks, and how steering moves that."""
 
 from common import handoffs
-from common.phases.context import RunContext
 from common.phases.phase import Phase
-from common.progress import Progress
-from common.runs.discovery import describe
 from phase3_validation.attention.config import AttentionConfig
-from phase3_validation.config import VALIDATION
-
-PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
-
-if TYPE_CHECKING:
-    from common.interventions.conditions import Variant
-    from common.interventions.steered_generation import Push
-    from common.model.language_model import LanguageModel
-    from common.problems.prompt import Prompt
-    from phase3_validation.attention.results import Measured
-
-
-def run(ctx: RunContext, config: AttentionConfig) -> None:
-    from common.interventions.conditions import mean_norms, pushes
-    from common.interventions.directions import selected_directions
-    from common.model.chat import chat_template_for
-    from common.model.loading import load_model
-    from common.problems.prompt import build_prompt
-    from common.saes.encoder import load_sae
-    from common.saes.sources import sae_source
-    from phase3_validation.attention import figures, results, words
-
-    problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
-    coefficients = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
-    directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
-    variants = results.make_variants(coefficients["directions"], config.n_random)
-    norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
-    load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
-    with ctx.write() as out:
-        lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-        added = pushes(variants, directions, load, norms, seed=config.seed, d_model=lm.d_model)
-        chat = chat_template_for(config.prompt, config.model, config.revision)
-        prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
-        measured, asked = measure(
-            ctx, lm, prompts, [problem["task_id"] for problem in problems], variants, added,
-            steer_prompt=coefficients["steer"] == "all",
-        )  # fmt: skip
-        out.process |= {"model": lm.describe(), "eager_differs_by": asked.pop("eager_differs_by")}
-        out.columns("attention.parquet", measured.attention_columns())
-        out.columns("controls.parquet", measured.control_columns())
-        found = results.as_json(measured, coefficients, norms, config, out.identity["experiment"])
-        found |= asked
-        found |= {"sentences": words.sentences(found), "tables": words.tables(found)}
-        out.json("attention.json", found)
-        title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
-        for name, data in figures.all_figures(found, title).items():
-            out.file(f"figures/{name}", data)
-        out.summary = {"problems": len(problems)} | {
-            name: words.in_short(entry) for name, entry in found["directions"].items()
-        }
-        for sentence in found["sentences"]:
-            ctx.log.info("%s", sentence)
-
-
-def measure(
-    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], task_ids: list[int], variants: list["Variant"],
-    added: list["Push | None"], *, steer_prompt: bool,
-) -> tuple["Measured", dict[str, Any]]:  # fmt: skip
-    """Attention under every variant; what the model is asked first: words for sections, layers without attention."""
-    import numpy as np
-
-    from phase3_validation.attention import reading
-    from phase3_validation.attention.heads import find_heads
-    from phase3_validation.attention.results import Measured
-    from phase3_validation.attention.sections import SECTIONS, section_words
-
-    first_steered = min((v.layer for v in variants[1:]), default=lm.n_layers)
-    asked = {"section_words": section_words(reading.begins_with_bos(lm, prompts)), "layers_without_attention": [],
-             "eager_differs_by": None}  # fmt: skip
-    if first_steered == lm.n_layers:  # nothing is steered
-        nothing = np.zeros((len(added), len(prompts), 0, 0, 0))
-        return Measured(task_ids, variants, [], [], nothing), asked
-    heads = find_heads(lm)
-    layers = [layer for layer in heads.modules if layer >= first_steered]
-    asked["layers_without_attention"] = sorted(set(range(first_steered, lm.n_layers)) - set(layers))
-    sections = reading.sections_present(lm, prompts, heads)
-    asked["eager_differs_by"] = reading.eager_differs_by(lm, prompts[:PROMPTS_TRIED])
-
-    def read(some: list["Prompt"]) -> "np.ndarray":
-        return reading.read_attention(lm, some, added, layers, steer_prompt=steer_prompt, heads=heads)
-
-    attention = in_batches(ctx, lm, prompts, read)[..., [SECTIONS.index(name) for name in sections]]
-    return Measured(task_ids, variants, layers, sections, attention), asked
-
-
-def in_batches(
-    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], read: Callable[[list["Prompt"]], "np.ndarray"]
-) -> "np.ndarray":
-    """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
-    import numpy as np
-
-    from common.model.generation import prompt_lengths
-    from common.model.memory import FittingParts, batch_bytes
-    from common.runs.records import cut_batches
-
-    lengths = prompt_lengths(lm, prompts)
-
-    def width(part: list[int]) -> int:
-        return max(lengths[index] for index in part)
-
-    fitting = FittingParts(
-        lambda part: list(np.moveaxis(read([prompts[index] for index in part]), 1, 0)),
-        size=lambda part: len(part) * width(part),
-        expected=lambda part: batch_bytes(lm.model, len(part), width(part), 0),
-        name=lambda index: f"prompt {index}, of {lengths[index]} tokens,", device=lm.device, log=ctx.log,
-    )  # fmt: skip
-    found: list[np.ndarray] = []
-    with Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
-        for batch in cut_batches(lengths, ctx.config.batch_size):
-            found += fitting(batch)
-            progress.add(["read"] * len(batch))
-    return np.stack(found, axis=1)
-
 
 PHASE = Phase(
     id="3.4",
@@ -143,5 +10,5 @@ PHASE = Phase(
     config=AttentionConfig,
     inputs=(handoffs.SPLIT, handoffs.GENERAL_TEXT, handoffs.LATENTS, handoffs.COEFFICIENTS),
     output=handoffs.ATTENTION,
-    run=run,
+    run="phase3_validation.attention.measurement:run",
 )

@@ -11,7 +11,7 @@ from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS
 from common.model.generation import Generation
 from common.programs.solutions import Solution, record_rows, record_tensors, submit, task_for
 from common.sandbox import Sandbox, Verdict
-from phase1_dataset_building.phase import summarize
+from phase1_dataset_building.building import summarize
 
 PROBLEM = {
     "task_id": 7, "text": "Add one.", "test_list": ["assert f(1) == 2"], "test_setup_code": "",

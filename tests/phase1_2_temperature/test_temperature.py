@@ -21,7 +21,8 @@ from phase0_1_split.phase import PHASE as SPLIT_PHASE
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_2_temperature.config import TemperatureConfig
 from phase1_2_temperature.pass_rates import draw_pass_rates, rate_at
-from phase1_2_temperature.phase import PHASE, records, table_of
+from phase1_2_temperature.phase import PHASE
+from phase1_2_temperature.sampling import records, table_of
 
 TEMPERATURES, SAMPLES = (0.0, 0.5, 1.5), 2
 

@@ -223,7 +223,7 @@ def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(
 
 
 def test_a_join_that_failed_is_made_up_for_by_a_process_without_a_model(whole, config, tmp_path, monkeypatch):
-    from phase1_dataset_building import general_text_phase
+    from phase1_dataset_building import general_text as general_text_phase
 
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
         patched.setattr(general_text_phase, "conclude", fail)

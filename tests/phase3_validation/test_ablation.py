@@ -30,7 +30,8 @@ from common.saes.sources import sae_source
 from common.stopping import Stopped
 from phase3_validation.ablation import outcomes, words
 from phase3_validation.ablation.config import ABLATIONS, AblationConfig
-from phase3_validation.ablation.phase import PHASE, make_tasks
+from phase3_validation.ablation.phase import PHASE
+from phase3_validation.ablation.prompt_ablation import make_tasks
 from phase3_validation.ablation.prompts import ablated_prompt, donors, renamed
 
 PROBLEM = {

@@ -27,8 +27,8 @@ from common.problems.datasets import load_problems
 from common.programs.solutions import task_for
 from common.runs import discovery
 from common.stopping import Stopped
+from phase3_validation.steering.coefficients import check_places
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
-from phase3_validation.steering.coefficients_phase import check_places
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
 
 

@@ -1,0 +1,179 @@
+"""Phase 2: which SAE latents separate problems that the model solves from those that it fails.
+
+    python3 run.py phase 2 --model google/gemma-2-2b
+
+1. Each layer's SAE is checked against its layer's activations on general text, and encodes those of the prompts.
+2. Every latent gets its firing fractions, Welch t, AUROC (common/evaluation/separation.py), and the family-wise p of
+   its |t| among all latents of all layers (common/evaluation/permutation.py).
+3. Latents that fire on general text are left out first; then four directions are chosen (selection.py).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.phases.command_line import build_command
+from common.phases.context import RunContext
+from phase2_sae_analysis.config import LatentConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from common.evaluation.permutation import NullMaximum
+    from common.saes.activations import StoredText
+    from common.saes.sources import SaeSource
+    from phase2_sae_analysis.labels import LabelledProblems
+
+DESCRIPTION_ONLY = "description only: selected on the validation split, so no phase may read it"
+
+
+def run(ctx: RunContext, config: LatentConfig) -> None:
+    from common.evaluation.permutation import NullMaximum
+    from common.saes.activations import StoredText, check_reads_the_residual_stream, layer_list, stored_layers
+    from common.saes.rates import rates_by_layer
+    from common.saes.sources import sae_source
+    from phase2_sae_analysis.layer_analysis import layers_to_analyse
+    from phase2_sae_analysis.selection import add_family_statistics
+
+    problems = _problems(ctx, config)
+    stored = stored_layers(ctx.read(handoffs.GENERATIONS))
+    source = sae_source(config.sae, config.model, config.sae_revision)
+    if source.note:
+        ctx.log.info("%s: %s", source.name, source.note)
+    check_reads_the_residual_stream(source)
+    layers = layers_to_analyse(config.chosen_layers(), stored, source.layers(max(stored) + 1), config.sae)
+    ctx.log.info("layers %s", layer_list(layers))
+    general_text, rebuild = ctx.read(handoffs.GENERAL_TEXT), _rebuild_baseline(ctx)
+    rates, text = rates_by_layer(general_text, layers, rebuild), StoredText(general_text, rebuild)
+    null = NullMaximum(problems.pass_rate, config.n_permutations, config.seed)
+    with ctx.write() as out:
+        found = LayersFound()
+        for layer in layers:
+            found.add(ctx, config, layer, source, text, problems, rates[layer], null)
+        columns = found.joined()
+        add_family_statistics(columns, null.max_abs_t)
+        words = _write(out, config, problems, found, columns, null)
+        ctx.log.info("%s", words)
+
+
+class LayersFound:
+    """What is kept of each layer while the next one is analysed."""
+
+    def __init__(self) -> None:
+        self.columns: list[dict[str, Any]] = []
+        self.activations: dict[tuple[int, int], Any] = {}
+        self.sites: list[dict[str, Any]] = []
+        self.urls: dict[tuple[int, int], str | None] = {}
+
+    def add(
+        self, ctx: RunContext, config: LatentConfig, layer: int, source: "SaeSource", text: "StoredText",
+        problems: "LabelledProblems", rates: "np.ndarray", null: "NullMaximum",
+    ) -> None:  # fmt: skip
+        """Analyse one layer. Its SAE and activations are gone when this returns."""
+        import numpy as np
+
+        from common.saes.activations import layer_activations
+        from common.saes.fit import checked_sae, prompt_fit
+        from common.saes.rates import check_same_latents
+        from phase2_sae_analysis.layer_analysis import analyse_layer
+
+        generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids
+        resid = layer_activations(generations, layer, ids)
+        sae, fit = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
+        carried = prompt_fit(sae, resid)
+        ctx.log.info("%s at the last prompt token: %s", sae.id, carried)
+        known = {"layer": layer, "sae_id": sae.id, "sae_revision": sae.revision}
+        makers = {"published_fvu": sae.published_fvu, "published_l0": sae.published_l0}
+        self.sites.append({**known, **fit.as_json(), **makers, "last_prompt_token": carried.as_json()})
+        where = str(ctx.read(handoffs.GENERAL_TEXT).path)
+        check_same_latents(rates, sae.n_latents, layer, where, _rebuild_baseline(ctx))
+        result = analyse_layer(resid, sae, rates, config.general_text_limit, problems.pass_rate, null)
+        n_latents = len(rates)
+        place = {"layer": np.full(n_latents, layer), "latent": np.arange(n_latents)}
+        self.columns.append({**place, **result.columns})
+        self.activations |= {(layer, latent): values for latent, values in result.activations.items()}
+        self.urls |= {(layer, latent): sae.neuronpedia_url(latent) for latent in result.activations}
+        kept = result.columns["kept"]
+        ctx.log.info(
+            "layer %d: %d of %d latents pass the general-text filter, %d fire here; largest |t| %.2f",
+            layer, kept.sum(), n_latents, (result.columns["n_active"] > 0).sum(),
+            np.abs(result.columns["t"][kept]).max(initial=0),
+        )  # fmt: skip
+
+    def joined(self) -> dict[str, "np.ndarray"]:
+        """The columns of all layers, one under the other."""
+        import numpy as np
+
+        return {name: np.concatenate([part[name] for part in self.columns]) for name in self.columns[0]}
+
+
+def _problems(ctx: RunContext, config: LatentConfig) -> "LabelledProblems":
+    from phase2_sae_analysis.labels import GREEDY, SAMPLED, labelled_problems
+
+    split = ctx.read(handoffs.SPLIT).table(f"{config.split}_{{dataset}}.parquet")
+    generations, labels_from = ctx.read(handoffs.GENERATIONS), GREEDY
+    programs, where = generations.table("dataset.parquet"), generations.path
+    if handoffs.TEMPERATURE.name in ctx.artifacts:
+        samples = ctx.read(handoffs.TEMPERATURE)
+        names = sorted(name for name in samples.manifest["files"] if name.startswith("dataset_temp_"))
+        programs, where = [row for name in names for row in samples.table(name)], samples.path
+        labels_from = SAMPLED
+    problems = labelled_problems(
+        split, programs, str(where), labels_from=labels_from, accept_missing=config.accept_missing
+    )
+    left_out = "".join(f"; left out: {count} {reason}" for reason, count in problems.left_out.items())
+    ctx.log.info(
+        "%d problems of the split '%s', %s: %g correct, %g incorrect%s",
+        len(problems.task_ids), config.split, labels_from, problems.n_correct, problems.n_incorrect, left_out,
+    )  # fmt: skip
+    return problems
+
+
+def _write(
+    out: Any, config: LatentConfig, problems: "LabelledProblems", found: LayersFound,
+    columns: dict[str, "np.ndarray"], null: "NullMaximum",
+) -> str:  # fmt: skip
+    """Write all files and the summary; returns the conclusion in words."""
+    import numpy as np
+
+    from phase2_sae_analysis import figures, selection
+
+    sae_ids = {site["layer"]: site["sae_id"] for site in found.sites}
+    chosen = selection.directions(columns, sae_ids, lambda layer, latent: found.urls[layer, latent])
+    words = selection.conclusion(columns, null.max_abs_t)
+    use = {} if config.split == "sae" else {"use": DESCRIPTION_ONLY}
+    counts = {
+        "split": config.split, **use, "problems": len(problems.task_ids), "labels_from": problems.labels_from,
+        "correct": _count(problems.n_correct), "incorrect": _count(problems.n_incorrect),
+        "left_out": problems.left_out, "latents": len(columns["latent"]), "kept": int(columns["kept"].sum()),
+        "kept_and_varying": null.n_latents,
+    }  # fmt: skip
+    quantiles = {f"{q:g}": float(np.quantile(null.max_abs_t, q)) for q in (0.5, 0.9, 0.95, 0.99)}
+    out.columns("latents.parquet", {name: columns[name] for name in out.handoff.columns("latents.parquet")})
+    out.json("selected.json", {
+        "conclusion": words, **counts, "general_text_limit": config.general_text_limit,
+        "null_maximum_of_abs_t": {"n_permutations": config.n_permutations, "seed": config.seed, "quantiles": quantiles},
+        "sites": found.sites, "directions": chosen,
+    })  # fmt: skip
+    activations, pass_rate = found.activations, problems.pass_rate
+    out.table(
+        "top_problems.parquet",
+        selection.top_problems(chosen, activations, problems.task_ids, problems.texts, pass_rate),
+    )
+    out.tensors("null_maximum.safetensors", {"max_abs_t": null.max_abs_t})
+    for name, data in figures.all_figures(columns, null.max_abs_t, chosen, activations, pass_rate).items():
+        out.file(f"figures/{name}", data)
+    shown = ("split", "use", "problems", "correct", "incorrect", "latents", "kept")
+    out.summary = {name: counts[name] for name in shown if name in counts}
+    out.summary["significant_latents"] = int((columns["p_max"] <= selection.ALPHA).sum())
+    significant = [name for name, entry in chosen.items() if entry["significant"]]
+    out.summary["significant_directions"] = ", ".join(significant) or "none"
+    return words
+
+
+def _count(value: float) -> int | float:
+    """A whole number where labels are whole; pass rates add up to others."""
+    return round(value) if abs(value - round(value)) < 1e-9 else round(value, 6)
+
+
+def _rebuild_baseline(ctx: RunContext) -> str:
+    return build_command(handoffs.GENERAL_TEXT, ctx.config, ctx.preset, ctx.data_dir)

@@ -1,0 +1,156 @@
+"""Phase 3.7: what the tests and the description in the prompt do, to the programs and to the selected latents.
+
+    python3 run.py phase 3.7 --model google/gemma-2-2b
+
+1. Each problem of the validation split is given with its whole prompt and with parts of it taken away (prompts.py).
+2. The programs are judged by the problem's own tests, whatever tests the prompt showed.
+3. The pass that reads the prompt gives the activations of the selected latents at its last token.
+4. Each ablation is compared with the whole prompt, problem by problem (outcomes.py).
+
+Record i is problem i // n, ablation i % n, of n ablations.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.phases.context import RunContext
+from common.runs.discovery import describe
+from common.runs.records import RecordWriter
+from phase3_validation.ablation.config import NONE, AblationConfig
+from phase3_validation.config import VALIDATION
+
+if TYPE_CHECKING:
+    from common.interventions.directions import Direction
+    from common.programs.solutions import Solution, Task
+    from common.saes.sources import SaeSource
+
+TABLE = "ablation.parquet"
+ROWS_ENCODED_TOGETHER = 256
+
+
+def run(ctx: RunContext, config: AblationConfig) -> None:
+    from common.interventions.directions import selected_directions
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
+    from common.programs.writing import write_solutions
+    from common.saes.encoder import load_sae
+    from common.saes.sources import sae_source
+    from phase3_validation.ablation.outcomes import pass_rate
+    from phase3_validation.readings import note_reading
+
+    directions = selected_directions(ctx.read(handoffs.LATENTS))
+    source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
+    earlier = greedy_programs(generations.table("dataset.parquet"))
+    tasks = make_tasks(spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems), config)
+    n_readings = note_reading(ctx, config.again)
+    with ctx.write() as out:
+        out.summarize = lambda rows: {
+            "programs": len(rows),
+            **{f"pass_rate_{name}": pass_rate(rows, name)["value"] for name in config.ablations},
+        }
+        out.conclude = lambda: conclude(ctx, out, directions, source, earlier, n_readings)
+        if out.n_wanted:  # the run that only joins what slices left needs no model
+            layers = _layers(directions)
+            for layer in layers:
+                load_sae(source, layer)  # an SAE that is missing is better found now than after hours of work
+            check_same_limit(ctx, generations)
+            write_solutions(
+                ctx, out, tasks, config, ["last"], earlier=earlier,
+                record=lambda index, task, solution: record_of(index, task, solution, config.ablations, layers),
+            )  # fmt: skip
+
+
+def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list["Task"]:
+    """The task of every record."""
+    from common.model.chat import chat_template_for
+    from common.model.generation import Request
+    from common.programs.solutions import Task
+    from common.seeds import record_seed
+    from phase3_validation.ablation.prompts import ablated_prompt, circle_of
+
+    tasks, chat = [], chat_template_for(config.prompt, config.model, config.revision)
+    for problem, donor in zip(problems, circle_of(problems, config.seed, config.ablations), strict=True):
+        task_id, name = problem["task_id"], problem["entry_point"]
+        seed = record_seed(config.seed, task_id, 0.0, 0)
+        for ablation in config.ablations:
+            prompt = ablated_prompt(ablation, problem, donor, chat)
+            tasks.append(Task(problem, Request(task_id, prompt, name, seed), 0.0, 0, TABLE))
+    return tasks
+
+
+def record_of(
+    index: int, task: "Task", solution: "Solution", ablations: tuple[str, ...], layers: list[int]
+) -> tuple[dict, dict]:
+    """The row and the arrays of one record: of the residual stream, `layers` are kept."""
+    from common.programs.solutions import record_rows
+
+    which = {"record": index, "ablation": ablations[index % len(ablations)]}
+    resid = solution.generation.resid_post["last"]
+    tensors = {f"activations/layer_{layer:02d}/resid_post": resid[layer] for layer in layers}
+    return {TABLE: {**which, **record_rows(task, solution)[TABLE]}}, tensors
+
+
+def conclude(
+    ctx: RunContext, out: RecordWriter, directions: list["Direction"], source: "SaeSource",
+    earlier: dict[int, dict[str, Any]], n_readings: int,
+) -> None:  # fmt: skip
+    """Write activations.parquet, prompt_ablation.json and the figure. `earlier` are the programs of phase 1."""
+    from common.interventions.records import agreement
+    from phase3_validation.ablation import outcomes, words
+    from phase3_validation.ablation.figure import draw
+
+    config, rows = ctx.config, out.joined_rows()
+    measured = latent_activations(out, rows, directions, source)
+    out.table("activations.parquet", measured)
+    entry_points = {row["task_id"]: row["entry_point"] for row in ctx.read(handoffs.SPLIT).table(VALIDATION)}
+    whole = [row for row in rows if row["ablation"] == NONE]
+    result = {
+        "experiment": out.identity["experiment"],
+        "n": len(whole),
+        "readings": n_readings,
+        "seed": config.seed,
+        "n_resamples": config.n_resamples,
+        "agrees_with_phase_1": agreement(whole, earlier),
+        "ablations": outcomes.ablations(rows, config.ablations, entry_points),
+        "directions": outcomes.directions(rows, measured, directions, config),
+    }
+    result |= {"sentences": words.sentences(result), "tables": words.tables(result)}
+    out.json("prompt_ablation.json", result)
+    title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
+    out.file("figures/prompt_ablation.svg", draw(result, title))
+    for sentence in result["sentences"]:
+        ctx.log.info("%s", sentence)
+
+
+def latent_activations(
+    out: RecordWriter, rows: list[dict[str, Any]], directions: list["Direction"], source: "SaeSource"
+) -> list[dict[str, Any]]:
+    """The rows of activations.parquet: record by record, each with all directions."""
+    import torch
+
+    from common.saes.encoder import load_sae
+
+    columns: dict[str, list[float]] = {}
+    for layer in _layers(directions):
+        sae = load_sae(source, layer)
+        resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))
+        here = [direction for direction in directions if direction.layer == layer]
+        latents = [direction.latent for direction in here]
+        parts = [sae.encode(part)[:, latents] for part in resid.split(ROWS_ENCODED_TOGETHER)]
+        for direction, values in zip(here, torch.cat(parts).T.tolist(), strict=True):
+            columns[direction.name] = values
+    return [
+        {"task_id": row["task_id"], "ablation": row["ablation"], "direction": direction.name,
+         "activation": columns[direction.name][number]}
+        for number, row in enumerate(rows)
+        for direction in directions
+    ]  # fmt: skip
+
+
+def _layers(directions: list["Direction"]) -> list[int]:
+    return sorted({direction.layer for direction in directions})
+
+
+def count_programs(ctx: RunContext) -> int:
+    from common.interventions.records import n_spaced
+
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(ctx.config.ablations)

@@ -1,0 +1,238 @@
+"""Phase 3.1: whether the selected latents tell, before the model writes, that its program will fail.
+
+    python3 run.py phase 3.1 --model google/gemma-2-2b
+
+1. A score is the latent's activation at the last prompt token; simpler scores stand beside it (scores.py).
+2. Each score's threshold is the midpoint between two activations with the largest F1 on `hyperparams`.
+3. On `validation`, once: metrics with intervals, by difficulty and temperature, a verdict (common/evaluation/).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.phases.command_line import build_command
+from common.phases.context import RunContext
+from phase3_validation.detection.config import DetectionConfig
+
+if TYPE_CHECKING:
+    from common.interventions.directions import Direction
+    from common.programs.labels import JudgedProblems, Samples
+    from common.saes.encoder import LayerSae
+    from phase3_validation.detection.evaluation import Evaluation, Scored
+    from phase3_validation.detection.figures import Judged
+    from phase3_validation.detection.scores import Score
+
+RANDOM = "random_latent_"
+
+
+def run(ctx: RunContext, config: DetectionConfig) -> None:
+    from common.interventions.directions import selected_directions
+    from common.saes.sources import sae_source
+    from phase3_validation.detection.evaluation import Evaluation
+    from phase3_validation.detection.figures import all_figures
+    from phase3_validation.detection.scores import simple_scores
+    from phase3_validation.readings import note_reading
+
+    directions = selected_directions(ctx.read(handoffs.LATENTS))
+    problems, samples = _problems(ctx, config)
+    source = sae_source(config.sae, config.model, config.sae_revision)
+    readings = note_reading(ctx, config.again)  # no number of validation was seen so far
+    with ctx.write() as out:
+        evaluation = Evaluation(problems, samples, config.n_resamples, config.seed)
+        simple, absent = simple_scores(problems)
+        if absent:
+            ctx.log.info("not every problem has these, so they are no baselines: %s", ", ".join(absent))
+        predictions, judged = Predictions(evaluation), {}
+        for layer in sorted({direction.layer for direction in directions}):
+            own = [direction for direction in directions if direction.layer == layer]
+            judged |= _judge_layer(ctx, config, layer, own, source, evaluation, simple, predictions)
+        ordered = [judged[direction.name] for direction in directions]
+        out.columns("predictions.parquet", predictions.columns([each.name for each in ordered]))
+        out.table("labels.parquet", _label_rows(evaluation))
+        out.json("detection.json", _document(out.identity["experiment"], config, evaluation, ordered, readings, absent))
+        for name, data in all_figures(ordered).items():
+            out.file(f"figures/{name}", data)
+        out.summary = {"problems": int(evaluation.judging.sum())}
+        for each in ordered:
+            words = _words(each)
+            ctx.log.info("%s", words)
+            area = each.entry["card"]["auroc"]["value"]
+            out.summary[each.name] = f"{each.entry['verdict']} (AUROC {area:.2f})"
+
+
+def _judge_layer(
+    ctx: RunContext, config: DetectionConfig, layer: int, directions: list[Direction], source: Any,
+    evaluation: Evaluation, simple: list[Score], predictions: Predictions,
+) -> dict[str, Judged]:  # fmt: skip
+    """All directions whose latent is of one layer. Its SAE and activations are gone when this returns."""
+    from common.saes.activations import StoredText, layer_activations
+    from common.saes.fit import checked_sae
+    from phase3_validation.detection.figures import Judged
+    from phase3_validation.detection.scores import probe_scores, random_latents
+
+    generations, task_ids = ctx.read(handoffs.GENERATIONS), evaluation.problems.task_ids
+    rebuild = build_command(handoffs.GENERAL_TEXT, config, ctx.preset, ctx.data_dir)
+    text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild)
+    sae, _ = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
+    resid = layer_activations(generations, layer, task_ids)
+    baselines = [*simple, *probe_scores(resid, evaluation.problems, config.seed)]
+    table = ctx.read(handoffs.LATENTS).columns("latents.parquet")
+    drawn = {
+        direction.name: random_latents(table, layer, direction.latent, config.n_random_latents, config.seed)
+        for direction in directions
+    }
+    wanted = sorted({latent for random in drawn.values() for latent in random} | {each.latent for each in directions})
+    activations = _activations(sae, resid, wanted)
+    judged = {}
+    for direction in directions:
+        label = direction.positive
+        latent, beside, random = _scored(evaluation, direction, activations, baselines, drawn[direction.name])
+        predictions.add(direction.name, [latent, *beside, *random])
+        entry = {"latent": direction.facts, **evaluation.direction(label, latent, beside, random)}
+        probe = next(scored for scored in beside if scored.score.name == "logistic regression")
+        judged[direction.name] = Judged(
+            direction.name, entry, latent, probe, evaluation.positive(label), evaluation.draws
+        )
+    return judged
+
+
+def _scored(
+    evaluation: Evaluation, direction: Direction, activations: dict[int, Any], baselines: list[Score],
+    random: dict[int, int],
+) -> tuple[Scored, list[Scored], list[Scored]]:  # fmt: skip
+    """The latent, the baselines and the random latents, each larger for the direction's label, with its threshold."""
+    from phase3_validation.detection.evaluation import LATENT
+    from phase3_validation.detection.scores import Score
+
+    label = direction.positive
+    own = evaluation.scored(Score(LATENT, activations[direction.latent]), label)
+    beside = [evaluation.scored(score.toward(label), label) for score in baselines]
+    drawn = [
+        evaluation.scored(Score(f"{RANDOM}{latent}", sign * activations[latent], sign).toward(label), label)
+        for latent, sign in random.items()
+    ]
+    return own, beside, drawn
+
+
+def _activations(sae: LayerSae, resid: Any, latents: list[int]) -> dict[int, Any]:
+    """Activations of some latents on every problem, [n] float64, by latent."""
+    import torch
+
+    with torch.no_grad():
+        chosen = sae.encode(resid)[:, latents].double().numpy()
+    return {latent: chosen[:, column] for column, latent in enumerate(latents)}
+
+
+class Predictions:
+    """Columns of predictions.parquet: direction by direction, score by score, hyperparams before validation."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        import numpy as np
+
+        problems, parts = evaluation.problems, (evaluation.tuning, evaluation.judging)
+        task_ids = np.array(problems.task_ids, dtype=np.int64)
+        self._task_id = np.concatenate([task_ids[part] for part in parts])
+        self._split = np.concatenate([problems.split[part] for part in parts])
+        self._parts: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, direction: str, scores: list[Scored]) -> None:
+        import numpy as np
+
+        n = len(self._task_id)
+        self._parts[direction] = [
+            {
+                "direction": np.full(n, direction),
+                "score": np.full(n, scored.score.name),
+                "task_id": self._task_id,
+                "split": self._split,
+                "value": np.concatenate([scored.tuned, scored.values]),
+                "threshold": np.full(n, np.nan if scored.threshold is None else scored.threshold),
+            }
+            for scored in scores
+        ]
+
+    def columns(self, directions: list[str]) -> dict[str, Any]:
+        import numpy as np
+
+        parts = [part for direction in directions for part in self._parts[direction]]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _problems(ctx: RunContext, config: DetectionConfig) -> tuple[JudgedProblems, Samples]:
+    from common.programs.labels import SPLITS, judged_problems, judged_samples
+
+    split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
+    rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
+    problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
+    programs: list[dict[str, Any]] = []
+    if handoffs.TEMPERATURE.name in ctx.artifacts:
+        sampled = ctx.read(handoffs.TEMPERATURE)
+        names = sorted(name for name in sampled.manifest["files"] if name.startswith("dataset_temp_"))
+        programs = [row for name in names for row in sampled.table(name)]
+    samples = judged_samples(programs, problems)
+    for name in SPLITS:
+        incorrect = problems.incorrect[problems.split == name]
+        left_out = "".join(f"; left out: {count} {reason}" for reason, count in problems.left_out[name].items())
+        ctx.log.info("%s: %d problems, %d incorrect%s", name, len(incorrect), incorrect.sum(), left_out)
+    return problems, samples
+
+
+def _label_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Greedy programs of hyperparams and validation, then the samples by temperature."""
+    problems, samples = evaluation.problems, evaluation.samples
+    greedy = [
+        {
+            "task_id": problem["task_id"], "split": str(split), "temperature": 0.0, "sample_index": 0,
+            "label": program["label"], "complexity": problem["complexity"],
+            "stratum": evaluation.stratum_names[stratum],
+        }
+        for problem, program, split, stratum in zip(
+            problems.problems, problems.programs, problems.split, evaluation.stratum, strict=True
+        )
+        if split != "sae"
+    ]  # fmt: skip
+    known = {row["task_id"]: row for row in greedy if row["split"] == "validation"}
+    sampled = [
+        {**known[row["task_id"]], **{key: row[key] for key in ("temperature", "sample_index", "label")}}
+        for rows in samples.by_temperature.values()
+        for row in rows
+    ]
+    return [*greedy, *sampled]
+
+
+def _document(
+    experiment: dict[str, str], config: DetectionConfig, evaluation: Evaluation, judged: list[Judged], readings: int,
+    absent: list[str],
+) -> dict[str, Any]:  # fmt: skip
+    """detection.json."""
+    from common.evaluation.bootstrap import DRAWS
+    from common.programs.labels import SPLITS
+    from phase3_validation.detection.scores import MEANING
+
+    problems, samples = evaluation.problems, evaluation.samples
+    used = judged[0].entry["baselines"]
+    return {
+        "experiment": experiment,
+        "n": {name: int((problems.split == name).sum()) for name in SPLITS},
+        "left_out": {**problems.left_out, "samples": samples.left_out},
+        "seed": config.seed,
+        "n_resamples": config.n_resamples,
+        "resamples": DRAWS,
+        "readings": readings,
+        "baselines": {name: meaning for name, meaning in MEANING.items() if name in used},
+        "baselines_left_out": absent,
+        "directions": {each.name: each.entry for each in judged},
+    }
+
+
+def _words(judged: Judged) -> str:
+    """The verdict of one direction with the numbers that it rests on."""
+    entry, card = judged.entry, judged.entry["card"]
+    area, f1 = card["auroc"], card["f1"]
+    always = entry["baselines"]["always positive"]["f1"]["value"]
+    return (
+        f"{judged.title}: {entry['verdict']}. AUROC {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}), "
+        f"F1 {f1['value']:.3f} against {always:.3f} of always saying {entry['positive']}"
+    )

@@ -1,0 +1,190 @@
+"""Phase 3.5: what a model writes that cannot write a direction, on the validation split.
+
+    python3 run.py phase 3.5 --model google/gemma-2-2b
+
+1. For each direction, and for each of its matched latents, the direction is taken out of every matrix that writes to
+   the residual stream (weights.py). On every prompt it is measured what the components still write along it.
+2. The model writes the programs of the split, and gets its weights back.
+3. What changed, with the statistics of phase 3.3: intervals, matched latents, correction for the number of directions.
+
+Record i is variant i // n, problem i % n, of n problems: the weights change once for each variant.
+"""
+
+import itertools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.phases.context import RunContext
+from common.runs.records import RecordWriter
+from phase3_validation.config import VALIDATION
+from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
+from phase3_validation.readings import note_reading
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
+    from common.interventions.writing import Written
+    from common.model.language_model import LanguageModel
+    from common.programs.writing import Writer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is taken away: a direction's own, and its controls' by index."""
+
+    directions: list["Direction"]
+    own: dict[str, "Variant"]
+    controls: dict[str, dict[int, "Variant"]]
+
+    @property
+    def variants(self) -> list["Variant"]:
+        """All of them, the unchanged model first."""
+        from common.interventions.conditions import UNSTEERED
+
+        found = [UNSTEERED]
+        for name, variant in self.own.items():
+            found += [variant, *self.controls[name].values()]
+        return found
+
+
+def plan_of(ctx: RunContext) -> Plan:
+    """Raises: ConfigError when a direction has no control."""
+    from common.interventions.conditions import MATCHED_LATENT, NONE, Variant
+    from common.interventions.controls import controls_of
+    from common.interventions.directions import selected_directions
+
+    latents = ctx.read(handoffs.LATENTS)
+    selected = json.loads(latents.file("selected.json").read_bytes())
+    columns = latents.columns("latents.parquet")
+    directions = selected_directions(latents, ctx.config.directions)
+    own = {d.name: Variant(d.name, NONE, -1, d.layer, site="", coefficient=0.0) for d in directions}
+    controls = {
+        d.name: {
+            index: Variant(d.name, MATCHED_LATENT, index, d.layer, site="", coefficient=0.0)
+            for index in controls_of(d, columns, selected, ctx.config.n_controls)
+        }
+        for d in directions
+    }
+    return Plan(directions, own, controls)
+
+
+def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
+    from common.interventions.writing import write_variants
+
+    plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
+    readings = note_reading(ctx, config.again)
+    for name, controls in plan.controls.items():
+        if len(controls) < config.n_controls:
+            ctx.log.warning("%s: its layer has %d of %d matched latents", name, len(controls), config.n_controls)
+    earlier = greedy_programs(generations.table("dataset.parquet"))
+    problems = spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems)
+    with ctx.write() as out:
+        out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
+        if out.n_wanted:  # the run that only joins what slices left needs no model
+            check_same_limit(ctx, generations)
+            write_variants(ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems), earlier)
+
+
+def batch_writer(
+    lm: "LanguageModel", config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
+) -> "Writer[Written]":
+    """Writes the programs of a batch of records; rows of different variants are generated apart."""
+    from common.interventions.writing import Written
+    from common.model.chat import chat_template_for
+    from common.model.generation import check_prompts_fit
+    from common.programs.solutions import task_for
+    from common.programs.writing import Writer
+    from phase3_validation.orthogonalisation.programs import generate_orthogonalised
+    from phase3_validation.orthogonalisation.weights import bytes_of_writers
+
+    chat = chat_template_for(config.prompt, config.model, config.revision)
+    requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
+    lengths = check_prompts_fit(lm, requests)
+    variants, vectors = plan.variants, unit_vectors(config, plan)
+
+    def write(batch: list[int]) -> list["Written"]:
+        written = []
+        for number, group in itertools.groupby(batch, key=lambda index: index // len(problems)):
+            places = [index % len(problems) for index in group]
+            programs = generate_orthogonalised(
+                lm, [requests[place] for place in places], vectors[number], max_new_tokens=config.max_new_tokens
+            )
+            for place, one in zip(places, programs, strict=True):
+                columns = {"share_before": one.share_before, "share": one.share, "component": one.component}
+                written.append(Written(problems[place], variants[number], one.generation, one.kl, columns))
+        return written
+
+    return Writer(write, lengths * len(variants), bytes_of_writers(lm.model))
+
+
+def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Tensor, ' d_model'] | None"]:
+    """What each variant takes away: the decoder row of its latent, of length 1. Of an SAE only these rows are kept."""
+    from common.interventions.directions import unit_decoder_row
+    from common.saes.encoder import load_sae
+    from common.saes.sources import sae_source
+
+    source, vectors = sae_source(config.sae, config.model, config.sae_revision), {}
+    for layer in sorted({direction.layer for direction in plan.directions}):
+        sae = load_sae(source, layer)
+        for direction in plan.directions:
+            if direction.layer == layer:
+                vectors[plan.own[direction.name]] = unit_decoder_row(sae, direction.latent)
+                for index, variant in plan.controls[direction.name].items():
+                    vectors[variant] = unit_decoder_row(sae, index)
+    return [vectors.get(variant) for variant in plan.variants]
+
+
+def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int) -> None:
+    """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""
+    from common.interventions.conditions import UNSTEERED, rows_by_variant
+    from common.interventions.outcomes import effect, paired
+    from common.interventions.records import agreement
+    from phase3_validation.orthogonalisation import figures, findings
+    from phase3_validation.steering.examples import examples
+
+    rows = rows_by_variant(out.joined_rows())
+    before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
+    entries = findings.entries(plan.directions, before, rows, plan.own, plan.controls)
+    verification = findings.verification(rows, plan.own, plan.controls, limit_of(ctx))
+    out.json("orthogonalisation.json", {
+        "experiment": out.identity["experiment"],
+        "split": "validation",
+        "n": len(before),
+        "readings": readings,
+        "baseline": {"n_correct": baseline.n_correct_before, "pass_rate": effect(baseline)["pass_rate"]},
+        "agrees_with_phase_1": agreement(before, earlier),
+        "verification": verification,
+        "directions": entries,
+        "sentences": findings.sentences(verification, entries),
+        "tables": findings.tables(verification, entries),
+    })  # fmt: skip
+    texts = {problem["task_id"]: problem["text"] for problem in ctx.read(handoffs.SPLIT).table(VALIDATION)}
+    out.json("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
+    out.file("figures/orthogonalisation.svg", figures.among_matched(entries))
+    for sentence in findings.sentences(verification, entries):
+        ctx.log.info("%s", sentence)
+    out.summary = {"problems": len(before), "variants": len(rows)}
+    out.summary |= {name: entry["verdict"] for name, entry in entries.items()}
+
+
+def limit_of(ctx: RunContext) -> float:
+    """What a component may still write, at the number type that the model has here."""
+    import torch
+
+    from common.model.registry import default_dtype
+    from phase3_validation.orthogonalisation.weights import write_limit
+
+    dtype = ctx.config.dtype
+    return write_limit(getattr(torch, default_dtype(ctx.config.model, ctx.device) if dtype == "auto" else dtype))
+
+
+def count_records(ctx: RunContext) -> int:
+    from common.interventions.records import n_spaced
+
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)

@@ -1,0 +1,149 @@
+"""Phase 3.2: where to add each steering direction, and how much of it, on the hyperparams split.
+
+    python3 run.py phase 3.2 --model google/gemma-2-2b --coefficients -1.0,-0.5,0.5,1.0
+
+1. For each problem one program without steering, and one for each direction, layer and coefficient: the direction's
+   unit vector, times the coefficient, times the mean norm of the residual stream there, is added at the last prompt
+   token and every token after it.
+2. The whole curve of the pass rate against the coefficient, with intervals, degenerate outputs and disturbance (KL).
+3. The choice: the largest net change in the wanted direction, among points that leave the output whole.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.errors import ConfigError
+from common.phases.context import RunContext
+from common.runs.records import RecordWriter
+from phase3_validation.steering.config import CoefficientsConfig
+
+if TYPE_CHECKING:
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
+
+HYPERPARAMS = "hyperparams_{dataset}.parquet"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run: by direction and layer, one variant for each coefficient; all of them, the unsteered first."""
+
+    directions: list["Direction"]
+    points: dict[str, dict[int, list["Variant"]]]
+    variants: list["Variant"]
+    norms: dict[tuple[int, str], float]
+
+
+def plan_of(ctx: RunContext) -> Plan:
+    """Raises: ConfigError when a layer does not exist, or has no such site."""
+    from common.interventions.conditions import UNSTEERED, mean_norms, steered
+    from common.interventions.directions import selected_directions
+
+    config = ctx.config
+    norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
+    directions = selected_directions(ctx.read(handoffs.LATENTS), config.directions)
+    layers = config.chosen_layers()
+    check_places(norms, layers or [direction.layer for direction in directions], config.site)
+    coefficients = [coefficient for coefficient in config.coefficients if coefficient]
+    points = {
+        direction.name: {
+            layer: [steered(direction.name, layer, config.site, coefficient) for coefficient in coefficients]
+            for layer in layers or [direction.layer]
+        }
+        for direction in directions
+    }
+    variants = [variant for by_layer in points.values() for group in by_layer.values() for variant in group]
+    return Plan(directions, points, [UNSTEERED, *variants], norms)
+
+
+def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: str) -> None:
+    """Raises: ConfigError when phase 1.1 has found no such block, or no such site in it."""
+    blocks = {layer for layer, _ in norms}
+    absent = [layer for layer in layers if layer not in blocks]
+    if absent:
+        raise ConfigError(
+            f"--layers names block {absent[0]}; the model's blocks are 0 to {max(blocks)}\nGive some of these"
+        )
+    lacking = [layer for layer in layers if (layer, site) not in norms]
+    if lacking:
+        there = [kind for kind in handoffs.RESID_SITES if all((layer, kind) in norms for layer in layers)]
+        raise ConfigError(
+            f"--site {site}: phase 1.1 has found no such place in block {lacking[0]} of this model, whose attention "
+            f"and MLP do not follow each other there\nGive --site {' or --site '.join(there)}"
+        )
+
+
+def run(ctx: RunContext, config: CoefficientsConfig) -> None:
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
+    from common.interventions.steered_programs import write_steered
+
+    plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
+    earlier = greedy_programs(generations.table("dataset.parquet"))
+    with ctx.write() as out:
+        out.conclude = lambda: conclude(ctx, out, plan, earlier)
+        if out.n_wanted:  # the run that only joins what slices left needs no model
+            check_same_limit(ctx, generations)
+            problems = spaced(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), config.problems)
+            write_steered(
+                ctx, out, problems, plan.variants, directions=plan.directions, norms=plan.norms, earlier=earlier,
+                steer_prompt=config.steer == "all",
+            )  # fmt: skip
+
+
+def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]) -> None:
+    """Write coefficients.json and the figures, which follow from all records."""
+    from common.interventions.comparisons import DEGENERATE_LIMIT
+    from common.interventions.conditions import UNSTEERED, rows_by_variant
+    from common.interventions.outcomes import effect, paired
+    from common.interventions.records import agreement
+    from phase3_validation.steering.figures import dose_response
+
+    rows = rows_by_variant(out.joined_rows())
+    before = rows[UNSTEERED]
+    entries = {direction.name: _entry(ctx, plan, direction, rows) for direction in plan.directions}
+    out.json("coefficients.json", {
+        "experiment": out.identity["experiment"],
+        "split": "hyperparams",
+        "n": len(before),
+        "baseline": effect(paired(before, before))["pass_rate"],
+        "agrees_with_phase_1": agreement(before, earlier),
+        "degenerate_limit": DEGENERATE_LIMIT,
+        "steer": ctx.config.steer,
+        "directions": entries,
+    })  # fmt: skip
+    for name, entry in entries.items():
+        out.file(f"figures/dose_response_{name}.svg", dose_response(name, entry))
+        ctx.log.info("%s: %s. Chosen: %s", name, entry["why"], _in_words(entry["chosen"]))
+    out.summary = {"problems": len(before), "variants": len(rows)} | {
+        name: _in_words(entry["chosen"]) for name, entry in entries.items()
+    }
+
+
+def _entry(ctx: RunContext, plan: Plan, direction: "Direction", rows: dict["Variant", Any]) -> dict[str, Any]:
+    """One direction's part of coefficients.json."""
+    from common.interventions.comparisons import wanted_change
+    from common.interventions.conditions import UNSTEERED
+    from phase3_validation.steering.choice import choose, curve_point
+
+    before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
+    curve = []
+    for layer, variants in plan.points[direction.name].items():
+        points = [curve_point(before, rows[variant], layer, variant.coefficient) for variant in variants]
+        points.append(curve_point(before, before, layer, 0.0))
+        curve += sorted(points, key=lambda point: point["coefficient"])
+    chosen, why = choose(curve, wanted)
+    site = ctx.config.site
+    norms = {str(layer): plan.norms[layer, site] for layer in plan.points[direction.name]}
+    return {"latent": direction.facts, "wanted": wanted, "site": site, "norms": norms, "curve": curve,
+            "chosen": chosen, "why": why}  # fmt: skip
+
+
+def _in_words(chosen: dict[str, Any] | None) -> str:
+    return f"{chosen['coefficient']:+g} at layer {chosen['layer']}" if chosen else "nothing admissible"
+
+
+def count_records(ctx: RunContext) -> int:
+    from common.interventions.records import n_spaced
+
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).variants)

@@ -1,0 +1,177 @@
+"""Phase 3.3: what each direction causes, on the validation split, beside directions that should cause nothing.
+
+    python3 run.py phase 3.3 --model google/gemma-2-2b
+
+1. For each problem one program without steering; and for each direction, at the layer and coefficient that phase 3.2
+   chose, one with the direction itself, one with each matched latent and one with each random direction added,
+   all of one length.
+2. What changed, with intervals: corrections, corruptions, net change of the pass rate, degenerate outputs.
+3. Whether that is more than what the controls do, corrected for the number of directions (comparisons.py), and a
+   verdict in words.
+4. With phase 3.1: the same where only problems are steered that its predictor flags (selective.py).
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.phases.context import RunContext
+from common.runs.records import RecordWriter
+from phase3_validation.config import VALIDATION
+from phase3_validation.readings import note_reading
+from phase3_validation.steering.config import SteeringConfig
+
+if TYPE_CHECKING:
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run. `chosen` is coefficients.json; `own` and `controls` (by kind and index) are by direction's name.
+
+    A direction without an admissible coefficient is in `chosen` alone.
+    """
+
+    chosen: dict[str, Any]
+    directions: list["Direction"]
+    own: dict[str, "Variant"]
+    controls: dict[str, dict[str, dict[int, "Variant"]]]
+    norms: dict[tuple[int, str], float]
+
+    @property
+    def variants(self) -> list["Variant"]:
+        """All of them, the unsteered first."""
+        from common.interventions.conditions import UNSTEERED
+
+        found = [UNSTEERED]
+        for name, variant in self.own.items():
+            found += [variant, *(control for group in self.controls[name].values() for control in group.values())]
+        return found
+
+
+def plan_of(ctx: RunContext) -> Plan:
+    """Raises: ConfigError when a direction has no control."""
+    from common.interventions.conditions import MATCHED_LATENT, RANDOM_DIRECTION, Variant, mean_norms, steered
+    from common.interventions.controls import controls_of
+    from common.interventions.directions import selected_directions
+
+    latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
+    chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
+    selected = json.loads(latents.file("selected.json").read_bytes())
+    usable = [name for name, entry in chosen["directions"].items() if entry["chosen"]]
+    directions = selected_directions(latents, usable) if usable else []
+    columns = latents.columns("latents.parquet") if usable else {}
+    own, controls = {}, {}
+    for direction in directions:
+        entry = chosen["directions"][direction.name]
+        place = (entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
+        matched = controls_of(direction, columns, selected, k)
+        own[direction.name] = steered(direction.name, *place)
+        controls[direction.name] = {
+            kind: {index: Variant(direction.name, kind, index, *place) for index in indices}
+            for kind, indices in ((MATCHED_LATENT, matched), (RANDOM_DIRECTION, range(k)))
+        }
+    return Plan(chosen, directions, own, controls, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
+
+
+def run(ctx: RunContext, config: SteeringConfig) -> None:
+    from common.interventions.conditions import MATCHED_LATENT
+    from common.interventions.controls import warn_of_few
+    from common.interventions.records import check_same_limit, greedy_programs, spaced
+    from common.interventions.steered_programs import write_steered
+
+    plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
+    readings = note_reading(ctx, config.again)
+    for name, controls in plan.controls.items():
+        warn_of_few(name, len(controls[MATCHED_LATENT]), config.n_controls, ctx.log)
+    earlier = greedy_programs(generations.table("dataset.parquet"))
+    problems = spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems)
+    with ctx.write() as out:
+        out.conclude = lambda: conclude(ctx, out, plan, earlier, readings, problems)
+        if out.n_wanted:  # the run that only joins what slices left needs no model
+            check_same_limit(ctx, generations)
+            write_steered(
+                ctx, out, problems, plan.variants, directions=plan.directions, norms=plan.norms, earlier=earlier,
+                steer_prompt=plan.chosen["steer"] == "all",
+            )  # fmt: skip
+
+
+def conclude(
+    ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int,
+    problems: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    """Write steering.json, examples.json and the figures, which follow from all records."""
+    from common.interventions.comparisons import judge_family
+    from common.interventions.conditions import UNSTEERED, rows_by_variant
+    from common.interventions.outcomes import effect, paired
+    from common.interventions.records import agreement
+    from phase3_validation.steering import figures
+    from phase3_validation.steering.examples import examples
+
+    rows = rows_by_variant(out.joined_rows())
+    before = rows[UNSTEERED]
+    entries = {name: _entry(ctx, plan, name, rows) for name in plan.chosen["directions"]}
+    judge_family(entries)
+    baseline = paired(before, before)
+    out.json("steering.json", {
+        "experiment": out.identity["experiment"],
+        "split": "validation",
+        "n": len(before),
+        "readings": readings,
+        "seed": ctx.config.seed,
+        "steer": plan.chosen["steer"],
+        "baseline": {"n_correct": baseline.n_correct_before, "pass_rate": effect(baseline)["pass_rate"]},
+        "agrees_with_phase_1": agreement(before, earlier),
+        "errors": {"unsteered": _errors(before)} | {name: _errors(rows[own]) for name, own in plan.own.items()},
+        "directions": entries,
+    })  # fmt: skip
+    texts = {problem["task_id"]: problem["text"] for problem in problems}
+    out.json("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
+    for name in plan.own:
+        curve = plan.chosen["directions"][name]
+        out.file(f"figures/dose_response_{name}.svg", figures.dose_response(name, curve, entries[name]))
+        out.file(f"figures/among_controls_{name}.svg", figures.among_controls(name, entries[name]))
+        out.file(f"figures/transitions_{name}.svg", figures.transition_table(name, entries[name]))
+    for name, entry in entries.items():
+        ctx.log.info("%s: %s", name, entry["verdict"])
+    out.summary = {"problems": len(before), "variants": len(rows)}
+    out.summary |= {name: entry["verdict"] for name, entry in entries.items()}
+
+
+def _entry(ctx: RunContext, plan: Plan, name: str, rows: dict["Variant", Any]) -> dict[str, Any]:
+    """One direction's part of steering.json, without what depends on the other directions."""
+    from common.interventions.comparisons import UNUSABLE, compare_direction
+    from common.interventions.conditions import UNSTEERED
+    from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
+
+    chosen = plan.chosen["directions"][name]
+    facts = {"latent": chosen["latent"], "wanted": chosen["wanted"]}
+    if name not in plan.own:
+        return {**facts, "verdict": f"{UNUSABLE}: {chosen['why']}"}
+    own, before = plan.own[name], rows[UNSTEERED]
+    controls = {
+        kind: {index: rows[variant] for index, variant in group.items()} for kind, group in plan.controls[name].items()
+    }
+    found = compare_direction(before, rows[own], controls, chosen["wanted"])
+    predictor, flags = predictor_of(chosen["wanted"]), None
+    if handoffs.DETECTION.name in ctx.artifacts:
+        flags = flagged_problems(ctx.read(handoffs.DETECTION), predictor)
+    return {
+        **facts, "layer": own.layer, "site": own.site, "coefficient": own.coefficient,
+        "norm": plan.norms[own.layer, own.site], **found,
+        "selective": flags and selective(before, rows[own], flags, predictor),
+    }  # fmt: skip
+
+
+def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """How often each class of error came."""
+    return dict(sorted(Counter(row["error"] for row in rows if row["error"] is not None).items()))
+
+
+def count_records(ctx: RunContext) -> int:
+    from common.interventions.records import n_spaced
+
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)

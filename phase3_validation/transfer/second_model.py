@@ -1,0 +1,241 @@
+"""Phase 3.6: whether the same latents, thresholds and coefficients hold in another model of the same shape.
+
+    python3 run.py phase 3.6 --model google/gemma-2-2b --to google/gemma-2-2b-it
+
+1. The other model writes its own program for every problem of hyperparams and validation, from the same prompts, and
+   its residual stream at the last prompt token is kept at the layers of the selected latents.
+2. Detection: each latent with the threshold that phase 3.1 found in the first model, and with one refitted to the
+   other's own labels on hyperparams, both judged on its labels on validation.
+3. Steering: each direction at the layer and coefficient that phase 3.2 chose in the first model, whose mean norm of
+   the residual stream is used too: measuring the other's would be a refit.
+"""
+
+import itertools
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.errors import AssetError, ConfigError
+from common.phases.context import RunContext
+from common.runs.records import RecordWriter
+from phase3_validation.readings import note_reading
+from phase3_validation.transfer.config import TransferConfig
+
+if TYPE_CHECKING:
+    from common.interventions.conditions import Variant
+    from common.interventions.directions import Direction
+    from common.interventions.writing import Written
+    from common.model.language_model import LanguageModel
+    from common.programs.writing import Writer
+
+TUNING, JUDGING = "hyperparams", "validation"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run. `chosen` is coefficients.json; `steered` are the variants of its directions, by name.
+
+    `records` holds problem and variant of each record: the unsteered programs of both splits come first.
+    """
+
+    directions: list["Direction"]
+    chosen: dict[str, Any]
+    steered: dict[str, "Variant"]
+    norms: dict[tuple[int, str], float]
+    splits: dict[str, list[dict[str, Any]]]
+    records: list[tuple[dict[str, Any], "Variant"]]
+
+    @property
+    def layers(self) -> list[int]:
+        """Those whose activations are kept."""
+        return sorted({direction.layer for direction in self.directions})
+
+    @property
+    def n_unsteered(self) -> int:
+        return len(self.splits[TUNING]) + len(self.splits[JUDGING])
+
+
+def plan_of(ctx: RunContext) -> Plan:
+    from common.interventions.conditions import UNSTEERED, mean_norms, steered
+    from common.interventions.directions import selected_directions
+    from common.interventions.records import spaced
+
+    chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
+    variants = {
+        name: steered(name, entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
+        for name, entry in chosen["directions"].items()
+        if entry["chosen"]
+    }
+    splits = {name: ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet") for name in (TUNING, JUDGING)}
+    records = [(problem, UNSTEERED) for name in (TUNING, JUDGING) for problem in splits[name]]
+    some = spaced(splits[JUDGING], ctx.config.problems)
+    records += [(problem, variant) for variant in variants.values() for problem in some]
+    directions = selected_directions(ctx.read(handoffs.LATENTS))
+    return Plan(directions, chosen, variants, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, records)
+
+
+def run(ctx: RunContext, config: TransferConfig) -> None:
+    from common.interventions.writing import write_variants
+
+    plan = plan_of(ctx)
+    readings = note_reading(ctx, config.again)
+    with ctx.write() as out:
+        out.conclude = lambda: conclude(ctx, out, plan, readings)
+        if out.n_wanted:  # the run that only joins what slices left needs no model
+            try:
+                write_variants(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
+            except AssetError as error:  # of the other model
+                raise AssetError(str(error).replace("--model", "--to")) from error
+
+
+def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Writer[Written]":
+    """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
+    from common.interventions.conditions import UNSTEERED, pushes
+    from common.interventions.steered_generation import generate_steered
+    from common.interventions.writing import Written
+    from common.model.chat import chat_template_for
+    from common.model.generation import check_prompts_fit, generate
+    from common.programs.solutions import task_for
+    from common.programs.writing import Writer
+    from common.saes.encoder import load_sae
+    from common.saes.sources import sae_source
+
+    source, variants = sae_source(config.sae, config.model, config.sae_revision), list(plan.steered.values())
+    check_same_shape(lm, load_sae(source, plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
+    added = pushes(
+        variants, plan.directions, partial(load_sae, source), plan.norms, seed=config.seed, d_model=lm.d_model
+    )
+    push_of = dict(zip(variants, added, strict=True))
+    # The form is that of --model, the words are its own.
+    chat = chat_template_for(config.prompt, config.target(), config.to_revision)
+    unsteered = [problem for problem, _ in plan.records[: plan.n_unsteered]]
+    requests = {problem["task_id"]: task_for(problem, config.seed, chat=chat).request for problem in unsteered}
+    length_of = dict(zip(requests, check_prompts_fit(lm, list(requests.values())), strict=True))
+    steer_prompt, limit = plan.chosen["steer"] == "all", config.max_new_tokens
+
+    def write(batch: list[int]) -> list["Written"]:
+        written = []
+        for unsteered, group in itertools.groupby(batch, key=lambda index: plan.records[index][1] == UNSTEERED):
+            records = [plan.records[index] for index in group]
+            wanted = [requests[problem["task_id"]] for problem, _ in records]
+            if unsteered:
+                made = [(one, 0.0) for one in generate(lm, wanted, max_new_tokens=limit)]
+            else:
+                added = [push_of[variant] for _, variant in records]
+                steered = generate_steered(lm, wanted, added, max_new_tokens=limit, steer_prompt=steer_prompt)
+                made = [(one.generation, one.kl) for one in steered]
+            for (problem, variant), (generation, kl) in zip(records, made, strict=True):
+                tensors = kept_activations(lm, plan.layers, generation.resid_post.get("last"), problem["task_id"])
+                written.append(Written(problem, variant, generation, kl, tensors=tensors))
+        return written
+
+    return Writer(write, [length_of[problem["task_id"]] for problem, _ in plan.records])
+
+
+def kept_activations(lm: "LanguageModel", layers: list[int], resid_post: Any, task_id: int) -> dict[str, Any]:
+    """The residual stream at the given layers, as phase 1 names it; NaN where there is none.
+
+    Raises: ConfigError when it is not finite.
+    """
+    import numpy as np
+
+    if resid_post is not None and not np.isfinite(resid_post[layers]).all():
+        raise ConfigError(
+            f"the activations of problem {task_id} in {lm.name} are NaN or infinite in {lm.dtype}\n"
+            f"Give --dtype bfloat16 or float32"
+        )
+    none = np.full(lm.d_model, np.nan, dtype=np.float32)
+    return {
+        f"activations/layer_{layer:02d}/resid_post": none if resid_post is None else resid_post[layer]
+        for layer in layers
+    }
+
+
+def check_same_shape(lm: "LanguageModel", d_model: int, n_layers: int, config: TransferConfig) -> None:
+    if (lm.n_layers, lm.d_model) != (n_layers, d_model):
+        raise ConfigError(
+            f"{lm.name} has {lm.n_layers} layers of width {lm.d_model}, {config.model} has {n_layers} of {d_model}: "
+            f"latents and coefficients of one mean nothing in the other\n"
+            f"Give a model of the same shape with --to, such as a fine-tuned one"
+        )
+
+
+def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> None:
+    """Write predictions, labels, transfer.json and the figure, which follow from all records."""
+    import torch
+
+    from phase3_validation.transfer import figures, findings
+    from phase3_validation.transfer.detection import TargetProblems
+
+    config: TransferConfig = ctx.config
+    if config.threads:  # this process may have loaded no model
+        torch.set_num_threads(config.threads)
+    rows = out.joined_rows()
+    problems = TargetProblems.of(plan.splits, rows[: plan.n_unsteered], config)
+    sites = judge_latents(ctx, out, plan, problems)
+    source = {
+        "coefficients": plan.chosen["directions"],
+        "detection": json.loads(ctx.read(handoffs.DETECTION).file("detection.json").read_bytes())["directions"],
+        "steering": json.loads(ctx.read(handoffs.STEERING).file("steering.json").read_bytes()),
+    }
+    identities = config.experiment()
+    names = findings.Names.of(identities["model"], identities["to"])
+    steering = findings.steering_entries(rows, plan.n_unsteered, plan.steered, source, plan.norms)
+    directions = findings.entries(plan.directions, problems, source["detection"], steering)
+    baseline = findings.baseline(source["detection"], problems)
+    out.table("predictions.parquet", problems.prediction_rows(source["detection"]))
+    out.table("labels.parquet", problems.label_rows())
+    out.json("transfer.json", {
+        "experiment": out.identity["experiment"],
+        "target": {"name": names.target, "identity": identities["to"]},
+        "n": problems.counts,
+        "left_out": problems.left_out,
+        "readings": readings,
+        "seed": config.seed,
+        "n_resamples": config.n_resamples,
+        "steer": plan.chosen["steer"],
+        "pass_rate": baseline,
+        "sites": sites,
+        "directions": directions,
+        "sentences": findings.sentences(names, baseline, sites, directions),
+        "tables": findings.tables(names, sites, directions),
+    })  # fmt: skip
+    out.file("figures/transfer.svg", figures.side_by_side(names, directions))
+    for sentence in findings.sentences(names, baseline, sites, directions):
+        ctx.log.info("%s", sentence)
+    out.summary = {"target": names.target, "problems": problems.counts[JUDGING], "records": len(rows)}
+    out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
+
+
+def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any) -> list[dict[str, Any]]:
+    """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
+
+    Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
+    """
+    import torch
+
+    from common.saes.encoder import load_sae
+    from common.saes.fit import prompt_fit
+    from common.saes.sources import sae_source
+
+    source, sites = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision), []
+    selected = json.loads(ctx.read(handoffs.LATENTS).file("selected.json").read_bytes())
+    at_home = {site["layer"]: site["last_prompt_token"] for site in selected["sites"]}
+    for layer in plan.layers:
+        sae = load_sae(source, layer)
+        resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post")[: plan.n_unsteered])
+        there = prompt_fit(sae, resid[resid.isfinite().all(dim=1)])
+        sites.append({"layer": layer, "sae_id": sae.id, **there.as_json(), "source": at_home[layer]})
+        ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
+        with torch.no_grad():
+            latent_acts = sae.encode(resid)
+            for direction in plan.directions:
+                if direction.layer == layer:
+                    problems.add(direction, latent_acts[:, direction.latent].double().numpy())
+    return sites
+
+
+def count_records(ctx: RunContext) -> int:
+    return len(plan_of(ctx).records)

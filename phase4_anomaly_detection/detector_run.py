@@ -1,0 +1,221 @@
+"""Phase 4.1: a detector that says beforehand which texts a code model will get wrong, and how good it is at that.
+
+    python3 run.py phase 4.1 --model google/gemma-2-2b
+    python3 run.py phase 4.1 --model google/gemma-2-2b-it --labelled my_programs.jsonl
+
+1. Latents of one layer that fire more on what fails, and their weights, on the `sae` split (discovery.py).
+2. Probability, threshold and abstain band on `hyperparams` (calibration.py).
+3. On `validation`, once: the evaluation card beside simpler scores, and whether the target was met (evaluation.py).
+4. The detector as a folder of its own, `detector/`, which `run.py detect` and the Python API load (detector.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from common import handoffs
+from common.phases.context import RunContext
+from phase4_anomaly_detection.config import DetectorPhaseConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from common.saes.encoder import LayerSae
+    from common.saes.sources import SaeSource
+    from phase4_anomaly_detection.detector import AnomalyDetector
+    from phase4_anomaly_detection.discovery import FeatureDiscovery
+    from phase4_anomaly_detection.evaluation import Baseline
+    from phase4_anomaly_detection.texts import Texts
+
+
+def run(ctx: RunContext, config: DetectorPhaseConfig) -> None:
+    from common.saes.sources import sae_source
+    from phase4_anomaly_detection.calibration import Target
+    from phase4_anomaly_detection.detector import SUBFOLDER
+    from phase4_anomaly_detection.discovery import FeatureDiscovery
+    from phase4_anomaly_detection.evaluation import baselines
+    from phase4_anomaly_detection.readings import note_reading
+    from phase4_anomaly_detection.texts import texts_of
+
+    source = sae_source(config.sae, config.model, config.sae_revision)
+    with ctx.write() as out:  # first: what is built already need not be read
+        if source.note:
+            ctx.log.info("%s: %s", source.name, source.note)
+        texts, discovery = texts_of(ctx, config, source), FeatureDiscovery(config.discovery())
+        layer, tried = _layer(ctx, config, texts, discovery, source)
+        sae, resid = texts.activations.sae(layer), texts.activations.of_layer(layer)
+        detector = _discovered(ctx, config, texts, discovery, sae, resid)
+        detector = detector.having(layers_tried=tried, experiment=out.identity["experiment"])
+        readings = note_reading(ctx, detector, config.again)  # no number of validation was seen so far
+        scores = detector.scores(resid)
+        others = baselines(texts, resid.double().numpy(), Target.parse(config.target), config.seed)
+        detector = _judged(detector, config, texts, scores, resid, others, readings)
+        for name, data in detector.files().items():
+            out.file(f"{SUBFOLDER}/{name}", data)
+        out.columns("scores.parquet", _columns(detector, texts, scores, others))
+        out.summary = _summary(detector)
+        ctx.log.info("%s", words(detector))
+
+
+def _layer(
+    ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, source: SaeSource
+) -> tuple[int, dict[str, float]]:
+    """The layer to read, and the cross-validated AUROC of every layer, where they had to be compared."""
+    from phase4_anomaly_detection.texts import check_layer, known_layer
+
+    layers, known = texts.activations.layers, known_layer(config)
+    if known is not None and (known in layers or config.layer != "auto"):
+        check_layer(known, layers, source.name)
+        return known, {}
+    rates, own = _rates(ctx, config, layers), texts.of("sae")
+    tried = {}
+    for layer in layers:
+        acts = _encoded(ctx, texts.activations.sae(layer), texts.activations.of_layer(layer)[own], rates, layer)
+        tried[layer] = discovery.cross_validated_auroc(acts, texts.incorrect[own], rates.get(layer))
+        ctx.log.info("layer %d: AUROC %.3f, mean of five folds of the sae split", layer, tried[layer])
+    best = max(layers, key=lambda layer: tried[layer])
+    return best, {str(layer): area for layer, area in tried.items()}
+
+
+def _discovered(
+    ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, sae: LayerSae, resid: Any
+) -> AnomalyDetector:
+    """Latents, weights, calibration and threshold; nothing of the validation split is looked at."""
+    import dataclasses
+
+    from phase4_anomaly_detection.detector import SCHEMA_VERSION
+    from phase4_anomaly_detection.discovery import contents
+
+    own, tuning = texts.of("sae"), texts.of("hyperparams")
+    rates = _rates(ctx, config, [sae.layer])
+    selection = discovery.select(
+        _encoded(ctx, sae, resid[own], rates, sae.layer), texts.incorrect[own], rates.get(sae.layer)
+    )
+    detector = _of_latents(sae, selection.latents, {"layer": sae.layer, "model": texts.activations.model})
+    incorrect = texts.incorrect
+    weights = discovery.weigh(
+        selection.t, detector.activations(resid[own]), incorrect[own],
+        detector.activations(resid[tuning]), incorrect[tuning],
+    )  # fmt: skip
+    used, listed = selection.latents[weights.kept], contents(selection, weights)
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "model": texts.activations.model,
+        "sae": {"id": sae.id, "identity": config.experiment()["sae"], "revision": sae.revision},
+        "layer": sae.layer,
+        "site": sae.site,
+        "text": texts.described,
+        "latents": listed,
+        "weights_rule": weights.rule,
+        "selection": {**dataclasses.asdict(discovery.config), "counts": selection.counts,
+                      "auroc_on_hyperparams": weights.auroc_tuning},
+        "seed": config.seed,
+    }  # fmt: skip
+    detector = _of_latents(sae, used, document)
+    detector = detector.having(**config.decision().decide(detector.scores(resid[tuning]), incorrect[tuning]))
+    ctx.log.info(
+        "layer %d: %d latents, weights by %s (AUROC on hyperparams: %s)", sae.layer, len(used), weights.rule,
+        ", ".join(f"{rule} {area:.3f}" for rule, area in weights.auroc_tuning.items()),
+    )  # fmt: skip
+    return detector
+
+
+def _of_latents(sae: LayerSae, latents: np.ndarray, document: dict[str, Any]) -> AnomalyDetector:
+    from phase4_anomaly_detection.detector import AnomalyDetector
+
+    chosen = (sae.W_enc[:, latents], sae.b_enc[latents], sae.threshold[latents])
+    return AnomalyDetector(*(array.detach().numpy() for array in chosen), document)
+
+
+def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.ndarray], layer: int) -> Any:
+    """Activations of every latent, after a look whether the baseline is of this SAE. Raises: ConfigError."""
+    import torch
+
+    from common.errors import ConfigError
+    from common.saes.rates import check_same_latents
+    from phase4_anomaly_detection.texts import rebuild_baseline
+
+    if sae.top_k is not None:
+        raise ConfigError(
+            f"{sae.id} keeps the {sae.top_k} largest latents of all, so a few of them cannot be read alone\n"
+            f"Give SAEs with a threshold (JumpReLU or ReLU) with --sae"
+        )
+    if layer in rates:
+        where = str(ctx.read(handoffs.GENERAL_TEXT).path)
+        check_same_latents(rates[layer], sae.n_latents, layer, where, rebuild_baseline(ctx))
+    with torch.no_grad():
+        return sae.encode(resid)
+
+
+def _rates(ctx: RunContext, config: DetectorPhaseConfig, layers: list[int]) -> dict[int, np.ndarray]:
+    """Firing rates on general text by layer; none where no baseline is asked for."""
+    from common.saes.rates import rates_by_layer
+    from phase4_anomaly_detection.texts import rebuild_baseline
+
+    if config.general_text_limit >= 1:
+        return {}
+    return rates_by_layer(ctx.read(handoffs.GENERAL_TEXT), layers, rebuild_baseline(ctx))
+
+
+def _judged(
+    detector: AnomalyDetector, config: DetectorPhaseConfig, texts: Texts, scores: np.ndarray, resid: Any,
+    others: list[Baseline], readings: int,
+) -> AnomalyDetector:  # fmt: skip
+    """The detector with its card, its verdict, and how often each latent fired on the validation split."""
+    from phase4_anomaly_detection.evaluation import evaluate
+
+    card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed)
+    firing = detector.activations(resid[texts.of("validation")]) > 0
+    counts = firing.sum(axis=0).tolist()
+    latents = [{**latent, "n_fired": n, "n": len(firing)} for latent, n in zip(detector.latents, counts, strict=True)]
+    return detector.having(card={**card, "readings": readings}, verdict=verdict, latents=latents)
+
+
+def _columns(
+    detector: AnomalyDetector, texts: Texts, scores: np.ndarray, others: list[Baseline]
+) -> dict[str, np.ndarray]:
+    """scores.parquet: the detector on every text, then each baseline."""
+    import numpy as np
+
+    n = len(scores)
+    label = np.where(texts.incorrect, "incorrect", "correct")
+    every = {"task_id": texts.task_ids, "split": texts.split, "label": label}
+    parts = [
+        {"score": np.full(n, "detector", dtype=object), **every, "value": scores,
+         "threshold": np.full(n, detector.threshold), "probability": detector.probabilities(scores),
+         "route": np.array(detector.routes(scores), dtype=object)}
+    ]  # fmt: skip
+    for each in others:
+        parts.append({
+            "score": np.full(n, each.name, dtype=object), **every, "value": each.values,
+            "threshold": np.full(n, each.threshold), "probability": np.full(n, np.nan),
+            "route": np.full(n, "", dtype=object),
+        })  # fmt: skip
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _summary(detector: AnomalyDetector) -> dict[str, Any]:
+    card = detector.document["card"]
+    return {
+        "verdict": detector.verdict,
+        "layer": detector.layer,
+        "latents": len(detector.latents),
+        "auroc": card["detector"]["auroc"]["value"],
+        "expected_calibration_error": card["calibration"]["ece"],
+        "target": f"{card['target']['kind']}={card['target']['wanted']:g} {card['target']['met']}",
+    }
+
+
+def words(detector: AnomalyDetector) -> str:
+    """The verdict with the numbers that it rests on."""
+    card = detector.document["card"]
+    own, target = card["detector"], card["target"]
+    area, value = own["auroc"], "undefined" if target["value"] is None else f"{target['value']:.3f}"
+    ece, wanted = card["calibration"]["ece"], f"{target['kind']} {value}, wanted {target['wanted']:g}"
+    probe = card["baselines"]["logistic regression"]["auroc"]["value"]
+    always = card["baselines"]["always flag"]["f1"]["value"]
+    return (
+        f"{detector.verdict}. AUROC {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}), a probe of the "
+        f"whole residual stream {probe:.3f}; F1 {own['f1']['value']:.3f} against {always:.3f} of always flagging; "
+        f"expected calibration error {ece:.3f}; {wanted}: {target['met']}"
+    )
