@@ -18,6 +18,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from common.problems.record import Problem
 from common.problems.syntax import parse_python
@@ -66,9 +69,6 @@ def group_near_duplicates(problems: Sequence[Problem], cosine: float = 0.9) -> l
 
     `cosine` is the least similarity, from 0 to 1, at which two texts count as near duplicates.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     pairs = near_duplicate_pairs(problems, cosine)
     index_of = {problem.task_id: index for index, problem in enumerate(problems)}
     rows = [index_of[pair.task_id_a] for pair in pairs]
@@ -113,8 +113,6 @@ def _normalised_code(problem: Problem) -> str:
 
 def _vectors(problems: Sequence[Problem]):
     """TF-IDF rows, [n_problems, n_terms], each of length 1 (or 0 for a text without words)."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     texts = [_normalised_text(problem.text) for problem in problems]
     if not any(texts):  # scikit-learn refuses an empty vocabulary
         texts = ["nothing" for _ in texts]

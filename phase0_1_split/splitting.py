@@ -12,13 +12,14 @@ from typing import Any
 from common import handoffs
 from common.errors import ConfigError
 from common.phases.context import RunContext
+from common.problems.datasets import Problem
 from phase0_1_split.config import SplitConfig
+from phase0_1_split.near_duplicates import group_near_duplicates
+from phase0_1_split.sizes import fault_of, what_they_assume
+from phase0_1_split.stratify import split_problems, split_report
 
 
 def run(ctx: RunContext, config: SplitConfig) -> None:
-    from phase0_1_split.near_duplicates import group_near_duplicates
-    from phase0_1_split.stratify import split_problems, split_report
-
     rows = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
     complexity = {row["task_id"]: row["complexity"] for row in rows}
     fractions = dict(zip(handoffs.SPLIT_NAMES, config.fractions, strict=True))
@@ -41,8 +42,6 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
 
 def check_sizes(ctx: RunContext, config: SplitConfig, splits: dict[str, list[int]], groups: list) -> None:
     """Say what the sizes mean for later phases. Raises: ConfigError for an empty split, or too small a pilot."""
-    from phase0_1_split.sizes import fault_of, what_they_assume
-
     sizes = {name: len(task_ids) for name, task_ids in splits.items()}
     fault = fault_of(sizes)
     if fault is None:
@@ -68,7 +67,5 @@ def check_no_empty_split(splits: dict[str, list[int]], groups: list, advice: str
 
 
 def _problem(row: dict[str, Any]) -> Any:
-    from common.problems.datasets import Problem
-
     return Problem(task_id=row["task_id"], text=row["text"], code=row["code"],
                    test_list=tuple(row["test_list"]), entry_point=row["entry_point"])  # fmt: skip

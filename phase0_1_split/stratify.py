@@ -22,6 +22,8 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linprog
+from scipy.stats import ks_2samp
 
 from common.errors import ConfigError
 from phase0_1_split.near_duplicates import DuplicateGroup
@@ -161,8 +163,6 @@ def _by_largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, i
 
 def _controlled_rounding(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Integers [n_strata, n_splits] that add up to `counts` and `sizes`, each a rounding of its proportional share."""
-    from scipy.optimize import linprog
-
     n_strata, n_splits = len(counts), len(sizes)
     share = np.outer(counts, sizes) / max(1, sizes.sum())
     floor = np.floor(share + 1e-9)
@@ -223,8 +223,6 @@ def _moments(sample: np.ndarray) -> dict[str, float | int | None]:
 
 
 def _ks_p(a: np.ndarray, b: np.ndarray) -> float | None:
-    from scipy.stats import ks_2samp
-
     return float(ks_2samp(a, b).pvalue) if len(a) and len(b) else None
 
 

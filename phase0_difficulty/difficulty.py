@@ -2,12 +2,11 @@
 
 import ast
 import warnings
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
+
+from radon.visitors import Class, ComplexityVisitor, Function
 
 from common.problems.syntax import parse_python
-
-if TYPE_CHECKING:
-    from radon.visitors import Class, Function
 
 
 class Difficulty(TypedDict):
@@ -41,8 +40,6 @@ def measure_difficulty(code: str) -> Difficulty:
 
 
 def _n_decisions(tree: ast.Module) -> int:
-    from radon.visitors import ComplexityVisitor
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = ComplexityVisitor.from_ast(tree)
@@ -51,12 +48,12 @@ def _n_decisions(tree: ast.Module) -> int:
     return module.complexity - 1 + in_functions + in_classes
 
 
-def _in_function(function: "Function") -> int:
+def _in_function(function: Function) -> int:
     # radon's number of a function leaves out the functions defined in it.
     return function.complexity - 1 + sum(_in_function(closure) for closure in function.closures)
 
 
-def _in_class(class_: "Class") -> int:
+def _in_class(class_: Class) -> int:
     # radon's number of a class is 1 + the decisions of its body + its methods' numbers, each with its own 1.
     in_body = class_.real_complexity - 1 - sum(method.complexity for method in class_.methods)
     in_methods = sum(_in_function(method) for method in class_.methods)

@@ -10,13 +10,12 @@ import statistics
 from typing import Any
 
 from common.phases.context import RunContext
+from common.problems.datasets import load_problems
 from phase0_difficulty.config import DifficultyConfig
+from phase0_difficulty.difficulty import measure_difficulty
 
 
 def run(ctx: RunContext, config: DifficultyConfig) -> None:
-    from common.problems.datasets import load_problems
-    from phase0_difficulty.difficulty import measure_difficulty
-
     problem_set = load_problems(config.dataset, config.limit)
     with ctx.write() as out:
         rows = [_problem_row(problem) | measure_difficulty(problem.code) for problem in problem_set.problems]

@@ -11,19 +11,19 @@
 from typing import Any
 
 from common import handoffs
+from common.model.chat import chat_template_for
 from common.phases.context import RunContext
+from common.programs.solutions import task_for
+from common.programs.writing import write_solutions
 from common.runs.discovery import describe
 from common.runs.records import RecordWriter
 from phase1_2_temperature.config import TemperatureConfig
+from phase1_2_temperature.pass_rates import draw_pass_rates, rate_at
 
 VALIDATION = "validation_{dataset}.parquet"
 
 
 def run(ctx: RunContext, config: TemperatureConfig) -> None:
-    from common.model.chat import chat_template_for
-    from common.programs.solutions import task_for
-    from common.programs.writing import write_solutions
-
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:
@@ -56,8 +56,6 @@ def table_of(temperature: float) -> str:
 
 def conclude(out: RecordWriter, config: TemperatureConfig) -> None:
     """Write temperature_metadata.json and the figure."""
-    from phase1_2_temperature.pass_rates import draw_pass_rates, rate_at
-
     rows = out.joined_rows()
     rates = []
     for temperature in sorted(config.temperatures):

@@ -12,15 +12,14 @@ from typing import Any
 
 from common import handoffs
 from common.evaluation.statistics import wilson_interval
+from common.model.chat import chat_template_for
 from common.phases.context import RunContext
+from common.programs.solutions import task_for
+from common.programs.writing import write_solutions
 from phase1_dataset_building.config import GenerationConfig
 
 
 def run(ctx: RunContext, config: GenerationConfig) -> None:
-    from common.model.chat import chat_template_for
-    from common.programs.solutions import task_for
-    from common.programs.writing import write_solutions
-
     problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:

@@ -8,34 +8,32 @@
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from common import handoffs
 from common.errors import ConfigError
+from common.model.general_text import first_documents, load_text, text_for
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
+from common.model.memory import FittingParts, batch_bytes
+from common.model.text_activations import Reading, count_positions, mean_norms, read_documents
 from common.phases.context import RunContext
+from common.programs.expectations import expectations
+from common.progress import Progress
+from common.runs.records import RecordWriter
+from common.saes.encoder import load_sae
+from common.saes.fit import check_site, site_fit
+from common.saes.sources import SaeSource, sae_source
 from phase1_dataset_building.config import GeneralTextConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from common.model.language_model import LanguageModel
-    from common.model.text_activations import Reading
-    from common.runs.records import RecordWriter
-    from common.saes.sources import SaeSource
 
 DOCUMENTS_AT_ONCE = 500  # encoded together: 500 documents x 131k latents are 260 MB
 DOCUMENTS_OF_FIT = 1_000
 
 
 def run(ctx: RunContext, config: GeneralTextConfig) -> None:
-    from common.model.general_text import first_documents, load_text, text_for
-    from common.model.loading import load_model
-    from common.model.memory import FittingParts, batch_bytes
-    from common.model.text_activations import read_documents
-    from common.programs.expectations import expectations
-    from common.progress import Progress
-    from common.saes.sources import sae_source
-
     name = text_for(config.text, config.model)
     documents = first_documents(name, config.documents)
     source = sae_source(config.sae, config.model, config.sae_revision)
@@ -56,7 +54,7 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
         lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
         check_sae_fits(source, lm)
 
-        def read(some: list[int]) -> list["Reading"]:
+        def read(some: list[int]) -> list[Reading]:
             texts = [documents[index] for index in some]
             return read_documents(lm, texts, max_tokens=config.max_tokens, base_seed=config.seed)
 
@@ -74,7 +72,7 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
                 progress.add(["done"] * len(wanted))
 
 
-def append(out: "RecordWriter", lm: "LanguageModel", index: int, reading: "Reading") -> None:
+def append(out: RecordWriter, lm: LanguageModel, index: int, reading: Reading) -> None:
     token_id = reading.token_ids[reading.position]
     row = {
         "document": index,
@@ -88,13 +86,11 @@ def append(out: "RecordWriter", lm: "LanguageModel", index: int, reading: "Readi
     out.append(index, {"documents.parquet": row}, {**tensors, "resid_norms/norm_sum": reading.norm_sum})
 
 
-def check_sae_fits(source: "SaeSource", lm: "LanguageModel") -> None:
+def check_sae_fits(source: SaeSource, lm: LanguageModel) -> None:
     """Whether the first of the SAEs is there and reads vectors of this model: better now than after hours.
 
     Raises: AssetError, ConfigError.
     """
-    from common.saes.encoder import load_sae
-
     sae = load_sae(source, source.layers(lm.n_layers)[0])
     if sae.d_in != lm.d_model:
         raise ConfigError(
@@ -103,12 +99,8 @@ def check_sae_fits(source: "SaeSource", lm: "LanguageModel") -> None:
         )
 
 
-def conclude(ctx: RunContext, out: "RecordWriter", source: "SaeSource", config: GeneralTextConfig) -> None:
+def conclude(ctx: RunContext, out: RecordWriter, source: SaeSource, config: GeneralTextConfig) -> None:
     """Write resid_norms.parquet and firing_rates.parquet, which follow from all documents."""
-    import torch
-
-    from common.model.text_activations import count_positions, mean_norms
-
     if config.threads:  # this process may have loaded no model
         torch.set_num_threads(config.threads)
     check_readable(out.joined_rows(), config)
@@ -137,16 +129,11 @@ def check_readable(rows: list[dict[str, Any]], config: GeneralTextConfig) -> Non
         )
 
 
-def layer_rates(ctx: RunContext, out: "RecordWriter", source: "SaeSource", layer: int) -> "np.ndarray":
+def layer_rates(ctx: RunContext, out: RecordWriter, source: SaeSource, layer: int) -> np.ndarray:
     """Share of the documents on which each latent fires, [d_sae]. Logs how well the SAE fits.
 
     A document of one token has only position 0, an attention sink that is no sample of text: it does not count.
     """
-    import torch
-
-    from common.saes.encoder import load_sae
-    from common.saes.fit import check_site, site_fit
-
     behind_the_first = torch.tensor([row["position"] > 0 for row in out.joined_rows()])
     resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post"))[behind_the_first]
     sae = load_sae(source, layer)
@@ -159,9 +146,7 @@ def layer_rates(ctx: RunContext, out: "RecordWriter", source: "SaeSource", layer
     return n_fires.numpy() / len(resid)
 
 
-def write_rates(out: "RecordWriter", rates: "dict[int, np.ndarray]") -> None:
-    import numpy as np
-
+def write_rates(out: RecordWriter, rates: dict[int, np.ndarray]) -> None:
     columns = {
         "layer": np.concatenate([np.full(len(rate), layer) for layer, rate in rates.items()]),
         "latent": np.concatenate([np.arange(len(rate)) for rate in rates.values()]),
@@ -172,9 +157,6 @@ def write_rates(out: "RecordWriter", rates: "dict[int, np.ndarray]") -> None:
 
 def count_documents(ctx: RunContext) -> int:
     """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
-    from common.model.general_text import first_documents, text_for
-    from common.saes.sources import sae_source
-
     config = ctx.config
     if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":
         raise ConfigError(

@@ -8,32 +8,34 @@
 3. Latents that fire on general text are left out first; then four directions are chosen (selection.py).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from common import handoffs
+from common.evaluation.permutation import NullMaximum
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
+from common.saes.activations import (
+    StoredText,
+    check_reads_the_residual_stream,
+    layer_activations,
+    layer_list,
+    stored_layers,
+)
+from common.saes.fit import checked_sae, prompt_fit
+from common.saes.rates import check_same_latents, rates_by_layer
+from common.saes.sources import SaeSource, sae_source
+from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.config import LatentConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from common.evaluation.permutation import NullMaximum
-    from common.saes.activations import StoredText
-    from common.saes.sources import SaeSource
-    from phase2_sae_analysis.labels import LabelledProblems
+from phase2_sae_analysis.labels import GREEDY, SAMPLED, LabelledProblems, labelled_problems
+from phase2_sae_analysis.layer_analysis import analyse_layer, layers_to_analyse
+from phase2_sae_analysis.selection import add_family_statistics
 
 DESCRIPTION_ONLY = "description only: selected on the validation split, so no phase may read it"
 
 
 def run(ctx: RunContext, config: LatentConfig) -> None:
-    from common.evaluation.permutation import NullMaximum
-    from common.saes.activations import StoredText, check_reads_the_residual_stream, layer_list, stored_layers
-    from common.saes.rates import rates_by_layer
-    from common.saes.sources import sae_source
-    from phase2_sae_analysis.layer_analysis import layers_to_analyse
-    from phase2_sae_analysis.selection import add_family_statistics
-
     problems = _problems(ctx, config)
     stored = stored_layers(ctx.read(handoffs.GENERATIONS))
     source = sae_source(config.sae, config.model, config.sae_revision)
@@ -65,17 +67,10 @@ class LayersFound:
         self.urls: dict[tuple[int, int], str | None] = {}
 
     def add(
-        self, ctx: RunContext, config: LatentConfig, layer: int, source: "SaeSource", text: "StoredText",
-        problems: "LabelledProblems", rates: "np.ndarray", null: "NullMaximum",
+        self, ctx: RunContext, config: LatentConfig, layer: int, source: SaeSource, text: StoredText,
+        problems: LabelledProblems, rates: np.ndarray, null: NullMaximum,
     ) -> None:  # fmt: skip
         """Analyse one layer. Its SAE and activations are gone when this returns."""
-        import numpy as np
-
-        from common.saes.activations import layer_activations
-        from common.saes.fit import checked_sae, prompt_fit
-        from common.saes.rates import check_same_latents
-        from phase2_sae_analysis.layer_analysis import analyse_layer
-
         generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids
         resid = layer_activations(generations, layer, ids)
         sae, fit = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
@@ -99,16 +94,12 @@ class LayersFound:
             np.abs(result.columns["t"][kept]).max(initial=0),
         )  # fmt: skip
 
-    def joined(self) -> dict[str, "np.ndarray"]:
+    def joined(self) -> dict[str, np.ndarray]:
         """The columns of all layers, one under the other."""
-        import numpy as np
-
         return {name: np.concatenate([part[name] for part in self.columns]) for name in self.columns[0]}
 
 
-def _problems(ctx: RunContext, config: LatentConfig) -> "LabelledProblems":
-    from phase2_sae_analysis.labels import GREEDY, SAMPLED, labelled_problems
-
+def _problems(ctx: RunContext, config: LatentConfig) -> LabelledProblems:
     split = ctx.read(handoffs.SPLIT).table(f"{config.split}_{{dataset}}.parquet")
     generations, labels_from = ctx.read(handoffs.GENERATIONS), GREEDY
     programs, where = generations.table("dataset.parquet"), generations.path
@@ -129,14 +120,10 @@ def _problems(ctx: RunContext, config: LatentConfig) -> "LabelledProblems":
 
 
 def _write(
-    out: Any, config: LatentConfig, problems: "LabelledProblems", found: LayersFound,
-    columns: dict[str, "np.ndarray"], null: "NullMaximum",
+    out: Any, config: LatentConfig, problems: LabelledProblems, found: LayersFound,
+    columns: dict[str, np.ndarray], null: NullMaximum,
 ) -> str:  # fmt: skip
     """Write all files and the summary; returns the conclusion in words."""
-    import numpy as np
-
-    from phase2_sae_analysis import figures, selection
-
     sae_ids = {site["layer"]: site["sae_id"] for site in found.sites}
     chosen = selection.directions(columns, sae_ids, lambda layer, latent: found.urls[layer, latent])
     words = selection.conclusion(columns, null.max_abs_t)

@@ -9,21 +9,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from common.errors import ConfigError
 from common.evaluation.permutation import NullMaximum
 from common.evaluation.separation import layer_statistics
 from common.saes.activations import layer_list
+from common.saes.encoder import LayerSae
 from phase2_sae_analysis.selection import DIRECTIONS, best
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from common.saes.encoder import LayerSae
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,6 @@ def analyse_layer(
     null_maximum: NullMaximum,
 ) -> LayerResult:
     """Statistics of every latent of a layer; adds the layer to `null_maximum`."""
-    import torch
-
     with torch.no_grad():
         latent_acts = sae.encode(resid)
         decoder_norm = torch.linalg.vector_norm(sae.W_dec, dim=1).double().numpy()

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.stats import false_discovery_control
+
+from common.evaluation.permutation import family_wise_p
 
 N_OF_A_DIRECTION = 20
 ALPHA = 0.05
@@ -43,10 +46,6 @@ def best(columns: dict[str, np.ndarray], direction: str, n: int = N_OF_A_DIRECTI
 
 def add_family_statistics(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> None:
     """Add q (Benjamini-Hochberg) and p_max over the kept latents of all layers; NaN for those left out."""
-    from scipy.stats import false_discovery_control
-
-    from common.evaluation.permutation import family_wise_p
-
     kept = columns["kept"]
     columns["q"], columns["p_max"] = np.full(len(kept), np.nan), np.full(len(kept), np.nan)
     if kept.any():

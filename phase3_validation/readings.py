@@ -3,18 +3,16 @@
 """
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import handoffs
 from common.files import digest_of
 from common.interventions.directions import selected_directions
+from common.phases.context import RunContext
 from common.runs.ledger import note
 
-if TYPE_CHECKING:
-    from common.phases.context import RunContext
 
-
-def note_reading(ctx: "RunContext", again: bool) -> int:
+def note_reading(ctx: RunContext, again: bool) -> int:
     """Note that this run evaluates its selection on its validation split; returns how many selections have by now.
 
     A reading is of a model's programs for one split; phases that evaluate the same selection share it. What phase
@@ -41,7 +39,7 @@ def _compatible(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one["selection"] == other["selection"] and len(ways) < 2
 
 
-def _steering(ctx: "RunContext") -> dict[str, Any] | None:
+def _steering(ctx: RunContext) -> dict[str, Any] | None:
     """What phase 3.2 chose, for a phase that reads it: where, and how much of each direction."""
     if handoffs.COEFFICIENTS.name not in ctx.artifacts:
         return None
@@ -51,7 +49,7 @@ def _steering(ctx: "RunContext") -> dict[str, Any] | None:
     return {"steer": found["steer"], "chosen": chosen}
 
 
-def _entry_of(ctx: "RunContext") -> dict[str, Any]:
+def _entry_of(ctx: RunContext) -> dict[str, Any]:
     known, steering = ctx.config.experiment(), _steering(ctx)
     latents = {d.name: [d.layer, d.latent] for d in selected_directions(ctx.read(handoffs.LATENTS))}
     selected = {"sae": known["sae"], "latents": latents}

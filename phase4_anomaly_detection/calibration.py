@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
+from sklearn.isotonic import IsotonicRegression
 
 from common.errors import ConfigError
 from common.evaluation.metrics import midpoints
 from phase4_anomaly_detection.options import METHODS
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 KINDS = ("recall", "precision", "flag_rate")
 ISOTONIC_FROM = 1000  # texts
@@ -71,7 +70,6 @@ def fit_calibration(scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray,
         return _platt(scores, incorrect)
     if method != "isotonic":
         raise ConfigError(f"the calibration is '{method}'\nGive one of: {', '.join(METHODS)}")
-    from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, incorrect.astype(float))
     found = {"method": "isotonic", "x": fitted.X_thresholds_.tolist(), "y": fitted.y_thresholds_.tolist()}

@@ -20,17 +20,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
+from safetensors.numpy import load, save
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.files import SEAL, digest_of, json_bytes, read_sealed_json, write_atomic
 from phase4_anomaly_detection import calibration
+from phase4_anomaly_detection.model_card import model_card
 from phase4_anomaly_detection.options import METHODS
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
 
 SCHEMA_VERSION = 1
 DOCUMENT, ARRAYS, CARD = "detector.json", "latents.safetensors", "README.md"
@@ -231,10 +231,6 @@ class AnomalyDetector:
 
     def files(self) -> dict[str, bytes]:
         """The three files of its folder, by name."""
-        from safetensors.numpy import save
-
-        from phase4_anomaly_detection.model_card import model_card
-
         arrays = {"W_enc": self.W_enc, "b_enc": self.b_enc, "threshold": self.gate}
         packed = save({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()})
         document = {**self.document, "latents_sha256": hashlib.sha256(packed).hexdigest()}
@@ -265,7 +261,6 @@ class AnomalyDetector:
         packed = _read(folder / ARRAYS)
         if hashlib.sha256(packed).hexdigest() != document.pop("latents_sha256"):
             raise _damaged(folder / ARRAYS, "its SHA-256 is not the one in detector.json")
-        from safetensors.numpy import load
 
         arrays = load(packed)
         return cls(arrays["W_enc"], arrays["b_enc"], arrays["threshold"], document)

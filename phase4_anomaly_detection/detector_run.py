@@ -11,32 +11,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
 
 from common import handoffs
+from common.errors import ConfigError
 from common.phases.context import RunContext
+from common.saes.encoder import LayerSae
+from common.saes.rates import check_same_latents, rates_by_layer
+from common.saes.sources import SaeSource, sae_source
+from phase4_anomaly_detection.calibration import Target
 from phase4_anomaly_detection.config import DetectorPhaseConfig
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from common.saes.encoder import LayerSae
-    from common.saes.sources import SaeSource
-    from phase4_anomaly_detection.detector import AnomalyDetector
-    from phase4_anomaly_detection.discovery import FeatureDiscovery
-    from phase4_anomaly_detection.evaluation import Baseline
-    from phase4_anomaly_detection.texts import Texts
+from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
+from phase4_anomaly_detection.discovery import FeatureDiscovery, contents
+from phase4_anomaly_detection.evaluation import Baseline, baselines, evaluate
+from phase4_anomaly_detection.readings import note_reading
+from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, rebuild_baseline, texts_of
 
 
 def run(ctx: RunContext, config: DetectorPhaseConfig) -> None:
-    from common.saes.sources import sae_source
-    from phase4_anomaly_detection.calibration import Target
-    from phase4_anomaly_detection.detector import SUBFOLDER
-    from phase4_anomaly_detection.discovery import FeatureDiscovery
-    from phase4_anomaly_detection.evaluation import baselines
-    from phase4_anomaly_detection.readings import note_reading
-    from phase4_anomaly_detection.texts import texts_of
-
     source = sae_source(config.sae, config.model, config.sae_revision)
     with ctx.write() as out:  # first: what is built already need not be read
         if source.note:
@@ -61,8 +57,6 @@ def _layer(
     ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, source: SaeSource
 ) -> tuple[int, dict[str, float]]:
     """The layer to read, and the cross-validated AUROC of every layer, where they had to be compared."""
-    from phase4_anomaly_detection.texts import check_layer, known_layer
-
     layers, known = texts.activations.layers, known_layer(config)
     if known is not None and (known in layers or config.layer != "auto"):
         check_layer(known, layers, source.name)
@@ -81,11 +75,6 @@ def _discovered(
     ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, sae: LayerSae, resid: Any
 ) -> AnomalyDetector:
     """Latents, weights, calibration and threshold; nothing of the validation split is looked at."""
-    import dataclasses
-
-    from phase4_anomaly_detection.detector import SCHEMA_VERSION
-    from phase4_anomaly_detection.discovery import contents
-
     own, tuning = texts.of("sae"), texts.of("hyperparams")
     rates = _rates(ctx, config, [sae.layer])
     selection = discovery.select(
@@ -121,20 +110,12 @@ def _discovered(
 
 
 def _of_latents(sae: LayerSae, latents: np.ndarray, document: dict[str, Any]) -> AnomalyDetector:
-    from phase4_anomaly_detection.detector import AnomalyDetector
-
     chosen = (sae.W_enc[:, latents], sae.b_enc[latents], sae.threshold[latents])
     return AnomalyDetector(*(array.detach().numpy() for array in chosen), document)
 
 
 def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.ndarray], layer: int) -> Any:
     """Activations of every latent, after a look whether the baseline is of this SAE. Raises: ConfigError."""
-    import torch
-
-    from common.errors import ConfigError
-    from common.saes.rates import check_same_latents
-    from phase4_anomaly_detection.texts import rebuild_baseline
-
     if sae.top_k is not None:
         raise ConfigError(
             f"{sae.id} keeps the {sae.top_k} largest latents of all, so a few of them cannot be read alone\n"
@@ -149,9 +130,6 @@ def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.nda
 
 def _rates(ctx: RunContext, config: DetectorPhaseConfig, layers: list[int]) -> dict[int, np.ndarray]:
     """Firing rates on general text by layer; none where no baseline is asked for."""
-    from common.saes.rates import rates_by_layer
-    from phase4_anomaly_detection.texts import rebuild_baseline
-
     if config.general_text_limit >= 1:
         return {}
     return rates_by_layer(ctx.read(handoffs.GENERAL_TEXT), layers, rebuild_baseline(ctx))
@@ -162,8 +140,6 @@ def _judged(
     others: list[Baseline], readings: int,
 ) -> AnomalyDetector:  # fmt: skip
     """The detector with its card, its verdict, and how often each latent fired on the validation split."""
-    from phase4_anomaly_detection.evaluation import evaluate
-
     card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed)
     firing = detector.activations(resid[texts.of("validation")]) > 0
     counts = firing.sum(axis=0).tolist()
@@ -175,8 +151,6 @@ def _columns(
     detector: AnomalyDetector, texts: Texts, scores: np.ndarray, others: list[Baseline]
 ) -> dict[str, np.ndarray]:
     """scores.parquet: the detector on every text, then each baseline."""
-    import numpy as np
-
     n = len(scores)
     label = np.where(texts.incorrect, "incorrect", "correct")
     every = {"task_id": texts.task_ids, "split": texts.split, "label": label}

@@ -14,19 +14,23 @@ Sources: Welch 1947; Westfall & Young 1993 (family-wise p); Tibshirani 1996 (L1)
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from torch import Tensor
 
 from common.errors import ConfigError
 from common.evaluation.metrics import auroc
+from common.evaluation.permutation import NullMaximum, family_wise_p
+from common.evaluation.separation import layer_statistics
 from phase4_anomaly_detection.calibration import checked_labels
 from phase4_anomaly_detection.options import RULES, SIGNIFICANCE
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
-    from torch import Tensor
 
 ALPHA = 0.05
 STRENGTHS = tuple(10.0 ** (k / 2) for k in range(-6, 5))  # C of the L1 regression: the inverse of its penalty
@@ -100,8 +104,6 @@ class FeatureDiscovery:
         Raises: ConfigError when none is left, with the largest t and the filter that left none; without a baseline; for
         labels as `checked_labels` does.
         """
-        from common.evaluation.separation import layer_statistics
-
         incorrect = checked_labels(incorrect, len(latent_acts))
         config, pass_rate = self.config, (~incorrect).astype(np.float64)
         found = layer_statistics(latent_acts, pass_rate)
@@ -152,8 +154,6 @@ class FeatureDiscovery:
         self, latent_acts: Float[Tensor, "n d_sae"], incorrect: Bool[np.ndarray, " n"], rates: np.ndarray | None
     ) -> float:
         """Mean AUROC over 5 folds of latents and t weights found on the other four; 1/2 for a fold without latents."""
-        from sklearn.model_selection import StratifiedKFold
-
         incorrect = checked_labels(incorrect, len(latent_acts))
         areas = []
         folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=self.config.seed)
@@ -181,8 +181,6 @@ class FeatureDiscovery:
     ) -> dict[str, Bool[np.ndarray, " d_sae"]]:
         """Which latents are significant at a family-wise 0.05; the family: those of the layer that ever vary and are
         not general text."""
-        from common.evaluation.permutation import NullMaximum, family_wise_p
-
         null = NullMaximum(pass_rate, self.config.n_permutations, self.config.seed)
         null.add(latent_acts, general)
         p_max = family_wise_p(np.abs(np.nan_to_num(found["t"])), null.max_abs_t)
@@ -210,12 +208,6 @@ class FeatureDiscovery:
 
     def _l1(self, x: Float[np.ndarray, "n k"], incorrect: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
         """Coefficients in the units of the activations; zero where the penalty made them so."""
-        import warnings
-
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import GridSearchCV, StratifiedKFold
-
         scale = x.std(axis=0)
         scale[scale == 0] = 1.0
         standard = (x - x.mean(axis=0)) / scale

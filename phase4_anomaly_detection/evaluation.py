@@ -13,9 +13,10 @@ Sources: Guo et al. 2017, arXiv:1706.04599 (ECE); Brier 1950; Wilson 1927.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from common.evaluation import metrics, probes
 from common.evaluation.bootstrap import draws_by_label
@@ -23,13 +24,8 @@ from common.evaluation.cards import evaluation_card, verdict
 from common.evaluation.statistics import wilson_interval
 from common.evaluation.strata import stratum_of, upper_bounds
 from phase4_anomaly_detection.calibration import Target, choose_threshold, reached_by
-from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
-
-    from phase4_anomaly_detection.detector import AnomalyDetector
-    from phase4_anomaly_detection.texts import Texts
+from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY, AnomalyDetector
+from phase4_anomaly_detection.texts import Texts
 
 ALWAYS = "always flag"
 N_GROUPS = 10

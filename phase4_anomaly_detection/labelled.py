@@ -14,14 +14,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from common.errors import ConfigError
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool
 
 TEXT_KEYS = ("text", "prompt", "code")
 LABELS = {"correct": False, "incorrect": True}

@@ -4,15 +4,13 @@ themselves.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import handoffs
 from common.files import digest_of
+from common.phases.context import RunContext
 from common.runs import ledger
-
-if TYPE_CHECKING:
-    from common.phases.context import RunContext
-    from phase4_anomaly_detection.detector import AnomalyDetector
+from phase4_anomaly_detection.detector import AnomalyDetector
 
 
 def note_reading(ctx: RunContext, detector: AnomalyDetector, again: bool) -> int:

@@ -9,24 +9,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from common import handoffs
 from common.errors import ConfigError
+from common.model.read_text import ReadText
+from common.model.registry import MODELS, ModelEntry, model_identity
 from common.phases.command_line import build_command
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from common.phases.context import RunContext
-    from common.runs.artifacts import Artifact
-    from common.saes.encoder import LayerSae
-    from common.saes.fit import TextStreams
-    from common.saes.sources import SaeSource
-    from phase4_anomaly_detection.config import DetectorPhaseConfig
-    from phase4_anomaly_detection.sidecar import SidecarModel
+from common.phases.context import RunContext
+from common.programs.labels import judged_problems
+from common.runs.artifacts import Artifact
+from common.saes.activations import StoredText, layer_activations, stored_layers
+from common.saes.encoder import LayerSae
+from common.saes.fit import TextStreams, checked_sae
+from common.saes.sources import SaeSource
+from phase4_anomaly_detection.config import DetectorPhaseConfig
+from phase4_anomaly_detection.labelled import read_labelled, split_of
+from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
 
 SPLITS = ("sae", "hyperparams", "validation")
 PROMPTS = "prompts: a description, asserts and '# Solution:', read before the program is written"
@@ -81,19 +84,13 @@ class StoredActivations:
 
     @property
     def layers(self) -> list[int]:
-        from common.saes.activations import stored_layers
-
         stored = stored_layers(self.generations)
         return sorted({*stored} & {*self.source.layers(max(stored) + 1)})
 
     def of_layer(self, layer: int) -> Tensor:
-        from common.saes.activations import layer_activations
-
         return layer_activations(self.generations, layer, self.task_ids)
 
     def sae(self, layer: int) -> LayerSae:
-        from common.saes.fit import checked_sae
-
         return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
 
 
@@ -121,8 +118,6 @@ class ReadActivations:
         return {**_named(own.model, own.revision, own.prompt), **facts}
 
     def of_layer(self, layer: int) -> Tensor:
-        import torch
-
         if layer not in self._read:
             layers = sorted({layer, *(self.wanted or self.layers)})
             found = self.sidecar.read_layers(self.texts, layers)
@@ -130,8 +125,6 @@ class ReadActivations:
         return self._read[layer]
 
     def sae(self, layer: int) -> LayerSae:
-        from common.saes.fit import checked_sae
-
         return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
 
 
@@ -146,8 +139,6 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
 
 
 def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
-    from common.programs.labels import judged_problems
-
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
@@ -174,8 +165,6 @@ def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSourc
 
 
 def _labelled(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
-    from phase4_anomaly_detection.labelled import read_labelled, split_of
-
     found = read_labelled(config.labelled)
     split = split_of(found.texts, found.incorrect, config.seed)
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
@@ -190,8 +179,6 @@ def _labelled(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -
 
 
 def _sidecar(ctx: RunContext, config: DetectorPhaseConfig) -> SidecarModel:
-    from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
-
     return SidecarModel(SidecarConfig(
         model=config.model, device=ctx.device, dtype=config.dtype, quantisation=config.quantisation,
         batch_size=config.batch_size, threads=config.threads, revision=config.revision, prompt=config.prompt,
@@ -200,9 +187,6 @@ def _sidecar(ctx: RunContext, config: DetectorPhaseConfig) -> SidecarModel:
 
 def _general_text(ctx: RunContext, config: DetectorPhaseConfig, sidecar: SidecarModel) -> TextStreams:
     """What phase 1.1 stored, or else what the model is shown now."""
-    from common.model.read_text import ReadText
-    from common.saes.activations import StoredText
-
     if handoffs.GENERAL_TEXT.name in ctx.artifacts:
         return StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild_baseline(ctx))
     return ReadText(config.text, config.model, lambda: sidecar.lm, ctx.log)
@@ -215,8 +199,6 @@ def rebuild_baseline(ctx: RunContext) -> str:
 
 def known_layer(config: DetectorPhaseConfig) -> int | None:
     """The layer that was given, or that the registry has for the model; None: it has to be found."""
-    from common.model.registry import MODELS, ModelEntry
-
     return int(config.layer) if config.layer != "auto" else MODELS.get(config.model, ModelEntry()).detector_layer
 
 
@@ -230,6 +212,4 @@ def check_layer(layer: int, layers: list[int], sae: str) -> None:
 
 
 def _named(model: str, revision: str, prompt: str) -> dict[str, Any]:
-    from common.model.registry import model_identity
-
     return {"name": model, "identity": model_identity(model, revision), "prompt": prompt}

@@ -39,7 +39,7 @@ def carry_out(phase: Phase, data: Path, **options) -> RunContext:
     )  # fmt: skip
     with contextlib.closing(ctx):
         ctx.pick_inputs()
-        phase.run(ctx, config)
+        phase.carry_out(ctx)
     return ctx
 
 

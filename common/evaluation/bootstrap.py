@@ -8,12 +8,10 @@ Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float
 
 CONFIDENCE = 0.95
 DRAWS = (

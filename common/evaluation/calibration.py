@@ -8,15 +8,14 @@ Sources: Zadrozny & Elkan 2002 (isotonic calibration); Brier 1950.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
+from sklearn.isotonic import IsotonicRegression
 
 from common.evaluation.statistics import wilson_interval
 from common.evaluation.strata import stratum_of, upper_bounds
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 N_GROUPS = 5
 
@@ -32,8 +31,6 @@ def reliability(
     `tuned` are the scores that the probability is fitted on. Scores outside their range get the nearest one's. There
     are at most five groups, of about equal size, with equal probabilities together.
     """
-    from sklearn.isotonic import IsotonicRegression
-
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(tuned, tuned_positive.astype(float))
     probability = fitted.predict(values)
     group = stratum_of(probability, upper_bounds(probability, N_GROUPS))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from common.evaluation import metrics
 from common.evaluation.bootstrap import interval, number
 from common.evaluation.delong import delong_interval
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 CHANCE = 0.5
 DETECTOR, NOT_BETTER_THAN_CHANCE = "detector", "not better than chance"

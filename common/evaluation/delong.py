@@ -6,12 +6,9 @@ Signal Processing Letters 21.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float
+from scipy.stats import rankdata
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
@@ -23,8 +20,6 @@ def delong_variance(values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, 
     V10_i = mean over negatives of psi(x_i, y_j), each negative j of n has V01_j = mean over positives of
     psi(x_i, y_j), and the variance is var(V10) / m + var(V01) / n, both unbiased.
     """
-    from scipy.stats import rankdata
-
     x, y = values[positive], values[~positive]
     m, n = len(x), len(y)
     if min(m, n) < 2:

@@ -13,12 +13,8 @@ as scikit-learn defines it, the step-wise sum over distinct scores.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float
 
 AT_THRESHOLD = ("f1", "precision", "recall", "specificity", "balanced_accuracy", "mcc")
 RANKED = ("auroc", "average_precision")

@@ -19,13 +19,10 @@ Source: Westfall & Young 1993, Resampling-Based Multiple Testing; the maximum st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 RELATIVE_ERROR = 1e-4
 _CELLS_AT_ONCE = 2**20  # of [n_permutations, latents]: larger arrays leave the cache, and both passes are slower
@@ -33,8 +30,6 @@ _CELLS_AT_ONCE = 2**20  # of [n_permutations, latents]: larger arrays leave the 
 
 def permuted_labels(pass_rate: Float[np.ndarray, " n"], n_permutations: int, seed: int) -> Float[Tensor, "n_perm n"]:
     """The pass rates in random orders, one permutation in each row."""
-    import torch
-
     rows = np.tile(pass_rate.astype(np.float32), (n_permutations, 1))
     return torch.from_numpy(np.random.default_rng(seed).permuted(rows, axis=1))
 
@@ -63,8 +58,6 @@ class NullMaximum:
 
         `included` [d_sae] says which of them belong to the family; None means all.
         """
-        import torch
-
         varies = (latent_acts != latent_acts[0]).any(dim=0)
         wanted = varies if included is None else varies & torch.from_numpy(included)
         columns = wanted.nonzero().squeeze(1)
@@ -86,8 +79,6 @@ class NullMaximum:
 
     def operands(self, acts: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
         """What the permuted labels are multiplied with: activations of unit variance, and k times their squares + 1."""
-        import torch
-
         z = acts.numpy().astype(np.float64)  # before centring: float32 would lose what is small beside the mean
         z -= z.mean(axis=0)
         z /= np.sqrt(np.einsum("ij,ij->j", z, z) / len(z))

@@ -6,13 +6,15 @@ Sources: Marks & Tegmark 2023, arXiv:2310.06824 (difference of means); scikit-le
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
-    from sklearn.model_selection import GridSearchCV
+from jaxtyping import Bool, Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 STRENGTHS = tuple(10.0**k for k in range(-5, 2))  # C: the inverse of the penalty on standardised activations
 N_FOLDS = 5
@@ -31,19 +33,12 @@ def logistic_regression(
 
 def penalty_search(fitted_on: Float[np.ndarray, "m d"], incorrect: Bool[np.ndarray, " m"], seed: int) -> GridSearchCV:
     """Logistic regression on standardised activations, fitted, with the C of the best cross-validated AUROC."""
-    from sklearn.exceptions import ConvergenceWarning
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said in the result, of the fit that is used
         return unfitted_search(seed).fit(fitted_on, incorrect)
 
 
 def unfitted_search(seed: int) -> GridSearchCV:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
     return GridSearchCV(model, {"logisticregression__C": STRENGTHS}, scoring="roc_auc", cv=folds)

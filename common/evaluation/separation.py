@@ -18,13 +18,11 @@ Sources: Welch 1947, Biometrika 34; Hanley & McNeil 1982, Radiology 143 (AUROC a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-    from torch import Tensor
+from jaxtyping import Float, Int
+from scipy.special import stdtr
+from torch import Tensor
 
 # Float32 values that differ at all have a relative variance above 1e-19; rounding of a mean leaves 1e-30.
 _CONSTANT = 1e-22
@@ -107,8 +105,6 @@ def welch_t(a: GroupMoments, b: GroupMoments) -> tuple[np.ndarray, np.ndarray]:
 
 def two_sided_p(t: np.ndarray, df: np.ndarray) -> np.ndarray:
     """Probability of |t| or more under Student's distribution."""
-    from scipy.special import stdtr
-
     return np.where(t == 0, 1.0, 2 * stdtr(df, -np.abs(t)))
 
 

@@ -6,15 +6,13 @@ a solved problem are also compared only where both lie in one stratum.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from common.evaluation import metrics
 from common.evaluation.bootstrap import UNDEFINED, draws_of_problems, interval, number
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
 
 N_STRATA = 4
 MIN_OF_A_LABEL = 5  # positives and negatives without which a stratum's numbers would be noise: they are left undefined

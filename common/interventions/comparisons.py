@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scipy.stats import binomtest, fisher_exact
+
 from common.evaluation.statistics import holm
 from common.interventions.conditions import MATCHED_LATENT
 from common.interventions.outcomes import Pairs, Row, counted, effect, median_kl, paired, transitions
@@ -144,15 +146,11 @@ def mcnemar_p(n_gained: int, n_lost: int) -> float:
 
     Source: McNemar 1947, Psychometrika 12; exact: a binomial test of the discordant pairs at 1/2.
     """
-    from scipy.stats import binomtest
-
     return float(binomtest(n_gained, n_gained + n_lost).pvalue) if n_gained + n_lost else 1.0
 
 
 def fisher_p(hits: int, of: int, pooled_hits: int, pooled_of: int) -> float | None:
     """One-sided exact p that the direction's outcome is no more frequent than the controls'; None without programs."""
-    from scipy.stats import fisher_exact
-
     if not of or not pooled_of:
         return None
     table = [[hits, of - hits], [pooled_hits, pooled_of - pooled_hits]]

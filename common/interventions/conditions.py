@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from common.interventions.directions import Direction, unit_decoder_row
+from common.interventions.steered_generation import Push
 from common.model.hooks import resid_site
+from common.runs.artifacts import Artifact
+from common.saes.encoder import LayerSae
 from common.seeds import direction_seed
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from common.interventions.directions import Direction
-    from common.interventions.steered_generation import Push
-    from common.runs.artifacts import Artifact
-    from common.saes.encoder import LayerSae
 
 NONE, MATCHED_LATENT, RANDOM_DIRECTION = "none", "matched_latent", "random_direction"
 CONTROLS = (MATCHED_LATENT, RANDOM_DIRECTION)
@@ -66,9 +66,6 @@ def mean_norms(general_text: Artifact) -> dict[tuple[int, str], float]:
 
 def random_direction(seed: int, direction: str, index: int, d_model: int) -> Float[Tensor, " d_model"]:
     """A Gaussian vector scaled to length 1, float32: each direction has its own, whatever else is run."""
-    import numpy as np
-    import torch
-
     vector = np.random.default_rng(direction_seed(seed, direction, index)).standard_normal(d_model)
     return torch.from_numpy((vector / np.linalg.norm(vector)).astype(np.float32))
 
@@ -88,9 +85,6 @@ def pushes(
     direction. r is the mean norm of the residual stream where it is added, so that a coefficient means the same
     at every layer. Of an SAE only these rows are kept.
     """
-    from common.interventions.directions import unit_decoder_row
-    from common.interventions.steered_generation import Push
-
     by_name = {direction.name: direction for direction in directions}
     wanted = [_latent_of(variant, by_name) for variant in variants]
     rows = {}

@@ -7,17 +7,14 @@ the SAE's vocabulary does there.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from common.errors import ConfigError
-
-if TYPE_CHECKING:
-    import logging
-
-    from common.interventions.directions import Direction
+from common.interventions.directions import Direction
 
 MAX_SEPARATION = 0.01
 LEAST_SPREAD = 1e-3  # of log norms: SAEs whose decoder rows are scaled to length 1 differ by rounding alone

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import norm
+
 from common.evaluation.statistics import wilson_interval
 
 JUDGED = ("correct", "incorrect")
@@ -120,8 +122,6 @@ def change_interval(n_gained: int, n_lost: int, n: int) -> Interval:
 
     Source: Bonett & Price 2012, J. Educ. Behav. Stat. 37(4), 479-488.
     """
-    from scipy.stats import norm
-
     if not n:
         return {"value": None, "low": None, "high": None}
     gained, lost = (n_gained + 1) / (n + 2), (n_lost + 1) / (n + 2)

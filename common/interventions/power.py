@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scipy.stats import beta, binom, binomtest
+
 POWER, ALPHA = 0.8, 0.05
 
 
@@ -19,8 +21,6 @@ def rate_to_beat(n: int, of: int) -> float | None:
 
 def binomial_p(n: int, of: int, against: float | None) -> float | None:
     """One-sided exact p of `n` or more changes of `of`, when each comes with probability `against`."""
-    from scipy.stats import binomtest
-
     return float(binomtest(n, of, against, alternative="greater").pvalue) if of and against is not None else None
 
 
@@ -31,8 +31,6 @@ def smallest_effect(of: int, against: float | None, outcome: str) -> dict[str, A
     `of` have probability 0.8 is the 0.8 quantile of Beta(k, of - k + 1). None where no count would be significant.
     The comparison with controls that the verdict rests on asks for more, so this is a lower bound.
     """
-    from scipy.stats import beta, binom
-
     what = f"{of} programs that could be {outcome}"
     if not of or against is None:
         return {"power": POWER, "rate": None, "words": f"nothing could be shown: there are {what}"}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from common.interventions.conditions import Variant
 from common.interventions.degenerate import is_degenerate
+from common.phases.context import RunContext
 from common.programs.solutions import Solution
 from common.programs.writing import Earlier
-
-if TYPE_CHECKING:
-    from common.phases.context import RunContext
-    from common.runs.artifacts import Artifact
+from common.runs.artifacts import Artifact
 
 Problem = dict[str, Any]
 

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from common.interventions.conditions import Variant, pushes
+from common.interventions.directions import Direction
 from common.interventions.records import Earlier, Problem
+from common.interventions.settings import SteeredConfig
 from common.interventions.steered_generation import generate_steered
 from common.interventions.writing import Written, write_variants
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
+from common.phases.context import RunContext
 from common.programs.solutions import task_for
 from common.programs.writing import Writer
+from common.runs.records import RecordWriter
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-
-if TYPE_CHECKING:
-    from common.interventions.directions import Direction
-    from common.interventions.settings import SteeredConfig
-    from common.phases.context import RunContext
-    from common.runs.records import RecordWriter
 
 
 def write_steered(

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from common.interventions.conditions import Variant
 from common.interventions.records import Problem, steered_row
+from common.model.generation import Generation
+from common.model.language_model import LanguageModel
+from common.phases.context import RunContext
+from common.programs.solutions import Solution
 from common.programs.writing import Draft, Earlier, Kept, Writer, write_programs
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from common.interventions.conditions import Variant
-    from common.model.generation import Generation
-    from common.model.language_model import LanguageModel
-    from common.phases.context import RunContext
-    from common.programs.solutions import Solution
-    from common.runs.records import RecordWriter
+from common.runs.records import RecordWriter
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import huggingface_hub
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from common.errors import AssetError
 from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
@@ -93,7 +93,6 @@ def _quantised(quantisation: str, device: str) -> dict[str, Any]:
     """What `from_pretrained` is told about the bits of a weight."""
     if quantisation == "none":
         return {}
-    from transformers import BitsAndBytesConfig
 
     bits = BitsAndBytesConfig(load_in_8bit=quantisation == "8bit", load_in_4bit=quantisation == "4bit")
     return {"quantization_config": bits, "device_map": {"": device}}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from common.errors import ConfigError
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from common.model.language_model import LanguageModel
+from common.model.general_text import first_documents, load_text, text_for
+from common.model.language_model import LanguageModel
+from common.model.text_activations import read_documents
 
 N_DOCUMENTS = 300
 MAX_TOKENS, BATCH_SIZE, SEED = 128, 16, 42  # as phase 1.1
@@ -23,8 +24,6 @@ class ReadText:
     """resid_post of every layer at one position of each of the first documents of `text`; read when first needed."""
 
     def __init__(self, text: str, model: str, load: Callable[[], LanguageModel], log: logging.Logger) -> None:
-        from common.model.general_text import text_for
-
         self.text, self._load, self._log = text_for(text, model), load, log
 
     @property
@@ -37,12 +36,6 @@ class ReadText:
 
     @functools.cached_property
     def _resid_post(self) -> Float[Tensor, "n n_layers d_model"]:
-        import numpy as np
-        import torch
-
-        from common.model.general_text import first_documents, load_text
-        from common.model.text_activations import read_documents
-
         n_documents = min(N_DOCUMENTS, len(load_text(self.text).documents))
         documents, rows = first_documents(self.text, n_documents), []
         self._log.info("reading %d documents of '%s', which tell whether the SAEs fit", len(documents), self.text)

@@ -14,9 +14,9 @@ from common.phases.settings import PhaseConfig
 class Phase:
     """What a phase folder exports as PHASE.
 
-    `run` takes the RunContext and the settings; it is called by `carry_out`.
-
-    `n_records` tells, from the context, how many records a run has, for phases that can be cut into slices.
+    `run` takes the RunContext and the settings. `n_records` tells, from the context, how many records a run has, for
+    phases that can be cut into slices. Both are named as 'module:function': what does the work is imported when it is
+    done, and help needs none of it.
     `n_kept_vectors` tells how many vectors of the model's width a record keeps, given the settings and the layers.
     `optional_inputs` are read where there is a finished run of them. `without` names those of `inputs` that a run
     with these settings does not read.
@@ -27,17 +27,19 @@ class Phase:
     config: type[PhaseConfig]
     inputs: tuple[Handoff, ...]
     output: Handoff
-    run: Named
-    n_records: Named | None = None
+    run: str | Callable[[Any, Any], None]
+    n_records: str | Callable[[Any], int] | None = None
     n_kept_vectors: Callable[[Any, int], int] = lambda config, n_layers: 0
     optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
     without: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
 
     def carry_out(self, ctx: Any) -> None:
-        _named(self.run)(ctx, ctx.config)
+        """Run the phase in a context."""
+        _function(self.run)(ctx, ctx.config)
 
     def count_records(self, ctx: Any) -> int:
-        return 0 if self.n_records is None else _named(self.n_records)(ctx)
+        """How many records a run in this context has; 0 for a phase without slices."""
+        return 0 if self.n_records is None else _function(self.n_records)(ctx)
 
     def needed(self, config: Any) -> tuple[Handoff, ...]:
         """The inputs that a run with these settings cannot do without."""
@@ -51,10 +53,10 @@ def imported(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _named(function: str | Callable) -> Callable:
-    return imported(function) if isinstance(function, str) else function
-
-
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:
     if phase.n_records is None and (start, end) != (0, None):
         raise ConfigError(f"phase {phase.id} has no slices\nLeave out --start and --end")
+
+
+def _function(named: str | Callable) -> Callable:
+    return imported(named) if isinstance(named, str) else named

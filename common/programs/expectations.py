@@ -7,6 +7,9 @@ once it runs: see common/model/token_meter.py.
 import shutil
 from typing import Any
 
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
 from common.model.memory import batch_bytes, free_bytes
 from common.model.registry import default_dtype, model_location
 from common.model.settings import ModelConfig
@@ -30,9 +33,6 @@ def expectations(ctx: RunContext) -> list[str]:
 
 def empty_model(config: ModelConfig, device: str) -> Any:
     """The model without its weights; None when its config is not on this disk, or is of no known kind."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     dtype = default_dtype(config.model, device) if config.dtype == "auto" else config.dtype
     try:
         described = AutoConfig.from_pretrained(

@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from common.errors import ArtifactMismatchError, ConfigError
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from common.runs.artifacts import Artifact
-    from common.saes.sources import SaeSource
+from common.runs.artifacts import Artifact
+from common.saes.sources import SaeSource
 
 _LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")
 N_DOCUMENTS = 256  # of general text, which tell whether an SAE belongs to a layer
@@ -40,8 +37,6 @@ def layer_activations(
 
     Raises: ArtifactMismatchError when some are not finite (float16 overflows).
     """
-    import torch
-
     file = f"activations/layer_{layer:02d}.safetensors"
     row_of = {number: row for row, number in enumerate(stored.tensor(file, item).tolist())}
     resid = stored.tensor(file, "resid_post")[[row_of[number] for number in wanted]]

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from common.errors import ArtifactMismatchError
+from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae, load_sae
 from common.saes.sources import SaeSource
 
@@ -115,8 +116,6 @@ def checked_sae(
     Raises: ConfigError for a transcoder, and as `SaeSource.load`; ArtifactMismatchError when more than 0.9 of the
     variance is unexplained, unless `accept_bad_fit`, and when a neighbour fits better, whatever was accepted.
     """
-    from common.saes.activations import check_reads_the_residual_stream
-
     check_reads_the_residual_stream(source)
     sae = load_sae(source, layer)
     own = text.of_layer(layer)

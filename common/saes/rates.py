@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from common.errors import ArtifactMismatchError
+from common.runs.artifacts import Artifact
 from common.saes.activations import layer_list
-
-if TYPE_CHECKING:
-    from common.runs.artifacts import Artifact
 
 
 def rates_by_layer(general_text: Artifact, layers: list[int], rebuild: str) -> dict[int, np.ndarray]:

@@ -1,6 +1,7 @@
 """The one folder a program may write to: made per server, emptied before every program."""
 
 import os
+import tempfile
 import time
 
 PREFIX = "pva-sandbox-"
@@ -8,8 +9,6 @@ PREFIX = "pva-sandbox-"
 
 def make() -> str:
     """A new, private, empty folder on the machine's usual place for temporary files."""
-    import tempfile  # with half a dozen libraries that a server, which imports this module too, need not hold
-
     return tempfile.mkdtemp(prefix=PREFIX)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from statsmodels.stats.contingency_tables import mcnemar
 
 from common.evaluation.bootstrap import UNDEFINED, draws_by_label, draws_of_problems, interval
 from common.evaluation.metrics import auroc
@@ -90,8 +91,6 @@ def directions(
 
 
 def _difference(whole: list[Row], own: list[Row]) -> dict[str, Any]:
-    from statsmodels.stats.contingency_tables import mcnemar
-
     pairs = paired(whole, own)
     gained, lost = pairs.corrected, pairs.corrupted
     table = [[pairs.count("correct", "correct"), lost], [gained, pairs.count("incorrect", "incorrect")]]

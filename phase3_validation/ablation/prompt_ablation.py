@@ -10,33 +10,36 @@
 Record i is problem i // n, ablation i % n, of n ablations.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from common import handoffs
+from common.interventions.directions import Direction, selected_directions
+from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
+from common.model.chat import chat_template_for
+from common.model.generation import Request
 from common.phases.context import RunContext
+from common.programs.solutions import Solution, Task, record_rows
+from common.programs.writing import write_solutions
 from common.runs.discovery import describe
 from common.runs.records import RecordWriter
+from common.saes.encoder import load_sae
+from common.saes.sources import SaeSource, sae_source
+from common.seeds import record_seed
+from phase3_validation.ablation import outcomes, words
 from phase3_validation.ablation.config import NONE, AblationConfig
+from phase3_validation.ablation.figure import draw
+from phase3_validation.ablation.outcomes import pass_rate
+from phase3_validation.ablation.prompts import ablated_prompt, circle_of
 from phase3_validation.config import VALIDATION
-
-if TYPE_CHECKING:
-    from common.interventions.directions import Direction
-    from common.programs.solutions import Solution, Task
-    from common.saes.sources import SaeSource
+from phase3_validation.readings import note_reading
 
 TABLE = "ablation.parquet"
 ROWS_ENCODED_TOGETHER = 256
 
 
 def run(ctx: RunContext, config: AblationConfig) -> None:
-    from common.interventions.directions import selected_directions
-    from common.interventions.records import check_same_limit, greedy_programs, spaced
-    from common.programs.writing import write_solutions
-    from common.saes.encoder import load_sae
-    from common.saes.sources import sae_source
-    from phase3_validation.ablation.outcomes import pass_rate
-    from phase3_validation.readings import note_reading
-
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
@@ -59,14 +62,8 @@ def run(ctx: RunContext, config: AblationConfig) -> None:
             )  # fmt: skip
 
 
-def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list["Task"]:
+def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list[Task]:
     """The task of every record."""
-    from common.model.chat import chat_template_for
-    from common.model.generation import Request
-    from common.programs.solutions import Task
-    from common.seeds import record_seed
-    from phase3_validation.ablation.prompts import ablated_prompt, circle_of
-
     tasks, chat = [], chat_template_for(config.prompt, config.model, config.revision)
     for problem, donor in zip(problems, circle_of(problems, config.seed, config.ablations), strict=True):
         task_id, name = problem["task_id"], problem["entry_point"]
@@ -78,11 +75,9 @@ def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list["
 
 
 def record_of(
-    index: int, task: "Task", solution: "Solution", ablations: tuple[str, ...], layers: list[int]
+    index: int, task: Task, solution: Solution, ablations: tuple[str, ...], layers: list[int]
 ) -> tuple[dict, dict]:
     """The row and the arrays of one record: of the residual stream, `layers` are kept."""
-    from common.programs.solutions import record_rows
-
     which = {"record": index, "ablation": ablations[index % len(ablations)]}
     resid = solution.generation.resid_post["last"]
     tensors = {f"activations/layer_{layer:02d}/resid_post": resid[layer] for layer in layers}
@@ -90,14 +85,10 @@ def record_of(
 
 
 def conclude(
-    ctx: RunContext, out: RecordWriter, directions: list["Direction"], source: "SaeSource",
+    ctx: RunContext, out: RecordWriter, directions: list[Direction], source: SaeSource,
     earlier: dict[int, dict[str, Any]], n_readings: int,
 ) -> None:  # fmt: skip
     """Write activations.parquet, prompt_ablation.json and the figure. `earlier` are the programs of phase 1."""
-    from common.interventions.records import agreement
-    from phase3_validation.ablation import outcomes, words
-    from phase3_validation.ablation.figure import draw
-
     config, rows = ctx.config, out.joined_rows()
     measured = latent_activations(out, rows, directions, source)
     out.table("activations.parquet", measured)
@@ -122,13 +113,9 @@ def conclude(
 
 
 def latent_activations(
-    out: RecordWriter, rows: list[dict[str, Any]], directions: list["Direction"], source: "SaeSource"
+    out: RecordWriter, rows: list[dict[str, Any]], directions: list[Direction], source: SaeSource
 ) -> list[dict[str, Any]]:
     """The rows of activations.parquet: record by record, each with all directions."""
-    import torch
-
-    from common.saes.encoder import load_sae
-
     columns: dict[str, list[float]] = {}
     for layer in _layers(directions):
         sae = load_sae(source, layer)
@@ -146,11 +133,9 @@ def latent_activations(
     ]  # fmt: skip
 
 
-def _layers(directions: list["Direction"]) -> list[int]:
+def _layers(directions: list[Direction]) -> list[int]:
     return sorted({direction.layer for direction in directions})
 
 
 def count_programs(ctx: RunContext) -> int:
-    from common.interventions.records import n_spaced
-
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(ctx.config.ablations)

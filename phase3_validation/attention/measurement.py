@@ -15,35 +15,37 @@ suggests, phase 3.7 tests.
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from common import handoffs
+from common.interventions.conditions import Variant, mean_norms, pushes
+from common.interventions.directions import selected_directions
+from common.interventions.steered_generation import Push
+from common.model.chat import chat_template_for
+from common.model.generation import prompt_lengths
+from common.model.language_model import LanguageModel
+from common.model.loading import load_model
+from common.model.memory import FittingParts, batch_bytes
 from common.phases.context import RunContext
+from common.problems.prompt import Prompt, build_prompt
 from common.progress import Progress
 from common.runs.discovery import describe
+from common.runs.records import cut_batches
+from common.saes.encoder import load_sae
+from common.saes.sources import sae_source
+from phase3_validation.attention import figures, reading, results, words
 from phase3_validation.attention.config import AttentionConfig
+from phase3_validation.attention.heads import find_heads
+from phase3_validation.attention.results import Measured
+from phase3_validation.attention.sections import SECTIONS, section_words
 from phase3_validation.config import VALIDATION
 
 PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
-if TYPE_CHECKING:
-    from common.interventions.conditions import Variant
-    from common.interventions.steered_generation import Push
-    from common.model.language_model import LanguageModel
-    from common.problems.prompt import Prompt
-    from phase3_validation.attention.results import Measured
-
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
-    from common.interventions.conditions import mean_norms, pushes
-    from common.interventions.directions import selected_directions
-    from common.model.chat import chat_template_for
-    from common.model.loading import load_model
-    from common.problems.prompt import build_prompt
-    from common.saes.encoder import load_sae
-    from common.saes.sources import sae_source
-    from phase3_validation.attention import figures, results, words
-
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     coefficients = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
@@ -77,17 +79,10 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
 
 
 def measure(
-    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], task_ids: list[int], variants: list["Variant"],
-    added: list["Push | None"], *, steer_prompt: bool,
-) -> tuple["Measured", dict[str, Any]]:  # fmt: skip
+    ctx: RunContext, lm: LanguageModel, prompts: list[Prompt], task_ids: list[int], variants: list[Variant],
+    added: list[Push | None], *, steer_prompt: bool,
+) -> tuple[Measured, dict[str, Any]]:  # fmt: skip
     """Attention under every variant; what the model is asked first: words for sections, layers without attention."""
-    import numpy as np
-
-    from phase3_validation.attention import reading
-    from phase3_validation.attention.heads import find_heads
-    from phase3_validation.attention.results import Measured
-    from phase3_validation.attention.sections import SECTIONS, section_words
-
     first_steered = min((v.layer for v in variants[1:]), default=lm.n_layers)
     asked = {"section_words": section_words(reading.begins_with_bos(lm, prompts)), "layers_without_attention": [],
              "eager_differs_by": None}  # fmt: skip
@@ -100,7 +95,7 @@ def measure(
     sections = reading.sections_present(lm, prompts, heads)
     asked["eager_differs_by"] = reading.eager_differs_by(lm, prompts[:PROMPTS_TRIED])
 
-    def read(some: list["Prompt"]) -> "np.ndarray":
+    def read(some: list[Prompt]) -> np.ndarray:
         return reading.read_attention(lm, some, added, layers, steer_prompt=steer_prompt, heads=heads)
 
     attention = in_batches(ctx, lm, prompts, read)[..., [SECTIONS.index(name) for name in sections]]
@@ -108,15 +103,9 @@ def measure(
 
 
 def in_batches(
-    ctx: RunContext, lm: "LanguageModel", prompts: list["Prompt"], read: Callable[[list["Prompt"]], "np.ndarray"]
-) -> "np.ndarray":
+    ctx: RunContext, lm: LanguageModel, prompts: list[Prompt], read: Callable[[list[Prompt]], np.ndarray]
+) -> np.ndarray:
     """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
-    import numpy as np
-
-    from common.model.generation import prompt_lengths
-    from common.model.memory import FittingParts, batch_bytes
-    from common.runs.records import cut_batches
-
     lengths = prompt_lengths(lm, prompts)
 
     def width(part: list[int]) -> int:

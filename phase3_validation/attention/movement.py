@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import wilcoxon
 
 from common.evaluation.bootstrap import CONFIDENCE
 from common.evaluation.statistics import holm
@@ -97,8 +98,6 @@ def _intervals(values: Float[np.ndarray, "problems k"], draws: Float[np.ndarray,
 
 def _wilcoxon(change: Attention, reached: Sequence[int]) -> tuple[list[float | None], list[float | None]]:
     """p and Holm's p of every head and section, flat: 1 where nothing changes, None in layers out of reach."""
-    from scipy.stats import wilcoxon
-
     _, n_layers, n_heads, n_sections = change.shape
     p = np.full((n_layers, n_heads, n_sections), np.nan)
     if reached:

@@ -15,15 +15,12 @@ character stands, and blank lines stand in the section that follows them. The la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Int
+from transformers import BatchEncoding
 
 from common.problems.prompt import Prompt
-
-if TYPE_CHECKING:
-    from jaxtyping import Int
-    from transformers import BatchEncoding
 
 FIRST_TOKEN, TEMPLATE, DESCRIPTION, TESTS, MARKER = "first_token", "template", "description", "tests", "marker"
 LEARNED_SINK = "learned_sink"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from jaxtyping import Bool, Float
 
 from common.evaluation import metrics
 from common.evaluation.bootstrap import CONFIDENCE
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 GRID = np.linspace(0, 1, 101)
 MOST_THRESHOLDS = 150

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from common.evaluation import metrics, strata
 from common.evaluation.bootstrap import draws_by_label
@@ -17,9 +18,6 @@ from common.evaluation.calibration import reliability
 from common.evaluation.cards import evaluation_card, verdict
 from common.programs.labels import JudgedProblems, Samples
 from phase3_validation.detection.scores import ALWAYS_POSITIVE, OF_THE_PROBLEM, Score
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 LATENT = "latent"
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from common.evaluation.cards import CHANCE, always_positive_f1
 from common.plots import new_figure, svg_bytes
 from phase3_validation.detection import curves
 from phase3_validation.detection.evaluation import Scored
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 LATENT_COLOR, PROBE_COLOR, OTHER = "#1f77b4", "#ff7f0e", "#7f7f7f"
 _BAND = {"color": LATENT_COLOR, "alpha": 0.2, "linewidth": 0}

@@ -9,32 +9,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from common import handoffs
+from common.evaluation.bootstrap import DRAWS
+from common.interventions.directions import Direction, selected_directions
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
+from common.programs.labels import SPLITS, JudgedProblems, Samples, judged_problems, judged_samples
+from common.saes.activations import StoredText, layer_activations
+from common.saes.encoder import LayerSae
+from common.saes.fit import checked_sae
+from common.saes.sources import sae_source
 from phase3_validation.detection.config import DetectionConfig
-
-if TYPE_CHECKING:
-    from common.interventions.directions import Direction
-    from common.programs.labels import JudgedProblems, Samples
-    from common.saes.encoder import LayerSae
-    from phase3_validation.detection.evaluation import Evaluation, Scored
-    from phase3_validation.detection.figures import Judged
-    from phase3_validation.detection.scores import Score
+from phase3_validation.detection.evaluation import LATENT, Evaluation, Scored
+from phase3_validation.detection.figures import Judged, all_figures
+from phase3_validation.detection.scores import MEANING, Score, probe_scores, random_latents, simple_scores
+from phase3_validation.readings import note_reading
 
 RANDOM = "random_latent_"
 
 
 def run(ctx: RunContext, config: DetectionConfig) -> None:
-    from common.interventions.directions import selected_directions
-    from common.saes.sources import sae_source
-    from phase3_validation.detection.evaluation import Evaluation
-    from phase3_validation.detection.figures import all_figures
-    from phase3_validation.detection.scores import simple_scores
-    from phase3_validation.readings import note_reading
-
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     problems, samples = _problems(ctx, config)
     source = sae_source(config.sae, config.model, config.sae_revision)
@@ -67,11 +66,6 @@ def _judge_layer(
     evaluation: Evaluation, simple: list[Score], predictions: Predictions,
 ) -> dict[str, Judged]:  # fmt: skip
     """All directions whose latent is of one layer. Its SAE and activations are gone when this returns."""
-    from common.saes.activations import StoredText, layer_activations
-    from common.saes.fit import checked_sae
-    from phase3_validation.detection.figures import Judged
-    from phase3_validation.detection.scores import probe_scores, random_latents
-
     generations, task_ids = ctx.read(handoffs.GENERATIONS), evaluation.problems.task_ids
     rebuild = build_command(handoffs.GENERAL_TEXT, config, ctx.preset, ctx.data_dir)
     text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild)
@@ -103,9 +97,6 @@ def _scored(
     random: dict[int, int],
 ) -> tuple[Scored, list[Scored], list[Scored]]:  # fmt: skip
     """The latent, the baselines and the random latents, each larger for the direction's label, with its threshold."""
-    from phase3_validation.detection.evaluation import LATENT
-    from phase3_validation.detection.scores import Score
-
     label = direction.positive
     own = evaluation.scored(Score(LATENT, activations[direction.latent]), label)
     beside = [evaluation.scored(score.toward(label), label) for score in baselines]
@@ -118,8 +109,6 @@ def _scored(
 
 def _activations(sae: LayerSae, resid: Any, latents: list[int]) -> dict[int, Any]:
     """Activations of some latents on every problem, [n] float64, by latent."""
-    import torch
-
     with torch.no_grad():
         chosen = sae.encode(resid)[:, latents].double().numpy()
     return {latent: chosen[:, column] for column, latent in enumerate(latents)}
@@ -129,8 +118,6 @@ class Predictions:
     """Columns of predictions.parquet: direction by direction, score by score, hyperparams before validation."""
 
     def __init__(self, evaluation: Evaluation) -> None:
-        import numpy as np
-
         problems, parts = evaluation.problems, (evaluation.tuning, evaluation.judging)
         task_ids = np.array(problems.task_ids, dtype=np.int64)
         self._task_id = np.concatenate([task_ids[part] for part in parts])
@@ -138,8 +125,6 @@ class Predictions:
         self._parts: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, direction: str, scores: list[Scored]) -> None:
-        import numpy as np
-
         n = len(self._task_id)
         self._parts[direction] = [
             {
@@ -154,15 +139,11 @@ class Predictions:
         ]
 
     def columns(self, directions: list[str]) -> dict[str, Any]:
-        import numpy as np
-
         parts = [part for direction in directions for part in self._parts[direction]]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _problems(ctx: RunContext, config: DetectionConfig) -> tuple[JudgedProblems, Samples]:
-    from common.programs.labels import SPLITS, judged_problems, judged_samples
-
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
@@ -207,10 +188,6 @@ def _document(
     absent: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     """detection.json."""
-    from common.evaluation.bootstrap import DRAWS
-    from common.programs.labels import SPLITS
-    from phase3_validation.detection.scores import MEANING
-
     problems, samples = evaluation.problems, evaluation.samples
     used = judged[0].entry["baselines"]
     return {

@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from common.evaluation import metrics, probes
 from common.programs.labels import JudgedProblems
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
 
 ALWAYS_POSITIVE = "always positive"
 MIN_ACTIVE = 5  # problems of `sae` on which a random latent fires: a dead one would be no opponent

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.interventions.comparisons import LOWER, OUTCOME, RAISE, compare_direction, judge_family
 from common.interventions.conditions import MATCHED_LATENT, Variant
+from common.interventions.directions import Direction
 from common.interventions.outcomes import Row
 from common.words import direction_words, latent_words, listed, number, p_words, percent, points
-
-if TYPE_CHECKING:
-    from common.interventions.directions import Direction
 
 Entry = dict[str, Any]
 RowsOf = dict[Variant, list[Row]]

@@ -13,39 +13,49 @@ Record i is variant i // n, problem i % n, of n problems: the weights change onc
 import itertools
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from common import handoffs
+from common.interventions.conditions import MATCHED_LATENT, NONE, UNSTEERED, Variant, rows_by_variant
+from common.interventions.controls import controls_of
+from common.interventions.directions import Direction, selected_directions, unit_decoder_row
+from common.interventions.outcomes import effect, paired
+from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
+from common.interventions.writing import Written, write_variants
+from common.model.chat import chat_template_for
+from common.model.generation import check_prompts_fit
+from common.model.language_model import LanguageModel
+from common.model.registry import default_dtype
 from common.phases.context import RunContext
+from common.programs.solutions import task_for
+from common.programs.writing import Writer
 from common.runs.records import RecordWriter
+from common.saes.encoder import load_sae
+from common.saes.sources import sae_source
 from phase3_validation.config import VALIDATION
+from phase3_validation.orthogonalisation import figures, findings
 from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
+from phase3_validation.orthogonalisation.programs import generate_orthogonalised
+from phase3_validation.orthogonalisation.weights import bytes_of_writers, write_limit
 from phase3_validation.readings import note_reading
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from common.interventions.conditions import Variant
-    from common.interventions.directions import Direction
-    from common.interventions.writing import Written
-    from common.model.language_model import LanguageModel
-    from common.programs.writing import Writer
+from phase3_validation.steering.examples import examples
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is taken away: a direction's own, and its controls' by index."""
 
-    directions: list["Direction"]
-    own: dict[str, "Variant"]
-    controls: dict[str, dict[int, "Variant"]]
+    directions: list[Direction]
+    own: dict[str, Variant]
+    controls: dict[str, dict[int, Variant]]
 
     @property
-    def variants(self) -> list["Variant"]:
+    def variants(self) -> list[Variant]:
         """All of them, the unchanged model first."""
-        from common.interventions.conditions import UNSTEERED
-
         found = [UNSTEERED]
         for name, variant in self.own.items():
             found += [variant, *self.controls[name].values()]
@@ -54,10 +64,6 @@ class Plan:
 
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
-    from common.interventions.conditions import MATCHED_LATENT, NONE, Variant
-    from common.interventions.controls import controls_of
-    from common.interventions.directions import selected_directions
-
     latents = ctx.read(handoffs.LATENTS)
     selected = json.loads(latents.file("selected.json").read_bytes())
     columns = latents.columns("latents.parquet")
@@ -74,9 +80,6 @@ def plan_of(ctx: RunContext) -> Plan:
 
 
 def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
-    from common.interventions.records import check_same_limit, greedy_programs, spaced
-    from common.interventions.writing import write_variants
-
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
     for name, controls in plan.controls.items():
@@ -92,23 +95,15 @@ def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
 
 
 def batch_writer(
-    lm: "LanguageModel", config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
-) -> "Writer[Written]":
+    lm: LanguageModel, config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
+) -> Writer[Written]:
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
-    from common.interventions.writing import Written
-    from common.model.chat import chat_template_for
-    from common.model.generation import check_prompts_fit
-    from common.programs.solutions import task_for
-    from common.programs.writing import Writer
-    from phase3_validation.orthogonalisation.programs import generate_orthogonalised
-    from phase3_validation.orthogonalisation.weights import bytes_of_writers
-
     chat = chat_template_for(config.prompt, config.model, config.revision)
     requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
     lengths = check_prompts_fit(lm, requests)
     variants, vectors = plan.variants, unit_vectors(config, plan)
 
-    def write(batch: list[int]) -> list["Written"]:
+    def write(batch: list[int]) -> list[Written]:
         written = []
         for number, group in itertools.groupby(batch, key=lambda index: index // len(problems)):
             places = [index % len(problems) for index in group]
@@ -123,12 +118,8 @@ def batch_writer(
     return Writer(write, lengths * len(variants), bytes_of_writers(lm.model))
 
 
-def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Tensor, ' d_model'] | None"]:
+def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list[Float[Tensor, " d_model"] | None]:
     """What each variant takes away: the decoder row of its latent, of length 1. Of an SAE only these rows are kept."""
-    from common.interventions.directions import unit_decoder_row
-    from common.saes.encoder import load_sae
-    from common.saes.sources import sae_source
-
     source, vectors = sae_source(config.sae, config.model, config.sae_revision), {}
     for layer in sorted({direction.layer for direction in plan.directions}):
         sae = load_sae(source, layer)
@@ -142,12 +133,6 @@ def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list["Float[Ten
 
 def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int) -> None:
     """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""
-    from common.interventions.conditions import UNSTEERED, rows_by_variant
-    from common.interventions.outcomes import effect, paired
-    from common.interventions.records import agreement
-    from phase3_validation.orthogonalisation import figures, findings
-    from phase3_validation.steering.examples import examples
-
     rows = rows_by_variant(out.joined_rows())
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
     entries = findings.entries(plan.directions, before, rows, plan.own, plan.controls)
@@ -175,16 +160,9 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, 
 
 def limit_of(ctx: RunContext) -> float:
     """What a component may still write, at the number type that the model has here."""
-    import torch
-
-    from common.model.registry import default_dtype
-    from phase3_validation.orthogonalisation.weights import write_limit
-
     dtype = ctx.config.dtype
     return write_limit(getattr(torch, default_dtype(ctx.config.model, ctx.device) if dtype == "auto" else dtype))
 
 
 def count_records(ctx: RunContext) -> int:
-    from common.interventions.records import n_spaced
-
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)

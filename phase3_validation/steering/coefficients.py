@@ -10,17 +10,21 @@
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import handoffs
 from common.errors import ConfigError
+from common.interventions.comparisons import DEGENERATE_LIMIT, wanted_change
+from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
+from common.interventions.directions import Direction, selected_directions
+from common.interventions.outcomes import effect, paired
+from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
+from common.interventions.steered_programs import write_steered
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
+from phase3_validation.steering.choice import choose, curve_point
 from phase3_validation.steering.config import CoefficientsConfig
-
-if TYPE_CHECKING:
-    from common.interventions.conditions import Variant
-    from common.interventions.directions import Direction
+from phase3_validation.steering.figures import dose_response
 
 HYPERPARAMS = "hyperparams_{dataset}.parquet"
 
@@ -29,17 +33,14 @@ HYPERPARAMS = "hyperparams_{dataset}.parquet"
 class Plan:
     """What is run: by direction and layer, one variant for each coefficient; all of them, the unsteered first."""
 
-    directions: list["Direction"]
-    points: dict[str, dict[int, list["Variant"]]]
-    variants: list["Variant"]
+    directions: list[Direction]
+    points: dict[str, dict[int, list[Variant]]]
+    variants: list[Variant]
     norms: dict[tuple[int, str], float]
 
 
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a layer does not exist, or has no such site."""
-    from common.interventions.conditions import UNSTEERED, mean_norms, steered
-    from common.interventions.directions import selected_directions
-
     config = ctx.config
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
     directions = selected_directions(ctx.read(handoffs.LATENTS), config.directions)
@@ -75,9 +76,6 @@ def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: s
 
 
 def run(ctx: RunContext, config: CoefficientsConfig) -> None:
-    from common.interventions.records import check_same_limit, greedy_programs, spaced
-    from common.interventions.steered_programs import write_steered
-
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
     with ctx.write() as out:
@@ -93,12 +91,6 @@ def run(ctx: RunContext, config: CoefficientsConfig) -> None:
 
 def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]) -> None:
     """Write coefficients.json and the figures, which follow from all records."""
-    from common.interventions.comparisons import DEGENERATE_LIMIT
-    from common.interventions.conditions import UNSTEERED, rows_by_variant
-    from common.interventions.outcomes import effect, paired
-    from common.interventions.records import agreement
-    from phase3_validation.steering.figures import dose_response
-
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
     entries = {direction.name: _entry(ctx, plan, direction, rows) for direction in plan.directions}
@@ -120,12 +112,8 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, 
     }
 
 
-def _entry(ctx: RunContext, plan: Plan, direction: "Direction", rows: dict["Variant", Any]) -> dict[str, Any]:
+def _entry(ctx: RunContext, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> dict[str, Any]:
     """One direction's part of coefficients.json."""
-    from common.interventions.comparisons import wanted_change
-    from common.interventions.conditions import UNSTEERED
-    from phase3_validation.steering.choice import choose, curve_point
-
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
     for layer, variants in plan.points[direction.name].items():
@@ -144,6 +132,4 @@ def _in_words(chosen: dict[str, Any] | None) -> str:
 
 
 def count_records(ctx: RunContext) -> int:
-    from common.interventions.records import n_spaced
-
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).variants)

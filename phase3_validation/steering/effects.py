@@ -14,18 +14,32 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import handoffs
+from common.interventions.comparisons import UNUSABLE, compare_direction, judge_family
+from common.interventions.conditions import (
+    MATCHED_LATENT,
+    RANDOM_DIRECTION,
+    UNSTEERED,
+    Variant,
+    mean_norms,
+    rows_by_variant,
+    steered,
+)
+from common.interventions.controls import controls_of, warn_of_few
+from common.interventions.directions import Direction, selected_directions
+from common.interventions.outcomes import effect, paired
+from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
+from common.interventions.steered_programs import write_steered
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
 from phase3_validation.config import VALIDATION
 from phase3_validation.readings import note_reading
+from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
-
-if TYPE_CHECKING:
-    from common.interventions.conditions import Variant
-    from common.interventions.directions import Direction
+from phase3_validation.steering.examples import examples
+from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
 
 
 @dataclass(frozen=True)
@@ -36,16 +50,14 @@ class Plan:
     """
 
     chosen: dict[str, Any]
-    directions: list["Direction"]
-    own: dict[str, "Variant"]
-    controls: dict[str, dict[str, dict[int, "Variant"]]]
+    directions: list[Direction]
+    own: dict[str, Variant]
+    controls: dict[str, dict[str, dict[int, Variant]]]
     norms: dict[tuple[int, str], float]
 
     @property
-    def variants(self) -> list["Variant"]:
+    def variants(self) -> list[Variant]:
         """All of them, the unsteered first."""
-        from common.interventions.conditions import UNSTEERED
-
         found = [UNSTEERED]
         for name, variant in self.own.items():
             found += [variant, *(control for group in self.controls[name].values() for control in group.values())]
@@ -54,10 +66,6 @@ class Plan:
 
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
-    from common.interventions.conditions import MATCHED_LATENT, RANDOM_DIRECTION, Variant, mean_norms, steered
-    from common.interventions.controls import controls_of
-    from common.interventions.directions import selected_directions
-
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
     chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     selected = json.loads(latents.file("selected.json").read_bytes())
@@ -78,11 +86,6 @@ def plan_of(ctx: RunContext) -> Plan:
 
 
 def run(ctx: RunContext, config: SteeringConfig) -> None:
-    from common.interventions.conditions import MATCHED_LATENT
-    from common.interventions.controls import warn_of_few
-    from common.interventions.records import check_same_limit, greedy_programs, spaced
-    from common.interventions.steered_programs import write_steered
-
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
     for name, controls in plan.controls.items():
@@ -104,13 +107,6 @@ def conclude(
     problems: list[dict[str, Any]],
 ) -> None:  # fmt: skip
     """Write steering.json, examples.json and the figures, which follow from all records."""
-    from common.interventions.comparisons import judge_family
-    from common.interventions.conditions import UNSTEERED, rows_by_variant
-    from common.interventions.outcomes import effect, paired
-    from common.interventions.records import agreement
-    from phase3_validation.steering import figures
-    from phase3_validation.steering.examples import examples
-
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
     entries = {name: _entry(ctx, plan, name, rows) for name in plan.chosen["directions"]}
@@ -141,12 +137,8 @@ def conclude(
     out.summary |= {name: entry["verdict"] for name, entry in entries.items()}
 
 
-def _entry(ctx: RunContext, plan: Plan, name: str, rows: dict["Variant", Any]) -> dict[str, Any]:
+def _entry(ctx: RunContext, plan: Plan, name: str, rows: dict[Variant, Any]) -> dict[str, Any]:
     """One direction's part of steering.json, without what depends on the other directions."""
-    from common.interventions.comparisons import UNUSABLE, compare_direction
-    from common.interventions.conditions import UNSTEERED
-    from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
-
     chosen = plan.chosen["directions"][name]
     facts = {"latent": chosen["latent"], "wanted": chosen["wanted"]}
     if name not in plan.own:
@@ -172,6 +164,4 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def count_records(ctx: RunContext) -> int:
-    from common.interventions.records import n_spaced
-
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)

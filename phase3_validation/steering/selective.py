@@ -9,13 +9,11 @@ As a problem is either steered as in the full run or not at all, no program is g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.interventions.comparisons import RAISE
 from common.interventions.outcomes import Row, effect, paired
-
-if TYPE_CHECKING:
-    from common.runs.artifacts import Artifact
+from common.runs.artifacts import Artifact
 
 Flags = tuple[set[int], float]  # problems above the threshold, and the threshold
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import always_positive_f1, evaluation_card, verdict
 from common.evaluation.metrics import best_threshold
+from common.interventions.directions import Direction
 from common.problems.split_sizes import MIN_TO_EVALUATE
 from common.programs.labels import LABELS
-
-if TYPE_CHECKING:
-    from common.interventions.directions import Direction
-    from phase3_validation.transfer.config import TransferConfig
+from phase3_validation.transfer.config import TransferConfig
 
 TUNING, JUDGING = "hyperparams", "validation"
 AS_IT_IS, REFITTED = "latent", "latent_refitted"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.evaluation.statistics import holm
 from common.interventions.comparisons import (
@@ -18,14 +18,12 @@ from common.interventions.comparisons import (
     UNWANTED,
     mcnemar_p,
 )
+from common.interventions.conditions import Variant
+from common.interventions.directions import Direction
 from common.interventions.outcomes import Row, effect, paired, rate, transitions
 from common.runs.discovery import plain_name
 from common.words import direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
-
-if TYPE_CHECKING:
-    from common.interventions.conditions import Variant
-    from common.interventions.directions import Direction
 
 Entry = dict[str, Any]
 

@@ -14,21 +14,32 @@ import itertools
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from common import handoffs
 from common.errors import AssetError, ConfigError
+from common.interventions.conditions import UNSTEERED, Variant, mean_norms, pushes, steered
+from common.interventions.directions import Direction, selected_directions
+from common.interventions.records import spaced
+from common.interventions.steered_generation import generate_steered
+from common.interventions.writing import Written, write_variants
+from common.model.chat import chat_template_for
+from common.model.generation import check_prompts_fit, generate
+from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
+from common.programs.solutions import task_for
+from common.programs.writing import Writer
 from common.runs.records import RecordWriter
+from common.saes.encoder import load_sae
+from common.saes.fit import prompt_fit
+from common.saes.sources import sae_source
 from phase3_validation.readings import note_reading
+from phase3_validation.transfer import figures, findings
 from phase3_validation.transfer.config import TransferConfig
-
-if TYPE_CHECKING:
-    from common.interventions.conditions import Variant
-    from common.interventions.directions import Direction
-    from common.interventions.writing import Written
-    from common.model.language_model import LanguageModel
-    from common.programs.writing import Writer
+from phase3_validation.transfer.detection import TargetProblems
 
 TUNING, JUDGING = "hyperparams", "validation"
 
@@ -40,12 +51,12 @@ class Plan:
     `records` holds problem and variant of each record: the unsteered programs of both splits come first.
     """
 
-    directions: list["Direction"]
+    directions: list[Direction]
     chosen: dict[str, Any]
-    steered: dict[str, "Variant"]
+    steered: dict[str, Variant]
     norms: dict[tuple[int, str], float]
     splits: dict[str, list[dict[str, Any]]]
-    records: list[tuple[dict[str, Any], "Variant"]]
+    records: list[tuple[dict[str, Any], Variant]]
 
     @property
     def layers(self) -> list[int]:
@@ -58,10 +69,6 @@ class Plan:
 
 
 def plan_of(ctx: RunContext) -> Plan:
-    from common.interventions.conditions import UNSTEERED, mean_norms, steered
-    from common.interventions.directions import selected_directions
-    from common.interventions.records import spaced
-
     chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
     variants = {
         name: steered(name, entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
@@ -77,8 +84,6 @@ def plan_of(ctx: RunContext) -> Plan:
 
 
 def run(ctx: RunContext, config: TransferConfig) -> None:
-    from common.interventions.writing import write_variants
-
     plan = plan_of(ctx)
     readings = note_reading(ctx, config.again)
     with ctx.write() as out:
@@ -90,18 +95,8 @@ def run(ctx: RunContext, config: TransferConfig) -> None:
                 raise AssetError(str(error).replace("--model", "--to")) from error
 
 
-def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Writer[Written]":
+def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Writer[Written]:
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
-    from common.interventions.conditions import UNSTEERED, pushes
-    from common.interventions.steered_generation import generate_steered
-    from common.interventions.writing import Written
-    from common.model.chat import chat_template_for
-    from common.model.generation import check_prompts_fit, generate
-    from common.programs.solutions import task_for
-    from common.programs.writing import Writer
-    from common.saes.encoder import load_sae
-    from common.saes.sources import sae_source
-
     source, variants = sae_source(config.sae, config.model, config.sae_revision), list(plan.steered.values())
     check_same_shape(lm, load_sae(source, plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
     added = pushes(
@@ -115,7 +110,7 @@ def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Wr
     length_of = dict(zip(requests, check_prompts_fit(lm, list(requests.values())), strict=True))
     steer_prompt, limit = plan.chosen["steer"] == "all", config.max_new_tokens
 
-    def write(batch: list[int]) -> list["Written"]:
+    def write(batch: list[int]) -> list[Written]:
         written = []
         for unsteered, group in itertools.groupby(batch, key=lambda index: plan.records[index][1] == UNSTEERED):
             records = [plan.records[index] for index in group]
@@ -134,13 +129,11 @@ def batch_writer(lm: "LanguageModel", config: TransferConfig, plan: Plan) -> "Wr
     return Writer(write, [length_of[problem["task_id"]] for problem, _ in plan.records])
 
 
-def kept_activations(lm: "LanguageModel", layers: list[int], resid_post: Any, task_id: int) -> dict[str, Any]:
+def kept_activations(lm: LanguageModel, layers: list[int], resid_post: Any, task_id: int) -> dict[str, Any]:
     """The residual stream at the given layers, as phase 1 names it; NaN where there is none.
 
     Raises: ConfigError when it is not finite.
     """
-    import numpy as np
-
     if resid_post is not None and not np.isfinite(resid_post[layers]).all():
         raise ConfigError(
             f"the activations of problem {task_id} in {lm.name} are NaN or infinite in {lm.dtype}\n"
@@ -153,7 +146,7 @@ def kept_activations(lm: "LanguageModel", layers: list[int], resid_post: Any, ta
     }
 
 
-def check_same_shape(lm: "LanguageModel", d_model: int, n_layers: int, config: TransferConfig) -> None:
+def check_same_shape(lm: LanguageModel, d_model: int, n_layers: int, config: TransferConfig) -> None:
     if (lm.n_layers, lm.d_model) != (n_layers, d_model):
         raise ConfigError(
             f"{lm.name} has {lm.n_layers} layers of width {lm.d_model}, {config.model} has {n_layers} of {d_model}: "
@@ -164,11 +157,6 @@ def check_same_shape(lm: "LanguageModel", d_model: int, n_layers: int, config: T
 
 def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> None:
     """Write predictions, labels, transfer.json and the figure, which follow from all records."""
-    import torch
-
-    from phase3_validation.transfer import figures, findings
-    from phase3_validation.transfer.detection import TargetProblems
-
     config: TransferConfig = ctx.config
     if config.threads:  # this process may have loaded no model
         torch.set_num_threads(config.threads)
@@ -214,12 +202,6 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
 
     Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
     """
-    import torch
-
-    from common.saes.encoder import load_sae
-    from common.saes.fit import prompt_fit
-    from common.saes.sources import sae_source
-
     source, sites = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision), []
     selected = json.loads(ctx.read(handoffs.LATENTS).file("selected.json").read_bytes())
     at_home = {site["layer"]: site["last_prompt_token"] for site in selected["sites"]}
