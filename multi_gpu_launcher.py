@@ -38,6 +38,7 @@ from common.launch.slices import (
     contiguous_slices,
     failure_text,
     log_of,
+    retry_text,
     slice_command,
 )
 from common.phases.context import RunContext
@@ -282,6 +283,7 @@ class Launch:
                 for ended in self.place.ended():
                     if ended.deserves_another_try:
                         waiting.append(ended.piece)
+                        self.context.log.warning("%s", retry_text(ended))
                     elif ended.code is None:
                         self.left.append(ended.piece)
                     elif ended.code and not self.signals:

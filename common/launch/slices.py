@@ -48,6 +48,14 @@ def log_of(folder: Path, piece: Slice) -> Path:
     return path
 
 
+def retry_text(ended: Ended) -> str:
+    first, last = ended.piece
+    return (
+        f"the worker of records {first} to {last} ended with status {ended.code}: what it saved is kept, the rest is "
+        f"tried again (try {ended.tries + 1} of {TRIES})"
+    )
+
+
 def failure_text(ended: Ended, folder: Path) -> str:
     """What the user is told of a slice that has failed for good, with the last lines of its log."""
     log, (first, last) = log_of(folder, ended.piece), ended.piece

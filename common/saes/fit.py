@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from common.errors import ArtifactMismatchError
@@ -32,6 +32,7 @@ MASSIVE_DOCUMENT = 20  # times the median document's squared deviation from the 
 MASSIVE_DIMENSION = 100  # times the median dimension's variance; at most one dimension in a hundred is left out
 TIE_BELOW = 1e-5  # relative squared error: the rounding of bfloat16
 AT_ONCE = 256  # activations encoded together
+N_AT_FIRST = 96  # documents that suffice where an SAE plainly fits its own layer better than the one beside it
 
 
 @runtime_checkable
@@ -136,11 +137,9 @@ def site_fit(sae: LayerSae, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n
     """
     _check_reads(sae, x, target)
     target = x if target is None else target
-    reconstructed = list(_reconstructed(sae, x))
-    missed = (target - torch.cat([part for part, _ in reconstructed])).double().square().sum(dim=-1)
-    l0 = float(torch.cat([n_active for _, n_active in reconstructed]).double().mean())
-    fvu, ordinary, n_massive = _unexplained(missed, target)
-    return SiteFit(fvu, l0, len(x), n_massive, ordinary)
+    errors, n_active = _errors(sae, x, target)
+    fvu, ordinary, n_massive = _unexplained(errors.sum(dim=-1), target)
+    return SiteFit(fvu, float(n_active.double().mean()), len(x), n_massive, ordinary)
 
 
 def _unexplained(missed: Float[Tensor, " n"], x: Float[Tensor, "n d"]) -> tuple[float, float | None, int]:
@@ -197,21 +196,38 @@ def check_neighbours(sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[i
 def neighbours(
     sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[int, Float[Tensor, "n d_in"]]
 ) -> list[Neighbour]:
-    """The SAE on the layers beside its own, compared document by document."""
-    errors = {layer: _errors(sae, x) for layer, x in others.items()}
-    own_errors, found = _errors(sae, own), []
+    """The SAE on the layers beside its own, compared document by document.
+
+    The first N_AT_FIRST documents decide where they plainly speak for the SAE's own layer; else all do.
+    """
+    first = slice(N_AT_FIRST)
+    found = _compared(sae, own[first], {layer: x[first] for layer, x in others.items()})
+    if len(own) <= N_AT_FIRST or all(one.standard_errors < -STANDARD_ERRORS for one in found):
+        return found
+    return _compared(sae, own, others)
+
+
+def _compared(
+    sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[int, Float[Tensor, "n d_in"]]
+) -> list[Neighbour]:
+    own_errors, found = _errors(sae, own, own)[0], []
     for layer, x in others.items():
-        rows = ~(_massive(own) | _massive(x))
+        errors, rows = _errors(sae, x, x)[0], ~(_massive(own) | _massive(x))
         kept = _ordinary_dimensions(own[rows]) & _ordinary_dimensions(x[rows])
-        here, there = (_relative(part[rows], of[rows], kept) for part, of in ((own_errors, own), (errors[layer], x)))
+        here, there = (_relative(part[rows], of[rows], kept) for part, of in ((own_errors, own), (errors, x)))
         n_better = float((there < here).sum() + 0.5 * (there == here).sum())
-        fvu, ordinary, _ = _unexplained(errors[layer].sum(dim=-1), x)
+        fvu, ordinary, _ = _unexplained(errors.sum(dim=-1), x)
         found.append(Neighbour(layer, fvu if ordinary is None else ordinary, n_better, int(rows.sum())))
     return found
 
 
-def _errors(sae: LayerSae, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-    return (x - torch.cat([part for part, _ in _reconstructed(sae, x)])).double().square()
+def _errors(
+    sae: LayerSae, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
+) -> tuple[Float[Tensor, "n d_out"], Int[Tensor, " n"]]:
+    """Squared errors of the reconstruction of `x` beside `target`, and how many latents are active."""
+    parts = list(_reconstructed(sae, x))
+    reconstructed = torch.cat([part for part, _ in parts])
+    return (target - reconstructed).double().square(), torch.cat([n_active for _, n_active in parts])
 
 
 def _relative(

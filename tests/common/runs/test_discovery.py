@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import ROOT
 from toy_phases import NUMBERS, NUMBERS_PHASE, OTHER, SUMS, SUMS_PHASE, Config, N, content, run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
@@ -199,7 +200,7 @@ def test_autosaves_appear_while_it_runs_and_go_when_it_ends(data):
 
 def test_a_slice_that_another_process_computes_is_refused_with_its_owner(data):
     folder = run_phase(SUMS_PHASE, data, start=0, end=9)
-    holder = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+    holder = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
     holder += "from pathlib import Path; from common.runs.locks import lock_slice\n"
     holder += f"lock = lock_slice(Path({str(folder)!r}), 5, 60); print('held', flush=True); sys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

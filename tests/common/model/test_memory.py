@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import dispatch_model
+from support import ROOT
 from toy_phases import run_phase
 
 from common.errors import ConfigError
@@ -258,7 +259,7 @@ print(grown(lambda: generate(lm, some, max_new_tokens=NEW, stop_early=False)) / 
 
 def in_a_process(code: str, folder: Path) -> float:
     """The number that `code` prints; `folder` is its argument."""
-    path = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+    path = [str(ROOT / "tests"), str(ROOT)]
     code = f"import sys; sys.path[:0] = {path!r}\n{MEASURED}\n{code}"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     return float(done.stdout)

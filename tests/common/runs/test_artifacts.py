@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import ROOT
 from toy_phases import NUMBERS_PHASE, SUMS, SUMS_PHASE, N, content, run_phase, stop_after
 
 from common.files import write_atomic
@@ -103,7 +104,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     write_atomic(path, b"old")
     script = f"""
 import resource, signal, sys
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from common.files import write_atomic
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -117,7 +118,7 @@ write_atomic(Path({str(path)!r}), b"x" * 1000)
 
 def test_every_record_has_a_process_that_accounts_for_it_even_after_a_kill(data):
     writer = f"""
-import os, sys; sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parents[1])!r}]
+import os, sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]
 from pathlib import Path
 import toy_phases
 from common.runs.records import RecordWriter
