@@ -38,6 +38,7 @@ from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
 NAME = "Latents (phase 2)"
 LIMIT = 0.02
 N_LAYERS_BESIDE = 2
+SMALLER = 0.8  # activations of a layer beside: this SAE fits them worse, as a real one does
 PHASE, PRODUCTS, STATISTICS, SCIPY, ENCODER, SAE_LENS = "phase", "products", "statistics", "scipy", "encoder", "SAELens"
 notes: list[str] = []
 
@@ -167,9 +168,11 @@ def _by_phase(
 ) -> LayerResult:
     resid, text = _read_rows(path, rows), _read_rows(path, rows[:N_DOCUMENTS])
     site_fit(sae, text)
-    check_neighbours(sae, text, {beside: _read_rows(path, rows[:N_DOCUMENTS]) for beside in range(N_LAYERS_BESIDE)})
-    prompt_fit(sae, resid)
-    return analyse_layer(resid, sae, rates, LIMIT, pass_rate, null)
+    others = {beside: SMALLER * _read_rows(path, rows[-N_DOCUMENTS:]) for beside in range(N_LAYERS_BESIDE)}
+    check_neighbours(sae, text, others)
+    latent_acts = sae.encode(resid)
+    prompt_fit(sae, resid, latent_acts)
+    return analyse_layer(latent_acts, sae, rates, LIMIT, pass_rate, null)
 
 
 def _operands_of(resid: torch.Tensor, sae: LayerSae, rates: np.ndarray, null: NullMaximum) -> list:

@@ -2,7 +2,8 @@
 
 Both write the organism's programs while one selected direction, matched latents or random directions are added from
 the last prompt token on, and judge them: the phase in its own batches (common/interventions/steered_generation.py)
-and sandbox, with all it keeps of them; the loop with a hook that adds the vector, an end-of-sequence stop, and a process for the tests.
+and sandbox, with all it keeps of them; the loop with a hook that adds the vector, an end-of-sequence stop, and a
+process for the tests.
 The phase is given no programs of phase 1, whose verdicts it would take over where a program is the same. No side
 counts the loading of the model. In each round other controls have their turn, and the loop writes other programs.
 """

@@ -11,6 +11,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from common import handoffs
 from common.evaluation.permutation import NullMaximum
@@ -74,14 +75,16 @@ class LayersFound:
         generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids
         resid = layer_activations(generations, layer, ids)
         sae, fit = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
-        carried = prompt_fit(sae, resid)
+        with torch.no_grad():
+            latent_acts = sae.encode(resid)
+        carried = prompt_fit(sae, resid, latent_acts)
         ctx.log.info("%s at the last prompt token: %s", sae.id, carried)
         known = {"layer": layer, "sae_id": sae.id, "sae_revision": sae.revision}
         makers = {"published_fvu": sae.published_fvu, "published_l0": sae.published_l0}
         self.sites.append({**known, **fit.as_json(), **makers, "last_prompt_token": carried.as_json()})
         where = str(ctx.read(handoffs.GENERAL_TEXT).path)
         check_same_latents(rates, sae.n_latents, layer, where, _rebuild_baseline(ctx))
-        result = analyse_layer(resid, sae, rates, config.general_text_limit, problems.pass_rate, null)
+        result = analyse_layer(latent_acts, sae, rates, config.general_text_limit, problems.pass_rate, null)
         n_latents = len(rates)
         place = {"layer": np.full(n_latents, layer), "latent": np.arange(n_latents)}
         self.columns.append({**place, **result.columns})

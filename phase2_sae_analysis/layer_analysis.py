@@ -1,4 +1,4 @@
-"""One layer: from the residual stream at the last prompt token to the statistics of every latent.
+"""One layer: from the latents at the last prompt token to the statistics of every latent.
 
 1. The SAE gives every latent's activation on every problem, [n, d_sae].
 2. Exact statistics (common/evaluation/separation.py), and this layer's share in the largest |t| under permuted labels
@@ -32,16 +32,15 @@ class LayerResult:
 
 
 def analyse_layer(
-    resid: Float[Tensor, "n d_model"],
+    latent_acts: Float[Tensor, "n d_sae"],
     sae: LayerSae,
     general_text_rate: Float[np.ndarray, " d_sae"],
     general_text_limit: float,
     pass_rate: Float[np.ndarray, " n"],
     null_maximum: NullMaximum,
 ) -> LayerResult:
-    """Statistics of every latent of a layer; adds the layer to `null_maximum`."""
+    """Statistics of every latent of a layer, from its activation on every problem; adds it to `null_maximum`."""
     with torch.no_grad():
-        latent_acts = sae.encode(resid)
         decoder_norm = torch.linalg.vector_norm(sae.W_dec, dim=1).double().numpy()
         columns = layer_statistics(latent_acts, pass_rate)
         kept = general_text_rate <= general_text_limit  # before any ranking

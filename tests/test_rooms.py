@@ -1,4 +1,4 @@
-"""Covers the order of common/: its rooms stand on each other, its ground floor is small, and no imports run in a circle."""
+"""Covers the order of common/: rooms stand on each other, the ground floor is small, no imports run in a circle."""
 
 import ast
 from collections.abc import Iterator

@@ -35,6 +35,8 @@ from common.phases.hub import cached_revision, check_read_at, what_is_cached
 from common.saes.sources import Release, SaeSource, folder_config, layer_of, listing
 
 SaeLensSae = Any  # sae_lens.SAE; importing it takes five seconds
+# Share of latents that fire below which the sparse product is faster: 9 times at .4 %, 3 times at 2 %, slower at 10 %.
+SPARSE = 0.02
 _GATES = ("jumprelu", "jumprelu_transcoder")
 _SUPPORTED = ("standard", "topk", "transcoder", *_GATES)
 
@@ -91,7 +93,10 @@ class LayerSae:
         return torch.zeros_like(pre_acts).scatter_(-1, latents, values.relu())
 
     def decode(self, latent_acts: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_out"]:
-        """What the SAE makes of latent activations, in the model's own scale."""
+        """The reconstruction in the residual stream. Few latents fire as a rule: then only their rows are read."""
+        if (latent_acts != 0).float().mean() < SPARSE:
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # the format is in beta, torch says
+                latent_acts = latent_acts.to_sparse_csr()
         return latent_acts @ self.W_dec + self.b_dec
 
 

@@ -32,7 +32,7 @@ MASSIVE_DOCUMENT = 20  # times the median document's squared deviation from the 
 MASSIVE_DIMENSION = 100  # times the median dimension's variance; at most one dimension in a hundred is left out
 TIE_BELOW = 1e-5  # relative squared error: the rounding of bfloat16
 AT_ONCE = 256  # activations encoded together
-N_AT_FIRST = 96  # documents that suffice where an SAE plainly fits its own layer better than the one beside it
+N_AT_FIRST = 64  # documents that suffice where an SAE plainly fits its own layer better than the one beside it
 
 
 @runtime_checkable
@@ -152,9 +152,9 @@ def _unexplained(missed: Float[Tensor, " n"], x: Float[Tensor, "n d"]) -> tuple[
 
 
 @torch.no_grad()
-def prompt_fit(sae: LayerSae, x: Float[Tensor, "n d_in"]) -> PromptFit:
-    """What the SAE misses of activations at the last prompt token."""
-    missed = (x - torch.cat([part for part, _ in _reconstructed(sae, x)])).double()
+def prompt_fit(sae: LayerSae, x: Float[Tensor, "n d_in"], latent_acts: Float[Tensor, "n d_sae"]) -> PromptFit:
+    """What the SAE misses of activations at the last prompt token, whose latents are `latent_acts`."""
+    missed = (x - torch.cat([sae.decode(part) for part in latent_acts.split(AT_ONCE)])).double()
     between = (missed - missed.mean(dim=0)).square().sum() / _deviation(x).sum()
     return PromptFit(float(missed.square().sum() / x.double().square().sum()), float(between), len(x))
 

@@ -208,14 +208,15 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     for layer in plan.layers:
         sae = load_sae(source, layer)
         resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post")[: plan.n_unsteered])
-        there = prompt_fit(sae, resid[resid.isfinite().all(dim=1)])
-        sites.append({"layer": layer, "sae_id": sae.id, **there.as_json(), "source": at_home[layer]})
-        ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
         with torch.no_grad():
             latent_acts = sae.encode(resid)
-            for direction in plan.directions:
-                if direction.layer == layer:
-                    problems.add(direction, latent_acts[:, direction.latent].double().numpy())
+        finite = resid.isfinite().all(dim=1)
+        there = prompt_fit(sae, resid[finite], latent_acts[finite])
+        sites.append({"layer": layer, "sae_id": sae.id, **there.as_json(), "source": at_home[layer]})
+        ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
+        for direction in plan.directions:
+            if direction.layer == layer:
+                problems.add(direction, latent_acts[:, direction.latent].double().numpy())
     return sites
 
 

@@ -118,7 +118,7 @@ write_atomic(Path({str(path)!r}), b"x" * 1000)
 
 def test_every_record_has_a_process_that_accounts_for_it_even_after_a_kill(data):
     writer = f"""
-import os, sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]
+import os, sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from pathlib import Path
 import toy_phases
 from common.runs.records import RecordWriter

@@ -114,7 +114,8 @@ def test_one_massive_document_neither_hides_a_bad_fit_nor_makes_one(caplog):
 
 def test_the_figures_at_the_last_prompt_token_by_hand():
     sae = planted(torch.tensor([[1.0], [0.0]]))  # sees the first of two coordinates
-    fit = prompt_fit(sae, torch.tensor([[2.0, 10.0], [4.0, 11.0], [3.0, 12.0]]))
+    x = torch.tensor([[2.0, 10.0], [4.0, 11.0], [3.0, 12.0]])
+    fit = prompt_fit(sae, x, sae.encode(x))
     assert fit.missed_share == pytest.approx((100 + 121 + 144) / (100 + 121 + 144 + 4 + 16 + 9))
     assert (fit.fvu_between, fit.n) == (pytest.approx(2 / 4), 3)
 
