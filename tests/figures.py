@@ -1,57 +1,77 @@
-"""How often the tests broke something: counted as they pass, written into tests/README.md when all have passed.
+"""How often the tests broke something: counted as they pass, written beside the tests' other leavings when all have.
 
-Fixtures and hooks of pytest; conftest.py takes them over.
+    make test-sweeps && python3 tests/figures.py     puts the table into tests/README.md
+
+Fixtures and hooks of pytest; conftest.py takes them over. A test run itself writes no tracked file.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- written by the test run -->\n", "<!-- end -->\n"
+COUNTED = README.parents[1] / ".build" / "faults.json"
+BEGIN, END = "<!-- written by tests/figures.py -->\n", "<!-- end -->\n"
 ORDER = (
     "kills at a file operation", "full disks", "stop signals", "bytes flipped and files cut short",
     "runs at once on one folder", "workers killed", "requeues by a real Slurm",
 )  # fmt: skip
 NOT_EVERYWHERE = {"requeues by a real Slurm"}  # where Slurm is not installed, the earlier figure stays
+FAULTS = "faults"  # the property of a test's report that says what was done to what, and how often
 
 
 class Figures:
-    """What was done to what, and how often."""
+    """What one test did to what, and how often: its report carries it to whoever collects reports."""
 
-    def __init__(self) -> None:
-        self.counts: dict[str, Counter[str]] = {what: Counter() for what in ORDER}
-        self.has_failed = False
+    def __init__(self, properties: list[tuple[str, object]]) -> None:
+        self.properties = properties
 
     def add(self, what: str, where: str, n: int) -> None:
         """Count `n` faults; called at the end of a test, so only when everything held."""
-        self.counts[what][where] += n
+        assert what in ORDER
+        self.properties.append((FAULTS, [what, where, n]))
 
 
-_figures = Figures()
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    return Figures(request.node.user_properties)
 
 
-@pytest.fixture(scope="session")
-def figures() -> Figures:
-    return _figures
+_counts: dict[str, Counter[str]] = {what: Counter() for what in ORDER}
+_failed: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    _figures.has_failed |= report.failed
+    if report.failed:
+        _failed.append(report.nodeid)
+    for name, value in report.user_properties if report.when == "call" and report.passed else ():
+        if name == FAULTS:
+            what, where, n = value
+            _counts[what][where] += n
 
 
-def pytest_sessionfinish() -> None:
-    """Write the table, if every kind of fault had its turn and nothing failed."""
-    missing = {what for what, counts in _figures.counts.items() if not counts}
-    if _figures.has_failed or missing - NOT_EVERYWHERE:
-        return
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the counts, if every kind of fault had its turn and nothing failed; workers leave that to their head."""
+    missing = {what for what, counts in _counts.items() if not counts}
+    if not (_failed or missing - NOT_EVERYWHERE or hasattr(session.config, "workerinput")):
+        COUNTED.parent.mkdir(exist_ok=True)
+        COUNTED.write_text(json.dumps(_counts))
+
+
+def main() -> None:
+    counts = json.loads(COUNTED.read_text())
     before, rest = README.read_text().split(BEGIN)
     table, after = rest.split(END)
     earlier = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()}
     lines = ["| what was done | to what | how often |", "|---|---|---|"]
-    for what, counts in _figures.counts.items():
-        row = f"| {what} | {', '.join(sorted(counts))} | {counts.total():,} |"
-        lines += [row] if counts else [earlier[what]] if what in earlier else []
+    for what in ORDER:
+        row = f"| {what} | {', '.join(sorted(counts[what]))} | {sum(counts[what].values()):,} |"
+        lines += [row] if counts[what] else [earlier[what]] if what in earlier else []
     lines += ["| records lost | | 0 |", "| labels changed | | 0 |"]
     README.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)
+
+
+if __name__ == "__main__":
+    main()

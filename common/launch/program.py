@@ -45,7 +45,6 @@ class Program:
 
 def _known(name: str, kind: str, table: Mapping[str, Any]) -> Any:
     if name not in table:
-        raise ConfigError(
-            f"there is no {kind} '{name}'.{suggestion(name, list(table))}\nGive one of: {', '.join(table)}"
-        )
+        hint = suggestion(name, list(table))
+        raise ConfigError(f"there is no {kind} '{name}'{hint and '.' + hint}\nGive one of: {', '.join(table)}")
     return table[name]

@@ -22,7 +22,7 @@ from common.tables import to_parquet
 if TYPE_CHECKING:
     import numpy as np
 
-TOKENS_PER_ROW = 256
+TOKENS_PER_ROW = 192
 RECORDS_PER_AUTOSAVE = 100
 AUTOSAVES_KEPT = 3
 
