@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sklearn.isotonic import IsotonicRegression
 
 from common.errors import ConfigError
 from common.evaluation.metrics import midpoints
@@ -70,6 +69,8 @@ def fit_calibration(scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray,
         return _platt(scores, incorrect)
     if method != "isotonic":
         raise ConfigError(f"the calibration is '{method}'\nGive one of: {', '.join(METHODS)}")
+
+    from sklearn.isotonic import IsotonicRegression  # half a second, which a detector that only answers never needs
 
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, incorrect.astype(float))
     found = {"method": "isotonic", "x": fitted.X_thresholds_.tolist(), "y": fitted.y_thresholds_.tolist()}

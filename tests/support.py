@@ -13,7 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 SHARED_MBPP = SHARED / "mbpp"
 needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
+WHOLE_SWEEPS = os.environ.get("SWEEPS") == "whole"  # else a seeded sample of each
 REVISION = "0123456789abcdef0123456789abcdef01234567"  # of datasets in hand-made caches
+
+
+def swept(whole: int, sample: int) -> int:
+    """How many of a sweep's cases are tried: `make test-sweeps` tries the whole, `make test` a sample."""
+    return whole if WHOLE_SWEEPS else sample
 
 
 def command(*words: object, home: Path | None = None, **options: object) -> subprocess.CompletedProcess:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import command
+from support import command, swept
 from toy_phases import NUMBERS, NUMBERS_PHASE, SUMS, SUMS_PHASE, Config, N, content, run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError
@@ -20,7 +20,8 @@ from common.runs.checkpoints import PartStore
 from common.runs.locks import lock_slice
 from common.stopping import Stopped
 
-PLACES = 200
+pytestmark = pytest.mark.sweep
+PLACES = swept(200, 20)
 
 
 def damages(whole: bytes, n: int = PLACES) -> list[bytes]:

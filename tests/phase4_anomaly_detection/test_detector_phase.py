@@ -223,7 +223,7 @@ def test_a_limit_of_one_needs_no_baseline_and_reads_general_text_on_the_spot(exp
         def of_layer(self, layer):
             return torch.from_numpy(experiment.resid[layer])
 
-    monkeypatch.setattr("common.model.read_text.ReadText", Read)
+    monkeypatch.setattr("phase4_anomaly_detection.texts.ReadText", Read)
     detector = AnomalyDetector.load(discover(experiment, general_text_limit=1.0, text="prose"))
     assert asked == [("prose", str(experiment.model))]
     assert {latent["general_text_rate"] for latent in detector.latents} == {None}

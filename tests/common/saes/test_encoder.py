@@ -16,13 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import ArtifactMismatchError, AssetError, ConfigError
 from common.model.registry import MODELS, ModelEntry
-from common.saes.encoder import load_sae
 from common.saes.sources import find_release, sae_source
 
 with install_import_hook(
     ["common.saes.encoder", "common.saes.fit"], "beartype.beartype"
 ):  # shapes in annotations are checked
-    from common.saes.encoder import LayerSae
+    from common.saes.encoder import LayerSae, load_sae
     from common.saes.fit import SiteFit, check_site, site_fit
 
 D_IN, D_SAE, LAYER = 16, 48, 3
