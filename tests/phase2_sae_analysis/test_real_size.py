@@ -5,21 +5,23 @@ import subprocess
 import sys
 
 import pytest
-from support import ROOT
+from support import ROOT, swept
 
+pytestmark = pytest.mark.sweep
 MEASURE = """
 import json, pathlib, sys, tempfile, torch
 from benchmarks.latents import PHASE, PRODUCTS, Sizes, measure_layers, peak_gib
 with tempfile.TemporaryDirectory() as folder:
-    found, _end, _n_latents = measure_layers(Sizes(layers=3), pathlib.Path(folder))
+    found, _end, _n_latents = measure_layers(Sizes(layers={layers}), pathlib.Path(folder))
 print(json.dumps({"ratios": found.times_as_long(PHASE, PRODUCTS), "peak_gib": peak_gib()}))
 """
 
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    """The benchmark on 3 of the 26 layers; everything else has its real size."""
-    done = subprocess.run([sys.executable, "-c", MEASURE], cwd=ROOT, text=True, capture_output=True)
+    """The benchmark on 3 of the 26 layers, or on one; everything else has its real size."""
+    code = MEASURE.replace("{layers}", str(swept(3, 1)))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
