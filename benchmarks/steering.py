@@ -40,8 +40,8 @@ from common.problems.prompt import build_prompt
 from common.provenance import ROOT
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-from phase3_validation.steering import effects as steering_phase
 from phase3_validation.steering.config import SteeringConfig
+from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
 
 NAME = "Steering (phase 3.3)"
 N_PROBLEMS, N_OF_LOOP, CONTROLS = 10, 30, (0, 2, 5, 10, 20)
@@ -130,7 +130,7 @@ def _engine(setup: Setup, k: int) -> Callable[[int], int]:
                               earlier={}, steer_prompt=False)  # fmt: skip
 
         phase = dataclasses.replace(
-            steering_phase.PHASE, inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), run=programs,
+            STEERING_PHASE, inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), run=programs,
             n_records=lambda ctx: n_programs,
         )  # fmt: skip
         context = RunContext(phase=phase, config=setup.config, preset="demo", data_dir=setup.folder, device="cpu",

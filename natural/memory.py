@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 PROC = Path("/proc")
-SHARES_EVERY = 5  # looks
+SHARES_EVERY = 3  # looks
 
 
 class Memory:
@@ -20,7 +20,7 @@ class Memory:
         self._looks = 0
 
     def look(self, pid: int) -> None:
-        """Note each process' own peak, and every fifth time what all have together, which is dear to ask."""
+        """Note each process' own peak, and every third time what all have together, which is dear to ask."""
         family = descendants(pid)
         peaks = (_kilobytes(PROC / str(one) / "status", "VmHWM") for one in family)
         self.largest_process = max(self.largest_process, *(1024 * peak for peak in peaks), 0)

@@ -16,14 +16,16 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from common.cli import Parser, exit_with, new_log
 from common.errors import ConfigError
 from common.files import write_json
-from natural.labelled_run import LabelledRun, read_run
+
+if TYPE_CHECKING:
+    from natural.labelled_run import LabelledRun
 
 N_RESAMPLES = 2000
 
@@ -177,6 +179,7 @@ def main(argv: list[str]) -> int:
     args, log = parse(argv), new_log()
     from threadpoolctl import threadpool_limits
 
+    from natural.labelled_run import read_run
     from natural.page import fill
     from natural.tables import tables_of
 

@@ -6,6 +6,7 @@ import pytest
 from support import ROOT, write_problems
 
 import run as root
+from common.launch.running import phase_parser
 from natural import pilot
 from natural import run as main_job
 from natural.experiment import Experiment
@@ -34,9 +35,9 @@ def test_every_phase_takes_the_flags_it_is_given(module, experiment):
     for step in module.steps_of(experiment):
         if found := phase_of(step):
             phase_id, flags = found
-            parsed = root.phase_parser(root.load_phase(phase_id)).parse_args(flags)
+            parsed = phase_parser(root.PROGRAM.phase(phase_id)).parse_args(flags)
             assert parsed.data_dir == experiment.data
-            assert step.words[0] == "run.py" or root.load_phase(phase_id).n_records
+            assert step.words[0] == "run.py" or root.PROGRAM.phase(phase_id).n_records
 
 
 @pytest.mark.parametrize("module", [main_job, pilot], ids=["run", "pilot"])
@@ -50,7 +51,7 @@ def test_the_pilot_runs_every_phase_once_and_inputs_come_first(experiment):
     order = [found[0] for step in pilot.steps_of(experiment) if (found := phase_of(step))]
     assert sorted(order) == sorted(root.PHASES)
     for place, phase_id in enumerate(order):
-        assert {handoff.phase for handoff in root.load_phase(phase_id).inputs} <= set(order[:place])
+        assert {handoff.phase for handoff in root.PROGRAM.phase(phase_id).inputs} <= set(order[:place])
 
 
 def test_the_pilot_uses_what_the_main_job_has_made(experiment):
