@@ -121,7 +121,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         runs = finished_runs(data_dir)
-        selected = json.loads(runs["latents"].file("selected.json").read_bytes())
+        selected = runs["latents"].json("selected.json")
         figures = measure(load_run(runs["generations"].path), runs["split"], selected)
     except PipelineError as error:
         parser.exit(2, f"error: {error}\n")

@@ -2,7 +2,6 @@
 (common/runs/ledger.py).
 """
 
-import json
 from typing import Any
 
 from common import handoffs
@@ -43,7 +42,7 @@ def _steering(ctx: RunContext) -> dict[str, Any] | None:
     """What phase 3.2 chose, for a phase that reads it: where, and how much of each direction."""
     if handoffs.COEFFICIENTS.name not in ctx.artifacts:
         return None
-    found = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
+    found = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
     chosen = {name: entry["chosen"] and {**entry["chosen"], "site": entry["site"]}
               for name, entry in found["directions"].items()}  # fmt: skip
     return {"steer": found["steer"], "chosen": chosen}

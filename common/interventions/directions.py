@@ -1,6 +1,5 @@
 """The selected directions that phase 3 evaluates: the first latent of each, as phase 2 wrote it into selected.json."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,7 @@ def selected_directions(latents: "Artifact", names: Sequence[str] = NAMES) -> li
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise ConfigError(f"there is no direction '{unknown[0]}'\nGive some of: {', '.join(NAMES)}")
-    selected = json.loads(latents.file("selected.json").read_bytes())["directions"]
+    selected = latents.json("selected.json")["directions"]
     found = []
     for name in NAMES:
         entries = selected[name]["latents"] if name in names else []

@@ -4,7 +4,6 @@ Runs are chosen as a phase chooses its inputs: the newest finished one that was 
 picked. So a report never mixes numbers that belong to different programs, labels or latents.
 """
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +58,7 @@ class PhaseResult:
 
     def json(self, name: str) -> dict[str, Any]:
         """One of the run's JSON files."""
-        return json.loads(self.artifact.file(name).read_bytes())
+        return self.artifact.json(name)
 
 
 @dataclass

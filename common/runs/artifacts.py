@@ -66,6 +66,10 @@ class Artifact:
         with safe_open(self.file(file), framework="numpy") as opened:
             return opened.get_tensor(name)
 
+    def json(self, name: str) -> Any:
+        """The document in one file. Raises: as `file`."""
+        return json.loads(self.file(name).read_bytes())
+
     def file(self, name: str) -> Path:
         """Path of one file, after checking it.
 

@@ -12,7 +12,6 @@ blocks have attention and give its weights (heads.py); blocks without, in hybrid
 suggests, phase 3.7 tests.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -47,7 +46,7 @@ PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
-    coefficients = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
+    coefficients = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
     variants = results.make_variants(coefficients["directions"], config.n_random)
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))

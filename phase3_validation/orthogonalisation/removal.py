@@ -11,7 +11,6 @@ Record i is variant i // n, problem i % n, of n problems: the weights change onc
 """
 
 import itertools
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +64,7 @@ class Plan:
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents = ctx.read(handoffs.LATENTS)
-    selected = json.loads(latents.file("selected.json").read_bytes())
+    selected = latents.json("selected.json")
     columns = latents.columns("latents.parquet")
     directions = selected_directions(latents, ctx.config.directions)
     own = {d.name: Variant(d.name, NONE, -1, d.layer, site="", coefficient=0.0) for d in directions}

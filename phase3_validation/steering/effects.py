@@ -11,7 +11,6 @@
 4. With phase 3.1: the same where only problems are steered that its predictor flags (selective.py).
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +66,8 @@ class Plan:
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
-    chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
-    selected = json.loads(latents.file("selected.json").read_bytes())
+    chosen = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
+    selected = latents.json("selected.json")
     usable = [name for name, entry in chosen["directions"].items() if entry["chosen"]]
     directions = selected_directions(latents, usable) if usable else []
     columns = latents.columns("latents.parquet") if usable else {}

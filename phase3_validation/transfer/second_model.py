@@ -11,7 +11,6 @@
 """
 
 import itertools
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -69,7 +68,7 @@ class Plan:
 
 
 def plan_of(ctx: RunContext) -> Plan:
-    chosen = json.loads(ctx.read(handoffs.COEFFICIENTS).file("coefficients.json").read_bytes())
+    chosen = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
     variants = {
         name: steered(name, entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
         for name, entry in chosen["directions"].items()
@@ -165,8 +164,8 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> N
     sites = judge_latents(ctx, out, plan, problems)
     source = {
         "coefficients": plan.chosen["directions"],
-        "detection": json.loads(ctx.read(handoffs.DETECTION).file("detection.json").read_bytes())["directions"],
-        "steering": json.loads(ctx.read(handoffs.STEERING).file("steering.json").read_bytes()),
+        "detection": ctx.read(handoffs.DETECTION).json("detection.json")["directions"],
+        "steering": ctx.read(handoffs.STEERING).json("steering.json"),
     }
     identities = config.experiment()
     names = findings.Names.of(identities["model"], identities["to"])
@@ -203,7 +202,7 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
     """
     source, sites = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision), []
-    selected = json.loads(ctx.read(handoffs.LATENTS).file("selected.json").read_bytes())
+    selected = ctx.read(handoffs.LATENTS).json("selected.json")
     at_home = {site["layer"]: site["last_prompt_token"] for site in selected["sites"]}
     for layer in plan.layers:
         sae = load_sae(source, layer)
