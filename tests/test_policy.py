@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,8 @@ def test_every_artifact_of_a_phase_is_declared_among_the_handoffs():
 @pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "tests" and p.name.startswith("test_")], ids=str)
 def test_test_files_say_what_they_cover(path):
     assert "overs" in (ast.get_docstring(tree_of(path)) or "").splitlines()[0]
+
+
+@pytest.mark.parametrize("path", [path for path in LIBRARY if path.parts[:2] != ("common", "runs")], ids=str)
+def test_documents_of_an_artifact_are_read_by_the_artifact(path):
+    assert not re.search(r"json\.loads?\([^\n]*\.file\(", (ROOT / path).read_text())
