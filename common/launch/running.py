@@ -133,8 +133,6 @@ def carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -
 def dry_run(context: RunContext) -> int:
     """Say what the command would read and write, and what has to be built before. Nothing is fetched."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported, which then asks nobody
-    from common.programs.expectations import expectations
-
     if context.config.runs_a_model and not is_on_this_disk(model := context.config.model):
         print(
             f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip()
@@ -147,7 +145,7 @@ def dry_run(context: RunContext) -> int:
                 print(f"{key} {repository}: its commit is settled when the run begins")
         try:
             path = context.target()
-            print("\n".join([f"it would {'continue' if path.exists() else 'begin'} {path}", *expectations(context)]))
+            print("\n".join([f"it would {'continue' if path.exists() else 'begin'} {path}", *_expected(context)]))
         except AlreadyBuilt as built:
             print(f"nothing to do: {built.path} is finished")
         except AssetError as error:
@@ -157,6 +155,14 @@ def dry_run(context: RunContext) -> int:
         words = [line.replace("\n", "\n    ") for line in waits_for]
         print("\n  ".join([f"it would begin a run in {folder}, once there is what it waits for:", *words]))
     return 0
+
+
+def _expected(context: RunContext) -> list[str]:
+    if not context.config.runs_a_model:
+        return []
+    from common.programs.expectations import expectations  # imports torch, which help and most dry runs do not need
+
+    return expectations(context)
 
 
 def _lasting_words(argv: list[str]) -> list[str]:
