@@ -13,6 +13,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+import run  # noqa: F401 - first, since it says what to type where packages are missing
 from common.cli import Parser, exit_with
 from common.errors import ConfigError, PipelineError, suggestion
 from common.handoffs import HANDOFFS

@@ -34,7 +34,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
 }
 COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "phase": Command(
-        "common.launch.running:main",
+        "common.launch.phase_command:main",
         "phase 1",
         "run phase 1, or continue it where it stopped",
     ),

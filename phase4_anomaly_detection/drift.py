@@ -19,12 +19,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
-
-from scipy.stats import fisher_exact
+from typing import TYPE_CHECKING, Any
 
 from common.evaluation.statistics import holm
-from phase4_anomaly_detection.detector import AnomalyDetector, Detection
+
+if TYPE_CHECKING:
+    from phase4_anomaly_detection.detector import AnomalyDetector, Detection
 
 WINDOW = 1_000  # texts
 MIN_TEXTS = 50
@@ -49,6 +49,7 @@ class DriftMonitor:
 
     def prepare(self) -> None:
         """Import now what the test needs: it takes seconds."""
+        import scipy.stats  # noqa: F401
 
     def count(self, detections: Sequence[Detection]) -> None:
         """Count these texts; of a text read in windows, the window that decided."""
@@ -93,6 +94,7 @@ class DriftMonitor:
     def _p(self, latent: dict[str, Any], fired: int, n: int) -> float | None:
         if n < MIN_TEXTS or not latent.get("n"):
             return None
+        from scipy.stats import fisher_exact
 
         then = [latent["n_fired"], latent["n"] - latent["n_fired"]]
         return float(fisher_exact([then, [fired, n - fired]]).pvalue)

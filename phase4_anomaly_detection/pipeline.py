@@ -19,23 +19,22 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
-
-import numpy as np
-from jaxtyping import Float
+from typing import TYPE_CHECKING, Any, overload
 
 from common.errors import ArtifactMismatchError, ConfigError
-from common.model.devices import resolve_device
 from common.model.registry import MODELS, at_commit, model_identity
-from common.phases.context import RunContext
-from common.phases.settings import PhaseConfig, build_config, differences_from_preset, typed
-from common.runs.artifacts import AlreadyBuilt
 from common.runs.discovery import plain_name
 from phase4_anomaly_detection.detector import AnomalyDetector, Detection, DetectorConfig, deciding_rows
-from phase4_anomaly_detection.discovery import DiscoveryConfig
 from phase4_anomaly_detection.drift import DriftMonitor
-from phase4_anomaly_detection.phase import PHASE
 from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+    from common.phases.context import RunContext
+    from common.phases.settings import PhaseConfig
+    from phase4_anomaly_detection.discovery import DiscoveryConfig
 
 LOG = logging.getLogger("pva_sae")
 PRECISION = ("float16", "bfloat16", "float32", "float64")  # a later one rounds less
@@ -179,6 +178,11 @@ class SAEAnomalyPipeline:
 
     def _context(self, data_dir: Path, settings: dict[str, Any]) -> RunContext:
         """Phase 4.1 with this pipeline's settings, on the preset that belongs to its model."""
+        from common.model.devices import resolve_device
+        from common.phases.context import RunContext
+        from common.phases.settings import build_config
+        from phase4_anomaly_detection.phase import PHASE
+
         sidecar = self.sidecar.config
         given: dict[str, Any] = {"model": sidecar.model, "batch_size": sidecar.batch_size, "threads": sidecar.threads}
         given |= {"quantisation": sidecar.quantisation, "revision": sidecar.revision, "prompt": sidecar.prompt}
@@ -203,6 +207,8 @@ class SAEAnomalyPipeline:
 
 def run_to_its_folder(context: RunContext) -> Path:
     """Run a phase, unless it is built; returns the run's folder."""
+    from common.runs.artifacts import AlreadyBuilt
+
     with contextlib.closing(context):
         context.pick_inputs()
         with contextlib.suppress(AlreadyBuilt):
@@ -212,6 +218,8 @@ def run_to_its_folder(context: RunContext) -> Path:
 
 def folder_of(context: RunContext) -> Path:
     """The finished run of these settings and inputs."""
+    from common.runs.artifacts import AlreadyBuilt
+
     context.fresh = False
     try:
         path = context.target()
@@ -222,6 +230,8 @@ def folder_of(context: RunContext) -> Path:
 
 def _command(config: PhaseConfig, preset: str) -> str:
     """What a shell would be told for the same run; texts that were given as lists would have to lie in a file."""
+    from common.phases.settings import differences_from_preset, typed
+
     words = ["python3", "run.py", "phase", "4.1", "--preset", preset]
     for name, value in differences_from_preset(config, preset).items():
         flag = name.replace("_", "-")

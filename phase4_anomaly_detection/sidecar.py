@@ -18,27 +18,23 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch.overrides import TorchFunctionMode
 
 from common.errors import ConfigError, UnknownHookError
-from common.model.chat import template_of
 from common.model.devices import resolve_device
-from common.model.hooks import decoder_blocks, read_resid, resid_post_site
-from common.model.language_model import LanguageModel
-from common.model.loading import load_model
 from common.model.registry import MODELS, ModelEntry
-from common.model.tokenization import encode, tokens_in_front
 from common.phases.settings import kind_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from common.model.language_model import LanguageModel
 
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 QUANTISATIONS = ("none", "8bit", "4bit")
@@ -112,6 +108,8 @@ class SidecarModel:
         return self
 
     def _loaded(self) -> LanguageModel:
+        from common.model.loading import load_model
+
         config = self.config
         device = resolve_device(config.device)
         check_quantisation(config.quantisation, device)
@@ -130,6 +128,8 @@ class SidecarModel:
 
     def at_layer(self, layer: int) -> SidecarModel:
         """A sidecar that reads another layer: of the same loaded model, unless that has not kept the block."""
+        from common.model.hooks import decoder_blocks
+
         other = SidecarModel(dataclasses.replace(self.config, layer=layer), self.usual_dtype)
         lm = self._lm
         if lm is not None:
@@ -202,6 +202,8 @@ class SidecarModel:
 
     def _rows(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
         """Token ids of every row to be read, the text of each row, and the tokens of each text."""
+        from common.model.tokenization import tokens_in_front
+
         encoded = _tokenise(self.lm, texts, self.config.prompt) if texts else []
         limit, rows, owners = self.context_length, [], []
         too_long = {i: len(ids) for i, ids in enumerate(encoded) if len(ids) > limit}
@@ -220,6 +222,10 @@ class SidecarModel:
 
     def _forward(self, rows: list[list[int]], places: list[int], resid: dict[int, np.ndarray]) -> None:
         """Read one batch, and write each row's last token into its place in `resid`."""
+        import torch
+
+        from common.model.hooks import read_resid, resid_post_site
+
         lengths = torch.tensor([len(row) for row in rows])
         ids = torch.full((len(rows), int(lengths.max())), self.lm.pad_token_id)
         for row, tokens in enumerate(rows):
@@ -263,6 +269,7 @@ def check_quantisation(quantisation: str, device: str) -> None:
     """Whether weights can be held in 8 or 4 bits here. Raises: ConfigError, saying what is missing."""
     if quantisation == "none":
         return
+    import importlib.util
 
     lacking = ["an NVIDIA GPU (--device cuda)"] if kind_of(device) != "cuda" else []
     lacking += [] if importlib.util.find_spec("bitsandbytes") else ["the package bitsandbytes"]
@@ -298,6 +305,8 @@ def float32_as_float64(active: bool) -> Iterator[None]:
     if not active:
         yield
         return
+    import torch
+    from torch.overrides import TorchFunctionMode
 
     def wider(value: Any) -> Any:
         return torch.float64 if value is torch.float32 else value
@@ -326,6 +335,9 @@ def _without_garbage_collection() -> Iterator[None]:
 
 def _tokenise(lm: LanguageModel, texts: Sequence[str], prompt: str) -> list[list[int]]:
     """Ids of each text, without padding or cutting. Raises: ConfigError for a text that has no token of its own."""
+    from common.model.chat import template_of
+    from common.model.tokenization import encode, tokens_in_front
+
     bodies, n_in_front = None, len(tokens_in_front(lm.tokenizer))
     if prompt == "chat":
         chat = template_of(lm.tokenizer, lm.name)
@@ -356,11 +368,15 @@ def _is_small(lm: LanguageModel, quantisation: str) -> bool:
 
 def _drop_blocks_above(lm: LanguageModel, layer: int) -> None:
     """Forget the blocks that come after the one that is read."""
+    from common.model.hooks import decoder_blocks
+
     del decoder_blocks(lm.model)[layer + 1 :]
 
 
 @contextmanager
 def _readable_errors(config: SidecarConfig) -> Iterator[None]:
+    import torch
+
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support import WHOLE_SWEEPS
 
 README = Path(__file__).with_name("README.md")
 COUNTED = README.parents[1] / ".build" / "faults.json"
@@ -53,9 +54,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the counts, if every kind of fault had its turn and nothing failed; workers leave that to their head."""
-    missing = {what for what, counts in _counts.items() if not counts}
-    if not (_failed or missing - NOT_EVERYWHERE or hasattr(session.config, "workerinput")):
+    """Write the counts of whole sweeps, if every kind of fault had its turn and nothing failed.
+
+    Processes that pytest-xdist started leave that to the one that collects their reports.
+    """
+    missing = {what for what, counts in _counts.items() if not counts} - NOT_EVERYWHERE
+    if WHOLE_SWEEPS and not (_failed or missing or hasattr(session.config, "workerinput")):
         COUNTED.parent.mkdir(exist_ok=True)
         COUNTED.write_text(json.dumps(_counts))
 

@@ -38,7 +38,7 @@ def write_steered(
 ) -> None:
     """Compute the records of `out` that are not saved yet: record i is problem i // n, variant i % n.
 
-    `norms` are those of `variants.mean_norms`; see `variants.pushes` for what is added.
+    `norms` are those of `conditions.mean_norms`; see `conditions.pushes` for what is added.
     """
     config: SteeredConfig = ctx.config
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))

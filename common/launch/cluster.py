@@ -33,10 +33,10 @@ from typing import Any
 from common.errors import ConfigError, PipelineError
 from common.files import write_json
 from common.launch.slices import STOPPED, TRIES, USER_ERROR, Ended, Slice, log_of, slice_command
+from common.provenance import ROOT
 from common.runs.discovery import MANIFEST, PART
 
 CLUSTERS = ("slurm", "local")
-ROOT = Path(__file__).resolve().parent.parent
 SAVING_S = 300  # between Slurm's warning and its time limit; a quarter of the limit where that is less
 LOOK_EVERY_S = 10.0  # Slurm has others to answer, too
 URGENT_LOOK_EVERY_S = 1.0

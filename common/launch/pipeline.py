@@ -1,4 +1,4 @@
-"""`run.py pipeline`, and `run.py phase 3`: phases one after the other, then the report."""
+"""`run.py pipeline`: phases one after the other, then the report."""
 
 import shlex
 import sys
@@ -14,8 +14,6 @@ OF_THE_REPORT = ("--preset", "--data-dir", "--model", "--dataset", "--limit", "-
 
 def main(argv: list[str], program: Program) -> int:
     """Every phase in order; what is built already is kept, and what was begun is continued."""
-    if argv[:1] == ["--group"]:
-        return run_in_order(program, program.groups[argv[1]], argv[2:], f"phase {argv[1]}")
     parser = Parser(prog="run.py pipeline", add_help=False)
     parser.add_argument("--from", dest="first", default="0")
     args, words = parser.parse_known_args(argv)

@@ -1,4 +1,4 @@
-"""`run.py phase`: one phase, from what was typed to its exit status."""
+"""One phase, from what was typed to its exit status."""
 
 import argparse
 import contextlib
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from common.cli import Parser, new_log
 from common.errors import AssetError, PipelineError
-from common.launch.program import Program
 from common.model.devices import check_device_name, limit_gpu_memory, resolve_device
 from common.model.registry import is_on_this_disk, similar_model
 from common.phases.context import RunContext
@@ -19,26 +18,6 @@ from common.runs.artifacts import AlreadyBuilt
 from common.stopping import Stopped
 
 STOPPED = 130
-
-
-def main(argv: list[str], program: Program) -> int:
-    if not argv or argv[0] in ("-h", "--help"):
-        return list_phases(program)
-    if argv[0] in program.groups:
-        return program.command("pipeline")(["--group", *argv])
-    context, args = context_for(program.phase(argv[0]), argv[1:])
-    say_what_runs(context)
-    return dry_run(context) if args.dry_run else carry_out(context, context.forget_empty_runs)
-
-
-def list_phases(program: Program) -> int:
-    print("usage: run.py phase ID [flags]; each has its own --help\n")
-    for phase_id in program.phases:
-        phase = program.phase(phase_id)
-        needs = " and ".join(f"phase {handoff.phase}" for handoff in phase.inputs) or "nothing"
-        print(f"{phase.id:>5}  {phase.title}")
-        print(f"       needs {needs}; builds data/{phase.output.folder}/")
-    return 0
 
 
 def phase_parser(phase: Phase) -> Parser:

@@ -6,7 +6,7 @@ __all__ = ["ReportResult", "write_report", "write_reports"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is used: phases import wording.py from here, and need no page."""
+    """Import a public name when it is used: whoever wants one of them needs no page."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from common.report import document

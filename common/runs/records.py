@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -204,15 +205,16 @@ class RecordWriter(ArtifactWriter):
 
 def cut_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Neighbours together: at most `size`, and at most `size` times TOKENS_PER_ROW tokens when all are padded to the
-    longest. One that is longer than TOKENS_PER_ROW is not put with others of less than half its length: padding would
-    cost more than it saves, in time and in memory.
+    longest. Where the shortest come first, one that is longer than TOKENS_PER_ROW is not put with others of less than
+    half its length: padding would cost more than it saves, in time and in memory.
     """
+    ascending = all(one <= following for one, following in itertools.pairwise(lengths))
     batches: list[list[int]] = []
     shortest = longest = 0
     for index, length in enumerate(lengths):
         low, high = min(shortest, length), max(longest, length)
         together = batches and len(batches[-1]) < size and (len(batches[-1]) + 1) * high <= size * TOKENS_PER_ROW
-        if together and high <= max(2 * low, TOKENS_PER_ROW):
+        if together and (not ascending or high <= max(2 * low, TOKENS_PER_ROW)):
             batches[-1].append(index)
             shortest, longest = low, high
         else:

@@ -19,15 +19,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import huggingface_hub.utils
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from jaxtyping import Float
-from sae_lens import SAE
-from sae_lens.loading import pretrained_sae_loaders as loaders
-from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from common.errors import AssetError, ConfigError
@@ -116,7 +109,7 @@ def load_sae(source: SaeSource, layer: int) -> LayerSae:
 
 
 def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revision: str = "") -> LayerSae:
-    """One SAE of a SAELens release, from the hub's cache or the hub. Raises: as `SaeSource.load`.
+    """One SAE of a SAELens release, from the hub's cache or the hub. Raises: as `load_sae`.
 
     `revision` is the commit to read; '' reads what the repository's main branch is at.
     """
@@ -131,6 +124,8 @@ def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revi
         how_to_get = f"Fetch it with: hf download {release.repo_id} --revision {revision}, or begin anew with: " \
                      f"--sae-revision main"  # fmt: skip
     with _loading_errors(f"SAE {label} (hub repository {release.repo_id}{wanted})", how_to_get):
+        from sae_lens import SAE
+
         with _files_of_one_commit(revision or None) as read:
             sae = SAE.from_pretrained(release.name, sae_id, device="cpu", dtype="float32")
     if revision:
@@ -141,15 +136,19 @@ def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revi
 
 
 def load_from_folder(folder: Path, label: str, layer: int, kind: str) -> LayerSae:
-    """One SAE that SAELens' save_model wrote. Raises: as `SaeSource.load`."""
+    """One SAE that SAELens' save_model wrote. Raises: as `load_sae`."""
     _check_no_training_checkpoint(folder, label)
     with _loading_errors(f"SAE {label} in {folder}", "Write the SAE again with SAELens' save_model, or give another"):
+        from sae_lens import SAE
+
         sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
     return _in_one_form(sae, label, layer, kind, sae.cfg.metadata.neuronpedia_id, None)
 
 
 def _check_no_training_checkpoint(folder: Path, label: str) -> None:
     """Refuse architectures that SAELens knows in training alone, such as batchtopk. Raises: ConfigError."""
+    from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
+
     architecture = folder_config(folder).get("architecture")
     if architecture in SAE_TRAINING_CLASS_REGISTRY and architecture not in SAE_CLASS_REGISTRY:
         raise ConfigError(
@@ -224,6 +223,10 @@ def _jumprelu_form(sae: SaeLensSae) -> dict[str, Tensor]:
 @contextlib.contextmanager
 def _loading_errors(what: str, how_to_get: str) -> Iterator[None]:
     """Turn the libraries' many ways of failing into one message, without their warnings."""
+    import huggingface_hub.utils
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from safetensors import SafetensorError
+
     huggingface_hub.utils.logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
@@ -248,6 +251,10 @@ def _files_of_one_commit(revision: str | None) -> Iterator[list[str]]:
     It also reads arrays' shapes from the file that it loads next: for Gemma Scope 2 it asks the network for them, even
     when the file lies in the hub's cache.
     """
+    from huggingface_hub import hf_hub_download
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+    from safetensors import safe_open
+
     read: list[str] = []
 
     def download(*args: Any, **kwargs: Any) -> str:

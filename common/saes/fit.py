@@ -114,7 +114,7 @@ def checked_sae(
 ) -> tuple[LayerSae, SiteFit]:
     """The SAE of one layer, once it was seen to fit general text there, and no worse than at the layers beside it.
 
-    Raises: ConfigError for a transcoder, and as `SaeSource.load`; ArtifactMismatchError when more than 0.9 of the
+    Raises: ConfigError for a transcoder, and as `load_sae`; ArtifactMismatchError when more than 0.9 of the
     variance is unexplained, unless `accept_bad_fit`, and when a neighbour fits better, whatever was accepted.
     """
     check_reads_the_residual_stream(source)
@@ -198,9 +198,9 @@ def neighbours(
 ) -> list[Neighbour]:
     """The SAE on the layers beside its own, compared document by document.
 
-    The first N_AT_FIRST documents decide where they plainly speak for the SAE's own layer; else all do.
+    Some documents, from all over the text, decide where they plainly speak for the SAE's own layer; else all do.
     """
-    first = slice(N_AT_FIRST)
+    first = slice(None, None, max(1, len(own) // N_AT_FIRST))
     found = _compared(sae, own[first], {layer: x[first] for layer, x in others.items()})
     if len(own) <= N_AT_FIRST or all(one.standard_errors < -STANDARD_ERRORS for one in found):
         return found

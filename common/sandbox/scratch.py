@@ -1,15 +1,16 @@
 """The one folder a program may write to: made per server, emptied before every program."""
 
 import os
-import tempfile
 import time
 
 PREFIX = "pva-sandbox-"
 
 
 def make() -> str:
-    """A new, private, empty folder on the machine's usual place for temporary files."""
-    return tempfile.mkdtemp(prefix=PREFIX)
+    """A new, private, empty folder on the machine's usual place for temporary files, named by the process."""
+    import tempfile  # with half a dozen libraries that a server, which imports this module too, need not hold
+
+    return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
 
 
 def empty(folder: str) -> None:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Security
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
 from fastapi.security.base import SecurityBase
@@ -230,6 +230,7 @@ class _Around:
 
 def _described_bearer() -> Any:
     """A dependency that checks nothing, since the gate did, and puts the bearer token into OpenAPI."""
+    from fastapi import Security
 
     class Described(SecurityBase):
         def __init__(self) -> None:

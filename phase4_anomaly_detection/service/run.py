@@ -17,17 +17,16 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any, NoReturn
-
-import uvicorn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from common.cli import Parser
 from common.errors import AssetError, ConfigError
-from phase4_anomaly_detection.pipeline import SAEAnomalyPipeline
-from phase4_anomaly_detection.service.app import create_app
-from phase4_anomaly_detection.service.connections import connection_class
-from phase4_anomaly_detection.service.logs import new_service_log
 from phase4_anomaly_detection.service.settings import ServiceSettings, others_can_read, read_token
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from phase4_anomaly_detection.pipeline import SAEAnomalyPipeline
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 LEAST_DRAIN_S = 0.5  # for requests that are on their way when the signal comes
@@ -71,13 +70,15 @@ def settings_of(args: argparse.Namespace) -> ServiceSettings:
     )  # fmt: skip
 
 
-def serve(pipeline: SAEAnomalyPipeline, args: argparse.Namespace) -> int:
+def serve(pipeline: "SAEAnomalyPipeline", args: argparse.Namespace) -> int:
     """Load the model, answer until a signal comes, and return the exit status.
 
     Raises: AssetError without the packages; ConfigError for a setting, or a port that is taken; what loading raises.
     """
     check_packages()
     settings = settings_of(args)
+    from phase4_anomaly_detection.service.app import create_app
+    from phase4_anomaly_detection.service.logs import new_service_log
 
     log = new_service_log(settings.log_code)
     with contextlib.closing(bind(settings.host, settings.port)) as listener:  # before what takes time
@@ -140,8 +141,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def draining_server(app: Any, settings: ServiceSettings) -> uvicorn.Server:
+def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
     """uvicorn's server, with the stop described above."""
+    import uvicorn
+
+    from phase4_anomaly_detection.service.connections import connection_class
+
     gate = app.state.service.gate
 
     class DrainingServer(uvicorn.Server):

@@ -15,9 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from crosshair.core_and_libs import MessageType, analyze_function, run_checkables
-from crosshair.options import AnalysisKind, AnalysisOptionSet
-
 from common.sandbox import namespaces, seccomp
 from common.sandbox.confinement import MAX_DESCRIPTORS, NAMESPACES, SECCOMP, Confinement, Setup, make_undumpable
 from common.sandbox.limits import lower
@@ -147,6 +144,9 @@ def _confine(request: dict[str, Any], source: str, result: int) -> None:
 
 def _look(names: list[str], seconds: float, result: int) -> None:
     """Import the program and let CrossHair search, in each function for its share of the time."""
+    from crosshair.core_and_libs import MessageType, analyze_function, run_checkables
+    from crosshair.options import AnalysisKind, AnalysisOptionSet
+
     try:
         module = importlib.import_module(MODULE)
     except BaseException as error:  # the program's own

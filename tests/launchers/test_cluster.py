@@ -15,6 +15,7 @@ from runs import content, end, n_saved, newest, start, wait_until, workers_of
 from support import command
 
 from common.errors import ConfigError
+from common.launch import cluster
 from common.launch.cluster import Resources, SliceJob
 from common.launch.slices import TRIES, Ended, failure_text, log_of
 from multi_gpu_launcher import device_of_jobs
@@ -193,3 +194,7 @@ def test_a_job_that_cannot_be_done_is_reported_with_its_reason(begun, flags, tmp
     done = command(*LAUNCHER, "--cluster", "local", *words, "--data-dir", begun)
     assert done.returncode == 2 and "its last lines" in done.stderr and "cannot be loaded" in done.stderr
     assert "(1 of 3 tries)" in done.stderr
+
+
+def test_jobs_find_the_project_from_whatever_folder_they_are_started():
+    assert (cluster.ROOT / "run.py").is_file() and (cluster.ROOT / "common").is_dir()

@@ -12,7 +12,7 @@ from runs import content, end, kill, n_saved, newest, parent_of, processes_of, s
 from slurm.one_node import NoSlurm, one_node_slurm, why_not
 from support import command
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+pytestmark = [pytest.mark.sweep, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 JOBS = ("multi_gpu_launcher.py", "--phase", "1", "--cluster", "slurm", "--slurm-cpus", 1, "--workers", 2)
 
 

@@ -228,7 +228,7 @@ def test_a_join_that_failed_is_made_up_for_by_a_process_without_a_model(whole, c
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
         patched.setattr(general_text_phase, "conclude", fail)
         run_phase(PHASE, tmp_path, config)
-    monkeypatch.setattr("common.model.loading.load_model", fail)
+    monkeypatch.setattr("phase1_dataset_building.general_text.load_model", fail)
     assert content(run_phase(PHASE, tmp_path, config)) == content(whole)
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from support import ROOT, swept
+from support import ROOT, WHOLE_SWEEPS, swept
 
 pytestmark = pytest.mark.sweep
 MEASURE = """
@@ -30,6 +30,7 @@ def test_a_layer_of_real_size_stays_under_four_gigabytes(found):
     assert found["peak_gib"] < 4e9 / 2**30
 
 
+@pytest.mark.skipif(not WHOLE_SWEEPS, reason="one layer beside other tests says nothing about time")
 def test_a_layer_of_real_size_takes_less_than_two_and_a_half_times_its_matrix_products(found):
     """The best of three layers: other work on the machine slows small operations more than large products."""
     assert min(found["ratios"]) < 2.5

@@ -1,4 +1,4 @@
-"""Covers common/problems/files.py and problem_record.py: every mistake in a file is named with its place."""
+"""Covers common/problems/files.py and record.py: every mistake in a file is named with its place."""
 
 import codecs
 import json
