@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from common.cli import Parser
 from common.errors import ConfigError
 from common.launch.program import Program
-from common.launch.running import carry_out, context_from, dry_run, flags_of, phase_parser, say_what_runs, words_for
+from common.launch.running import carry_out, context_from, dry_run, flags_of, phase_parser, say_what_runs, words_among
 from common.phases.phase import check_phase_takes_slices
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def discover(argv: list[str], program: Program) -> int:
     args = parser.parse_args(argv)
     check_phase_takes_slices(phase, args.start, args.end)
     check_out(args.out)
-    context = context_from(phase, args, ["phase", phase.id, *words_for(flags_of(phase), argv)])
+    context = context_from(phase, args, ["phase", phase.id, *words_among(flags_of(phase), argv)])
     if args.dry_run:
         return dry_run(context)
     say_what_runs(context)

@@ -10,7 +10,7 @@ from support import ROOT, command
 
 from common.handoffs import HANDOFFS
 from common.launch import running
-from common.launch.running import words_for
+from common.launch.running import words_among
 from phase4_anomaly_detection import AnomalyDetector
 from run import PHASES, PROGRAM
 
@@ -96,7 +96,7 @@ def test_validation_read_with_another_selection_is_refused_unless_again(finished
 
 def flags_of(phase_id: str, flags: list) -> list[str]:
     """Those that one phase has, as the pipeline sorts them out."""
-    return words_for(running.flags_of(PROGRAM.phase(phase_id)), [str(flag) for flag in flags])
+    return words_among(running.flags_of(PROGRAM.phase(phase_id)), [str(flag) for flag in flags])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from common.cli import Parser
 from common.errors import ConfigError, suggestion
 from common.launch.program import Program
-from common.launch.running import context_for, flags_of, words_for
+from common.launch.running import context_for, flags_of, words_among
 
 OF_THE_REPORT = ("--preset", "--data-dir", "--model", "--dataset", "--limit", "--sae", "--prompt")
 
@@ -39,7 +39,7 @@ def run_in_order(program: Program, ids: Sequence[str], words: list[str], name: s
         )
         return 0
     phases = [program.phase(phase_id) for phase_id in ids]
-    own_words = [words_for(flags_of(phase), words) for phase in phases]
+    own_words = [words_among(flags_of(phase), words) for phase in phases]
     _check_known(program, ids, own_words, words, name, others)
     for phase, own in zip(phases, own_words, strict=True):
         context_for(phase, own)  # an impossible value is better found now than hours later
@@ -49,7 +49,9 @@ def run_in_order(program: Program, ids: Sequence[str], words: list[str], name: s
             print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
             return status
     return (
-        0 if "--dry-run" in words else program.command("report")(["--preset", "full", *words_for(OF_THE_REPORT, words)])
+        0
+        if "--dry-run" in words
+        else program.command("report")(["--preset", "full", *words_among(OF_THE_REPORT, words)])
     )
 
 
@@ -57,7 +59,7 @@ def _check_known(
     program: Program, ids: Sequence[str], own_words: list[list[str]], words: list[str], name: str, others: Sequence[str]
 ) -> None:
     """Raises: ConfigError for a flag that no phase has."""
-    known = [*own_words, *(words_for(flags_of(program.phase(phase_id)), words) for phase_id in others)]
+    known = [*own_words, *(words_among(flags_of(program.phase(phase_id)), words) for phase_id in others)]
     foreign = [word for word in words if not any(word in own for own in known)]
     if foreign:
         flags = sorted(set().union(*(flags_of(program.phase(phase_id)) for phase_id in ids)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.cli import Parser, new_log
 from common.errors import AssetError, PipelineError
+from common.launch.slices import STOPPED
 from common.model.devices import check_device_name, limit_gpu_memory, resolve_device
 from common.model.registry import is_on_this_disk, similar_model
 from common.phases.context import RunContext
@@ -16,8 +17,6 @@ from common.phases.phase import Phase, check_phase_takes_slices
 from common.phases.settings import PRESETS, add_flags, build_config, differences_from_preset, typed
 from common.runs.artifacts import AlreadyBuilt
 from common.stopping import Stopped
-
-STOPPED = 130
 
 
 def phase_parser(phase: Phase) -> Parser:
@@ -80,7 +79,7 @@ def flags_of(phase: Phase) -> set[str]:
     return {flag for action in phase_parser(phase)._actions for flag in action.option_strings}
 
 
-def words_for(flags: Collection[str], words: list[str]) -> list[str]:
+def words_among(flags: Collection[str], words: list[str]) -> list[str]:
     """Those of the words that are among `flags`, with their values, as they were typed."""
     kept, keep = [], False
     for word in words:

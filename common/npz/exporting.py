@@ -5,7 +5,6 @@ and is then renamed. Whatever stops an export, the same command can be given aga
 """
 
 import contextlib
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from common import handoffs, tables
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
-from common.files import json_bytes
+from common.files import json_bytes, sync
 from common.npz.layout import EXCLUDED, LABELS, TABLE_FIELDS, LayoutConfig, npz_bytes, npz_path, table_name
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
@@ -123,10 +122,10 @@ def _appearing(folder: Path) -> Iterator[Path]:
                 _empty(partial)  # what a killed export left
                 yield partial
                 for path in [*partial.rglob("*"), partial]:
-                    _sync(path)
+                    sync(path)
                 (partial / _LOCK).unlink(missing_ok=True)
                 partial.replace(folder)
-                _sync(folder.parent)
+                sync(folder.parent)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except Timeout:
@@ -143,14 +142,6 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != _LOCK:
             path.unlink()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def export_to(folder: Path) -> Phase:

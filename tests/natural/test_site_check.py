@@ -9,7 +9,7 @@ import torch
 
 from common.errors import ArtifactMismatchError
 from common.saes.encoder import LayerSae
-from common.saes.fit import check_neighbours, check_site, site_fit
+from common.saes.fit import check_neighbours, check_site, neighbours, site_fit
 
 LOG = logging.getLogger("test")
 N_FITTED, N_CHECKED, MAX_TOKENS = 60, 60, 64
@@ -89,3 +89,4 @@ def test_a_rotation_passes_at_every_layer(resid):
         beside = {other: checked[other] for other in (layer - 1, layer + 1) if 0 <= other < len(checked)}
         check_site(site_fit(sae, checked[layer]), sae, False, LOG)
         check_neighbours(sae, checked[layer], beside)
+        assert not any(found.fits_better for found in neighbours(sae, checked[layer], beside))

@@ -84,18 +84,24 @@ def test_a_rotation_is_a_tie(outliers):
 def test_equal_layers_are_a_tie():
     resid = layers()
     sae = pca(resid[1])
-    check_neighbours(sae, resid[1], {0: resid[1].clone(), 2: resid[1].clone()})
+    others = {0: resid[1].clone(), 2: resid[1].clone()}
+    check_neighbours(sae, resid[1], others)
+    assert [found.n_better for found in neighbours(sae, resid[1], others)] == [N / 2, N / 2]
 
 
 def test_few_documents_decide_nothing():
     resid = {layer: part[:8] for layer, part in layers().items()}
     check_neighbours(pca(layers()[1]), resid[0], {1: resid[1]})
+    found = neighbours(pca(layers()[1]), resid[0], {1: resid[1]})[0]
+    assert found.n == 8 and not found.fits_better
 
 
 def test_an_sae_that_fits_no_layer_is_not_taken_for_the_neighbours():
     resid = layers()
     nothing = planted(torch.zeros(D, 4))
     check_neighbours(nothing, 10 * resid[0], {1: resid[1]})
+    found = neighbours(nothing, 10 * resid[0], {1: resid[1]})[0]
+    assert found.fvu > 0.9 and not found.fits_better
 
 
 def test_one_massive_document_neither_hides_a_bad_fit_nor_makes_one(caplog):
