@@ -1,6 +1,7 @@
 """Commits of repositories of the Hugging Face hub: what a branch is at, and what lies in the cache of this disk."""
 
 import functools
+import importlib
 import re
 from pathlib import Path
 
@@ -78,9 +79,15 @@ def _cache_of(repository: str) -> Path:
     return Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
 
 
+def client_error() -> type[Exception]:
+    """What the hub library's HTTP client raises without a network: httpx's HTTPError, or httpx2's from 2.4 on."""
+    from huggingface_hub import get_session
+
+    return importlib.import_module(type(get_session()).__module__.partition(".")[0]).HTTPError
+
+
 @functools.cache  # one answer for a process, whatever happens to the branch meanwhile
 def _commit_on_the_hub(repository: str, revision: str) -> str | None:
-    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
@@ -93,5 +100,5 @@ def _commit_on_the_hub(repository: str, revision: str) -> str | None:
         raise ConfigError(
             f"{repository} has no branch, tag or commit '{revision}'\nGive one of those on its page, or leave it out"
         ) from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError):  # no network, or no leave to look: the loader says so
+    except (HfHubHTTPError, client_error(), OSError):  # no network, or no leave to look: the loader says so
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import AssetError
+from common.phases.hub import client_error
 
 _log = logging.getLogger("pva_sae")
 
@@ -19,7 +20,6 @@ def hub_rows(what: str, repository: str, config: str | None = None) -> tuple[lis
 
     Raises: AssetError when they are neither cached nor reachable.
     """
-    import httpx
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
@@ -30,7 +30,7 @@ def hub_rows(what: str, repository: str, config: str | None = None) -> tuple[lis
             splits = load_dataset(repository, config)
     # What datasets 5 raises without a network or a complete cache: ConnectionError (an OSError)
     # for an unreachable hub, ValueError for a cache that holds other configurations only.
-    except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
+    except (OSError, ValueError, DatasetsError, client_error()) as error:
         arguments = ", ".join(repr(word) for word in (repository, config) if word)
         reason = " ".join(str(error).split())[:200]
         raise AssetError(

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from hub_saes import cached_file, random_arrays, write_saelens
 from runs import newest
 from safetensors.torch import load_file, save_file
-from support import write_problems
+from support import ROOT, write_problems
 from tiny_models import save_tiny_gemma
 from warm_commands import WarmCommands
 
@@ -235,3 +238,18 @@ def test_files_of_another_commit_are_noticed(home, monkeypatch):
     for files in ([str(snapshot(home, B) / "config.json")], []):
         with pytest.raises(AssetError, match=A):
             check_read_at(MODEL, A, files)
+
+
+def test_without_a_network_a_commit_is_unknown_and_nothing_breaks(tmp_path):
+    """Not told that it is offline: the name of the hub cannot be looked up."""
+    code = (
+        "import socket\n"
+        "def unknown(*_, **__): raise socket.gaierror(-2, 'Name or service not known')\n"
+        "socket.getaddrinfo = unknown\n"
+        "from common.phases.hub import commit_of\n"
+        "print(commit_of('owner/never-seen'))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    environment |= {"HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
