@@ -26,7 +26,6 @@ class ReadText:
     def __init__(self, text: str, model: str, load: Callable[[], LanguageModel], log: logging.Logger) -> None:
         self.text, self._load, self._log = text_for(text, model), load, log
 
-    @property
     def layers(self) -> Sequence[int]:
         return range(self._load().n_layers)
 

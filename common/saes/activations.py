@@ -59,14 +59,17 @@ class StoredText:
 
     def __init__(self, general_text: Artifact, rebuild: str) -> None:
         self._general_text, self._rebuild = general_text, rebuild
-        self.layers = stored_layers(general_text)
+        self._layers = stored_layers(general_text)
+
+    def layers(self) -> list[int]:
+        return self._layers
 
     def of_layer(self, layer: int) -> Float[Tensor, "n d_model"]:
         """Raises: ArtifactMismatchError when the layer is not stored, or holds no finite numbers."""
-        if layer not in self.layers:
+        if layer not in self._layers:
             raise ArtifactMismatchError(
                 f"general text has no stored activations of layer {layer}; there are those of layers "
-                f"{layer_list(self.layers)}: {self._general_text.path}\nBuild them with: {self._rebuild} --fresh"
+                f"{layer_list(self._layers)}: {self._general_text.path}\nBuild them with: {self._rebuild} --fresh"
             )
         return layer_activations(self._general_text, layer, self._documents, item="document")
 

@@ -40,8 +40,7 @@ class TextStreams(Protocol):
     """resid_post on general text, one activation per document, never of its first token; the same documents at every
     layer."""
 
-    @property
-    def layers(self) -> Sequence[int]: ...
+    def layers(self) -> Sequence[int]: ...  # no property: isinstance would compute it
 
     def of_layer(self, layer: int) -> Tensor: ...
 
@@ -122,7 +121,7 @@ def checked_sae(
     own = text.of_layer(layer)
     fit = site_fit(sae, own)
     check_site(fit, sae, accept_bad_fit, log)
-    beside = sorted({layer - 1, layer + 1} & set(text.layers))
+    beside = sorted({layer - 1, layer + 1} & set(text.layers()))
     check_neighbours(sae, own, {other: text.of_layer(other) for other in beside})
     return sae, fit
 

@@ -121,7 +121,7 @@ def test_slices_give_the_same_bytes(whole, config, begun):
 def test_a_stopped_run_goes_on_to_the_same_bytes(whole, config, begun):
     with pytest.raises(Stopped):
         run_phase(PHASE, begun, config, stop=stop_after(3))
-    assert discovery.n_saved(discovery.list_runs(TEMPERATURE, begun)[0].path) == 3 * 24
+    assert 2 * 24 < discovery.n_saved(discovery.list_runs(TEMPERATURE, begun)[0].path) <= 3 * 24  # three batches
     assert content(run_phase(PHASE, begun, config)) == content(whole)
 
 
@@ -129,7 +129,9 @@ def test_autosaves_hold_all_temperatures_so_far(config, begun):
     with pytest.raises(Stopped):
         run_phase(PHASE, begun, config, stop=stop_after(5))
     run = discovery.list_runs(TEMPERATURE, begun)[0].path
-    assert len(pyarrow.parquet.read_table(run / "autosave_000100.parquet")) == 5 * 24
+    n_saved = discovery.n_saved(run)
+    assert 100 <= n_saved <= 5 * 24
+    assert len(pyarrow.parquet.read_table(run / "autosave_000100.parquet")) == n_saved
 
 
 def test_the_metadata_count_what_the_tables_hold(whole):

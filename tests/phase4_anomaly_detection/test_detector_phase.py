@@ -215,10 +215,11 @@ def test_a_limit_of_one_needs_no_baseline_and_reads_general_text_on_the_spot(exp
     asked = []
 
     class Read:
-        layers = [0, 1, 2]
-
         def __init__(self, text, model, _load, _log):
             asked.append((text, model))
+
+        def layers(self):
+            return [0, 1, 2]
 
         def of_layer(self, layer):
             return torch.from_numpy(experiment.resid[layer])
