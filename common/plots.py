@@ -1,8 +1,7 @@
 """Figures as PNG or SVG files: one size and style for all, drawn without a display."""
 
 import io
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +10,19 @@ from matplotlib.figure import Figure
 
 _STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 150,
           "legend.frameon": False}  # fmt: skip
+
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#7f7f7f"
+
+
+def error_bars(intervals: Iterable[Any]) -> list[list[float]]:
+    """Lengths of error bars below and above, as matplotlib takes them; of estimates with `value`, `low` and `high`.
+
+    A percentile interval may, for few problems, end beside its value: no length is below zero.
+    """
+    known = [*intervals]
+    below = [max(0.0, each.value - each.low) for each in known]
+    return [below, [max(0.0, each.high - each.value) for each in known]]
 
 
 @contextmanager
@@ -32,19 +44,8 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def svg_bytes(figure: Figure, name: str) -> bytes:
-    """The figure as SVG to put into a page: its black is the page's text colour, its background the page's.
-
-    Text stays text. Ids begin with `name`, so that several figures can share a page. The same figure gives
-    the same bytes.
-    """
+    """The figure as an SVG file; text stays text. The same figure gives the same bytes, whose ids depend on `name`."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue().decode()
-    text = text[text.index("<svg") :]  # without the document's head, which has no place inside a page
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r"#000000\b|\bblack\b", "currentColor", text)
-    text = re.sub(r"<text\b", '<text fill="currentColor"', text)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
-    return text.encode()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

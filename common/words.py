@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, Protocol
 
 UNKNOWN = "–"
 _KEPT_SPACE = "\N{NO-BREAK SPACE}"
@@ -18,42 +18,41 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def interval(estimate: dict[str, Any] | None, digits: int = 2, signed: bool = False) -> str:
+class Estimate(Protocol):
+    """A number with its interval, as `common.handoffs.estimates.Interval`."""
+
+    value: Any
+    low: Any
+    high: Any
+
+    def times(self, factor: float) -> "Estimate": ...
+
+
+def interval(estimate: Estimate | None, digits: int = 2, signed: bool = False) -> str:
     """'0.62 (0.56 to 0.67)'; the value alone where it has no interval."""
     if estimate is None:
         return UNKNOWN
-    return " ".join(filter(None, [number(estimate["value"], digits, signed), bounds(estimate, digits, signed)]))
+    return " ".join(filter(None, [number(estimate.value, digits, signed), bounds(estimate, digits, signed)]))
 
 
-def bounds(estimate: dict[str, Any], digits: int = 2, signed: bool = False) -> str:
+def bounds(estimate: Estimate, digits: int = 2, signed: bool = False) -> str:
     """'(0.56 to 0.67)', or nothing where there is no interval."""
-    low, high = estimate.get("low"), estimate.get("high")
-    if low is None or high is None or estimate["value"] is None:
+    if estimate.low is None or estimate.high is None or estimate.value is None:
         return ""
-    return f"({number(low, digits, signed)} to {number(high, digits, signed)})"
+    return f"({number(estimate.low, digits, signed)} to {number(estimate.high, digits, signed)})"
 
 
-def percent(estimate: dict[str, Any] | None, signed: bool = False, unit: str = " %") -> str:
+def percent(estimate: Estimate | None, signed: bool = False, unit: str = " %") -> str:
     """'56.1 % (51.1 to 61.0)' of a share with its interval."""
-    if estimate is None or estimate["value"] is None:
+    if estimate is None or estimate.value is None:
         return UNKNOWN
-    value = number(100 * estimate["value"], 1, signed) + unit
-    return " ".join(filter(None, [value, bounds(in_percent(estimate), 1, signed)]))
+    value = number(100 * estimate.value, 1, signed) + unit
+    return " ".join(filter(None, [value, bounds(estimate.times(100), 1, signed)]))
 
 
-def points(change: dict[str, Any] | None) -> str:
+def points(change: Estimate | None) -> str:
     """'+4.1 points (+1.0 to +7.2)' of the change of a share."""
     return percent(change, signed=True, unit=" points")
-
-
-def in_percent(estimate: dict[str, Any]) -> dict[str, Any]:
-    """The estimate and its interval, times a hundred."""
-    known = ("value", "low", "high")
-    return {key: None if estimate.get(key) is None else 100 * estimate[key] for key in known}
-
-
-def is_interval(value: Any) -> bool:
-    return isinstance(value, dict) and {"value", "low", "high"} <= set(value)
 
 
 def p_value(p: float | None) -> str:
@@ -103,9 +102,9 @@ def direction_words(name: str) -> str:
     return name.replace("_", "-")
 
 
-def latent_words(latent: dict[str, Any]) -> str:
+def latent_words(latent: Any) -> str:
     """'layer 3, latent 1207'."""
-    return f"layer {latent['layer']}, latent {latent['latent']}"
+    return f"layer {latent.layer}, latent {latent.latent}"
 
 
 def any_value(value: Any) -> str:
@@ -118,7 +117,7 @@ def any_value(value: Any) -> str:
         return count(value).replace("-", "\N{MINUS SIGN}")
     if isinstance(value, float):
         return number(value, 2 if abs(value) >= 1 else 3)
-    if is_interval(value):
+    if hasattr(value, "low"):
         return interval(value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {any_value(item)}" for key, item in value.items())
@@ -136,6 +135,11 @@ def typeset(words: str) -> str:
     with_minus = re.sub(r"(?<![\w.)\]-])-(?=[\d.])", "\N{MINUS SIGN}", named)
     whole = re.sub(r"\((\S+) to (\S+)\)", rf"(\1{_KEPT_SPACE}to{_KEPT_SPACE}\2)", with_minus)
     return re.sub(r"(?<=\d) (?=%)", _KEPT_SPACE, whole)
+
+
+def left_out_words(counts: dict[str, int]) -> str:
+    """'3 not run; 1 unsupported'."""
+    return "; ".join(f"{count(n)} {reason.replace('_', ' ')}" for reason, n in counts.items() if n)
 
 
 def title_of(name: str) -> str:

@@ -121,7 +121,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         runs = finished_runs(data_dir)
-        selected = runs["latents"].json("selected.json")
+        selected = runs["latents"].document()
         figures = measure(load_run(runs["generations"].path), runs["split"], selected)
     except PipelineError as error:
         parser.exit(2, f"error: {error}\n")

@@ -11,4 +11,5 @@ PHASE = Phase(
     inputs=(handoffs.DIFFICULTY,),
     output=handoffs.SPLIT,
     run="phase0_1_split.splitting:run",
+    report="phase0_1_split.report:section",
 )

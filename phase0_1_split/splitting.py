@@ -32,11 +32,11 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
             chosen = set(task_ids)
             out.table(f"{name}_{{dataset}}.parquet", [row for row in rows if row["task_id"] in chosen])
         report = split_report(splits, complexity, groups, fractions, config.seed)
-        out.json("split_metadata.json", report)
+        out.document("split_metadata.json", report)
         out.summary = {
-            **report["sizes"],
-            "near_duplicate_groups": report["n_groups"],
-            **{f"mean_complexity_{name}": report["complexity"][name]["mean"] for name in splits},
+            **report.sizes,
+            "near_duplicate_groups": report.n_groups,
+            **{f"mean_complexity_{name}": report.complexity[name].mean for name in splits},
         }
 
 

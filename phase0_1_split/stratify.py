@@ -19,13 +19,19 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.stats import ks_2samp
 
 from common.errors import ConfigError
+from common.handoffs.preparation import (
+    ComplexityOfSplit,
+    DuplicateGroupOfSplit,
+    DuplicatePair,
+    SplitDocument,
+    Stratum,
+)
 from phase0_1_split.near_duplicates import DuplicateGroup
 
 DEFAULT_STRATA = 10
@@ -115,8 +121,8 @@ def split_report(
     fractions: Mapping[str, float],
     seed: int,
     n_strata: int = DEFAULT_STRATA,
-) -> dict[str, Any]:
-    """What a reader needs to judge a split, as JSON: sizes, strata, complexity by split, and the groups kept together.
+) -> SplitDocument:
+    """What a reader needs to judge a split: sizes, strata, complexity by split, and the groups kept together.
 
     `complexity` maps task_id to complexity. Means come with their standard error (sd / sqrt(n)),
     pairs of splits with the p of a two-sided Kolmogorov-Smirnov test, which ties make conservative.
@@ -126,27 +132,23 @@ def split_report(
     stratum_of = dict(zip(ids, strata([complexity[task_id] for task_id in ids], n_strata), strict=True))
     values = {name: np.array([complexity[task_id] for task_id in members]) for name, members in splits.items()}
     together = [group for group in groups if len(group.task_ids) > 1]
-    return {
-        "seed": seed,
-        "fractions": dict(fractions),
-        "sizes": {name: len(members) for name, members in splits.items()},
-        "sizes_wanted": split_sizes(len(ids), fractions),
-        "strata": [
-            _stratum_row(stratum, splits, stratum_of, complexity) for stratum in sorted(set(stratum_of.values()))
-        ],
-        "complexity": {name: _moments(sample) for name, sample in values.items()},
-        "kolmogorov_smirnov_p": {
-            f"{a} vs {b}": _ks_p(values[a], values[b]) for a, b in itertools.combinations(splits, 2)
-        },
-        "n_groups": len(together),
-        "groups": [_group_row(group, split_of) for group in together],
-        "pairs_across_splits": [
+    return SplitDocument(
+        seed=seed,
+        fractions=dict(fractions),
+        sizes={name: len(members) for name, members in splits.items()},
+        sizes_wanted=split_sizes(len(ids), fractions),
+        strata=[_stratum(stratum, splits, stratum_of, complexity) for stratum in sorted(set(stratum_of.values()))],
+        complexity={name: _moments(sample) for name, sample in values.items()},
+        kolmogorov_smirnov_p={f"{a} vs {b}": _ks_p(values[a], values[b]) for a, b in itertools.combinations(splits, 2)},
+        n_groups=len(together),
+        groups=[_group(group, split_of) for group in together],
+        pairs_across_splits=[
             [pair.task_id_a, pair.task_id_b]
             for group in together
             for pair in group.pairs
             if split_of[pair.task_id_a] != split_of[pair.task_id_b]
         ],
-    }
+    )
 
 
 def _by_largest_remainder(n: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -203,32 +205,32 @@ def _hash(seed: int, task_id: int) -> int:
     return int.from_bytes(hashlib.sha256(f"split:{seed}:{task_id}".encode()).digest()[:8], "big")
 
 
-def _stratum_row(
+def _stratum(
     stratum: int, splits: Mapping[str, Sequence[int]], stratum_of: Mapping[int, int], complexity: Mapping[int, int]
-) -> dict[str, Any]:
+) -> Stratum:
     values = [complexity[task_id] for task_id, own in stratum_of.items() if own == stratum]
     counts = {name: sum(stratum_of[task_id] == stratum for task_id in members) for name, members in splits.items()}
-    return {"lowest": int(min(values)), "highest": int(max(values)), "n": len(values), "counts": counts}
+    return Stratum(lowest=int(min(values)), highest=int(max(values)), n=len(values), counts=counts)
 
 
-def _moments(sample: np.ndarray) -> dict[str, float | int | None]:
+def _moments(sample: np.ndarray) -> ComplexityOfSplit:
     n = len(sample)
     sd = float(sample.std(ddof=1)) if n > 1 else None
-    return {
-        "n": n,
-        "mean": float(sample.mean()) if n else None,
-        "sd": sd,
-        "standard_error": sd / math.sqrt(n) if sd is not None else None,
-    }
+    return ComplexityOfSplit(
+        n=n,
+        mean=float(sample.mean()) if n else None,
+        sd=sd,
+        standard_error=sd / math.sqrt(n) if sd is not None else None,
+    )
 
 
 def _ks_p(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(ks_2samp(a, b).pvalue) if len(a) and len(b) else None
 
 
-def _group_row(group: DuplicateGroup, split_of: Mapping[int, str]) -> dict[str, Any]:
+def _group(group: DuplicateGroup, split_of: Mapping[int, str]) -> DuplicateGroupOfSplit:
     pairs = [
-        {"task_ids": [pair.task_id_a, pair.task_id_b], "why": list(pair.reasons), "cosine": round(pair.cosine, 4)}
+        DuplicatePair(task_ids=[pair.task_id_a, pair.task_id_b], why=list(pair.reasons), cosine=round(pair.cosine, 4))
         for pair in group.pairs
     ]
-    return {"task_ids": list(group.task_ids), "split": split_of[group.task_ids[0]], "pairs": pairs}
+    return DuplicateGroupOfSplit(task_ids=list(group.task_ids), split=split_of[group.task_ids[0]], pairs=pairs)

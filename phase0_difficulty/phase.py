@@ -11,4 +11,5 @@ PHASE = Phase(
     inputs=(),
     output=handoffs.DIFFICULTY,
     run="phase0_difficulty.problems:run",
+    report="phase0_difficulty.report:section",
 )

@@ -11,5 +11,6 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT,),
     output=handoffs.TEMPERATURE,
     run="phase1_2_temperature.sampling:run",
+    report="phase1_2_temperature.report:section",
     n_records="phase1_2_temperature.sampling:count_samples",
 )

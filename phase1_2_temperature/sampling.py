@@ -8,9 +8,8 @@
 3. Pass rate by temperature, with intervals from a bootstrap over problems, as metadata and figure.
 """
 
-from typing import Any
-
 from common import handoffs
+from common.handoffs.preparation import TemperatureDocument
 from common.model.chat import chat_template_for
 from common.phases.context import RunContext
 from common.programs.solutions import task_for
@@ -57,19 +56,19 @@ def table_of(temperature: float) -> str:
 def conclude(out: RecordWriter, config: TemperatureConfig) -> None:
     """Write temperature_metadata.json and the figure."""
     rows = out.joined_rows()
-    rates = []
-    for temperature in sorted(config.temperatures):
-        found = rate_at([row for row in rows if row["temperature"] == temperature])
-        rates.append({"temperature": temperature, "file": table_of(temperature), **found})
-    metadata: dict[str, Any] = {
-        "base_seed": config.seed,
-        "interval": "95 %, bootstrap over problems: samples of one problem are not independent",
-        "temperatures": rates,
-    }
-    out.json("temperature_metadata.json", metadata)
+    rates = [
+        rate_at([row for row in rows if row["temperature"] == temperature], temperature, table_of(temperature))
+        for temperature in sorted(config.temperatures)
+    ]
+    metadata = TemperatureDocument(
+        base_seed=config.seed,
+        interval="95 %, bootstrap over problems: samples of one problem are not independent",
+        temperatures=rates,
+    )
+    out.document("temperature_metadata.json", metadata)
     title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
     out.file("figures/pass_rate_by_temperature.png", draw_pass_rates(rates, title))
-    out.summary |= {f"pass_rate_at_{rate['temperature']}": rate["pass_rate"] for rate in rates}
+    out.summary |= {f"pass_rate_at_{rate.temperature}": rate.pass_rate for rate in rates}
 
 
 def count_samples(ctx: RunContext) -> int:

@@ -11,6 +11,7 @@ PHASE = Phase(
     inputs=(),
     output=handoffs.GENERAL_TEXT,
     run="phase1_dataset_building.general_text:run",
+    report="phase1_dataset_building.report:general_text_section",
     n_records="phase1_dataset_building.general_text:count_documents",
     n_kept_vectors=lambda config, n_layers: n_layers,
 )

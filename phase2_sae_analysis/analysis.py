@@ -15,6 +15,7 @@ import torch
 
 from common import handoffs
 from common.evaluation.permutation import NullMaximum
+from common.handoffs.selected import NullMaximumSummary, PromptFitFacts, SelectedDocument, Site
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.saes.activations import (
@@ -64,7 +65,7 @@ class LayersFound:
     def __init__(self) -> None:
         self.columns: list[dict[str, Any]] = []
         self.activations: dict[tuple[int, int], Any] = {}
-        self.sites: list[dict[str, Any]] = []
+        self.sites: list[Site] = []
         self.urls: dict[tuple[int, int], str | None] = {}
 
     def add(
@@ -81,7 +82,8 @@ class LayersFound:
         ctx.log.info("%s at the last prompt token: %s", sae.id, carried)
         known = {"layer": layer, "sae_id": sae.id, "sae_revision": sae.revision}
         makers = {"published_fvu": sae.published_fvu, "published_l0": sae.published_l0}
-        self.sites.append({**known, **fit.as_json(), **makers, "last_prompt_token": carried.as_json()})
+        at_prompt = PromptFitFacts(**carried.as_json())
+        self.sites.append(Site(**known, **fit.as_json(), **makers, last_prompt_token=at_prompt))
         where = str(ctx.read(handoffs.GENERAL_TEXT).path)
         check_same_latents(rates, sae.n_latents, layer, where, _rebuild_baseline(ctx))
         result = analyse_layer(latent_acts, sae, rates, config.general_text_limit, problems.pass_rate, null)
@@ -127,7 +129,7 @@ def _write(
     columns: dict[str, np.ndarray], null: NullMaximum,
 ) -> str:  # fmt: skip
     """Write all files and the summary; returns the conclusion in words."""
-    sae_ids = {site["layer"]: site["sae_id"] for site in found.sites}
+    sae_ids = {site.layer: site.sae_id for site in found.sites}
     chosen = selection.directions(columns, sae_ids, lambda layer, latent: found.urls[layer, latent])
     words = selection.conclusion(columns, null.max_abs_t)
     use = {} if config.split == "sae" else {"use": DESCRIPTION_ONLY}
@@ -139,11 +141,17 @@ def _write(
     }  # fmt: skip
     quantiles = {f"{q:g}": float(np.quantile(null.max_abs_t, q)) for q in (0.5, 0.9, 0.95, 0.99)}
     out.columns("latents.parquet", {name: columns[name] for name in out.handoff.columns("latents.parquet")})
-    out.json("selected.json", {
-        "conclusion": words, **counts, "general_text_limit": config.general_text_limit,
-        "null_maximum_of_abs_t": {"n_permutations": config.n_permutations, "seed": config.seed, "quantiles": quantiles},
-        "sites": found.sites, "directions": chosen,
-    })  # fmt: skip
+    selected = SelectedDocument(
+        conclusion=words,
+        **counts,
+        general_text_limit=config.general_text_limit,
+        null_maximum_of_abs_t=NullMaximumSummary(
+            n_permutations=config.n_permutations, seed=config.seed, quantiles=quantiles
+        ),
+        sites=found.sites,
+        directions=chosen,
+    )
+    out.document("selected.json", selected)
     activations, pass_rate = found.activations, problems.pass_rate
     out.table(
         "top_problems.parquet",
@@ -155,7 +163,7 @@ def _write(
     shown = ("split", "use", "problems", "correct", "incorrect", "latents", "kept")
     out.summary = {name: counts[name] for name in shown if name in counts}
     out.summary["significant_latents"] = int((columns["p_max"] <= selection.ALPHA).sum())
-    significant = [name for name, entry in chosen.items() if entry["significant"]]
+    significant = [name for name, entry in chosen.items() if entry.significant]
     out.summary["significant_directions"] = ", ".join(significant) or "none"
     return words
 

@@ -1,9 +1,8 @@
 """Four figures: statistics by layer, the null distribution of the maximum, a volcano, activations by label."""
 
-from typing import Any
-
 import numpy as np
 
+from common.handoffs.selected import SelectedDirection
 from common.plots import new_figure, png_bytes
 from phase2_sae_analysis.selection import ALPHA
 
@@ -16,7 +15,7 @@ _ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
 def all_figures(
     columns: dict[str, np.ndarray],
     null_maximum: np.ndarray,
-    directions: dict[str, dict[str, Any]],
+    directions: dict[str, SelectedDirection],
     activations: dict[tuple[int, int], np.ndarray],
     pass_rate: np.ndarray,
 ) -> dict[str, bytes]:
@@ -62,7 +61,7 @@ def null_distribution(columns: dict[str, np.ndarray], null_maximum: np.ndarray) 
         return png_bytes(figure)
 
 
-def volcano(columns: dict[str, np.ndarray], directions: dict[str, dict[str, Any]]) -> bytes:
+def volcano(columns: dict[str, np.ndarray], directions: dict[str, SelectedDirection]) -> bytes:
     """-log10 p against separation, every kept latent that fires."""
     used = columns["kept"] & (columns["n_active"] > 0)
     height = -np.log10(np.maximum(columns["p"], _LEAST_P))
@@ -73,27 +72,27 @@ def volcano(columns: dict[str, np.ndarray], directions: dict[str, dict[str, Any]
             axis.scatter(columns["separation"][chosen], height[chosen], s=4, color=color, linewidths=0, alpha=0.5,
                          label=f"{label} family-wise: {chosen.sum():,}")  # fmt: skip
         for name, entry in directions.items():
-            for latent in entry["latents"][:1]:
-                place = (latent["separation"], -np.log10(max(latent["p"], _LEAST_P)))
-                axis.annotate(f"{name}\n{latent['layer']} / {latent['latent']}", place, fontsize=7)
+            for latent in entry.latents[:1]:
+                place = (latent.separation, -np.log10(max(latent.p, _LEAST_P)))
+                axis.annotate(f"{name}\n{latent.layer} / {latent.latent}", place, fontsize=7)
         axis.set(xlabel="separation: f_correct - f_incorrect", ylabel="-log10 p")
         axis.legend(markerscale=4, **_ABOVE)
         return png_bytes(figure)
 
 
 def activations_by_label(
-    directions: dict[str, dict[str, Any]], activations: dict[tuple[int, int], np.ndarray], pass_rate: np.ndarray
+    directions: dict[str, SelectedDirection], activations: dict[tuple[int, int], np.ndarray], pass_rate: np.ndarray
 ) -> bytes:
     """Activations of the best latent of each direction, as shares of the correct and of the incorrect problems."""
     with new_figure(9, 6, n_rows=2, n_columns=2) as (figure, axes):
         for axis, (name, entry) in zip(axes, directions.items(), strict=True):
             axis.set_title(f"{name}: none")
-            for latent in entry["latents"][:1]:
-                values = activations[latent["layer"], latent["latent"]]
+            for latent in entry.latents[:1]:
+                values = activations[latent.layer, latent.latent]
                 bins = np.linspace(0, max(float(values.max()), 1e-6), 31)
                 for weight, color, label in ((pass_rate, CORRECT, "correct"), (1 - pass_rate, INCORRECT, "incorrect")):
                     axis.hist(values, bins, weights=weight / weight.sum(), histtype="step", color=color, label=label)
-                axis.set_title(f"{name}: layer {latent['layer']}, latent {latent['latent']}")
+                axis.set_title(f"{name}: layer {latent.layer}, latent {latent.latent}")
                 axis.set(xlabel="activation", ylabel="share of the problems", yscale="log")
                 axis.legend(loc="upper right", frameon=False)
         return png_bytes(figure)

@@ -17,5 +17,6 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT),
     output=handoffs.LATENTS,
     run="phase2_sae_analysis.analysis:run",
+    report="phase2_sae_analysis.report:section",
     optional_inputs=_optional_inputs,
 )

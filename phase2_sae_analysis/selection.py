@@ -18,6 +18,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from common.evaluation.permutation import family_wise_p
+from common.handoffs.selected import SelectedDirection, SelectedLatent
 
 N_OF_A_DIRECTION = 20
 ALPHA = 0.05
@@ -55,25 +56,26 @@ def add_family_statistics(columns: dict[str, np.ndarray], null_maximum: np.ndarr
 
 def directions(
     columns: dict[str, np.ndarray], sae_ids: dict[int, str], url: Callable[[int, int], str | None]
-) -> dict[str, dict[str, Any]]:
-    """The four directions as JSON; `url` gives the page of a layer's latent on Neuronpedia, where it has one."""
+) -> dict[str, SelectedDirection]:
+    """The four directions; `url` gives the page of a layer's latent on Neuronpedia, where it has one."""
     found = {}
     for name, (_, _, criterion) in DIRECTIONS.items():
         latents = [
-            {
-                "rank": rank,
-                "layer": (layer := int(columns["layer"][row])),
-                "latent": (latent := int(columns["latent"][row])),
-                "sae_id": sae_ids[layer],
-                "neuronpedia": url(layer, latent),
+            SelectedLatent(
+                rank=rank,
+                layer=(layer := int(columns["layer"][row])),
+                latent=(latent := int(columns["latent"][row])),
+                sae_id=sae_ids[layer],
+                neuronpedia=url(layer, latent),
                 **{key: _json_number(columns[key][row]) for key in STATISTICS},
-                "significant": bool(columns["p_max"][row] <= ALPHA),
-            }
+                significant=bool(columns["p_max"][row] <= ALPHA),
+            )
             for rank, row in enumerate(best(columns, name), start=1)
         ]
-        significant = bool(latents) and latents[0]["significant"]
-        found[name] = {"criterion": criterion, "significant": significant, "conclusion": _of_direction(latents),
-                       "latents": latents}  # fmt: skip
+        significant = bool(latents) and latents[0].significant
+        found[name] = SelectedDirection(
+            criterion=criterion, significant=significant, conclusion=_of_direction(latents), latents=latents
+        )
     return found
 
 
@@ -99,7 +101,7 @@ def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
 
 
 def top_problems(
-    found: dict[str, dict[str, Any]],
+    found: dict[str, SelectedDirection],
     activations: dict[tuple[int, int], np.ndarray],
     task_ids: list[int],
     texts: list[str],
@@ -108,29 +110,30 @@ def top_problems(
     """The ten problems on which each selected latent is most active, of those on which it fires."""
     rows = []
     for direction, entry in found.items():
-        for latent in entry["latents"]:
-            values = activations[latent["layer"], latent["latent"]]
+        for latent in entry.latents:
+            values = activations[latent.layer, latent.latent]
             places = [i for i in np.argsort(-values, kind="stable")[:N_TOP_PROBLEMS] if values[i] > 0]
             rows += [
-                {
-                    "direction": direction, "rank": latent["rank"], "layer": latent["layer"],
-                    "latent": latent["latent"], "place": place, "task_id": task_ids[i],
-                    "activation": float(values[i]), "pass_rate": float(pass_rate[i]), "text": texts[i],
-                }
+                {**_named(direction, latent), "place": place, "task_id": task_ids[i], "activation": float(values[i]),
+                 "pass_rate": float(pass_rate[i]), "text": texts[i]}
                 for place, i in enumerate(places, start=1)
             ]  # fmt: skip
     return rows
 
 
-def _of_direction(latents: list[dict[str, Any]]) -> str:
+def _named(direction: str, latent: SelectedLatent) -> dict[str, Any]:
+    return {"direction": direction, "rank": latent.rank, "layer": latent.layer, "latent": latent.latent}
+
+
+def _of_direction(latents: list[SelectedLatent]) -> str:
     if not latents:
         return "No latent has this direction."
     first = latents[0]
-    t = "infinite" if first["t"] is None else f"{first['t']:.2f}"
-    word = "significant" if first["significant"] else "not significant"
+    t = "infinite" if first.t is None else f"{first.t:.2f}"
+    word = "significant" if first.significant else "not significant"
     return (
-        f"Layer {first['layer']}, latent {first['latent']}: t = {t}, separation {first['separation']:+.3f}, "
-        f"family-wise p {first['p_max']:.3g}, {word} at {ALPHA:g}."
+        f"Layer {first.layer}, latent {first.latent}: t = {t}, separation {first.separation:+.3f}, "
+        f"family-wise p {first.p_max:.3g}, {word} at {ALPHA:g}."
     )
 
 

@@ -42,10 +42,11 @@ def _steering(ctx: RunContext) -> dict[str, Any] | None:
     """What phase 3.2 chose, for a phase that reads it: where, and how much of each direction."""
     if handoffs.COEFFICIENTS.name not in ctx.artifacts:
         return None
-    found = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
-    chosen = {name: entry["chosen"] and {**entry["chosen"], "site": entry["site"]}
-              for name, entry in found["directions"].items()}  # fmt: skip
-    return {"steer": found["steer"], "chosen": chosen}
+    found = ctx.read(handoffs.COEFFICIENTS).document()
+    chosen = {
+        name: entry.chosen and {**vars(entry.chosen), "site": entry.site} for name, entry in found.directions.items()
+    }
+    return {"steer": found.steer, "chosen": chosen}
 
 
 def _entry_of(ctx: RunContext) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import evaluation_card, verdict
 from common.evaluation.statistics import wilson_interval
 from common.evaluation.strata import stratum_of, upper_bounds
+from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, BaselineCard
+from common.handoffs.document import as_json
 from phase4_anomaly_detection.calibration import Target, choose_threshold, reached_by
 from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY, AnomalyDetector
 from phase4_anomaly_detection.texts import Texts
@@ -49,7 +51,7 @@ def baselines(texts: Texts, resid: Float[np.ndarray, "n d_model"], target: Targe
     own = texts.of("sae")
     probe, facts = probes.logistic_regression(resid, resid[own], texts.incorrect[own], seed)
     means = probes.difference_of_means(resid, resid[own], texts.incorrect[own])
-    found = [("logistic regression", probe, facts), ("difference of means", means, {})]
+    found = [(LOGISTIC_REGRESSION, probe, facts), (DIFFERENCE_OF_MEANS, means, {})]
     for name, values in texts.measured.items():
         once = texts.incorrect[own].astype(float), (~texts.incorrect[own]).astype(float)
         sign = -1 if metrics.auroc(values[own], *once) < 0.5 else 1
@@ -75,11 +77,8 @@ def evaluate(
     target = Target(detector.document["target"]["kind"], detector.document["target"]["wanted"])
     card = {
         "n": {name: int(texts.of(name).sum()) for name in ("sae", "hyperparams", "validation")},
-        "detector": own,
-        "baselines": {
-            each.name: {**evaluation_card(each.values[judged], incorrect, each.threshold, draws), **each.facts}
-            for each in others
-        },
+        "detector": as_json(own),
+        "baselines": {each.name: _card_of(each, judged, incorrect, draws) for each in others},
         "baselines_left_out": texts.absent,
         "left_out": texts.left_out,
         "calibration": calibration_error(chance, incorrect, seed),
@@ -88,6 +87,11 @@ def evaluate(
         "n_resamples": n_resamples,
     }
     return card, verdict(own, POSITIVE)
+
+
+def _card_of(baseline: Baseline, judged: np.ndarray, incorrect: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    card = evaluation_card(baseline.values[judged], incorrect, baseline.threshold, draws)
+    return as_json(BaselineCard(**vars(card), **baseline.facts))
 
 
 def calibration_error(

@@ -23,6 +23,7 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT),
     output=handoffs.DETECTOR,
     run="phase4_anomaly_detection.detector_run:run",
+    report="phase4_anomaly_detection.report:section",
     optional_inputs=_optional_inputs,
     without=_without,
 )

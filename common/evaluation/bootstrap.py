@@ -8,10 +8,10 @@ Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (p
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Bool, Float
+
+from common.handoffs.estimates import Interval
 
 CONFIDENCE = 0.95
 DRAWS = (
@@ -37,14 +37,11 @@ def draws_of_problems(n: int, n_resamples: int, seed: int) -> Float[np.ndarray, 
     return _multinomial(np.random.default_rng(seed), n, n_resamples)
 
 
-def interval(value: float, resampled: Float[np.ndarray, " r"]) -> dict[str, Any]:
-    """{"value", "low", "high"}: a percentile interval; None for what is undefined."""
+def interval(value: float, resampled: Float[np.ndarray, " r"]) -> Interval:
+    """A percentile interval; None for what is undefined."""
     defined = resampled[np.isfinite(resampled)]
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if len(defined) else (np.nan,) * 2
-    return {"value": number(value), "low": number(low), "high": number(high)}
-
-
-UNDEFINED = {"value": None, "low": None, "high": None}
+    return Interval(number(value), number(low), number(high))
 
 
 def number(value: float) -> float | None:

@@ -8,14 +8,14 @@ Sources: Zadrozny & Elkan 2002 (isotonic calibration); Brier 1950.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.isotonic import IsotonicRegression
 
 from common.evaluation.statistics import wilson_interval
 from common.evaluation.strata import stratum_of, upper_bounds
+from common.handoffs.detection import Reliability, ReliabilityGroup
+from common.handoffs.estimates import Interval
 
 N_GROUPS = 5
 
@@ -25,8 +25,8 @@ def reliability(
     tuned_positive: Bool[np.ndarray, " m"],
     values: Float[np.ndarray, " n"],
     positive: Bool[np.ndarray, " n"],
-) -> dict[str, Any]:
-    """{"brier", "groups": [{"predicted", "observed": {value, low, high}, "n"}]}; observed with Wilson's interval.
+) -> Reliability:
+    """Brier score, and what was predicted and observed by group, the latter with Wilson's interval.
 
     `tuned` are the scores that the probability is fitted on. Scores outside their range get the nearest one's. There
     are at most five groups, of about equal size, with equal probabilities together.
@@ -39,6 +39,6 @@ def reliability(
         inside = group == number
         n, n_positive = int(inside.sum()), int(positive[inside].sum())
         low, high = wilson_interval(n_positive, n)
-        observed = {"value": n_positive / n, "low": low, "high": high}
-        groups.append({"predicted": float(probability[inside].mean()), "observed": observed, "n": n})
-    return {"brier": float(np.mean((probability - positive) ** 2)), "groups": groups}
+        observed = Interval(n_positive / n, low, high)
+        groups.append(ReliabilityGroup(predicted=float(probability[inside].mean()), observed=observed, n=n))
+    return Reliability(brier=float(np.mean((probability - positive) ** 2)), groups=groups)

@@ -6,13 +6,13 @@ a solved problem are also compared only where both lie in one stratum.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from common.evaluation import metrics
-from common.evaluation.bootstrap import UNDEFINED, draws_of_problems, interval, number
+from common.evaluation.bootstrap import draws_of_problems, interval, number
+from common.handoffs.detection import AtTemperature, OfStratum
+from common.handoffs.estimates import UNDEFINED, Interval
 
 N_STRATA = 4
 MIN_OF_A_LABEL = 5  # positives and negatives without which a stratum's numbers would be noise: they are left undefined
@@ -48,7 +48,7 @@ def auroc_within(
     positive: Bool[np.ndarray, " n"],
     stratum: Int[np.ndarray, " n"],
     draws: Float[np.ndarray, "r n"],
-) -> dict[str, Any]:
+) -> Interval:
     """AUROC over all pairs whose two problems lie in one stratum: sum of pairs won / sum of pairs."""
     won, pairs = np.zeros(1 + len(draws)), np.zeros(1 + len(draws))
     weights = np.vstack([np.ones(len(values)), draws])
@@ -68,14 +68,14 @@ def by_stratum(
     stratum: Int[np.ndarray, " n"],
     names: list[str],
     draws: Float[np.ndarray, "r n"],
-) -> list[dict[str, Any]]:
+) -> list[OfStratum]:
     """AUROC and F1 in each stratum; undefined where it has fewer than 5 positives or negatives."""
     found = []
     for number_of_stratum, name in enumerate(names):
         inside = stratum == number_of_stratum
         part, own = draws[:, inside], positive[inside].astype(float)
         both = _auroc_and_f1(values[inside], threshold, own, 1 - own, part * own, part * (1 - own))
-        found.append({"stratum": name, "n": int(inside.sum()), "n_positive": int(own.sum()), **both})
+        found.append(OfStratum(stratum=name, n=int(inside.sum()), n_positive=int(own.sum()), **both))
     return found
 
 
@@ -87,7 +87,7 @@ def at_temperature(
     threshold: float | None,
     n_resamples: int,
     seed: int,
-) -> dict[str, Any]:
+) -> AtTemperature:
     """AUROC and F1 over the programs sampled at one temperature, of which each problem has positives and negatives.
 
     A problem's programs share its score and are not independent: problems are resampled, with all their programs.
@@ -95,18 +95,18 @@ def at_temperature(
     draws = draws_of_problems(len(values), n_resamples, seed)
     both = _auroc_and_f1(values, threshold, n_positive, n_negative, draws * n_positive, draws * n_negative)
     n_programs = int(n_positive.sum() + n_negative.sum())
-    return {
-        "temperature": temperature, "n_problems": len(values), "n_programs": n_programs,
-        "base_rate": number(n_positive.sum() / n_programs), **both,
-    }  # fmt: skip
+    base_rate = number(n_positive.sum() / n_programs)
+    return AtTemperature(
+        temperature=temperature, n_problems=len(values), n_programs=n_programs, base_rate=base_rate, **both
+    )
 
 
 def _auroc_and_f1(
     values: np.ndarray, threshold: float | None, positive: np.ndarray, negative: np.ndarray,
     drawn_positive: np.ndarray, drawn_negative: np.ndarray,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Interval]:  # fmt: skip
     if min(positive.sum(), negative.sum()) < MIN_OF_A_LABEL:
-        return {"auroc": dict(UNDEFINED), "f1": dict(UNDEFINED)}
+        return {"auroc": UNDEFINED, "f1": UNDEFINED}
     predicted = metrics.predicted_positive(values, threshold)
     f1, drawn_f1 = (
         metrics.at_threshold(predicted, *weights)["f1"]

@@ -1,6 +1,14 @@
 """What phases 0 to 2 leave on disk: problems, splits, programs with activations, general text, latents."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from common.handoffs.handoff import Field, Handoff
+
+if TYPE_CHECKING:
+    from common.handoffs.preparation import SplitDocument, TemperatureDocument
+    from common.handoffs.selected import SelectedDocument
 
 PROBLEM_FIELDS = {
     "task_id": Field("int64", "number of the problem in its dataset"),
@@ -26,14 +34,16 @@ DIFFICULTY = Handoff(
 )
 
 SPLIT_NAMES = ("sae", "hyperparams", "validation")
+SPLIT_PURPOSES = {"sae": "to select latents", "hyperparams": "to tune", "validation": "to report"}
 
-SPLIT = Handoff(
+SPLIT: Handoff[SplitDocument] = Handoff(
     name="split",
     phase="0.1",
     folder="phase0_1",
     version=1,
     scope=("dataset",),
     tables={f"{name}_{{dataset}}.parquet": PROBLEM_FIELDS for name in SPLIT_NAMES},
+    documents={"split_metadata.json": "preparation:SplitDocument"},
 )
 
 GENERATION_FIELDS = {
@@ -121,13 +131,14 @@ GENERAL_TEXT = Handoff(
 
 _SAMPLE_FIELDS = {name: GENERATION_FIELDS[name] for name in ("temperature", "sample_index")}
 
-TEMPERATURE = Handoff(
+TEMPERATURE: Handoff[TemperatureDocument] = Handoff(
     name="temperature_samples",
     phase="1.2",
     folder="phase1_2",
     version=2,
     scope=("model", "dataset"),
     tables={"dataset_temp_*.parquet": GENERATION_FIELDS, "grading.parquet": {**GRADING_FIELDS, **_SAMPLE_FIELDS}},
+    documents={"temperature_metadata.json": "preparation:TemperatureDocument"},
     unstable=("grading.parquet", "figures/*"),
 )
 
@@ -165,7 +176,7 @@ TOP_PROBLEM_FIELDS = {
     "text": Field("string", "description, in English"),
 }
 
-LATENTS = Handoff(
+LATENTS: Handoff[SelectedDocument] = Handoff(
     name="latents",
     phase="2",
     folder="phase2",
@@ -173,6 +184,7 @@ LATENTS = Handoff(
     scope=("model", "dataset", "sae"),
     tables={"latents.parquet": LATENT_FIELDS, "top_problems.parquet": TOP_PROBLEM_FIELDS},
     tensors={"max_abs_t": "largest |t| of all kept latents under each permutation of the labels, [n_permutations]"},
+    documents={"selected.json": "selected:SelectedDocument"},
     unstable=("figures/*",),
     feeds={"split": "sae"},
 )

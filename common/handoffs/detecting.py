@@ -1,8 +1,15 @@
 """What phase 4.1 leaves on disk: a detector in a folder of its own, and what it said of every text."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from common.handoffs.handoff import Field, Handoff
 
-DETECTOR = Handoff(
+if TYPE_CHECKING:
+    from common.handoffs.detector import DetectorDocument
+
+DETECTOR: Handoff[DetectorDocument] = Handoff(
     name="detector",
     phase="4.1",
     folder="phase4_1",
@@ -20,6 +27,7 @@ DETECTOR = Handoff(
             "route": Field("string", "proceed | verify | abstain; empty for baselines"),
         }
     },
+    documents={"detector/detector.json": "detector:DetectorDocument"},
     unstable=("figures/*",),
     feeds={"labelled": ""},  # detectors of somebody's own texts are no part of an experiment on problems
 )

@@ -1,22 +1,27 @@
 """What describes one kind of artifact."""
 
+import pkgutil
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any, Generic, TypeVar
 
 from common.tables import Field
+
+Document = TypeVar("Document")  # what the JSON file of an artifact holds
 
 USUAL = {"prompt": "plain"}  # of an experiment: not named where it is so
 
 
 @dataclass(frozen=True, kw_only=True)
-class Handoff:
+class Handoff(Generic[Document]):
     """One kind of artifact. Raise `version` when a field is added, removed or changes its meaning.
 
     `scope` names what keeps experiments apart. `tables` maps file name to columns ({dataset}
     is filled in; * stands for a setting's value, with one file for each), `tensors` a tensor's
-    name to its meaning. `unstable` files (patterns) hold times or drawings, which differ between identical
-    runs: they are hashed for damage, but not part of the identity. `feeds` maps settings to the
-    value that a run must have to be read by another phase: any other is for description only.
+    name to its meaning, `documents` a JSON file to what it holds, as 'module:class' of this folder, the artifact's own
+    first. `unstable` files (patterns) hold times or drawings, which differ between identical runs: they are hashed for
+    damage, but not part of the identity. `feeds` maps settings to the value that a run must have to be read by another
+    phase: any other is for description only.
     """
 
     name: str
@@ -26,6 +31,7 @@ class Handoff:
     scope: tuple[str, ...]
     tables: dict[str, dict[str, Field]]
     tensors: dict[str, str] = field(default_factory=dict)
+    documents: dict[str, str] = field(default_factory=dict)
     unstable: tuple[str, ...] = ()
     feeds: dict[str, str] = field(default_factory=dict)
 
@@ -40,6 +46,10 @@ class Handoff:
             if table == pattern or fnmatchcase(table, pattern):
                 return fields
         raise KeyError(f"{self.name} declares no table '{table}'")
+
+    def kind_of(self, document: str) -> Any:
+        """The class of one document; imported when it is asked for."""
+        return pkgutil.resolve_name(f"common.handoffs.{self.documents[document]}")
 
     def is_unstable(self, file: str) -> bool:
         return any(fnmatchcase(file, pattern) for pattern in self.unstable)

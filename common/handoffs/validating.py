@@ -1,11 +1,20 @@
 """What the parts of phase 3 leave on disk: predictions, and programs that were written under a change."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from common.handoffs.building import GENERATION_FIELDS, RESID_SITES
 from common.handoffs.handoff import Field, Handoff
 
+if TYPE_CHECKING:
+    from common.handoffs.changes import AblationDocument, AttentionDocument, OrthogonalisationDocument, TransferDocument
+    from common.handoffs.detection import DetectionDocument
+    from common.handoffs.steering import CoefficientsDocument, SteeringDocument
+
 _VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 apart
 
-DETECTION = Handoff(
+DETECTION: Handoff[DetectionDocument] = Handoff(
     name="detection",
     phase="3.1",
     folder="phase3_1",
@@ -30,6 +39,7 @@ DETECTION = Handoff(
             "stratum": Field("string", "difficulty stratum of the problem"),
         },
     },
+    documents={"detection.json": "detection:DetectionDocument"},
     unstable=("figures/*",),
 )
 
@@ -52,27 +62,32 @@ STEERING_FIELDS = {
     "token_ids": GENERATION_FIELDS["token_ids"],
 }
 
-COEFFICIENTS = Handoff(
+COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
     name="coefficients",
     phase="3.2",
     folder="phase3_2",
     version=1,
     scope=_VALIDATED,
     tables={"steering.parquet": STEERING_FIELDS},
+    documents={"coefficients.json": "steering:CoefficientsDocument"},
     unstable=("figures/*",),
 )
 
-STEERING = Handoff(
+STEERING: Handoff[SteeringDocument] = Handoff(
     name="steering",
     phase="3.3",
     folder="phase3_3",
     version=1,
     scope=_VALIDATED,
     tables={"steering.parquet": STEERING_FIELDS},
+    documents={
+        "steering.json": "steering:SteeringDocument",
+        "examples.json": "steering:Examples",
+    },
     unstable=("figures/*",),
 )
 
-ATTENTION = Handoff(
+ATTENTION: Handoff[AttentionDocument] = Handoff(
     name="attention",
     phase="3.4",
     folder="phase3_4",
@@ -98,10 +113,11 @@ ATTENTION = Handoff(
             "displaced": Field("float64", "attention that it moves to another section, 0 to 1: mean of heads in reach"),
         },
     },
+    documents={"attention.json": "changes:AttentionDocument"},
     unstable=("figures/*",),
 )
 
-ORTHOGONALISATION = Handoff(
+ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
     name="orthogonalisation",
     phase="3.5",
     folder="phase3_5",
@@ -126,10 +142,14 @@ ORTHOGONALISATION = Handoff(
             ),
         }
     },
+    documents={
+        "orthogonalisation.json": "changes:OrthogonalisationDocument",
+        "examples.json": "steering:Examples",
+    },
     unstable=("figures/*",),
 )
 
-TRANSFER = Handoff(
+TRANSFER: Handoff[TransferDocument] = Handoff(
     name="transfer",
     phase="3.6",
     folder="phase3_6",
@@ -155,12 +175,13 @@ TRANSFER = Handoff(
         "resid_post": "output of the block at the last prompt token, [n records, d_model] float32; NaN when steered",
         "record": "record of each row, [n records] int64",
     },
+    documents={"transfer.json": "changes:TransferDocument"},
     unstable=("figures/*",),
 )
 
 _ABLATION = Field("string", "prompt: none, the whole one | no_tests | name_only | shuffled_tests | no_description")
 
-ABLATION = Handoff(
+ABLATION: Handoff[AblationDocument] = Handoff(
     name="prompt_ablation",
     phase="3.7",
     folder="phase3_7",
@@ -180,5 +201,6 @@ ABLATION = Handoff(
         },
     },
     tensors={"resid_post": "output of a selected latent's block, last prompt token, [n records, d_model] float32"},
+    documents={"prompt_ablation.json": "changes:AblationDocument"},
     unstable=("figures/*",),
 )

@@ -15,26 +15,30 @@ Four questions, none of which is enough by itself:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from scipy.stats import binomtest, fisher_exact
 
 from common.evaluation.statistics import holm
-from common.interventions.conditions import MATCHED_LATENT
+from common.handoffs.steering import (
+    LOWER,
+    MATCHED_LATENT,
+    MIN_CONTROLS,
+    RAISE,
+    AgainstControls,
+    Change,
+    Compared,
+    ControlEffect,
+    Effect,
+    SteeringVerdict,
+)
 from common.interventions.outcomes import Pairs, Row, counted, effect, median_kl, paired, transitions
 from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
 
-RAISE, LOWER = "raise", "lower"
-ALPHA, DEGENERATE_LIMIT = 0.05, 0.05
-MIN_CONTROLS = 10  # of each kind; with fewer, to be first among them says little
+ALPHA = 0.05
 OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
-DOES = {RAISE: "raises the pass rate", LOWER: "lowers the pass rate"}
-NO_MORE = "changes the pass rate, but no more than its controls"
-UNWANTED = "changes the pass rate, but against what was wanted"
-TOO_FEW = "changes the pass rate; too few controls to say more"
-NOTHING = "no measurable effect"
-BREAKS = "breaks the output"
-UNUSABLE = "cannot be steered"
+DOES = {RAISE: Change.RAISES, LOWER: Change.LOWERS}
+DOES_WITHOUT_CONTROLS = {RAISE: Change.RAISES_WITHOUT_CONTROLS, LOWER: Change.LOWERS_WITHOUT_CONTROLS}
 
 Controls = dict[str, dict[int, Sequence[Row]]]  # kind -> index -> rows
 
@@ -44,87 +48,96 @@ def wanted_change(positive: str) -> str:
     return RAISE if positive == "correct" else LOWER
 
 
-def compare_direction(before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str) -> dict[str, Any]:
+def compare_direction(before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str) -> Compared:
     """Everything about one direction that does not depend on the others: see `judge_family` for the rest."""
     own = paired(before, after)
     kinds = {kind: {index: paired(before, rows) for index, rows in each.items()} for kind, each in controls.items()}
     found = {kind: _compare(own, each, wanted) for kind, each in kinds.items()}
-    matched = found[MATCHED_LATENT]["pooled"]
-    against = rate_to_beat(matched["n"], matched["of"])
-    return {
-        "effect": effect(own),
-        "mcnemar_p": mcnemar_p(own.corrected, own.corrupted),
-        "smallest_effect": smallest_effect(_at_risk(own, wanted), against, OUTCOME[wanted]),
-        "controls": found,
-        "transitions": transitions(own),
-    }
+    matched = found[MATCHED_LATENT].pooled
+    against = rate_to_beat(matched.n, matched.of)
+    return Compared(
+        effect=effect(own),
+        mcnemar_p=mcnemar_p(own.corrected, own.corrupted),
+        smallest_effect=smallest_effect(_at_risk(own, wanted), against, OUTCOME[wanted]),
+        controls=found,
+        transitions=transitions(own),
+    )
 
 
-def judge_family(directions: dict[str, dict[str, Any]]) -> None:
-    """Add p_holm and verdict to the entries of all directions that were run; each has wanted, and `compare_direction`.
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of a direction once all are: Holm's p by test, and the verdict."""
+
+    p_holm: dict[str, float | None]
+    verdict: SteeringVerdict
+
+
+def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[str, Judgement]:
+    """Every direction that was run, judged. `wanted` is what each should do.
 
     Holm's correction is over the directions, for McNemar's test and for Fisher's against matched latents.
     """
-    names = [name for name, entry in directions.items() if "effect" in entry]
-    mcnemar = holm([directions[name]["mcnemar_p"] for name in names])
-    fisher = holm([directions[name]["controls"][MATCHED_LATENT]["fisher_p"] for name in names])
-    for name, p_mcnemar, p_fisher in zip(names, mcnemar, fisher, strict=True):
-        entry = directions[name]
-        entry["p_holm"] = {"mcnemar": p_mcnemar, "fisher": p_fisher}
-        entry["verdict"] = verdict(entry)
+    mcnemar = holm([each.mcnemar_p for each in compared.values()])
+    fisher = holm([each.controls[MATCHED_LATENT].fisher_p for each in compared.values()])
+    judged = {}
+    for (name, each), *p in zip(compared.items(), mcnemar, fisher, strict=True):
+        p_holm = dict(zip(("mcnemar", "fisher"), p, strict=True))
+        judged[name] = Judgement(p_holm, verdict(each, p_holm, wanted[name]))
+    return judged
 
 
-def verdict(entry: dict[str, Any]) -> str:
-    """What may be said of a direction, in words computed from its numbers."""
-    return "; ".join([*([BREAKS] if _breaks(entry) else []), _change_in_words(entry)])
+def verdict(compared: Compared, p_holm: dict[str, float | None], wanted: str) -> SteeringVerdict:
+    """What may be said of a direction, from its numbers."""
+    return SteeringVerdict(_change(compared, p_holm, wanted), compared.effect.breaks)
 
 
-def _breaks(entry: dict[str, Any]) -> bool:
-    newly = entry["effect"]["newly_degenerate"]["rate"]["value"]
-    return newly is not None and newly >= DEGENERATE_LIMIT
+def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str) -> Change:
+    without = change_without_controls(compared.effect, p_holm["mcnemar"], wanted)
+    if without is not DOES_WITHOUT_CONTROLS[wanted]:
+        return without
+    if any(kind.n < MIN_CONTROLS for kind in compared.controls.values()):
+        return Change.TOO_FEW
+    more_often = p_holm["fisher"] is not None and p_holm["fisher"] < ALPHA
+    beyond_all = all(kind.rank == 1 for kind in compared.controls.values())
+    return DOES[wanted] if more_often and beyond_all else Change.NO_MORE
 
 
-def _change_in_words(entry: dict[str, Any]) -> str:
-    change = entry["effect"]["net_change"]["value"]
-    if change is None or entry["p_holm"]["mcnemar"] >= ALPHA:
-        return NOTHING
-    if (change > 0) != (entry["wanted"] == RAISE):
-        return UNWANTED
-    if any(kind["n"] < MIN_CONTROLS for kind in entry["controls"].values()):
-        return TOO_FEW
-    more_often = entry["p_holm"]["fisher"] is not None and entry["p_holm"]["fisher"] < ALPHA
-    beyond_all = all(kind["rank"] == 1 for kind in entry["controls"].values())
-    return DOES[entry["wanted"]] if more_often and beyond_all else NO_MORE
+def change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str) -> Change:
+    """What may be said where nobody asked what a matched latent would do."""
+    change = found.net_change.value
+    if change is None or p_mcnemar >= ALPHA:
+        return Change.NOTHING
+    return DOES_WITHOUT_CONTROLS[wanted] if (change > 0) == (wanted == RAISE) else Change.UNWANTED
 
 
-def _compare(own: Pairs, controls: dict[int, Pairs], wanted: str) -> dict[str, Any]:
+def _compare(own: Pairs, controls: dict[int, Pairs], wanted: str) -> AgainstControls:
     """A direction against one kind of controls."""
     hits, of = _outcomes(own, wanted), _at_risk(own, wanted)
     pooled = [sum(_outcomes(pairs, wanted) for pairs in controls.values()),
               sum(_at_risk(pairs, wanted) for pairs in controls.values())]  # fmt: skip
     judged = [pairs for pairs in controls.values() if pairs.n]
     rank = 1 + sum(_gain(pairs, wanted) >= _gain(own, wanted) for pairs in judged) if own.n and judged else None
-    return {
-        "n": len(controls),
-        "pooled": counted(*pooled),
-        "fisher_p": fisher_p(hits, of, *pooled),
-        "binomial_p": binomial_p(hits, of, rate_to_beat(*pooled)),
-        "rank": rank,
-        "rank_p": rank and rank / (1 + len(judged)),
-        "each": [_of_control(index, pairs) for index, pairs in controls.items()],
-    }
+    return AgainstControls(
+        n=len(controls),
+        pooled=counted(*pooled),
+        fisher_p=fisher_p(hits, of, *pooled),
+        binomial_p=binomial_p(hits, of, rate_to_beat(*pooled)),
+        rank=rank,
+        rank_p=rank and rank / (1 + len(judged)),
+        each=[_of_control(index, pairs) for index, pairs in controls.items()],
+    )
 
 
-def _of_control(index: int, pairs: Pairs) -> dict[str, Any]:
+def _of_control(index: int, pairs: Pairs) -> ControlEffect:
     n_degenerate = sum(row["degenerate"] for row in pairs.after)
-    return {
-        "index": index,
-        "net_change": pairs.net_change if pairs.n else None,
-        "n_corrected": pairs.corrected,
-        "n_corrupted": pairs.corrupted,
-        "degenerate_rate": n_degenerate / pairs.n if pairs.n else None,
-        "median_kl": median_kl(pairs.after),
-    }
+    return ControlEffect(
+        index=index,
+        net_change=pairs.net_change if pairs.n else None,
+        n_corrected=pairs.corrected,
+        n_corrupted=pairs.corrupted,
+        degenerate_rate=n_degenerate / pairs.n if pairs.n else None,
+        median_kl=median_kl(pairs.after),
+    )
 
 
 def _outcomes(pairs: Pairs, wanted: str) -> int:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common.interventions.directions import Direction, unit_decoder_row
 from common.interventions.steered_generation import Push
 from common.model.hooks import resid_site
@@ -22,7 +23,7 @@ from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae
 from common.seeds import direction_seed
 
-NONE, MATCHED_LATENT, RANDOM_DIRECTION = "none", "matched_latent", "random_direction"
+NONE = "none"
 CONTROLS = (MATCHED_LATENT, RANDOM_DIRECTION)
 
 

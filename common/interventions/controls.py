@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 
 from common.errors import ConfigError
+from common.handoffs.selected import SelectedDocument
 from common.interventions.directions import Direction
 
 MAX_SEPARATION = 0.01
@@ -51,14 +51,14 @@ def matched_latents(
     return columns["latent"][rows[order[:k]]].tolist()
 
 
-def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: dict[str, Any], k: int) -> list[int]:
-    """The matched latents of a direction, k or fewer; `selected` is selected.json.
+def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument, k: int) -> list[int]:
+    """The matched latents of a direction, k or fewer; `selected` is what phase 2 selected.
 
     Raises: ConfigError when there is none.
     """
-    entries = [entry for group in selected["directions"].values() for entry in group["latents"]]
-    chosen = {entry["latent"] for entry in entries if entry["layer"] == direction.layer}
-    found = matched_latents(columns, direction.layer, direction.latent, selected["problems"], k, chosen)
+    entries = [entry for group in selected.directions.values() for entry in group.latents]
+    chosen = {entry.latent for entry in entries if entry.layer == direction.layer}
+    found = matched_latents(columns, direction.layer, direction.latent, selected.problems, k, chosen)
     if not found:
         raise ConfigError(
             f"no latent of layer {direction.layer} can be a control of {direction.name}: none fires on a problem, has "

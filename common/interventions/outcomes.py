@@ -13,11 +13,12 @@ from typing import Any
 from scipy.stats import norm
 
 from common.evaluation.statistics import wilson_interval
+from common.handoffs.estimates import UNDEFINED, Counted, Interval
+from common.handoffs.steering import Effect
 
 JUDGED = ("correct", "incorrect")
 
 Row = dict[str, Any]
-Interval = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def paired(before: Sequence[Row], after: Sequence[Row]) -> Pairs:
     return Pairs([a for a, _ in kept], [b for _, b in kept], len(both) - len(kept))
 
 
-def effect(pairs: Pairs) -> dict[str, Any]:
-    """What steering did, as JSON: see `rate` and `change_interval` for the intervals, all of 95 %.
+def effect(pairs: Pairs) -> Effect:
+    """What steering did: see `rate` and `change_interval` for the intervals, all of 95 %.
 
     correction: of the programs that failed, those that pass; corruption: of those that passed, those that fail;
     preservation: of those that passed, those that still do; net_change: of the pass rate.
@@ -78,18 +79,18 @@ def effect(pairs: Pairs) -> dict[str, Any]:
     n, n_correct = pairs.n, pairs.n_correct_before
     after = [row["label"] for row in pairs.after].count("correct")
     degenerate = sum(row["degenerate"] for row in pairs.after)
-    return {
-        "n": n,
-        "left_out": pairs.left_out,
-        "correction": counted(pairs.corrected, n - n_correct),
-        "corruption": counted(pairs.corrupted, n_correct),
-        "preservation": counted(n_correct - pairs.corrupted, n_correct),
-        "net_change": change_interval(pairs.corrected, pairs.corrupted, n),
-        "pass_rate": rate(after, n),
-        "degenerate_rate": degenerate / n if n else None,
-        "newly_degenerate": counted(pairs.newly_degenerate, n),
-        "median_kl": median_kl(pairs.after),
-    }
+    return Effect(
+        n=n,
+        left_out=pairs.left_out,
+        correction=counted(pairs.corrected, n - n_correct),
+        corruption=counted(pairs.corrupted, n_correct),
+        preservation=counted(n_correct - pairs.corrupted, n_correct),
+        net_change=change_interval(pairs.corrected, pairs.corrupted, n),
+        pass_rate=rate(after, n),
+        degenerate_rate=degenerate / n if n else None,
+        newly_degenerate=counted(pairs.newly_degenerate, n),
+        median_kl=median_kl(pairs.after),
+    )
 
 
 def transitions(pairs: Pairs) -> dict[str, int]:
@@ -102,16 +103,16 @@ def median_kl(rows: Sequence[Row]) -> float | None:
     return statistics.median(row["kl"] for row in rows) if rows else None
 
 
-def counted(n: int, of: int) -> dict[str, Any]:
-    return {"n": n, "of": of, "rate": rate(n, of)}
+def counted(n: int, of: int) -> Counted:
+    return Counted(n, of, rate(n, of))
 
 
 def rate(n: int, of: int) -> Interval:
-    """A share with Wilson's 95 % interval; nulls where there is nothing to have a share of."""
+    """A share with Wilson's 95 % interval; undefined where there is nothing to have a share of."""
     if not of:
-        return {"value": None, "low": None, "high": None}
+        return UNDEFINED
     low, high = wilson_interval(n, of)
-    return {"value": n / of, "low": low, "high": high}
+    return Interval(n / of, low, high)
 
 
 def change_interval(n_gained: int, n_lost: int, n: int) -> Interval:
@@ -123,8 +124,8 @@ def change_interval(n_gained: int, n_lost: int, n: int) -> Interval:
     Source: Bonett & Price 2012, J. Educ. Behav. Stat. 37(4), 479-488.
     """
     if not n:
-        return {"value": None, "low": None, "high": None}
+        return UNDEFINED
     gained, lost = (n_gained + 1) / (n + 2), (n_lost + 1) / (n + 2)
     half = float(norm.ppf(0.975)) * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
     low, high = max(-1.0, gained - lost - half), min(1.0, gained - lost + half)
-    return {"value": (n_gained - n_lost) / n, "low": low, "high": high}
+    return Interval((n_gained - n_lost) / n, low, high)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.handoffs.steering import Agreement
 from common.interventions.conditions import Variant
 from common.interventions.degenerate import is_degenerate
 from common.phases.context import RunContext
@@ -58,7 +59,7 @@ def steered_row(record: int, task_id: int, variant: Variant, solution: Solution,
     }
 
 
-def agreement(unsteered: Sequence[dict[str, Any]], earlier: Earlier) -> dict[str, int]:
+def agreement(unsteered: Sequence[dict[str, Any]], earlier: Earlier) -> Agreement:
     """How many unsteered programs have exactly the tokens that phase 1 wrote."""
     both = [(row, earlier[row["task_id"]]) for row in unsteered if row["task_id"] in earlier]
-    return {"same_tokens": sum(row["token_ids"] == then["token_ids"] for row, then in both), "of": len(both)}
+    return Agreement(same_tokens=sum(row["token_ids"] == then["token_ids"] for row, then in both), of=len(both))

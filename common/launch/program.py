@@ -1,12 +1,13 @@
 """The two tables of run.py: phases and commands. What they name is imported when it is asked for."""
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ConfigError, suggestion
-from common.phases.phase import Phase, imported
+from common.phases.phase import Phase
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Program:
 
     def command(self, name: str) -> Callable[[list[str]], int]:
         """What carries out a command. Raises: ConfigError, naming the commands there are."""
-        function = imported(_known(name, "command", self.commands).function)
+        function = pkgutil.resolve_name(_known(name, "command", self.commands).function)
         return lambda argv: function(argv, self)
 
 

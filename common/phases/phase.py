@@ -1,7 +1,7 @@
 """The one interface of a phase."""
 
 import dataclasses
-import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +16,7 @@ class Phase:
 
     `run` takes the RunContext and the settings. `n_records` tells, from the context, how many records a run has, for
     phases that can be cut into slices. Both are named as 'module:function': what does the work is imported when it is
-    done, and help needs none of it.
+    done, and help needs none of it. `report`, named likewise, makes its section of the page from a finished run.
     `n_kept_vectors` tells how many vectors of the model's width a record keeps, given the settings and the layers.
     `optional_inputs` are read where there is a finished run of them. `without` names those of `inputs` that a run
     with these settings does not read.
@@ -28,6 +28,7 @@ class Phase:
     inputs: tuple[Handoff, ...]
     output: Handoff
     run: str | Callable[[Any, Any], None]
+    report: str = ""
     n_records: str | Callable[[Any], int] | None = None
     n_kept_vectors: Callable[[Any, int], int] = lambda config, n_layers: 0
     optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
@@ -47,16 +48,10 @@ class Phase:
         return tuple(handoff for handoff in self.inputs if handoff not in spared)
 
 
-def imported(name: str) -> Any:
-    """What 'module:name' names."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:
     if phase.n_records is None and (start, end) != (0, None):
         raise ConfigError(f"phase {phase.id} has no slices\nLeave out --start and --end")
 
 
 def _function(named: str | Callable) -> Callable:
-    return imported(named) if isinstance(named, str) else named
+    return pkgutil.resolve_name(named) if isinstance(named, str) else named

@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from markupsafe import Markup
-
-from common.words import UNKNOWN, any_value, bounds, count, in_percent, is_interval, number, p_value
+from common.handoffs.estimates import Counted, Interval
+from common.words import UNKNOWN, any_value, bounds, count, number, p_value
 
 _LEADING_NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 
@@ -24,6 +23,9 @@ class Scale:
     def place(self, value: float) -> float:
         """Where a value lies, in percent of the axis; values beyond its ends lie on them."""
         return round(100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low))), 2)
+
+
+PERCENT = Scale(0, 100)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing that is part of the page: `svg` in place, or the data URI `source` of a picture on a light card.
+    """A drawing that is part of the page, as the data URI `source` of a picture on a light card.
 
     `path` is the file that it was made from, `width` its natural one in CSS pixels.
     """
@@ -78,8 +80,7 @@ class Figure:
     caption: str
     path: str
     width: int
-    svg: Markup | None = None
-    source: str = ""
+    source: str
 
     @property
     def alt(self) -> str:
@@ -87,7 +88,7 @@ class Figure:
 
     @property
     def n_bytes(self) -> int:
-        return len(self.svg or "") + len(self.source)
+        return len(self.source)
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,23 @@ Block = Table | Figure | Paragraph | Heading | Facts | Example | Commands
 
 @dataclass
 class Section:
-    """One part of the page, with its place in the table of contents. `source` names the run it was made from."""
+    """One part of the page, with its place in the table of contents. `source` names the run it was made from.
+
+    What several phases say under one `id` stands together, under the title of the first. `warnings` are shown with
+    those of the other phases; `answer` is what the phase says to one of the page's three questions.
+    """
 
     id: str
-    title: str
-    question: str
+    title: str = ""
+    question: str = ""
     blocks: list[Block] = field(default_factory=list)
     source: str = ""
+    warnings: list[Block] = field(default_factory=list)
+    answer: str = ""
+
+
+def warning(label: str, words: str) -> Block:
+    return Paragraph(words, "warning", label)
 
 
 def text(value: Any, link: str | None = None) -> Cell:
@@ -161,7 +172,7 @@ def text(value: Any, link: str | None = None) -> Cell:
 
 def value_cell(value: Any) -> Cell:
     """A cell of a value of any kind; numbers, intervals, and words that begin with a number sort by it."""
-    if is_interval(value):
+    if isinstance(value, Interval):
         return estimate(value)
     if isinstance(value, str):
         leading = _LEADING_NUMBER.match(value)
@@ -184,39 +195,39 @@ def figure_cell(value: float | None, digits: int = 2, signed: bool = False) -> C
     return Cell(number(value, digits, signed), sort=value)
 
 
-def share(value: dict[str, Any] | float | None, scale: Scale | None = None) -> Cell:
+def share(value: Interval | float | None, scale: Scale | None = None) -> Cell:
     """A cell of a share in percent, its interval below when it has one."""
     if value is None or isinstance(value, int | float):
         return Cell(UNKNOWN if value is None else f"{number(100 * value, 1)} %", sort=value)
-    made = estimate(in_percent(value), 1, scale=scale)
+    made = estimate(value.times(100), 1, scale=scale)
     return made if made.sort is None else replace(made, text=f"{made.text} %")
 
 
-def counted(entry: dict[str, Any]) -> Cell:
-    """A cell of a share with what was counted: 'n', 'of' and 'rate'."""
-    made = share(entry["rate"])
-    return replace(made, under=" ".join(filter(None, [f"{count(entry['n'])} of {count(entry['of'])}", made.under])))
+def counted(entry: Counted) -> Cell:
+    """A cell of a share with what was counted."""
+    made = share(entry.rate)
+    return replace(made, under=" ".join(filter(None, [f"{count(entry.n)} of {count(entry.of)}", made.under])))
 
 
-def change(value: dict[str, Any] | None, scale: Scale | None = None) -> Cell:
+def change(value: Interval | None, scale: Scale | None = None) -> Cell:
     """A cell of the change of a share, in percentage points, its interval below."""
-    return Cell(UNKNOWN) if value is None else estimate(in_percent(value), 1, signed=True, scale=scale)
+    return Cell(UNKNOWN) if value is None else estimate(value.times(100), 1, signed=True, scale=scale)
 
 
-def scale_of_changes(changes: list[dict[str, Any] | None]) -> Scale:
+def scale_of_changes(changes: list[Interval | None]) -> Scale:
     """An axis with zero in its middle on which all the changes [points] have room."""
-    ends = [found.get(key) for found in changes if found for key in ("low", "high")]
+    ends = [end for found in changes if found for end in (found.low, found.high)]
     widest = max([1.0, *(abs(100 * end) for end in ends if end is not None)])
     return Scale(-widest, widest, 0)
 
 
-def estimate(value: dict[str, Any] | None, digits: int = 2, signed: bool = False, scale: Scale | None = None) -> Cell:
+def estimate(value: Interval | None, digits: int = 2, signed: bool = False, scale: Scale | None = None) -> Cell:
     """A cell of an estimate, its interval below; drawn too when it has a scale."""
-    if value is None or value["value"] is None:
+    if value is None or value.value is None:
         return Cell(UNKNOWN)
-    bar, low, high = None, value.get("low"), value.get("high")
+    bar, low, high = None, value.low, value.high
     if scale is not None and low is not None and high is not None:
         ends = {"low": scale.place(low), "high": scale.place(high)}
         nothing = {} if scale.nothing is None else {"nothing": scale.place(scale.nothing)}
-        bar = {"value": scale.place(value["value"]), **ends, **nothing}
-    return Cell(number(value["value"], digits, signed), bounds(value, digits, signed), value["value"], bar)
+        bar = {"value": scale.place(value.value), **ends, **nothing}
+    return Cell(number(value.value, digits, signed), bounds(value, digits, signed), value.value, bar)

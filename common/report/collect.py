@@ -56,9 +56,9 @@ class PhaseResult:
     def manifest(self) -> dict[str, Any]:
         return self.artifact.manifest
 
-    def json(self, name: str) -> dict[str, Any]:
-        """One of the run's JSON files."""
-        return self.artifact.json(name)
+    def document(self, name: str | None = None) -> Any:
+        """What one of the run's JSON files holds; its own unless named."""
+        return self.artifact.document() if name is None else self.artifact.document(name)
 
 
 @dataclass
@@ -100,9 +100,9 @@ class Collected:
     def readings(self) -> int:
         """How many different selections were evaluated on the validation split, by the ledger and the results."""
         from_results = [
-            phase.json(f"{phase.handoff.name}.json").get("readings", 0)
+            getattr(phase.document(), "readings", 0)
             for phase in self.phases.values()
-            if phase.state == FINISHED and f"{phase.handoff.name}.json" in phase.manifest["files"]
+            if phase.state == FINISHED and phase.handoff.documents
         ]
         return max([self._readings_in_ledger(), *from_results])
 

@@ -3,17 +3,18 @@
 from pathlib import Path
 
 from common.cli import Parser
+from common.launch.program import Program
 from common.launch.running import add_experiment_flags
 
 KEYS = ("model", "dataset", "limit", "sae", "prompt")
 
 
-def main(argv: list[str], _program: object) -> int:
+def main(argv: list[str], program: Program) -> int:
     args = _parser().parse_args(argv)
     from common.report.document import write_reports
 
     given = {key: str(value) for key in KEYS if (value := getattr(args, key)) is not None}
-    reports = write_reports(args.data_dir, args.preset, given, args.out)
+    reports = write_reports(program, args.data_dir, args.preset, given, args.out)
     for found in reports:
         title = [f"{found.name}:"] if len(reports) > 1 else []
         print("\n".join([*title, *found.sentences, f"Report: {found.path}"]))

@@ -1,41 +1,40 @@
 """Write the report: one HTML file that needs no network, for a screen and for paper.
 
 1. The newest experiment's runs are picked, as far as there are any (collect.py).
-2. Each finished phase becomes a section; three sentences and the warnings are computed from the results.
+2. Each finished phase says what it found (its report.py): a section, warnings, an answer for the three sentences.
 3. The template makes one page of them. Every value is escaped, and the page's policy forbids any network.
 """
 
 import base64
 import datetime
 import hashlib
-from dataclasses import dataclass
+import pkgutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.files import text_sha256, write_atomic
-from common.handoffs import COEFFICIENTS, DETECTION, DETECTOR, LATENTS, STEERING
+from common.launch.program import Program
 from common.phases.settings import build_config
 from common.problems.settings import DatasetConfig
 from common.report.blocks import Section
 from common.report.cautions import cautions_section
 from common.report.collect import Collected, Names, choose, collect_experiment, runs_in
-from common.report.detection import detection_section
-from common.report.detector import detector_section
 from common.report.examples import examples_section
 from common.report.figures import within_budget
-from common.report.general import SECTIONS, general_section
-from common.report.latents import latents_section
-from common.report.programs import problems_section, programs_section
 from common.report.runs import runs_section
 from common.report.sentences import Sentence, three_sentences
-from common.report.steering import dose_section, steering_section
 from common.runs.discovery import plain_name, slug
 from common.saes.settings import SaeConfig
 from common.words import typeset
 
 HERE = Path(__file__).parent
+ORDER = (  # of the page's sections; what is not named comes last
+    "warnings", "detection", "dose", "steering", "attention", "orthogonalisation", "transfer", "prompt-ablation",
+    "detector", "examples", "selection", "programs", "problems", "runs",
+)  # fmt: skip
 TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
 
 
@@ -50,22 +49,31 @@ class ReportResult:
 
 
 def write_report(
-    data_dir: Path, preset: str | None = None, given: dict[str, str] | None = None, out: Path | None = None,
+    program: Program,
+    data_dir: Path,
+    preset: str | None = None,
+    given: dict[str, str] | None = None,
+    out: Path | None = None,
     now: datetime.datetime | None = None,
-) -> ReportResult:  # fmt: skip
+) -> ReportResult:
     """Write the report of the newest experiment that fits; see `write_reports`."""
-    return write_reports(data_dir, preset, given, out, now, newest=True)[0]
+    return write_reports(program, data_dir, preset, given, out, now, newest=True)[0]
 
 
 def write_reports(
-    data_dir: Path, preset: str | None = None, given: dict[str, str] | None = None, out: Path | None = None,
-    now: datetime.datetime | None = None, newest: bool = False,
-) -> list[ReportResult]:  # fmt: skip
+    program: Program,
+    data_dir: Path,
+    preset: str | None = None,
+    given: dict[str, str] | None = None,
+    out: Path | None = None,
+    now: datetime.datetime | None = None,
+    newest: bool = False,
+) -> list[ReportResult]:
     """Write a report for each experiment that fits, the newest first; only for that one with `newest` or `out`.
 
     It is report.html in the data folder where that holds one experiment, else report_<model>_<dataset>.html, so that
     no experiment's report takes another's place. `given` holds model, dataset and sae as they are typed; the others
-    are the preset's, where there is one.
+    are the preset's, where there is one. The phases of `program` say what they found.
     Raises: ConfigError for an unknown preset; MissingArtifactError when no phase from 1 on has a finished run of the
     experiment; PipelineError when the file cannot be written.
     """
@@ -77,15 +85,18 @@ def write_reports(
     written = []
     for experiment in chosen[:1] if newest or out is not None else chosen:
         path = out or data_dir / files[tuple(experiment.values())]
-        written.append(_write(collect_experiment(runs, experiment, data_dir), path, now))
+        written.append(_write(program, collect_experiment(runs, experiment, data_dir), path, now))
     return written
 
 
-def _write(collected: Collected, path: Path, now: datetime.datetime | None) -> ReportResult:
-    sentences = three_sentences(collected)
-    page = render(collected, sentences, now or datetime.datetime.now(datetime.UTC)).encode("utf-8", "backslashreplace")
-    write_atomic(path, page)
-    return ReportResult(collected.name, path, len(page), [str(sentence) for sentence in sentences])
+def _write(program: Program, collected: Collected, path: Path, now: datetime.datetime | None) -> ReportResult:
+    found = sections_of_phases(program, collected)
+    sentences = three_sentences(collected, {name: section.answer for name, section in found.items()})
+    sections = sections_of(collected, list(found.values()))
+    page = render(collected, sentences, sections, now or datetime.datetime.now(datetime.UTC))
+    data = page.encode("utf-8", "backslashreplace")
+    write_atomic(path, data)
+    return ReportResult(collected.name, path, len(data), [str(sentence) for sentence in sentences])
 
 
 def _file_names(experiments: list[Names]) -> dict[tuple, str]:
@@ -108,27 +119,35 @@ def _of_preset(preset: str | None) -> dict[str, str]:
     return {"model": sae.model, "dataset": dataset.dataset, "sae": sae.sae}
 
 
-def sections_of(collected: Collected) -> list[Section]:
+def sections_of_phases(program: Program, collected: Collected) -> dict[str, Section]:
+    """What each finished phase says of itself, by the name of its artifact, in the order of the phases."""
+    found = {}
+    for phase_id in program.phases:
+        phase = program.phase(phase_id)
+        result = collected.finished(phase.output)
+        if result is not None:
+            found[phase.output.name] = pkgutil.resolve_name(phase.report)(result, collected)
+    return found
+
+
+def sections_of(collected: Collected, of_phases: list[Section]) -> list[Section]:
     """The parts of the page that have something to show, in its order."""
-    sections: list[Section | None] = [cautions_section(collected)]
-    for handoff, build in ((DETECTION, detection_section), (COEFFICIENTS, dose_section), (STEERING, steering_section)):
-        phase = collected.finished(handoff)
-        sections.append(None if phase is None else build(phase))
-    for handoff, title, question in SECTIONS:
-        phase = collected.finished(handoff)
-        sections.append(None if phase is None else general_section(phase, title, question))
-    detector = collected.finished(DETECTOR)
-    sections.append(None if detector is None else detector_section(detector))
-    sections.append(examples_section(collected))
-    latents = collected.finished(LATENTS)
-    sections.append(None if latents is None else latents_section(latents))
-    sections += [programs_section(collected), problems_section(collected), runs_section(collected)]
-    shown = [section for section in sections if section is not None and section.blocks]
+    warnings = [warning for section in of_phases for warning in section.warnings]
+    parts = [cautions_section(collected, warnings), examples_section(collected), *of_phases, runs_section(collected)]
+    joined: dict[str, Section] = {}
+    for part in parts:
+        if part is not None and part.id in joined:
+            whole = joined[part.id]
+            joined[part.id] = replace(whole, blocks=whole.blocks + part.blocks, source=whole.source or part.source)
+        elif part is not None:
+            joined[part.id] = part
+    order = [*ORDER, *(name for name in joined if name not in ORDER)]
+    shown = [joined[name] for name in order if name in joined and joined[name].blocks]
     within_budget([section.blocks for section in shown])
     return shown
 
 
-def render(collected: Collected, sentences: list[Sentence], now: datetime.datetime) -> str:
+def render(collected: Collected, sentences: list[Sentence], sections: list[Section], now: datetime.datetime) -> str:
     """The page."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -144,7 +163,7 @@ def render(collected: Collected, sentences: list[Sentence], now: datetime.dateti
         style=Markup((HERE / STYLE).read_text()),
         script=Markup(script),
         sentences=sentences,
-        sections=sections_of(collected),
+        sections=sections,
     )
 
 

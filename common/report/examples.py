@@ -6,13 +6,13 @@ None is picked by hand: they are the first of their kind, or those at the ends o
 from typing import Any
 
 from common.handoffs import DETECTION, GENERATIONS, ORTHOGONALISATION, SPLIT, STEERING
+from common.handoffs.detection import LATENT
+from common.handoffs.steering import ChangedProgram
 from common.report.blocks import Block, Example, Heading, Paragraph, Section
 from common.report.collect import Collected
-from common.report.detection import best_predictor
 from common.words import direction_words, number, plural
 
 MOST_LINES, LONGEST_LINE = 60, 240  # of one program on the page: what repeats itself has no end
-_LATENT = "latent"  # name of the selected latent's score in predictions.parquet
 _OUTCOME = {"fail_to_pass": "fails, and passes {}", "pass_to_fail": "passes, and fails {}"}
 _CHANGES = (
     (STEERING, "What adding {} changed", "steered"),
@@ -39,7 +39,7 @@ def _steered(collected: Collected) -> list[Block]:
     blocks: list[Block] = []
     for handoff, heading, after in _CHANGES:
         phase = collected.finished(handoff)
-        for name, found in {} if phase is None else phase.json("examples.json").items():
+        for name, found in {} if phase is None else phase.document("examples.json").items():
             if found:
                 blocks.append(Heading(heading.format(direction_words(name))))
                 blocks.append(Paragraph("The first of each kind, in the order of the validation split.", "note"))
@@ -47,26 +47,26 @@ def _steered(collected: Collected) -> list[Block]:
     return blocks
 
 
-def _changed(example: Row, after: str) -> Example:
-    outcome = _OUTCOME[example["transition"]].format(after)
-    lines = _shortened(_lines_of_diff(example["diff"]))
-    errors = (("before", example["error_before"]), (after, example["error_after"]))
+def _changed(example: ChangedProgram, after: str) -> Example:
+    outcome = _OUTCOME[example.transition].format(after)
+    lines = _shortened(_lines_of_diff(example.diff))
+    errors = (("before", example.error_before), (after, example.error_after))
     notes = [f"{when}: {error.replace('_', ' ')}" for when, error in errors if error]
-    notes += [f"{after}, the output is degenerate"] if example["degenerate"] else []
+    notes += [f"{after}, the output is degenerate"] if example.degenerate else []
     legend = f"− before, + {after}"
-    return Example(f"Problem {example['task_id']}", outcome, example["text"], lines, legend, "; ".join(notes))
+    return Example(f"Problem {example.task_id}", outcome, example.text, lines, legend, "; ".join(notes))
 
 
 def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Row]) -> list[Block]:
     """The ends of the best predictor's scale on the validation split; nothing before phase 3.1."""
     detection = collected.finished(DETECTION)
-    best = None if detection is None else best_predictor(detection.json("detection.json"))
+    best = None if detection is None else detection.document().best_predictor
     if best is None:
         return []
-    name, positive = best[0], best[1]["positive"]
+    name, positive = best[0], best[1].positive
     negative = "correct" if positive == "incorrect" else "incorrect"
     columns = detection.artifact.columns("predictions.parquet")
-    own = (columns["direction"] == name) & (columns["score"] == _LATENT) & (columns["split"] == "validation")
+    own = (columns["direction"] == name) & (columns["score"] == LATENT) & (columns["split"] == "validation")
     score = dict(zip(columns["task_id"][own].tolist(), columns["value"][own].tolist(), strict=True))
     judged = [problem for problem in problems if problem["task_id"] in score]
     kinds = (

@@ -14,12 +14,13 @@ import logging
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from common import provenance, tables
 from common.errors import ArtifactMismatchError, DamagedRunError
 from common.files import file_sha256, json_bytes, text_sha256, write_atomic, write_sealed_json
-from common.handoffs import Handoff
+from common.handoffs.document import DocumentError, as_json, from_json
+from common.handoffs.handoff import Document, Handoff
 from common.runs.discovery import MANIFEST, STAMP, RunFolder, file_name
 from common.runs.locks import lock_slice
 
@@ -35,10 +36,10 @@ class AlreadyBuilt(Exception):
         self.path = path
 
 
-class Artifact:
+class Artifact(Generic[Document]):
     """A finished run folder. Every read checks the file's SHA-256 first."""
 
-    def __init__(self, handoff: Handoff, run: RunFolder, rebuild: str):
+    def __init__(self, handoff: Handoff[Document], run: RunFolder, rebuild: str):
         self.handoff, self.path, self.manifest = handoff, run.path, run.document
         self._rebuild = rebuild
         self._checked: set[str] = set()
@@ -66,9 +67,21 @@ class Artifact:
         with safe_open(self.file(file), framework="numpy") as opened:
             return opened.get_tensor(name)
 
-    def json(self, name: str) -> Any:
-        """The document in one file. Raises: as `file`."""
-        return json.loads(self.file(name).read_bytes())
+    @overload
+    def document(self) -> Document: ...
+    @overload
+    def document(self, name: str) -> Any: ...
+    def document(self, name: str | None = None) -> Any:
+        """What a JSON file holds, as declared; the artifact's own unless named.
+
+        Raises: as `file`; ArtifactMismatchError when it has another form.
+        """
+        name = name or next(iter(self.handoff.documents))
+        path = self.file(name)
+        try:
+            return from_json(self.handoff.kind_of(name), json.loads(path.read_bytes()))
+        except (DocumentError, ValueError) as error:
+            raise ArtifactMismatchError(f"{path} is no {name} of this version: {error}\n{self._advice()}") from error
 
     def file(self, name: str) -> Path:
         """Path of one file, after checking it.
@@ -133,8 +146,11 @@ class ArtifactWriter:
         data = tables.columns_to_parquet(columns, self.handoff.columns(name))
         self.file(shown, data, rows=len(next(iter(columns.values()))))
 
-    def json(self, name: str, value: Any) -> None:
-        self.file(name, json_bytes(value))
+    def document(self, name: str, value: Any) -> None:
+        """Write one of the handoff's documents."""
+        plain = as_json(value)
+        from_json(self.handoff.kind_of(name), plain, name)  # what could not be read is a bug here, not there
+        self.file(name, json_bytes(plain))
 
     def tensors(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Write named arrays as one safetensors file."""

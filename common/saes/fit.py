@@ -22,11 +22,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from common.errors import ArtifactMismatchError
+from common.handoffs.selected import REFUSE_ABOVE, WARN_ABOVE
 from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae, load_sae
 from common.saes.sources import SaeSource
 
-WARN_ABOVE, REFUSE_ABOVE = 0.5, 0.9  # fraction of variance unexplained
 STANDARD_ERRORS = 3  # by which a neighbour has to fit better, in the sign test, to be no chance
 MASSIVE_DOCUMENT = 20  # times the median document's squared deviation from the mean
 MASSIVE_DIMENSION = 100  # times the median dimension's variance; at most one dimension in a hundred is left out

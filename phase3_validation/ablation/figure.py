@@ -2,27 +2,28 @@
 
 from typing import Any
 
-from common.plots import new_figure, svg_bytes
+from common.handoffs.changes import AblationDocument
+from common.handoffs.estimates import Interval
+from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, error_bars, new_figure, svg_bytes
 
-BLUE, GREY = "#1f77b4", "#7f7f7f"
-STYLES = (("#1f77b4", "o"), ("#ff7f0e", "s"), ("#2ca02c", "^"), ("#9467bd", "D"))  # a direction each
+STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"))  # a direction each
 
 
-def draw(result: dict[str, Any], title: str) -> bytes:
+def draw(result: AblationDocument, title: str) -> bytes:
     """Pass rate with Wilson's interval; change of each latent in standard deviations, 95 % interval over problems."""
-    names = list(result["ablations"])
+    names = list(result.ablations)
     with new_figure(10, 1.6 + 0.45 * len(names), n_columns=2) as (figure, (left, right)):
         figure.suptitle(title, fontsize=9)
         for place, name in enumerate(names):
-            _point(left, place, result["ablations"][name]["pass_rate"], BLUE, "o", None)
-        whole = result["ablations"][names[0]]["pass_rate"]["value"]
+            _point(left, place, result.ablations[name].pass_rate, BLUE, "o", None)
+        whole = result.ablations[names[0]].pass_rate.value
         if whole is not None:
             left.axvline(whole, color=GREY, linestyle=":", linewidth=1)
         left.set(xlabel="pass rate, 95 % interval", xlim=(0, 1))
-        for number, (direction, found) in enumerate(result["directions"].items()):
+        for number, (direction, found) in enumerate(result.directions.items()):
             color, marker = STYLES[number % len(STYLES)]
             for place, name in enumerate(names[1:], start=1):
-                change = found["ablations"][name]["change_in_sd"]
+                change = found.ablations[name].change_in_sd
                 label = direction if place == 1 else None
                 _point(right, place + 0.16 * (number - 1.5), change, color, marker, label)
         right.axvline(0, color=GREY, linestyle=":", linewidth=1)
@@ -34,13 +35,11 @@ def draw(result: dict[str, Any], title: str) -> bytes:
         return svg_bytes(figure, "prompt_ablation")
 
 
-def _point(axis: Any, place: float, found: dict[str, Any], color: str, marker: str, label: str | None) -> None:
+def _point(axis: Any, place: float, found: Interval, color: str, marker: str, label: str | None) -> None:
     """A value with its interval; nothing where it is not known."""
-    if found["value"] is None:
+    if found.value is None:
         return
-    # A percentile interval may end on the value itself: never below zero length.
-    below, above = max(0.0, found["value"] - found["low"]), max(0.0, found["high"] - found["value"])
     axis.errorbar(
-        [found["value"]], [place], xerr=[[below], [above]], color=color, marker=marker, markersize=4, capsize=2,
+        [found.value], [place], xerr=error_bars([found]), color=color, marker=marker, markersize=4, capsize=2,
         linestyle="none", label=label,
     )  # fmt: skip

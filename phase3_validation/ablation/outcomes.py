@@ -12,14 +12,17 @@ for `incorrect`, both under the ablation, resampled within each label.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from statsmodels.stats.contingency_tables import mcnemar
 
-from common.evaluation.bootstrap import UNDEFINED, draws_by_label, draws_of_problems, interval
+from common.evaluation.bootstrap import draws_by_label, draws_of_problems, interval
 from common.evaluation.metrics import auroc
 from common.evaluation.statistics import holm
+from common.handoffs.changes import AblatedDirection, LatentUnderPrompt, UnderPrompt
+from common.handoffs.estimates import UNDEFINED, Interval
 from common.interventions.directions import Direction
 from common.interventions.outcomes import JUDGED, change_interval, counted, paired, rate
 from common.problems.syntax import module_names, parse_python
@@ -30,13 +33,13 @@ Row = dict[str, Any]
 MIN_OF_A_LABEL = 10  # for an AUROC with an interval
 
 
-def pass_rate(rows: Sequence[Row], ablation: str) -> dict[str, Any]:
-    """Share of the programs under an ablation that pass, of those that could be judged, as an interval."""
+def pass_rate(rows: Sequence[Row], ablation: str) -> Interval:
+    """Share of the programs under an ablation that pass, of those that could be judged."""
     labels = [row["label"] for row in rows if row["ablation"] == ablation]
     return rate(labels.count("correct"), sum(label in JUDGED for label in labels))
 
 
-def ablations(rows: Sequence[Row], names: Sequence[str], entry_points: dict[int, str]) -> dict[str, dict[str, Any]]:
+def ablations(rows: Sequence[Row], names: Sequence[str], entry_points: dict[int, str]) -> dict[str, UnderPrompt]:
     """What became of the programs under each ablation; `difference` is that of the pass rate to the whole prompt's.
 
     `entry_points` is the name of each problem's tested function.
@@ -46,23 +49,24 @@ def ablations(rows: Sequence[Row], names: Sequence[str], entry_points: dict[int,
         own = _under(rows, name)
         named = [row for row in own if _defines(row["code"], entry_points[row["task_id"]])]
         labels, errors = Counter(row["label"] for row in own), Counter(row["error"] for row in own if row["error"])
-        found[name] = {
-            "n": len(own),
-            "pass_rate": pass_rate(own, name),
-            "named": counted(len(named), len(own)),
-            "pass_rate_of_named": pass_rate(named, name),
-            "labels": dict(sorted(labels.items())),
-            "errors": dict(sorted(errors.items())),
-        }
-        if name != NONE:
-            found[name] |= _difference(_under(rows, NONE), own)
-    _add_holm([found[name] for name in names if name != NONE])
+        found[name] = UnderPrompt(
+            n=len(own),
+            pass_rate=pass_rate(own, name),
+            named=counted(len(named), len(own)),
+            pass_rate_of_named=pass_rate(named, name),
+            labels=dict(sorted(labels.items())),
+            errors=dict(sorted(errors.items())),
+            **({} if name == NONE else _difference(_under(rows, NONE), own)),
+        )
+    beside = [name for name in names if name != NONE]
+    for name, p in zip(beside, holm([found[name].mcnemar_p for name in beside]), strict=True):
+        found[name] = replace(found[name], mcnemar_p_holm=p)
     return found
 
 
 def directions(
     rows: Sequence[Row], measured: Sequence[Row], chosen: Sequence[Direction], config: AblationConfig
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, AblatedDirection]:
     """What became of each direction's latent; `measured` are the rows of activations.parquet."""
     n = len(_under(rows, NONE))
     draws = draws_of_problems(n, config.n_resamples, config.seed)
@@ -74,19 +78,17 @@ def directions(
         by_ablation = {}
         for name in config.ablations:
             values = _activations(own, name)
-            entry = {
-                "mean": _mean(values, draws),
-                "firing_rate": float((values > 0).mean()),
-                "auroc": _auroc(values, [row["label"] for row in _under(rows, name)], config),
-            }
-            if name != NONE:
-                change = _mean(values - whole, draws)
-                scaled = {key: value / spread if spread else None for key, value in change.items()}
-                entry |= {"change": change, "change_in_sd": scaled}
-            by_ablation[name] = entry
-        found[direction.name] = {
-            "latent": direction.facts, "positive": direction.positive, "sd": spread, "ablations": by_ablation,
-        }  # fmt: skip
+            change = None if name == NONE else _mean(values - whole, draws)
+            by_ablation[name] = LatentUnderPrompt(
+                mean=_mean(values, draws),
+                firing_rate=float((values > 0).mean()),
+                auroc=_auroc(values, [row["label"] for row in _under(rows, name)], config),
+                change=change,
+                change_in_sd=change and _in_units_of(spread, change),
+            )
+        found[direction.name] = AblatedDirection(
+            latent=direction.facts, positive=direction.positive, sd=spread, ablations=by_ablation
+        )
     return found
 
 
@@ -112,11 +114,6 @@ def _defines(code: str, name: str) -> bool:
         return False
 
 
-def _add_holm(entries: list[dict[str, Any]]) -> None:
-    for entry, p in zip(entries, holm([entry["mcnemar_p"] for entry in entries]), strict=True):
-        entry["mcnemar_p_holm"] = p
-
-
 def _under(rows: Sequence[Row], ablation: str) -> list[Row]:
     return [row for row in rows if row["ablation"] == ablation]
 
@@ -125,18 +122,22 @@ def _activations(rows: Sequence[Row], ablation: str) -> np.ndarray:
     return np.array([row["activation"] for row in _under(rows, ablation)])
 
 
-def _mean(values: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+def _mean(values: np.ndarray, draws: np.ndarray) -> Interval:
     return interval(float(values.mean()), draws @ values / len(values))
 
 
-def _auroc(values: np.ndarray, labels: list[str], config: AblationConfig) -> dict[str, Any]:
-    """AUROC of the activation for incorrect, with its interval; nulls with fewer than MIN_OF_A_LABEL of a label.
+def _in_units_of(spread: float, change: Interval) -> Interval:
+    return Interval(*(value / spread for value in vars(change).values())) if spread else UNDEFINED
+
+
+def _auroc(values: np.ndarray, labels: list[str], config: AblationConfig) -> Interval:
+    """AUROC of the activation for incorrect, with its interval; undefined with fewer than MIN_OF_A_LABEL of a label.
 
     A bootstrap over one or two programs of a label would give an interval that is far too short.
     """
     known = np.array([label in JUDGED for label in labels])
     if min(labels.count(label) for label in JUDGED) < MIN_OF_A_LABEL:
-        return dict(UNDEFINED)
+        return UNDEFINED
     values, incorrect = values[known], np.array([label == "incorrect" for label in labels])[known]
     draws = draws_by_label(incorrect, config.n_resamples, config.seed)
     whole = float(auroc(values, incorrect.astype(float), (~incorrect).astype(float)))

@@ -11,5 +11,6 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.LATENTS),
     output=handoffs.ABLATION,
     run="phase3_validation.ablation.prompt_ablation:run",
+    report="phase3_validation.ablation.report:section",
     n_records="phase3_validation.ablation.prompt_ablation:count_programs",
 )

@@ -10,11 +10,13 @@
 Record i is problem i // n, ablation i % n, of n ablations.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from common import handoffs
+from common.handoffs.changes import AblationDocument
 from common.interventions.directions import Direction, selected_directions
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
 from common.model.chat import chat_template_for
@@ -48,7 +50,7 @@ def run(ctx: RunContext, config: AblationConfig) -> None:
     with ctx.write() as out:
         out.summarize = lambda rows: {
             "programs": len(rows),
-            **{f"pass_rate_{name}": pass_rate(rows, name)["value"] for name in config.ablations},
+            **{f"pass_rate_{name}": pass_rate(rows, name).value for name in config.ablations},
         }
         out.conclude = lambda: conclude(ctx, out, directions, source, earlier, n_readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
@@ -94,21 +96,23 @@ def conclude(
     out.table("activations.parquet", measured)
     entry_points = {row["task_id"]: row["entry_point"] for row in ctx.read(handoffs.SPLIT).table(VALIDATION)}
     whole = [row for row in rows if row["ablation"] == NONE]
-    result = {
-        "experiment": out.identity["experiment"],
-        "n": len(whole),
-        "readings": n_readings,
-        "seed": config.seed,
-        "n_resamples": config.n_resamples,
-        "agrees_with_phase_1": agreement(whole, earlier),
-        "ablations": outcomes.ablations(rows, config.ablations, entry_points),
-        "directions": outcomes.directions(rows, measured, directions, config),
-    }
-    result |= {"sentences": words.sentences(result), "tables": words.tables(result)}
-    out.json("prompt_ablation.json", result)
+    result = AblationDocument(
+        experiment=out.identity["experiment"],
+        n=len(whole),
+        readings=n_readings,
+        seed=config.seed,
+        n_resamples=config.n_resamples,
+        agrees_with_phase_1=agreement(whole, earlier),
+        ablations=outcomes.ablations(rows, config.ablations, entry_points),
+        directions=outcomes.directions(rows, measured, directions, config),
+        sentences=[],
+        tables=[],
+    )
+    result = replace(result, sentences=words.sentences(result), tables=words.tables(result))
+    out.document("prompt_ablation.json", result)
     title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
     out.file("figures/prompt_ablation.svg", draw(result, title))
-    for sentence in result["sentences"]:
+    for sentence in result.sentences:
         ctx.log.info("%s", sentence)
 
 

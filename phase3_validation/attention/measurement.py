@@ -13,12 +13,15 @@ suggests, phase 3.7 tests.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from common import handoffs
+from common.evaluation.bootstrap import draws_of_problems
+from common.handoffs.changes import AttentionDocument
 from common.interventions.conditions import Variant, mean_norms, pushes
 from common.interventions.directions import selected_directions
 from common.interventions.steered_generation import Push
@@ -46,9 +49,9 @@ PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
 def run(ctx: RunContext, config: AttentionConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
-    coefficients = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
-    directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
-    variants = results.make_variants(coefficients["directions"], config.n_random)
+    coefficients = ctx.read(handoffs.COEFFICIENTS).document()
+    directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
+    variants = results.make_variants(coefficients.directions, config.n_random)
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
     with ctx.write() as out:
@@ -58,22 +61,33 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
         prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
         measured, asked = measure(
             ctx, lm, prompts, [problem["task_id"] for problem in problems], variants, added,
-            steer_prompt=coefficients["steer"] == "all",
+            steer_prompt=coefficients.steer == "all",
         )  # fmt: skip
         out.process |= {"model": lm.describe(), "eager_differs_by": asked.pop("eager_differs_by")}
         out.columns("attention.parquet", measured.attention_columns())
         out.columns("controls.parquet", measured.control_columns())
-        found = results.as_json(measured, coefficients, norms, config, out.identity["experiment"])
-        found |= asked
-        found |= {"sentences": words.sentences(found), "tables": words.tables(found)}
-        out.json("attention.json", found)
+        draws = draws_of_problems(len(problems), config.n_resamples, config.seed)
+        found = AttentionDocument(
+            experiment=out.identity["experiment"],
+            n=len(problems),
+            seed=config.seed,
+            n_resamples=config.n_resamples,
+            steer=coefficients.steer,
+            sections=list(measured.sections),
+            directions=results.moved_by(measured, coefficients, norms, draws),
+            **asked,
+            sentences=[],
+            tables=[],
+        )
+        found = replace(found, sentences=words.sentences(found), tables=words.tables(found))
+        out.document("attention.json", found)
         title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
         for name, data in figures.all_figures(found, title).items():
             out.file(f"figures/{name}", data)
         out.summary = {"problems": len(problems)} | {
-            name: words.in_short(entry) for name, entry in found["directions"].items()
+            name: words.in_short(entry) for name, entry in found.directions.items()
         }
-        for sentence in found["sentences"]:
+        for sentence in found.sentences:
             ctx.log.info("%s", sentence)
 
 

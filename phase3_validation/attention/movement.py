@@ -15,7 +15,6 @@ Sources: Wilcoxon 1945, Biometrics Bulletin 1(6); Holm 1979, Scandinavian Journa
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -23,17 +22,18 @@ from scipy.stats import wilcoxon
 
 from common.evaluation.bootstrap import CONFIDENCE
 from common.evaluation.statistics import holm
+from common.handoffs.changes import DisplacedByRandom, HeadMove, LayerMove, Movement, SectionMove
+from common.handoffs.estimates import Interval
 
 ALPHA = 0.05
 Attention = Float[np.ndarray, "problems layers heads sections"]
-Intervals = list[dict[str, float]]
 
 
 def movement(
     before: Attention, after: Attention, displaced_by_random: Sequence[Float[np.ndarray, " problems"]],
     layers: Sequence[int], sections: Sequence[str], first_reached: int, draws: Float[np.ndarray, "r problems"],
-) -> dict[str, Any]:  # fmt: skip
-    """What one direction does, as JSON.
+) -> Movement:  # fmt: skip
+    """What one direction does.
 
     `layers` and `sections` are those of the arrays; steering reaches from `first_reached`.
     """
@@ -46,29 +46,28 @@ def movement(
     pooled = _compared(
         before.mean(axis=2).reshape(n_problems, -1), after.mean(axis=2).reshape(n_problems, -1), draws
     )  # fmt: skip
-    found = {
-        "moves": [
-            {"layer": layer, "head": head, "section": section, **move, "p": p[i], "p_holm": p_holm[i]}
-            for i, ((layer, head, section), move) in enumerate(zip(heads, moves, strict=True))
-        ],
-        "pooled": [
-            {"layer": layer, "section": section, **move}
-            for (layer, section), move in zip(by_layer, pooled, strict=True)
-        ],
-        "first_layer_reached": first_reached,
-        "overall": [],
-        "displaced": None,
-        "random_directions": None,
-        "n_heads": len(reached) * n_heads,
-        "n_heads_moved": _n_heads_moved(p_holm, len(sections)),
-    }
+    overall, moved, rank = [], None, None
     if reached:
         overall = _compared(before[:, reached].mean(axis=(1, 2)), after[:, reached].mean(axis=(1, 2)), draws)
-        found["overall"] = [{"section": name, **move} for name, move in zip(sections, overall, strict=True)]
         own = displaced(before[:, reached], after[:, reached])
-        found["displaced"] = _intervals(own[:, None], draws)[0]
-        found["random_directions"] = _rank(float(own.mean()), np.mean(displaced_by_random, axis=1))
-    return found
+        moved = _intervals(own[:, None], draws)[0]
+        rank = _rank(float(own.mean()), np.mean(displaced_by_random, axis=1))
+    return Movement(
+        moves=[
+            HeadMove(layer=layer, head=head, section=section, **move, p=p[i], p_holm=p_holm[i])
+            for i, ((layer, head, section), move) in enumerate(zip(heads, moves, strict=True))
+        ],
+        pooled=[
+            LayerMove(layer=layer, section=section, **move)
+            for (layer, section), move in zip(by_layer, pooled, strict=True)
+        ],
+        first_layer_reached=first_reached,
+        overall=[SectionMove(section=name, **move) for name, move in zip(sections, overall, strict=False)],
+        displaced=moved,
+        random_directions=rank,
+        n_heads=len(reached) * n_heads,
+        n_heads_moved=_n_heads_moved(p_holm, len(sections)),
+    )
 
 
 def displaced(before: Attention, after: Attention) -> Float[np.ndarray, " problems"]:
@@ -78,22 +77,21 @@ def displaced(before: Attention, after: Attention) -> Float[np.ndarray, " proble
 
 def _compared(
     before: Float[np.ndarray, "problems k"], after: Float[np.ndarray, "problems k"], draws: np.ndarray
-) -> list[dict[str, dict[str, float]]]:
+) -> list[dict[str, Interval]]:
     """Mean before, after and change of every column."""
     parts = {"before": before, "after": after, "change": after - before}
     intervals = {name: _intervals(values, draws) for name, values in parts.items()}
     return [{name: found[column] for name, found in intervals.items()} for column in range(before.shape[1])]
 
 
-def _intervals(values: Float[np.ndarray, "problems k"], draws: Float[np.ndarray, "r problems"]) -> Intervals:
+def _intervals(values: Float[np.ndarray, "problems k"], draws: Float[np.ndarray, "r problems"]) -> list[Interval]:
     """Mean over problems of every column, with the percentile interval of its resamples."""
     means = values.mean(axis=0)
     resampled = draws @ values / len(values)
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     # A constant column's resamples differ from its mean by rounding alone.
     low, high = np.minimum(low, means), np.maximum(high, means)
-    rows = zip(means.tolist(), low.tolist(), high.tolist(), strict=True)
-    return [dict(zip(("value", "low", "high"), row, strict=True)) for row in rows]
+    return [*map(Interval, means.tolist(), low.tolist(), high.tolist())]
 
 
 def _wilcoxon(change: Attention, reached: Sequence[int]) -> tuple[list[float | None], list[float | None]]:
@@ -118,11 +116,11 @@ def _n_heads_moved(p_holm: list[float | None], n_sections: int) -> int:
     return int((p <= ALPHA).any(axis=1).sum())
 
 
-def _rank(own: float, others: Float[np.ndarray, " n_random"]) -> dict[str, Any]:
+def _rank(own: float, others: Float[np.ndarray, " n_random"]) -> DisplacedByRandom:
     """Where the direction stands among random ones: p = (1 + those that move as much or more) / (1 + n)."""
     as_much = int((others >= own).sum())
-    return {"n": len(others), "displaced": others.tolist(), "n_as_much": as_much,
-            "rank_p": (1 + as_much) / (1 + len(others))}  # fmt: skip
+    rank_p = (1 + as_much) / (1 + len(others))
+    return DisplacedByRandom(n=len(others), displaced=others.tolist(), n_as_much=as_much, rank_p=rank_p)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

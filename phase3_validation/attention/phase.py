@@ -11,4 +11,5 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERAL_TEXT, handoffs.LATENTS, handoffs.COEFFICIENTS),
     output=handoffs.ATTENTION,
     run="phase3_validation.attention.measurement:run",
+    report="phase3_validation.attention.report:section",
 )

@@ -1,24 +1,23 @@
-"""From attention by section to the tables and to attention.json."""
+"""From attention by section to the tables, and to what is said of every direction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from common.evaluation.bootstrap import draws_of_problems
-from common.interventions.conditions import NONE, RANDOM_DIRECTION, UNSTEERED, Variant, steered
-from phase3_validation.attention.config import AttentionConfig
+from common.handoffs.changes import AttentionMoved, AttentionUnmoved
+from common.handoffs.steering import RANDOM_DIRECTION, CoefficientsDocument, TunedDirection
+from common.interventions.conditions import NONE, UNSTEERED, Variant, steered
 from phase3_validation.attention.movement import displaced, movement
 
 
-def make_variants(entries: dict[str, dict[str, Any]], n_random: int) -> list[Variant]:
+def make_variants(entries: dict[str, TunedDirection], n_random: int) -> list[Variant]:
     """Unsteered; then each direction that 3.2 chose a coefficient for, and behind it its random directions."""
     variants = [UNSTEERED]
     for name, entry in entries.items():
-        if entry["chosen"]:
-            place = (entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
+        if entry.chosen:
+            place = (entry.chosen.layer, entry.site, entry.chosen.coefficient)
             variants.append(steered(name, *place))
             variants += [Variant(name, RANDOM_DIRECTION, index, *place) for index in range(n_random)]
     return variants
@@ -98,26 +97,21 @@ class Measured:
         }
 
 
-def as_json(
-    measured: Measured, coefficients: dict[str, Any], norms: dict[tuple[int, str], float], config: AttentionConfig,
-    experiment: dict[str, str],
-) -> dict[str, Any]:  # fmt: skip
-    """attention.json, without its words."""
-    n = len(measured.task_ids)
-    draws, entries = draws_of_problems(n, config.n_resamples, config.seed), {}
-    for name, chosen in coefficients["directions"].items():
-        entry = {"latent": chosen["latent"], "wanted": chosen["wanted"], "site": chosen["site"]}
-        if name in measured.own:
-            variant = measured.variants[measured.own[name]]
-            before, after, layers = measured.before_and_after(name)
-            by_random = list(measured.displaced_by_random(name).values())
-            entry |= {"layer": variant.layer, "coefficient": variant.coefficient}
-            entry |= {"norm": norms[variant.layer, variant.site]}
-            entry |= movement(before, after, by_random, layers, measured.sections, first_reached(variant), draws)
-        else:
-            entry |= {"layer": None, "coefficient": None, "why": chosen["why"], "moves": []}
-        entries[name] = entry
-    return {
-        "experiment": experiment, "n": n, "seed": config.seed, "n_resamples": config.n_resamples,
-        "steer": coefficients["steer"], "sections": list(measured.sections), "directions": entries,
-    }  # fmt: skip
+def moved_by(
+    measured: Measured, coefficients: CoefficientsDocument, norms: dict[tuple[int, str], float],
+    draws: Float[np.ndarray, "r problems"],
+) -> dict[str, AttentionMoved | AttentionUnmoved]:  # fmt: skip
+    """What every direction does to attention."""
+    entries: dict[str, AttentionMoved | AttentionUnmoved] = {}
+    for name, chosen in coefficients.directions.items():
+        facts = {"latent": chosen.latent, "wanted": chosen.wanted, "site": chosen.site}
+        if name not in measured.own:
+            entries[name] = AttentionUnmoved(**facts, layer=None, coefficient=None, why=chosen.why, moves=[])
+            continue
+        variant = measured.variants[measured.own[name]]
+        before, after, layers = measured.before_and_after(name)
+        by_random = list(measured.displaced_by_random(name).values())
+        found = movement(before, after, by_random, layers, measured.sections, first_reached(variant), draws)
+        place = {"layer": variant.layer, "coefficient": variant.coefficient}
+        entries[name] = AttentionMoved(**facts, **place, norm=norms[variant.layer, variant.site], **vars(found))
+    return entries

@@ -1,7 +1,14 @@
 """The sentences and tables that the report shows of phase 3.4, made from attention.json's numbers."""
 
-from typing import Any
-
+from common.handoffs.changes import (
+    AttentionDocument,
+    AttentionMoved,
+    AttentionUnmoved,
+    HeadMove,
+    ResultTable,
+    SectionMove,
+)
+from common.handoffs.estimates import Interval
 from common.words import listed
 from phase3_validation.attention.movement import ALPHA
 
@@ -12,77 +19,77 @@ ONLY_SUGGESTS = (
 )
 
 
-def sentences(result: dict[str, Any]) -> list[str]:
+def sentences(result: AttentionDocument) -> list[str]:
     """What was found, direction by direction, and what it does not show."""
-    words = result["section_words"]
-    found = [sentence for name, entry in result["directions"].items() for sentence in _direction(name, entry, words)]
-    if without := result["layers_without_attention"]:
+    words = result.section_words
+    found = [sentence for name, entry in result.directions.items() for sentence in _direction(name, entry, words)]
+    if without := result.layers_without_attention:
         layers = listed([str(layer) for layer in without])
         found.append(f"Left out, because the model has no attention weights there: layers {layers}.")
     return [*found, ONLY_SUGGESTS]
 
 
-def tables(result: dict[str, Any]) -> list[dict[str, Any]]:
+def tables(result: AttentionDocument) -> list[ResultTable]:
     """For each direction the sections, and the heads that move most."""
-    made, words = [], result["section_words"]
-    for name, entry in result["directions"].items():
+    made, words = [], result.section_words
+    for name, entry in result.directions.items():
         columns = ["section", "unsteered", "steered", "change"]
-        if entry.get("overall"):
-            rows = [[words[move["section"]], *_cells(move)] for move in entry["overall"]]
-            title = f"{name}: attention of the last prompt token, mean of {entry['n_heads']} heads"
-            made.append({"title": title, "columns": columns, "rows": rows})
+        if isinstance(entry, AttentionMoved) and entry.overall:
+            rows = [[words[move.section], *_cells(move)] for move in entry.overall]
+            title = f"{name}: attention of the last prompt token, mean of {entry.n_heads} heads"
+            made.append(ResultTable(title=title, columns=columns, rows=rows))
             rows = [
-                [move["layer"], move["head"], words[move["section"]], *_cells(move), f"{move['p_holm']:.2g}"]
+                [move.layer, move.head, words[move.section], *_cells(move), f"{move.p_holm:.2g}"]
                 for move in _largest(entry)
             ]
             columns = ["layer", "head", *columns, "Wilcoxon p, Holm"]
             title = f"{name}: the {len(rows)} largest significant changes of one head"
-            made += [{"title": title, "columns": columns, "rows": rows}] if rows else []
+            made += [ResultTable(title=title, columns=columns, rows=rows)] if rows else []
     return made
 
 
-def in_short(entry: dict[str, Any]) -> str:
-    if entry["layer"] is None:
+def in_short(entry: AttentionMoved | AttentionUnmoved) -> str:
+    if isinstance(entry, AttentionUnmoved):
         return "not steered"
-    if not entry["overall"]:
+    if not entry.overall:
         return "no attention left to move"
-    return f"{100 * entry['displaced']['value']:.1f} % of the attention moves"
+    return f"{100 * entry.displaced.value:.1f} % of the attention moves"
 
 
-def _direction(name: str, entry: dict[str, Any], words: dict[str, str]) -> list[str]:
-    if entry["layer"] is None:
-        return [f"{name} was not steered: {entry['why']}."]
-    place = f"{name} ({entry['coefficient']:+g} mean norms at layer {entry['layer']}, {entry['site']})"
-    if not entry["overall"]:
+def _direction(name: str, entry: AttentionMoved | AttentionUnmoved, words: dict[str, str]) -> list[str]:
+    if isinstance(entry, AttentionUnmoved):
+        return [f"{name} was not steered: {entry.why}."]
+    place = f"{name} ({entry.coefficient:+g} mean norms at layer {entry.layer}, {entry.site})"
+    if not entry.overall:
         return [f"{place} is added behind the last attention there is: no attention can move."]
-    n, own, others = entry["n_heads"], entry["displaced"], entry["random_directions"]
-    as_much = others["n_as_much"]
+    n, own, others = entry.n_heads, entry.displaced, entry.random_directions
+    as_much = others.n_as_much
     verdict = f"{as_much} of them as much or more" if as_much else "all of them less"
-    low, high = min(others["displaced"]), max(others["displaced"])
-    moved = ", ".join(f"{words[move['section']]} {_points(move['change'])}" for move in entry["overall"])
+    low, high = min(others.displaced), max(others.displaced)
+    moved = ", ".join(f"{words[move.section]} {_points(move.change)}" for move in entry.overall)
     return [
         f"{place} moves {_percent(own)} of the last prompt token's attention to another section, mean of the {n} heads "
-        f"from layer {entry['first_layer_reached']} on; {others['n']} random directions of the same length move "
-        f"{100 * low:.2f} to {100 * high:.2f} %: {verdict} (rank p = {others['rank_p']:.2g}).",
-        f"In points of attention: {moved}. {entry['n_heads_moved']} of {n} heads change significantly (Wilcoxon over "
+        f"from layer {entry.first_layer_reached} on; {others.n} random directions of the same length move "
+        f"{100 * low:.2f} to {100 * high:.2f} %: {verdict} (rank p = {others.rank_p:.2g}).",
+        f"In points of attention: {moved}. {entry.n_heads_moved} of {n} heads change significantly (Wilcoxon over "
         f"problems, Holm over heads and sections, {ALPHA:g}).",
     ]
 
 
-def _largest(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    significant = [move for move in entry["moves"] if move["p_holm"] is not None and move["p_holm"] <= ALPHA]
-    return sorted(significant, key=lambda move: -abs(move["change"]["value"]))[:N_SHOWN]
+def _largest(entry: AttentionMoved) -> list[HeadMove]:
+    significant = [move for move in entry.moves if move.p_holm is not None and move.p_holm <= ALPHA]
+    return sorted(significant, key=lambda move: -abs(move.change.value))[:N_SHOWN]
 
 
-def _cells(move: dict[str, Any]) -> list[str]:
-    return [_percent(move["before"]), _percent(move["after"]), _points(move["change"])]
+def _cells(move: SectionMove | HeadMove) -> list[str]:
+    return [_percent(move.before), _percent(move.after), _points(move.change)]
 
 
-def _percent(share: dict[str, float]) -> str:
-    value, low, high = (100 * share[key] for key in ("value", "low", "high"))
-    return f"{value:.2f} % ({low:.2f} to {high:.2f})"
+def _percent(share: Interval) -> str:
+    shown = share.times(100)
+    return f"{shown.value:.2f} % ({shown.low:.2f} to {shown.high:.2f})"
 
 
-def _points(change: dict[str, float]) -> str:
-    value, low, high = (100 * change[key] for key in ("value", "low", "high"))
-    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+def _points(change: Interval) -> str:
+    shown = change.times(100)
+    return f"{shown.value:+.2f} ({shown.low:+.2f} to {shown.high:+.2f})"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,10 +15,19 @@ from common.evaluation import metrics, strata
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.calibration import reliability
 from common.evaluation.cards import evaluation_card, verdict
+from common.handoffs.detection import (
+    ALWAYS_POSITIVE,
+    AmongRandom,
+    AtTemperature,
+    BaselineCard,
+    Card,
+    DetectedDirection,
+    RandomLatents,
+)
+from common.handoffs.estimates import AurocInterval, Interval
+from common.handoffs.selected import LatentFacts
 from common.programs.labels import JudgedProblems, Samples
-from phase3_validation.detection.scores import ALWAYS_POSITIVE, OF_THE_PROBLEM, Score
-
-LATENT = "latent"
+from phase3_validation.detection.scores import OF_THE_PROBLEM, Score
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,10 @@ class Evaluation:
         target = self.problems.positive(label)[self.tuning].astype(float)
         return Scored(score, tuned, values, metrics.best_threshold(tuned, target))
 
-    def direction(self, label: str, latent: Scored, baselines: Sequence[Scored], random: Sequence[Scored]) -> dict:
-        """The entry of a direction in detection.json, without what names its latent."""
+    def direction(
+        self, facts: LatentFacts, label: str, latent: Scored, baselines: Sequence[Scored], random: Sequence[Scored]
+    ) -> DetectedDirection:
+        """The entry of a direction in detection.json; `facts` name its latent."""
         positive = self.positive(label)
         card = evaluation_card(latent.values, positive, latent.threshold, self.draws)
         within = {
@@ -66,28 +76,27 @@ class Evaluation:
             if scored.score.name in OF_THE_PROBLEM
         }
         stratum, among = self.stratum[self.judging], _among_random(card, random, positive)
-        return {
-            "positive": label,
-            "verdict": verdict(card, label, among["auroc"]["q95"]),
-            "card": card,
-            "baselines": {scored.score.name: self._card_of_baseline(scored, positive) for scored in baselines},
-            "random_latents": among,
-            "auroc_within_strata": strata.auroc_within(latent.values, positive, stratum, self.draws),
-            "auroc_within": within,
-            "strata": strata.by_stratum(
+        return DetectedDirection(
+            latent=facts,
+            positive=label,
+            verdict=verdict(card, label, among.auroc.q95),
+            card=card,
+            baselines={scored.score.name: self._card_of_baseline(scored, positive) for scored in baselines},
+            random_latents=among,
+            auroc_within_strata=strata.auroc_within(latent.values, positive, stratum, self.draws),
+            auroc_within=within,
+            strata=strata.by_stratum(
                 latent.values, positive, latent.threshold, stratum, self.stratum_names, self.draws
             ),
-            "temperatures": self._by_temperature(latent, label),
-            "calibration": reliability(
-                latent.tuned, self.problems.positive(label)[self.tuning], latent.values, positive
-            ),
-        }
+            temperatures=self._by_temperature(latent, label),
+            calibration=reliability(latent.tuned, self.problems.positive(label)[self.tuning], latent.values, positive),
+        )
 
-    def _card_of_baseline(self, scored: Scored, positive: np.ndarray) -> dict[str, Any]:
+    def _card_of_baseline(self, scored: Scored, positive: np.ndarray) -> BaselineCard:
         card = evaluation_card(scored.values, positive, scored.threshold, self.draws)
-        return {**card, "sign": scored.score.sign, **scored.score.facts}
+        return BaselineCard(**vars(card), sign=scored.score.sign, **scored.score.facts)
 
-    def _by_temperature(self, latent: Scored, label: str) -> list[dict[str, Any]]:
+    def _by_temperature(self, latent: Scored, label: str) -> list[AtTemperature]:
         """The greedy programs first, as temperature 0; nothing where phase 1.2 has not run."""
         if not self.samples.by_temperature:
             return []
@@ -121,7 +130,7 @@ def _strata_of(scored: Scored) -> np.ndarray:
     return strata.stratum_of(measured, strata.upper_bounds(measured))
 
 
-def _among_random(card: dict[str, Any], random: Sequence[Scored], positive: np.ndarray) -> dict[str, Any]:
+def _among_random(card: Card, random: Sequence[Scored], positive: np.ndarray) -> RandomLatents:
     """Where the direction stands among random latents: rank 1 is above all; one that equals it counts as above it."""
     once = positive.astype(float), (~positive).astype(float)
     areas = np.array([metrics.auroc(scored.values, *once) for scored in random])
@@ -129,11 +138,11 @@ def _among_random(card: dict[str, Any], random: Sequence[Scored], positive: np.n
         metrics.at_threshold(metrics.predicted_positive(scored.values, scored.threshold), *once)["f1"]
         for scored in random
     ])  # fmt: skip
-    return {"n": len(random), "auroc": _summary(areas, card["auroc"]), "f1": _summary(f1s, card["f1"])}
+    return RandomLatents(n=len(random), auroc=_summary(areas, card.auroc), f1=_summary(f1s, card.f1))
 
 
-def _summary(found: np.ndarray, own: dict[str, Any]) -> dict[str, Any]:
+def _summary(found: np.ndarray, own: Interval | AurocInterval) -> AmongRandom:
     if not len(found):
-        return {"median": None, "q05": None, "q95": None, "rank": None}
+        return AmongRandom(median=None, q05=None, q95=None, rank=None)
     q05, median, q95 = np.quantile(found, [0.05, 0.5, 0.95]).tolist()
-    return {"median": median, "q05": q05, "q95": q95, "rank": 1 + int((found >= own["value"]).sum())}
+    return AmongRandom(median=median, q05=q05, q95=q95, rank=1 + int((found >= own.value).sum()))

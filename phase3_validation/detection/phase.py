@@ -11,5 +11,6 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT, handoffs.LATENTS),
     output=handoffs.DETECTION,
     run="phase3_validation.detection.prediction:run",
+    report="phase3_validation.detection.report:section",
     optional_inputs=lambda config: (handoffs.TEMPERATURE,),
 )

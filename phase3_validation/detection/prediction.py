@@ -16,6 +16,7 @@ import torch
 
 from common import handoffs
 from common.evaluation.bootstrap import DRAWS
+from common.handoffs.detection import ALWAYS_POSITIVE, LATENT, LOGISTIC_REGRESSION, DetectionDocument
 from common.interventions.directions import Direction, selected_directions
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
@@ -25,7 +26,7 @@ from common.saes.encoder import LayerSae
 from common.saes.fit import checked_sae
 from common.saes.sources import sae_source
 from phase3_validation.detection.config import DetectionConfig
-from phase3_validation.detection.evaluation import LATENT, Evaluation, Scored
+from phase3_validation.detection.evaluation import Evaluation, Scored
 from phase3_validation.detection.figures import Judged, all_figures
 from phase3_validation.detection.scores import MEANING, Score, probe_scores, random_latents, simple_scores
 from phase3_validation.readings import note_reading
@@ -50,15 +51,15 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
         ordered = [judged[direction.name] for direction in directions]
         out.columns("predictions.parquet", predictions.columns([each.name for each in ordered]))
         out.table("labels.parquet", _label_rows(evaluation))
-        out.json("detection.json", _document(out.identity["experiment"], config, evaluation, ordered, readings, absent))
+        found = _document(out.identity["experiment"], config, evaluation, ordered, readings, absent)
+        out.document("detection.json", found)
         for name, data in all_figures(ordered).items():
             out.file(f"figures/{name}", data)
         out.summary = {"problems": int(evaluation.judging.sum())}
         for each in ordered:
             words = _words(each)
             ctx.log.info("%s", words)
-            area = each.entry["card"]["auroc"]["value"]
-            out.summary[each.name] = f"{each.entry['verdict']} (AUROC {area:.2f})"
+            out.summary[each.name] = f"{each.entry.verdict} (AUROC {each.entry.card.auroc.value:.2f})"
 
 
 def _judge_layer(
@@ -84,8 +85,8 @@ def _judge_layer(
         label = direction.positive
         latent, beside, random = _scored(evaluation, direction, activations, baselines, drawn[direction.name])
         predictions.add(direction.name, [latent, *beside, *random])
-        entry = {"latent": direction.facts, **evaluation.direction(label, latent, beside, random)}
-        probe = next(scored for scored in beside if scored.score.name == "logistic regression")
+        entry = evaluation.direction(direction.facts, label, latent, beside, random)
+        probe = next(scored for scored in beside if scored.score.name == LOGISTIC_REGRESSION)
         judged[direction.name] = Judged(
             direction.name, entry, latent, probe, evaluation.positive(label), evaluation.draws
         )
@@ -186,30 +187,28 @@ def _label_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _document(
     experiment: dict[str, str], config: DetectionConfig, evaluation: Evaluation, judged: list[Judged], readings: int,
     absent: list[str],
-) -> dict[str, Any]:  # fmt: skip
-    """detection.json."""
+) -> DetectionDocument:  # fmt: skip
     problems, samples = evaluation.problems, evaluation.samples
-    used = judged[0].entry["baselines"]
-    return {
-        "experiment": experiment,
-        "n": {name: int((problems.split == name).sum()) for name in SPLITS},
-        "left_out": {**problems.left_out, "samples": samples.left_out},
-        "seed": config.seed,
-        "n_resamples": config.n_resamples,
-        "resamples": DRAWS,
-        "readings": readings,
-        "baselines": {name: meaning for name, meaning in MEANING.items() if name in used},
-        "baselines_left_out": absent,
-        "directions": {each.name: each.entry for each in judged},
-    }
+    used = judged[0].entry.baselines
+    return DetectionDocument(
+        experiment=experiment,
+        n={name: int((problems.split == name).sum()) for name in SPLITS},
+        left_out={**problems.left_out, "samples": samples.left_out},
+        seed=config.seed,
+        n_resamples=config.n_resamples,
+        resamples=DRAWS,
+        readings=readings,
+        baselines={name: meaning for name, meaning in MEANING.items() if name in used},
+        baselines_left_out=absent,
+        directions={each.name: each.entry for each in judged},
+    )
 
 
 def _words(judged: Judged) -> str:
     """The verdict of one direction with the numbers that it rests on."""
-    entry, card = judged.entry, judged.entry["card"]
-    area, f1 = card["auroc"], card["f1"]
-    always = entry["baselines"]["always positive"]["f1"]["value"]
+    entry, area, f1 = judged.entry, judged.entry.card.auroc, judged.entry.card.f1
+    always = entry.baselines[ALWAYS_POSITIVE].f1.value
     return (
-        f"{judged.title}: {entry['verdict']}. AUROC {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}), "
-        f"F1 {f1['value']:.3f} against {always:.3f} of always saying {entry['positive']}"
+        f"{judged.title}: {entry.verdict}. AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), "
+        f"F1 {f1.value:.3f} against {always:.3f} of always saying {entry.positive}"
     )

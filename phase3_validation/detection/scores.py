@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.evaluation import metrics, probes
+from common.handoffs.detection import ALWAYS_POSITIVE, DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION
 from common.programs.labels import JudgedProblems
 
-ALWAYS_POSITIVE = "always positive"
 MIN_ACTIVE = 5  # problems of `sae` on which a random latent fires: a dead one would be no opponent
 
 MEANING = {  # name -> what is measured, and when it is known
@@ -31,8 +31,8 @@ MEANING = {  # name -> what is measured, and when it is known
     "mean log-probability": "mean log-probability of the generated tokens: known once the program is written",
     "summed log-probability": "summed log-probability of the generated tokens: known once the program is written",
     "first-token entropy": "entropy of the first generated token's distribution",
-    "logistic regression": "on the standardised residual stream of the layer, C chosen by cross-validation on sae",
-    "difference of means": "projection of the residual stream on mean incorrect - mean correct of sae",
+    LOGISTIC_REGRESSION: "on the standardised residual stream of the layer, C chosen by cross-validation on sae",
+    DIFFERENCE_OF_MEANS: "projection of the residual stream on mean incorrect - mean correct of sae",
 }
 OF_THE_PROBLEM = ("prompt length", "description length", "complexity", "operations")
 
@@ -81,8 +81,8 @@ def probe_scores(resid: Float[Tensor, "n d_model"], problems: JudgedProblems, se
     incorrect = problems.incorrect[own]
     values, facts = probes.logistic_regression(x, x[own], incorrect, seed)
     return [
-        Score("logistic regression", values, facts=facts),
-        Score("difference of means", probes.difference_of_means(x, x[own], incorrect)),
+        Score(LOGISTIC_REGRESSION, values, facts=facts),
+        Score(DIFFERENCE_OF_MEANS, probes.difference_of_means(x, x[own], incorrect)),
     ]
 
 

@@ -11,5 +11,6 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.LATENTS),
     output=handoffs.ORTHOGONALISATION,
     run="phase3_validation.orthogonalisation.removal:run",
+    report="phase3_validation.orthogonalisation.report:section",
     n_records="phase3_validation.orthogonalisation.removal:count_records",
 )

@@ -19,7 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common import handoffs
-from common.interventions.conditions import MATCHED_LATENT, NONE, UNSTEERED, Variant, rows_by_variant
+from common.handoffs.changes import OrthogonalisationDocument
+from common.handoffs.steering import MATCHED_LATENT, UnsteeredRate
+from common.interventions.conditions import NONE, UNSTEERED, Variant, rows_by_variant
 from common.interventions.controls import controls_of
 from common.interventions.directions import Direction, selected_directions, unit_decoder_row
 from common.interventions.outcomes import effect, paired
@@ -64,7 +66,7 @@ class Plan:
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents = ctx.read(handoffs.LATENTS)
-    selected = latents.json("selected.json")
+    selected = latents.document()
     columns = latents.columns("latents.parquet")
     directions = selected_directions(latents, ctx.config.directions)
     own = {d.name: Variant(d.name, NONE, -1, d.layer, site="", coefficient=0.0) for d in directions}
@@ -136,25 +138,26 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, 
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
     entries = findings.entries(plan.directions, before, rows, plan.own, plan.controls)
     verification = findings.verification(rows, plan.own, plan.controls, limit_of(ctx))
-    out.json("orthogonalisation.json", {
-        "experiment": out.identity["experiment"],
-        "split": "validation",
-        "n": len(before),
-        "readings": readings,
-        "baseline": {"n_correct": baseline.n_correct_before, "pass_rate": effect(baseline)["pass_rate"]},
-        "agrees_with_phase_1": agreement(before, earlier),
-        "verification": verification,
-        "directions": entries,
-        "sentences": findings.sentences(verification, entries),
-        "tables": findings.tables(verification, entries),
-    })  # fmt: skip
+    found = OrthogonalisationDocument(
+        experiment=out.identity["experiment"],
+        split="validation",
+        n=len(before),
+        readings=readings,
+        baseline=UnsteeredRate(n_correct=baseline.n_correct_before, pass_rate=effect(baseline).pass_rate),
+        agrees_with_phase_1=agreement(before, earlier),
+        verification=verification,
+        directions=entries,
+        sentences=findings.sentences(verification, entries),
+        tables=findings.tables(verification, entries),
+    )
+    out.document("orthogonalisation.json", found)
     texts = {problem["task_id"]: problem["text"] for problem in ctx.read(handoffs.SPLIT).table(VALIDATION)}
-    out.json("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
+    out.document("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
     out.file("figures/orthogonalisation.svg", figures.among_matched(entries))
-    for sentence in findings.sentences(verification, entries):
+    for sentence in found.sentences:
         ctx.log.info("%s", sentence)
     out.summary = {"problems": len(before), "variants": len(rows)}
-    out.summary |= {name: entry["verdict"] for name, entry in entries.items()}
+    out.summary |= {name: str(entry.verdict) for name, entry in entries.items()}
 
 
 def limit_of(ctx: RunContext) -> float:

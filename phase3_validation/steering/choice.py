@@ -1,12 +1,10 @@
 """Phase 3.2's choice: where a direction is added, and how much of it."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from common.interventions.comparisons import DEGENERATE_LIMIT, RAISE
+from common.handoffs.estimates import Interval
+from common.handoffs.steering import DEGENERATE_LIMIT, RAISE, CurvePoint, Dose
 from common.interventions.outcomes import Row, effect, paired
-
-CurvePoint = dict[str, Any]
 
 
 def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coefficient: float) -> CurvePoint:
@@ -17,53 +15,53 @@ def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coeffic
     """
     pairs = paired(before, after)
     found = effect(pairs)
-    newly = found["newly_degenerate"]["rate"]["value"]
-    unchanged = {"value": 0.0, "low": 0.0, "high": 0.0} if pairs.n else found["net_change"]
-    return {
-        "layer": layer,
-        "coefficient": coefficient,
-        "n": pairs.n,
-        "pass_rate": found["pass_rate"],
-        "n_corrected": pairs.corrected,
-        "n_corrupted": pairs.corrupted,
-        "net_change": found["net_change"] if coefficient else unchanged,
-        "degenerate_rate": found["degenerate_rate"],
-        "newly_degenerate_rate": newly,
-        "median_kl": found["median_kl"],
-        "admissible": newly is not None and newly < DEGENERATE_LIMIT,
-    }
+    newly = found.newly_degenerate.rate.value
+    unchanged = Interval(0.0, 0.0, 0.0) if pairs.n else found.net_change
+    return CurvePoint(
+        layer=layer,
+        coefficient=coefficient,
+        n=pairs.n,
+        pass_rate=found.pass_rate,
+        n_corrected=pairs.corrected,
+        n_corrupted=pairs.corrupted,
+        net_change=found.net_change if coefficient else unchanged,
+        degenerate_rate=found.degenerate_rate,
+        newly_degenerate_rate=newly,
+        median_kl=found.median_kl,
+        admissible=newly is not None and newly < DEGENERATE_LIMIT,
+    )
 
 
-def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[dict[str, Any] | None, str]:
+def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
     """The admissible point with the largest net change in the wanted direction, and why, in words.
 
     Ties go to the smaller coefficient, then to the lower layer. None where every point breaks the output. What is
     chosen need not work: it is the best of what was tried, and phase 3.3 tells whether it does anything.
     """
     sign = 1 if wanted == RAISE else -1
-    tried = [point for point in curve if point["coefficient"] != 0]
-    admissible = [point for point in tried if point["admissible"]]
+    tried = [point for point in curve if point.coefficient != 0]
+    admissible = [point for point in tried if point.admissible]
     limit = f"{100 * DEGENERATE_LIMIT:g} %"
     if not admissible:
-        if any(point["newly_degenerate_rate"] is None for point in tried):
+        if any(point.newly_degenerate_rate is None for point in tried):
             return None, "no problem could be judged with and without steering"
-        least = min(point["newly_degenerate_rate"] for point in tried)
+        least = min(point.newly_degenerate_rate for point in tried)
         return None, (
             f"none of the {len(tried)} points leaves the output whole: newly degenerate are {100 * least:.1f} % of the "
             f"programs or more, and the limit is {limit}"
         )
     best = min(
         admissible,
-        key=lambda p: (-sign * p["net_change"]["value"], abs(p["coefficient"]), p["layer"], -p["coefficient"]),
+        key=lambda p: (-sign * p.net_change.value, abs(p.coefficient), p.layer, -p.coefficient),
     )
-    gain = sign * best["net_change"]["value"]
+    gain = sign * best.net_change.value
     words = (
-        f"the {'largest' if sign == 1 else 'smallest'} net change, {100 * best['net_change']['value']:+.1f} % of "
-        f"{best['n']} problems ({best['n_corrected']} corrected, {best['n_corrupted']} corrupted), of the "
+        f"the {'largest' if sign == 1 else 'smallest'} net change, {100 * best.net_change.value:+.1f} % of "
+        f"{best.n} problems ({best.n_corrected} corrected, {best.n_corrupted} corrupted), of the "
         f"{len(admissible)} of {len(tried)} points with fewer than {limit} newly degenerate programs"
     )
     if gain <= 0:
         words += f"; no point {'raised' if sign == 1 else 'lowered'} the pass rate, which is what was wanted"
-    elif best["coefficient"] < 0:
+    elif best.coefficient < 0:
         words += "; the coefficient is negative: less of the latent does what more of it should"
-    return {"layer": best["layer"], "coefficient": best["coefficient"]}, words
+    return Dose(layer=best.layer, coefficient=best.coefficient), words

@@ -14,7 +14,8 @@ from typing import Any
 
 from common import handoffs
 from common.errors import ConfigError
-from common.interventions.comparisons import DEGENERATE_LIMIT, wanted_change
+from common.handoffs.steering import DEGENERATE_LIMIT, CoefficientsDocument, Dose, TunedDirection
+from common.interventions.comparisons import wanted_change
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
 from common.interventions.directions import Direction, selected_directions
 from common.interventions.outcomes import effect, paired
@@ -94,41 +95,42 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, 
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
     entries = {direction.name: _entry(ctx, plan, direction, rows) for direction in plan.directions}
-    out.json("coefficients.json", {
-        "experiment": out.identity["experiment"],
-        "split": "hyperparams",
-        "n": len(before),
-        "baseline": effect(paired(before, before))["pass_rate"],
-        "agrees_with_phase_1": agreement(before, earlier),
-        "degenerate_limit": DEGENERATE_LIMIT,
-        "steer": ctx.config.steer,
-        "directions": entries,
-    })  # fmt: skip
+    found = CoefficientsDocument(
+        experiment=out.identity["experiment"],
+        split="hyperparams",
+        n=len(before),
+        baseline=effect(paired(before, before)).pass_rate,
+        agrees_with_phase_1=agreement(before, earlier),
+        degenerate_limit=DEGENERATE_LIMIT,
+        steer=ctx.config.steer,
+        directions=entries,
+    )
+    out.document("coefficients.json", found)
     for name, entry in entries.items():
         out.file(f"figures/dose_response_{name}.svg", dose_response(name, entry))
-        ctx.log.info("%s: %s. Chosen: %s", name, entry["why"], _in_words(entry["chosen"]))
+        ctx.log.info("%s: %s. Chosen: %s", name, entry.why, _in_words(entry.chosen))
     out.summary = {"problems": len(before), "variants": len(rows)} | {
-        name: _in_words(entry["chosen"]) for name, entry in entries.items()
+        name: _in_words(entry.chosen) for name, entry in entries.items()
     }
 
 
-def _entry(ctx: RunContext, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> dict[str, Any]:
-    """One direction's part of coefficients.json."""
+def _entry(ctx: RunContext, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> TunedDirection:
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
     for layer, variants in plan.points[direction.name].items():
         points = [curve_point(before, rows[variant], layer, variant.coefficient) for variant in variants]
         points.append(curve_point(before, before, layer, 0.0))
-        curve += sorted(points, key=lambda point: point["coefficient"])
+        curve += sorted(points, key=lambda point: point.coefficient)
     chosen, why = choose(curve, wanted)
     site = ctx.config.site
     norms = {str(layer): plan.norms[layer, site] for layer in plan.points[direction.name]}
-    return {"latent": direction.facts, "wanted": wanted, "site": site, "norms": norms, "curve": curve,
-            "chosen": chosen, "why": why}  # fmt: skip
+    return TunedDirection(
+        latent=direction.facts, wanted=wanted, site=site, norms=norms, curve=curve, chosen=chosen, why=why
+    )
 
 
-def _in_words(chosen: dict[str, Any] | None) -> str:
-    return f"{chosen['coefficient']:+g} at layer {chosen['layer']}" if chosen else "nothing admissible"
+def _in_words(chosen: Dose | None) -> str:
+    return f"{chosen.coefficient:+g} at layer {chosen.layer}" if chosen else "nothing admissible"
 
 
 def count_records(ctx: RunContext) -> int:

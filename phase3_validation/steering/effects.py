@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import handoffs
-from common.interventions.comparisons import UNUSABLE, compare_direction, judge_family
-from common.interventions.conditions import (
+from common.handoffs.steering import (
     MATCHED_LATENT,
     RANDOM_DIRECTION,
-    UNSTEERED,
-    Variant,
-    mean_norms,
-    rows_by_variant,
-    steered,
+    Change,
+    CoefficientsDocument,
+    NotSteered,
+    Selective,
+    SteeredDirection,
+    SteeringDocument,
+    SteeringVerdict,
+    UnsteeredRate,
 )
+from common.interventions.comparisons import compare_direction, judge_family
+from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
 from common.interventions.controls import controls_of, warn_of_few
 from common.interventions.directions import Direction, selected_directions
 from common.interventions.outcomes import effect, paired
@@ -43,12 +47,12 @@ from phase3_validation.steering.selective import flagged_problems, predictor_of,
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run. `chosen` is coefficients.json; `own` and `controls` (by kind and index) are by direction's name.
+    """What is run. `chosen` is what phase 3.2 wrote; `own` and `controls` (by kind and index) are by direction's name.
 
     A direction without an admissible coefficient is in `chosen` alone.
     """
 
-    chosen: dict[str, Any]
+    chosen: CoefficientsDocument
     directions: list[Direction]
     own: dict[str, Variant]
     controls: dict[str, dict[str, dict[int, Variant]]]
@@ -66,15 +70,15 @@ class Plan:
 def plan_of(ctx: RunContext) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
-    chosen = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
-    selected = latents.json("selected.json")
-    usable = [name for name, entry in chosen["directions"].items() if entry["chosen"]]
+    chosen = ctx.read(handoffs.COEFFICIENTS).document()
+    selected = latents.document()
+    usable = [name for name, entry in chosen.directions.items() if entry.chosen]
     directions = selected_directions(latents, usable) if usable else []
     columns = latents.columns("latents.parquet") if usable else {}
     own, controls = {}, {}
     for direction in directions:
-        entry = chosen["directions"][direction.name]
-        place = (entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
+        entry = chosen.directions[direction.name]
+        place = (entry.chosen.layer, entry.site, entry.chosen.coefficient)
         matched = controls_of(direction, columns, selected, k)
         own[direction.name] = steered(direction.name, *place)
         controls[direction.name] = {
@@ -97,7 +101,7 @@ def run(ctx: RunContext, config: SteeringConfig) -> None:
             check_same_limit(ctx, generations)
             write_steered(
                 ctx, out, problems, plan.variants, directions=plan.directions, norms=plan.norms, earlier=earlier,
-                steer_prompt=plan.chosen["steer"] == "all",
+                steer_prompt=plan.chosen.steer == "all",
             )  # fmt: skip
 
 
@@ -108,53 +112,67 @@ def conclude(
     """Write steering.json, examples.json and the figures, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
-    entries = {name: _entry(ctx, plan, name, rows) for name in plan.chosen["directions"]}
-    judge_family(entries)
+    entries = _entries(ctx, plan, rows)
     baseline = paired(before, before)
-    out.json("steering.json", {
-        "experiment": out.identity["experiment"],
-        "split": "validation",
-        "n": len(before),
-        "readings": readings,
-        "seed": ctx.config.seed,
-        "steer": plan.chosen["steer"],
-        "baseline": {"n_correct": baseline.n_correct_before, "pass_rate": effect(baseline)["pass_rate"]},
-        "agrees_with_phase_1": agreement(before, earlier),
-        "errors": {"unsteered": _errors(before)} | {name: _errors(rows[own]) for name, own in plan.own.items()},
-        "directions": entries,
-    })  # fmt: skip
+    found = SteeringDocument(
+        experiment=out.identity["experiment"],
+        split="validation",
+        n=len(before),
+        readings=readings,
+        seed=ctx.config.seed,
+        steer=plan.chosen.steer,
+        baseline=UnsteeredRate(n_correct=baseline.n_correct_before, pass_rate=effect(baseline).pass_rate),
+        agrees_with_phase_1=agreement(before, earlier),
+        errors={"unsteered": _errors(before)} | {name: _errors(rows[own]) for name, own in plan.own.items()},
+        directions=entries,
+    )
+    out.document("steering.json", found)
     texts = {problem["task_id"]: problem["text"] for problem in problems}
-    out.json("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
-    for name in plan.own:
-        curve = plan.chosen["directions"][name]
-        out.file(f"figures/dose_response_{name}.svg", figures.dose_response(name, curve, entries[name]))
-        out.file(f"figures/among_controls_{name}.svg", figures.among_controls(name, entries[name]))
-        out.file(f"figures/transitions_{name}.svg", figures.transition_table(name, entries[name]))
+    out.document("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
+    for name, entry in found.steered.items():
+        curve = plan.chosen.directions[name]
+        out.file(f"figures/dose_response_{name}.svg", figures.dose_response(name, curve, entry))
+        out.file(f"figures/among_controls_{name}.svg", figures.among_controls(name, entry))
+        out.file(f"figures/transitions_{name}.svg", figures.transition_table(name, entry))
     for name, entry in entries.items():
-        ctx.log.info("%s: %s", name, entry["verdict"])
+        ctx.log.info("%s: %s", name, entry.verdict)
     out.summary = {"problems": len(before), "variants": len(rows)}
-    out.summary |= {name: entry["verdict"] for name, entry in entries.items()}
+    out.summary |= {name: str(entry.verdict) for name, entry in entries.items()}
 
 
-def _entry(ctx: RunContext, plan: Plan, name: str, rows: dict[Variant, Any]) -> dict[str, Any]:
-    """One direction's part of steering.json, without what depends on the other directions."""
-    chosen = plan.chosen["directions"][name]
-    facts = {"latent": chosen["latent"], "wanted": chosen["wanted"]}
-    if name not in plan.own:
-        return {**facts, "verdict": f"{UNUSABLE}: {chosen['why']}"}
-    own, before = plan.own[name], rows[UNSTEERED]
-    controls = {
-        kind: {index: rows[variant] for index, variant in group.items()} for kind, group in plan.controls[name].items()
-    }
-    found = compare_direction(before, rows[own], controls, chosen["wanted"])
-    predictor, flags = predictor_of(chosen["wanted"]), None
-    if handoffs.DETECTION.name in ctx.artifacts:
-        flags = flagged_problems(ctx.read(handoffs.DETECTION), predictor)
-    return {
-        **facts, "layer": own.layer, "site": own.site, "coefficient": own.coefficient,
-        "norm": plan.norms[own.layer, own.site], **found,
-        "selective": flags and selective(before, rows[own], flags, predictor),
-    }  # fmt: skip
+def _entries(ctx: RunContext, plan: Plan, rows: dict[Variant, Any]) -> dict[str, SteeredDirection | NotSteered]:
+    """Every direction; those that were steered are judged together."""
+    before, chosen = rows[UNSTEERED], plan.chosen.directions
+    compared = {}
+    for name, own in plan.own.items():
+        controls = {
+            kind: {index: rows[variant] for index, variant in group.items()}
+            for kind, group in plan.controls[name].items()
+        }
+        compared[name] = compare_direction(before, rows[own], controls, chosen[name].wanted)
+    judged = judge_family(compared, {name: entry.wanted for name, entry in chosen.items()})
+    found: dict[str, SteeredDirection | NotSteered] = {}
+    for name, entry in chosen.items():
+        facts = {"latent": entry.latent, "wanted": entry.wanted}
+        if name not in judged:
+            found[name] = NotSteered(**facts, verdict=SteeringVerdict(Change.UNUSABLE, why=entry.why))
+            continue
+        own = plan.own[name]
+        place = {"layer": own.layer, "site": own.site, "coefficient": own.coefficient}
+        found[name] = SteeredDirection(
+            **facts, **place, norm=plan.norms[own.layer, own.site], **vars(compared[name]), **vars(judged[name]),
+            selective=_selective(ctx, entry.wanted, before, rows[own]),
+        )  # fmt: skip
+    return found
+
+
+def _selective(ctx: RunContext, wanted: str, before: list[Any], after: list[Any]) -> Selective | None:
+    """None before phase 3.1, or where it has no threshold."""
+    if handoffs.DETECTION.name not in ctx.artifacts:
+        return None
+    predictor = predictor_of(wanted)
+    flags = flagged_problems(ctx.read(handoffs.DETECTION), predictor)
+    return flags and selective(before, after, flags, predictor)
 
 
 def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:

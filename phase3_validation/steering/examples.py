@@ -2,15 +2,15 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
 
+from common.handoffs.steering import ChangedProgram
 from common.interventions.outcomes import Row, paired
 
 N_EXAMPLES = 3  # of each kind and direction
 KINDS = {"fail_to_pass": ("incorrect", "correct"), "pass_to_fail": ("correct", "incorrect")}
 
 
-def examples(before: Sequence[Row], after: Sequence[Row], texts: dict[int, str]) -> list[dict[str, Any]]:
+def examples(before: Sequence[Row], after: Sequence[Row], texts: dict[int, str]) -> list[ChangedProgram]:
     """The first problems that steering corrected, and the first that it corrupted, in the order of the split.
 
     Nobody chose them. `texts` holds the problems' descriptions.
@@ -21,12 +21,17 @@ def examples(before: Sequence[Row], after: Sequence[Row], texts: dict[int, str])
         both = zip(pairs.before, pairs.after, strict=True)
         changed = [(a, b) for a, b in both if (a["label"], b["label"]) == labels]
         found += [
-            {
-                "transition": kind, "task_id": a["task_id"], "text": texts[a["task_id"]], "error_before": a["error"],
-                "error_after": b["error"], "degenerate": b["degenerate"], "diff": unified_diff(a["code"], b["code"]),
-            }
+            ChangedProgram(
+                transition=kind,
+                task_id=a["task_id"],
+                text=texts[a["task_id"]],
+                error_before=a["error"],
+                error_after=b["error"],
+                degenerate=b["degenerate"],
+                diff=unified_diff(a["code"], b["code"]),
+            )
             for a, b in changed[:N_EXAMPLES]
-        ]  # fmt: skip
+        ]
     return found
 
 

@@ -9,9 +9,9 @@ As a problem is either steered as in the full run or not at all, no program is g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from common.interventions.comparisons import RAISE
+from common.handoffs.detection import LATENT
+from common.handoffs.steering import RAISE, Selective
 from common.interventions.outcomes import Row, effect, paired
 from common.runs.artifacts import Artifact
 
@@ -29,7 +29,7 @@ def flagged_problems(detection: Artifact, predictor: str) -> Flags | None:
     """
     rows = [
         row for row in detection.table("predictions.parquet")
-        if row["direction"] == predictor and row["score"] == "latent" and row["split"] == "validation"
+        if row["direction"] == predictor and row["score"] == LATENT and row["split"] == "validation"
     ]  # fmt: skip
     thresholds = {row["threshold"] for row in rows if row["threshold"] is not None}
     thresholds = {threshold for threshold in thresholds if threshold == threshold}  # without NaN
@@ -39,10 +39,10 @@ def flagged_problems(detection: Artifact, predictor: str) -> Flags | None:
     return {row["task_id"] for row in rows if row["value"] > threshold}, threshold
 
 
-def selective(before: Sequence[Row], after: Sequence[Row], flags: Flags, predictor: str) -> dict[str, Any]:
+def selective(before: Sequence[Row], after: Sequence[Row], flags: Flags, predictor: str) -> Selective:
     """The effect when only flagged problems are steered; the others keep their unsteered program."""
     flagged, threshold = flags
     by_task = {row["task_id"]: row for row in after}
     mixed = [by_task[row["task_id"]] if row["task_id"] in flagged else row for row in before]
     n_steered = sum(row["task_id"] in flagged for row in before)
-    return {"by": predictor, "threshold": threshold, "n_steered": n_steered, "effect": effect(paired(before, mixed))}
+    return Selective(by=predictor, threshold=threshold, n_steered=n_steered, effect=effect(paired(before, mixed)))

@@ -11,6 +11,7 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT, handoffs.LATENTS, handoffs.COEFFICIENTS),
     output=handoffs.STEERING,
     run="phase3_validation.steering.effects:run",
+    report="phase3_validation.steering.report:steering_section",
     n_records="phase3_validation.steering.effects:count_records",
     optional_inputs=lambda config: (handoffs.DETECTION,),
 )

@@ -12,6 +12,8 @@ import numpy as np
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import always_positive_f1, evaluation_card, verdict
 from common.evaluation.metrics import best_threshold
+from common.handoffs.changes import TransferVerdicts
+from common.handoffs.detection import DetectedDirection
 from common.interventions.directions import Direction
 from common.problems.split_sizes import MIN_TO_EVALUATE
 from common.programs.labels import LABELS
@@ -87,16 +89,17 @@ class TargetProblems:
             "source_threshold": evaluation_card(values, positive, threshold, draws),
             "refitted": evaluation_card(values, positive, self.refitted(direction), draws),
         }
-        verdicts = {name: verdict(card, direction.rpartition("_")[-1]) for name, card in cards.items()}
+        label = direction.rpartition("_")[-1]
+        verdicts = TransferVerdicts(**{name: verdict(card, label) for name, card in cards.items()})
         baseline = always_positive_f1(int(positive.sum()), len(positive))
         return {**cards, "always_positive_f1": baseline, "verdicts": verdicts}
 
-    def prediction_rows(self, source: dict[str, Any]) -> list[Row]:
-        """Rows of predictions.parquet; `source` is the directions' part of the first model's detection.json."""
+    def prediction_rows(self, source: dict[str, DetectedDirection]) -> list[Row]:
+        """Rows of predictions.parquet; `source` is what phase 3.1 says of the first model."""
         found = []
         for direction, values in self.values.items():
             thresholds = {
-                AS_IT_IS: source[direction]["card"]["threshold"],
+                AS_IT_IS: source[direction].card.threshold,
                 REFITTED: None if self.too_few() else self.refitted(direction),
             }
             found += [

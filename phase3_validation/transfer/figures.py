@@ -2,25 +2,25 @@
 
 from typing import Any
 
-from common.plots import new_figure, svg_bytes
+from common.handoffs.changes import TransferredCards, TransferredDirection, TransferredSteering
+from common.handoffs.estimates import Interval
+from common.plots import BLUE, GREY, ORANGE, error_bars, new_figure, svg_bytes
 from common.words import direction_words
 from phase3_validation.transfer.findings import Names
 
-FIRST, OTHER, GREY = "#1f77b4", "#ff7f0e", "#7f7f7f"
-STYLES = ((FIRST, "o", 0.15), (OTHER, "s", -0.15))
-Entry = dict[str, Any]
+STYLES = ((BLUE, "o", 0.15), (ORANGE, "s", -0.15))
 
 
-def side_by_side(names: Names, found: dict[str, Entry]) -> bytes:
+def side_by_side(names: Names, found: dict[str, TransferredDirection]) -> bytes:
     """AUROC of each latent, and net change of the pass rate by each steered direction, with 95 % intervals."""
-    areas = {name: (entry["detection"]["source"]["auroc"], entry["detection"].get("source_threshold", {}).get("auroc"))
-             for name, entry in found.items()}  # fmt: skip
-    changes = {}
+    areas, changes = {}, {}
     for name, entry in found.items():
-        steered = entry["steering"]
-        if steered is not None and "effect" in steered:
-            home = steered["source"]["effect"]
-            changes[name] = (home and home["net_change"], steered["effect"]["net_change"])
+        cards, steered = entry.detection, entry.steering
+        there = cards.source_threshold.auroc if isinstance(cards, TransferredCards) else None
+        areas[name] = (cards.source.auroc, there)
+        if isinstance(steered, TransferredSteering):
+            home = steered.source.effect
+            changes[name] = (home and home.net_change, steered.effect.net_change)
     with new_figure(9, 3.0, n_columns=2) as (figure, (left, right)):
         _draw(left, areas, names, 1)
         left.axvline(0.5, color=GREY, linewidth=0.8)
@@ -32,13 +32,12 @@ def side_by_side(names: Names, found: dict[str, Entry]) -> bytes:
         return svg_bytes(figure, "transfer")
 
 
-def _draw(axis: Any, pairs: dict[str, tuple[Entry | None, Entry | None]], names: Names, scale: float) -> None:
+def _draw(axis: Any, pairs: dict[str, tuple[Interval | None, Interval | None]], names: Names, scale: float) -> None:
     for place, (color, marker, shift) in enumerate(STYLES):
         known = [(row, pair[place]) for row, pair in enumerate(pairs.values())
-                 if pair[place] is not None and pair[place]["value"] is not None]  # fmt: skip
-        lengths = [[scale * max(0.0, one["value"] - one["low"]) for _, one in known],
-                   [scale * max(0.0, one["high"] - one["value"]) for _, one in known]]  # fmt: skip
-        axis.errorbar([scale * one["value"] for _, one in known], [-row + shift for row, _ in known], xerr=lengths,
+                 if pair[place] is not None and pair[place].value is not None]  # fmt: skip
+        lengths = error_bars(one.times(scale) for _, one in known)
+        axis.errorbar([scale * one.value for _, one in known], [-row + shift for row, _ in known], xerr=lengths,
                       color=color, marker=marker, capsize=3, linestyle="none", label=names.short[place])  # fmt: skip
     axis.set_yticks([-row for row in range(len(pairs))], [direction_words(name) for name in pairs])
     axis.set_ylim(-len(pairs) + 0.4, 0.6)

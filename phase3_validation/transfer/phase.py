@@ -14,5 +14,6 @@ PHASE = Phase(
     ),
     output=handoffs.TRANSFER,
     run="phase3_validation.transfer.second_model:run",
+    report="phase3_validation.transfer.report:section",
     n_records="phase3_validation.transfer.second_model:count_records",
 )  # fmt: skip

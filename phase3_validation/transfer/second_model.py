@@ -20,6 +20,8 @@ import torch
 
 from common import handoffs
 from common.errors import AssetError, ConfigError
+from common.handoffs.changes import TransferDocument, TransferSite, TransferTarget
+from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, pushes, steered
 from common.interventions.directions import Direction, selected_directions
 from common.interventions.records import spaced
@@ -45,13 +47,13 @@ TUNING, JUDGING = "hyperparams", "validation"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run. `chosen` is coefficients.json; `steered` are the variants of its directions, by name.
+    """What is run. `chosen` is what phase 3.2 wrote; `steered` are the variants of its directions, by name.
 
     `records` holds problem and variant of each record: the unsteered programs of both splits come first.
     """
 
     directions: list[Direction]
-    chosen: dict[str, Any]
+    chosen: CoefficientsDocument
     steered: dict[str, Variant]
     norms: dict[tuple[int, str], float]
     splits: dict[str, list[dict[str, Any]]]
@@ -68,11 +70,11 @@ class Plan:
 
 
 def plan_of(ctx: RunContext) -> Plan:
-    chosen = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
+    chosen = ctx.read(handoffs.COEFFICIENTS).document()
     variants = {
-        name: steered(name, entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
-        for name, entry in chosen["directions"].items()
-        if entry["chosen"]
+        name: steered(name, entry.chosen.layer, entry.site, entry.chosen.coefficient)
+        for name, entry in chosen.directions.items()
+        if entry.chosen
     }
     splits = {name: ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet") for name in (TUNING, JUDGING)}
     records = [(problem, UNSTEERED) for name in (TUNING, JUDGING) for problem in splits[name]]
@@ -107,7 +109,7 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
     unsteered = [problem for problem, _ in plan.records[: plan.n_unsteered]]
     requests = {problem["task_id"]: task_for(problem, config.seed, chat=chat).request for problem in unsteered}
     length_of = dict(zip(requests, check_prompts_fit(lm, list(requests.values())), strict=True))
-    steer_prompt, limit = plan.chosen["steer"] == "all", config.max_new_tokens
+    steer_prompt, limit = plan.chosen.steer == "all", config.max_new_tokens
 
     def write(batch: list[int]) -> list[Written]:
         written = []
@@ -162,48 +164,48 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> N
     rows = out.joined_rows()
     problems = TargetProblems.of(plan.splits, rows[: plan.n_unsteered], config)
     sites = judge_latents(ctx, out, plan, problems)
-    source = {
-        "coefficients": plan.chosen["directions"],
-        "detection": ctx.read(handoffs.DETECTION).json("detection.json")["directions"],
-        "steering": ctx.read(handoffs.STEERING).json("steering.json"),
-    }
+    detected = ctx.read(handoffs.DETECTION).document().directions
+    steered_at_home = ctx.read(handoffs.STEERING).document().steered
     identities = config.experiment()
     names = findings.Names.of(identities["model"], identities["to"])
-    steering = findings.steering_entries(rows, plan.n_unsteered, plan.steered, source, plan.norms)
-    directions = findings.entries(plan.directions, problems, source["detection"], steering)
-    baseline = findings.baseline(source["detection"], problems)
-    out.table("predictions.parquet", problems.prediction_rows(source["detection"]))
+    steering = findings.steering_entries(
+        rows, plan.n_unsteered, plan.steered, plan.chosen.directions, steered_at_home, plan.norms
+    )
+    directions = findings.entries(plan.directions, problems, detected, steering)
+    baseline = findings.baseline(detected, problems)
+    out.table("predictions.parquet", problems.prediction_rows(detected))
     out.table("labels.parquet", problems.label_rows())
-    out.json("transfer.json", {
-        "experiment": out.identity["experiment"],
-        "target": {"name": names.target, "identity": identities["to"]},
-        "n": problems.counts,
-        "left_out": problems.left_out,
-        "readings": readings,
-        "seed": config.seed,
-        "n_resamples": config.n_resamples,
-        "steer": plan.chosen["steer"],
-        "pass_rate": baseline,
-        "sites": sites,
-        "directions": directions,
-        "sentences": findings.sentences(names, baseline, sites, directions),
-        "tables": findings.tables(names, sites, directions),
-    })  # fmt: skip
+    found = TransferDocument(
+        experiment=out.identity["experiment"],
+        target=TransferTarget(name=names.target, identity=identities["to"]),
+        n=problems.counts,
+        left_out=problems.left_out,
+        readings=readings,
+        seed=config.seed,
+        n_resamples=config.n_resamples,
+        steer=plan.chosen.steer,
+        pass_rate=baseline,
+        sites=sites,
+        directions=directions,
+        sentences=findings.sentences(names, baseline, sites, directions),
+        tables=findings.tables(names, sites, directions),
+    )
+    out.document("transfer.json", found)
     out.file("figures/transfer.svg", figures.side_by_side(names, directions))
-    for sentence in findings.sentences(names, baseline, sites, directions):
+    for sentence in found.sentences:
         ctx.log.info("%s", sentence)
     out.summary = {"target": names.target, "problems": problems.counts[JUDGING], "records": len(rows)}
     out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
 
 
-def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any) -> list[dict[str, Any]]:
+def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any) -> list[TransferSite]:
     """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
 
     Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
     """
-    source, sites = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision), []
-    selected = ctx.read(handoffs.LATENTS).json("selected.json")
-    at_home = {site["layer"]: site["last_prompt_token"] for site in selected["sites"]}
+    source = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision)
+    sites: list[TransferSite] = []
+    at_home = {site.layer: site.last_prompt_token for site in ctx.read(handoffs.LATENTS).document().sites}
     for layer in plan.layers:
         sae = load_sae(source, layer)
         resid = torch.from_numpy(out.joined_tensor(f"activations/layer_{layer:02d}/resid_post")[: plan.n_unsteered])
@@ -211,7 +213,7 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
             latent_acts = sae.encode(resid)
         finite = resid.isfinite().all(dim=1)
         there = prompt_fit(sae, resid[finite], latent_acts[finite])
-        sites.append({"layer": layer, "sae_id": sae.id, **there.as_json(), "source": at_home[layer]})
+        sites.append(TransferSite(layer=layer, sae_id=sae.id, **there.as_json(), source=at_home[layer]))
         ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
         for direction in plan.directions:
             if direction.layer == layer:

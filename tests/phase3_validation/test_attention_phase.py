@@ -10,7 +10,8 @@ import pytest
 from selected_latents import NORMS, SmallExperiment, json_of
 from toy_phases import run_phase
 
-from common.interventions.conditions import RANDOM_DIRECTION, UNSTEERED, Variant, steered
+from common.handoffs.steering import RANDOM_DIRECTION
+from common.interventions.conditions import UNSTEERED, Variant, steered
 from common.interventions.steered_generation import Push
 from common.model.hooks import resid_site
 from common.model.loading import load_model

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import report_data
 
+from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common.interventions.comparisons import compare_direction, judge_family
-from common.interventions.conditions import MATCHED_LATENT, RANDOM_DIRECTION
 from common.programs.labels import JudgedProblems, Samples
 from phase3_validation.detection.evaluation import LATENT, Evaluation
 from phase3_validation.detection.scores import Score, simple_scores

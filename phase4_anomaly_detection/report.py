@@ -1,7 +1,7 @@
 """Phase 4.1 on the page: the detector's card beside simpler scores, its calibration, its routes, its latents."""
 
-from typing import Any
-
+from common.handoffs.detection import DetectionVerdict
+from common.handoffs.detector import DetectorCard, DetectorDocument
 from common.report.blocks import (
     Block,
     Cell,
@@ -18,12 +18,10 @@ from common.report.blocks import (
     share,
     text,
 )
-from common.report.collect import PhaseResult
+from common.report.collect import Collected, PhaseResult
 from common.words import UNKNOWN, count, interval, number, percent, plural
 
-DOCUMENT = "detector/detector.json"
 _AREA = Scale(0, 1, 0.5)
-_GOOD = "detector"
 _METRICS = (
     ("f1", "F1", "harmonic mean of precision and recall for incorrect texts"),
     ("precision", "Precision", "share of the flagged texts that are incorrect"),
@@ -32,46 +30,47 @@ _METRICS = (
 )
 
 
-def detector_section(phase: PhaseResult) -> Section:
-    found = phase.json(DOCUMENT)
-    card = found["card"]
-    n = card["n"]
-    section = Section(
+def section(phase: PhaseResult, _collected: Collected) -> Section:
+    found: DetectorDocument = phase.document()
+    card = found.card
+    n = card.n
+    made = Section(
         "detector", "Detector", "Can a few latents, added up, say beforehand which texts the model will get wrong?",
         source=phase.place,
     )  # fmt: skip
-    section.blocks += [
+    tone = "good" if found.verdict == DetectionVerdict.DETECTOR else "plain"
+    made.blocks += [
         Paragraph(
-            f"{plural(len(found['latents']), 'latent')} of layer {found['layer']}, found on {count(n['sae'])} texts, "
+            f"{plural(len(found.latents), 'latent')} of layer {found.layer}, found on {count(n['sae'])} texts, "
             f"with a threshold from {count(n['hyperparams'])} others. Every figure below is of "
             f"{count(n['validation'])} further texts. Intervals: 95 %, stratified bootstrap, "
-            f"{count(card['n_resamples'])} resamples."
+            f"{count(card.n_resamples)} resamples."
         ),
-        Heading("The detector", beside=found["verdict"], tone="good" if found["verdict"] == _GOOD else "plain"),
+        Heading("The detector", beside=found.verdict, tone=tone),
         _facts(found, card),
         _cards(card),
         _routes(card),
         _reliability(card),
         _latents(found),
     ]
-    return section
+    return made
 
 
-def _facts(found: dict[str, Any], card: dict[str, Any]) -> Block:
-    target, calibration, chosen = card["target"], card["calibration"], found["target"]
-    chance = calibration["ece_by_chance"]
-    reached = "" if chosen["reached"] else "; no threshold reached it on the texts for tuning"
-    note, readings = found["calibration"].get("note"), card["readings"]
+def _facts(found: DetectorDocument, card: DetectorCard) -> Block:
+    target, calibration, chosen = card.target, card.calibration, found.target
+    chance = calibration.ece_by_chance
+    reached = "" if chosen.reached else "; no threshold reached it on the texts for tuning"
+    note, readings = found.calibration.get("note"), card.readings
     facts = [
-        ("AUROC", text(interval(card["detector"]["auroc"]))),
-        ("Target", text(f"{target['kind'].replace('_', ' ')} of {target['wanted']:g}: {interval(target)}, "
-                        f"{target['met']}{reached}")),
-        ("Calibration error", text(f"{number(calibration['ece'])} expected; a perfectly calibrated probability shows "
-                                   f"{number(chance['median'])} by chance, and seldom more than "
-                                   f"{number(chance['q95'])}")),
-        ("Brier score", text(f"{number(calibration['brier'])}; always giving the base rate: "
-                             f"{number(calibration['brier_of_base_rate'])}")),
-        ("Weights", text({"t": "by Welch t", "l1": "by an L1 regression"}[found["weights_rule"]])),
+        ("AUROC", text(interval(card.detector.auroc))),
+        ("Target", text(f"{target.kind.replace('_', ' ')} of {target.wanted:g}: {interval(target.interval)}, "
+                        f"{target.met}{reached}")),
+        ("Calibration error", text(f"{number(calibration.ece)} expected; a perfectly calibrated probability shows "
+                                   f"{number(chance.median)} by chance, and seldom more than "
+                                   f"{number(chance.q95)}")),
+        ("Brier score", text(f"{number(calibration.brier)}; always giving the base rate: "
+                             f"{number(calibration.brier_of_base_rate)}")),
+        ("Weights", text({"t": "by Welch t", "l1": "by an L1 regression"}[found.weights_rule])),
     ]  # fmt: skip
     facts += [("Probability", text(f"careful: {note}"))] if note else []
     counted = f"{count(readings)} detectors were evaluated on these texts so far: the figures of the last flatter it"
@@ -79,51 +78,51 @@ def _facts(found: dict[str, Any], card: dict[str, Any]) -> Block:
     return Facts(facts)
 
 
-def _cards(card: dict[str, Any]) -> Table:
+def _cards(card: DetectorCard) -> Table:
     columns = [
         Column("Score", numeric=False),
         Column("AUROC", "probability that an incorrect text scores above a correct one; 0.5 is chance (the line)"),
         *(Column(title, meaning) for _, title, meaning in _METRICS),
     ]
-    cards = {"this detector": card["detector"], **card["baselines"]}
+    cards = {"this detector": card.detector, **card.baselines}
     rows = [
-        [Cell(name), estimate(each["auroc"], scale=_AREA), *(estimate(each[key]) for key, _, _ in _METRICS)]
+        [Cell(name), estimate(each.auroc, scale=_AREA), *(estimate(getattr(each, key)) for key, _, _ in _METRICS)]
         for name, each in cards.items()
     ]
-    absent = card["baselines_left_out"]
+    absent = card.baselines_left_out
     note = f"Left out, because not every text has it: {', '.join(absent)}." if absent else ""
     return Table("The detector beside simpler scores, with thresholds for the same target", columns, rows, note=note)
 
 
-def _routes(card: dict[str, Any]) -> Table:
+def _routes(card: DetectorCard) -> Table:
     columns = [Column("Route", numeric=False), Column("Texts"), Column("Share"), Column("Incorrect among them")]
     rows = [
-        [Cell(name), count_cell(route["n"]), share(route["share"]), Cell(percent(route["error_rate"]))]
-        for name, route in card["routes"].items()
+        [Cell(name), count_cell(route.n), share(route.share), Cell(percent(route.error_rate))]
+        for name, route in card.routes.items()
     ]
     return Table("Where the texts go", columns, rows)
 
 
-def _reliability(card: dict[str, Any]) -> Table:
+def _reliability(card: DetectorCard) -> Table:
     columns = [Column("Probability said"), Column("Incorrect"), Column("Texts")]
     rows = [
-        [figure_cell(group["predicted"]), estimate(group["observed"]), count_cell(group["n"])]
-        for group in card["calibration"]["groups"]
+        [figure_cell(group.predicted), estimate(group.observed), count_cell(group.n)]
+        for group in card.calibration.groups
     ]
     return Table("Is a probability of incorrect what it says?", columns, rows, folded=True)
 
 
-def _latents(found: dict[str, Any]) -> Table:
+def _latents(found: DetectorDocument) -> Table:
     columns = [
         Column("Latent"), Column("t", "Welch t, incorrect against correct"), Column("Weight"),
         Column("General text", "share of general-text documents on which it fires"), Column("Fires on"),
     ]  # fmt: skip
     rows = [
         [
-            Cell(str(latent["latent"]), sort=latent["latent"]), figure_cell(latent["t"]),
-            figure_cell(latent["weight"], 3), share(latent["general_text_rate"]),
-            Cell(f"{latent['n_fired']} of {latent['n']}" if latent["n"] else UNKNOWN, sort=latent["n_fired"]),
+            Cell(str(latent.latent), sort=latent.latent), figure_cell(latent.t),
+            figure_cell(latent.weight, 3), share(latent.general_text_rate),
+            Cell(f"{latent.n_fired} of {latent.n}" if latent.n else UNKNOWN, sort=latent.n_fired),
         ]
-        for latent in found["latents"]
+        for latent in found.latents
     ]  # fmt: skip
     return Table("Its latents", columns, rows, folded=True)

@@ -1,0 +1,140 @@
+"""Documents of phase 3.1: how well the selected latents predict."""
+
+import enum
+from dataclasses import dataclass
+
+from common.handoffs.estimates import AurocInterval, Interval
+from common.handoffs.selected import LatentFacts
+
+ALWAYS_POSITIVE = "always positive"
+LOGISTIC_REGRESSION, DIFFERENCE_OF_MEANS = "logistic regression", "difference of means"
+LATENT = "latent"  # the name of the selected latent's score in predictions.parquet
+
+
+class DetectionVerdict(enum.StrEnum):
+    """What may be said of a score that is to tell one label."""
+
+    DETECTOR = "detector"
+    NOT_BETTER_THAN_CHANCE = "not better than chance"
+    NOT_BETTER_THAN_INCORRECT = "not better than always saying incorrect"
+    NOT_BETTER_THAN_CORRECT = "not better than always saying correct"
+    NOT_BETTER_THAN_RANDOM = "not better than random latents of its layer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """All metrics of `value > threshold`; `base_rate` is the share of positives."""
+
+    threshold: float | None
+    n: int
+    n_positive: int
+    base_rate: float | None
+    f1: Interval
+    precision: Interval
+    recall: Interval
+    specificity: Interval
+    balanced_accuracy: Interval
+    mcc: Interval
+    auroc: AurocInterval
+    average_precision: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineCard(Card):
+    """`sign` turns the score towards the label. `C` and `converged` are those of a logistic regression."""
+
+    sign: int | None = None
+    C: float | None = None
+    converged: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmongRandom:
+    """Where a direction stands among random latents of its layer; rank 1 is above all."""
+
+    median: float | None
+    q05: float | None
+    q95: float | None
+    rank: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomLatents:
+    n: int
+    auroc: AmongRandom
+    f1: AmongRandom
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfStratum:
+    stratum: str
+    n: int
+    n_positive: int
+    auroc: Interval
+    f1: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtTemperature:
+    temperature: float
+    n_problems: int
+    n_programs: int
+    base_rate: float | None
+    auroc: Interval
+    f1: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityGroup:
+    """Programs of like probability: what was predicted, and what was observed."""
+
+    predicted: float
+    observed: Interval
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    brier: float
+    groups: list[ReliabilityGroup]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedDirection:
+    """One direction judged on validation, beside its baselines by name."""
+
+    latent: LatentFacts
+    positive: str
+    verdict: DetectionVerdict
+    card: Card
+    baselines: dict[str, BaselineCard]
+    random_latents: RandomLatents
+    auroc_within_strata: Interval
+    auroc_within: dict[str, Interval]
+    strata: list[OfStratum]
+    temperatures: list[AtTemperature]
+    calibration: Reliability
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionDocument:
+    """detection.json."""
+
+    experiment: dict[str, str]
+    n: dict[str, int]
+    left_out: dict[str, dict[str, int]]
+    seed: int
+    n_resamples: int
+    resamples: str
+    readings: int
+    baselines: dict[str, str]
+    baselines_left_out: list[str]
+    directions: dict[str, DetectedDirection]
+
+    @property
+    def best_predictor(self) -> tuple[str, DetectedDirection] | None:
+        """Name and entry of the predicting direction with the largest AUROC; None where none could be judged."""
+        judged = {name: entry for name, entry in self.directions.items() if name.startswith("predict")}
+        areas = {name: entry.card.auroc.value for name, entry in judged.items() if entry.card.auroc.value is not None}
+        name = max(areas, key=areas.__getitem__, default=None)
+        return None if name is None else (name, judged[name])

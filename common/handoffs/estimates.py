@@ -1,0 +1,36 @@
+"""What documents say numbers with: an estimate with its interval, and a share with what was counted."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval; None for what is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def times(self, factor: float) -> "Interval":
+        """The same in another unit."""
+        return Interval(*(None if each is None else factor * each for each in (self.value, self.low, self.high)))
+
+
+UNDEFINED = Interval(None, None, None)
+
+
+@dataclass(frozen=True)
+class AurocInterval(Interval):
+    """By the bootstrap, and beside it by DeLong's method."""
+
+    delong_low: float | None
+    delong_high: float | None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A share: `n` of `of`, with Wilson's interval."""
+
+    n: int
+    of: int
+    rate: Interval

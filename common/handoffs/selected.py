@@ -1,0 +1,113 @@
+"""Documents of phase 2: the selected latents, and how well the SAEs fit."""
+
+from dataclasses import dataclass
+
+WARN_ABOVE, REFUSE_ABOVE = 0.5, 0.9  # fraction of variance of general text that an SAE leaves unexplained
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentFacts:
+    """What later phases say of a selected latent."""
+
+    layer: int
+    latent: int
+    sae_id: str
+    neuronpedia: str | None
+    t: float | None
+    p_max: float
+    significant: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedLatent:
+    """One latent with its statistics: see the columns of latents.parquet. None for what is not finite."""
+
+    rank: int
+    layer: int
+    latent: int
+    sae_id: str
+    neuronpedia: str | None
+    n_active: int
+    f_correct: float
+    f_incorrect: float
+    separation: float
+    t: float | None
+    t_active: float | None
+    df: float | None
+    p: float | None
+    q: float | None
+    p_max: float
+    auroc: float | None
+    general_text_rate: float
+    decoder_norm: float
+    significant: bool
+
+    @property
+    def facts(self) -> LatentFacts:
+        return LatentFacts(**{name: getattr(self, name) for name in LatentFacts.__dataclass_fields__})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedDirection:
+    """The best latents of one direction; the first is the one that phase 3 evaluates."""
+
+    criterion: str
+    significant: bool
+    conclusion: str
+    latents: list[SelectedLatent]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFitFacts:
+    """What an SAE carries at the last prompt token: common.saes.fit.PromptFit."""
+
+    missed_share: float | None
+    fvu_between: float | None
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """How well one layer's SAE fits general text: common.saes.fit.SiteFit; and what its makers published."""
+
+    layer: int
+    sae_id: str
+    sae_revision: str | None
+    fvu: float | None
+    fvu_ordinary: float | None
+    l0: float
+    n: int
+    n_massive: int
+    published_fvu: float | None
+    published_l0: float | None
+    last_prompt_token: PromptFitFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullMaximumSummary:
+    """The largest |t| of all ranked latents under permuted labels; `quantiles` by their level."""
+
+    n_permutations: int
+    seed: int
+    quantiles: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedDocument:
+    """selected.json. `use` is there where the split is not the one for selection."""
+
+    conclusion: str
+    split: str
+    use: str | None = None
+    problems: int
+    labels_from: str
+    correct: int | float
+    incorrect: int | float
+    left_out: dict[str, int]
+    latents: int
+    kept: int
+    kept_and_varying: int
+    general_text_limit: float
+    null_maximum_of_abs_t: NullMaximumSummary
+    sites: list[Site]
+    directions: dict[str, SelectedDirection]

@@ -1,0 +1,268 @@
+"""Documents of phases 3.2 and 3.3: the dose that was chosen, what it did, and what its controls did."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import ClassVar
+
+from common.handoffs.estimates import Counted, Interval
+from common.handoffs.selected import LatentFacts
+
+RAISE, LOWER = "raise", "lower"  # what a direction is wanted to do to the pass rate
+MATCHED_LATENT, RANDOM_DIRECTION = "matched_latent", "random_direction"  # kinds of controls
+MIN_CONTROLS = 10  # of each kind; with fewer, to be first among them says little
+DEGENERATE_LIMIT = 0.05  # share of newly degenerate outputs from which on a change may be nothing else
+
+
+class Change(enum.StrEnum):
+    """What may be said of the change of the pass rate."""
+
+    RAISES = "raises the pass rate"
+    LOWERS = "lowers the pass rate"
+    RAISES_WITHOUT_CONTROLS = "raises the pass rate (without controls)"
+    LOWERS_WITHOUT_CONTROLS = "lowers the pass rate (without controls)"
+    NO_MORE = "changes the pass rate, but no more than its controls"
+    UNWANTED = "changes the pass rate, but against what was wanted"
+    TOO_FEW = "changes the pass rate; too few controls to say more"
+    NOTHING = "no measurable effect"
+    UNUSABLE = "cannot be steered"
+
+
+_BREAKS = "breaks the output"
+
+
+@dataclass(frozen=True)
+class SteeringVerdict:
+    """The change; whether the output `breaks` besides; `why` it is unusable. Its words stand in the document."""
+
+    worded: ClassVar[bool] = True
+    change: Change
+    breaks: bool = False
+    why: str = ""
+
+    @property
+    def works(self) -> bool:
+        """Whether it changes the pass rate as wanted, beyond all controls, and leaves programs whole."""
+        return self.change in (Change.RAISES, Change.LOWERS) and not self.breaks
+
+    def __str__(self) -> str:
+        change = f"{self.change}: {self.why}" if self.why else str(self.change)
+        return f"{_BREAKS}; {change}" if self.breaks else change
+
+    @classmethod
+    def from_words(cls, words: str) -> SteeringVerdict:
+        """Raises: ValueError for words that none has."""
+        breaks = words.startswith(f"{_BREAKS}; ")
+        change = words.removeprefix(f"{_BREAKS}; ")
+        unusable, _, why = change.partition(": ")
+        return cls(Change(unusable if unusable == Change.UNUSABLE else change), breaks, why)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Unsteered programs that are those of phase 1, token for token."""
+
+    same_tokens: int
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What a change did to the programs of the same problems; `left_out` pairs could not be judged."""
+
+    n: int
+    left_out: int
+    correction: Counted
+    corruption: Counted
+    preservation: Counted
+    net_change: Interval
+    pass_rate: Interval
+    degenerate_rate: float | None
+    newly_degenerate: Counted
+    median_kl: float | None
+
+    @property
+    def breaks(self) -> bool:
+        """Whether so many outputs are newly degenerate that a change of the pass rate may be nothing else."""
+        newly = self.newly_degenerate.rate.value
+        return newly is not None and newly >= DEGENERATE_LIMIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """What one coefficient does at one layer."""
+
+    layer: int
+    coefficient: float
+    n: int
+    pass_rate: Interval
+    n_corrected: int
+    n_corrupted: int
+    net_change: Interval
+    degenerate_rate: float | None
+    newly_degenerate_rate: float | None
+    median_kl: float | None
+    admissible: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dose:
+    """Where, and how much of it."""
+
+    layer: int
+    coefficient: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedDirection:
+    """The curve of one direction, and the point that was chosen; None where every one breaks the output."""
+
+    latent: LatentFacts
+    wanted: str
+    site: str
+    norms: dict[str, float]
+    curve: list[CurvePoint]
+    chosen: Dose | None
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoefficientsDocument:
+    """coefficients.json."""
+
+    experiment: dict[str, str]
+    split: str
+    n: int
+    baseline: Interval
+    agrees_with_phase_1: Agreement
+    degenerate_limit: float
+    steer: str
+    directions: dict[str, TunedDirection]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlEffect:
+    """One control: a latent, or the number of a random direction."""
+
+    index: int
+    net_change: float | None
+    n_corrected: int
+    n_corrupted: int
+    degenerate_rate: float | None
+    median_kl: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstControls:
+    """A direction against one kind of controls: their programs pooled, and its rank among them."""
+
+    n: int
+    pooled: Counted
+    fisher_p: float | None
+    binomial_p: float | None
+    rank: int | None
+    rank_p: float | None
+    each: list[ControlEffect]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallestEffect:
+    """The smallest rate that could have been told from the controls' with this power, and words."""
+
+    power: float
+    rate: float | None
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What is known of one direction without the others."""
+
+    effect: Effect
+    mcnemar_p: float
+    smallest_effect: SmallestEffect
+    controls: dict[str, AgainstControls]
+    transitions: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selective:
+    """The effect when only problems are steered that a predictor flags."""
+
+    by: str
+    threshold: float
+    n_steered: int
+    effect: Effect
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotSteered:
+    """A direction without an admissible coefficient."""
+
+    latent: LatentFacts
+    wanted: str
+    verdict: SteeringVerdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeredDirection:
+    """One direction, its controls by kind, and the verdict; p_holm by test."""
+
+    latent: LatentFacts
+    wanted: str
+    layer: int
+    site: str
+    coefficient: float
+    norm: float
+    effect: Effect
+    mcnemar_p: float
+    smallest_effect: SmallestEffect
+    controls: dict[str, AgainstControls]
+    transitions: dict[str, int]
+    selective: Selective | None
+    p_holm: dict[str, float | None]
+    verdict: SteeringVerdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsteeredRate:
+    n_correct: int
+    pass_rate: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringDocument:
+    """steering.json."""
+
+    experiment: dict[str, str]
+    split: str
+    n: int
+    readings: int
+    seed: int
+    steer: str
+    baseline: UnsteeredRate
+    agrees_with_phase_1: Agreement
+    errors: dict[str, dict[str, int]]
+    directions: dict[str, SteeredDirection | NotSteered]
+
+    @property
+    def steered(self) -> dict[str, SteeredDirection]:
+        """Those that have a coefficient."""
+        return {name: entry for name, entry in self.directions.items() if isinstance(entry, SteeredDirection)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedProgram:
+    """A program that a change corrected or corrupted, as a unified diff."""
+
+    transition: str
+    task_id: int
+    text: str
+    error_before: str | None
+    error_after: str | None
+    degenerate: bool
+    diff: str
+
+
+Examples = dict[str, list[ChangedProgram]]  # examples.json: by direction

@@ -1,0 +1,26 @@
+"""Phase 0.1 on the page: the splits."""
+
+from common.handoffs import SPLIT_PURPOSES
+from common.handoffs.preparation import SplitDocument
+from common.report.blocks import Cell, Column, Paragraph, Section, Table, count_cell
+from common.report.collect import Collected, PhaseResult
+from common.words import count, number
+
+
+def section(phase: PhaseResult, _collected: Collected) -> Section:
+    metadata: SplitDocument = phase.document()
+    columns = [Column("Split", numeric=False), Column("Problems"), Column("Mean complexity", "with its standard error")]
+    rows = [
+        [
+            Cell(f"{name}, {SPLIT_PURPOSES[name]}"), count_cell(metadata.sizes[name]),
+            Cell(number(found.mean), f"± {number(found.standard_error)}", found.mean),
+        ]
+        for name, found in metadata.complexity.items()
+    ]  # fmt: skip
+    worst = min(metadata.kolmogorov_smirnov_p.values())
+    words = (
+        f"Split by complexity with seed {metadata.seed}. {count(metadata.n_groups)} groups of near duplicates "
+        f"were kept together; {count(len(metadata.pairs_across_splits))} pairs lie in different splits. The "
+        f"smallest Kolmogorov-Smirnov p between the complexities of two splits is {number(worst)}."
+    )
+    return Section("problems", blocks=[Paragraph(words), Table("The splits", columns, rows)], source=phase.place)

@@ -1,0 +1,95 @@
+"""Phases 1 and 1.1 on the page: what the model wrote, how much of it is right, and the general text beside it."""
+
+from collections import Counter
+from typing import Any
+
+from common.evaluation.statistics import wilson_interval
+from common.handoffs import SPLIT, SPLIT_NAMES, SPLIT_PURPOSES
+from common.handoffs.estimates import Interval
+from common.report.blocks import PERCENT, Cell, Column, Paragraph, Section, Table, count_cell, share
+from common.report.collect import Collected, PhaseResult
+from common.report.program_warnings import warnings_of
+from common.words import count, percent
+
+Row = dict[str, Any]
+
+
+def programs_section(phase: PhaseResult, collected: Collected) -> Section:
+    section = Section("programs", "Programs", "What does the model write, and how much of it passes its tests?")
+    section.source, section.warnings = phase.place, warnings_of(phase)
+    rows = phase.artifact.table("dataset.parquet")
+    section.blocks.append(Paragraph(_in_words(rows, phase.manifest["settings"])))
+    section.blocks += [_by_split(rows, collected.finished(SPLIT)), _by_complexity(rows), _errors(rows), _stops(rows)]
+    return section
+
+
+def general_text_section(phase: PhaseResult, _collected: Collected) -> Section:
+    summary = phase.manifest["summary"]
+    often = summary["latents_that_fire_on_more_than_2_percent"]
+    words = (
+        f"General text: {count(summary['documents'])} documents; of the latents in "
+        f"{count(summary['layers_with_an_sae'])} layers, {count(often)} fire on more than 2 % of them."
+    )
+    return Section("problems", blocks=[Paragraph(words)])
+
+
+def rate_of(rows: list[Row]) -> Interval | None:
+    """Share of the judged programs that pass, with Wilson's interval; None where none was judged."""
+    labels = Counter(row["label"] for row in rows)
+    judged = labels["correct"] + labels["incorrect"]
+    if not judged:
+        return None
+    low, high = wilson_interval(labels["correct"], judged)
+    return Interval(labels["correct"] / judged, low, high)
+
+
+def _in_words(rows: list[Row], settings: dict[str, Any]) -> str:
+    labels = Counter(row["label"] for row in rows)
+    how = "greedily" if settings["temperature"] == 0 else f"at temperature {settings['temperature']:g}"
+    unjudged = labels["not_run"] + labels["unsupported"]
+    rest = f"; {count(unjudged)} could not be judged" if unjudged else ""
+    return (
+        f"One program per problem, written {how}, at most {count(settings['max_new_tokens'])} tokens, judged by the "
+        f"problem's own tests in a sandbox. {count(labels['correct'])} of {count(len(rows))} pass: "
+        f"{percent(rate_of(rows))}{rest}. Intervals: Wilson, 95 %."
+    )
+
+
+def _by_split(rows: list[Row], split: PhaseResult | None) -> Table:
+    columns = [Column("Split", numeric=False), Column("Programs"), Column("Pass"), Column("Pass rate")]
+    groups = {"all": rows}
+    if split is not None:
+        for name in SPLIT_NAMES:
+            members = {row["task_id"] for row in split.artifact.table(f"{name}_{{dataset}}.parquet")}
+            groups[f"{name}, {SPLIT_PURPOSES[name]}"] = [row for row in rows if row["task_id"] in members]
+    return Table("Pass rate by split", columns, [_rate_row(name, group) for name, group in groups.items()])
+
+
+def _by_complexity(rows: list[Row]) -> Table:
+    columns = [Column("Complexity", "cyclomatic, of the reference solution"), Column("Programs"), Column("Pass"),
+               Column("Pass rate")]  # fmt: skip
+    values = sorted({row["complexity"] for row in rows})
+    made = []
+    for value in values:
+        group = [row for row in rows if row["complexity"] == value]
+        made.append([Cell(str(value), sort=value), *_rate_row("", group)[1:]])
+    return Table("Pass rate by difficulty", columns, made)
+
+
+def _rate_row(name: str, rows: list[Row]) -> list[Cell]:
+    n_correct = sum(row["label"] == "correct" for row in rows)
+    return [Cell(name), count_cell(len(rows)), count_cell(n_correct), share(rate_of(rows), PERCENT)]
+
+
+def _errors(rows: list[Row]) -> Table:
+    return _counts("Why programs fail", "Reason", Counter(row["error"] for row in rows if row["error"]))
+
+
+def _stops(rows: list[Row]) -> Table:
+    return _counts("Why generation stopped", "Reason", Counter(row["stop_reason"] for row in rows), folded=True)
+
+
+def _counts(title: str, what: str, counts: Counter[str], folded: bool = False) -> Table:
+    total = counts.total()
+    rows = [[Cell(name.replace("_", " ")), count_cell(n), share(n / total)] for name, n in counts.most_common()]
+    return Table(title, [Column(what, numeric=False), Column("Programs"), Column("Share")], rows, folded=folded)

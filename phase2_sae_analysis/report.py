@@ -1,0 +1,163 @@
+"""Phase 2 on the page: which latents were selected, how sure that is, and which problems they fire on."""
+
+from typing import Any
+
+from common.handoffs.selected import WARN_ABOVE, SelectedDirection, SelectedDocument, SelectedLatent, Site
+from common.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Paragraph,
+    Section,
+    Table,
+    count_cell,
+    figure_cell,
+    p_cell,
+    share,
+    text,
+    warning,
+)
+from common.report.collect import Collected, PhaseResult
+from common.report.figures import figures_of
+from common.words import count, direction_words, left_out_words, listed, number
+
+N_PROBLEMS = 3  # of each selected latent
+CAPTIONS = {
+    "null_maximum": (
+        "The largest |t| by chance, and the one observed",
+        "Horizontal: largest |t| of all ranked latents. Vertical: permutations of the labels. Dashed: the line "
+        "below which 95 % of the permutations stay; solid: what was observed.",
+    ),
+    "volcano": (
+        "Every ranked latent",
+        "Horizontal: share of correct problems on which a latent fires minus that of incorrect ones. Vertical: "
+        "−log10 of its own p. Selected latents are named by layer and number.",
+    ),
+    "by_layer": (
+        "Separation and t by layer",
+        "Horizontal: layer. Vertical: quantiles of |separation| (left) and of |t| (right) of the ranked latents.",
+    ),
+    "activations": (
+        "Activations of the selected latents",
+        "Horizontal: activation, in the SAE's units. Vertical, logarithmic: share of the correct and of the "
+        "incorrect problems.",
+    ),
+}
+
+
+def section(phase: PhaseResult, _collected: Collected) -> Section:
+    result: SelectedDocument = phase.document()
+    question = "Which latents differ between programs that pass and programs that fail?"
+    section = Section("selection", "Selection of latents", question, source=phase.place)
+    section.warnings += _warnings(result)
+    section.answer = result.conclusion
+    null = result.null_maximum_of_abs_t
+    section.blocks += [
+        Paragraph(result.conclusion, "verdict"),
+        Paragraph(
+            f"On the {count(result.problems)} problems of the selection split ({count(result.correct)} correct, "
+            f"{count(result.incorrect)} incorrect). {count(result.kept)} of {count(result.latents)} latents "
+            f"fire on at most {number(100 * result.general_text_limit, 0)} % of general text and are ranked. The "
+            f"family-wise p compares |t| with the largest of all under {count(null.n_permutations)} permutations of "
+            "the labels."
+        ),
+        _selected(result.directions),
+        _runners_up(result.directions),
+    ]
+    section.blocks += figures_of(phase, CAPTIONS)
+    section.blocks += [_top_problems(phase.artifact.table("top_problems.parquet")), _sites(result.sites)]
+    return section
+
+
+def _warnings(result: SelectedDocument) -> list[Block]:
+    found = []
+    weak = [direction_words(name) for name, entry in result.directions.items() if not entry.significant]
+    if weak:
+        words = f"Not significant among all ranked latents (family-wise 0.05): {listed(weak)}."
+        found.append(warning("Selection by chance", words))
+    bad = [str(site.layer) for site in result.sites if _fits_badly(site)]
+    if bad:
+        words = f"The SAE of layer {listed(bad)} leaves more than half of the variance of general text unexplained."
+        found.append(warning("Bad fit", words))
+    if result.left_out:
+        found.append(warning("Left out", f"In selection: {left_out_words(result.left_out)}."))
+    return found
+
+
+def _fits_badly(site: Site) -> bool:
+    return any(fvu is None or fvu > WARN_ABOVE for fvu in (site.fvu, site.fvu_ordinary))
+
+
+def _columns(first: list[Column]) -> list[Column]:
+    return [
+        *first, Column("Layer"), Column("Latent"), Column("t", "Welch; positive: more active on problems that fail"),
+        Column("Family-wise p"),
+        Column("Separation", "share of correct problems on which it fires minus that of incorrect ones"),
+        Column("Fires: correct"), Column("Fires: incorrect"), Column("AUROC", "for incorrect; below 0.5: for correct"),
+        Column("On general text", "share of documents on which it fires"),
+    ]  # fmt: skip
+
+
+def _cells(latent: SelectedLatent) -> list[Cell]:
+    number_of_latent = text(latent.latent, latent.neuronpedia)
+    return [
+        Cell(str(latent.layer), sort=latent.layer),
+        Cell(number_of_latent.text, sort=latent.latent, link=number_of_latent.link),
+        figure_cell(latent.t, signed=True), p_cell(latent.p_max), figure_cell(latent.separation, signed=True),
+        share(latent.f_correct), share(latent.f_incorrect), figure_cell(latent.auroc),
+        share(latent.general_text_rate),
+    ]  # fmt: skip
+
+
+def _selected(directions: dict[str, SelectedDirection]) -> Table:
+    rows = [
+        [Cell(direction_words(name)), *_cells(entry.latents[0])] for name, entry in directions.items() if entry.latents
+    ]
+    without = [direction_words(name) for name, entry in directions.items() if not entry.latents]
+    note = f"No latent has the direction {', '.join(without)}." if without else ""
+    return Table("The selected latents", _columns([Column("Direction", numeric=False)]), rows, note=note)
+
+
+def _runners_up(directions: dict[str, SelectedDirection]) -> Table:
+    rows = [
+        [Cell(direction_words(name)), count_cell(latent.rank), *_cells(latent)]
+        for name, entry in directions.items()
+        for latent in entry.latents[1:]
+    ]
+    return Table("Runners-up", _columns([Column("Direction", numeric=False), Column("Rank")]), rows, folded=True)
+
+
+def _top_problems(rows: list[dict[str, Any]]) -> Table:
+    columns = [
+        Column("Direction", numeric=False), Column("Activation", "in the SAE's units"), Column("Problem"),
+        Column("Passes", "share of the problem's programs that are correct"), Column("Description", numeric=False),
+    ]  # fmt: skip
+    shown = [
+        [
+            Cell(direction_words(row["direction"])), figure_cell(row["activation"]),
+            Cell(str(row["task_id"]), sort=row["task_id"]), share(row["pass_rate"]), Cell(row["text"]),
+        ]
+        for row in rows
+        if row["rank"] == 1 and row["place"] <= N_PROBLEMS
+    ]  # fmt: skip
+    return Table("Problems on which the selected latents are most active", columns, shown, folded=True)
+
+
+def _sites(sites: list[Site]) -> Table:
+    columns = [
+        Column("Layer"), Column("SAE", numeric=False),
+        Column("FVU", "fraction of variance of general text that its reconstruction leaves unexplained; above 0.5 it "
+               "fits badly"),
+        Column("L0", "latents that fire at a position of general text, on average"), Column("Documents"),
+        Column("Missed", "share of the squared length at the last prompt token that it misses"),
+        Column("FVU between prompts", "there, after the error that all prompts share; says nothing of its site"),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(str(site.layer), sort=site.layer), Cell(site.sae_id), figure_cell(site.fvu_ordinary, 3),
+            figure_cell(site.l0, 1), count_cell(site.n), share(site.last_prompt_token.missed_share),
+            figure_cell(site.last_prompt_token.fvu_between, 2),
+        ]
+        for site in sites
+    ]  # fmt: skip
+    return Table("How well the SAEs fit", columns, rows, folded=True)

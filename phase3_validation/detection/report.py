@@ -1,0 +1,255 @@
+"""Phase 3.1 on the page: for each direction its evaluation card beside the baselines, strata, and temperatures."""
+
+from dataclasses import replace
+
+from common.handoffs.detection import (
+    ALWAYS_POSITIVE,
+    LOGISTIC_REGRESSION,
+    BaselineCard,
+    Card,
+    DetectedDirection,
+    DetectionDocument,
+    DetectionVerdict,
+    RandomLatents,
+)
+from common.handoffs.estimates import AurocInterval, Interval
+from common.handoffs.selected import LatentFacts
+from common.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Heading,
+    Paragraph,
+    Scale,
+    Section,
+    Table,
+    count_cell,
+    estimate,
+    figure_cell,
+    share,
+    text,
+    warning,
+)
+from common.report.collect import Collected, PhaseResult
+from common.report.figures import figures_of
+from common.words import (
+    UNKNOWN,
+    count,
+    direction_words,
+    interval,
+    latent_words,
+    left_out_words,
+    listed,
+    number,
+    p_value,
+    sentence_case,
+)
+
+_AREA = Scale(0, 1, 0.5)
+_METRICS = (  # key in a card, title, meaning
+    ("f1", "F1", "harmonic mean of precision and recall for the direction's positive label"),
+    ("precision", "Precision", "share of the programs called positive that are"),
+    ("recall", "Recall", "share of the positive programs that are called so"),
+    ("specificity", "Specificity", "share of the negative programs that are called so"),
+    ("balanced_accuracy", "Balanced accuracy", "mean of recall and specificity; 0.5 is chance"),
+    ("mcc", "MCC", "Matthews correlation; 0 is chance"),
+    ("average_precision", "Average precision", "area under precision against recall; the base rate is chance"),
+)
+
+_AUROC_F1 = "AUROC (circles) and F1 (squares) with 95 % intervals; dotted: chance for the AUROC"
+CAPTIONS = {
+    "baselines": (
+        "AUROC of the latent and of simpler scores",
+        "Horizontal: AUROC on the validation split with its 95 % interval; dotted: chance; grey: the middle 90 % "
+        "of random latents of the layer. Vertical: scores.",
+    ),
+    "roc": (
+        "True against false positives",
+        "Horizontal: share of negative programs called positive. Vertical: share of positive programs called so. "
+        "The band is a 95 % interval of the latent; dotted: chance.",
+    ),
+    "precision_recall": (
+        "Precision against recall",
+        "Horizontal: recall. Vertical: precision. The band is a 95 % interval of the latent; dotted: base rate.",
+    ),
+    "f1_by_threshold": (
+        "F1 by threshold",
+        "Horizontal: threshold on the activation; dotted: the one chosen on the problems for tuning. Vertical: F1 "
+        "on the validation split; dashed: always saying positive.",
+    ),
+    "by_difficulty": ("Detection by difficulty", f"Horizontal: complexity of the problem. Vertical: {_AUROC_F1}."),
+    "by_temperature": (
+        "Detection by sampling temperature",
+        f"Horizontal: temperature, 0 is greedy. Vertical: {_AUROC_F1}.",
+    ),
+    "reliability": (
+        "Calibration",
+        "Horizontal: probability fitted on the problems for tuning. Vertical: share of positive programs on the "
+        "validation split; on the dotted line both agree.",
+    ),
+}
+
+
+def section(phase: PhaseResult, _collected: Collected) -> Section:
+    result: DetectionDocument = phase.document()
+    n = result.n
+    section = Section(
+        "detection", "Detection", "Does one latent tell, before a token is written, which programs will fail?",
+        source=phase.place, warnings=_warnings(result), answer=_answer(result),
+    )  # fmt: skip
+    section.blocks.append(Paragraph(
+        f"The threshold maximises F1 on {count(n['hyperparams'])} problems for tuning; every figure below is of the "
+        f"{count(n['validation'])} problems of the validation split. Intervals: 95 %, stratified bootstrap, "
+        f"{count(result.n_resamples)} resamples, seed {result.seed}."
+    ))  # fmt: skip
+    section.blocks += figures_of(phase, CAPTIONS, "baselines")
+    ordered = sorted(result.directions.items(), key=lambda item: not item[0].startswith("predict"))
+    for place, (name, entry) in enumerate(ordered):
+        section.blocks += _direction(name, entry, first=place == 0)
+    section.blocks += [_meanings(result), Heading("Curves")]
+    section.blocks += [figure for figure in figures_of(phase, CAPTIONS) if figure not in section.blocks]
+    return section
+
+
+def _warnings(result: DetectionDocument) -> list[Block]:
+    found = [
+        warning("Left out", f"In detection, of {part}: {left_out_words(left_out)}.")
+        for part, left_out in result.left_out.items()
+        if any(left_out.values())
+    ]
+    probes = {name: entry.baselines.get(LOGISTIC_REGRESSION) for name, entry in result.directions.items()}
+    loose = [direction_words(name) for name, probe in probes.items() if probe and probe.converged is False]
+    if loose:
+        found.append(warning("Not converged", f"The logistic regression beside {listed(loose)}."))
+    return found
+
+
+def _answer(result: DetectionDocument) -> str:
+    """Does the model know? What the best predictor says, beside what needs no dictionary."""
+    best = result.best_predictor
+    if best is None:
+        return "No predicting direction could be judged on the validation split."
+    name, entry = best
+    card, positive, baselines = entry.card, entry.positive, entry.baselines
+    always = number(baselines[ALWAYS_POSITIVE].f1.value)
+    words = (
+        f"{sentence_case(direction_words(name))} ({latent_words(entry.latent)}) ranks {positive} programs above the "
+        f"others with an AUROC of {interval(card.auroc)} on {count(card.n)} validation problems, verdict "
+        f"“{entry.verdict}”: its F1 is {interval(card.f1)}, that of always saying {positive} is {always}"
+    )
+    if LOGISTIC_REGRESSION in baselines:
+        area = interval(baselines[LOGISTIC_REGRESSION].auroc)
+        words += f"; logistic regression on the full residual stream of the same layer has an AUROC of {area}"
+    within = entry.auroc_within_strata
+    if within.value is not None:
+        words += f"; among problems of similar complexity the latent's is {interval(within)}"
+    return f"{words}."
+
+
+def _meanings(result: DetectionDocument) -> Table:
+    columns = [Column("Score", numeric=False), Column("Meaning", numeric=False)]
+    rows = [[Cell(name), Cell(meaning)] for name, meaning in result.baselines.items()]
+    absent = result.baselines_left_out
+    note = f"Left out, because not every problem has it: {', '.join(absent)}." if absent else ""
+    return Table("What the scores are", columns, rows, note=note, folded=True)
+
+
+def _direction(name: str, entry: DetectedDirection, first: bool) -> list[Block]:
+    """What a direction that was selected to predict is worth; of one that was selected to steer, the same in short."""
+    latent, positive, card, predicts = entry.latent, entry.positive, entry.card, name.startswith("predict")
+    tone = "good" if entry.verdict is DetectionVerdict.DETECTOR else "plain"
+    pairs = [
+        ("Latent", text(f"{latent_words(latent)} of {latent.sae_id}", latent.neuronpedia)),
+        ("Stands for", text(f"{positive} programs: {count(card.n_positive)} of {count(card.n)} here")),
+        ("Selected by", text(_selection(latent))),
+        ("AUROC", text(f"{interval(card.auroc)}; by DeLong {_delong(card.auroc)}")),
+        ("AUROC within strata", text(f"{interval(entry.auroc_within_strata)}: only pairs of similar complexity")),
+    ]
+    within = [f"{quantity} {interval(area)}" for quantity, area in entry.auroc_within.items()]
+    if within and predicts:
+        pairs.append(("AUROC within bins of", text("; ".join(within))))
+    if entry.random_latents.n and predicts:
+        pairs.append(("Beside random latents", text(_random(entry.random_latents))))
+    blocks: list[Block] = [Heading(direction_words(name), beside=entry.verdict, tone=tone), Facts(pairs)]
+    blocks.append(_cards(name, entry, folded=not predicts, explained=first))
+    blocks += [table for table in (_strata(name, entry), _temperatures(name, entry)) if table.rows]
+    return blocks
+
+
+def _selection(latent: LatentFacts) -> str:
+    word = "significant" if latent.significant else "not significant"
+    return f"t = {number(latent.t)}, family-wise p {p_value(latent.p_max)}: {word} at 0.05"
+
+
+def _delong(area: AurocInterval) -> str:
+    return interval(Interval(area.value, area.delong_low, area.delong_high))
+
+
+def _random(found: RandomLatents) -> str:
+    area = found.auroc
+    return (
+        f"AUROC rank {area.rank} among {count(found.n)} random latents of the layer, whose median is "
+        f"{number(area.median)} (5 to 95 %: {number(area.q05)} to {number(area.q95)})"
+    )
+
+
+def _cards(name: str, entry: DetectedDirection, folded: bool, explained: bool) -> Table:
+    """The latent's card and those of the baselines; the columns are `explained` once on the page."""
+    columns = [
+        Column("Score", numeric=False),
+        Column("AUROC", "probability that a positive program scores above a negative one; 0.5 is chance (the line)"),
+        *(Column(title, meaning) for _, title, meaning in _METRICS),
+        Column("Threshold", "the score above which the positive label is predicted"),
+    ]
+    if not explained:
+        columns = [replace(column, meaning="") for column in columns]
+    cards = {"this latent": entry.card, **entry.baselines}
+    return Table(
+        f"Evaluation card of {direction_words(name)}, beside simpler scores", columns,
+        [_card_row(score, card) for score, card in cards.items()], note=_fit(entry.baselines), folded=folded,
+    )  # fmt: skip
+
+
+def _fit(baselines: dict[str, BaselineCard]) -> str:
+    """What is to be said of the probe's fit."""
+    probe = baselines.get(LOGISTIC_REGRESSION)
+    if probe is None or probe.C is None:
+        return ""
+    converged = ", and it did not converge" if probe.converged is False else ""
+    return f"Logistic regression: C = {probe.C:g}{converged}."
+
+
+def _card_row(score: str, card: Card) -> list[Cell]:
+    return [
+        Cell(score),
+        estimate(card.auroc, scale=_AREA),
+        *(estimate(getattr(card, key)) for key, _, _ in _METRICS),
+        Cell(UNKNOWN if card.threshold is None else f"{card.threshold:.4g}", sort=card.threshold),
+    ]
+
+
+def _strata(name: str, entry: DetectedDirection) -> Table:
+    columns = [Column("Stratum", numeric=False), Column("Problems"), Column("Positive"), Column("AUROC"), Column("F1")]
+    rows = [
+        [Cell(row.stratum), count_cell(row.n), count_cell(row.n_positive),
+         estimate(row.auroc, scale=_AREA), estimate(row.f1)]
+        for row in entry.strata
+    ]  # fmt: skip
+    return Table(f"{sentence_case(direction_words(name))} by difficulty", columns, rows, folded=True)
+
+
+def _temperatures(name: str, entry: DetectedDirection) -> Table:
+    columns = [
+        Column("Temperature"), Column("Problems"), Column("Programs"),
+        Column("Base rate", "share of positive programs"),
+        Column("AUROC", "intervals by bootstrap over problems"), Column("F1"),
+    ]  # fmt: skip
+    rows = [
+        [
+            figure_cell(row.temperature, 1), count_cell(row.n_problems), count_cell(row.n_programs),
+            share(row.base_rate), estimate(row.auroc, scale=_AREA), estimate(row.f1),
+        ]
+        for row in entry.temperatures
+    ]  # fmt: skip
+    return Table(f"{sentence_case(direction_words(name))} by sampling temperature", columns, rows, folded=True)

@@ -1,0 +1,297 @@
+"""Phases 3.2 and 3.3 on the page: the dose that was chosen, what it did, and what the controls did."""
+
+from common.handoffs import GENERATIONS, SPLIT
+from common.handoffs.steering import (
+    MATCHED_LATENT,
+    MIN_CONTROLS,
+    RAISE,
+    AgainstControls,
+    CoefficientsDocument,
+    Effect,
+    NotSteered,
+    SteeredDirection,
+    SteeringDocument,
+    TunedDirection,
+)
+from common.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Heading,
+    Paragraph,
+    Scale,
+    Section,
+    Table,
+    change,
+    count_cell,
+    counted,
+    figure_cell,
+    p_cell,
+    scale_of_changes,
+    share,
+    text,
+    warning,
+)
+from common.report.collect import Collected, PhaseResult
+from common.report.figures import figures_of
+from common.words import count, direction_words, latent_words, listed, number, percent, points, sentence_case, title_of
+
+_NET = "corrections minus corruptions: the change of the pass rate, in percentage points"
+_KL = "median KL divergence of the first token's distribution from the unsteered one's [nats]"
+
+
+DOSE_CAPTIONS = {
+    "dose_response_*": (
+        "Dose and response of {}",
+        "Horizontal: coefficient. Vertical: net change of the pass rate with 95 % intervals (left), newly "
+        "degenerate outputs (middle; dotted: the limit), median KL divergence of the first token (right). Hollow "
+        "points cannot be chosen.",
+    ),
+}
+CAPTIONS = {
+    "among_controls_*": (
+        "{} among its controls",
+        "Left, horizontal: net change of the pass rate; with its 95 % interval for the direction, one mark for "
+        "each control. Right: the same, upwards, against the median KL divergence of the first token.",
+    ),
+    "dose_response_*": (
+        "Dose and response of {}, with what validation says",
+        "As in phase 3.2; the star is the chosen coefficient on the validation split, the bars beside it the range "
+        "of its controls.",
+    ),
+    "transitions_*": (
+        "What became of the programs under {}",
+        "Rows: without steering. Columns: steered. Cells: programs and their share.",
+    ),
+}
+
+
+def dose_section(phase: PhaseResult, _collected: Collected) -> Section:
+    result: CoefficientsDocument = phase.document()
+    section = Section("dose", "Dose response", "How much of a direction changes programs without breaking the output?",
+                      source=phase.place, warnings=_without_dose(result), answer=_best_dose(result))  # fmt: skip
+    limit = number(100 * result.degenerate_limit, 0)
+    section.blocks.append(Paragraph(
+        f"On {count(result.n)} problems for tuning. A coefficient is the length of the added vector in mean norms "
+        f"of the residual stream at the site. A point where {limit} % of the outputs or more are newly degenerate "
+        f"cannot be chosen. Unsteered pass rate: {percent(result.baseline)}."
+    ))  # fmt: skip
+    for name, entry in result.directions.items():
+        chosen = entry.chosen
+        word = f"layer {chosen.layer}, coefficient {number(chosen.coefficient, signed=True)}" if chosen else "none"
+        section.blocks += [
+            Heading(direction_words(name), beside=f"chosen: {word}"),
+            Paragraph(f"{sentence_case(entry.why)}.", "note"),
+            *figures_of(phase, DOSE_CAPTIONS, f"*_{name}"),
+            _curve(name, entry),
+        ]
+    return section
+
+
+def _without_dose(result: CoefficientsDocument) -> list[Block]:
+    none = [direction_words(name) for name, entry in result.directions.items() if entry.chosen is None]
+    return [warning("No coefficient", f"Every one tried breaks the output of {listed(none)}.")] if none else []
+
+
+def _best_dose(result: CoefficientsDocument) -> str:
+    """What the problems for tuning say of the chosen coefficients."""
+    parts = []
+    for name, entry in result.directions.items():
+        chosen = entry.chosen
+        same = [p for p in entry.curve if chosen and (p.layer, p.coefficient) == (chosen.layer, chosen.coefficient)]
+        parts += [f"{direction_words(name)} {points(point.net_change)}" for point in same[:1]]
+    return f"On the {count(result.n)} problems for tuning the best net change is {listed(parts)}." if parts else ""
+
+
+def _curve(name: str, entry: TunedDirection) -> Table:
+    columns = [
+        Column("Layer"), Column("Coefficient"), Column("Net change", _NET), Column("Pass rate"), Column("Corrected"),
+        Column("Corrupted"), Column("Degenerate", "share of outputs that repeat, do not parse or do not stop"),
+        Column("Newly degenerate", "share that was not so unsteered"), Column("Median KL", _KL),
+        Column("Admissible", numeric=False),
+    ]  # fmt: skip
+    scale = scale_of_changes([point.net_change for point in entry.curve])
+    rows = [
+        [
+            Cell(str(point.layer), sort=point.layer), figure_cell(point.coefficient, 3, signed=True),
+            change(point.net_change, scale), share(point.pass_rate),
+            count_cell(point.n_corrected), count_cell(point.n_corrupted), share(point.degenerate_rate),
+            share(point.newly_degenerate_rate), figure_cell(point.median_kl, 3),
+            Cell("yes" if point.admissible else "no"),
+        ]
+        for point in entry.curve
+    ]  # fmt: skip
+    return Table(f"Dose response of {direction_words(name)}", columns, rows, folded=True)
+
+
+def steering_section(phase: PhaseResult, collected: Collected) -> Section:
+    result: SteeringDocument = phase.document()
+    question = "Does adding a direction change whether programs pass, beyond its controls?"
+    section = Section("steering", "Steering", question, source=phase.place, answer=_answer(result))
+    section.warnings += [*_few_problems(collected, phase, result), *_broken(result)]
+    baseline = result.baseline
+    section.blocks.append(Paragraph(
+        f"On the {count(result.n)} problems of the validation split, at the coefficients chosen before. Unsteered, "
+        f"{count(baseline.n_correct)} programs pass: {percent(baseline.pass_rate)}. Rates have Wilson's 95 % "
+        "intervals; p-values are corrected over the directions by Holm's method."
+    ))  # fmt: skip
+    if result.steered:
+        section.blocks.append(_effects(result.steered))
+    for name, entry in result.directions.items():
+        section.blocks += _direction(phase, name, entry)
+    return section
+
+
+def _answer(result: SteeringDocument) -> str:
+    """Does it cause? What adding each direction did, beside its controls."""
+    parts = [_in_a_sentence(name, entry) for name, entry in result.directions.items()]
+    return f"On {count(result.n)} validation problems: {'; '.join(parts)}."
+
+
+def _in_a_sentence(name: str, entry: SteeredDirection | NotSteered) -> str:
+    if isinstance(entry, NotSteered):
+        return f"{direction_words(name)}: “{entry.verdict}”"
+    effect, matched = entry.effect, entry.controls.get(MATCHED_LATENT)
+    did, verb, whom = effect.correction, "corrects", "failing"
+    if entry.wanted != RAISE:
+        did, verb, whom = effect.corruption, "corrupts", "passing"
+    beside = "" if matched is None else f" (matched latents: {percent(matched.pooled.rate)})"
+    return (
+        f"adding {direction_words(name)} ({latent_words(entry.latent)}) changes the pass rate by "
+        f"{points(effect.net_change)} and {verb} {percent(did.rate)} of the {whom} programs{beside}, "
+        f"verdict “{entry.verdict}”"
+    )
+
+
+def _few_problems(collected: Collected, phase: PhaseResult, result: SteeringDocument) -> list[Block]:
+    """A trial on some problems, with few controls or another limit of length, must not be taken for the result."""
+    found, split, generations = [], collected.finished(SPLIT), collected.finished(GENERATIONS)
+    of = split.artifact.n_rows("validation_{dataset}.parquet")
+    if result.n < of:
+        words = f"Phase 3.3 steered {count(result.n)} of {count(of)} validation problems: small effects cannot show."
+        found.append(warning("Some problems", words))
+    few = [
+        direction_words(name)
+        for name, entry in result.steered.items()
+        if any(kind.n < MIN_CONTROLS for kind in entry.controls.values())
+    ]
+    if few:
+        words = f"Fewer than {MIN_CONTROLS} controls of a kind for {listed(few)}"
+        found.append(warning("Few controls", f"{words}: nothing can be said of what is theirs alone."))
+    then, now = (each.manifest["settings"].get("max_new_tokens") for each in (generations, phase))
+    if then != now:
+        found.append(warning("Another limit", f"Phase 3.3 cut programs off at {now} tokens, phase 1 at {then}."))
+    return found
+
+
+def _broken(result: SteeringDocument) -> list[Block]:
+    found = []
+    for name, entry in result.steered.items():
+        if entry.effect.breaks:
+            share_of_outputs = percent(entry.effect.newly_degenerate.rate)
+            words = f"Steering with {direction_words(name)} breaks {share_of_outputs} of the outputs."
+            found.append(warning("Degenerate outputs", words))
+    return found
+
+
+def _effects(steered: dict[str, SteeredDirection]) -> Table:
+    columns = [
+        Column("Direction", numeric=False), Column("Net change", _NET),
+        Column("Correction", "of the programs that failed, the share that passes"),
+        Column("Corruption", "of the programs that passed, the share that fails"),
+        Column("Pass rate"), Column("p, McNemar", "exact, two-sided: did the pass rate change? Holm"),
+        Column("p, Fisher", "one-sided, against all programs of the matched latents: more than they do? Holm"),
+        Column("Newly degenerate"), Column("Median KL", _KL),
+    ]  # fmt: skip
+    shown = [entry.effect for entry in steered.values()]
+    shown += [entry.selective.effect for entry in steered.values() if entry.selective]
+    scale, rows = scale_of_changes([effect.net_change for effect in shown]), []
+    for name, entry in steered.items():
+        rows.append([Cell(direction_words(name)), *_effect_cells(entry.effect, entry.p_holm, scale)])
+        selective = entry.selective
+        if selective:
+            rows.append([Cell(f"{direction_words(name)}, selective", under=f"{count(selective.n_steered)} steered"),
+                         *_effect_cells(selective.effect, {}, scale)])  # fmt: skip
+    note = "Selective: steered only where the predictor of the other label passes its threshold."
+    has_selective = any(entry.selective for entry in steered.values())
+    return Table("What steering did", columns, rows, note=note if has_selective else "")
+
+
+def _effect_cells(effect: Effect, p_holm: dict[str, float | None], scale: Scale) -> list[Cell]:
+    return [
+        change(effect.net_change, scale),
+        counted(effect.correction), counted(effect.corruption),
+        share(effect.pass_rate), p_cell(p_holm.get("mcnemar")), p_cell(p_holm.get("fisher")),
+        counted(effect.newly_degenerate), figure_cell(effect.median_kl, 3),
+    ]  # fmt: skip
+
+
+def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteered) -> list[Block]:
+    if isinstance(entry, NotSteered):
+        return [Heading(direction_words(name), beside=str(entry.verdict))]
+    latent = entry.latent
+    pairs = [
+        ("Latent", text(f"{latent_words(latent)} of {latent.sae_id}", latent.neuronpedia)),
+        ("Added", text(_added(entry))),
+        ("Wanted", text(f"to {entry.wanted} the pass rate")),
+        ("Labels", text(_transitions(entry.transitions))),
+        ("Smallest effect", text(entry.smallest_effect.words)),
+    ]
+    heading = Heading(direction_words(name), beside=str(entry.verdict), tone="good" if entry.verdict.works else "plain")
+    tables = [_each(name, kind, found) for kind, found in entry.controls.items()]
+    return [heading, Facts(pairs), _controls(name, entry), *figures_of(phase, CAPTIONS, f"*_{name}"), *tables]
+
+
+def _added(entry: SteeredDirection) -> str:
+    return (
+        f"{number(entry.coefficient, signed=True)} mean norms of {entry.site} of layer {entry.layer} "
+        f"(one is {number(entry.norm, 1)})"
+    )
+
+
+def _transitions(n: dict[str, int]) -> str:
+    return (
+        f"{count(n['fail_to_pass'])} from fail to pass, {count(n['pass_to_fail'])} from pass to fail; "
+        f"{count(n['pass_to_pass'])} stay passing, {count(n['fail_to_fail'])} stay failing"
+    )
+
+
+def _controls(name: str, entry: SteeredDirection) -> Table:
+    outcome = "corrected" if entry.wanted == RAISE else "corrupted"
+    columns = [
+        Column("Controls", numeric=False), Column("Number"),
+        Column(f"Programs {outcome}", "by all controls of the kind together"),
+        Column("p, Fisher", "one-sided, not corrected: is it more often the direction's outcome?"),
+        Column("p, binomial", "one-sided, against the controls' rate"),
+        Column("Rank", "of the direction's net change among the controls; 1 is beyond all of them"),
+        Column("p, rank", "share of the ranks that are as good"),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(title_of(kind)), count_cell(found.n), counted(found.pooled), p_cell(found.fisher_p),
+            p_cell(found.binomial_p),
+            Cell(f"{found.rank or '–'} of {found.n + 1}", sort=found.rank), p_cell(found.rank_p),
+        ]
+        for kind, found in entry.controls.items()
+    ]  # fmt: skip
+    return Table(f"{sentence_case(direction_words(name))} against its controls", columns, rows)
+
+
+def _points(value: float | None) -> Cell:
+    return figure_cell(None if value is None else 100 * value, 1, signed=True)
+
+
+def _each(name: str, kind: str, found: AgainstControls) -> Table:
+    label = "Latent" if kind == MATCHED_LATENT else "Number"
+    columns = [Column(label), Column("Net change"), Column("Corrected"), Column("Corrupted"), Column("Degenerate"),
+               Column("Median KL")]  # fmt: skip
+    rows = [
+        [
+            Cell(str(one.index), sort=one.index), _points(one.net_change),
+            count_cell(one.n_corrected), count_cell(one.n_corrupted), share(one.degenerate_rate),
+            figure_cell(one.median_kl, 3),
+        ]
+        for one in found.each
+    ]  # fmt: skip
+    return Table(f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}", columns, rows, folded=True)
