@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import documents
 import numpy as np
 
 from common import handoffs
@@ -77,9 +78,9 @@ class _Changing:
     def __init__(self, out: ArtifactWriter, changes: dict[str, Callable[[Any], None]]):
         self._out, self._changes = out, changes
 
-    def json(self, name: str, value: Any) -> None:
+    def document(self, name: str, value: Any) -> None:
         self._changes.get(name, lambda value: None)(value)
-        self._out.json(name, value)
+        documents.write(self._out, name, value)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._out, name)
@@ -90,7 +91,7 @@ class _Changing:
 
 @cache
 def drawing(name: str) -> bytes:
-    """A figure as the phases draw it: with curves, clips, text, powers of ten, and a picture that is there twice."""
+    """A figure as the phases draw it: with curves, clips, text and powers of ten; and a script, as nobody draws it."""
     with new_figure(6, 3, n_columns=3) as (figure, (axis, *others)):
         axis.fill_between([0, 1], [0, 0.5], [0.2, 1], alpha=0.2)
         axis.plot([0, 1], [0, 1], label="latent")
@@ -99,7 +100,7 @@ def drawing(name: str) -> bytes:
         axis.legend()
         for other in others:
             other.imshow([[0.0, 1.0], [1.0, 0.0]])
-        return svg_bytes(figure, name)
+        return svg_bytes(figure, name).replace(b"</svg>", b"<script>top.ran = 3</script></svg>")
 
 
 @cache
@@ -141,7 +142,7 @@ def _split(out: Any) -> None:
     for place, name in enumerate(handoffs.SPLIT_NAMES):
         out.table(f"{name}_{{dataset}}.parquet", problems(place * N, N))
     complexity = {name: {"n": N, "mean": 2.5, "sd": 1.0, "standard_error": 0.3} for name in handoffs.SPLIT_NAMES}
-    out.json("split_metadata.json", {
+    out.document("split_metadata.json", {
         "seed": 42, "sizes": dict.fromkeys(handoffs.SPLIT_NAMES, N), "complexity": complexity, "n_groups": 1,
         "kolmogorov_smirnov_p": {"sae vs validation": 0.9}, "pairs_across_splits": [],
     })  # fmt: skip
@@ -168,7 +169,7 @@ def _samples(out: Any) -> None:
          "problems_with_a_correct_program": 8, "problems_with_only_correct_programs": 8}
         for t, rate, bounds in ((0.6, 0.66, [0.4, 0.8]), (1.2, None, None))
     ]  # fmt: skip
-    out.json("temperature_metadata.json", {"interval": "95 %, bootstrap over problems", "temperatures": rates})
+    out.document("temperature_metadata.json", {"interval": "95 %, bootstrap over problems", "temperatures": rates})
     out.file("figures/pass_rate_by_temperature.png", picture())
 
 
@@ -184,7 +185,7 @@ def _latents(out: Any) -> None:
         for place, name in enumerate(DIRECTIONS)
     }
     found["predict_incorrect"]["latents"][0]["neuronpedia"] = "https://www.neuronpedia.org/small/0-res/100"
-    out.json("selected.json", {
+    out.document("selected.json", {
         "conclusion": "13 of 5,225 latents in 6 layers are significant at a family-wise 0.05: the largest |t| is 6.53.",
         "problems": N, "correct": 8, "incorrect": 4, "left_out": {"not_run": 1}, "latents": 9216, "kept": 5225,
         "general_text_limit": 0.02, "null_maximum_of_abs_t": {"n_permutations": 1000}, "directions": found,
@@ -222,7 +223,7 @@ def _detection(out: Any) -> None:
             "temperatures": [{"temperature": 0.6, "n_problems": N, "n_programs": N, "base_rate": 0.4,
                               "auroc": interval(0.6), "f1": interval(0.5)}],
         }  # fmt: skip
-    out.json("detection.json", {
+    out.document("detection.json", {
         "n": {"hyperparams": N, "validation": N}, "left_out": {"sae": {}, "samples": {"not_run": 2}}, "seed": 42,
         "n_resamples": 2000, "readings": 1, "baselines": {"prompt length": "characters of the prompt"},
         "baselines_left_out": [], "directions": found,
@@ -245,7 +246,7 @@ def _coefficients(out: Any) -> None:
     ]  # fmt: skip
     found = {name: {"latent": latent(3), "wanted": "raise", "curve": curve, "why": "the largest net change, +5.0 %",
                     "chosen": {"layer": 3, "coefficient": 0.5}} for name in STEERED}  # fmt: skip
-    out.json("coefficients.json", {"n": N, "baseline": interval(0.6), "degenerate_limit": 0.05, "directions": found,
+    out.document("coefficients.json", {"n": N, "baseline": interval(0.6), "degenerate_limit": 0.05, "directions": found,
                                    "agrees_with_phase_1": {"same_tokens": N, "of": N}})  # fmt: skip
     for name in STEERED:
         out.file(f"figures/dose_response_{name}.svg", drawing(f"dose-response-{name}"))
@@ -280,11 +281,11 @@ def _steering(out: Any) -> None:
             "transitions": {"pass_to_pass": 7, "pass_to_fail": 1, "fail_to_pass": 1, "fail_to_fail": 3},
             "verdict": "raises the pass rate" if wanted == "raise" else "no measurable effect",
         }  # fmt: skip
-    out.json("steering.json", {
+    out.document("steering.json", {
         "n": N, "readings": 1, "seed": 42, "baseline": {"n_correct": 8, "pass_rate": interval(0.66)},
         "agrees_with_phase_1": {"same_tokens": N - 1, "of": N}, "errors": {}, "directions": found,
     })  # fmt: skip
-    out.json("examples.json", {name: changed() for name in STEERED})
+    out.document("examples.json", {name: changed() for name in STEERED})
     for name in STEERED:
         for kind in ("among_controls", "transitions"):
             out.file(f"figures/{kind}_{name}.svg", drawing(f"{kind}-{name}"))
@@ -300,12 +301,12 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
     def fill(out: Any) -> None:
         rows = [["steer_correct", 10, -0.5, "56.1 % (51.1 to 61.0)", None], [HOSTILE, 9, 1.5, interval(0.6), True]]
         columns = ["direction", "n", "change", "pass rate", "significant"]
-        out.json(f"{name}.json", {
+        out.document(f"{name}.json", {
             "sentences": [f"Attention moves by -1.20 points (-1.50 to -0.90). {HOSTILE}"],
             "tables": [{"title": "by direction", "columns": columns, "rows": rows}],
         })  # fmt: skip
         if name == "orthogonalisation":
-            out.json("examples.json", {"steer_correct": changed()})
+            out.document("examples.json", {"steer_correct": changed()})
         out.file(f"figures/{figure}.svg", drawing(f"{name}-{figure}"))
 
     return fill
@@ -315,7 +316,7 @@ def _detector(out: Any) -> None:
     card = {"auroc": interval(0.66), "f1": interval(0.6), "precision": interval(0.55), "recall": interval(0.8),
             "specificity": interval(0.5)}  # fmt: skip
     routes = {name: {"n": 4, "share": 1 / 3, "error_rate": interval(0.5)} for name in ("proceed", "verify", "abstain")}
-    out.json("detector/detector.json", {
+    out.document("detector/detector.json", {
         "layer": 3, "verdict": "detector", "weights_rule": "l1", "target": {"reached": False},
         "calibration": {"method": "platt", "note": "the score does not rise"},
         "latents": [{"latent": 7, "t": 4.2, "weight": -0.5, "general_text_rate": None, "n_fired": 3, "n": N}],

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import documents
 import numpy as np
 import torch
 from support import write_problems
@@ -59,7 +60,8 @@ class SmallExperiment:
         return self.select()
 
     def select(self) -> "SmallExperiment":
-        self.write(handoffs.LATENTS, lambda out: out.json("selected.json", {"directions": self._directions()}))
+        given = {"directions": self._directions()}
+        self.write(handoffs.LATENTS, lambda out: documents.write(out, "selected.json", given))
         return self
 
     def choose(
@@ -68,13 +70,13 @@ class SmallExperiment:
         """Write what phase 3.2 would: for each direction a layer and a coefficient, or None."""
         entries = {
             name: {
-                "latent": self._directions()[name]["latents"][0], "wanted": "raise", "site": site, "curve": [],
+                "latent": {**self._directions()[name]["latents"][0]}, "wanted": "raise", "site": site, "curve": [],
                 "chosen": place and {"layer": place[0], "coefficient": place[1]}, "why": "the tests say so",
             }
             for name, place in chosen.items()
         }  # fmt: skip
         document = {"steer": steer, "directions": entries}
-        self.write(handoffs.COEFFICIENTS, lambda out: out.json("coefficients.json", document))
+        self.write(handoffs.COEFFICIENTS, lambda out: documents.write(out, "coefficients.json", document))
 
     def write(self, handoff: Handoff, fill) -> Path:
         """A finished run of another phase whose files `fill` writes."""

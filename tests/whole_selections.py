@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import documents
 import numpy as np
 import torch
 from selected_latents import N_LATENTS, N_LAYERS, SmallExperiment, make_small_experiment
@@ -66,7 +67,9 @@ def _selection(experiment: SmallExperiment, out) -> None:
         }
         for layer in range(N_LAYERS)
     ]
-    out.json("selected.json", {"problems": N_PROBLEMS, "directions": experiment._directions(), "sites": sites})
+    documents.write(
+        out, "selected.json", {"problems": N_PROBLEMS, "directions": experiment._directions(), "sites": sites}
+    )
 
 
 def card(threshold: float | None, n_positive: int = 20, n: int = 40) -> dict:
@@ -79,11 +82,11 @@ def card(threshold: float | None, n_positive: int = 20, n: int = 40) -> dict:
 
 def write_detection(experiment: SmallExperiment, threshold: float) -> None:
     """What phase 3.1 would write: one threshold for all."""
-    entries = {name: {"latent": {}, "verdict": "detector", "card": card(threshold)} for name in experiment.latents}
-    experiment.write(handoffs.DETECTION, lambda out: out.json("detection.json", {"directions": entries}))
+    entries = {name: {"verdict": "detector", "card": card(threshold)} for name in experiment.latents}
+    experiment.write(handoffs.DETECTION, lambda out: documents.write(out, "detection.json", {"directions": entries}))
 
 
 def write_steering(experiment: SmallExperiment, effects: dict[str, dict]) -> None:
     """What phase 3.3 would write: the effects of some directions."""
     document = {"directions": {name: {"effect": effect} for name, effect in effects.items()}}
-    experiment.write(handoffs.STEERING, lambda out: out.json("steering.json", document))
+    experiment.write(handoffs.STEERING, lambda out: documents.write(out, "steering.json", document))

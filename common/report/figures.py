@@ -84,7 +84,7 @@ def data_uri(data: bytes, suffix: str) -> str:
 
 def _svg_width(data: bytes) -> int:
     """Natural width of a drawing in CSS pixels. Raises: ValueError."""
-    head = re.match(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg\b[^>]*>", data, re.DOTALL)
+    head = re.search(rb"<svg\b[^>]*>", data)
     found = head and re.search(rb'\swidth="([\d.]+)(pt|px|)"', head[0])
     if not found:
         raise ValueError("it is no SVG file with a width")

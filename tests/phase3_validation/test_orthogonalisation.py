@@ -17,9 +17,9 @@ from statsmodels.stats.proportion import proportion_confint
 from toy_phases import run_phase, stop_after
 from whole_selections import copied
 
-from common.handoffs.steering import MATCHED_LATENT
 from common.errors import ConfigError
 from common.handoffs import ORTHOGONALISATION
+from common.handoffs.steering import MATCHED_LATENT
 from common.interventions.conditions import NONE, UNSTEERED, Variant
 from common.interventions.directions import Direction
 from common.model.generation import generate

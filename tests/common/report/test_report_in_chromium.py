@@ -9,6 +9,7 @@ import pytest
 import report_data
 
 from common.report import write_report
+from run import PROGRAM
 
 pytestmark = pytest.mark.skipif(chromium.why_not() is not None, reason=str(chromium.why_not()))
 PHONE, DESK = 360, 1200
@@ -17,7 +18,7 @@ READABLE = 4.5  # contrast of small text: WCAG 2.2, 1.4.3
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return write_report(report_data.build(tmp_path_factory.mktemp("data")))
+    return write_report(PROGRAM, report_data.build(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture(scope="module")
@@ -57,33 +58,28 @@ def test_it_loads_without_a_message_and_without_a_request(opened, report):
 
 def test_nothing_that_the_data_say_runs(page):
     assert page.execute_script("return window.ran") is None
-    assert page.execute_script("return [...document.images].every((i) => i.src.startsWith('data:image/png'))")
+    assert page.execute_script("return [...document.images].every((i) => i.src.startsWith('data:image/'))")
     text = page.execute_script("return document.body.textContent")
     assert report_data.HOSTILE in text
 
 
 def test_every_figure_is_visible_and_has_words_for_it(page, report):
     figures = page.execute_script("""return [...document.querySelectorAll('figure.drawing')].map((figure) => {
-        const drawing = figure.querySelector('svg, img'), box = drawing.getBoundingClientRect();
-        return {name: drawing.getAttribute('aria-label') || drawing.alt, width: box.width, height: box.height,
+        const drawing = figure.querySelector('img'), box = drawing.getBoundingClientRect();
+        return {name: drawing.alt, width: box.width, height: box.height,
                 caption: figure.querySelector('figcaption').innerText,
-                loaded: drawing.tagName !== 'IMG' || drawing.naturalWidth > 0,
-                drawn: drawing.tagName === 'IMG' || drawing.querySelectorAll('path').length > 5,
+                loaded: drawing.naturalWidth > 0,
                 visible: drawing.checkVisibility()}})""")
     files = [path for path in report.path.parent.glob("phase*/*/figures/*")]
     assert len(figures) == len(files) == 19
-    assert all(f["width"] > 200 and f["height"] > 100 and f["visible"] and f["loaded"] and f["drawn"] for f in figures)
+    assert all(f["width"] > 200 and f["height"] > 100 and f["visible"] and f["loaded"] for f in figures)
     assert all(len(f["name"]) > 20 and f["caption"] for f in figures)
     assert len({f["name"] for f in figures}) == len(figures)
 
 
-def test_ids_are_unique_and_what_drawings_refer_to_is_there(page):
+def test_ids_are_unique(page):
     ids = page.execute_script("return [...document.querySelectorAll('[id]')].map((e) => e.id)")
-    assert len(ids) == len(set(ids)) > 50
-    source = page.execute_script("return [...document.querySelectorAll('svg')].map((s) => s.outerHTML).join('')")
-    referred = {part.split(")")[0].strip("\"'") for part in source.split("url(#")[1:]}
-    referred |= {part.split('"')[0] for part in source.split('href="#')[1:]}
-    assert referred and referred <= set(ids)
+    assert len(ids) == len(set(ids)) >= 15
 
 
 @pytest.mark.parametrize("width", [PHONE, 390, 768, DESK])
@@ -181,14 +177,6 @@ def test_text_is_readable(page, scheme):
     assert len(pairs) > 300 and not {kind: c for kind, c in kinds.items() if c < READABLE}
     ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (sum(rgb(ground)) > 600) == (scheme == "light")
-
-
-def test_drawings_take_the_colour_of_the_text(page):
-    colors = {}
-    for scheme in ("light", "dark"):
-        show(page, DESK, scheme)
-        colors[scheme] = page.execute_script("return getComputedStyle(document.querySelector('.plot text')).fill")
-    assert contrast(colors["light"], colors["dark"]) > 7
 
 
 def test_each_entry_of_the_contents_leads_to_a_part_of_the_page(page):

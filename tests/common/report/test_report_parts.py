@@ -1,11 +1,14 @@
 """Covers the parts of common/report: how numbers look, which drawings are let in, what a figure is called."""
 
+import base64
 import json
+from dataclasses import replace
 
 import pytest
 import report_data
 
 from common.handoffs import DETECTION, HANDOFFS, LATENTS
+from common.handoffs.estimates import UNDEFINED, Counted, Interval
 from common.report.blocks import (
     Figure,
     Paragraph,
@@ -18,9 +21,8 @@ from common.report.blocks import (
     text,
     value_cell,
 )
-from common.report.captions import caption_of
 from common.report.collect import collect
-from common.report.figures import UnsafeDrawing, figures_of, inline_svg, within_budget
+from common.report.figures import caption_of, figures_of, within_budget
 from common.report.runs import TITLES
 from common.words import (
     any_value,
@@ -38,9 +40,9 @@ from common.words import (
     title_of,
     typeset,
 )
+from phase3_validation.detection.report import CAPTIONS
 
-ESTIMATE = {"value": 0.618, "low": 0.559, "high": 0.671}
-UNKNOWN = {"value": None, "low": None, "high": None}
+ESTIMATE, UNKNOWN = Interval(0.618, 0.559, 0.671), UNDEFINED
 
 
 @pytest.mark.parametrize(
@@ -49,16 +51,17 @@ UNKNOWN = {"value": None, "low": None, "high": None}
         (number(0.618), "0.62"), (number(-0.05, 1), "−0.1"), (number(-0.001), "0.00"), (number(None), "–"),
         (number(0.0, signed=True), "0.00"), (number(float("nan")), "–"), (number(3, 1, signed=True), "+3.0"),
         (interval(ESTIMATE), "0.62 (0.56 to 0.67)"), (interval(UNKNOWN), "–"), (interval(None), "–"),
-        (interval({"value": 0.5, "low": None, "high": None}), "0.50"),
-        (percent(ESTIMATE), "61.8 % (55.9 to 67.1)"), (percent(UNKNOWN), "–"), (percent({"value": 0.5}), "50.0 %"),
-        (points({"value": -0.041, "low": -0.09, "high": 0.0}), "−4.1 points (−9.0 to 0.0)"),
+        (interval(Interval(0.5, None, None)), "0.50"),
+        (percent(ESTIMATE), "61.8 % (55.9 to 67.1)"), (percent(UNKNOWN), "–"),
+        (percent(Interval(0.5, None, None)), "50.0 %"),
+        (points(Interval(-0.041, -0.09, 0.0)), "−4.1 points (−9.0 to 0.0)"),
         (p_value(0.0004), "< 0.001"), (p_value(0.031), "0.031"), (p_value(0.31), "0.31"), (p_value(1.0), "1.00"),
         (p_words(0.0004), "p < 0.001"), (p_words(0.2), "p = 0.20"), (p_value(None), "–"),
         (count(16384), "16,384"), (count(2.0), "2"), (count(12.5), "12.5"), (plural(1, "phase"), "1 phase"),
         (plural(2000, "phase"), "2,000 phases"), (listed(["a"]), "a"), (listed(["a", "b", "c"]), "a, b and c"),
         (listed([]), ""), (duration(7.44), "7.4 s"), (duration(59), "59 s"), (duration(125), "2 min 5 s"),
         (duration(4980), "1 h 23 min"), (sentence_case("p, Holm"), "p, Holm"), (sentence_case("rate"), "Rate"),
-        (title_of("by_layer"), "By layer"), (any_value({"value": 0.5, "low": 0.4, "high": 0.6}), "0.50 (0.40 to 0.60)"),
+        (title_of("by_layer"), "By layer"), (any_value(Interval(0.5, 0.4, 0.6)), "0.50 (0.40 to 0.60)"),
         (any_value([1, True, None]), "1, yes, –"), (any_value(0.0123), "0.012"), (any_value(-3), "−3"),
         (any_value({"a": 1}), "a 1"),
     ],
@@ -82,15 +85,15 @@ def test_cells_sort_by_their_value_and_unknown_ones_by_nothing():
     assert share(0.5).text == "50.0 %" and share(None).text == "–" and share(ESTIMATE).under == "(55.9 to 67.1)"
     assert value_cell("56.1 % (51.1 to 61.0)").sort == 56.1 and value_cell("steer_correct").sort is None
     assert value_cell(True).sort is None and value_cell("1,234").sort == 1234 and value_cell("3.8e-58").sort == 3.8e-58
-    assert counted({"n": 3, "of": 40, "rate": ESTIMATE}).under == "3 of 40 (55.9 to 67.1)"
+    assert counted(Counted(3, 40, ESTIMATE)).under == "3 of 40 (55.9 to 67.1)"
     assert change(None).text == "–" and change(ESTIMATE).text == "+61.8"
 
 
 def test_an_interval_is_drawn_where_its_numbers_are():
     bar = estimate(ESTIMATE, scale=Scale(0, 1, 0.5)).bar
     assert bar == {"low": 55.9, "high": 67.1, "value": 61.8, "nothing": 50.0}
-    assert estimate({"value": 2, "low": -1, "high": 3}, scale=Scale(0, 1)).bar == {"low": 0, "high": 100, "value": 100}
-    assert scale_of_changes([{"value": 0.1, "low": -0.3, "high": 0.2}, None, UNKNOWN]) == Scale(-30, 30, 0)
+    assert estimate(Interval(2, -1, 3), scale=Scale(0, 1)).bar == {"low": 0, "high": 100, "value": 100}
+    assert scale_of_changes([Interval(0.1, -0.3, 0.2), None, UNKNOWN]) == Scale(-30, 30, 0)
 
 
 def test_only_web_pages_become_links():
@@ -99,50 +102,12 @@ def test_only_web_pages_become_links():
     )
 
 
-def test_a_drawing_of_the_phases_is_taken_over_with_ids_of_its_own():
-    svg, width = inline_svg(report_data.drawing("roc"), "detection-roc", 'Roc. "Axes" & <more>')
-    assert width == 576 and svg.startswith("<svg ") and 'aria-label="Roc. &quot;Axes&quot; &amp; &lt;more&gt;"' in svg
-    assert "currentColor" in svg and "false positive rate" in svg and "<style" not in svg and "xmlns" not in svg
-    assert "stroke-linejoin: round" in svg
-    ids = {part.split('"')[0] for part in svg.split(' id="')[1:]}
-    assert ids and all(name.startswith("detection-roc-") for name in ids)
-    assert {part.split(")")[0] for part in svg.split("url(#")[1:]} <= ids
-    assert {part.split('"')[0] for part in svg.split('href="#')[1:]} <= ids
-
-
-UNSAFE = {
-    "a script": "<script>alert(1)</script>",
-    "a handler": '<path onclick="alert(1)"/>',
-    "a page inside": "<foreignObject><body/></foreignObject>",
-    "an animation": '<animate attributeName="href" to="javascript:alert(1)"/>',
-    "a link": '<a href="javascript:alert(1)"><path/></a>',
-    "a picture from elsewhere": '<image href="https://example.org/a.png"/>',
-    "a drawing in a picture": '<image href="data:image/svg+xml;base64,AAAA"/>',
-    "a fill from elsewhere": '<path fill="url(https://example.org/a.svg#b)"/>',
-    "a style from elsewhere": "<style>@import url(https://example.org)</style>",
-    "a style for the page": "<style>body { display: none }</style>",
-    "another namespace": '<x:script xmlns:x="http://www.w3.org/1999/xhtml">alert(1)</x:script>',
-}
-
-
-@pytest.mark.parametrize("inside", UNSAFE.values(), ids=UNSAFE)
-def test_a_drawing_that_could_do_anything_is_refused(inside):
-    whole = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><g>{inside}</g></svg>'
-    with pytest.raises(UnsafeDrawing):
-        inline_svg(whole.encode(), "a", "a")
-
-
-@pytest.mark.parametrize(
-    "whole",
-    [
-        '<!DOCTYPE svg [<!ENTITY a "aaaa">]><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1">&a;</svg>',
-        '<html xmlns="http://www.w3.org/2000/svg"/>',
-        '<svg xmlns="http://www.w3.org/2000/svg"/>',
-    ],
-)
-def test_what_is_no_plain_drawing_is_refused(whole):
-    with pytest.raises(UnsafeDrawing):
-        inline_svg(whole.encode(), "a", "a")
+def test_a_drawing_is_a_picture_in_which_nothing_runs(tmp_path):
+    data = report_data.build(tmp_path, ["generations", "detection"])
+    (block,) = figures_of(collect(data, {}).phases["detection"], CAPTIONS, "roc")
+    kind, _, encoded = block.source.partition(";base64,")
+    assert kind == "data:image/svg+xml" and base64.b64decode(encoded) == report_data.drawing("roc")
+    assert block.width == 576 and block.alt.startswith("True against false positives.")
 
 
 def test_the_largest_figures_make_room_and_are_named_with_their_place():
@@ -159,15 +124,16 @@ def test_the_largest_figures_make_room_and_are_named_with_their_place():
 def test_a_file_that_is_no_figure_is_named(tmp_path, monkeypatch, name, content):
     monkeypatch.setitem(report_data._FILL, "detection", lambda out: out.file(f"figures/{name}", content))
     data = report_data.build(tmp_path, ["generations", "detection"])
-    (block,) = figures_of(collect(data, {}).phases["detection"])
+    (block,) = figures_of(collect(data, {}).phases["detection"], CAPTIONS)
     assert block.kind == "paragraph" and name in block.text
 
 
 def test_figures_have_titles_with_the_direction_and_an_order():
-    assert caption_of("steering", "among_controls_steer_correct").title == "Steer-correct among its controls"
-    assert caption_of("coefficients", "dose_response_x_y").title == "Dose and response of x-y"
-    assert caption_of("detection", "baselines").place < caption_of("detection", "roc").place
-    assert caption_of("transfer", "some_figure").title == "Some figure"
+    titles = {"baselines": "Scores", "roc": "Curves", "among_controls_*": "{} among its controls"}
+    captions = {pattern: (title, "its axes") for pattern, title in titles.items()}
+    assert caption_of("among_controls_steer_correct", captions).title == "Steer-correct among its controls"
+    assert caption_of("baselines", captions).place < caption_of("roc", captions).place
+    assert caption_of("some_figure", captions).title == "Some figure"
 
 
 def test_every_phase_has_words_for_what_it_does():
@@ -175,14 +141,13 @@ def test_every_phase_has_words_for_what_it_does():
 
 
 def test_the_best_predictor_is_the_one_with_the_largest_auroc(tmp_path):
-    from common.report.detection import best_predictor
-
     data = report_data.build(tmp_path, ["generations", DETECTION.name])
-    result = json.loads(next(data.glob("phase3_1/*/detection.json")).read_text())
-    assert best_predictor(result)[0] == "predict_incorrect"
-    result["directions"]["predict_incorrect"]["card"]["auroc"]["value"] = None
-    assert best_predictor(result)[0] == "predict_correct"
-    assert best_predictor({"directions": {}}) is None
+    result = collect(data, {}).phases[DETECTION.name].document()
+    name, entry = result.best_predictor
+    assert name == "predict_incorrect" and entry is result.directions[name]
+    unknown = replace(entry, card=replace(entry.card, auroc=replace(entry.card.auroc, value=None)))
+    assert replace(result, directions=result.directions | {name: unknown}).best_predictor[0] == "predict_correct"
+    assert replace(result, directions={}).best_predictor is None
 
 
 def test_a_run_for_description_only_is_not_reported(tmp_path):
