@@ -6,6 +6,7 @@ import types
 import typing
 from typing import Any
 
+from common.handoffs.document import from_json
 from common.runs.artifacts import ArtifactWriter
 
 
@@ -47,3 +48,8 @@ def blank(kind: Any) -> Any:
 
 def _fits(kind: Any, given: dict[str, Any]) -> bool:
     return dataclasses.is_dataclass(kind) and {*given} <= {field.name for field in dataclasses.fields(kind)}
+
+
+def made(kind: Any, given: Any) -> Any:
+    """A document, or a part of one, as an object of its class."""
+    return from_json(kind, filled(kind, given))

@@ -77,7 +77,8 @@ def card(threshold: float | None, n_positive: int = 20, n: int = 40) -> dict:
     interval = {"value": 0.7, "low": 0.6, "high": 0.8}
     names = ("f1", "precision", "recall", "specificity", "balanced_accuracy", "mcc", "auroc", "average_precision")
     counts = {"n": n, "n_positive": n_positive, "base_rate": n_positive / n}
-    return {"threshold": threshold, **counts, **{name: interval for name in names}}
+    found = {"threshold": threshold, **counts, **{name: interval for name in names}}
+    return found | {"auroc": {**interval, "delong_low": 0.6, "delong_high": 0.8}}
 
 
 def write_detection(experiment: SmallExperiment, threshold: float) -> None:

@@ -12,6 +12,7 @@ from scipy.stats import ks_2samp
 from support import SHARED_MBPP
 
 from common.errors import ConfigError
+from common.handoffs.document import as_json
 from common.problems.datasets import load_problems
 from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
 from phase0_1_split.stratify import split_problems, split_report, split_sizes, strata
@@ -94,10 +95,8 @@ def test_the_report_names_a_pair_that_crosses_a_split(dataset):
     _, complexity, groups = dataset
     pair = next(group for group in groups if len(group.task_ids) == 2).task_ids
     rest = [task_id for task_id in complexity if task_id != pair[0]]
-    report = split_report(
-        {"sae": [pair[0]], "validation": rest}, complexity, groups, {"sae": 0.5, "validation": 0.5}, 0
-    )
-    assert list(pair) in report["pairs_across_splits"]
+    splits, halves = {"sae": [pair[0]], "validation": rest}, {"sae": 0.5, "validation": 0.5}
+    assert list(pair) in split_report(splits, complexity, groups, halves, 0).pairs_across_splits
 
 
 def test_another_order_of_the_problems_gives_the_same_split_and_another_seed_another():
@@ -190,4 +189,4 @@ def test_strata_keep_equal_values_together_and_are_about_equal_otherwise():
 
 def _report(dataset, splits):
     _, complexity, groups = dataset
-    return split_report(splits, complexity, groups, FRACTIONS, 42)
+    return as_json(split_report(splits, complexity, groups, FRACTIONS, 42))

@@ -8,11 +8,14 @@ from random import Random
 
 import pyarrow.parquet
 import pytest
+from documents import made
 from toy_phases import run_phase, stop_after
 
 from common.errors import ConfigError, MissingArtifactError
 from common.evaluation.statistics import clustered_rate_interval, wilson_interval
 from common.handoffs import GENERATION_FIELDS, TEMPERATURE
+from common.handoffs.document import as_json
+from common.handoffs.preparation import SampledRate
 from common.problems.settings import DatasetConfig
 from common.runs import discovery
 from common.stopping import Stopped
@@ -189,17 +192,19 @@ def test_where_all_or_none_pass_the_interval_is_wilson_s_over_problems():
 
 def test_programs_that_could_not_be_judged_are_in_no_rate():
     labels = [(1, "correct"), (1, "incorrect"), (2, "not_run"), (2, "correct"), (3, "unsupported")]
-    found = rate_at([{"task_id": task, "label": label, "error": None} for task, label in labels])
+    rows = [{"task_id": task, "label": label, "error": None} for task, label in labels]
+    found = as_json(rate_at(rows, 0.6, "file"))
     assert found["pass_rate"] == 2 / 3 and found["problems"] == 3 and found["programs"] == 5
     assert found["problems_with_a_correct_program"] == 2 and found["problems_with_only_correct_programs"] == 1
-    nothing = rate_at([{"task_id": 1, "label": "not_run", "error": None}])
-    assert nothing["pass_rate"] is None and nothing["pass_rate_95_percent_interval"] is None
+    nothing = rate_at([{"task_id": 1, "label": "not_run", "error": None}], 0.6, "file")
+    assert nothing.pass_rate is None and nothing.pass_rate_95_percent_interval is None
 
 
 def test_the_figure_is_a_png_with_the_same_bytes_each_time():
     rates = [{"temperature": t, "pass_rate": r, "pass_rate_95_percent_interval": [r - 0.1, r + 0.1]}
              for t, r in ((0.3, 0.5), (0.9, 0.4))]  # fmt: skip
     rates.append({"temperature": 1.2, "pass_rate": None, "pass_rate_95_percent_interval": None})
+    rates = [made(SampledRate, rate) for rate in rates]
     first, second = draw_pass_rates(rates, "title"), draw_pass_rates(rates, "title")
     assert first == second and first.startswith(b"\x89PNG") and len(first) < 100_000
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from documents import made
 from scipy.stats import binomtest, norm
 from selected_latents import SmallExperiment, json_of
 from sklearn.metrics import roc_auc_score
@@ -19,6 +20,9 @@ from toy_phases import run_phase, stop_after
 
 from common.errors import ConfigError
 from common.handoffs import ABLATION, GENERATION_FIELDS
+from common.handoffs.changes import AblationDocument
+from common.handoffs.document import as_json, from_json
+from common.handoffs.selected import SelectedLatent
 from common.interventions.directions import NAMES, Direction
 from common.model.loading import load_model
 from common.problems.datasets import load_problems
@@ -293,7 +297,7 @@ def made_up(n: int = 200, seed: int = 0) -> tuple[list[dict], list[dict], dict[i
 
 def test_rates_and_differences_agree_with_scipy_and_statsmodels():
     rows, _, names = made_up()
-    found = outcomes.ablations(rows, ("none", "no_tests", "name_only"), names)
+    found = as_json(outcomes.ablations(rows, ("none", "no_tests", "name_only"), names))
     by = {name: {row["task_id"]: row["label"] for row in rows if row["ablation"] == name} for name in found}
     p_values = []
     for name, entry in found.items():
@@ -320,7 +324,7 @@ def test_rates_and_differences_agree_with_scipy_and_statsmodels():
 
 def test_programs_under_another_name_are_counted_apart():
     rows, _, names = made_up()
-    found = outcomes.ablations(rows, ("none", "no_tests"), names)
+    found = as_json(outcomes.ablations(rows, ("none", "no_tests"), names))
     for name, entry in found.items():
         own = [row for row in rows if row["ablation"] == name]
         named = [row for row in own if row["code"].startswith(f"def f{row['task_id']}()")]
@@ -333,16 +337,15 @@ def test_programs_under_another_name_are_counted_apart():
 def test_nothing_changes_where_the_labels_are_the_same():
     rows = [{"task_id": i, "ablation": a, "label": "correct", "error": None, "code": "f = 1"}
             for i in range(9) for a in ("none", "no_tests")]  # fmt: skip
-    entry = outcomes.ablations(rows, ("none", "no_tests"), dict.fromkeys(range(9), "f"))["no_tests"]
+    entry = as_json(outcomes.ablations(rows, ("none", "no_tests"), dict.fromkeys(range(9), "f")))["no_tests"]
     assert entry["mcnemar_p"] == entry["mcnemar_p_holm"] == 1 and entry["difference"]["value"] == 0
 
 
 def test_the_auroc_is_that_of_the_labels_under_the_same_prompt():
     rows, activations, _ = made_up()
-    direction = Direction("predict_incorrect", 1, 2, "x", dict.fromkeys(
-        ("layer", "latent", "sae_id", "neuronpedia", "t", "p_max", "significant")))  # fmt: skip
+    direction = Direction("predict_incorrect", 1, 2, "x", made(SelectedLatent, {}))
     config = AblationConfig(model="organism", dataset="organism", ablations=("none", "no_tests", "name_only"))
-    found = outcomes.directions(rows, activations, [direction], config)["predict_incorrect"]["ablations"]
+    found = as_json(outcomes.directions(rows, activations, [direction], config))["predict_incorrect"]["ablations"]
     for name, entry in found.items():
         known = [(row["label"] == "incorrect", a["activation"]) for row, a in zip(rows, activations, strict=True)
                  if row["ablation"] == name and row["label"] != "not_run"]  # fmt: skip
@@ -355,16 +358,17 @@ def test_the_auroc_is_that_of_the_labels_under_the_same_prompt():
 def test_with_one_label_there_is_no_auroc():
     rows, activations, _ = made_up(20)
     rows = [{**row, "label": "incorrect"} for row in rows]
-    direction = Direction("predict_incorrect", 1, 2, "x", dict.fromkeys(
-        ("layer", "latent", "sae_id", "neuronpedia", "t", "p_max", "significant")))  # fmt: skip
+    direction = Direction("predict_incorrect", 1, 2, "x", made(SelectedLatent, {}))
     config = AblationConfig(model="organism", dataset="organism", ablations=("none", "no_tests", "name_only"))
-    found = outcomes.directions(rows, activations, [direction], config)["predict_incorrect"]["ablations"]
+    found = as_json(outcomes.directions(rows, activations, [direction], config))["predict_incorrect"]["ablations"]
     assert found["none"]["auroc"] == {"value": None, "low": None, "high": None}
 
 
 def test_sentences_and_tables_say_the_numbers(whole):
     result = json_of(whole, "prompt_ablation.json")
-    assert result["sentences"] == words.sentences(result) and result["tables"] == words.tables(result)
+    document = from_json(AblationDocument, result)
+    assert result["sentences"] == words.sentences(document)
+    assert result["tables"] == as_json(words.tables(document))
     assert "0.0 % (0.0 to " in result["sentences"][0]
     assert sum(name in " ".join(result["sentences"]) for name in NAMES) == 4
     for table in result["tables"]:

@@ -9,6 +9,7 @@ from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 from common.evaluation.bootstrap import draws_of_problems
+from common.handoffs.document import as_json
 from phase3_validation.attention.movement import displaced, movement
 
 SECTIONS = ("first_token", "description", "tests", "marker")
@@ -32,7 +33,7 @@ def moved_by(before: np.ndarray, after: np.ndarray, n_random: int = 4, **changes
         "layers": list(range(5, 5 + before.shape[1])), "sections": SECTIONS, "first_reached": 6,
         "draws": draws_of_problems(len(before), 2000, 1),
     }  # fmt: skip
-    return movement(before, after, **{**options, **changes})
+    return as_json(movement(before, after, **{**options, **changes}))
 
 
 def test_moves_agree_with_a_bootstrap_and_tests_written_as_loops():

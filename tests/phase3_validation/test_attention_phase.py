@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+from documents import made
 from selected_latents import NORMS, SmallExperiment, json_of
 from toy_phases import run_phase
 
-from common.handoffs.steering import RANDOM_DIRECTION
+from common.evaluation.bootstrap import draws_of_problems
+from common.handoffs.changes import AttentionDocument
+from common.handoffs.document import as_json, from_json
+from common.handoffs.steering import RANDOM_DIRECTION, CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Variant, steered
 from common.interventions.steered_generation import Push
 from common.model.hooks import resid_site
@@ -22,7 +26,7 @@ from phase3_validation.attention import figures, words
 from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.attention.phase import PHASE
 from phase3_validation.attention.reading import read_attention
-from phase3_validation.attention.results import Measured, as_json
+from phase3_validation.attention.results import Measured, moved_by
 from phase3_validation.attention.sections import SECTIONS, section_words
 
 PLAIN = ("first_token", "description", "tests", "marker")  # the sections of a prompt that is no chat
@@ -108,7 +112,9 @@ def test_a_direction_that_cannot_be_steered_is_there_with_the_reason(whole):
 
 def test_sentences_and_tables_say_the_numbers_and_that_attention_only_suggests(whole):
     result = json_of(whole[1], "attention.json")
-    assert result["sentences"] == words.sentences(result) and result["tables"] == words.tables(result)
+    document = from_json(AttentionDocument, result)
+    assert result["sentences"] == words.sentences(document)
+    assert result["tables"] == as_json(words.tables(document))
     assert result["sentences"][-1] == words.ONLY_SUGGESTS and "phase 3.7" in words.ONLY_SUGGESTS
     for table in result["tables"]:
         assert all(len(row) == len(table["columns"]) for row in table["rows"])
@@ -119,8 +125,8 @@ def test_the_first_token_is_called_bos_where_it_is_one(whole):
     result = json_of(whole[1], "attention.json")
     assert result["sections"] == list(PLAIN) and result["section_words"]["first_token"] == "BOS"
     assert result["tables"][0]["rows"][0][0] == "BOS" and result["layers_without_attention"] == []
-    without = {**result, "section_words": section_words(has_bos=False)}
-    assert words.tables(without)[0]["rows"][0][0] == "first token (attention sink)"
+    without = from_json(AttentionDocument, {**result, "section_words": section_words(has_bos=False)})
+    assert words.tables(without)[0].rows[0][0] == "first token (attention sink)"
     assert any("first token (attention sink) +" in s or "(attention sink) -" in s for s in words.sentences(without))
 
 
@@ -131,14 +137,14 @@ def test_of_a_hybrid_the_layers_without_attention_are_left_out_and_said(layer, r
     attention = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 6, 2, 2))  # layers 1 and 3 of 4, two heads
     layers = [1, 3] if layer < 3 else [3]
     measured = Measured(range(6), variants, layers, PLAIN, attention[:, :, -len(layers) :])
-    entry = {"latent": {}, "wanted": "raise", "site": "resid_post", "chosen": {"layer": layer, "coefficient": 0.5}}
-    chosen = {"steer": "last", "directions": {"steer_correct": entry}}
-    config = AttentionConfig(n_resamples=1000)
-    result = as_json(measured, chosen, {(layer, "resid_post"): 2.0}, config, {"model": "m"})
-    result |= {"section_words": section_words(has_bos=True), "layers_without_attention": [0, 2]}
-    found = result["directions"]["steer_correct"]
-    assert found["n_heads"] == 2 * len(reached) and bool(found["overall"]) == bool(reached)
-    assert {move["layer"] for move in found["moves"]} == {place for place in layers if place >= layer}
+    entry = {"wanted": "raise", "site": "resid_post", "chosen": {"layer": layer, "coefficient": 0.5}}
+    chosen = made(CoefficientsDocument, {"steer": "last", "directions": {"steer_correct": entry}})
+    entries = moved_by(measured, chosen, {(layer, "resid_post"): 2.0}, draws_of_problems(6, 1000, 42))
+    described = {"section_words": section_words(has_bos=True), "layers_without_attention": [0, 2]}
+    result = made(AttentionDocument, {**described, "sections": list(PLAIN), "directions": as_json(entries)})
+    found = result.directions["steer_correct"]
+    assert found.n_heads == 2 * len(reached) and bool(found.overall) == bool(reached)
+    assert {move.layer for move in found.moves} == {place for place in layers if place >= layer}
     assert "Left out, because the model has no attention weights there: layers 0 and 2." in words.sentences(result)
     assert len(figures.all_figures(result, "title")) == 2
 

@@ -8,6 +8,8 @@ from sklearn import metrics as sk
 
 from common.evaluation import bootstrap, calibration, metrics, strata
 from common.evaluation.delong import delong_interval, delong_variance
+from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED, Interval
 from phase3_validation.detection import curves
 
 
@@ -105,8 +107,8 @@ def test_each_label_keeps_its_number_in_every_resample_and_all_problems_are_draw
 
 
 def test_an_interval_leaves_out_what_is_undefined():
-    assert bootstrap.interval(0.5, np.array([np.nan, 0.4, 0.4])) == {"value": 0.5, "low": 0.4, "high": 0.4}
-    assert bootstrap.interval(np.nan, np.array([np.nan])) == bootstrap.UNDEFINED
+    assert bootstrap.interval(0.5, np.array([np.nan, 0.4, 0.4])) == Interval(0.5, 0.4, 0.4)
+    assert bootstrap.interval(np.nan, np.array([np.nan])) == UNDEFINED
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -166,7 +168,7 @@ def test_the_area_within_strata_compares_pairs_of_one_stratum_alone(seed):
     rng = np.random.default_rng(seed)
     stratum = rng.integers(0, 3, len(values))
     draws = bootstrap.draws_by_label(positive, 7, seed)
-    found = strata.auroc_within(values, positive, stratum, draws)
+    found = as_json(strata.auroc_within(values, positive, stratum, draws))
 
     def brute(weight: np.ndarray) -> float:
         won = pairs = 0.0
@@ -186,7 +188,7 @@ def test_a_score_that_is_nothing_but_the_stratum_is_worth_nothing_within_it():
     positive = np.random.default_rng(0).random(100) < np.where(stratum, 0.8, 0.2)
     draws = bootstrap.draws_by_label(positive, 50, 0)
     assert metrics.auroc(stratum.astype(float), *both(positive)) > 0.7
-    assert strata.auroc_within(stratum.astype(float), positive, stratum, draws)["value"] == 0.5
+    assert strata.auroc_within(stratum.astype(float), positive, stratum, draws).value == 0.5
 
 
 def test_strata_are_quantile_bins_that_keep_equal_values_together():
@@ -207,7 +209,7 @@ def test_a_stratum_with_too_few_of_a_label_has_no_numbers():
     values, positive = np.arange(40.0), np.arange(40) % 10 == 9  # 2 of 20, 2 of 20
     positive[20:] = np.arange(20) % 2 == 0
     draws = bootstrap.draws_by_label(positive, 50, 0)
-    rare, common = strata.by_stratum(values, positive, 5.0, np.repeat([0, 1], 20), ["a", "b"], draws)
+    rare, common = as_json(strata.by_stratum(values, positive, 5.0, np.repeat([0, 1], 20), ["a", "b"], draws))
     assert rare == {"stratum": "a", "n": 20, "n_positive": 2, "auroc": bootstrap.UNDEFINED, "f1": bootstrap.UNDEFINED}
     assert common["n_positive"] == 10 and common["auroc"]["value"] == pytest.approx(0.45)
 
@@ -217,8 +219,8 @@ def test_intervals_by_temperature_resample_problems_and_not_their_programs():
     rng = np.random.default_rng(0)
     values = rng.normal(size=80)
     right = (rng.random(80) < 1 / (1 + np.exp(-values))).astype(float)
-    one = strata.at_temperature(0.6, values, right, 1 - right, 0.0, 2000, 1)
-    ten = strata.at_temperature(0.6, values, 10 * right, 10 * (1 - right), 0.0, 2000, 1)
+    one = as_json(strata.at_temperature(0.6, values, right, 1 - right, 0.0, 2000, 1))
+    ten = as_json(strata.at_temperature(0.6, values, 10 * right, 10 * (1 - right), 0.0, 2000, 1))
     assert one["n_programs"] == 80 and ten["n_programs"] == 800 and ten["n_problems"] == 80
     assert ten["base_rate"] == one["base_rate"]
     for key in ("auroc", "f1"):
@@ -235,7 +237,7 @@ def test_reliability_is_that_of_scikit_learns_isotonic_regression():
     means = [tuned_positive[tuned == value].mean() for value in distinct]
     fitted = isotonic_regression(means, sample_weight=counts)
     probability = np.interp(values, distinct, fitted)
-    found = calibration.reliability(tuned, tuned_positive, values, positive)
+    found = as_json(calibration.reliability(tuned, tuned_positive, values, positive))
     assert found["brier"] == pytest.approx(sk.brier_score_loss(positive, probability))
     assert sum(group["n"] for group in found["groups"]) == len(values)
     predicted = [group["predicted"] for group in found["groups"]]

@@ -2,12 +2,17 @@
 
 import numpy as np
 import pytest
+from documents import made
 
 from common.errors import ConfigError, MissingArtifactError
 from common.evaluation import bootstrap, cards, metrics
+from common.handoffs.detection import LATENT, Card, DetectionVerdict
+from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED
+from common.handoffs.selected import LatentFacts
 from common.programs import labels
 from phase3_validation.detection import scores
-from phase3_validation.detection.evaluation import LATENT, Evaluation
+from phase3_validation.detection.evaluation import Evaluation
 from phase3_validation.detection.scores import ALWAYS_POSITIVE, Score
 
 SIZES = {"sae": 200, "hyperparams": 97, "validation": 388}
@@ -35,7 +40,8 @@ def judged(values: np.ndarray, problems: labels.JudgedProblems, label: str = "in
     """The entry of a direction whose latent has these activations."""
     evaluation = Evaluation(problems, labels.Samples({}, {}), 2000, seed)
     beside = evaluation.scored(Score(ALWAYS_POSITIVE, np.ones(len(values))).toward(label), label)
-    return evaluation.direction(label, evaluation.scored(Score(LATENT, values), label), [beside], [])
+    latent = evaluation.scored(Score(LATENT, values), label)
+    return as_json(evaluation.direction(made(LatentFacts, {}), label, latent, [beside], []))
 
 
 def some_labels(seed: int, rate: float = 0.5) -> np.ndarray:
@@ -70,7 +76,7 @@ def test_the_area_of_noise_lies_above_chance_about_one_time_in_forty():
         rng = np.random.default_rng([seed, 2])
         positive, values = rng.random(388) < 0.5, rng.gamma(2, size=388)
         draws = bootstrap.draws_by_label(positive, 400, seed)
-        above += bootstrap.interval(0.5, metrics.auroc(values, draws * positive, draws * ~positive))["low"] > 0.5
+        above += bootstrap.interval(0.5, metrics.auroc(values, draws * positive, draws * ~positive)).low > 0.5
     assert 1 <= above <= 12
 
 
@@ -89,36 +95,31 @@ def test_the_published_detector_of_incorrectness_does_not_beat_always_saying_inc
     values[:244], values[272:350] = 1.0, 1.0  # 244 of 272 found, 78 of 116 called so wrongly
     draws = bootstrap.draws_by_label(positive, 2000, 0)
     card = cards.evaluation_card(values, positive, 0.5, draws)
-    assert card["f1"]["value"] == pytest.approx(0.821, abs=1e-3) and card["auroc"]["low"] > 0.5
+    assert card.f1.value == pytest.approx(0.821, abs=1e-3) and card.auroc.low > 0.5
     assert cards.verdict(card, "incorrect") == "not better than always saying incorrect"
-    always = cards.evaluation_card(np.ones(388), positive, 0.0, draws)
+    always = as_json(cards.evaluation_card(np.ones(388), positive, 0.0, draws))
     assert always["f1"] == {key: cards.always_positive_f1(272, 388) for key in ("value", "low", "high")}
     assert always["specificity"]["value"] == 0 and always["mcc"]["value"] == 0
     assert always["auroc"] == dict.fromkeys(("value", "low", "high", "delong_low", "delong_high"), 0.5)
 
 
 def test_an_f1_that_equals_that_of_always_positive_does_not_beat_it():
-    card = {
-        "auroc": {"value": 0.7, "low": 0.6},
-        "f1": {"value": cards.always_positive_f1(30, 90)},
-        "n": 90,
-        "n_positive": 30,
-    }
-    assert cards.verdict(card, "correct") == "not better than always saying correct"
-    card["f1"]["value"] += 1e-9
-    assert cards.verdict(card, "correct") == "detector"
-    own = card["auroc"]["value"]
-    assert cards.verdict(card, "correct", own - 0.01) == "detector"
-    assert cards.verdict(card, "correct", own) == "not better than random latents of its layer"
-    card["auroc"]["low"] = 0.5
-    assert cards.verdict(card, "correct") == "not better than chance"
+    def card(more: float = 0.0, low: float = 0.6) -> Card:
+        f1 = {"value": cards.always_positive_f1(30, 90) + more}
+        return made(Card, {"auroc": {"value": 0.7, "low": low}, "f1": f1, "n": 90, "n_positive": 30})
+
+    assert cards.verdict(card(), "correct") is DetectionVerdict.NOT_BETTER_THAN_CORRECT
+    assert cards.verdict(card(1e-9), "correct") is DetectionVerdict.DETECTOR
+    assert cards.verdict(card(1e-9), "correct", 0.69) is DetectionVerdict.DETECTOR
+    assert cards.verdict(card(1e-9), "correct", 0.7) is DetectionVerdict.NOT_BETTER_THAN_RANDOM
+    assert cards.verdict(card(1e-9, low=0.5), "correct") is DetectionVerdict.NOT_BETTER_THAN_CHANCE
 
 
 def test_a_dead_latent_never_predicts_and_is_not_better_than_chance():
     entry = judged(np.zeros(N), problems_of(some_labels(0)))
     card = entry["card"]
     assert card["threshold"] is None and entry["verdict"] == "not better than chance"
-    assert card["precision"] == bootstrap.UNDEFINED and card["recall"]["value"] == 0 and card["f1"]["value"] == 0
+    assert card["precision"] == as_json(UNDEFINED) and card["recall"]["value"] == 0 and card["f1"]["value"] == 0
     assert card["auroc"]["value"] == entry["auroc_within_strata"]["value"] == 0.5
 
 

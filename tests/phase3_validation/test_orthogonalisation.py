@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 import torch
+from documents import made
 from scipy.stats import binomtest, fisher_exact
 from selected_latents import SmallExperiment, json_of
 from statsmodels.stats.contingency_tables import mcnemar
@@ -19,7 +20,10 @@ from whole_selections import copied
 
 from common.errors import ConfigError
 from common.handoffs import ORTHOGONALISATION
-from common.handoffs.steering import MATCHED_LATENT
+from common.handoffs.changes import StillWritten
+from common.handoffs.document import as_json
+from common.handoffs.selected import SelectedLatent
+from common.handoffs.steering import MATCHED_LATENT, Change
 from common.interventions.conditions import NONE, UNSTEERED, Variant
 from common.interventions.directions import Direction
 from common.model.generation import generate
@@ -214,13 +218,13 @@ def made_entries() -> tuple[dict, dict]:
         controls[name] = {k: Variant(name, MATCHED_LATENT, k, 2, "", 0.0) for k in range(10)}
         for k, variant in controls[name].items():
             rows[variant] = made_rows(flipped(before, 0.05, 0.05, 50 + 10 * place + k), k)
-    facts = {"layer": 2, "latent": 1, "sae_id": "s", "neuronpedia": None, "t": 3.0, "p_max": 0.01, "significant": True}
-    directions = [Direction(name, 2, 1, "s", facts) for name in own]
+    statistics = made(SelectedLatent, {"layer": 2, "latent": 1})
+    directions = [Direction(name, 2, 1, "s", statistics) for name in own]
     return findings.entries(directions, rows[UNSTEERED], rows, own, controls), rows
 
 
 def test_the_statistics_are_those_of_scipy_and_statsmodels(made_entries):
-    entries, rows = made_entries
+    entries, rows = as_json(made_entries[0]), made_entries[1]
     before = [row["label"] == "correct" for row in rows[UNSTEERED]]
     p_mcnemar, p_fisher = {}, {}
     for name, entry in entries.items():
@@ -254,13 +258,13 @@ def test_the_statistics_are_those_of_scipy_and_statsmodels(made_entries):
 
 def test_words_follow_from_the_numbers(made_entries):
     entries, _ = made_entries
-    assert entries["steer_correct"]["verdict"].endswith("lowers the pass rate")
-    assert entries["steer_incorrect"]["verdict"].endswith("no measurable effect")
-    measured = {"worst": 3e-8, "component": "embedding", "limit": 1e-5, "before": 0.4, "controls": 2e-7, "n_prompts": 9}
+    assert entries["steer_correct"].verdict.change is Change.LOWERS
+    assert entries["steer_incorrect"].verdict.change is Change.NOTHING
+    measured = StillWritten(worst=3e-8, component="embedding", limit=1e-5, before=0.4, controls=2e-7, n_prompts=9)
     words = findings.sentences({name: measured for name in entries}, entries)
     assert "at most 2e-07 of its length" in words[0] and "allowed: 1e-05" in words[0]
     assert "which should lower the pass rate" in words[1] and "lowers the pass rate. With 100 programs" in words[1]
-    json.dumps(findings.tables({name: measured for name in entries}, entries), allow_nan=False)
+    json.dumps(as_json(findings.tables({name: measured for name in entries}, entries)), allow_nan=False)
 
 
 def test_the_figure_has_the_same_bytes_each_time_and_no_black(made_entries):

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from documents import made
 from scipy.stats import binom, fisher_exact
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from common.interventions import comparisons
+from common.handoffs.document import as_json, from_json
+from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION, Change, Compared, SteeringVerdict
 from common.interventions.comparisons import compare_direction, fisher_p, holm, judge_family, mcnemar_p, verdict
 from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
 
@@ -32,9 +34,8 @@ def family(seed: int, wanted: str, own: tuple[float, ...], others, n: int = N, n
         for kind in ("matched_latent", "random_direction")
     }
     unsteered = [row(k, passed) for k, passed in enumerate(before)]
-    found = {"steer": {"wanted": wanted} | compare_direction(unsteered, simulated(rng, before, *own), controls, wanted)}
-    judge_family(found)
-    return found["steer"]
+    found = compare_direction(unsteered, simulated(rng, before, *own), controls, wanted)
+    return as_json(vars(found) | vars(judge_family({"steer": found}, {"steer": wanted})["steer"]))
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,8 @@ def test_where_no_program_could_be_judged_there_is_no_rank():
     passed = [row(k, True) for k in range(6)]
     for own, control in ((unjudged, passed), (passed, unjudged)):
         controls = {kind: {0: control} for kind in ("matched_latent", "random_direction")}
-        found = compare_direction(passed, own, controls, "raise")["controls"]["matched_latent"]
-        assert found["rank"] is None and found["rank_p"] is None and found["fisher_p"] is None
+        found = compare_direction(passed, own, controls, "raise").controls[MATCHED_LATENT]
+        assert found.rank is None and found.rank_p is None and found.fisher_p is None
 
 
 def spread_out(rng) -> tuple[float, float]:
@@ -100,7 +101,7 @@ def test_pooled_counts_ranks_and_tests_are_those_of_a_small_example():
         "matched_latent": {5: after(0, 1), 9: after(1, 0), 2: after(0, 3)},
         "random_direction": {0: after(0, 0)},
     }
-    found = compare_direction(before, after(1, 4), controls, "raise")
+    found = as_json(compare_direction(before, after(1, 4), controls, "raise"))
     matched = found["controls"]["matched_latent"]
     assert found["transitions"] == {"pass_to_pass": 3, "pass_to_fail": 1, "fail_to_pass": 4, "fail_to_fail": 2}
     assert (matched["n"], matched["pooled"]["n"], matched["pooled"]["of"]) == (3, 4, 18)
@@ -116,7 +117,7 @@ def test_pooled_counts_ranks_and_tests_are_those_of_a_small_example():
 def test_to_lower_the_pass_rate_corruptions_are_what_counts():
     before = [row(k, k < 6) for k in range(10)]
     own, control = [row(k, 4 <= k < 6) for k in range(10)], [row(k, 1 <= k < 6) for k in range(10)]
-    found = compare_direction(before, own, {"matched_latent": {0: control}}, "lower")
+    found = as_json(compare_direction(before, own, {"matched_latent": {0: control}}, "lower"))
     assert found["controls"]["matched_latent"]["pooled"] | {"rate": 0} == {"n": 1, "of": 6, "rate": 0}
     assert found["controls"]["matched_latent"]["rank"] == 1
     assert found["controls"]["matched_latent"]["fisher_p"] == pytest.approx(
@@ -142,36 +143,41 @@ def test_holm_s_adjustment_is_that_of_statsmodels():
 
 
 def test_holm_is_over_the_directions_that_were_run():
-    def entry(wanted, own, seed):
-        return family(seed, wanted, own, lambda _rng: (0.05, 0.1))
+    def compared(wanted, own, seed):
+        found = family(seed, wanted, own, lambda _rng: (0.05, 0.1))
+        return from_json(Compared, {key: found[key] for key in Compared.__dataclass_fields__})
 
-    both = {
-        "a": entry("lower", (0.02, 0.7), 1),
-        "b": entry("raise", (0.3, 0.1), 2),
-        "c": {"verdict": "cannot be steered"},
-    }
-    judge_family(both)
-    p = sorted(both[name]["mcnemar_p"] for name in "ab")
-    assert sorted(both[name]["p_holm"]["mcnemar"] for name in "ab") == pytest.approx([2 * p[0], max(2 * p[0], p[1])])
-    assert both["c"] == {"verdict": "cannot be steered"}
+    both = {"a": compared("lower", (0.02, 0.7), 1), "b": compared("raise", (0.3, 0.1), 2)}
+    judged = judge_family(both, {"a": "lower", "b": "raise", "c": "raise"})
+    p = sorted(each.mcnemar_p for each in both.values())
+    adjusted = sorted(each.p_holm["mcnemar"] for each in judged.values())
+    assert {*judged} == {"a", "b"} and adjusted == pytest.approx([2 * p[0], max(2 * p[0], p[1])])
 
 
 def test_the_verdict_asks_for_all_three_at_once():
     def entry(change=-0.3, mcnemar=0.001, fisher=0.001, rank=1, random_rank=1, newly=0.0, wanted="lower"):
-        return {
-            "wanted": wanted, "p_holm": {"mcnemar": mcnemar, "fisher": fisher},
+        found = {
             "effect": {"net_change": {"value": change}, "newly_degenerate": {"rate": {"value": newly}}},
-            "controls": {"matched_latent": {"n": K, "rank": rank}, "random_direction": {"n": K, "rank": random_rank}},
-        }  # fmt: skip
+            "controls": {MATCHED_LATENT: {"n": K, "rank": rank}, RANDOM_DIRECTION: {"n": K, "rank": random_rank}},
+        }
+        return verdict(made(Compared, found), {"mcnemar": mcnemar, "fisher": fisher}, wanted)
 
-    assert verdict(entry()) == comparisons.DOES["lower"]
+    assert entry().change is Change.LOWERS and entry().works
     for weaker in ({"fisher": 0.05}, {"fisher": None}, {"rank": 2}, {"random_rank": 2}):
-        assert verdict(entry(**weaker)) == comparisons.NO_MORE
-    assert verdict(entry(mcnemar=0.05)) == comparisons.NOTHING == verdict(entry(change=None, newly=None))
-    assert verdict(entry(change=0.3)) == comparisons.UNWANTED
-    assert verdict(entry(change=0.3, wanted="raise")) == comparisons.DOES["raise"]
-    assert verdict(entry(newly=0.05)).startswith(comparisons.BREAKS)
-    assert not verdict(entry(newly=0.049)).startswith(comparisons.BREAKS)
+        assert entry(**weaker).change is Change.NO_MORE
+    assert entry(mcnemar=0.05).change is Change.NOTHING is entry(change=None, newly=None).change
+    assert entry(change=0.3).change is Change.UNWANTED
+    assert entry(change=0.3, wanted="raise").change is Change.RAISES
+    assert entry(newly=0.05).breaks and not entry(newly=0.05).works and not entry(newly=0.049).breaks
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+@pytest.mark.parametrize("change", Change)
+def test_a_verdict_is_known_by_its_words(change, breaks):
+    verdict = SteeringVerdict(change, breaks, "every point: breaks" if change is Change.UNUSABLE else "")
+    assert SteeringVerdict.from_words(str(verdict)) == verdict
+    with pytest.raises(ValueError, match="reworded"):
+        SteeringVerdict.from_words("reworded")
 
 
 def test_nothing_is_ever_tested_against_a_rate_of_zero():
@@ -182,7 +188,7 @@ def test_nothing_is_ever_tested_against_a_rate_of_zero():
 
 @pytest.mark.parametrize(("of", "against"), [(20, 0.1), (50, 0.02), (160, 0.3)])
 def test_the_smallest_effect_is_found_with_eighty_per_cent_power_and_a_smaller_one_is_not(of, against):
-    found = smallest_effect(of, against, "corrected")["rate"]
+    found = smallest_effect(of, against, "corrected").rate
     needed = next(k for k in range(of + 1) if binomial_p(k, of, against) <= 0.05)
     assert binom.sf(needed - 1, of, found) == pytest.approx(0.8, abs=1e-6)
     assert binom.sf(needed - 1, of, found - 0.01) < 0.8
@@ -192,7 +198,7 @@ def test_the_smallest_effect_is_found_with_eighty_per_cent_power_and_a_smaller_o
 
 
 def test_where_nothing_could_be_shown_the_words_say_so():
-    assert smallest_effect(0, 0.1, "corrected")["rate"] is None
+    assert smallest_effect(0, 0.1, "corrected").rate is None
     found = smallest_effect(2, 0.5, "corrected")
-    assert found["rate"] is None and "no rate" in found["words"]
-    assert "12 programs that could be corrupted" in smallest_effect(12, 0.1, "corrupted")["words"]
+    assert found.rate is None and "no rate" in found.words
+    assert "12 programs that could be corrupted" in smallest_effect(12, 0.1, "corrupted").words

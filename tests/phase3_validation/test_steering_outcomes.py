@@ -3,9 +3,12 @@ steering, examples."""
 
 import numpy as np
 import pytest
+from documents import made
 from statsmodels.stats.proportion import proportion_confint
 
 from common.handoffs import STEERING_FIELDS
+from common.handoffs.document import as_json
+from common.handoffs.steering import Agreement, CurvePoint, Dose
 from common.interventions.degenerate import distinct_share, holds_a_statement, is_degenerate, repeats_itself
 from common.interventions.outcomes import change_interval, effect, paired, transitions
 from common.interventions.records import agreement, greedy_programs, n_spaced, spaced
@@ -33,7 +36,7 @@ def test_every_problem_is_compared_with_itself_whatever_the_order():
 
 
 def test_what_could_not_be_judged_on_either_side_is_in_no_figure_and_is_counted():
-    found = effect(paired(rows("ccniiu", "dddddd"), rows("cncicc", "dddddd")))
+    found = as_json(effect(paired(rows("ccniiu", "dddddd"), rows("cncicc", "dddddd"))))
     assert found["n"] == 3 and found["left_out"] == 3
     assert found["correction"]["n"] == 1 and found["correction"]["of"] == 2
     assert found["corruption"]["of"] == 1 and found["newly_degenerate"] == {
@@ -43,7 +46,7 @@ def test_what_could_not_be_judged_on_either_side_is_in_no_figure_and_is_counted(
 
 def test_the_rates_are_those_of_the_table_with_wilson_s_interval():
     before, after = rows("c" * 40 + "i" * 60), rows("c" * 30 + "i" * 10 + "c" * 9 + "i" * 51, "d" * 5)
-    found = effect(paired(before, after))
+    found = as_json(effect(paired(before, after)))
     for name, n, of in (("correction", 9, 60), ("corruption", 10, 40), ("preservation", 30, 40)):
         low, high = proportion_confint(n, of, method="wilson")
         assert found[name]["n"] == n and found[name]["of"] == of
@@ -54,9 +57,9 @@ def test_the_rates_are_those_of_the_table_with_wilson_s_interval():
 
 
 def test_where_nothing_can_be_said_there_is_no_number():
-    found = effect(paired(rows("cc"), rows("ci")))
+    found = as_json(effect(paired(rows("cc"), rows("ci"))))
     assert found["correction"] == {"n": 0, "of": 0, "rate": NOTHING}
-    found = effect(paired(rows("n"), rows("c")))
+    found = as_json(effect(paired(rows("n"), rows("c"))))
     assert found["net_change"] == NOTHING and found["median_kl"] is None and found["degenerate_rate"] is None
 
 
@@ -65,16 +68,15 @@ def test_the_interval_of_the_net_change_is_bonett_and_price_s():
     gained, lost, n = 8, 3, 70
     p, q = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
     half = 1.959963984540054 * ((p + q - (p - q) ** 2) / (n + 2)) ** 0.5
-    assert change_interval(gained, lost, n) == pytest.approx(
-        {"value": 5 / 70, "low": p - q - half, "high": p - q + half}
-    )
-    assert change_interval(5, 0, 5)["high"] == 1.0 and change_interval(0, 5, 5)["low"] == -1.0
+    expected = {"value": 5 / 70, "low": p - q - half, "high": p - q + half}
+    assert vars(change_interval(gained, lost, n)) == pytest.approx(expected)
+    assert change_interval(5, 0, 5).high == 1.0 and change_interval(0, 5, 5).low == -1.0
 
 
 def test_the_interval_of_the_net_change_holds_the_truth_about_nineteen_times_in_twenty():
     rng, n, gains, losses = np.random.default_rng(1), 100, 0.06, 0.14
     drawn = rng.multinomial(n, [gains, losses, 1 - gains - losses], size=2000)
-    intervals = [change_interval(gained, lost, n) for gained, lost, _ in drawn.tolist()]
+    intervals = [vars(change_interval(gained, lost, n)) for gained, lost, _ in drawn.tolist()]
     held = sum(i["low"] <= gains - losses <= i["high"] for i in intervals)
     assert 0.935 <= held / 2000 <= 0.975
     assert all(i["low"] <= i["value"] <= i["high"] for i in intervals)
@@ -123,25 +125,25 @@ def test_a_statement_is_more_than_a_comment():
     assert holds_a_statement("x = 1\n") and not holds_a_statement("# x = 1\n") and not holds_a_statement("\0")
 
 
-def point(layer: int, coefficient: float, change: float, newly: float | None = 0.0) -> dict:
-    admissible = newly is not None and newly < 0.05
-    return {
+def point(layer: int, coefficient: float, change: float, newly: float | None = 0.0) -> CurvePoint:
+    given = {
         "layer": layer, "coefficient": coefficient, "n": 100, "n_corrected": 1, "n_corrupted": 2,
-        "net_change": {"value": change}, "newly_degenerate_rate": newly, "admissible": admissible,
+        "net_change": {"value": change}, "newly_degenerate_rate": newly,
     }  # fmt: skip
+    return made(CurvePoint, given | {"admissible": newly is not None and newly < 0.05})
 
 
 def test_the_largest_change_in_the_wanted_direction_is_chosen():
     curve = [point(3, -0.5, -0.2), point(3, 0.0, 0.0), point(3, 0.5, 0.1), point(4, 0.25, 0.3)]
-    assert choose(curve, "raise")[0] == {"layer": 4, "coefficient": 0.25}
-    assert choose(curve, "lower")[0] == {"layer": 3, "coefficient": -0.5}
+    assert choose(curve, "raise")[0] == Dose(layer=4, coefficient=0.25)
+    assert choose(curve, "lower")[0] == Dose(layer=3, coefficient=-0.5)
     assert "negative" in choose(curve, "lower")[1] and "negative" not in choose(curve, "raise")[1]
 
 
 def test_what_breaks_the_output_is_not_chosen_however_large_its_effect():
     curve = [point(3, 0.0, 0.0), point(3, 0.5, -0.1), point(3, 1.0, -0.6, newly=0.05)]
     chosen, why = choose(curve, "lower")
-    assert chosen == {"layer": 3, "coefficient": 0.5} and "1 of 2 points" in why
+    assert chosen == Dose(layer=3, coefficient=0.5) and "1 of 2 points" in why
     chosen, why = choose([point(3, 0.0, 0.0), point(3, 1.0, -0.6, newly=0.07)], "lower")
     assert chosen is None and "7.0 %" in why and "5 %" in why
     assert choose([point(3, 0.0, 0.0), point(3, 1.0, 0.0, newly=None)], "lower")[0] is None
@@ -149,30 +151,30 @@ def test_what_breaks_the_output_is_not_chosen_however_large_its_effect():
 
 def test_the_best_of_what_does_not_work_is_chosen_and_the_words_say_so():
     chosen, why = choose([point(3, 0.0, 0.0), point(3, 0.5, -0.1), point(3, 1.0, -0.3)], "raise")
-    assert chosen == {"layer": 3, "coefficient": 0.5} and "no point raised the pass rate" in why
+    assert chosen == Dose(layer=3, coefficient=0.5) and "no point raised the pass rate" in why
     assert "no point" not in choose([point(3, 0.5, 0.1)], "raise")[1]
 
 
 def test_ties_go_to_the_smaller_coefficient_and_then_to_the_lower_layer():
     tied = [point(4, 1.0, 0.1), point(5, -0.5, 0.1), point(4, -0.5, 0.1), point(4, 0.5, 0.1)]
-    assert choose(tied, "raise")[0] == {"layer": 4, "coefficient": 0.5}
+    assert choose(tied, "raise")[0] == Dose(layer=4, coefficient=0.5)
 
 
 def test_only_what_is_newly_degenerate_counts_against_a_coefficient():
     before, after = rows("c" * 100, "d" * 30), rows("c" * 100, "d" * 34)
-    found = curve_point(before, after, 2, 0.5)
+    found = as_json(curve_point(before, after, 2, 0.5))
     assert found["degenerate_rate"] == 0.34 and found["newly_degenerate_rate"] == 0.04 and found["admissible"]
-    assert not curve_point(before, rows("c" * 100, "d" * 35), 2, 0.5)["admissible"]
+    assert not curve_point(before, rows("c" * 100, "d" * 35), 2, 0.5).admissible
 
 
 def test_nothing_changes_at_zero():
-    found = curve_point(rows("cci"), rows("cci"), 2, 0.0)
+    found = as_json(curve_point(rows("cci"), rows("cci"), 2, 0.0))
     assert found["net_change"] == {"value": 0.0, "low": 0.0, "high": 0.0} and found["admissible"]
 
 
 def test_selective_steering_mixes_steered_and_unsteered_programs():
     before, after = rows("cciiii"), rows("iicccc", "dddddd")
-    found = selective(before, after, ({1, 2, 3, 77}, 0.5), "predict_incorrect")
+    found = as_json(selective(before, after, ({1, 2, 3, 77}, 0.5), "predict_incorrect"))
     assert found["n_steered"] == 3 and found["threshold"] == 0.5 and found["by"] == "predict_incorrect"
     assert found["effect"]["correction"]["n"] == 2 and found["effect"]["corruption"]["n"] == 1
     assert found["effect"]["newly_degenerate"]["n"] == 3 and found["effect"]["n"] == 6
@@ -185,7 +187,7 @@ def test_who_is_steered_is_told_by_the_opposite_predictor():
 def test_examples_are_the_first_of_each_kind_with_a_diff():
     before = rows("iiiiic", code="def f():\n    return 1\n", error="wrong_answer")
     after = rows("ccccci", code="def f():\n    return 2\n", error=None)
-    found = examples(before, after, {k: f"Problem {k}." for k in range(6)})
+    found = as_json(examples(before, after, {k: f"Problem {k}." for k in range(6)}))
     assert [(e["transition"], e["task_id"]) for e in found] == [
         ("fail_to_pass", 0), ("fail_to_pass", 1), ("fail_to_pass", 2), ("pass_to_fail", 5),
     ]  # fmt: skip
@@ -194,7 +196,7 @@ def test_examples_are_the_first_of_each_kind_with_a_diff():
 
 
 def test_half_a_character_does_not_stop_the_examples():
-    found = examples(rows("i", code="x = '\ud83d'", error=None), rows("c", code="x = 1", error=None), {0: ""})
+    found = as_json(examples(rows("i", code="x = '\ud83d'", error=None), rows("c", code="x = 1", error=None), {0: ""}))
     assert "\\ud83d" in found[0]["diff"]
 
 
@@ -210,7 +212,7 @@ def test_problems_are_evenly_spaced_over_the_split():
 def test_agreement_counts_unsteered_programs_with_the_very_tokens_of_phase_1():
     then = [{"task_id": k, "token_ids": [k], "temperature": t} for k, t in ((0, 0.0), (1, 0.0), (2, 0.7))]
     now = [{"task_id": k, "token_ids": [0]} for k in range(4)]
-    assert agreement(now, greedy_programs(then)) == {"same_tokens": 1, "of": 2}
+    assert agreement(now, greedy_programs(then)) == Agreement(same_tokens=1, of=2)
 
 
 def test_the_figures_need_no_column_that_records_lack():

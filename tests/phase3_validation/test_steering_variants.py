@@ -5,9 +5,11 @@ import logging
 import numpy as np
 import pytest
 import torch
+from documents import made
 
 import run
 from common.errors import ConfigError
+from common.handoffs.selected import SelectedDocument, SelectedLatent
 from common.interventions.conditions import UNSTEERED, Variant, pushes, random_direction, rows_by_variant, steered
 from common.interventions.controls import MAX_SEPARATION, controls_of, matched_latents, warn_of_few
 from common.interventions.directions import Direction
@@ -17,7 +19,7 @@ from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from phase3_validation.steering.config import CoefficientsConfig
 
-OWN = Direction("steer_correct", 1, 9, "layer_1", {})
+OWN = Direction("steer_correct", 1, 9, "layer_1", made(SelectedLatent, {}))
 NORMS = {(1, "resid_post"): 10.0, (2, "resid_mid"): 20.0}
 
 
@@ -83,7 +85,8 @@ def test_norms_that_differ_by_rounding_alone_do_not_decide():
 
 
 def test_fewer_controls_are_used_and_said_and_none_is_an_error(caplog):
-    columns, selected = latents(), {"problems": 100, "directions": {"a": {"latents": [{"layer": 1, "latent": 3}]}}}
+    given = {"problems": 100, "directions": {"a": {"latents": [{"layer": 1, "latent": 3}]}}}
+    columns, selected = latents(), made(SelectedDocument, given)
     few = columns | {"kept": (columns["latent"] < 20) & (columns["layer"] == 1), "separation": np.zeros(900)}
     few["n_active"][:] = 1
     found = controls_of(OWN, few, selected, 30)

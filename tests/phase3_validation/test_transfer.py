@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from documents import made
 from runs import newest
 from safetensors.numpy import load_file
 from selected_latents import NORMS, SmallExperiment, json_of
@@ -22,6 +23,11 @@ from whole_selections import card, copied, save_lively, write_detection, write_s
 from common.errors import ConfigError
 from common.evaluation.cards import verdict
 from common.handoffs import TRANSFER
+from common.handoffs.changes import TransferSite
+from common.handoffs.detection import DetectedDirection
+from common.handoffs.document import as_json, from_json
+from common.handoffs.selected import SelectedLatent
+from common.handoffs.steering import SteeredDirection, TunedDirection
 from common.interventions.conditions import steered
 from common.interventions.directions import NAMES, Direction
 from common.interventions.outcomes import effect, paired
@@ -49,7 +55,7 @@ def ready(lively_experiment, tmp_path_factory) -> SmallExperiment:
     experiment = copied(lively_experiment, tmp_path_factory.mktemp("transfer") / "data")
     write_detection(experiment, THRESHOLD)
     experiment.choose({"steer_incorrect": None, "steer_correct": (1, COEFFICIENT)}, site="resid_mid")
-    write_steering(experiment, {"steer_correct": EFFECT})
+    write_steering(experiment, {"steer_correct": as_json(EFFECT)})
     return experiment
 
 
@@ -240,8 +246,7 @@ def made_problems(n_tuning: int = 40, n_judging: int = 80) -> tuple[TargetProble
 
 
 def direction(name: str) -> Direction:
-    facts = {"layer": 2, "latent": 1, "sae_id": "s", "neuronpedia": None, "t": 3.0, "p_max": 0.01, "significant": True}
-    return Direction(name, 2, 1, "s", facts)
+    return Direction(name, 2, 1, "s", made(SelectedLatent, {"layer": 2, "latent": 1}))
 
 
 def test_cards_are_those_of_scikit_learn():
@@ -251,7 +256,7 @@ def test_cards_are_those_of_scikit_learn():
     failed = np.array([row["label"] == "incorrect" for row in problems.rows])
     values, tuning, judging = np.delete(acts, 5), np.arange(39), np.arange(39, 119)
     for name, positive in (("predict_incorrect", failed), ("predict_correct", ~failed)):
-        cards = problems.cards(name, 0.9)
+        cards = as_json(problems.cards(name, 0.9))
         kept = cards["source_threshold"]
         assert kept["auroc"]["value"] == pytest.approx(roc_auc_score(positive[judging], values[judging]))
         assert kept["f1"]["value"] == pytest.approx(f1_score(positive[judging], values[judging] > 0.9))
@@ -266,12 +271,17 @@ def test_cards_are_those_of_scikit_learn():
         always = f1_score(positive[judging], np.ones(80, dtype=bool))
         assert cards["always_positive_f1"] == pytest.approx(always)
         label = name.rpartition("_")[-1]
-        assert cards["verdicts"] == {key: verdict(cards[key], label) for key in ("source_threshold", "refitted")}
-    assert problems.cards("predict_incorrect", 0.9)["verdicts"]["source_threshold"] == "detector"
-    assert problems.cards("predict_correct", 0.9)["verdicts"]["source_threshold"] == "not better than chance"
+        judged = problems.cards(name, 0.9)
+        assert cards["verdicts"] == {key: verdict(judged[key], label) for key in ("source_threshold", "refitted")}
+    assert problems.cards("predict_incorrect", 0.9)["verdicts"].source_threshold == "detector"
+    assert problems.cards("predict_correct", 0.9)["verdicts"].source_threshold == "not better than chance"
 
 
-def steering_rows() -> tuple[list[dict], int, dict, dict]:
+def detected(card: dict) -> DetectedDirection:
+    return made(DetectedDirection, {"card": card, "verdict": "detector"})
+
+
+def steering_rows() -> tuple:
     """Sixty problems: one direction corrects a third of what fails, the other does what was not wanted."""
     before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "kl": 0.0,
                "direction": "none"} for i in range(60)]  # fmt: skip
@@ -284,17 +294,14 @@ def steering_rows() -> tuple[list[dict], int, dict, dict]:
         rows += [{**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
                  for i, (row, label) in enumerate(zip(before, labels, strict=True))]  # fmt: skip
     variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
-    source = {
-        "coefficients": {f"steer_{label}": {"wanted": wanted, "why": ""}
-                         for label, wanted in (("correct", "raise"), ("incorrect", "lower"))},
-        "steering": {"directions": {"steer_correct": {"effect": EFFECT}}},
-    }  # fmt: skip
-    return rows, 60, variants, source
+    wanted = {"steer_correct": "raise", "steer_incorrect": "lower"}
+    tuned = {name: made(TunedDirection, {"wanted": what}) for name, what in wanted.items()}
+    at_home = {"steer_correct": made(SteeredDirection, {"effect": as_json(EFFECT)})}
+    return rows, 60, variants, tuned, at_home, {(2, "resid_post"): 40.0}
 
 
 def test_steering_is_judged_by_mcnemar_and_holm():
-    rows, n, variants, source = steering_rows()
-    found = findings.steering_entries(rows, n, variants, source, {(2, "resid_post"): 40.0})
+    found = as_json(findings.steering_entries(*steering_rows()))
     p_values = []
     for gained in (10, 10):
         p_values.append(mcnemar([[30, 0], [gained, 30 - gained]], exact=True).pvalue)
@@ -307,29 +314,29 @@ def test_steering_is_judged_by_mcnemar_and_holm():
 
 
 def test_words_tables_and_figure_hold_both_models_side_by_side():
-    rows, n, variants, source = steering_rows()
-    steering = findings.steering_entries(rows, n, variants, source, {(2, "resid_post"): 40.0})
+    steering = findings.steering_entries(*steering_rows())
     problems, acts = made_problems()
     for name in ("steer_incorrect", "steer_correct"):
         problems.add(direction(name), acts)
-    cards = {name: {"card": card(0.9), "verdict": "detector"} for name in NAMES}
+    cards = {name: detected(card(0.9)) for name in NAMES}
     found = findings.entries([direction(name) for name in NAMES], problems, cards, steering)
     names = findings.Names.of("google/gemma-2-2b", "tuned@01234567")
     assert names.short == ("gemma-2-2b", "tuned") and findings.Names.of("a@01234567", "a@12345678").target != "a"
-    passed = findings.baseline({"predict_incorrect": {"card": card(0.9, 30, 40)}}, problems)
+    passed = findings.baseline({"predict_incorrect": detected(card(0.9, 30, 40))}, problems)
     low, high = proportion_confint(10, 40, method="wilson")
-    assert passed["source"] == pytest.approx({"value": 0.25, "low": low, "high": high})
-    assert findings.baseline({"predict_correct": {"card": card(0.9, 30, 40)}}, problems)["source"]["value"] == 0.75
-    assert passed["target"]["value"] == pytest.approx(1 - problems.incorrect[problems.split == "validation"].mean())
+    assert vars(passed.source) == pytest.approx({"value": 0.25, "low": low, "high": high})
+    assert findings.baseline({"predict_correct": detected(card(0.9, 30, 40))}, problems).source.value == 0.75
+    assert passed.target.value == pytest.approx(1 - problems.incorrect[problems.split == "validation"].mean())
     site = {"layer": 2, "sae_id": "s", "missed_share": 0.31, "fvu_between": 0.9, "n": 9}
     site["source"] = {"missed_share": 0.25, "fvu_between": 0.5, "n": 9}
+    site = from_json(TransferSite, site)
     words = findings.sentences(names, passed, [site], found)
     assert len(words) == 2 + 4 + 2 and "31 % at layer 2 (in google/gemma-2-2b 25 %)" in words[1]
-    area = found["predict_incorrect"]["detection"]["source_threshold"]["auroc"]["value"]
+    area = found["predict_incorrect"].detection.source_threshold.auroc.value
     assert f"AUROC {area:.2f} (" in words[2] and "0.70 (0.60 to 0.80) in google/gemma-2-2b" in words[2]
     detection, steered_table, _ = findings.tables(names, [site], found)
-    assert len(detection["rows"]) == 3 * 4 and len(steered_table["rows"]) == 2 + 1
-    json.dumps([found, detection, steered_table], allow_nan=False)
+    assert len(detection.rows) == 3 * 4 and len(steered_table.rows) == 2 + 1
+    json.dumps(as_json([found, detection, steered_table]), allow_nan=False)
     drawn = figures.side_by_side(names, found)
     assert drawn == figures.side_by_side(names, found) and b"gemma-2-2b" in drawn and b"steer-correct" in drawn
     assert not math.isnan(area)
