@@ -179,12 +179,13 @@ def main(argv: list[str]) -> int:
     args, log = parse(argv), new_log()
     from threadpoolctl import threadpool_limits
 
+    from common.handoffs.document import as_json
     from natural.labelled_run import read_run
     from natural.page import fill
     from natural.tables import tables_of
 
     with threadpool_limits(1):  # of products this small, several threads take longer
-        found = measure(read_run(args.data_dir, args.run), args.seed, args.n_resamples, log)
+        found = as_json(measure(read_run(args.data_dir, args.run), args.seed, args.n_resamples, log))
     tables = tables_of(found)
     write_json(args.out, found)
     text = "\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items())

@@ -210,7 +210,8 @@ def test_a_stratum_with_too_few_of_a_label_has_no_numbers():
     positive[20:] = np.arange(20) % 2 == 0
     draws = bootstrap.draws_by_label(positive, 50, 0)
     rare, common = as_json(strata.by_stratum(values, positive, 5.0, np.repeat([0, 1], 20), ["a", "b"], draws))
-    assert rare == {"stratum": "a", "n": 20, "n_positive": 2, "auroc": bootstrap.UNDEFINED, "f1": bootstrap.UNDEFINED}
+    unknown = as_json(UNDEFINED)
+    assert rare == {"stratum": "a", "n": 20, "n_positive": 2, "auroc": unknown, "f1": unknown}
     assert common["n_positive"] == 10 and common["auroc"]["value"] == pytest.approx(0.45)
 
 

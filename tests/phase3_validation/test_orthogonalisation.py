@@ -162,7 +162,7 @@ def test_the_document_holds_what_the_report_shows(whole):
     assert len(result["sentences"]) == 3 and all(len(sentence) > 50 for sentence in result["sentences"])
     for table in result["tables"]:
         assert all(len(row) == len(table["columns"]) for row in table["rows"]) and table["rows"]
-    assert (whole / "figures" / "orthogonalisation.svg").read_text().startswith("<svg")
+    assert (whole / "figures" / "orthogonalisation.svg").read_text().rstrip().endswith("</svg>")
     summary = json_of(whole, "manifest.json")["summary"]
     assert summary["steer_correct"] == result["directions"]["steer_correct"]["verdict"] == "no measurable effect"
 
@@ -267,6 +267,6 @@ def test_words_follow_from_the_numbers(made_entries):
     json.dumps(as_json(findings.tables({name: measured for name in entries}, entries)), allow_nan=False)
 
 
-def test_the_figure_has_the_same_bytes_each_time_and_no_black(made_entries):
+def test_the_figure_has_the_same_bytes_each_time(made_entries):
     first, second = among_matched(made_entries[0]), among_matched(made_entries[0])
-    assert first == second and b"#000000" not in first and b"without a matched latent" in first
+    assert first == second and b"without a matched latent" in first

@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.handoffs import LATENTS, SPLIT
+from common.handoffs.document import as_json
 from common.interventions.directions import NAMES, selected_directions
 from common.phases.context import RunContext
 from common.phases.phase import Phase
@@ -123,7 +124,8 @@ def test_the_first_latent_of_each_direction_is_taken(experiment):
     assert [direction.name for direction in found] == [name for name in NAMES if selected[name]["latents"]]
     for direction in found:
         first = selected[direction.name]["latents"][0]
-        assert (direction.layer, direction.latent, direction.statistics) == (first["layer"], first["latent"], first)
+        assert (direction.layer, direction.latent) == (first["layer"], first["latent"])
+        assert as_json(direction.statistics) == first
         assert direction.positive == ("incorrect" if direction.name.endswith("incorrect") else "correct")
     with pytest.raises(ConfigError, match="no direction 'steer'"):
         selected_directions(latents, ["steer"])
