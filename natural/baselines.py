@@ -19,6 +19,7 @@ import numpy as np
 
 from common.evaluation import metrics, probes
 from common.evaluation.bootstrap import interval
+from common.handoffs.estimates import Interval
 from natural.labelled_run import LabelledRun
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def together(columns: Scores, run: LabelledRun, seed: int) -> Float[np.ndarray, 
     return values
 
 
-def area(values: np.ndarray, incorrect: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]) -> dict[str, Any]:
+def area(values: np.ndarray, incorrect: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]) -> Interval:
     """AUROC with its interval from a stratified bootstrap."""
     once, drawn = _weights(incorrect, draws)
     return interval(metrics.auroc(values, *once), metrics.auroc(values, *drawn))
@@ -112,7 +113,7 @@ def area(values: np.ndarray, incorrect: Bool[np.ndarray, " n"], draws: Float[np.
 
 def gain(
     with_probe: np.ndarray, without: np.ndarray, incorrect: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
-) -> dict[str, Any]:
+) -> Interval:
     """Difference of two AUROCs with its paired interval."""
     once, drawn = _weights(incorrect, draws)
     value = metrics.auroc(with_probe, *once) - metrics.auroc(without, *once)
