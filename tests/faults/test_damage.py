@@ -216,7 +216,7 @@ def test_damage_to_an_input_is_an_error_that_names_it_and_the_rebuilding_command
     raw = bytearray(table.read_bytes())
     raw[100] ^= 4
     table.write_bytes(raw)
-    with pytest.raises(ArtifactMismatchError, match=rf"{table} was changed(.|\n)*Rebuild it with: .*phase 8"):
+    with pytest.raises(ArtifactMismatchError, match=rf"{table} was changed.*\n.*phase 8"):
         run_phase(SUMS_PHASE, data)
     run_phase(NUMBERS_PHASE, data)
     assert run_phase(SUMS_PHASE, data).is_dir()

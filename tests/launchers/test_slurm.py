@@ -99,7 +99,7 @@ def test_jobs_of_a_killed_launcher_are_not_submitted_twice_and_a_stopped_one_has
         launcher.wait()
         (job,) = jobs_of(slurm)
         second = subprocess.run(launcher.args, env=slurm, cwd=Path(__file__).parents[2], text=True, capture_output=True)
-        assert second.returncode == 2 and f"end them with: scancel {job}" in second.stderr, second.stderr
+        assert second.returncode == 2 and f": scancel {job}" in second.stderr, second.stderr
         assert jobs_of(slurm) == [job]
         type_in(slurm, "scancel", job)
         wait_until(lambda: not jobs_of(slurm))
@@ -121,4 +121,4 @@ def test_jobs_of_a_killed_launcher_are_not_submitted_twice_and_a_stopped_one_has
 def test_what_slurm_refuses_is_one_message(slurm, begun, flags):
     launcher = start(*JOBS, "--slurm-partition", "nowhere", *flags, "--data-dir", begun, environment=slurm)
     rest = launcher.communicate(timeout=60)[1]
-    assert launcher.returncode == 2 and "Slurm refused the jobs" in rest and "sinfo shows" in rest
+    assert launcher.returncode == 2 and re.search(r"Slurm refused .*\n.*sinfo .*--help", rest)

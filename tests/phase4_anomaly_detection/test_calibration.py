@@ -142,14 +142,14 @@ def test_the_band_holds_at_most_its_share_half_on_each_side_and_equal_scores_tog
 
 @pytest.mark.parametrize("text", ["recall", "recall=", "recall=0", "recall=1.5", "recall=nan", "f1=0.5", "=0.5", ""])
 def test_a_wrong_target_is_refused_with_an_example(text):
-    with pytest.raises(ConfigError, match=r"(?s)the target is '.*recall=0.8"):
+    with pytest.raises(ConfigError, match=rf"target is '{text}'\n.*recall=0\.8"):
         Target.parse(text)
 
 
 def test_one_label_alone_is_refused():
-    with pytest.raises(ConfigError, match="all 3 texts are incorrect ones"):
+    with pytest.raises(ConfigError, match=r" 3 texts .*\bincorrect ones.*\n"):
         choose_threshold(np.arange(3.0), np.ones(3, dtype=bool), Target("recall", 0.8))
-    with pytest.raises(ConfigError, match="all 3 texts are correct ones"):
+    with pytest.raises(ConfigError, match=r" 3 texts .*\bcorrect ones.*\n"):
         fit_calibration(np.arange(3.0), np.zeros(3, dtype=bool), "platt")
 
 
@@ -207,7 +207,7 @@ def test_labels_may_be_booleans_or_0_and_1_and_nothing_else():
         (incorrect + 1, "a label is 2"),
         (["correct"] * 200, "a label is 'correct'"),
         (np.where(incorrect, 1.0, np.nan), "a label is nan"),
-        (incorrect[:9], r"there are 200 texts, and labels of the shape \[9\]"),
+        (incorrect[:9], r" 200 texts.*shape \[9\]"),
     ):
         with pytest.raises(ConfigError, match=message + r"[\s\S]*\nGive "):
             choose_threshold(scores, labels, target)

@@ -32,7 +32,7 @@ def test_which_hosts_are_this_machine_alone():
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match="--sandbox is 'bogus'\nGive one of: auto, strict, none"):
+    with pytest.raises(ConfigError, match=r"--sandbox is 'bogus'\n.*auto, strict, none"):
         ServiceSettings(sandbox="bogus")
     with pytest.raises(ConfigError, match="--max-windows is 0"):
         ServiceSettings(max_windows=0)
@@ -46,7 +46,7 @@ def test_a_token_file_that_holds_no_token_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match="--token-file"):
         read_token(path)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"--token-file .*/missing cannot be read.*\n"):
         read_token(tmp_path / "missing")
 
 

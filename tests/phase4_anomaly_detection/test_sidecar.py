@@ -111,7 +111,7 @@ def test_a_list_without_texts_gives_no_rows(organism):
 def test_long_texts_are_refused_with_their_tokens_and_the_limit(organism):
     texts = ["x = 1", "x = 1\n" * 600]
     n = len(organism.lm.tokenizer(texts[1])["input_ids"])
-    with pytest.raises(ConfigError, match=rf"1 of 2 texts.* reads 1024 tokens: text 2 has {n} tokens") as caught:
+    with pytest.raises(ConfigError, match=rf"1 of 2 texts .* 1024 tokens: text 2 has {n} tokens") as caught:
         organism.read(texts)
     assert "--long-input windows" in str(caught.value)
 
@@ -150,20 +150,20 @@ def test_a_long_text_is_read_in_windows_and_its_neighbours_whole(tiny_gemma):
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \n"])
 def test_an_empty_text_is_refused_with_its_place(organism, text):
-    with pytest.raises(ConfigError, match="text 2 of 2 is empty"):
+    with pytest.raises(ConfigError, match=r"text 2 of 2 is empty\n"):
         organism.read(["x", text])
 
 
 def test_what_is_no_text_is_refused(organism):
-    with pytest.raises(ConfigError, match="text 1 is of type int"):
+    with pytest.raises(ConfigError, match=r"text 1 .*type int\n"):
         organism.read([5])
-    with pytest.raises(ConfigError, match="surrogate pair at character 2"):
+    with pytest.raises(ConfigError, match=r"text 1 .*surrogate pair .* 2\n"):
         organism.read(["x \ud800"])
 
 
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_fewer_bits_on_a_cpu_are_refused_with_what_they_need(bits):
-    with pytest.raises(ConfigError, match=f"--quantisation {bits} does not work here.*NVIDIA GPU") as caught:
+    with pytest.raises(ConfigError, match=f"--quantisation {bits} .*NVIDIA GPU") as caught:
         sidecar_of("organism", quantisation=bits).load()
     assert "pip install bitsandbytes" in str(caught.value)
 
@@ -183,9 +183,9 @@ def test_an_impossible_setting_is_refused_with_the_possible_ones(given, message)
 
 
 def test_a_layer_that_the_model_has_not_is_refused_with_those_it_has():
-    with pytest.raises(UnknownHookError, match="no layer 6\nGive one of 0 to 5"):
+    with pytest.raises(UnknownHookError, match=r"no layer 6\n.*0 to 5"):
         sidecar_of("organism", layer=6).load()
-    with pytest.raises(ConfigError, match="no layer of organism is chosen\nGive one of 0 to 5"):
+    with pytest.raises(ConfigError, match=r"no layer .*organism .*\n.*0 to 5 .*--layer"):
         sidecar_of("organism", layer=None).read(["x"])
 
 
@@ -225,7 +225,7 @@ def test_a_larger_model_is_read_in_the_usual_type_and_a_small_one_never_has_roun
 
 
 def test_float64_of_quantised_weights_is_refused():
-    with pytest.raises(ConfigError, match="--dtype is float64 and --quantisation 8bit.*\nLeave out one"):
+    with pytest.raises(ConfigError, match=r"--dtype is float64 .*--quantisation 8bit.*\nLeave"):
         SidecarConfig(dtype="float64", quantisation="8bit")
 
 

@@ -97,16 +97,16 @@ def test_an_added_token_beyond_the_embedding_is_text_even_where_it_is_not_called
 @pytest.mark.parametrize(
     "damage, lost",
     [
-        (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Lowercase()), "it loses capital letters\n"),
+        (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Lowercase()), "capital letters\n"),
         (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Replace("\t", " ")), "indentation"),
         (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Replace("  ", " ")), "double spaces"),
         (
             lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Strip(left=False)),
-            "loses a final newline\n",
+            "final newline\n",
         ),
         (
             lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Strip(right=False)),
-            "loses a first newline\n",
+            "first newline\n",
         ),
         (
             lambda t: setattr(
@@ -133,7 +133,7 @@ def test_a_tokenizer_that_puts_a_space_in_front_loses_nothing(with_tokenizer):
 
 
 def test_a_tokenizer_of_another_model_is_refused_with_the_tokens_that_are_unknown(with_tokenizer):
-    with pytest.raises(AssetError, match=r"no embedding for \d+ of its tokens \('"):
+    with pytest.raises(AssetError, match=r"no embedding .*\d+ .*tokens \('"):
         with_tokenizer(make_tokenizer(vocab_size=1100))
 
 

@@ -138,7 +138,7 @@ def test_records_that_were_numbered_otherwise_are_not_continued(tmp_path, config
     with pytest.raises(Stopped):
         run_phase(phase, tmp_path, short, stop=stop_after(1))
     numbers.reverse()
-    with pytest.raises(ArtifactMismatchError, match="record 0 in .* is of problem 0, but would be of problem 8 now"):
+    with pytest.raises(ArtifactMismatchError, match=r"record 0 .*problem 0.* problem 8\b.*\n.*--fresh"):
         run_phase(phase, tmp_path, short)
 
 
@@ -165,5 +165,5 @@ def test_joined_tables_and_arrays_stand_in_the_order_of_the_row_key(tmp_path):
 
 
 def test_records_of_one_thing_are_not_joined(tmp_path):
-    with pytest.raises(ArtifactMismatchError, match="are there twice, and others are missing"):
+    with pytest.raises(ArtifactMismatchError, match=r"twice.*\n.*--fresh"):
         run_phase(sums_by(lambda row: row["task_id"] // 2), tmp_path)

@@ -54,7 +54,7 @@ def test_a_process_that_took_a_dead_owner_s_number_is_not_the_owner(tmp_path):
 def test_a_live_owner_whose_lock_this_machine_does_not_see_is_believed(tmp_path):
     started = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]
     left_by(tmp_path, pid=os.getppid(), started=started)
-    with pytest.raises(PipelineError, match=f"records 0 to 9 are being computed by process {os.getppid()} on "):
+    with pytest.raises(PipelineError, match=f"records 0 to 9 .*process {os.getppid()} on "):
         lock_slice(tmp_path, 3, 3)
 
 
@@ -62,7 +62,7 @@ def test_a_live_owner_whose_lock_this_machine_does_not_see_is_believed(tmp_path)
 def test_an_owner_of_another_machine_or_start_is_believed_until_its_note_is_removed(tmp_path, difference):
     left_by(tmp_path, pid=a_process_that_has_ended(), **difference)
     assert in_use(tmp_path)
-    with pytest.raises(PipelineError, match="cannot be looked at from here") as refused:
+    with pytest.raises(PipelineError, match=r"records 0 to 9 .*process \d+ on .*\n.*: rm ") as refused:
         lock_slice(tmp_path, 3, 3)
     subprocess.run(shlex.split(str(refused.value).split("type: ")[1]), check=True)
     lock_slice(tmp_path, 3, 3).release()
@@ -113,7 +113,7 @@ sys.stdin.read()
 
 def test_a_launcher_owns_the_whole_run(tmp_path):
     claim = lock_for_launcher(tmp_path)
-    with pytest.raises(PipelineError, match=f"this run is being computed by process {os.getpid()}"):
+    with pytest.raises(PipelineError, match=f"this run .*process {os.getpid()} "):
         lock_for_launcher(tmp_path)
     claim.release()
     lock_for_launcher(tmp_path).release()
