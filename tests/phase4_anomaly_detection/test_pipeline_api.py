@@ -168,7 +168,7 @@ def test_a_pipeline_without_a_detector_says_how_to_make_one():
 
 def test_texts_of_one_label_and_unknown_settings_are_refused(tmp_path):
     own = SAEAnomalyPipeline()
-    with pytest.raises(ConfigError, match="one label alone"):
+    with pytest.raises(ConfigError, match=r" correct texts alone.*\nGive"):
         own.run_discovery(correct=["x"], data_dir=tmp_path)
     with pytest.raises(ConfigError, match=r"phase 4\.1 .*'topk'\n.*phase 4\.1 --help"):
         own.run_discovery(data_dir=tmp_path, topk=3)

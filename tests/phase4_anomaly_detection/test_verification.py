@@ -327,5 +327,5 @@ def test_impossible_settings_are_refused():
         Verifier(seconds=0)
     with pytest.raises(ConfigError, match="a verification is 0 s"):
         Verifier(total_s=0)
-    with pytest.raises(ConfigError, match="list of texts"):
+    with pytest.raises(ConfigError, match=r"list of texts: .*'assert double\(2\) == 4'\n"):
         verify(DOUBLE, "assert double(2) == 4")

@@ -69,7 +69,7 @@ def _refusal(tmp_path, content: bytes | str, name: str = "own.jsonl") -> str:
 def test_a_bad_field_is_named_with_its_line_its_value_and_what_was_expected(tmp_path, field, value, found):
     row = json.dumps({**ROW, "task_id": 8, field: value})
     message = _refusal(tmp_path, json.dumps(ROW) + "\n\n" + row + "\n")
-    assert f", line 3: field '{field}" in message and "Expected " in message
+    assert f", line 3: field '{field}" in message and "\nGive " in message
     assert re.search(found, message)
 
 
