@@ -252,10 +252,11 @@ def test_clean_data_refuses_a_run_in_use(cli, data):
 
 
 @pytest.mark.parametrize("refused", ["everything", "the folder's lock"])
-def test_a_data_folder_that_may_only_be_read_is_used_as_far_as_reading_goes(
-    cli, data, small_dataset, refused, tmp_path
-):
-    """As another user's: who runs the tests as root gives up root's right to write everywhere."""
+def test_a_data_folder_that_may_only_be_read_is_read(cli, data, small_dataset, refused, tmp_path):
+    """A data folder that may only be read is used as far as reading goes.
+
+    As another user's: who runs the tests as root gives up root's right to write everywhere.
+    """
     own = ("--dataset", small_dataset, "--data-dir", data)
     assert cli("run.py", "phase", "0.1", *own).returncode == 0
     claims = data / "phase0" / ".claims.lock"

@@ -20,7 +20,8 @@ def test_slices_are_contiguous_cover_everything_and_respect_batches(start, end, 
     assert all(first <= last for first, last in slices)
 
 
-def test_one_worker_is_made_for_each_gpu_and_a_cluster_s_choice_of_gpus_is_kept():
+def test_one_worker_is_made_for_each_gpu_shown():
+    """One worker is made for each GPU and a cluster's choice of GPUs is kept."""
     workers = multi_gpu_launcher.worker_environments(None, None, ["4", "5", "7"])
     assert [worker["CUDA_VISIBLE_DEVICES"] for worker in workers] == ["4", "5", "7"]
     workers = multi_gpu_launcher.worker_environments("0,2", None, ["4", "5", "7"])

@@ -207,7 +207,8 @@ def test_every_phase_of_every_row_finishes(machine, model):
 
 
 @pytest.mark.parametrize("model", EVERY_SAE)
-def test_the_log_shows_how_well_each_sae_fits_and_what_its_id_stands_for(machine, model):
+def test_the_log_shows_how_well_each_sae_fits(machine, model):
+    """The log shows how well each SAE fits and what its id stands for."""
     row = machine.finished(model)
     for phase, folder in (("1.1", "phase1_1"), ("2", "phase2")):
         pattern = r"(.*): FVU (\d\.\d\d), mean L0 (\d+\.\d) over (\d+) activations of (\S+)"

@@ -47,7 +47,8 @@ def test_impossible_resources_are_refused(wrong, message):
         Resources(**{"gpus": 1, "cpus": 1, **wrong})
 
 
-def test_the_device_is_that_of_the_jobs_and_not_that_of_the_login_node():
+def test_the_device_is_the_jobs_and_not_the_login_node_s():
+    """The device is that of the jobs and not that of the login node."""
     assert device_of_jobs("slurm", None, None, here="cpu") == ("cuda", 1)
     assert device_of_jobs("slurm", 0, None, here="cuda") == ("cpu", 0)
     assert device_of_jobs("slurm", None, "cpu", here="cuda") == ("cpu", 0)
@@ -91,7 +92,8 @@ def test_flags_that_do_not_fit_together_are_refused(begun, flags, words, message
     assert done.returncode == 2 and re.search(message, done.stderr)
 
 
-def test_a_slice_that_failed_is_reported_with_the_last_twenty_lines_of_its_log(tmp_path):
+def test_a_failed_slice_is_reported_with_the_end_of_its_log(tmp_path):
+    """A slice that failed is reported with the last twenty lines of its log."""
     log_of(tmp_path, (5, 9)).write_text("".join(f"line {i}\n" for i in range(30)))
     text = failure_text(Ended((5, 9), -9, 3), tmp_path)
     assert "records 5 to 9 ended with status -9 (3 of 3 tries)" in text
@@ -143,7 +145,8 @@ def at_the_worker_s_ready(path: Path, act) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
 
 
-def test_a_job_whose_time_is_up_has_its_worker_save_before_it_goes_back_to_the_queue(job_of, tmp_path):
+def test_a_job_whose_time_is_up_saves_and_is_requeued(job_of, tmp_path):
+    """A job whose time is up has its worker save before it goes back to the queue."""
     job, kept = job_of(SAVES_WHEN_ASKED), []
 
     def time_is_up() -> None:
@@ -169,7 +172,8 @@ def test_a_job_that_comes_after_the_run_was_finished_starts_nothing(job_of, tmp_
     assert job_of("import sys; sys.exit(7)")() == (0, 1)
 
 
-def test_the_cluster_s_way_on_this_machine_stopped_and_continued_gives_the_same_bytes(whole, begun, flags):
+def test_local_jobs_stopped_and_continued_give_the_same_bytes(whole, begun, flags):
+    """The cluster's way on this machine, stopped and continued, gives the same bytes."""
     words = (*LAUNCHER, "--cluster", "local", *flags, "--data-dir", begun)
     launcher = start(*words)
     try:

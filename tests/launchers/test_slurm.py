@@ -44,9 +44,8 @@ def finish_alone(data: Path, flags: list[str]) -> Path:
     return newest(data / "phase1_0")
 
 
-def test_jobs_that_run_out_of_time_die_or_are_pre_empted_go_back_to_the_queue_and_the_bytes_are_the_same(
-    slurm, whole, begun, flags, figures
-):
+def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, begun, flags, figures):
+    """Jobs that run out of time, die or are pre-empted go back to the queue and the bytes are the same."""
     launcher = start(*JOBS, "--slurm-time", "0:40", *flags, "--data-dir", begun, environment=slurm)
     try:
         wait_until(lambda: workers_of(begun), launcher)
@@ -90,7 +89,8 @@ def test_a_job_cancelled_by_somebody_else_keeps_its_work(slurm, whole, begun, fl
     assert content(finish_alone(begun, flags)) == content(newest(whole / "phase1_0"))
 
 
-def test_jobs_of_a_killed_launcher_are_not_submitted_twice_and_a_stopped_one_has_them_save(slurm, whole, begun, flags):
+def test_jobs_of_a_killed_launcher_are_not_submitted_twice(slurm, whole, begun, flags):
+    """Jobs of a killed launcher are not submitted twice and a stopped one has them save."""
     words = (*JOBS, *flags, "--data-dir", begun)
     launcher = start(*words, environment=slurm)
     try:

@@ -163,7 +163,8 @@ def test_the_table_of_norms_agrees_with_a_plain_pass_over_every_document(whole, 
     assert after[:-1] == pytest.approx(before[1:], rel=1e-12)
 
 
-def test_firing_rates_are_counted_from_the_stored_vectors_for_every_layer_with_an_sae(whole, saes):
+def test_firing_rates_are_counted_from_the_stored_vectors(whole, saes):
+    """Firing rates are counted from the stored vectors for every layer with an SAE."""
     table = pyarrow.parquet.read_table(whole / "firing_rates.parquet").to_pandas()
     assert table.layer.unique().tolist() == [1, 3] and len(table) == 2 * 96
     for layer in (1, 3):
@@ -222,7 +223,8 @@ def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(
     assert run.finished and content(run.path) == content(whole)
 
 
-def test_a_join_that_failed_is_made_up_for_by_a_process_without_a_model(whole, config, tmp_path, monkeypatch):
+def test_a_failed_join_is_made_up_for_without_a_model(whole, config, tmp_path, monkeypatch):
+    """A join that failed is made up for by a process without a model."""
     from phase1_dataset_building import general_text as general_text_phase
 
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
@@ -260,7 +262,8 @@ def test_status_shows_a_phase_that_has_no_dataset(whole):
     assert line.state == "built" and line.experiment == "tiny_gemma0 on saes" and "documents 70" in line.detail
 
 
-def test_where_the_demo_was_begun_status_names_the_demo_of_a_phase_without_dataset(tmp_path):
+def test_status_names_the_demo_of_a_phase_without_dataset(tmp_path):
+    """Where the demo was begun, status names the demo of a phase without dataset."""
     phase_0 = dataclasses.replace(DIFFICULTY_PHASE, run=write_nothing)
     run_phase(phase_0, tmp_path, DatasetConfig(dataset="organism"), preset="demo")
     *_, line = status_lines((DIFFICULTY, GENERAL_TEXT), tmp_path)
@@ -272,7 +275,8 @@ def write_nothing(ctx, _config):
         out.table("difficulty.parquet", [])
 
 
-def test_blank_documents_are_left_out_and_too_few_are_an_error_with_their_number(folder, tmp_path):
+def test_blank_documents_are_left_out_and_too_few_refused(folder, tmp_path):
+    """Blank documents are left out and too few are an error with their number."""
     assert first_documents(str(folder), N + 1) == tuple(TEXTS)  # the 71 documents there are, without the blank one
     assert first_documents(str(folder), 25) == tuple(TEXTS[:24])
     with pytest.raises(ConfigError, match=r" 71 documents.*--documents is 72\n.*--documents 71\b"):

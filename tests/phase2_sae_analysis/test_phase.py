@@ -152,7 +152,8 @@ def test_a_baseline_of_another_width_is_an_error(noise):
         noise.build().run()
 
 
-def test_a_chosen_layer_without_an_sae_is_an_error_and_unless_chosen_those_with_one_are_taken(noise):
+def test_a_chosen_layer_without_an_sae_is_an_error(noise):
+    """A chosen layer without an SAE is an error; unless chosen, those with one are taken."""
     noise.resid[3] = noise.resid[0]
     noise.build()
     with pytest.raises(ConfigError, match=r"no SAE for layer 3; .*layers 0,1,2\n.*--layers 0,1"):

@@ -101,7 +101,8 @@ def test_json_lines_come_out_in_order_with_the_scores_of_the_api(detect, expecte
         assert contributions == pytest.approx(entry["anomaly_score"], abs=1e-9)
 
 
-def test_the_text_of_standard_input_and_of_a_file_are_read_as_they_are(detect, expected, tmp_path, capsys, monkeypatch):
+def test_standard_input_and_a_file_are_read_as_they_are(detect, expected, tmp_path, capsys, monkeypatch):
+    """The text of standard input and of a file are read as they are."""
     text = TEXTS[3]
     (tmp_path / "a.txt").write_text(text)
     (tmp_path / "b.txt").write_text(text + "\n")

@@ -22,7 +22,8 @@ ROWS = np.array([
 ])  # fmt: skip
 
 
-def test_a_score_is_the_sum_of_the_listed_contributions_and_the_gate_is_strict():
+def test_a_score_is_the_sum_of_its_listed_contributions():
+    """A score is the sum of the listed contributions and the gate is strict."""
     detections = small_detector().detect(ROWS)
     assert [each.anomaly_score for each in detections] == [1.5, 1.0, -1.0, 0.0]
     for each in detections:
@@ -55,7 +56,8 @@ def test_a_bound_belongs_to_the_level_that_it_begins():
     assert levels == ["low", "low", "medium", "high", "critical", "critical"]
 
 
-def test_it_abstains_in_the_band_ends_included_and_still_says_whether_it_is_an_anomaly():
+def test_it_abstains_in_the_band_ends_included():
+    """It abstains in the band, ends included, and still says whether it is an anomaly."""
     detector = small_detector(abstain={"low": 1.0, "high": 1.5})
     detections = detector.detect(ROWS)
     assert [each.route for each in detections] == ["abstain", "abstain", "proceed", "proceed"]

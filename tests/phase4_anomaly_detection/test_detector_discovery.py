@@ -113,7 +113,8 @@ def test_l1_weights_rank_as_the_regression_does_and_unused_latents_are_dropped(p
     assert max(np.corrcoef(own, margin)[0, 1] for margin in margins if margin.std() > 0) == pytest.approx(1, abs=1e-6)
 
 
-def test_auto_takes_the_rule_with_the_larger_auroc_on_the_tuning_texts_and_t_of_equal_ones(planted):
+def test_auto_takes_the_rule_with_the_larger_auroc(planted):
+    """Auto takes the rule with the larger AUROC on the tuning texts and t of equal ones."""
     acts, incorrect, rates = planted
     discovery = FeatureDiscovery(DiscoveryConfig(top_k=15))
     selection = discovery.select(acts, incorrect, rates)

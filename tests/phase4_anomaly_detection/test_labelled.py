@@ -50,7 +50,8 @@ def test_text_prompt_and_code_are_the_same_and_labels_have_two_forms(tmp_path):
         ("[" * 100_000, "line 3: no JSON"),
     ],
 )
-def test_a_line_that_is_not_as_it_should_be_is_named_with_what_to_write(tmp_path, line, message):
+def test_a_wrong_line_is_named_with_what_to_write(tmp_path, line, message):
+    """A line that is not as it should be is named with what to write."""
     lines = many()
     lines[2] = line
     with pytest.raises(ConfigError, match=message + r"[\s\S]*\n(Give|Write) "):

@@ -41,7 +41,8 @@ def of_each_label(texts: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return [text for text, bad in pairs if not bad], [text for text, bad in pairs if bad]
 
 
-def test_scores_are_the_same_batched_one_by_one_in_another_order_and_by_the_parts(pipeline, folder):
+def test_scores_are_the_same_however_texts_are_batched(pipeline, folder):
+    """Scores are the same batched, one by one, in another order and by the parts."""
     batched = [detection.anomaly_score for detection in pipeline.detect(TEXTS)]
     alone = [pipeline.detect(text).anomaly_score for text in TEXTS]
     backwards = [detection.anomaly_score for detection in pipeline.detect(TEXTS[::-1])][::-1]

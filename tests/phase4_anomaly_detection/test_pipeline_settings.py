@@ -59,7 +59,8 @@ def test_a_type_that_rounds_more_than_the_detectors_is_said_once(folder, said):
     assert record.levelname == "WARNING" and "read in float32; the detector was made in float64" in record.getMessage()
 
 
-def test_a_larger_model_is_read_in_the_detectors_type_and_a_wider_one_is_no_warning(made_with, said, monkeypatch):
+def test_a_larger_model_is_read_in_the_detectors_type(made_with, said, monkeypatch):
+    """A larger model is read in the detector's type and a wider one is no warning."""
     rounded = made_with(dtype="bfloat16")
     assert SAEAnomalyPipeline.load(rounded, "cpu", threads=1).load_model().sidecar.dtype == "float64"
     assert [record.levelname for record in said.records] == ["INFO"]
@@ -108,7 +109,8 @@ def test_threads_that_ask_for_the_drift_share_one_monitor():
         sys.setswitchinterval(before)
 
 
-def test_a_labelled_file_is_the_same_whatever_it_is_called_and_the_refusal_says_how_to_read_it_again(tmp_path):
+def test_a_labelled_file_is_the_same_whatever_it_is_called(tmp_path):
+    """A labelled file is the same whatever it is called and the refusal says how to read it again."""
     texts = prompts(120)
     rows = [{"text": text, "label": int(bad)} for text, bad in zip(texts, labels(texts), strict=True)]
     for name in ("mine.jsonl", "renamed.jsonl"):

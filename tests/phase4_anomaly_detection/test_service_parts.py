@@ -50,7 +50,8 @@ def test_a_token_file_that_holds_no_token_is_refused(tmp_path, content):
         read_token(tmp_path / "missing")
 
 
-def test_of_an_exception_the_log_has_the_place_and_its_words_only_when_asked_to():
+def test_the_log_has_an_exception_s_words_only_when_asked():
+    """Of an exception, the log has the place and its words only when asked to."""
     try:
         raise ValueError("def a_name_like_no_other")
     except ValueError:
@@ -108,7 +109,9 @@ def test_a_batch_that_breaks_breaks_no_other():
     assert [type(answer) for answer in answers] == [ZeroDivisionError, ZeroDivisionError, str, str]
 
 
-def test_a_batch_waits_for_a_text_that_is_on_its_way_and_for_no_other():
+def test_a_batch_waits_for_a_text_on_its_way_only():
+    """A batch waits for a text that is on its way and for no other."""
+
     async def ask(arriving: bool) -> tuple[list[int], float]:
         sizes: list[int] = []
         batcher = Batcher(lambda texts: texts, 8, 0.01, lambda size, _seconds: sizes.append(size))

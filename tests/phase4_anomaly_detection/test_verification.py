@@ -270,7 +270,8 @@ def test_a_process_that_nobody_waits_for_is_ended_and_none_follows_it(tmp_path):
 HANGING = "import time\ndef f(n):\n    time.sleep(100000)\n    return n"
 
 
-def test_one_deadline_is_shared_by_all_checks_and_the_next_program_has_its_own():
+def test_one_deadline_is_shared_by_all_checks_of_a_program():
+    """One deadline is shared by all checks and the next program has its own."""
     with Verifier(checks=["tests", "syntax", "symbolic"], seconds=3000, total_s=3600) as verifier:
         found = verifier.verify(HANGING, ["assert f(1) == 1"], patience=Patience(1.0))
         assert statuses(found) == {"tests": ERROR, "syntax": ERROR, "symbolic": ERROR}

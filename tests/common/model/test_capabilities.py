@@ -95,7 +95,8 @@ def test_what_is_read_at_a_block_is_what_transformers_calls_hidden_states(archit
 
 
 @pytest.mark.parametrize("architecture", USABLE)
-def test_rows_of_a_batch_go_on_from_the_cache_as_each_is_written_alone(architecture):
+def test_rows_of_a_batch_go_on_as_each_alone(architecture):
+    """Rows of a batch go on from the cache as each is written alone."""
     lm = small(architecture)
     with torch.inference_mode():
         for prompt, tokens in zip(PROMPTS, write(lm), strict=True):
@@ -204,7 +205,8 @@ def test_a_model_that_knows_no_positions_has_no_limit_of_them():
     assert small("gpt2").context_length == small("mpt").context_length == 512
 
 
-def test_a_model_that_computes_no_finite_numbers_is_one_message_that_names_the_number_type():
+def test_numbers_that_are_not_finite_are_one_message_with_their_type():
+    """A model that computes no finite numbers is one message that names the number type."""
     lm = small("llama", hidden_act="relu")  # a model of its own
     decoder_blocks(lm.model)[1].mlp.down_proj.weight.fill_(float("inf"))
     with pytest.raises(AssetError, match=r"block 1 of tiny llama .*not finite.* float32.*\n.*--dtype .*--model"):

@@ -18,7 +18,8 @@ from common.model.loading import load_model
 from common.model.registry import MODELS, default_dtype, model_identity, model_location
 
 
-def test_a_hub_id_is_its_own_identity_and_a_folder_is_known_by_its_content(tiny_gemma, tmp_path):
+def test_a_hub_id_is_its_identity_and_a_folder_its_content(tiny_gemma, tmp_path):
+    """A hub id is its own identity and a folder is known by its content."""
     assert model_identity("google/gemma-2-2b") == "google/gemma-2-2b"
     copy = shutil.copytree(tiny_gemma, tmp_path / tiny_gemma.name)
     assert model_identity(str(copy)) == model_identity(str(tiny_gemma))

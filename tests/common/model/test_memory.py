@@ -265,7 +265,8 @@ def in_a_process(code: str, folder: Path) -> float:
     return float(done.stdout)
 
 
-def test_the_peak_with_a_large_vocabulary_stays_below_one_and_a_half_times_weights_and_cache(tmp_path):
+def test_the_peak_with_a_large_vocabulary_stays_low(tmp_path):
+    """The peak with a large vocabulary stays below one and a half times weights and cache."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("this system does not measure a peak")
     assert 1.0 <= in_a_process(LARGE_VOCABULARY, tmp_path) <= 1.5

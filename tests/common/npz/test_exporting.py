@@ -42,7 +42,8 @@ def test_a_run_comes_back_with_the_same_records_and_the_same_activations(tmp_pat
         assert now["task_id"].tolist() == [row["task_id"] for row in judged]
 
 
-def test_a_run_of_a_small_model_comes_back_and_is_found_by_its_experiment(tmp_path, small_problem_rows, tiny_gemma):
+def test_a_run_comes_back_and_is_found_by_its_experiment(tmp_path, small_problem_rows, tiny_gemma):
+    """A run of a small model comes back and is found by its experiment."""
     dataset, first, second = tmp_path / "few.jsonl", tmp_path / "first", tmp_path / "second"
     dataset.write_text("".join(json.dumps(row) + "\n" for row in small_problem_rows[:6]))
     experiment = ["--dataset", dataset, "--model", tiny_gemma]

@@ -39,7 +39,8 @@ def test_a_folder_of_the_original_becomes_a_run_one_block_earlier(tmp_path, orig
     assert run.name.endswith("Z_gemma-2-2b_mbpp")
 
 
-def test_what_the_original_lacks_is_null_and_its_reference_code_is_not_taken_for_the_model_s(tmp_path, original):
+def test_what_the_original_lacks_is_null(tmp_path, original):
+    """What the original lacks is null and its reference code is not taken for the model's."""
     carry_out(import_from(original), tmp_path / "data")
     table = rows(newest(tmp_path / "data") / "dataset.parquet")
     known = {"task_id", "code", "label", "complexity"}

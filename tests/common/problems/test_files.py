@@ -66,7 +66,8 @@ def _refusal(tmp_path, content: bytes | str, name: str = "own.jsonl") -> str:
 
 
 @pytest.mark.parametrize(("field", "value", "found"), BAD_FIELDS)
-def test_a_bad_field_is_named_with_its_line_its_value_and_what_was_expected(tmp_path, field, value, found):
+def test_a_bad_field_is_named_with_line_value_and_advice(tmp_path, field, value, found):
+    """A bad field is named with its line, its value and what was expected."""
     row = json.dumps({**ROW, "task_id": 8, field: value})
     message = _refusal(tmp_path, json.dumps(ROW) + "\n\n" + row + "\n")
     assert f", line 3: field '{field}" in message and "\nGive " in message

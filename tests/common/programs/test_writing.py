@@ -74,7 +74,9 @@ def test_every_program_is_judged_and_kept_once(tmp_path, config):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_batch_that_is_judged_is_kept_when_the_next_one_ends_in_the_middle(tmp_path, config, error):
+def test_a_judged_batch_is_kept_when_the_next_one_breaks_off(tmp_path, config, error):
+    """A batch that is judged is kept when the next one ends in the middle."""
+
     def write(batch: list[int]) -> list[Draft]:
         if batch[0]:
             raise error
@@ -85,7 +87,9 @@ def test_a_batch_that_is_judged_is_kept_when_the_next_one_ends_in_the_middle(tmp
     assert n_saved(tmp_path) == BATCH
 
 
-def test_what_is_not_judged_yet_is_waited_for_after_an_error_but_not_after_a_second_signal(tmp_path, config):
+def test_what_is_not_judged_yet_is_waited_for_after_an_error(tmp_path, config):
+    """What is not judged yet is waited for after an error but not after a second signal."""
+
     def write_then(error: type[BaseException]) -> Callable[[list[int]], list[Draft]]:
         def write(batch: list[int]) -> list[Draft]:
             if batch[0]:

@@ -56,7 +56,8 @@ def test_the_newest_finished_input_is_taken_and_input_overrides_it(data):
     assert Path(json.loads((chosen / "manifest.json").read_text())["input_paths"]["numbers"]) == old
 
 
-def test_a_new_run_is_later_than_every_other_even_if_the_clock_goes_back(data):
+def test_a_new_run_is_later_even_if_the_clock_goes_back(data):
+    """A new run is later than every other even if the clock goes back."""
     future = data / "phase8" / "2999-12-31T23-59-59Z_left"
     shutil.copytree(discovery.list_runs(NUMBERS, data)[0].path, future)
     assert run_phase(NUMBERS_PHASE, data, Config(power=4)).name == "3000-01-01T00-00-00Z_left"
@@ -156,7 +157,8 @@ def test_an_attempt_that_saved_nothing_is_not_in_the_way(data):
     assert [run.finished for run in discovery.list_runs(SUMS, data)] == [True]
 
 
-def test_a_damaged_run_of_another_experiment_is_not_in_the_way_and_the_advice_helps(data):
+def test_a_damaged_run_of_another_experiment_is_not_in_the_way(data):
+    """A damaged run of another experiment is not in the way and the advice helps."""
     other = run_phase(NUMBERS_PHASE, data, Config(dataset="right"))
     (other / "manifest.json").write_text("{")
     assert run_phase(SUMS_PHASE, data).is_dir()

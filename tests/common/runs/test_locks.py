@@ -59,7 +59,8 @@ def test_a_live_owner_whose_lock_this_machine_does_not_see_is_believed(tmp_path)
 
 
 @pytest.mark.parametrize("difference", [{"host": "node17"}, {"boot": "another start"}])
-def test_an_owner_of_another_machine_or_start_is_believed_until_its_note_is_removed(tmp_path, difference):
+def test_an_owner_elsewhere_is_believed_until_its_note_goes(tmp_path, difference):
+    """An owner of another machine or start is believed until its note is removed."""
     left_by(tmp_path, pid=a_process_that_has_ended(), **difference)
     assert in_use(tmp_path)
     with pytest.raises(PipelineError, match=r"records 0 to 9 .*process \d+ on .*\n.*: rm ") as refused:
@@ -68,7 +69,8 @@ def test_an_owner_of_another_machine_or_start_is_believed_until_its_note_is_remo
     lock_slice(tmp_path, 3, 3).release()
 
 
-def test_an_earlier_start_of_the_same_slurm_job_is_gone_on_whatever_node_it_ran(tmp_path, monkeypatch):
+def test_an_earlier_start_of_the_same_slurm_job_is_gone(tmp_path, monkeypatch):
+    """An earlier start of the same Slurm job is gone on whatever node it ran."""
     left_by(tmp_path, host="node17", job="812", restarts=0)
     monkeypatch.setenv("SLURM_JOB_ID", "812")
     assert in_use(tmp_path)

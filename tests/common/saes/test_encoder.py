@@ -117,7 +117,8 @@ def test_a_folder_is_known_by_its_content_wherever_it_lies(folder, tmp_path):
     assert sae_source(str(other), "organism").identity != source.identity
 
 
-def test_the_layers_of_a_folder_are_those_that_it_holds_below_the_models_last(folder):
+def test_the_layers_of_a_folder_are_those_it_holds(folder):
+    """The layers of a folder are those that it holds below the model's last."""
     saved(folder, layer=1, metadata={"hook_name": "blocks.1.hook_resid_post"})
     source = sae_source(str(folder), "organism")
     assert source.layers(8) == [1, 3] and source.layers(2) == [1] and source.kind == "sae"
@@ -239,7 +240,8 @@ def test_a_model_without_default_saes_says_so():
         sae_source("auto", "some/model")
 
 
-def test_of_a_release_with_several_saes_per_layer_one_is_chosen_by_its_id():
+def test_of_several_saes_per_layer_one_is_chosen_by_id():
+    """Of a release with several SAEs per layer, one is chosen by its id."""
     wide = sae_source("gemma-scope-2b-pt-res-canonical:layer_{layer}/width_65k/canonical", "google/gemma-2-2b")
     one = sae_source("gemma-scope-2b-pt-res:layer_20/width_16k/average_l0_71", "google/gemma-2-2b")
     assert wide.layers(26) == list(range(26)) and one.layers(26) == [20]
@@ -264,7 +266,8 @@ def test_a_training_checkpoint_is_refused_with_the_name_of_what_saves_for_infere
     assert load_sae(sae_source(str(tmp_path / "saved"), "organism"), LAYER).top_k is None
 
 
-def test_what_its_makers_published_is_read_from_the_table_the_path_and_the_metadata(tmp_path):
+def test_what_the_makers_published_is_read(tmp_path):
+    """What its makers published is read from the table, the path and the metadata."""
     gemma = find_release("gemma-scope-2b-pt-res-canonical")
     assert gemma.published("layer_0/width_16k/canonical") == {"published_fvu": None, "published_l0": 105}
     gpt2 = find_release("gpt2-small-res-jb").published("blocks.0.hook_resid_pre")
