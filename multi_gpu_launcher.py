@@ -120,10 +120,13 @@ def visible_gpus() -> list[str]:
 def worker_environments(gpus: str | None, n_workers: int | None, available: list[str]) -> list[dict[str, str]]:
     """What each worker's environment adds: a GPU, or nothing where `available` names none. Raises: ConfigError."""
     if n_workers is not None and (n_workers < 1 or (available and gpus is None)):
-        why = "there are GPUs here: choose them with --gpus, or add --device cpu" if available else "give 1 or more"
-        raise ConfigError(f"--workers is {n_workers}, the number of CPU processes\n{why[0].upper()}{why[1:]}")
+        advice = "Choose the GPUs here with --gpus, or add --device cpu" if available else "Give 1 or more"
+        raise ConfigError(f"--workers is {n_workers}, the number of CPU processes\n{advice}")
     if gpus is not None and n_workers is not None:
-        raise ConfigError("--workers and --gpus exclude each other\nGive --gpus, or --workers with --device cpu")
+        raise ConfigError(
+            f"--workers is {n_workers} and --gpus is '{gpus}', which exclude each other\n"
+            f"Give --gpus, or --workers with --device cpu"
+        )
     if gpus is None:
         return [{"CUDA_VISIBLE_DEVICES": name} for name in available] or [{}] * (n_workers or 1)
     numbers = [number.strip() for number in gpus.split(",")]

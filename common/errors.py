@@ -1,7 +1,7 @@
 """Errors that a user can mend. run.py prints them without a traceback and exits with status 2.
 
 Every message answers three questions in this order: what is wrong, with the offending
-value; where (path, phase or field); and what to type. Anything else that escapes is a
+value; where (path, phase or field); and, on a new line, what to type. Anything else that escapes is a
 bug, keeps its traceback and exits with status 1.
 """
 

@@ -166,7 +166,9 @@ def main(argv: list[str]) -> int:
 
     lm = load_model(args.model, resolve_device(args.device), args.dtype, args.threads)
     if layers[-1] >= lm.n_layers:
-        raise ConfigError(f"--layers is {args.layers}; {args.model} has layers 0 to {lm.n_layers - 1}")
+        raise ConfigError(
+            f"--layers is '{args.layers}', but {args.model} has {lm.n_layers}\nGive some of 0 to {lm.n_layers - 1}"
+        )
     vectors, owners = read_vectors(lm, documents, layers, args.vectors, log)
     # The documents read last are held out: all vectors of a document are on one side.
     limit = (1 - HELD_OUT) * owners[-1]

@@ -143,8 +143,8 @@ class FeatureDiscovery:
         usable = [rule for rule in rules if tried[rule].any()]  # a strong enough penalty leaves l1 no latent
         if not usable:
             raise ConfigError(
-                "the L1 regression uses none of the selected latents: they do not tell incorrect texts from correct "
-                "ones\nGive --weights t, or more texts"
+                f"the L1 regression uses none of the {len(t)} selected latents: they do not tell incorrect texts from "
+                f"correct ones\nGive --weights t, or more texts"
             )
         rule = max(usable, key=lambda name: areas[name])  # of two equal ones the first: t
         kept = np.flatnonzero(tried[rule])

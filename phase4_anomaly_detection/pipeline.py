@@ -115,7 +115,10 @@ class SAEAnomalyPipeline:
         Raises: ConfigError, MissingArtifactError, ArtifactMismatchError, AssetError.
         """
         if (correct is None) != (incorrect is None):
-            raise ConfigError("texts of one label alone make no detector\nGive correct and incorrect, or neither")
+            label = "correct" if incorrect is None else "incorrect"
+            raise ConfigError(
+                f"there are {label} texts alone: they make no detector\nGive correct and incorrect, or neither"
+            )
         with tempfile.TemporaryDirectory() as folder:
             if correct is not None:
                 settings = {"labelled": str(_labelled_file(Path(folder), correct, incorrect)), **settings}

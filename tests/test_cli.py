@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -46,37 +47,37 @@ def test_help_of_a_phase_shows_defaults_units_and_presets(cli):
         (["phase", "1", "--temperature", "inf"], "--temperature is inf"),
         (["phase", "1", "--positions", "tests_end"], "--positions is tests_end"),
         (["phase", "0.1", "--fractions", "1,0,0"], "--fractions is 1.0"),
-        (["phase", "11"], "there is no phase '11'. Did you mean 1.1?"),
-        (["phase", "1", "--preset", "Dmo"], "there is no preset 'Dmo'. Did you mean demo?"),
-        (["phase", "1", "--model", "Gemma-2-2B"], "Did you mean google/gemma-2-2b?"),
-        (["phase", "1", "--model", "google/gema-2-2b"], "Did you mean google/gemma-2-2b?"),
-        (["phase", "1", "--sandbox", "strickt"], "--sandbox is 'strickt'. Did you mean strict?"),
-        (["phase", "0", "--dataset", "HumanEvla"], "Did you mean humaneval?"),
-        (["phase", "0", "--device", "cuda1"], "--device is 'cuda1'. Did you mean cuda"),
-        (["phase", "1", "--device", "cuda:77"], "--device is 'cuda:77', but this machine has"),
-        (["phase", "2", "--sae", "google/gemma-scope-2b-pt-res-cannonical"], "Did you mean gemma-scope-2b-pt-res-"),
-        (["fase"], "there is no command 'fase'. Did you mean phase?"),
-        (["phase", "9"], "there is no phase '9'\nGive one of: 0, 0.1, 1"),
-        (["phase", "0", "--datset", "x"], "--datset x. Did you mean --dataset?"),
+        (["phase", "11"], r"no phase '11'.* mean 1\.1\?"),
+        (["phase", "1", "--preset", "Dmo"], r"no preset 'Dmo'.* mean demo\?"),
+        (["phase", "1", "--model", "Gemma-2-2B"], r" mean google/gemma-2-2b\?"),
+        (["phase", "1", "--model", "google/gema-2-2b"], r" mean google/gemma-2-2b\?"),
+        (["phase", "1", "--sandbox", "strickt"], r"--sandbox is 'strickt'.* mean strict\?"),
+        (["phase", "0", "--dataset", "HumanEvla"], r" mean humaneval\?"),
+        (["phase", "0", "--device", "cuda1"], "--device is 'cuda1'.* mean cuda"),
+        (["phase", "1", "--device", "cuda:77"], r"--device is 'cuda:77'.* cpu\n"),
+        (["phase", "2", "--sae", "google/gemma-scope-2b-pt-res-cannonical"], " mean gemma-scope-2b-pt-res-"),
+        (["fase"], r"no command 'fase'.* mean phase\?"),
+        (["phase", "9"], r"no phase '9'\n.*: 0, 0\.1, 1"),
+        (["phase", "0", "--datset", "x"], r"--datset x.* mean --dataset\?"),
         (["phase", "0", "--dataset", "mbppp"], "mbppp"),
         (["phase", "0", "--dataset", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["phase", "1", "--seed", "many"], "invalid int value: 'many'"),
+        (["phase", "1", "--seed", "many"], "--seed.* int .*'many'"),
         (["phase", "1", "--batch-size", "0"], "--batch-size is 0"),
-        (["phase", "1", "--preset", "huge"], "there is no preset 'huge'"),
+        (["phase", "1", "--preset", "huge"], "no preset 'huge'"),
         (["phase", "1", "--device", "tpu"], "--device is 'tpu'"),
-        (["phase", "1", "--model", "gemma"], "--model is 'gemma', which is no folder and no hub id"),
-        (["phase", "0.1", "--dataset", "organism"], "no finished difficulty of organism"),
+        (["phase", "1", "--model", "gemma"], r"--model is 'gemma'.*\n.*hub id"),
+        (["phase", "0.1", "--dataset", "organism"], r"no finished difficulty of organism\b"),
         (["phase", "0.1", "--fractions", "0.5,0.5"], "--fractions is 0.5,0.5"),
-        (["phase", "0", "--start", "3"], "phase 0 has no slices"),
-        (["phase", "1", "--input", "nowhere"], "--input nowhere does not exist"),
-        (["status", "--all"], "unrecognized arguments: --all"),
+        (["phase", "0", "--start", "3"], r"phase 0 .*slices\n.*--start"),
+        (["phase", "1", "--input", "nowhere"], "--input nowhere .*exist"),
+        (["status", "--all"], "arguments: --all"),
     ],
 )
 def test_a_wrong_command_is_one_message_with_what_to_type(cli, tmp_path, words, message):
     data_dir = ["--data-dir", tmp_path / "data"] if words[0] in ("phase", "status") else []
     done = cli("run.py", *words, *data_dir)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert message in done.stderr
+    assert re.search(message, done.stderr)
     *_, error = done.stderr.split("error: ")
     assert len(error.strip().splitlines()) >= 2, "the message does not say what to type"
     assert not (tmp_path / "data").exists(), "a command that fails writes nothing"
@@ -251,10 +252,11 @@ def test_clean_data_refuses_a_run_in_use(cli, data):
 
 
 @pytest.mark.parametrize("refused", ["everything", "the folder's lock"])
-def test_a_data_folder_that_may_only_be_read_is_used_as_far_as_reading_goes(
-    cli, data, small_dataset, refused, tmp_path
-):
-    """As another user's: who runs the tests as root gives up root's right to write everywhere."""
+def test_a_data_folder_that_may_only_be_read_is_read(cli, data, small_dataset, refused, tmp_path):
+    """A data folder that may only be read is used as far as reading goes.
+
+    As another user's: who runs the tests as root gives up root's right to write everywhere.
+    """
     own = ("--dataset", small_dataset, "--data-dir", data)
     assert cli("run.py", "phase", "0.1", *own).returncode == 0
     claims = data / "phase0" / ".claims.lock"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_fresh_beside_a_grading_that_runs_is_refused_and_deletes_nothing(tmp_pat
     out.write_text("verdicts of another day\n")
     with FileLock(f"{out}.part.lock"):
         refused = command("run.py", "grade", source, "--out", out, "--fresh")
-    assert refused.returncode != 0 and "written by another process" in refused.stderr
+    assert refused.returncode != 0 and "another process" in refused.stderr and str(out) in refused.stderr
     assert out.read_text() == "verdicts of another day\n"
 
 
@@ -104,7 +105,7 @@ def test_other_programs_do_not_continue_a_stopped_grading(tmp_path):
     stamp = {"programs": "others"}
     write(tmp_path / "out.jsonl.part", f"{digest_of(stamp)[:16]} {json.dumps(stamp)}")
     done = command("run.py", "grade", source, "--out", out)
-    assert done.returncode == 2 and "belongs to other programs" in done.stderr
+    assert done.returncode == 2 and re.search(r"out\.jsonl\.part .*other programs.*\n.*--out.*--fresh", done.stderr)
     assert json.dumps(stamp) in (tmp_path / "out.jsonl.part").read_text()
 
 
@@ -112,19 +113,19 @@ def test_other_programs_do_not_continue_a_stopped_grading(tmp_path):
     ("row", "message"),
     [
         ("{", "line 2: no JSON"),
-        ("[1]", "line 2: list instead of an object"),
+        ("[1]", "line 2: list .*object"),
         ({"code": "x = 1", "tests": ["assert x"]}, "line 2: field 'id or task_id' is missing"),
         ({"id": 1, "tests": ["assert x"]}, "line 2: field 'code or generated_code' is missing"),
         ({"id": 1, "code": 5, "tests": ["assert x"]}, "line 2: field 'code' is 5"),
         ({"id": True, "code": "", "tests": ["assert x"]}, "line 2: field 'id' is True"),
-        ({"id": 1, "code": "", "tests": []}, "line 2: field 'tests' is []"),
-        ({"id": 1, "code": "", "tests": [3]}, "line 2: field 'tests' is [3]"),
+        ({"id": 1, "code": "", "tests": []}, r"line 2: field 'tests' is \[\]"),
+        ({"id": 1, "code": "", "tests": [3]}, r"line 2: field 'tests' is \[3\]"),
         ({"id": 1, "code": ""}, "line 2: field 'tests or test_list' is missing"),
     ],
 )
 def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path, row, message):
     done = command("run.py", "grade", write(tmp_path / "in.jsonl", GOOD, row), "--out", tmp_path / "out.jsonl")
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and re.search(message, done.stderr) and "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
@@ -139,11 +140,14 @@ def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path
 )
 def test_a_wrong_command_is_one_message(words, message):
     done = command("run.py", "grade", *words)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and re.search(message, done.stderr) and "Traceback" not in done.stderr
 
 
-def test_the_adversarial_corpus_is_judged_as_expected_where_a_verdict_takes_no_ten_seconds(shared, tmp_path):
-    """The whole corpus, canaries and host checks included, is run by the script beside it."""
+def test_the_adversarial_corpus_is_judged_as_expected(shared, tmp_path):
+    """The adversarial corpus is judged as expected where a verdict takes no ten seconds.
+
+    The whole corpus, canaries and host checks included, is run by the script beside it.
+    """
     rows = [json.loads(line) for line in (shared / "adversarial" / "corpus.jsonl").read_text().splitlines()]
     quick = [
         row for row in rows if row["expect"] != "timeout" and "@CANARY" not in row["code"] and not row.get("requires")

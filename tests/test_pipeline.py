@@ -140,7 +140,8 @@ def test_two_workers_of_the_launcher_give_the_same_bytes_as_one_process(whole, b
     assert len(manifest["processes"]) > 1 and sum(s["n_records"] for s in manifest["processes"]) == 100
 
 
-def test_a_stopped_launcher_passes_the_signal_on_and_goes_on_to_the_same_bytes(whole, begun, flags):
+def test_a_stopped_launcher_passes_the_signal_on(whole, begun, flags):
+    """A stopped launcher passes the signal on and goes on to the same bytes."""
     words = [sys.executable, "multi_gpu_launcher.py", "--phase", "1", "--workers", "2", *flags, "--fresh"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(

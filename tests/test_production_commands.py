@@ -207,7 +207,8 @@ def test_every_phase_of_every_row_finishes(machine, model):
 
 
 @pytest.mark.parametrize("model", EVERY_SAE)
-def test_the_log_shows_how_well_each_sae_fits_and_what_its_id_stands_for(machine, model):
+def test_the_log_shows_how_well_each_sae_fits(machine, model):
+    """The log shows how well each SAE fits and what its id stands for."""
     row = machine.finished(model)
     for phase, folder in (("1.1", "phase1_1"), ("2", "phase2")):
         pattern = r"(.*): FVU (\d\.\d\d), mean L0 (\d+\.\d) over (\d+) activations of (\S+)"
@@ -299,8 +300,7 @@ def test_a_release_of_some_layers_is_read_at_those(machine):
     done = finished(machine.typed(row, "2", "--dataset", machine.dataset, *COMPARING, "--fresh"))
     assert row.layers == [9] and " layers 9\n" in done.stderr
     done = machine.typed(row, "2", "--dataset", machine.dataset, "--layers", "8,9")
-    assert done.returncode == 2 and "has no SAE for layer 8; it has layers 9" in done.stderr
-    assert "Leave it out with: --layers 9\n" in done.stderr
+    assert done.returncode == 2 and re.search(r"no SAE for layer 8; .*layers 9\n.*--layers 9\n", done.stderr)
 
 
 @pytest.mark.skipif(ASKED, reason="LARGE_SAES is set, so they are there")
@@ -318,10 +318,9 @@ def test_transcoders_are_refused_in_words_once_the_model_has_written_its_program
     row = machine.with_solutions(model)
     assert row.manifest("phase1_0")["processes"][0]["model"]["d_model"] == d_model_of(model)
     done = machine.typed(row, "2", "--dataset", machine.dataset)
-    assert done.returncode == 2 and f"Build it with: python3 run.py phase 1.1 --model {model}" in done.stderr
+    assert done.returncode == 2 and f"python3 run.py phase 1.1 --model {model}" in done.stderr
     done = machine.typed(row, "1.1", "--text", machine.texts, *READING, "--sae-revision", COMMIT)
-    assert done.returncode == 2 and "Give SAEs of the residual stream with --sae" in done.stderr
-    assert f"for {model} names transcoders, which do not read the residual stream" in done.stderr
+    assert done.returncode == 2 and re.search(rf" {model} .*transcoders.*\n.*--sae", done.stderr)
 
 
 @pytest.mark.parametrize("kind", ["noise", "those of another layer"])
@@ -337,11 +336,11 @@ def test_saes_that_do_not_fit_are_refused_unless_that_is_accepted(machine, kind,
         refused, accepted = (machine.typed(row, "2", *words, *more) for more in ([], ["--accept-bad-fit"]))
     finally:
         write_saes(machine.home, row, "phase1_1")
-    assert refused.returncode == 2 and f"error: {row.shown(0)} does not fit layer 0: FVU " in refused.stderr
+    assert refused.returncode == 2 and re.search(rf"error: {re.escape(row.shown(0))} .*layer 0: FVU ", refused.stderr)
     assert "Traceback" not in refused.stderr
     if kind == "those of another layer":
-        assert accepted.returncode == 2 and "on layer 1, which it fits better" in accepted.stderr
+        assert accepted.returncode == 2 and re.search("layer 1, .*better", accepted.stderr)
         return
-    assert "or go on with --accept-bad-fit" in refused.stderr
+    assert "with --accept-bad-fit" in refused.stderr
     assert f"{row.shown(0)} fits badly: FVU " in finished(accepted).stderr
     assert row.manifest("phase2")["settings"]["accept_bad_fit"] is True

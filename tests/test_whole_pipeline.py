@@ -1,6 +1,7 @@
 """Covers run.py pipeline and phase 3: every phase in order on the model organism, stopping, resuming, the report."""
 
 import json
+import re
 import shutil
 
 import pandas
@@ -90,7 +91,7 @@ def test_validation_read_with_another_selection_is_refused_unless_again(finished
     flags = [*SMALL, "--dataset", dataset, "--data-dir", data]
     assert command("run.py", "phase", "2", *flags_of("2", flags), "--layers", "1,2").returncode == 0
     refused = command("run.py", "phase", "3.1", *flags_of("3.1", flags))
-    assert refused.returncode == 2 and "was evaluated with another selection" in refused.stderr
+    assert refused.returncode == 2 and "another selection" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
@@ -103,15 +104,15 @@ def flags_of(phase_id: str, flags: list) -> list[str]:
     ("words", "message"),
     [
         (["pipeline", "--from", "9"], "--from is '9'"),
-        (["pipeline", "--presets", "demo"], "no phase of 'pipeline' knows --presets"),
-        (["phase", "3", "preset", "demo"], "no phase of 'phase 3' knows preset"),
+        (["pipeline", "--presets", "demo"], "'pipeline' .*--presets"),
+        (["phase", "3", "preset", "demo"], "'phase 3' .* preset"),
         (["phase", "3", "--n-controls", "0"], "--n-controls is 0"),
         (["pipeline", "--preset", "demo", "--max-new-tokens", "-3"], "--max-new-tokens is -3"),
     ],
 )
 def test_a_wrong_flag_is_found_before_anything_runs(words, message, tmp_path):
     done = command("run.py", *words, "--data-dir", tmp_path / "data")
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and re.search(message, done.stderr) and "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
 
 

@@ -325,7 +325,7 @@ def check_cluster(cluster: str) -> None:
         import submitit  # noqa: F401 - asks only whether it is there
     except ModuleNotFoundError:
         raise ConfigError(
-            "the package submitit is not installed for this Python\n"
+            f"the package submitit is not installed for this Python: {sys.executable}\n"
             "Type: .venv/bin/python -m pip install -r requirements.txt"
         ) from None
     missing = [program for program in ("sbatch", "squeue", "scancel", "scontrol", "srun") if not shutil.which(program)]

@@ -109,7 +109,7 @@ def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> list[in
         shown = ", ".join(f"problem {task_id} has {n} tokens" for task_id, n in list(too_long.items())[:10])
         raise ConfigError(
             f"{len(too_long)} prompts are too long for {lm.name}, which reads {lm.context_length} tokens: {shown}\n"
-            f"Leave these problems out of the dataset, or give a model with a longer context"
+            f"Leave these problems out of the --dataset, or give a --model with a longer context"
         )
     return lengths
 

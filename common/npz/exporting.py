@@ -87,7 +87,7 @@ def _problems(ctx: RunContext, generations: Artifact) -> dict[int, dict[str, Any
     build = build_command(handoff, ctx.config, ctx.preset, ctx.data_dir)
     try:
         if handoff.name not in lineage:
-            raise MissingArtifactError("the run was made without phase 0")
+            raise MissingArtifactError(f"{generations.path} was made without phase 0\nBuild it with: {build}")
         made_from = {handoff.name: lineage[handoff.name]}
         run, _ = discovery.find_input(handoff, ctx.data_dir, ctx.config.experiment(), made_from, build)
         rows = Artifact(handoff, run, build).table("difficulty.parquet")

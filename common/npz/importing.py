@@ -266,7 +266,7 @@ def _check_npz(source: Source, log: logging.Logger) -> None:
                 if size != d_model:
                     raise ConfigError(
                         f"{path} holds {size} numbers, the files before it {d_model}\n"
-                        f"All activations must be of one model: fetch the file again, or give another folder"
+                        f"Fetch the file again, or give another folder: all activations must be of one model"
                     )
                 source.sha256[path] = hashlib.sha256(data).hexdigest()
             progress.add([row["label"] for row in source.rows])

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +45,7 @@ def problems_in(content: bytes, path: Path) -> tuple[Problem, ...]:
         if earlier != place:
             raise ConfigError(
                 f"{path}, {place}: field 'task_id' is {problem.task_id}, already used by {earlier}\n"
-                "Expected another number for every problem; correct that entry and run again"
+                "Give that entry another number: every problem has its own"
             )
         problems.append(problem)
     return tuple(problems)
@@ -58,10 +59,10 @@ def _decoded(content: bytes, path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8\n"
-            "Expected a UTF-8 file; convert it with: iconv -f <its encoding> -t utf-8"
+            f"Convert it with: iconv -f <its encoding> -t utf-8 {shlex.quote(str(path))}"
         ) from None
     if not text.strip():
-        raise ConfigError(f"{path}: holds no problem\nExpected one object per problem, as in MBPP's mbpp.jsonl")
+        raise ConfigError(f"{path}: holds no problem\nWrite one object per problem, as in MBPP's mbpp.jsonl")
     return text
 
 
@@ -78,7 +79,7 @@ def _rows_of_list(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
     items = _parsed(text, str(path))
     if not isinstance(items, list) or not items:
         raise ConfigError(
-            f"{path}: holds {shown(items)}\nExpected a list of objects; one object per line is a .jsonl file"
+            f"{path}: holds {shown(items)}\nWrite a list of objects, or one object per line into a .jsonl file"
         )
     places = [f"item {number}" for number in range(1, len(items) + 1)]
     return [(place, _object(item, f"{path}, {place}")) for place, item in zip(places, items, strict=True)]
@@ -89,12 +90,10 @@ def _parsed(text: str, where: str) -> Any:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         spot = f"column {error.colno}" if "\n" not in text else f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(
-            f"{where}: is not JSON ({error.msg} at {spot})\nExpected one JSON object per problem"
-        ) from None
+        raise ConfigError(f"{where}: is not JSON ({error.msg} at {spot})\nWrite one JSON object per problem") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{where}: is not JSON that can be read ({error})\nExpected one JSON object per problem"
+            f"{where}: is not JSON that can be read ({error})\nWrite one JSON object per problem"
         ) from None
 
 
@@ -105,6 +104,6 @@ def _refuse_constant(name: str) -> NoReturn:
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(
-            f'{where}: is {shown(value)}\nExpected an object with the fields "task_id", "text", "code", "test_list"'
+            f'{where}: is {shown(value)}\nWrite an object with the fields "task_id", "text", "code", "test_list"'
         )
     return value

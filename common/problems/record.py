@@ -78,9 +78,7 @@ class _RowReader:
         self._row, self._where = row, where
 
     def fail(self, name: str, found: str, expected: str) -> ConfigError:
-        return ConfigError(
-            f"{self._where}: field '{name}' {found}\nExpected {expected}; correct that entry and run again"
-        )
+        return ConfigError(f"{self._where}: field '{name}' {found}\nGive {expected}")
 
     def task_id(self) -> int:
         expected = f"a whole number from 0 to {_LARGEST_TASK_ID}, such as 17"

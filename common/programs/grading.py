@@ -237,9 +237,9 @@ def _field(row: dict, names: tuple[str, ...], kinds: tuple[type, ...], where: st
         return default
     shown = " or ".join(names)
     if name is None:
-        raise ConfigError(f"{where}: field '{shown}' is missing\nIt must hold a {kinds[0].__name__}")
+        raise ConfigError(f"{where}: field '{shown}' is missing\nGive it a value of type {kinds[0].__name__}")
     if not isinstance(row[name], kinds) or isinstance(row[name], bool):
-        raise ConfigError(f"{where}: field '{name}' is {row[name]!r:.80}\nIt must hold a {kinds[0].__name__}")
+        raise ConfigError(f"{where}: field '{name}' is {row[name]!r:.80}\nGive it a value of type {kinds[0].__name__}")
     return row[name]
 
 

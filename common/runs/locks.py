@@ -126,7 +126,7 @@ def _check_free(path: Path, run: Path) -> None:
         raise PipelineError(
             f"{_what(path)} being computed by process {owner['pid']} on {owner['host']}, which did not end cleanly "
             f"and cannot be looked at from here ({socket.gethostname()}): {run}\n"
-            f"If it is gone, type: {shlex.join(['rm', str(note)])}"
+            f"If it is gone, type: rm {shlex.quote(str(note))}"
         )
     finally:
         probe.release()

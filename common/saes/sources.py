@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,10 @@ def _release_blocks() -> dict[str, str]:
     """The text of each entry of SAELens' table: parsing all of it takes a second, importing the library five."""
     spec = importlib.util.find_spec("sae_lens")
     if spec is None or spec.origin is None:
-        raise AssetError("the library sae_lens is not installed\nInstall it with: pip install -r requirements.txt")
+        raise AssetError(
+            f"the library sae_lens is not installed for this Python: {sys.executable}\n"
+            "Type: .venv/bin/python -m pip install -r requirements.txt"
+        )
     text = (Path(spec.origin).parent / "pretrained_saes.yaml").read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[^\s#-])", text, flags=re.MULTILINE)
     return {block.partition(":")[0]: block for block in blocks if ":" in block}

@@ -35,7 +35,9 @@ def start(module: str, folder: str, stderr: IO[bytes] | int, new_session: bool) 
     decides when a program in the middle of its run is given up.
     """
     if not sys.executable:
-        raise SandboxError("the sandbox finds no Python to start: sys.executable is empty\nRun under a python command")
+        raise SandboxError(
+            f"the sandbox finds no Python: sys.executable is {sys.executable!r}\nRun under a python command"
+        )
     return subprocess.Popen(
         [sys.executable, *_OPTIONS, "-c", _START.format(module), str(_ROOT)],
         stdin=subprocess.PIPE,

@@ -70,7 +70,10 @@ class Verifier:
         no time for say so as errors. Another thread may stop it.
         """
         if not isinstance(code, str) or isinstance(tests, str) or not all(isinstance(test, str) for test in tests):
-            raise ConfigError("a program is a text, and its tests are a list of texts\nGive verify(code, [test, ...])")
+            raise ConfigError(
+                f"a program is a text, and its tests are a list of texts: these are {code!r:.40} and {tests!r:.40}\n"
+                f"Give verify(code, [test, ...])"
+            )
         patience = patience or Patience(self.total_s)
         with self._lock:
             patience.begin()

@@ -47,7 +47,8 @@ def test_every_benchmark_gives_rows_with_sound_figures(out, name):
         assert row.low is None or row.low <= row.ratio <= row.high
 
 
-def test_a_benchmark_that_is_run_again_replaces_its_own_rows_and_keeps_the_others(out):
+def test_a_benchmark_run_again_replaces_its_own_rows(out):
+    """A benchmark that is run again replaces its own rows and keeps the others."""
     kept = json.loads(out.with_name("results.json").read_text())
     done = command("-m", "benchmarks", "grading", "--quick", "--out", out, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -61,7 +62,8 @@ def test_an_unknown_benchmark_is_refused_with_the_names_there_are():
     assert done.returncode == 2 and "'gradin'" in done.stderr and "grading" in done.stderr
 
 
-def test_contenders_take_turns_in_going_first_and_seconds_are_for_a_unit_of_work():
+def test_contenders_take_turns_and_seconds_are_for_one_unit():
+    """Contenders take turns in going first and seconds are for a unit of work."""
     order = []
     found = alternate({"a": lambda number: order.append(("a", number)), "b": lambda n: order.append(("b", n)) or 4}, 3)
     assert order == [("a", 0), ("b", 0), ("b", 1), ("a", 1), ("a", 2), ("b", 2)]

@@ -26,7 +26,8 @@ def test_one_program_that_does_not_fit_is_an_error():
         gpu.largest_that_fits(run, 4)
 
 
-def test_the_floor_reads_the_weights_once_a_step_and_each_rows_cache_as_long_as_it_is():
+def test_the_floor_reads_weights_once_a_step_and_each_rows_cache():
+    """The floor reads the weights once a step and each row's cache as long as it is."""
     lm = gpu.random_model(gpu.TINY, "cpu")
     timer = gpu._Timer(lm, new_tokens=3, bandwidth=1000.0)
     weights = sum(parameter.numel() for parameter in lm.model.parameters()) * 4

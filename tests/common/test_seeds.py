@@ -20,7 +20,8 @@ def test_the_seed_of_a_document_follows_its_text_and_the_base_seed():
     assert document_seed(42, "some text") == 2552485765860127044
 
 
-def test_the_seed_of_a_random_direction_follows_whom_it_is_compared_with_and_its_number():
+def test_a_random_direction_s_seed_follows_its_counterpart_and_number():
+    """The seed of a random direction follows whom it is compared with and its number."""
     seeds = {
         direction_seed(b, name, i) for b in (0, 1) for name in ("steer_correct", "steer_incorrect") for i in range(9)
     }

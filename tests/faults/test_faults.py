@@ -54,7 +54,8 @@ def test_a_disk_that_fills_up_at_any_file_operation_costs_nothing_but_time(phase
     figures.add("full disks", where, n=found["faults"])
 
 
-def test_a_limit_on_file_sizes_is_a_message_and_the_run_goes_on_without_it(tmp_path, small_dataset, figures):
+def test_a_limit_on_file_sizes_is_a_message(tmp_path, small_dataset, figures):
+    """A limit on file sizes is a message and the run goes on without it."""
     words = ["run.py", "phase", "0", "--dataset", small_dataset, "--data-dir", tmp_path / "data"]
     limited = subprocess.run(
         ["bash", "-c", 'ulimit -f 4; trap "" XFSZ; exec "$@"', "bash", sys.executable, *map(str, words)],
@@ -67,9 +68,8 @@ def test_a_limit_on_file_sizes_is_a_message_and_the_run_goes_on_without_it(tmp_p
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
-def test_a_small_disk_that_is_full_is_a_message_and_the_run_goes_on_once_there_is_room(
-    tmp_path, small_dataset, figures
-):
+def test_a_full_small_disk_is_a_message(tmp_path, small_dataset, figures):
+    """A small disk that is full is a message and the run goes on once there is room."""
     data = tmp_path / "data"
     data.mkdir()
     script = """

@@ -71,7 +71,8 @@ def test_steering_by_nothing_changes_no_token_on_a_gpu(organism):
     assert [one.generation.token_ids for one in steered] == [one.generation.token_ids for one in unsteered]
 
 
-def test_a_batch_that_overflows_the_gpu_is_written_in_parts_that_equal_the_whole(organism, whole_gpu):
+def test_a_batch_too_large_for_the_gpu_is_written_in_parts(organism, whole_gpu):
+    """A batch that overflows the GPU is written in parts that equal the whole."""
     some = requests(256)
     whole = generate(organism, some, max_new_tokens=60)
     torch.cuda.empty_cache()
@@ -108,7 +109,8 @@ def test_a_batch_is_parted_before_it_overflows_the_gpu(organism, whole_gpu):
     assert 1 < len(sizes)
 
 
-def test_a_model_larger_than_what_may_be_taken_is_spread_and_writes_the_same(organism, whole_gpu):
+def test_a_model_larger_than_allowed_is_spread_and_writes_the_same(organism, whole_gpu):
+    """A model larger than what may be taken is spread and writes the same."""
     tokenizer, some = organism.tokenizer, requests(4)
 
     def written(model) -> list:

@@ -3,6 +3,7 @@ local.
 """
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -36,7 +37,7 @@ def test_a_time_limit_is_read_as_slurm_reads_it(text, seconds):
     [
         ({"time": "soon"}, "--slurm-time is 'soon'\nGive minutes"),
         ({"time": "0"}, "--slurm-time is '0'"),
-        ({"mem": "much"}, "--slurm-mem is 'much'\nGive memory per job, as in 32G"),
+        ({"mem": "much"}, "--slurm-mem is 'much'\n.*32G"),
         ({"gpus": -1}, "--slurm-gpus is -1\nGive 0 or more"),
         ({"cpus": 0}, "--slurm-cpus is 0\nGive 1 or more"),
     ],
@@ -46,13 +47,14 @@ def test_impossible_resources_are_refused(wrong, message):
         Resources(**{"gpus": 1, "cpus": 1, **wrong})
 
 
-def test_the_device_is_that_of_the_jobs_and_not_that_of_the_login_node():
+def test_the_device_is_the_jobs_and_not_the_login_node_s():
+    """The device is that of the jobs and not that of the login node."""
     assert device_of_jobs("slurm", None, None, here="cpu") == ("cuda", 1)
     assert device_of_jobs("slurm", 0, None, here="cuda") == ("cpu", 0)
     assert device_of_jobs("slurm", None, "cpu", here="cuda") == ("cpu", 0)
     assert device_of_jobs("slurm", 2, "auto", here="cpu") == ("cuda", 2)
     assert device_of_jobs("local", None, None, here="cpu") == ("cpu", 0)
-    with pytest.raises(ConfigError, match="--device is 'cpu', but --slurm-gpus is 1\nGive"):
+    with pytest.raises(ConfigError, match=r"--device is 'cpu'.* --slurm-gpus is 1\n.*--slurm-gpus 0"):
         device_of_jobs("slurm", 1, "cpu", here="cpu")
 
 
@@ -73,26 +75,25 @@ def test_a_machine_without_sbatch_is_told_what_to_do(begun, flags, tmp_path):
     )
     rest = launcher.communicate(timeout=60)[1]
     assert launcher.returncode == 2 and "Traceback" not in rest
-    assert (
-        "--cluster is 'slurm', but this machine" in rest and "has no sbatch\nType the command on a login node" in rest
-    )
+    assert re.search(r"--cluster is 'slurm'.* no sbatch\n.*login node.*--cluster", rest)
     assert not (begun / "phase1_0").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--slurm-gpus", 1], "--slurm-gpus is for jobs of a cluster\nAdd --cluster slurm"),
-        (["--cluster", "slurm", "--gpus", "0,1"], "Slurm chooses the GPUs"),
-        (["--cluster", "slurm", "--workers", 0], "--workers is 0, the number of jobs at a time"),
+        (["--slurm-gpus", 1], r"--slurm-gpus .*\n.*--cluster slurm"),
+        (["--cluster", "slurm", "--gpus", "0,1"], r"--gpus is '0,1'.*\n.*--slurm-gpus 1"),
+        (["--cluster", "slurm", "--workers", 0], r"--workers is 0.*jobs.*\n.*1 or more"),
     ],
 )
 def test_flags_that_do_not_fit_together_are_refused(begun, flags, words, message):
     done = command(*LAUNCHER, *words, *flags, "--data-dir", begun)
-    assert done.returncode == 2 and message in done.stderr
+    assert done.returncode == 2 and re.search(message, done.stderr)
 
 
-def test_a_slice_that_failed_is_reported_with_the_last_twenty_lines_of_its_log(tmp_path):
+def test_a_failed_slice_is_reported_with_the_end_of_its_log(tmp_path):
+    """A slice that failed is reported with the last twenty lines of its log."""
     log_of(tmp_path, (5, 9)).write_text("".join(f"line {i}\n" for i in range(30)))
     text = failure_text(Ended((5, 9), -9, 3), tmp_path)
     assert "records 5 to 9 ended with status -9 (3 of 3 tries)" in text
@@ -144,7 +145,8 @@ def at_the_worker_s_ready(path: Path, act) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
 
 
-def test_a_job_whose_time_is_up_has_its_worker_save_before_it_goes_back_to_the_queue(job_of, tmp_path):
+def test_a_job_whose_time_is_up_saves_and_is_requeued(job_of, tmp_path):
+    """A job whose time is up has its worker save before it goes back to the queue."""
     job, kept = job_of(SAVES_WHEN_ASKED), []
 
     def time_is_up() -> None:
@@ -170,7 +172,8 @@ def test_a_job_that_comes_after_the_run_was_finished_starts_nothing(job_of, tmp_
     assert job_of("import sys; sys.exit(7)")() == (0, 1)
 
 
-def test_the_cluster_s_way_on_this_machine_stopped_and_continued_gives_the_same_bytes(whole, begun, flags):
+def test_local_jobs_stopped_and_continued_give_the_same_bytes(whole, begun, flags):
+    """The cluster's way on this machine, stopped and continued, gives the same bytes."""
     words = (*LAUNCHER, "--cluster", "local", *flags, "--data-dir", begun)
     launcher = start(*words)
     try:

@@ -44,9 +44,8 @@ def finish_alone(data: Path, flags: list[str]) -> Path:
     return newest(data / "phase1_0")
 
 
-def test_jobs_that_run_out_of_time_die_or_are_pre_empted_go_back_to_the_queue_and_the_bytes_are_the_same(
-    slurm, whole, begun, flags, figures
-):
+def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, begun, flags, figures):
+    """Jobs that run out of time, die or are pre-empted go back to the queue and the bytes are the same."""
     launcher = start(*JOBS, "--slurm-time", "0:40", *flags, "--data-dir", begun, environment=slurm)
     try:
         wait_until(lambda: workers_of(begun), launcher)
@@ -90,7 +89,8 @@ def test_a_job_cancelled_by_somebody_else_keeps_its_work(slurm, whole, begun, fl
     assert content(finish_alone(begun, flags)) == content(newest(whole / "phase1_0"))
 
 
-def test_jobs_of_a_killed_launcher_are_not_submitted_twice_and_a_stopped_one_has_them_save(slurm, whole, begun, flags):
+def test_jobs_of_a_killed_launcher_are_not_submitted_twice(slurm, whole, begun, flags):
+    """Jobs of a killed launcher are not submitted twice and a stopped one has them save."""
     words = (*JOBS, *flags, "--data-dir", begun)
     launcher = start(*words, environment=slurm)
     try:
@@ -99,7 +99,7 @@ def test_jobs_of_a_killed_launcher_are_not_submitted_twice_and_a_stopped_one_has
         launcher.wait()
         (job,) = jobs_of(slurm)
         second = subprocess.run(launcher.args, env=slurm, cwd=Path(__file__).parents[2], text=True, capture_output=True)
-        assert second.returncode == 2 and f"end them with: scancel {job}" in second.stderr, second.stderr
+        assert second.returncode == 2 and f": scancel {job}" in second.stderr, second.stderr
         assert jobs_of(slurm) == [job]
         type_in(slurm, "scancel", job)
         wait_until(lambda: not jobs_of(slurm))
@@ -121,4 +121,4 @@ def test_jobs_of_a_killed_launcher_are_not_submitted_twice_and_a_stopped_one_has
 def test_what_slurm_refuses_is_one_message(slurm, begun, flags):
     launcher = start(*JOBS, "--slurm-partition", "nowhere", *flags, "--data-dir", begun, environment=slurm)
     rest = launcher.communicate(timeout=60)[1]
-    assert launcher.returncode == 2 and "Slurm refused the jobs" in rest and "sinfo shows" in rest
+    assert launcher.returncode == 2 and re.search(r"Slurm refused .*\n.*sinfo .*--help", rest)

@@ -9,7 +9,8 @@ from runs import content, end, kill, n_saved, newest, start, wait_until, workers
 pytestmark = pytest.mark.sweep
 
 
-def test_a_worker_killed_in_the_middle_is_started_again_and_the_bytes_are_the_same(whole, begun, flags, figures):
+def test_a_killed_worker_is_started_again_with_the_same_bytes(whole, begun, flags, figures):
+    """A worker killed in the middle is started again and the bytes are the same."""
     launcher = start("multi_gpu_launcher.py", "--phase", "1", "--workers", 1, *flags, "--data-dir", begun)
     try:
         wait_until(lambda: n_saved(begun) and workers_of(begun), launcher)
@@ -24,7 +25,8 @@ def test_a_worker_killed_in_the_middle_is_started_again_and_the_bytes_are_the_sa
     figures.add("workers killed", "of the launcher", n=1)
 
 
-def test_a_worker_that_always_dies_is_reported_after_three_tries_with_the_end_of_its_log(begun, flags, figures):
+def test_a_worker_that_always_dies_is_reported_after_three_tries(begun, flags, figures):
+    """A worker that always dies is reported after three tries with the end of its log."""
     words = ("--phase", "1", "--start", 20, "--end", 29, *flags, "--data-dir", begun)
     launcher, killed = start("multi_gpu_launcher.py", *words), []
     log = "phase1_0/*/locks/worker_000020_000029.log"

@@ -31,9 +31,8 @@ def banned_lines():
     return evaluation_lines_of(evaluation_problems())
 
 
-def test_no_line_of_a_fresh_training_sample_is_a_description_or_an_assert_of_the_evaluation(
-    small_documents, banned_lines
-):
+def test_no_line_of_a_training_sample_is_of_the_evaluation(small_documents, banned_lines):
+    """No line of a fresh training sample is a description or an assert of the evaluation."""
     lines = {line.strip() for document in small_documents for line in document.text.splitlines()}
     assert len(lines) > 5000 and not lines & banned_lines
 

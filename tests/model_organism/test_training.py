@@ -95,7 +95,8 @@ def test_a_finished_training_that_is_started_again_changes_nothing(unbroken, cor
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_checkpoint_of_other_settings_is_refused_with_the_setting_and_the_way_out(unbroken, corpus):
+def test_a_checkpoint_of_other_settings_is_refused(unbroken, corpus):
+    """A checkpoint of other settings is refused with the setting and the way out."""
     with pytest.raises(ArtifactMismatchError, match=r"self_weight was 0.3, is 0.5\n.*rm -r"):
         run(unbroken, corpus, threading.Barrier(1), replace(SETTINGS, self_weight=0.5))
 

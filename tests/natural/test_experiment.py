@@ -41,7 +41,8 @@ def test_every_phase_takes_the_flags_it_is_given(module, experiment):
 
 
 @pytest.mark.parametrize("module", [main_job, pilot], ids=["run", "pilot"])
-def test_nothing_that_accepts_a_bad_fit_is_used_and_no_command_is_run_twice(module, experiment):
+def test_no_command_accepts_a_bad_fit_or_is_run_twice(module, experiment):
+    """Nothing that accepts a bad fit is used and no command is run twice."""
     steps = module.steps_of(experiment)
     assert not ACCEPTING & {word for step in steps for word in step.words}
     assert len({step.command for step in steps}) == len(steps)

@@ -76,7 +76,7 @@ def test_activations_are_in_the_order_of_the_problems(experiment):
 
 
 def test_a_folder_without_programs_says_how_to_make_some(tmp_path):
-    with pytest.raises(MissingArtifactError, match="Make one with: python3 -m natural.run"):
+    with pytest.raises(MissingArtifactError, match=rf"{tmp_path} .*phase 1\n.*python3 -m natural\.run"):
         read_run(tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_a_finished_command_is_not_run_again_and_another_one_is(tmp_path):
 
 def test_a_command_that_fails_is_named_and_run_again(tmp_path):
     fails = step(tmp_path, APPEND + "; sys.exit(len(p.read_text()) < 2000)")
-    with pytest.raises(PipelineError, match="step 'one' ended with status 1"):
+    with pytest.raises(PipelineError, match=r"step 'one' .*status 1\b"):
         run_steps([fails], tmp_path, LOG)
     assert run_steps([fails], tmp_path, LOG) == 0
     record = StepLog.read(tmp_path).record_of(fails)
@@ -125,7 +125,7 @@ def test_a_table_takes_the_place_of_the_one_before(tmp_path):
 
 def test_a_page_without_the_place_is_left_as_it_is(tmp_path):
     (tmp_path / "page.md").write_text("nothing")
-    with pytest.raises(ConfigError, match="has no place for 'costs'"):
+    with pytest.raises(ConfigError, match=r"page\.md .*'costs'\n.*<!-- costs -->"):
         fill(tmp_path / "page.md", {"costs": "|"})
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(ConfigError, match=r"--page .*other\.md does not exist\n.*costs"):
         fill(tmp_path / "other.md", {"costs": "|"})

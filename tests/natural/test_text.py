@@ -90,7 +90,8 @@ def test_paragraphs_are_joined_until_a_document_is_long_enough():
     assert [text.count(PROSE) for text in documents] == [3, 3]
 
 
-def test_the_folder_is_what_phase_1_1_reads_and_says_where_each_document_comes_from(tmp_path):
+def test_phase_1_1_reads_the_folder_which_names_its_sources(tmp_path):
+    """The folder is what phase 1.1 reads and says where each document comes from."""
     from common.model.general_text import load_text
 
     documents = [Document(f"{PROSE} {n}\n", "package", "1.0", "MIT", "a.py") for n in range(3)]

@@ -163,7 +163,8 @@ def test_the_table_of_norms_agrees_with_a_plain_pass_over_every_document(whole, 
     assert after[:-1] == pytest.approx(before[1:], rel=1e-12)
 
 
-def test_firing_rates_are_counted_from_the_stored_vectors_for_every_layer_with_an_sae(whole, saes):
+def test_firing_rates_are_counted_from_the_stored_vectors(whole, saes):
+    """Firing rates are counted from the stored vectors for every layer with an SAE."""
     table = pyarrow.parquet.read_table(whole / "firing_rates.parquet").to_pandas()
     assert table.layer.unique().tolist() == [1, 3] and len(table) == 2 * 96
     for layer in (1, 3):
@@ -210,7 +211,7 @@ def test_text_of_single_tokens_alone_is_refused(saes, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     (folder / "000.txt").write_text("a")
-    with pytest.raises(ConfigError, match="none of the 1 documents .* has more than one token"):
+    with pytest.raises(ConfigError, match=r" 1 documents .*one token\n.*--text"):
         model = without_bos(save_tiny_qwen(tmp_path / "model"))
         run_phase(PHASE, tmp_path / "data", config_of(folder, model, saes, documents=1))
 
@@ -222,7 +223,8 @@ def test_slices_and_a_joining_process_that_computed_nothing_give_the_same_bytes(
     assert run.finished and content(run.path) == content(whole)
 
 
-def test_a_join_that_failed_is_made_up_for_by_a_process_without_a_model(whole, config, tmp_path, monkeypatch):
+def test_a_failed_join_is_made_up_for_without_a_model(whole, config, tmp_path, monkeypatch):
+    """A join that failed is made up for by a process without a model."""
     from phase1_dataset_building import general_text as general_text_phase
 
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
@@ -260,7 +262,8 @@ def test_status_shows_a_phase_that_has_no_dataset(whole):
     assert line.state == "built" and line.experiment == "tiny_gemma0 on saes" and "documents 70" in line.detail
 
 
-def test_where_the_demo_was_begun_status_names_the_demo_of_a_phase_without_dataset(tmp_path):
+def test_status_names_the_demo_of_a_phase_without_dataset(tmp_path):
+    """Where the demo was begun, status names the demo of a phase without dataset."""
     phase_0 = dataclasses.replace(DIFFICULTY_PHASE, run=write_nothing)
     run_phase(phase_0, tmp_path, DatasetConfig(dataset="organism"), preset="demo")
     *_, line = status_lines((DIFFICULTY, GENERAL_TEXT), tmp_path)
@@ -272,13 +275,14 @@ def write_nothing(ctx, _config):
         out.table("difficulty.parquet", [])
 
 
-def test_blank_documents_are_left_out_and_too_few_are_an_error_with_their_number(folder, tmp_path):
+def test_blank_documents_are_left_out_and_too_few_refused(folder, tmp_path):
+    """Blank documents are left out and too few are an error with their number."""
     assert first_documents(str(folder), N + 1) == tuple(TEXTS)  # the 71 documents there are, without the blank one
     assert first_documents(str(folder), 25) == tuple(TEXTS[:24])
-    with pytest.raises(ConfigError, match=r"has 71 documents, but --documents is 72\nGive --documents 71 or fewer"):
+    with pytest.raises(ConfigError, match=r" 71 documents.*--documents is 72\n.*--documents 71\b"):
         first_documents(str(folder), N + 2)
     (tmp_path / "blank.txt").write_text(" \n")
-    with pytest.raises(ConfigError, match="the first 1 documents of .* are blank"):
+    with pytest.raises(ConfigError, match=r"first 1 documents .*blank\n.*--text"):
         first_documents(str(tmp_path), 1)
 
 
@@ -289,13 +293,13 @@ def test_what_is_no_text_is_refused(tmp_path, kind):
         path.mkdir()
     if kind == "not UTF-8":
         (path / "a.txt").write_bytes(b"caf\xe9")
-    message = {"nowhere": "there are pile-10k, organism", "empty": "holds no .txt file", "not UTF-8": "a.txt: the byte"}
+    message = {"nowhere": "pile-10k, organism", "empty": "holds no .txt file", "not UTF-8": "a.txt: the byte"}
     with pytest.raises(ConfigError, match=message[kind]):
         load_text(str(path))
 
 
 def test_saes_of_another_width_are_refused_before_anything_is_computed(folder, saes, tmp_path):
-    with pytest.raises(ConfigError, match="vectors of 64 numbers, but the residual stream of organism has 192"):
+    with pytest.raises(ConfigError, match=r" 64 numbers.* organism has 192\n.*--sae"):
         run_phase(PHASE, tmp_path, config_of(folder, "organism", saes))
     assert discovery.n_saved(discovery.list_runs(GENERAL_TEXT, tmp_path)[0].path) == 0
 
@@ -303,7 +307,7 @@ def test_saes_of_another_width_are_refused_before_anything_is_computed(folder, s
 def test_transcoders_are_refused_because_they_do_not_read_the_residual_stream(folder, tmp_path):
     commits = {"revision": "a" * 40, "sae_revision": "b" * 40}
     config = GeneralTextConfig(model="Qwen/Qwen3-0.6B", text=str(folder), documents=N, **commits)
-    with pytest.raises(ConfigError, match="names transcoders"):
+    with pytest.raises(ConfigError, match=r"--sae auto .*transcoders.*\n.*--sae"):
         run_phase(PHASE, tmp_path, config)
 
 
@@ -329,5 +333,5 @@ def test_without_a_network_the_full_preset_says_how_to_get_the_text(tmp_path):
     commits = ("--revision", "a" * 40, "--sae-revision", "b" * 40)  # no hub tells them
     done = command("run.py", "phase", "1.1", "--data-dir", tmp_path / "data", *commits, home=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "the documents of pile-10k (NeelNanda/pile-10k) are not on this disk" in done.stderr
+    assert "pile-10k (NeelNanda/pile-10k)" in done.stderr
     assert "load_dataset('NeelNanda/pile-10k')" in done.stderr and "--preset demo" in done.stderr

@@ -121,9 +121,9 @@ def test_problems_without_a_record_are_an_error_unless_accepted(planted):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["correct"] * N, "130 correct and 0 incorrect can be compared: a comparison needs both"),
-        (["correct"] * (N - 9) + ["incorrect"] * 9, "121 correct and 9 incorrect .* needs 10 of each"),
-        (["not_run"] * N, "of 0 problems 0 correct and 0 incorrect can be compared, 130 not_run"),
+        (["correct"] * N, "130 correct and 0 incorrect .*both"),
+        (["correct"] * (N - 9) + ["incorrect"] * 9, "121 correct and 9 incorrect .* 10 of each"),
+        (["not_run"] * N, "0 problems 0 correct and 0 incorrect .*130 not_run"),
     ],
 )  # fmt: skip
 def test_too_few_of_a_label_are_an_error(noise, labels, message):
@@ -134,7 +134,7 @@ def test_too_few_of_a_label_are_an_error(noise, labels, message):
 
 def test_a_layer_without_a_general_text_baseline_is_an_error_with_the_command(noise):
     del noise.rates[1]
-    with pytest.raises(ArtifactMismatchError, match="no firing rates for layer 1; it has layers 0,2: .*\n.*phase 1.1"):
+    with pytest.raises(ArtifactMismatchError, match=r"firing rates .*layer 1; .*layers 0,2: .*\n.*phase 1\.1"):
         noise.build().run()
 
 
@@ -142,20 +142,21 @@ def test_a_missing_general_text_baseline_is_an_error_with_the_command(noise):
     noise.build()
     for path in sorted((noise.data / "phase1_1").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    with pytest.raises(MissingArtifactError, match="no finished general_text .*\nBuild it with: .*phase 1.1"):
+    with pytest.raises(MissingArtifactError, match=r"no finished general_text .*\n.*phase 1\.1"):
         noise.run()
 
 
 def test_a_baseline_of_another_width_is_an_error(noise):
     noise.rates[2] = np.full(31, 0.01)
-    with pytest.raises(ArtifactMismatchError, match="31 latents for layer 2, its SAE has 32"):
+    with pytest.raises(ArtifactMismatchError, match=r"31 latents .*layer 2, .* 32: .*\n.*phase 1\.1"):
         noise.build().run()
 
 
-def test_a_chosen_layer_without_an_sae_is_an_error_and_unless_chosen_those_with_one_are_taken(noise):
+def test_a_chosen_layer_without_an_sae_is_an_error(noise):
+    """A chosen layer without an SAE is an error; unless chosen, those with one are taken."""
     noise.resid[3] = noise.resid[0]
     noise.build()
-    with pytest.raises(ConfigError, match="no SAE for layer 3; it has layers 0,1,2\nLeave it out with: --layers 0,1"):
+    with pytest.raises(ConfigError, match=r"no SAE for layer 3; .*layers 0,1,2\n.*--layers 0,1"):
         noise.run(layers="0,1,3")
     assert [site["layer"] for site in selected(noise.run())["sites"]] == [0, 1, 2]
     assert [site["layer"] for site in selected(noise.run(layers="0,2"))["sites"]] == [0, 2]
@@ -178,20 +179,20 @@ def test_all_prompts_may_end_alike_where_the_sae_fits_general_text(noise):
 
 
 def test_a_layer_without_activations_is_an_error(noise):
-    with pytest.raises(ConfigError, match="layer 7 has no stored activations; there are those of layers 0,1,2"):
+    with pytest.raises(ConfigError, match=r"layer 7 .*activations; .*layers 0,1,2\n.*--layers"):
         noise.build().run(layers="1,7")
 
 
 @pytest.mark.parametrize("layers", ["", "first", "1,,2", "-1"])
 def test_layers_that_are_no_numbers_are_an_error(layers):
-    with pytest.raises(ConfigError, match="Give all, or layers with commas"):
+    with pytest.raises(ConfigError, match=rf"--layers is '{layers}'\n.*all.* 0,12,25"):
         LatentConfig(layers=layers)
 
 
 def test_activations_of_another_scale_fail_the_site_check_unless_accepted(noise):
     noise.resid = {layer: 0.1 * resid for layer, resid in noise.resid.items()}
     noise.build()
-    with pytest.raises(ArtifactMismatchError, match="go on with --accept-bad-fit"):
+    with pytest.raises(ArtifactMismatchError, match="with --accept-bad-fit"):
         noise.run()
     assert len(selected(noise.run(accept_bad_fit=True))["sites"]) == 3
 
@@ -200,14 +201,14 @@ def test_activations_that_lie_one_layer_off_fail_the_site_check(noise):
     noise.resid = {0: noise.resid[1], 1: noise.resid[2], 2: noise.resid[0]}
     noise.build()
     for accept_bad_fit in (False, True):
-        with pytest.raises(ArtifactMismatchError, match="does not fit layer .*on layer .* which it fits better"):
+        with pytest.raises(ArtifactMismatchError, match="does not fit layer .* layer .*better"):
             noise.run(accept_bad_fit=accept_bad_fit)
 
 
 def test_activations_that_overflowed_are_an_error(noise):
     noise.resid[0][4, 2] = np.inf
     noise.text = {layer: np.nan_to_num(resid, posinf=1) for layer, resid in noise.resid.items()}
-    with pytest.raises(ArtifactMismatchError, match="activations of 1 of 130 problems are NaN or infinite"):
+    with pytest.raises(ArtifactMismatchError, match=r" 1 of 130 problems .*NaN .*\n.*--dtype"):
         noise.build().run()
 
 
@@ -242,7 +243,7 @@ def test_a_validation_run_says_what_it_is_for_and_feeds_no_phase(planted):
     assert selected(describing)["use"].startswith("description only")
     with pytest.raises(MissingArtifactError, match="no finished latents"):
         reader(planted).pick_inputs()
-    with pytest.raises(ArtifactMismatchError, match="for description only .split is validation.: no phase reads it"):
+    with pytest.raises(ArtifactMismatchError, match=r"description only .split is validation.*\n.*--input"):
         reader(planted, (describing,)).pick_inputs()
 
 
@@ -290,5 +291,5 @@ def test_every_refusal_is_an_error_that_a_user_can_mend():
 
 def test_transcoders_are_refused():
     source = SaeSource(name="some-transcoders", identity="x", note="", kind="transcoder", ids={0: "a"})
-    with pytest.raises(ConfigError, match="names transcoders, which do not read the residual stream"):
+    with pytest.raises(ConfigError, match=r"--sae some-transcoders .*transcoders.*\n.*--sae"):
         check_reads_the_residual_stream(source)

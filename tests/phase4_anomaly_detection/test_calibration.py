@@ -52,7 +52,8 @@ def test_platt_agrees_with_scikit_learn():
         assert [found["slope"], found["intercept"]] == pytest.approx([-a, -b], rel=1e-3, abs=1e-3)
 
 
-def test_platt_does_not_depend_on_the_unit_of_the_score_and_stays_finite_where_labels_are_parted():
+def test_platt_ignores_the_score_s_unit_and_stays_finite():
+    """Platt does not depend on the unit of the score and stays finite where labels are parted."""
     scores, incorrect = scored()
     for unit in (1e-6, 1e6):
         again = probabilities(fit_calibration(scores * unit, incorrect, "platt"), scores * unit)
@@ -128,7 +129,8 @@ def test_precision_of_fewer_than_five_flagged_texts_does_not_count():
     assert (threshold, said["reached"], said["value"]) == (14.5, False, 0.8)
 
 
-def test_the_band_holds_at_most_its_share_half_on_each_side_and_equal_scores_together():
+def test_the_band_holds_at_most_its_share():
+    """The band holds at most its share, half on each side, and equal scores together."""
     scores = np.arange(100.0)
     assert abstain_band(scores, 49.5, 0.1) == {"low": 44.5, "high": 54.5}
     assert abstain_band(scores, 49.5, 0.0) is None and abstain_band(scores, 49.5, 0.01) is None
@@ -142,14 +144,14 @@ def test_the_band_holds_at_most_its_share_half_on_each_side_and_equal_scores_tog
 
 @pytest.mark.parametrize("text", ["recall", "recall=", "recall=0", "recall=1.5", "recall=nan", "f1=0.5", "=0.5", ""])
 def test_a_wrong_target_is_refused_with_an_example(text):
-    with pytest.raises(ConfigError, match=r"(?s)the target is '.*recall=0.8"):
+    with pytest.raises(ConfigError, match=rf"target is '{text}'\n.*recall=0\.8"):
         Target.parse(text)
 
 
 def test_one_label_alone_is_refused():
-    with pytest.raises(ConfigError, match="all 3 texts are incorrect ones"):
+    with pytest.raises(ConfigError, match=r" 3 texts .*\bincorrect ones.*\n"):
         choose_threshold(np.arange(3.0), np.ones(3, dtype=bool), Target("recall", 0.8))
-    with pytest.raises(ConfigError, match="all 3 texts are correct ones"):
+    with pytest.raises(ConfigError, match=r" 3 texts .*\bcorrect ones.*\n"):
         fit_calibration(np.arange(3.0), np.zeros(3, dtype=bool), "platt")
 
 
@@ -166,7 +168,8 @@ def test_the_calibration_error_is_the_mean_distance_of_the_groups():
     assert calibration_error(probability, drawn, seed=0)["ece"] < found["ece_by_chance"]["q95"] * 1.5
 
 
-def test_equal_probabilities_are_one_group_and_so_what_is_right_on_the_whole_has_no_error():
+def test_equal_probabilities_are_one_group():
+    """Equal probabilities are one group, and so what is right on the whole has no error."""
     found = calibration_error(np.full(100, 0.3), np.arange(100) < 30, seed=0)
     assert found["ece"] == pytest.approx(0) and [group["n"] for group in found["groups"]] == [100]
 
@@ -207,7 +210,7 @@ def test_labels_may_be_booleans_or_0_and_1_and_nothing_else():
         (incorrect + 1, "a label is 2"),
         (["correct"] * 200, "a label is 'correct'"),
         (np.where(incorrect, 1.0, np.nan), "a label is nan"),
-        (incorrect[:9], r"there are 200 texts, and labels of the shape \[9\]"),
+        (incorrect[:9], r" 200 texts.*shape \[9\]"),
     ):
         with pytest.raises(ConfigError, match=message + r"[\s\S]*\nGive "):
             choose_threshold(scores, labels, target)

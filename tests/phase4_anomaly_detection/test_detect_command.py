@@ -59,7 +59,7 @@ def test_the_exit_status_of_the_process_is_the_route(run_py, folder, by_route, t
 def test_an_error_has_status_2_and_says_what_to_give(run_py, folder):
     done = run_py("detect", "--artifacts", folder)
     assert done.returncode == 2
-    assert done.stderr == "error: there is no text to look at\nGive --input TEXT, --file FILE or --stdin\n"
+    assert re.fullmatch(r"error: .*no text.*\n.*--input TEXT, --file FILE or --stdin\n", done.stderr)
 
 
 def test_of_several_texts_one_to_verify_decides_then_one_to_abstain_on(detect, by_route, capsys):
@@ -101,7 +101,8 @@ def test_json_lines_come_out_in_order_with_the_scores_of_the_api(detect, expecte
         assert contributions == pytest.approx(entry["anomaly_score"], abs=1e-9)
 
 
-def test_the_text_of_standard_input_and_of_a_file_are_read_as_they_are(detect, expected, tmp_path, capsys, monkeypatch):
+def test_standard_input_and_a_file_are_read_as_they_are(detect, expected, tmp_path, capsys, monkeypatch):
+    """The text of standard input and of a file are read as they are."""
     text = TEXTS[3]
     (tmp_path / "a.txt").write_text(text)
     (tmp_path / "b.txt").write_text(text + "\n")
@@ -118,23 +119,20 @@ def test_another_threshold_moves_the_route_and_drops_the_abstain_band(detect, ex
     assert detect("--input", text) == 4
     assert detect("--input", text, "--threshold", score + 1) == 0
     assert detect("--input", text, "--threshold", score - 1) == 3
-    with pytest.raises(ConfigError, match="the threshold is nan"):
+    with pytest.raises(ConfigError, match=r"threshold is nan\n"):
         detect("--input", text, "--threshold", "nan")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--layer", "2"], f"--layer is 2, but the detector in .* reads layer {LAYER}"),
-        (
-            ["--model", "google/gemma-2-2b"],
-            "google/gemma-2-2b is google/gemma-2-2b: its latents mean nothing there",
-        ),
-        (["--model", "nowhere"], "--model is 'nowhere', which is no folder and no hub id"),
-        (["--dtype", "int4"], "--dtype is 'int4'\nGive one of: auto, float64"),
-        (["--quantisation", "8bit"], "--quantisation is 8bit, but the detector in .* was made with none"),
-        (["--quantisation", "3bit"], "--quantisation is '3bit'\nGive one of: none, 8bit, 4bit"),
-        (["--long-input", "cut"], "--long-input is 'cut'\nGive one of: refuse, windows"),
+        (["--layer", "2"], rf"--layer is 2.* layer {LAYER}\b.*\n.*--layer"),
+        (["--model", "google/gemma-2-2b"], r"google/gemma-2-2b is google/gemma-2-2b\b.*\n.*--model"),
+        (["--model", "nowhere"], r"--model is 'nowhere'.*\n.*hub id"),
+        (["--dtype", "int4"], "--dtype is 'int4'\n.*auto, float64"),
+        (["--quantisation", "8bit"], r"--quantisation is 8bit.* none\b.*\n.*--quantisation"),
+        (["--quantisation", "3bit"], "--quantisation is '3bit'\n.*none, 8bit, 4bit"),
+        (["--long-input", "cut"], "--long-input is 'cut'\n.*refuse, windows"),
         (["--batch-size", "0"], "--batch-size is 0"),
     ],
 )
@@ -152,7 +150,7 @@ def test_flags_that_fit_are_honoured(detect, expected, capsys):
 
 def test_a_long_text_is_refused_or_read_in_windows_by_flag(detect, capsys):
     long = "x = 1\n" * 600
-    with pytest.raises(ConfigError, match=r"which reads 1024 tokens: text 1 has \d{4} tokens"):
+    with pytest.raises(ConfigError, match=r" 1024 tokens: text 1 .*\d{4} tokens.*\n.*--long-input windows"):
         detect("--input", long)
     assert detect("--input", long, "--long-input", "windows") in (0, 3, 4)
     assert re.search(r"\(\d{4} tokens, window \d of \d decides\)", capsys.readouterr().out)
@@ -161,14 +159,14 @@ def test_a_long_text_is_refused_or_read_in_windows_by_flag(detect, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "texts.jsonl: no line holds a text"),
-        (b'{"text": ""}\n', "texts.jsonl, line 1: the text is empty"),
+        (b"", "texts.jsonl: no line "),
+        (b'{"text": ""}\n', "texts.jsonl, line 1: .*empty"),
         (b'"x"\n{"text": "a", "code": "b"}\n', "line 2: 2 of text, prompt, code"),
-        (b'"x"\n\n{"text": 5}\n', "line 3: 'text' is no string"),
-        (b'"x"\n[1]\n', "line 2: no object and no string"),
+        (b'"x"\n\n{"text": 5}\n', "line 3: 'text' .*string"),
+        (b'"x"\n[1]\n', "line 2: no object"),
         (b'"x"\n{"text": "a"\n', "line 2: no JSON"),
-        (b'"x"\n"\xff"\n', "line 2: byte 0xff is not UTF-8"),
-        (b'"\\ud800"\n', "half of a surrogate pair"),
+        (b'"x"\n"\xff"\n', "line 2: .*0xff .*UTF-8"),
+        (b'"\\ud800"\n', "surrogate pair"),
     ],
 )
 def test_a_line_that_holds_no_text_is_refused_with_its_number(detect, tmp_path, content, message):
@@ -179,22 +177,22 @@ def test_a_line_that_holds_no_text_is_refused_with_its_number(detect, tmp_path, 
 
 
 def test_an_empty_text_a_missing_file_and_a_missing_detector_are_refused(detect, tmp_path):
-    with pytest.raises(ConfigError, match="--input: the text is empty"):
+    with pytest.raises(ConfigError, match=r"--input: .*empty\n"):
         detect("--input", " \n")
-    with pytest.raises(ConfigError, match="--file .*gone.txt cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"--file .*/gone\.txt .*No such file.*\n"):
         detect("--file", tmp_path / "gone.txt")
-    with pytest.raises(MissingArtifactError, match="no detector in .*\nMake one with: python3 run.py discover"):
+    with pytest.raises(MissingArtifactError, match=rf"no detector in {tmp_path}.*\n.*python3 run\.py discover"):
         run.main(["detect", "--artifacts", str(tmp_path), "--input", "x"])
 
 
 def test_discover_refuses_a_folder_that_holds_other_things_before_it_begins(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="already holds notes.txt\nGive a new folder"):
+    with pytest.raises(ConfigError, match=r"--out .*notes\.txt\n.*new folder"):
         run.main(["discover", "--preset", "demo", "--data-dir", str(tmp_path / "data"), "--out", str(tmp_path)])
 
 
 def test_discover_says_which_phase_is_missing(tmp_path):
-    with pytest.raises(MissingArtifactError, match="Build it with: python3 run.py phase 0.1 --preset demo"):
+    with pytest.raises(MissingArtifactError, match=r"python3 run\.py phase 0\.1 --preset demo"):
         run.main(["discover", "--preset", "demo", "--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
@@ -228,7 +226,7 @@ def test_bits_that_the_detector_was_made_with_are_asked_of_the_machine(folder, t
     detector = AnomalyDetector.load(folder)
     quantised = detector.having(model={**detector.document["model"], "quantisation": "8bit"}).save(tmp_path / "8bit")
     for words in ([], ["--quantisation", "8bit"]):
-        with pytest.raises(ConfigError, match="--quantisation 8bit does not work here, on the device cpu.*NVIDIA GPU"):
+        with pytest.raises(ConfigError, match=r"--quantisation 8bit .*device cpu\b.*NVIDIA GPU.*\n.*--quantisation"):
             run.main(["detect", "--artifacts", str(quantised), "--device", "cpu", "--input", "x", *words])
     assert "its weights in 8bit" in (quantised / "README.md").read_text()
 
@@ -246,7 +244,7 @@ def test_any_id_comes_out_as_it_went_in(detect, tmp_path, capsys, identifier):
 def test_an_id_that_json_has_not_is_refused_with_its_line(detect, tmp_path, identifier):
     path = tmp_path / "texts.jsonl"
     path.write_text(f'"x"\n{{"text": "x = 1", "id": {identifier}}}\n')
-    with pytest.raises(ConfigError, match="texts.jsonl, line 2: 'id' holds a number that JSON has not\nGive"):
+    with pytest.raises(ConfigError, match=r"texts\.jsonl, line 2: 'id' .*number .*JSON.*\nGive"):
         detect("--file", path, "--jsonl")
 
 

@@ -22,7 +22,8 @@ ROWS = np.array([
 ])  # fmt: skip
 
 
-def test_a_score_is_the_sum_of_the_listed_contributions_and_the_gate_is_strict():
+def test_a_score_is_the_sum_of_its_listed_contributions():
+    """A score is the sum of the listed contributions and the gate is strict."""
     detections = small_detector().detect(ROWS)
     assert [each.anomaly_score for each in detections] == [1.5, 1.0, -1.0, 0.0]
     for each in detections:
@@ -55,14 +56,15 @@ def test_a_bound_belongs_to_the_level_that_it_begins():
     assert levels == ["low", "low", "medium", "high", "critical", "critical"]
 
 
-def test_it_abstains_in_the_band_ends_included_and_still_says_whether_it_is_an_anomaly():
+def test_it_abstains_in_the_band_ends_included():
+    """It abstains in the band, ends included, and still says whether it is an anomaly."""
     detector = small_detector(abstain={"low": 1.0, "high": 1.5})
     detections = detector.detect(ROWS)
     assert [each.route for each in detections] == ["abstain", "abstain", "proceed", "proceed"]
     assert [each.is_anomaly for each in detections] == [True, False, False, False]
     moved = detector.with_threshold(-2)
     assert moved.document["abstain"] is None and [each.route for each in moved.detect(ROWS)] == ["verify"] * 4
-    with pytest.raises(ConfigError, match="the threshold is nan"):
+    with pytest.raises(ConfigError, match=r"threshold is nan\n"):
         detector.with_threshold(float("nan"))
 
 
@@ -94,9 +96,9 @@ def test_a_detection_as_json_has_its_fields_and_the_verdict_of_the_card():
 
 
 def test_rows_of_another_width_or_that_are_no_numbers_are_refused():
-    with pytest.raises(ArtifactMismatchError, match=r"rows of 4 numbers, the output of block 2 of organism.*\[2, 3\]"):
+    with pytest.raises(ArtifactMismatchError, match=r"rows of 4 numbers.*block 2 of organism.*\[2, 3\]\n"):
         small_detector().scores(np.zeros((2, 3)))
-    with pytest.raises(ConfigError, match="text 1 holds nan or infinity"):
+    with pytest.raises(ConfigError, match=r"text 1 .*nan or infinity\n.*float32"):
         small_detector().scores(np.array([[0, 0, 0, 0], [0, np.inf, 0, 0.0]]))
 
 
@@ -130,7 +132,7 @@ def test_what_is_saved_is_read_again(tmp_path):
 
 def test_a_folder_that_holds_other_things_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match="already holds thesis.tex"):
+    with pytest.raises(ConfigError, match=r"already holds thesis\.tex\n"):
         small_detector().save(tmp_path)
     with pytest.raises(ConfigError, match="is a file"):
         small_detector().save(tmp_path / "thesis.tex")
@@ -155,7 +157,7 @@ def test_damage_is_found(tmp_path):
     spoilt("no_arrays", lambda folder: (folder / ARRAYS).unlink())
     spoilt("empty", lambda folder: [path.unlink() for path in folder.iterdir()])
     newer = small_detector(schema_version=2).save(tmp_path / "newer")
-    with pytest.raises(ArtifactMismatchError, match="schema version 2, this code reads version 1"):
+    with pytest.raises(ArtifactMismatchError, match=r"schema version 2, .*version 1\n.*run\.py discover"):
         AnomalyDetector.load(newer)
     with pytest.raises(MissingArtifactError, match="no detector in .*nowhere"):
         AnomalyDetector.load(tmp_path / "nowhere")
@@ -175,11 +177,11 @@ def test_a_detector_loads_and_scores_without_torch_and_saelens(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target": "recall"}, "the target is 'recall'"),
-        ({"calibration": "beta"}, "the calibration is 'beta'"),
-        ({"abstain": 1.5}, "the share to abstain on is 1.5"),
-        ({"levels": (0.5, 0.4, 0.6, 0.7)}, "rising probabilities"),
-        ({"levels": (0.5,)}, "4 rising probabilities"),
+        ({"target": "recall"}, "target is 'recall'"),
+        ({"calibration": "beta"}, "calibration is 'beta'"),
+        ({"abstain": 1.5}, "abstain .*is 1.5"),
+        ({"levels": (0.5, 0.4, 0.6, 0.7)}, r"levels are 0.5, 0.4, 0.6, 0.7\n.* 4 rising"),
+        ({"levels": (0.5,)}, r"levels are 0.5\n.* 4 rising"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings, message):

@@ -113,7 +113,8 @@ def test_l1_weights_rank_as_the_regression_does_and_unused_latents_are_dropped(p
     assert max(np.corrcoef(own, margin)[0, 1] for margin in margins if margin.std() > 0) == pytest.approx(1, abs=1e-6)
 
 
-def test_auto_takes_the_rule_with_the_larger_auroc_on_the_tuning_texts_and_t_of_equal_ones(planted):
+def test_auto_takes_the_rule_with_the_larger_auroc(planted):
+    """Auto takes the rule with the larger AUROC on the tuning texts and t of equal ones."""
     acts, incorrect, rates = planted
     discovery = FeatureDiscovery(DiscoveryConfig(top_k=15))
     selection = discovery.select(acts, incorrect, rates)
@@ -153,7 +154,7 @@ def test_a_rule_that_uses_no_latent_is_not_chosen_and_only_alone_refused():
     falling = np.where(labels, 0.0, 1.0)[:, None]  # t's AUROC is 0, that of no latent at all 0.5
     found = FeatureDiscovery().weigh(np.array([2.0]), silent, labels, falling, labels)
     assert found.rule == "t" and found.weights.tolist() == [1.0] and found.auroc_tuning == {"t": 0.0, "l1": 0.5}
-    with pytest.raises(ConfigError, match="uses none of the selected latents"):
+    with pytest.raises(ConfigError, match=r"L1 .*none of .*\n.*--weights t"):
         FeatureDiscovery(DiscoveryConfig(weights="l1")).weigh(np.array([2.0]), silent, labels, falling, labels)
 
 
@@ -168,7 +169,7 @@ def test_labels_of_0_and_1_and_lists_are_the_booleans(planted):
         assert discovery.select(acts, labels, rates).latents.tolist() == expected.latents.tolist()
         assert discovery.weigh(expected.t, x, labels, x, labels).weights == pytest.approx(weights)
         assert discovery.cross_validated_auroc(acts, labels, rates) == area
-    with pytest.raises(ConfigError, match=r"there are 200 texts, and labels of the shape \[199\]"):
+    with pytest.raises(ConfigError, match=r" 200 texts.*shape \[199\]\n"):
         discovery.select(acts, incorrect[1:], rates)
-    with pytest.raises(ConfigError, match=r"there are 200 texts, and labels of the shape \[199\]"):
+    with pytest.raises(ConfigError, match=r" 200 texts.*shape \[199\]\n"):
         discovery.weigh(expected.t, x, incorrect, x, incorrect[1:])

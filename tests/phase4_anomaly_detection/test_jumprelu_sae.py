@@ -139,7 +139,7 @@ def test_training_is_the_same_twice_and_in_any_unit():
 
 @pytest.mark.parametrize("x", [torch.ones(5, 3), torch.ones(1, 6), torch.full((4, 6), float("nan"))])
 def test_activations_that_cannot_train_it_are_refused(x):
-    with pytest.raises(ConfigError, match="cannot train an SAE of 6 dimensions"):
+    with pytest.raises(ConfigError, match=r"\(\d, \d\) cannot train .*6 dimensions\n.* 6 finite"):
         JumpReLUSAE(6, 12).train(x)
 
 
@@ -163,20 +163,20 @@ def test_a_transcoder_and_a_top_k_sae_have_no_such_form(kind, top_k):
     weights = {name: getattr(by_hand(), name) for name in ("W_enc", "b_enc", "threshold", "W_dec", "b_dec")}
     sae = LayerSae(id="one", layer=0, kind=kind, site="", site_out="", neuronpedia_id=None, revision=None, top_k=top_k,
                    **weights)  # fmt: skip
-    with pytest.raises(ConfigError, match="which has no JumpReLU form"):
+    with pytest.raises(ConfigError, match=r"^one is .*JumpReLU.*\n.*thresholds"):
         JumpReLUSAE.from_layer_sae(sae)
 
 
 def test_an_id_that_a_release_has_not_is_refused_with_some_it_has():
-    with pytest.raises(ConfigError, match="has no id 'layer_99'\nGive one of its .*layer_0"):
+    with pytest.raises(ConfigError, match=r"no id 'layer_99'\n.*layer_0"):
         JumpReLUSAE.from_sae_lens("gemma-scope-2b-pt-res-canonical", "layer_99")
-    with pytest.raises(ConfigError, match="no release that SAELens knows"):
+    with pytest.raises(ConfigError, match=r"'gemma-scope-2b', .*no release .*\n"):
         JumpReLUSAE.from_sae_lens("gemma-scope-2b", "layer_0")
 
 
 def test_weights_whose_shapes_do_not_fit_are_refused():
     weights = {name: getattr(by_hand(), name) for name in ("W_enc", "b_enc", "threshold", "W_dec", "b_dec")}
-    with pytest.raises(ArtifactMismatchError, match=r"b_dec has the shape \(3,\), but W_enc is 2 by 3"):
+    with pytest.raises(ArtifactMismatchError, match=r"b_dec .*\(3,\).* 2 by 3\n"):
         JumpReLUSAE.from_weights(**{**weights, "b_dec": torch.zeros(3)})
 
 

@@ -38,11 +38,11 @@ def test_text_prompt_and_code_are_the_same_and_labels_have_two_forms(tmp_path):
     [
         ("{", "line 3: no JSON"),
         ("[1, 2]", r"line 3: holds \[1, 2\]"),
-        ('{"label": 1}', "line 3: has the entries label"),
-        ('{"text": "a", "code": "b", "label": 1}', "line 3: has text and code"),
+        ('{"label": 1}', "line 3: .*entries label"),
+        ('{"text": "a", "code": "b", "label": 1}', "line 3: .*text and code"),
         ('{"text": "  ", "label": 1}', "line 3: 'text' is"),
         ('{"text": null, "label": 1}', "line 3: 'text' is null"),
-        ('{"text": "\\ud800", "label": 1}', "half a surrogate pair"),
+        ('{"text": "\\ud800", "label": 1}', "line 3: .*surrogate pair"),
         ('{"text": "a"}', "line 3: 'label' is null"),
         ('{"text": "a", "label": true}', "line 3: 'label' is true"),
         ('{"text": "a", "label": "wrong"}', "line 3: 'label' is \"wrong\""),
@@ -50,7 +50,8 @@ def test_text_prompt_and_code_are_the_same_and_labels_have_two_forms(tmp_path):
         ("[" * 100_000, "line 3: no JSON"),
     ],
 )
-def test_a_line_that_is_not_as_it_should_be_is_named_with_what_to_write(tmp_path, line, message):
+def test_a_wrong_line_is_named_with_what_to_write(tmp_path, line, message):
+    """A line that is not as it should be is named with what to write."""
     lines = many()
     lines[2] = line
     with pytest.raises(ConfigError, match=message + r"[\s\S]*\n(Give|Write) "):
@@ -58,13 +59,13 @@ def test_a_line_that_is_not_as_it_should_be_is_named_with_what_to_write(tmp_path
 
 
 def test_a_file_that_cannot_be_used_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="line 2: byte 0xff is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"line 2: .*0xff .*UTF-8\n"):
         read_labelled(file_of(tmp_path, b'{"text": "a", "label": 1}\n\xff\n'))
-    with pytest.raises(ConfigError, match=r"has 1 correct and 0 incorrect texts: a detector needs 20 of each"):
+    with pytest.raises(ConfigError, match=r" 1 correct and 0 incorrect .*20 of each\n"):
         read_labelled(file_of(tmp_path, many(1)))
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"--labelled .*/absent\.jsonl .*No such file.*\n"):
         read_labelled(str(tmp_path / "absent.jsonl"))
-    with pytest.raises(ConfigError, match="ends in .jsonl"):
+    with pytest.raises(ConfigError, match=r"--labelled .*/table\.csv.* \.jsonl\n"):
         read_labelled(str(tmp_path / "table.csv"))
 
 
@@ -98,5 +99,5 @@ def test_different_texts_are_cut_exactly():
 def test_twenty_copies_of_one_text_cannot_be_split():
     incorrect = np.arange(60) < 20
     texts = ["the same" if i < 20 else str(i) for i in range(60)]
-    with pytest.raises(ConfigError, match="equal texts stay together"):
+    with pytest.raises(ConfigError, match=r"split '\w+' .*\d+ correct and \d+ incorrect .*equal texts .*\n"):
         split_of(texts, incorrect, 0)

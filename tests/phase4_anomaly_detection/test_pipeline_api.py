@@ -41,7 +41,8 @@ def of_each_label(texts: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return [text for text, bad in pairs if not bad], [text for text, bad in pairs if bad]
 
 
-def test_scores_are_the_same_batched_one_by_one_in_another_order_and_by_the_parts(pipeline, folder):
+def test_scores_are_the_same_however_texts_are_batched(pipeline, folder):
+    """Scores are the same batched, one by one, in another order and by the parts."""
     batched = [detection.anomaly_score for detection in pipeline.detect(TEXTS)]
     alone = [pipeline.detect(text).anomaly_score for text in TEXTS]
     backwards = [detection.anomaly_score for detection in pipeline.detect(TEXTS[::-1])][::-1]
@@ -79,7 +80,7 @@ def test_a_detection_says_all_that_was_promised(pipeline):
 
 def test_no_text_gives_no_detection_and_an_empty_one_is_refused(pipeline):
     assert pipeline.detect([]) == []
-    with pytest.raises(ConfigError, match="text 1 of 1 is empty"):
+    with pytest.raises(ConfigError, match=r"text 1 of 1 is empty\n"):
         pipeline.detect("")
 
 
@@ -140,7 +141,7 @@ def test_the_model_may_lie_elsewhere_but_must_be_the_same(folder, tmp_path):
     settings = json.loads((copy / "config.json").read_text())
     other = shutil.copytree(copy, tmp_path / "other")
     (other / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 1e-5}))
-    with pytest.raises(ArtifactMismatchError, match=r"reads organism@\w+, and .*other is other@\w+"):
+    with pytest.raises(ArtifactMismatchError, match=r"reads organism@\w+, .*other is other@\w+.*\n.*--model"):
         SAEAnomalyPipeline.load(folder, model=str(other))
     with pytest.raises(ArtifactMismatchError, match="google/gemma-2-2b is google/gemma-2-2b"):
         SAEAnomalyPipeline.load(folder, model="google/gemma-2-2b")
@@ -151,28 +152,28 @@ def test_a_model_that_lies_where_it_lay_no_more_is_asked_for(folder, tmp_path):
     document = read_sealed_json(copy / "detector.json")
     document.pop("sha256_of_all_other_entries", None)
     write_sealed_json(copy / "detector.json", {**document, "model": {**document["model"], "name": "/gone/model"}})
-    with pytest.raises(ConfigError, match="is not in /gone/model any more\nSay where it lies with --model"):
+    with pytest.raises(ConfigError, match=r" /gone/model .*\n.*--model FOLDER"):
         SAEAnomalyPipeline.load(copy)
 
 
 def test_another_layer_than_the_detectors_is_refused(folder):
     assert SAEAnomalyPipeline.load(folder, "cpu", layer=LAYER).sidecar.config.layer == LAYER
-    with pytest.raises(ConfigError, match=f"--layer is 2, but the detector in .* reads layer {LAYER}"):
+    with pytest.raises(ConfigError, match=rf"--layer is 2.*detector in .*layer {LAYER}\b.*\n.*--layer"):
         SAEAnomalyPipeline.load(folder, layer=2)
 
 
 def test_a_pipeline_without_a_detector_says_how_to_make_one():
-    with pytest.raises(ConfigError, match="no detector yet\nMake one with .run_discovery"):
+    with pytest.raises(ConfigError, match=r"no detector .*\n.*\.run_discovery"):
         SAEAnomalyPipeline().detect("x")
 
 
 def test_texts_of_one_label_and_unknown_settings_are_refused(tmp_path):
     own = SAEAnomalyPipeline()
-    with pytest.raises(ConfigError, match="texts of one label alone"):
+    with pytest.raises(ConfigError, match=r" correct texts alone.*\nGive"):
         own.run_discovery(correct=["x"], data_dir=tmp_path)
-    with pytest.raises(ConfigError, match="phase 4.1 has no setting 'topk'"):
+    with pytest.raises(ConfigError, match=r"phase 4\.1 .*'topk'\n.*phase 4\.1 --help"):
         own.run_discovery(data_dir=tmp_path, topk=3)
-    with pytest.raises(MissingArtifactError, match="Build it with: python3 run.py phase .* --preset demo"):
+    with pytest.raises(MissingArtifactError, match=r"python3 run\.py phase .* --preset demo"):
         own.run_discovery(data_dir=tmp_path)
 
 

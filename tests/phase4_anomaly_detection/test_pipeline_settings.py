@@ -40,14 +40,14 @@ def said(caplog, monkeypatch):
 def test_the_quantisation_is_the_detectors_and_another_one_is_refused(folder, made_with):
     assert SAEAnomalyPipeline.load(folder, "cpu").sidecar.config.quantisation == "none"
     assert SAEAnomalyPipeline.load(folder, "cpu", quantisation="none").sidecar.config.quantisation == "none"
-    with pytest.raises(ConfigError, match="--quantisation is 8bit, but .* made with none: .*\n.*--quantisation 8bit"):
+    with pytest.raises(ConfigError, match=r"--quantisation is 8bit.* none: .*\n.*--quantisation 8bit"):
         SAEAnomalyPipeline.load(folder, "cpu", quantisation="8bit")
     quantised = made_with(quantisation="4bit")
     assert SAEAnomalyPipeline.load(quantised, "cpu").sidecar.config.quantisation == "4bit"
     for other in ("none", "8bit"):
-        with pytest.raises(ConfigError, match=f"--quantisation is {other}, but .* was made with 4bit"):
+        with pytest.raises(ConfigError, match=f"--quantisation is {other}.*made with 4bit"):
             SAEAnomalyPipeline.load(quantised, "cpu", quantisation=other)
-    with pytest.raises(ConfigError, match="--dtype is float64 and --quantisation 4bit"):
+    with pytest.raises(ConfigError, match="--dtype is float64 .*--quantisation 4bit"):
         SAEAnomalyPipeline.load(quantised, "cpu", dtype="float64")
 
 
@@ -59,7 +59,8 @@ def test_a_type_that_rounds_more_than_the_detectors_is_said_once(folder, said):
     assert record.levelname == "WARNING" and "read in float32; the detector was made in float64" in record.getMessage()
 
 
-def test_a_larger_model_is_read_in_the_detectors_type_and_a_wider_one_is_no_warning(made_with, said, monkeypatch):
+def test_a_larger_model_is_read_in_the_detectors_type(made_with, said, monkeypatch):
+    """A larger model is read in the detector's type and a wider one is no warning."""
     rounded = made_with(dtype="bfloat16")
     assert SAEAnomalyPipeline.load(rounded, "cpu", threads=1).load_model().sidecar.dtype == "float64"
     assert [record.levelname for record in said.records] == ["INFO"]
@@ -77,7 +78,7 @@ def test_a_detector_of_chat_prompts_reads_chat_prompts_once_it_is_made(made_with
 
 def test_discovery_from_stored_activations_takes_no_quantisation(tmp_path):
     own = SAEAnomalyPipeline(SidecarConfig(quantisation="8bit"))
-    with pytest.raises(ConfigError, match="--quantisation is 8bit, but no model is run"):
+    with pytest.raises(ConfigError, match=r"--quantisation is 8bit.*no model.*\n.*--labelled"):
         own.run_discovery(data_dir=tmp_path)
 
 
@@ -108,7 +109,8 @@ def test_threads_that_ask_for_the_drift_share_one_monitor():
         sys.setswitchinterval(before)
 
 
-def test_a_labelled_file_is_the_same_whatever_it_is_called_and_the_refusal_says_how_to_read_it_again(tmp_path):
+def test_a_labelled_file_is_the_same_whatever_it_is_called(tmp_path):
+    """A labelled file is the same whatever it is called and the refusal says how to read it again."""
     texts = prompts(120)
     rows = [{"text": text, "label": int(bad)} for text, bad in zip(texts, labels(texts), strict=True)]
     for name in ("mine.jsonl", "renamed.jsonl"):
@@ -118,7 +120,7 @@ def test_a_labelled_file_is_the_same_whatever_it_is_called_and_the_refusal_says_
                 "text": few_documents(tmp_path / "text")}  # fmt: skip
     own.run_discovery(labelled=str(tmp_path / "mine.jsonl"), **settings)
     other = {"labelled": str(tmp_path / "renamed.jsonl"), "target": "recall=0.3", "seed": 43, **settings}
-    with pytest.raises(ConfigError, match="the validation split was evaluated with another detector") as refused:
+    with pytest.raises(ConfigError, match="validation split .*another detector") as refused:
         own.run_discovery(**other)
     advice = str(refused.value)
     assert f"--labelled {tmp_path / 'renamed.jsonl'}" in advice and "--target recall=0.3" in advice

@@ -205,7 +205,8 @@ def test_without_the_token_health_says_only_that_it_is_alive(guarded, holder):
     assert answer.status_code == 200
 
 
-def test_verification_joins_the_answer_when_it_is_asked_for_and_the_route_is_verify(holder, pipeline):
+def test_verification_joins_the_answer_when_asked_for(holder, pipeline):
+    """Verification joins the answer when it is asked for and the route is verify."""
     text = text_routed(pipeline, "verify")
     wanted = {"text": text, "verify": True, "code": TEXT, "tests": ["assert add(1, 2) == 3"]}
     found = holder.post("/detect", json=wanted).json()

@@ -82,7 +82,8 @@ def test_the_last_token_is_the_last_token_whatever_side_the_tokenizer_pads(tiny_
     assert (found.resid == usual.resid).all() and found.n_tokens.tolist() == usual.n_tokens.tolist()
 
 
-def test_what_stands_before_the_last_token_is_read_and_what_would_follow_is_not(organism):
+def test_what_stands_before_the_last_token_is_read(organism):
+    """What stands before the last token is read and what would follow is not."""
     rows = organism.read(["a = 1\nb = 2", "a = 9\nb = 2", "a = 1\nb = 2\nc"]).resid
     assert np.abs(rows[0] - rows[1]).max() > 1e-3 and np.abs(rows[0] - rows[2]).max() > 1e-3
 
@@ -111,12 +112,13 @@ def test_a_list_without_texts_gives_no_rows(organism):
 def test_long_texts_are_refused_with_their_tokens_and_the_limit(organism):
     texts = ["x = 1", "x = 1\n" * 600]
     n = len(organism.lm.tokenizer(texts[1])["input_ids"])
-    with pytest.raises(ConfigError, match=rf"1 of 2 texts.* reads 1024 tokens: text 2 has {n} tokens") as caught:
+    with pytest.raises(ConfigError, match=rf"1 of 2 texts .* 1024 tokens: text 2 has {n} tokens") as caught:
         organism.read(texts)
     assert "--long-input windows" in str(caught.value)
 
 
-def test_a_text_as_long_as_the_context_is_read_and_one_token_more_is_not(organism):
+def test_a_text_as_long_as_the_context_is_read(organism):
+    """A text as long as the context is read and one token more is not."""
     tokenizer = organism.lm.tokenizer
     text = "x = 1\n" * 600
     ends = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
@@ -127,7 +129,8 @@ def test_a_text_as_long_as_the_context_is_read_and_one_token_more_is_not(organis
         organism.read([over])
 
 
-def test_windows_overlap_by_half_begin_with_bos_and_the_last_ends_at_the_last_token():
+def test_windows_overlap_by_half_and_begin_with_bos():
+    """Windows overlap by half, begin with BOS, and the last ends at the last token."""
     ids = [2, *range(100, 125)]
     cut = sidecar.windows(ids, 11, 1)
     assert cut[0] == [2, *range(100, 110)] and cut[1] == [2, *range(105, 115)]
@@ -150,20 +153,20 @@ def test_a_long_text_is_read_in_windows_and_its_neighbours_whole(tiny_gemma):
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t \n"])
 def test_an_empty_text_is_refused_with_its_place(organism, text):
-    with pytest.raises(ConfigError, match="text 2 of 2 is empty"):
+    with pytest.raises(ConfigError, match=r"text 2 of 2 is empty\n"):
         organism.read(["x", text])
 
 
 def test_what_is_no_text_is_refused(organism):
-    with pytest.raises(ConfigError, match="text 1 is of type int"):
+    with pytest.raises(ConfigError, match=r"text 1 .*type int\n"):
         organism.read([5])
-    with pytest.raises(ConfigError, match="surrogate pair at character 2"):
+    with pytest.raises(ConfigError, match=r"text 1 .*surrogate pair .* 2\n"):
         organism.read(["x \ud800"])
 
 
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_fewer_bits_on_a_cpu_are_refused_with_what_they_need(bits):
-    with pytest.raises(ConfigError, match=f"--quantisation {bits} does not work here.*NVIDIA GPU") as caught:
+    with pytest.raises(ConfigError, match=f"--quantisation {bits} .*NVIDIA GPU") as caught:
         sidecar_of("organism", quantisation=bits).load()
     assert "pip install bitsandbytes" in str(caught.value)
 
@@ -183,9 +186,9 @@ def test_an_impossible_setting_is_refused_with_the_possible_ones(given, message)
 
 
 def test_a_layer_that_the_model_has_not_is_refused_with_those_it_has():
-    with pytest.raises(UnknownHookError, match="no layer 6\nGive one of 0 to 5"):
+    with pytest.raises(UnknownHookError, match=r"no layer 6\n.*0 to 5"):
         sidecar_of("organism", layer=6).load()
-    with pytest.raises(ConfigError, match="no layer of organism is chosen\nGive one of 0 to 5"):
+    with pytest.raises(ConfigError, match=r"no layer .*organism .*\n.*0 to 5 .*--layer"):
         sidecar_of("organism", layer=None).read(["x"])
 
 
@@ -207,7 +210,9 @@ def test_threads_that_share_a_model_each_get_their_own_rows(organism):
     np.testing.assert_allclose(np.stack(found), expected, atol=1e-10)
 
 
-def test_a_small_model_is_read_in_float64_on_an_nvidia_gpu_too_unless_its_weights_are_quantised(organism):
+def test_a_small_model_is_read_in_float64_on_a_gpu_too(organism):
+    """A small model is read in float64 on an NVIDIA GPU too, unless its weights are quantised."""
+
     def is_small(device: str, quantisation: str = "none") -> bool:
         return sidecar._is_small(dataclasses.replace(organism.lm, device=device), quantisation)
 
@@ -215,7 +220,8 @@ def test_a_small_model_is_read_in_float64_on_an_nvidia_gpu_too_unless_its_weight
     assert not is_small("cuda", "8bit")
 
 
-def test_a_larger_model_is_read_in_the_usual_type_and_a_small_one_never_has_rounded_weights(tiny_gemma, monkeypatch):
+def test_a_larger_model_is_read_in_the_usual_type(tiny_gemma, monkeypatch):
+    """A larger model is read in the usual type and a small one never has rounded weights."""
     config = SidecarConfig(model=str(tiny_gemma), layer=1, device="cpu", threads=1)
     small = SidecarModel(config, usual_dtype="bfloat16")
     np.testing.assert_array_equal(small.read(TEXTS).resid, SidecarModel(config).read(TEXTS).resid)
@@ -225,7 +231,7 @@ def test_a_larger_model_is_read_in_the_usual_type_and_a_small_one_never_has_roun
 
 
 def test_float64_of_quantised_weights_is_refused():
-    with pytest.raises(ConfigError, match="--dtype is float64 and --quantisation 8bit.*\nLeave out one"):
+    with pytest.raises(ConfigError, match=r"--dtype is float64 .*--quantisation 8bit.*\nLeave"):
         SidecarConfig(dtype="float64", quantisation="8bit")
 
 
@@ -236,7 +242,8 @@ def test_without_a_layer_the_registrys_is_read():
     assert SidecarModel(SidecarConfig(model="organism")).layer is None  # phase 4.1 looks for the best one
 
 
-def test_a_layer_above_the_kept_blocks_is_read_by_a_model_of_its_own(tiny_gemma):
+def test_a_layer_above_the_kept_blocks_has_its_own_model(tiny_gemma):
+    """A layer above the kept blocks is read by a model of its own."""
     own = sidecar_of(tiny_gemma, layer=1).load()
     higher, lower = own.at_layer(2), own.at_layer(0)
     np.testing.assert_array_equal(higher.read(TEXTS).resid, sidecar_of(tiny_gemma, layer=2).read(TEXTS).resid)

@@ -22,7 +22,8 @@ def labels_of(rng: np.random.Generator, n: int, n_correct: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("n", "n_correct"), [(60, 37), (60, 30), (45, 10), (45, 35)])
-def test_the_largest_t_of_every_permutation_agrees_with_a_loop_of_scipy_s_tests(n, n_correct):
+def test_the_largest_t_of_every_permutation_is_scipy_s(n, n_correct):
+    """The largest t of every permutation agrees with a loop of scipy's tests."""
     rng = np.random.default_rng(n_correct)
     layers, labels = [sparse_acts(rng, n, 50) for _ in range(2)], labels_of(rng, n, n_correct)
     null = NullMaximum(labels, 100, seed=3)
@@ -51,7 +52,8 @@ def test_pass_rates_are_permuted_like_labels():
     np.testing.assert_allclose(null.max_abs_t, brute, rtol=RELATIVE_ERROR)
 
 
-def test_rounding_stays_far_below_what_is_allowed_for_at_real_sizes_and_large_t():
+def test_rounding_stays_far_below_what_is_allowed_for():
+    """Rounding stays far below what is allowed for at real sizes and large t."""
     rng = np.random.default_rng(6)
     n, labels = 489, labels_of(rng, 489, 300)
     acts = sparse_acts(rng, n, 300)

@@ -103,7 +103,8 @@ def test_a_latent_that_is_constant_in_each_group_has_an_infinite_t(found):
     assert found["t"][SEPARATING] == -np.inf and found["p"][SEPARATING] == 0 and found["auroc"][SEPARATING] == 0
 
 
-def test_a_latent_that_fires_more_on_failures_has_positive_t_and_auroc_above_one_half():
+def test_a_latent_of_failures_has_positive_t_and_auroc_above_half():
+    """A latent that fires more on failures has positive t and AUROC above one half."""
     labels = np.array([1.0, 1, 1, 0, 0, 0])
     acts = torch.tensor([[0.0], [0.0], [1.0], [2.0], [3.0], [0.0]])
     found = layer_statistics(acts, labels)

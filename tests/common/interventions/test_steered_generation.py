@@ -195,7 +195,7 @@ def n_hooks(lm) -> int:
 
 def test_a_misspelt_site_is_an_error(lm):
     before = n_hooks(lm)
-    with pytest.raises(UnknownHookError, match="no activation is called"):
+    with pytest.raises(UnknownHookError, match=r"'blocks\.1\.hook_resid'.*\n.*hook_resid_pre"):
         generate_steered(lm, requests(1), [Push("blocks.1.hook_resid", vector(lm, 0, 1.0))], max_new_tokens=1)
     with pytest.raises(UnknownHookError), change_resid(lm.model, {"blocks.99.hook_resid_post": lambda resid: resid}):
         pass

@@ -76,7 +76,7 @@ def test_a_template_that_names_the_day_makes_the_same_prompt_every_day():
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (None, "has no chat template"),
+        (None, "no chat template"),
         ("{{ raise_exception('no') }}", "cannot be used"),
         ("{% for m in messages %}{{ m.missing.deep }}{% endfor %}", "cannot be used"),
         ("{{ messages[0].content | length }}", "as it is"),

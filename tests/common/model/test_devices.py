@@ -24,13 +24,13 @@ def test_auto_takes_the_first_kind(two_gpus):
 
 
 def test_a_gpu_beyond_the_last_is_refused_with_what_there_is(two_gpus):
-    with pytest.raises(ConfigError, match="--device is 'cuda:2', but this machine has cuda:0, cuda:1, cpu"):
+    with pytest.raises(ConfigError, match="--device is 'cuda:2', .* cuda:0, cuda:1, cpu\n"):
         devices.resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["cuda:", "cuda:-1", "cuda:1:2", "gpu", "cpu:0", "CUDA", ""])
 def test_what_is_no_device_is_refused(name):
-    with pytest.raises(ConfigError, match="Give one of: auto, cpu, cuda, cuda:N, mps"):
+    with pytest.raises(ConfigError, match=f"--device is '{name}'.*\n.*auto, cpu, cuda, cuda:N, mps"):
         devices.check_device_name(name)
 
 

@@ -18,7 +18,8 @@ from common.model.loading import load_model
 from common.model.registry import MODELS, default_dtype, model_identity, model_location
 
 
-def test_a_hub_id_is_its_own_identity_and_a_folder_is_known_by_its_content(tiny_gemma, tmp_path):
+def test_a_hub_id_is_its_identity_and_a_folder_its_content(tiny_gemma, tmp_path):
+    """A hub id is its own identity and a folder is known by its content."""
     assert model_identity("google/gemma-2-2b") == "google/gemma-2-2b"
     copy = shutil.copytree(tiny_gemma, tmp_path / tiny_gemma.name)
     assert model_identity(str(copy)) == model_identity(str(tiny_gemma))
@@ -86,19 +87,19 @@ def damage_model(folder, kind: str) -> None:
 def test_a_folder_that_holds_no_whole_model_is_one_message(tiny_gemma, tmp_path, kind):
     folder = Path(shutil.copytree(tiny_gemma, tmp_path / "model"))
     damage_model(folder, kind)
-    with pytest.raises(AssetError, match=r"\nGive the folder of a whole model \(config, safetensors, tokenizer\)"):
+    with pytest.raises(AssetError, match=rf"{folder}(.|\n)*\n.*\(config, safetensors, tokenizer\)"):
         load_model(str(folder), "cpu")
 
 
 def test_a_reason_that_its_first_line_only_announces_is_told_whole(tmp_path):
     folder = save_tiny_llama(tmp_path)
     damage_model(folder, "no tokenizer")
-    with pytest.raises(AssetError, match="backend tokenizer from one of: .*serialization file"):
+    with pytest.raises(AssetError, match="backend tokenizer.*: .*serialization"):
         load_model(str(folder), "cpu")
 
 
 def test_a_hub_id_that_cannot_be_had_says_how_to_get_it():
-    with pytest.raises(AssetError, match=r"cannot be loaded(.|\n)*hf download nobody/nothing(.|\n)*--preset demo"):
+    with pytest.raises(AssetError, match=r"'nobody/nothing' (.|\n)*hf download nobody/nothing(.|\n)*--preset demo"):
         load_model("nobody/nothing", "cpu")
 
 

@@ -106,7 +106,7 @@ def test_one_program_that_is_too_much_is_an_error_that_keeps_the_others(tmp_path
         return generate(lm, requests, **settings)
 
     monkeypatch.setattr(written_programs, "generate", too_long)
-    with pytest.raises(ConfigError, match=r"a prompt of \d+ tokens, alone is too much for the memory of cpu"):
+    with pytest.raises(ConfigError, match=r"prompt of \d+ tokens.*memory of cpu.*\n.*--max-new-tokens"):
         run_phase(PHASE, tmp_path, config)
     short = sum(len(build_prompt(problem(i)["text"], problem(i)["test_list"]).text) <= 55 for i in range(N))
     assert n_saved(list_runs(SOLUTIONS, tmp_path)[0].path) == short - short % BATCH > 0
@@ -204,7 +204,7 @@ def test_a_model_over_several_devices_writes_what_it_writes_on_one(tiny_gemma, t
 
 def test_a_model_that_no_device_holds_is_refused_with_its_size(tiny_gemma):
     lm = load_model(str(tiny_gemma), "cpu", threads=1)
-    with pytest.raises(ConfigError, match=r"takes 0\.\d GB, and the devices and memory of this machine have 0\.\d GB"):
+    with pytest.raises(ConfigError, match=r"'tiny' .*0\.\d GB.* 0\.\d GB.*\n.*--gpu-memory.*--dtype"):
         spread(lm.model, {"cpu": 1000}, "tiny")
 
 
@@ -265,7 +265,8 @@ def in_a_process(code: str, folder: Path) -> float:
     return float(done.stdout)
 
 
-def test_the_peak_with_a_large_vocabulary_stays_below_one_and_a_half_times_weights_and_cache(tmp_path):
+def test_the_peak_with_a_large_vocabulary_stays_low(tmp_path):
+    """The peak with a large vocabulary stays below one and a half times weights and cache."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("this system does not measure a peak")
     assert 1.0 <= in_a_process(LARGE_VOCABULARY, tmp_path) <= 1.5

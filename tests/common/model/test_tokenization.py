@@ -86,8 +86,11 @@ def test_a_control_token_beyond_the_embedding_is_no_fault_of_the_model(with_toke
     assert max(encode(lm, ["a <image_soft_token> b"])[0]) < 1024
 
 
-def test_an_added_token_beyond_the_embedding_is_text_even_where_it_is_not_called_special(with_tokenizer):
-    """CodeLlama-34b has four tokens more than rows."""
+def test_an_added_token_beyond_the_embedding_is_text(with_tokenizer):
+    """An added token beyond the embedding is text even where it is not called special.
+
+    CodeLlama-34b has four tokens more than rows.
+    """
     tokenizer = make_tokenizer()
     tokenizer.add_tokens(["<PRE>", "<SUF>", "<MID>", "<EOT>"])
     lm = with_tokenizer(tokenizer)
@@ -97,16 +100,16 @@ def test_an_added_token_beyond_the_embedding_is_text_even_where_it_is_not_called
 @pytest.mark.parametrize(
     "damage, lost",
     [
-        (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Lowercase()), "it loses capital letters\n"),
+        (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Lowercase()), "capital letters\n"),
         (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Replace("\t", " ")), "indentation"),
         (lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Replace("  ", " ")), "double spaces"),
         (
             lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Strip(left=False)),
-            "loses a final newline\n",
+            "final newline\n",
         ),
         (
             lambda t: setattr(t.backend_tokenizer, "normalizer", normalizers.Strip(right=False)),
-            "loses a first newline\n",
+            "first newline\n",
         ),
         (
             lambda t: setattr(
@@ -133,7 +136,7 @@ def test_a_tokenizer_that_puts_a_space_in_front_loses_nothing(with_tokenizer):
 
 
 def test_a_tokenizer_of_another_model_is_refused_with_the_tokens_that_are_unknown(with_tokenizer):
-    with pytest.raises(AssetError, match=r"no embedding for \d+ of its tokens \('"):
+    with pytest.raises(AssetError, match=r"no embedding .*\d+ .*tokens \('"):
         with_tokenizer(make_tokenizer(vocab_size=1100))
 
 
@@ -150,7 +153,8 @@ def test_in_a_chat_prompt_the_template_is_control_and_its_body_text(lm, body):
     assert lm.tokenizer.decode(ids) == text
 
 
-def test_a_chat_prompt_without_control_tokens_in_its_body_has_the_ids_of_the_tokenizer_itself(lm):
+def test_a_chat_prompt_has_the_ids_of_the_tokenizer_itself(lm):
+    """A chat prompt without control tokens in its body has the ids of the tokenizer itself."""
     text = CHAT.format("Write it.\n")
     span = (CHAT.index("{"), CHAT.index("{") + len("Write it.\n"))
     assert encode(lm, [text], bodies=[span]) == [lm.tokenizer(text, add_special_tokens=False)["input_ids"]]

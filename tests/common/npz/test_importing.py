@@ -1,6 +1,7 @@
 """Covers run.py import: the original project's own files, importing twice, and each mistake in a folder."""
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def test_a_folder_of_the_original_becomes_a_run_one_block_earlier(tmp_path, orig
     assert run.name.endswith("Z_gemma-2-2b_mbpp")
 
 
-def test_what_the_original_lacks_is_null_and_its_reference_code_is_not_taken_for_the_model_s(tmp_path, original):
+def test_what_the_original_lacks_is_null(tmp_path, original):
+    """What the original lacks is null and its reference code is not taken for the model's."""
     carry_out(import_from(original), tmp_path / "data")
     table = rows(newest(tmp_path / "data") / "dataset.parquet")
     known = {"task_id", "code", "label", "complexity"}
@@ -75,7 +77,7 @@ def test_labels_may_come_from_the_folders_alone(tmp_path, original):
 
 def test_one_of_several_tables_can_be_named(tmp_path, original):
     shutil.copy(next(original.glob("dataset_*")), original / "dataset_b.parquet")
-    with pytest.raises(ConfigError, match="2 tables: dataset_b.parquet, dataset_sae_.*\nGive the path of one"):
+    with pytest.raises(ConfigError, match=r" 2 tables: dataset_b\.parquet, dataset_sae_.*\n.*path"):
         carry_out(import_from(original), tmp_path / "data")
     carry_out(import_from(original / "dataset_b.parquet"), tmp_path / "data")
     assert len(rows(newest(tmp_path / "data") / "dataset.parquet")) == 3
@@ -132,7 +134,7 @@ def test_tasks_of_another_dataset_are_refused_where_phase_0_knows_better(tmp_pat
 
     carry_out(Phase(id="0", title="", config=LayoutConfig, inputs=(), output=handoffs.DIFFICULTY, run=write),
               tmp_path / "data")  # fmt: skip
-    with pytest.raises(ConfigError, match="task 3 and 1 more of .* is none of the 1 problems of mbpp"):
+    with pytest.raises(ConfigError, match=r"task 3 and 1 more .* 1 problems of mbpp\n.*--dataset"):
         carry_out(import_from(original), tmp_path / "data")
     assert not list((tmp_path / "data").glob("phase1_0/*")), "a command that fails writes nothing"
 
@@ -147,7 +149,7 @@ def test_an_unfinished_run_with_records_is_not_overtaken_unless_asked(tmp_path, 
     phase = Phase(id="1", title="", config=LayoutConfig, inputs=(), output=handoffs.GENERATIONS, run=write,
                   n_records=lambda ctx: 2)  # fmt: skip
     carry_out(phase, tmp_path / "data")
-    with pytest.raises(ArtifactMismatchError, match=r"\(1 records saved\)(.|\n)*or finish it with: .* 1 --data-dir"):
+    with pytest.raises(ArtifactMismatchError, match=r"\(1 records saved\).*\n.*--fresh.* 1 --data-dir"):
         carry_out(import_from(original), tmp_path / "data")
     carry_out(import_from(original), tmp_path / "data", fresh=True)
     assert len(list((tmp_path / "data").glob("phase1_0/*/parts/part_*"))) == 1, "and its records are kept"
@@ -180,19 +182,19 @@ def bare_npy(path: Path) -> None:
 @pytest.mark.parametrize(
     ("break_file", "message"),
     [
-        (torn, "3_layer_2.npz is torn or no npz"),
-        (flipped, "3_layer_2.npz is torn or no npz"),
-        (bare_npy, "3_layer_2.npz is torn or no npz"),
-        (pickled, "3_layer_2.npz holds pickled objects, which are never read"),
-        (two_arrays, "3_layer_2.npz holds activations.npy, layer.npy, where one array is expected"),
-        (lambda path: save_npz(path, np.array([1, np.nan, np.inf, 0, 0], "f4")), "holds 2 values that are NaN or inf"),
-        (lambda path: save_npz(path, np.ones(D)), "holds numbers of type float64"),
-        (lambda path: save_npz(path, np.ones((1, D), "V2")), "holds numbers of type |V2"),
-        (lambda path: save_npz(path, np.ones((2, D), "f4")), "has the shape [2, 5]"),
-        (lambda path: save_npz(path, np.ones((), "f4")), "has the shape []"),
-        (lambda path: save_npz(path, np.ones(D + 1, "f4")), "holds 6 numbers, the files before it 5"),
-        (lambda path: (path.unlink(), path.mkdir()), "3_layer_2.npz cannot be read: Is a directory"),
-        (Path.unlink, "task 3 lacks layer 2, which other tasks have"),
+        (torn, "torn"),
+        (flipped, "torn"),
+        (bare_npy, "torn"),
+        (pickled, "pickled objects"),
+        (two_arrays, r"activations\.npy, layer\.npy"),
+        (lambda path: save_npz(path, np.array([1, np.nan, np.inf, 0, 0], "f4")), " 2 .*NaN or inf"),
+        (lambda path: save_npz(path, np.ones(D)), "float64"),
+        (lambda path: save_npz(path, np.ones((1, D), "V2")), r"\|V2"),
+        (lambda path: save_npz(path, np.ones((2, D), "f4")), r"shape \[2, 5\]"),
+        (lambda path: save_npz(path, np.ones((), "f4")), r"shape \[\]"),
+        (lambda path: save_npz(path, np.ones(D + 1, "f4")), " 6 numbers.* 5$"),
+        (lambda path: (path.unlink(), path.mkdir()), "Is a directory"),
+        (Path.unlink, "task 3 .*layer 2"),
     ],
 )
 def test_a_wrong_activation_file_is_one_message_that_names_it(tmp_path, original, break_file, message):
@@ -200,25 +202,24 @@ def test_a_wrong_activation_file_is_one_message_that_names_it(tmp_path, original
     with pytest.raises(ConfigError) as raised:
         carry_out(import_from(original), tmp_path / "data")
     what, *advice = str(raised.value).splitlines()
-    assert message in what and "3_layer_2.npz" in what and len(advice) == 1
+    assert re.search(message, what) and "3_layer_2.npz" in what and len(advice) == 1
     assert not (tmp_path / "data").exists(), "a command that fails writes nothing"
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"test_passed": [False, False, False]}, "task 3 has contradicting labels: it lies in activations/correct, but "
-                                                 "test_passed is False"),
-        ({"label": ["incorrect", "correct", "correct"]}, "task 4 has contradicting labels"),
-        ({"test_passed": None, "label": ["not_run", "correct", "incorrect"]}, "task 2 has contradicting labels"),
-        ({"test_passed": ["x", "y", "z"]}, "column test_passed is of type string, where bool is expected"),
-        ({"task_id": [2, 3, 3]}, "has task 3 twice"),
-        ({"task_id": [2, 3, None]}, "has a row without task_id"),
-        ({"task_id": ["Mbpp/2", "Mbpp/3", "Mbpp/4"]}, "column task_id is of type string, where int64 is expected"),
-        ({"task_id": None}, "has no column task_id"),
-        ({"task_id": [2, 3, 8]}, "task 8 lacks layer 1 and 2 more of its layers"),
-        ({"task_id": [2, 3, 8], "test_passed": None}, "task 8 of .* has neither a label nor activations"),
-        ({"cyclomatic_complexity": [1.0, 2.5, 3.0]}, "column cyclomatic_complexity is of type double"),
+        ({"test_passed": [False, False, False]}, "task 3 .*contradicting .*activations/correct.* test_passed is False"),
+        ({"label": ["incorrect", "correct", "correct"]}, "task 4 .*contradicting"),
+        ({"test_passed": None, "label": ["not_run", "correct", "incorrect"]}, "task 2 .*contradicting"),
+        ({"test_passed": ["x", "y", "z"]}, "column test_passed .*string.* bool "),
+        ({"task_id": [2, 3, 3]}, "task 3 twice"),
+        ({"task_id": [2, 3, None]}, "row without task_id"),
+        ({"task_id": ["Mbpp/2", "Mbpp/3", "Mbpp/4"]}, "column task_id .*string.* int64 "),
+        ({"task_id": None}, "no column task_id"),
+        ({"task_id": [2, 3, 8]}, "task 8 .*layer 1 and 2 more"),
+        ({"task_id": [2, 3, 8], "test_passed": None}, "task 8 .*neither .*label .*activations"),
+        ({"cyclomatic_complexity": [1.0, 2.5, 3.0]}, "column cyclomatic_complexity .*double"),
     ],
 )  # fmt: skip
 def test_a_wrong_table_is_one_message_that_names_task_or_column(tmp_path, original, columns, message):
@@ -230,19 +231,19 @@ def test_a_wrong_table_is_one_message_that_names_task_or_column(tmp_path, origin
 
 def test_a_task_in_both_folders_is_a_contradiction(tmp_path, original):
     save_npz(original / "activations" / "incorrect" / "3_layer_1.npz", np.ones(D, np.float32))
-    with pytest.raises(ConfigError, match="task 3 has contradicting labels: .*/correct, but .*/incorrect"):
+    with pytest.raises(ConfigError, match="task 3 .*contradicting .*/correct.*/incorrect"):
         carry_out(import_from(original), tmp_path / "data")
 
 
 @pytest.mark.parametrize(
     ("break_folder", "message"),
     [
-        (lambda folder: shutil.rmtree(folder), "is no folder and no .parquet file"),
+        (lambda folder: shutil.rmtree(folder), r"no folder .*\.parquet"),
         (lambda folder: next(folder.glob("dataset_*")).unlink(), "holds no dataset_.*parquet"),
-        (lambda folder: next(folder.glob("dataset_*")).write_bytes(b"PAR1"), "cannot be read as Parquet"),
-        (lambda folder: shutil.rmtree(folder / "activations"), "holds no activations/correct/<task>_layer_<n>.npz"),
+        (lambda folder: next(folder.glob("dataset_*")).write_bytes(b"PAR1"), "as Parquet: "),
+        (lambda folder: shutil.rmtree(folder / "activations"), "activations/correct/<task>_layer_<n>.npz"),
         (lambda folder: write_table(folder, {"task_id": pyarrow.array([], "int64")}), "has no rows"),
-        (lambda folder: write_table(folder, {"task_id": [8]}), "task 8 of .* has neither a label nor activations"),
+        (lambda folder: write_table(folder, {"task_id": [8]}), "task 8 .*neither .*label .*activations"),
     ],
 )
 def test_a_folder_that_is_none_is_one_message(tmp_path, original, break_folder, message):
@@ -255,5 +256,5 @@ def test_newer_files_of_the_original_that_are_no_npz_are_named(tmp_path, origina
     shutil.rmtree(original / "activations")
     (original / "activations" / "correct").mkdir(parents=True)
     (original / "activations" / "correct" / "3_layer_2.safetensors").write_bytes(b"")
-    with pytest.raises(ConfigError, match="it holds activations/correct/3_layer_2.safetensors"):
+    with pytest.raises(ConfigError, match="holds activations/correct/3_layer_2.safetensors"):
         carry_out(import_from(original), tmp_path / "data")

@@ -98,7 +98,8 @@ def point(home: Path, ref: str, commit: str, repository: str = MODEL) -> None:
     path.write_text(commit)
 
 
-def test_the_commit_is_part_of_the_identity_and_not_of_the_folder_s_name(moved):
+def test_the_commit_is_in_the_identity_not_in_the_folder_name(moved):
+    """The commit is part of the identity and not of the folder's name."""
     run = next((moved.data / "phase1_0").glob("*Z_tiny_small"))
     stamp = json.loads((run / "stamp.json").read_text())
     assert stamp["experiment"]["model"] == f"{MODEL}@{A[:8]}" and stamp["all_settings"]["revision"] == A
@@ -106,7 +107,8 @@ def test_the_commit_is_part_of_the_identity_and_not_of_the_folder_s_name(moved):
     assert "--revision" not in stamp["command"]
 
 
-def test_a_resume_goes_on_with_the_commit_that_it_began_with_and_says_so(moved):
+def test_a_resume_keeps_the_commit_it_began_with(moved):
+    """A resume goes on with the commit that it began with and says so."""
     done = moved.typed("1", *WRITING)
     assert done.returncode == 0, done.stderr
     assert f"moved on to commit {B}" in done.stderr and A in done.stderr and "--revision main" in done.stderr

@@ -116,7 +116,8 @@ def test_the_organisms_problems_load_from_any_folder(tmp_path, monkeypatch):
         ("def f(x):\n    return x\n", "assert h(1)", None),
     ],
 )
-def test_the_tested_name_is_the_function_that_the_tests_call_and_the_code_defines(code, test, name):
+def test_the_tested_name_is_called_by_tests_and_defined_by_code(code, test, name):
+    """The tested name is the function that the tests call and the code defines."""
     from common.problems.syntax import tested_name
 
     assert tested_name(parse_python(code), [parse_python(test)]) == name
@@ -197,7 +198,8 @@ def test_humaneval_loads_from_the_hubs_cache_and_counts_what_it_leaves_out(tmp_p
 
 
 @pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "humaneval"])
-def test_a_dataset_that_cannot_be_had_says_how_to_fetch_it_and_what_runs_without(name, tmp_path):
+def test_a_dataset_that_cannot_be_had_says_how_to_fetch_it(name, tmp_path):
+    """A dataset that cannot be had says how to fetch it and what runs without."""
     finished = offline(tmp_path, _SHOW.format(name=name))
     assert finished.stdout.startswith(f"AssetError the problems of {name} (")
     assert "load_dataset(" in finished.stdout and "--preset demo" in finished.stdout

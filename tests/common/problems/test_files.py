@@ -34,9 +34,9 @@ BAD_FIELDS = [
     ("text", "\ud800", "half a character"),
     ("code", None, "is None"),
     ("code", "def add(a:\n", "does not parse"),
-    ("code", "return 1", "does not parse: 'return' outside function"),
+    ("code", "return 1", "does not parse: 'return'"),
     ("code", "x = 1\0", "does not parse"),
-    ("code", "x = " + "(" * 500 + "1" + ")" * 500, "does not parse: too many nested parentheses"),
+    ("code", "x = " + "(" * 500 + "1" + ")" * 500, "does not parse: .*parentheses"),
     ("test_list", "assert add(1, 2) == 3", "is 'assert add"),
     ("test_list", [], r"is \[\]"),
     ("test_list", None, "is None"),
@@ -45,12 +45,12 @@ BAD_FIELDS = [
     ("test_list", ["add(1, 2) == 3"], "is 'add"),
     ("test_list", ["import math; assert add(1, 2)"], "is 'import math"),
     ("test_list", [""], "is ''"),
-    ("test_list", ["assert multiply(1, 2) == 2"], "calls nothing that field 'code' defines"),
+    ("test_list", ["assert multiply(1, 2) == 2"], "calls nothing .*'code'"),
     ("test_setup_code", ["x = 1"], r"is \['x = 1'\] \(list\)"),
     ("test_setup_code", "x =", "does not parse"),
     ("challenge_test_list", ["x"], "is 'x'"),
-    ("entry_point", "multiply", "is 'multiply', which field 'code' does not define"),
-    ("rarity", "\ud800", "cannot be written as JSON"),
+    ("entry_point", "multiply", "is 'multiply', .*'code'"),
+    ("rarity", "\ud800", "written as JSON"),
 ]
 
 
@@ -66,10 +66,11 @@ def _refusal(tmp_path, content: bytes | str, name: str = "own.jsonl") -> str:
 
 
 @pytest.mark.parametrize(("field", "value", "found"), BAD_FIELDS)
-def test_a_bad_field_is_named_with_its_line_its_value_and_what_was_expected(tmp_path, field, value, found):
+def test_a_bad_field_is_named_with_line_value_and_advice(tmp_path, field, value, found):
+    """A bad field is named with its line, its value and what was expected."""
     row = json.dumps({**ROW, "task_id": 8, field: value})
     message = _refusal(tmp_path, json.dumps(ROW) + "\n\n" + row + "\n")
-    assert f", line 3: field '{field}" in message and "Expected " in message
+    assert f", line 3: field '{field}" in message and "\nGive " in message
     assert re.search(found, message)
 
 
@@ -85,39 +86,39 @@ def test_a_missing_field_is_named_with_its_item(tmp_path, field):
         ("", "holds no problem"),
         (" \n\n", "holds no problem"),
         (codecs.BOM_UTF8, "holds no problem"),
-        ("{", "line 1: is not JSON"),
-        (json.dumps(ROW) + "\nnot json\n", "line 2: is not JSON"),
-        ("[1, 2]\n", "line 1: is [1, 2]"),
+        ("{", "line 1: .*not JSON"),
+        (json.dumps(ROW) + "\nnot json\n", "line 2: .*not JSON"),
+        ("[1, 2]\n", r"line 1: is \[1, 2\]"),
         ("7\n", "line 1: is 7"),
-        ('{"task_id": NaN}\n', "NaN is no JSON number"),
-        ('{"rarity": -Infinity}\n', "-Infinity is no JSON number"),
-        ('{"task_id": ' + "9" * 5000 + "}\n", "line 1: is not JSON that can be read"),
-        ("[" * 100_000, "line 1: is not JSON that can be read"),
-        (b'{"task_id": 1}\n{"text": "\xff"}\n', "line 2: byte 0xff is not UTF-8"),
-        (json.dumps(ROW).encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
-        (json.dumps(ROW) + "\n" + json.dumps(ROW), "line 2: field 'task_id' is 7, already used by line 1"),
+        ('{"task_id": NaN}\n', "NaN .*JSON"),
+        ('{"rarity": -Infinity}\n', "-Infinity .*JSON"),
+        ('{"task_id": ' + "9" * 5000 + "}\n", "line 1: .*not JSON"),
+        ("[" * 100_000, "line 1: .*not JSON"),
+        (b'{"task_id": 1}\n{"text": "\xff"}\n', "line 2: .*0xff .*UTF-8"),
+        (json.dumps(ROW).encode("utf-16"), "line 1: .*0xff .*UTF-8"),
+        (json.dumps(ROW) + "\n" + json.dumps(ROW), "line 2: field 'task_id' is 7, .*line 1"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, content, found):
-    assert found in _refusal(tmp_path, content)
+    assert re.search(found, _refusal(tmp_path, content))
 
 
 @pytest.mark.parametrize(
     ("content", "found"),
     [
         ("{}", "holds {}"),
-        ("[]", "holds []"),
+        ("[]", r"holds \[\]"),
         ("[7]", "item 1: is 7"),
-        ("[\n1,\n", "is not JSON (Expecting value at line 3, column 1)"),
+        ("[\n1,\n", r"not JSON .*line 3, column 1\)"),
     ],
 )
 def test_a_bad_list_is_named_with_its_item(tmp_path, content, found):
-    assert found in _refusal(tmp_path, content, "own.json")
+    assert re.search(found, _refusal(tmp_path, content, "own.json"))
 
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("none.jsonl", "no such file"), ("folder.jsonl", "cannot be read"), ("own.csv", "ends in .jsonl or .json")],
+    [("none.jsonl", "no such file"), ("folder.jsonl", "cannot be read"), ("own.csv", r"\.jsonl or \.json")],
 )
 def test_a_path_that_is_no_file_of_problems_is_refused(tmp_path, name, found):
     (tmp_path / "folder.jsonl").mkdir()

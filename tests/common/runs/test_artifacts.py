@@ -145,7 +145,8 @@ def test_a_table_of_arrays_is_the_table_of_its_rows():
         columns_to_parquet({"layer": np.arange(20)}, fields)
 
 
-def test_what_follows_from_all_records_is_written_at_the_join_by_whichever_process_joins(data):
+def test_whoever_joins_writes_what_follows_from_all_records(data):
+    """What follows from all records is written at the join by whichever process joins."""
     handoff = dataclasses.replace(
         SUMS, name="halves", folder="phase6",
         tables={"half_*.parquet": SUMS.tables["sums.parquet"], "total.parquet": {"total": Field("int64", "sum")}},

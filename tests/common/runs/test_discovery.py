@@ -43,7 +43,7 @@ def test_another_input_cannot_continue_an_unfinished_run(data):
 
 
 def test_experiments_are_never_mixed(data):
-    with pytest.raises(MissingArtifactError, match=r"no finished numbers of right: .*holds left\nBuild it with"):
+    with pytest.raises(MissingArtifactError, match=r"no finished numbers of right\b.*\bleft\n.*python3 run\.py"):
         run_phase(SUMS_PHASE, data, Config(dataset="right"))
 
 
@@ -56,7 +56,8 @@ def test_the_newest_finished_input_is_taken_and_input_overrides_it(data):
     assert Path(json.loads((chosen / "manifest.json").read_text())["input_paths"]["numbers"]) == old
 
 
-def test_a_new_run_is_later_than_every_other_even_if_the_clock_goes_back(data):
+def test_a_new_run_is_later_even_if_the_clock_goes_back(data):
+    """A new run is later than every other even if the clock goes back."""
     future = data / "phase8" / "2999-12-31T23-59-59Z_left"
     shutil.copytree(discovery.list_runs(NUMBERS, data)[0].path, future)
     assert run_phase(NUMBERS_PHASE, data, Config(power=4)).name == "3000-01-01T00-00-00Z_left"
@@ -66,7 +67,7 @@ def test_an_unfinished_input_is_reported_with_its_count(data):
     with pytest.raises(Stopped):
         run_phase(SUMS_PHASE, data, stop=stop_after(2))
     with pytest.raises(
-        MissingArtifactError, match=r"1 unfinished run \(40 of 230 records\)\nFinish it with: python3 run.py phase 9"
+        MissingArtifactError, match=r"1 unfinished run \(40 of 230 records\)\n.*python3 run\.py phase 9"
     ):
         discovery.find_input(SUMS, data, {"dataset": "left"}, {}, "go")
 
@@ -76,14 +77,14 @@ def test_a_changed_file_is_detected_before_it_is_used(data):
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(ArtifactMismatchError, match=r"numbers\.parquet was changed after it was built.*\nRebuild"):
+    with pytest.raises(ArtifactMismatchError, match=r"numbers\.parquet was changed.*\n.*--fresh"):
         run_phase(SUMS_PHASE, data)
 
 
 def test_a_foreign_schema_version_is_refused(data):
     path = discovery.list_runs(NUMBERS, data)[0].path / "manifest.json"
     path.write_text(path.read_text().replace('"schema_version": 3', '"schema_version": 2'))
-    with pytest.raises(ArtifactMismatchError, match="schema version 2, this code reads version 3"):
+    with pytest.raises(ArtifactMismatchError, match=r"schema version 2, .*version 3\b.*\n.*--fresh"):
         run_phase(SUMS_PHASE, data)
 
 
@@ -91,7 +92,7 @@ def test_a_foreign_schema_version_is_refused(data):
 def test_a_damaged_manifest_is_an_error_that_says_what_to_do(data, text):
     path = discovery.list_runs(NUMBERS, data)[0].path / "manifest.json"
     path.write_text(text)
-    with pytest.raises(ArtifactMismatchError, match=r"manifest\.json .*\nSet the run aside with: mv"):
+    with pytest.raises(ArtifactMismatchError, match=r"manifest\.json .*\n.*: mv "):
         run_phase(SUMS_PHASE, data)
 
 
@@ -126,7 +127,7 @@ def test_artifacts_made_from_another_ancestor_are_not_used_together(data, inputs
         assert taken[0].artifacts["numbers"].path == old.path
         assert "made from the same artifacts" in taken[0].reasons["numbers"]
     else:
-        with pytest.raises(ArtifactMismatchError, match="the newest sums of left was made from another numbers"):
+        with pytest.raises(ArtifactMismatchError, match=r"sums of left .*another numbers .*\n.*--fresh"):
             run_phase(both, data)
 
 
@@ -135,7 +136,7 @@ def test_named_inputs_of_different_ancestry_are_refused(data):
     newer = run_phase(NUMBERS_PHASE, data, Config(power=3))
     for inputs in ((NUMBERS, SUMS), (SUMS, NUMBERS)):
         both = Phase(id="7", title="both", config=Config, inputs=inputs, output=OTHER, run=lambda ctx, config: None)
-        with pytest.raises(ArtifactMismatchError, match="was made from another|than the one picked"):
+        with pytest.raises(ArtifactMismatchError, match=r"from another numbers .*\n.*--fresh"):
             run_phase(both, data, given_inputs=(sums, newer))
 
 
@@ -156,7 +157,8 @@ def test_an_attempt_that_saved_nothing_is_not_in_the_way(data):
     assert [run.finished for run in discovery.list_runs(SUMS, data)] == [True]
 
 
-def test_a_damaged_run_of_another_experiment_is_not_in_the_way_and_the_advice_helps(data):
+def test_a_damaged_run_of_another_experiment_is_not_in_the_way(data):
+    """A damaged run of another experiment is not in the way and the advice helps."""
     other = run_phase(NUMBERS_PHASE, data, Config(dataset="right"))
     (other / "manifest.json").write_text("{")
     assert run_phase(SUMS_PHASE, data).is_dir()
@@ -171,7 +173,7 @@ def test_a_damaged_run_of_another_experiment_is_not_in_the_way_and_the_advice_he
 def test_a_manifest_with_a_missing_entry_is_damaged(data, key):
     path = discovery.list_runs(NUMBERS, data)[0].path / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: None}))
-    with pytest.raises(ArtifactMismatchError, match=f"its entry '{key}' is missing or wrong"):
+    with pytest.raises(ArtifactMismatchError, match=rf"manifest\.json .*'{key}'.*\n.*: mv "):
         run_phase(SUMS_PHASE, data)
 
 
@@ -205,7 +207,7 @@ def test_a_slice_that_another_process_computes_is_refused_with_its_owner(data):
     holder += f"lock = lock_slice(Path({str(folder)!r}), 5, 60); print('held', flush=True); sys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(PipelineError, match=rf"records 5 to 60 are being computed by process {process.pid} on"):
+    with pytest.raises(PipelineError, match=rf"records 5 to 60 .*process {process.pid} on"):
         run_phase(SUMS_PHASE, data, start=40, end=90)
     assert discovery.n_saved(run_phase(SUMS_PHASE, data, start=61, end=70)) == 20
     process.kill()
@@ -215,22 +217,22 @@ def test_a_slice_that_another_process_computes_is_refused_with_its_owner(data):
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 5), (5, 4), (0, N), (N, None)])
 def test_an_impossible_slice_is_refused(data, start, end):
-    with pytest.raises(ConfigError, match="is no slice of 230 records"):
+    with pytest.raises(ConfigError, match=rf"--start {start} --end .* 230 records\n.*229"):
         run_phase(SUMS_PHASE, data, start=start, end=end)
 
 
-@pytest.mark.parametrize(("what", "message"), [("nowhere", "does not exist"), ("phase8", "is in no finished run")])
+@pytest.mark.parametrize(("what", "message"), [("nowhere", "does not exist"), ("phase8", "no finished run")])
 def test_an_input_that_is_no_run_is_refused(data, what, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=rf"--input .*/{what} .*{message}.*\n.*numbers"):
         run_phase(SUMS_PHASE, data, given_inputs=(data / what,))
 
 
 def test_an_input_of_another_kind_or_experiment_is_refused(data):
     sums = run_phase(SUMS_PHASE, data)
-    with pytest.raises(ConfigError, match="holds 'sums'; this phase reads numbers"):
+    with pytest.raises(ConfigError, match=r"--input .*'sums'.* numbers\n"):
         run_phase(SUMS_PHASE, data, given_inputs=(sums,))
     numbers = discovery.list_runs(NUMBERS, data)[0].path
-    with pytest.raises(ArtifactMismatchError, match="is of dataset 'left', this run is of 'right'"):
+    with pytest.raises(ArtifactMismatchError, match=r"dataset 'left'.*'right'\n.*--dataset"):
         run_phase(SUMS_PHASE, data, Config(dataset="right"), given_inputs=(numbers,))
 
 
@@ -250,17 +252,17 @@ def test_a_failing_phase_leaves_an_unfinished_run_and_its_records(data):
 
 def test_a_run_that_lost_its_manifest_is_not_invisible(data):
     (discovery.list_runs(NUMBERS, data)[0].path / "manifest.json").unlink()
-    with pytest.raises(ArtifactMismatchError, match=r"has lost its manifest.json\nSet the run aside with: mv"):
+    with pytest.raises(ArtifactMismatchError, match=r"lost its manifest\.json\n.*: mv "):
         run_phase(SUMS_PHASE, data)
 
 
 def test_a_file_that_is_gone_or_shorter_is_noticed_before_it_is_read(data):
     table = discovery.list_runs(NUMBERS, data)[0].path / "numbers.parquet"
     table.write_bytes(table.read_bytes()[:-1])
-    with pytest.raises(ArtifactMismatchError, match="was changed after it was built: it has"):
+    with pytest.raises(ArtifactMismatchError, match=r"numbers\.parquet was changed.* \d+ bytes.* \d+\n.*: mv "):
         run_phase(SUMS_PHASE, data)
     table.unlink()
-    with pytest.raises(ArtifactMismatchError, match="is gone, but the manifest lists it"):
+    with pytest.raises(ArtifactMismatchError, match=r"numbers\.parquet is gone.*\n.*: mv "):
         run_phase(SUMS_PHASE, data)
 
 
@@ -276,7 +278,7 @@ def test_a_manifest_of_another_version_may_lack_everything_else(data):
     path = discovery.list_runs(NUMBERS, data)[0].path / "manifest.json"
     kept = {key: json.loads(path.read_text())[key] for key in ("artifact", "experiment", "command")}
     path.write_text(json.dumps({**kept, "schema_version": 2}))
-    with pytest.raises(ArtifactMismatchError, match="schema version 2, this code reads version 3"):
+    with pytest.raises(ArtifactMismatchError, match=r"schema version 2, .*version 3\b.*\n.*--fresh"):
         run_phase(SUMS_PHASE, data)
     line = status_lines((NUMBERS, SUMS), data)[0]
     assert (line.state, line.detail) == ("stale", "schema version 2, the code has 3")

@@ -179,7 +179,8 @@ def test_ids_are_shown_with_what_they_resolve_to_and_with_their_page(loaded):
     assert shown["google/gemma-3-4b-it"][1] is None
 
 
-def test_what_is_not_on_this_disk_is_one_message_with_release_id_and_command(loaded):
+def test_what_is_not_on_this_disk_is_one_message(loaded):
+    """What is not on this disk is one message with release id and command."""
     errors = loaded[1]
     kind, message = errors[f"{FULL_SIZE} 3"]
     assert kind == "AssetError" and "cannot be fetched" in message
@@ -194,7 +195,8 @@ def test_a_torn_file_in_the_cache_is_one_message(loaded):
     assert "cannot be read: BadZipFile" in loaded[1][f"{FULL_SIZE} 4"][1]
 
 
-def test_what_a_command_asks_at_its_start_loads_no_library_and_needs_no_network(tmp_path):
+def test_what_a_command_asks_first_needs_no_library_or_network(tmp_path):
+    """What a command asks at its start loads no library and needs no network."""
     code = (
         "import sys\nfrom common.saes.sources import sae_source\n"
         "print(sae_source('auto', 'google/gemma-2-2b').identity)\n"

@@ -24,7 +24,7 @@ def test_the_line_says_level_layers_limits_and_python():
 
 
 def test_an_unknown_setting_lists_the_valid_ones():
-    with pytest.raises(SandboxError, match=r"'total'\nValid settings are --sandbox auto, strict, none"):
+    with pytest.raises(SandboxError, match=r"'total'.*\n.*--sandbox.* auto, strict, none"):
         Sandbox(isolation="total")
 
 
@@ -46,7 +46,7 @@ def machine(monkeypatch):
 
 def test_strict_refuses_and_names_the_missing_layer(machine):
     machine(landlock="Operation not supported")
-    with pytest.raises(SandboxError, match=r"(?s)needs the layer landlock.*not supported.*here 1/3.*--sandbox auto"):
+    with pytest.raises(SandboxError, match=r"(?s)--sandbox strict .*landlock.*not supported.* 1/3.*--sandbox auto"):
         choose_isolation("strict", Limits(), "/home/someone")
 
 
@@ -65,7 +65,7 @@ def test_auto_takes_the_best_level_and_says_what_is_missing(machine):
 
 def test_without_limits_there_is_no_sandbox_at_all(machine):
     machine(rlimits="capset: Operation not permitted")
-    with pytest.raises(SandboxError, match="cannot limit"):
+    with pytest.raises(SandboxError, match=r"cannot limit .*capset.*\n.*ulimit"):
         choose_isolation("none", Limits(), "/home/someone")
 
 
