@@ -29,10 +29,9 @@ DIRECTIONS = {  # name -> column, sign that it must have, words
     "steer_incorrect": ("separation", -1, "largest f_incorrect - f_correct: fires on more of the problems that fail"),
     "steer_correct": ("separation", 1, "largest f_correct - f_incorrect: fires on more of the problems that pass"),
 }
-STATISTICS = (
-    "n_active", "f_correct", "f_incorrect", "separation", "t", "t_active", "df", "p", "q", "p_max", "auroc",
-    "general_text_rate", "decoder_norm",
-)  # fmt: skip
+STATISTICS = tuple(
+    "n_active f_correct f_incorrect separation t t_active df p q p_max auroc general_text_rate decoder_norm".split()
+)
 
 
 def best(columns: dict[str, np.ndarray], direction: str, n: int = N_OF_A_DIRECTION) -> np.ndarray:
@@ -72,8 +71,8 @@ def directions(
             for rank, row in enumerate(best(columns, name), start=1)
         ]
         significant = bool(latents) and latents[0]["significant"]
-        found[name] = {"criterion": criterion, "significant": significant, "conclusion": _of_direction(latents),
-                       "latents": latents}  # fmt: skip
+        found[name] = {"criterion": criterion, "significant": significant, "conclusion": _of_direction(latents)}
+        found[name]["latents"] = latents
     return found
 
 
@@ -111,14 +110,10 @@ def top_problems(
         for latent in entry["latents"]:
             values = activations[latent["layer"], latent["latent"]]
             places = [i for i in np.argsort(-values, kind="stable")[:N_TOP_PROBLEMS] if values[i] > 0]
-            rows += [
-                {
-                    "direction": direction, "rank": latent["rank"], "layer": latent["layer"],
-                    "latent": latent["latent"], "place": place, "task_id": task_ids[i],
-                    "activation": float(values[i]), "pass_rate": float(pass_rate[i]), "text": texts[i],
-                }
-                for place, i in enumerate(places, start=1)
-            ]  # fmt: skip
+            known = {"direction": direction, **{name: latent[name] for name in ("rank", "layer", "latent")}}
+            for place, i in enumerate(places, start=1):
+                row = {**known, "place": place, "task_id": task_ids[i], "activation": float(values[i])}
+                rows.append({**row, "pass_rate": float(pass_rate[i]), "text": texts[i]})
     return rows
 
 

@@ -74,7 +74,7 @@ def by_stratum(
     for number_of_stratum, name in enumerate(names):
         inside = stratum == number_of_stratum
         part, own = draws[:, inside], positive[inside].astype(float)
-        both = _auroc_and_f1(values[inside], threshold, own, 1 - own, part * own, part * (1 - own))
+        both = _auroc_and_f1(values[inside], threshold, (own, 1 - own), (part * own, part * (1 - own)))
         found.append({"stratum": name, "n": int(inside.sum()), "n_positive": int(own.sum()), **both})
     return found
 
@@ -93,27 +93,21 @@ def at_temperature(
     A problem's programs share its score and are not independent: problems are resampled, with all their programs.
     """
     draws = draws_of_problems(len(values), n_resamples, seed)
-    both = _auroc_and_f1(values, threshold, n_positive, n_negative, draws * n_positive, draws * n_negative)
+    drawn = (draws * n_positive, draws * n_negative)
+    both = _auroc_and_f1(values, threshold, (n_positive, n_negative), drawn)
     n_programs = int(n_positive.sum() + n_negative.sum())
-    return {
-        "temperature": temperature, "n_problems": len(values), "n_programs": n_programs,
-        "base_rate": number(n_positive.sum() / n_programs), **both,
-    }  # fmt: skip
+    rate = number(n_positive.sum() / n_programs)
+    found = {"temperature": temperature, "n_problems": len(values), "n_programs": n_programs, "base_rate": rate}
+    return {**found, **both}
 
 
 def _auroc_and_f1(
-    values: np.ndarray, threshold: float | None, positive: np.ndarray, negative: np.ndarray,
-    drawn_positive: np.ndarray, drawn_negative: np.ndarray,
-) -> dict[str, Any]:  # fmt: skip
-    if min(positive.sum(), negative.sum()) < MIN_OF_A_LABEL:
+    values: np.ndarray, threshold: float | None, weights: tuple[np.ndarray, ...], drawn: tuple[np.ndarray, ...]
+) -> dict[str, Any]:
+    """`weights` are how often each value counts as positive and as negative, `drawn` the same in each resample."""
+    if min(each.sum() for each in weights) < MIN_OF_A_LABEL:
         return {"auroc": dict(UNDEFINED), "f1": dict(UNDEFINED)}
     predicted = metrics.predicted_positive(values, threshold)
-    f1, drawn_f1 = (
-        metrics.at_threshold(predicted, *weights)["f1"]
-        for weights in ((positive, negative), (drawn_positive, drawn_negative))
-    )
-    area = metrics.auroc(values, positive, negative)
-    return {
-        "auroc": interval(area, metrics.auroc(values, drawn_positive, drawn_negative)),
-        "f1": interval(f1, drawn_f1),
-    }
+    f1, drawn_f1 = (metrics.at_threshold(predicted, *each)["f1"] for each in (weights, drawn))
+    area, drawn_area = (metrics.auroc(values, *each) for each in (weights, drawn))
+    return {"auroc": interval(area, drawn_area), "f1": interval(f1, drawn_f1)}

@@ -159,10 +159,11 @@ def test_holm_is_over_the_directions_that_were_run():
 def test_the_verdict_asks_for_all_three_at_once():
     def entry(change=-0.3, mcnemar=0.001, fisher=0.001, rank=1, random_rank=1, newly=0.0, wanted="lower"):
         return {
-            "wanted": wanted, "p_holm": {"mcnemar": mcnemar, "fisher": fisher},
+            "wanted": wanted,
+            "p_holm": {"mcnemar": mcnemar, "fisher": fisher},
             "effect": {"net_change": {"value": change}, "newly_degenerate": {"rate": {"value": newly}}},
             "controls": {"matched_latent": {"n": K, "rank": rank}, "random_direction": {"n": K, "rank": random_rank}},
-        }  # fmt: skip
+        }
 
     assert verdict(entry()) == comparisons.DOES["lower"]
     for weaker in ({"fisher": 0.05}, {"fisher": None}, {"rank": 2}, {"random_rank": 2}):

@@ -273,22 +273,34 @@ def test_cards_are_those_of_scikit_learn():
 
 def steering_rows() -> tuple[list[dict], int, dict, dict]:
     """Sixty problems: one direction corrects a third of what fails, the other does what was not wanted."""
-    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "kl": 0.0,
-               "direction": "none"} for i in range(60)]  # fmt: skip
+    before = [
+        {
+            "task_id": i,
+            "label": "correct" if i % 2 else "incorrect",
+            "degenerate": False,
+            "kl": 0.0,
+            "direction": "none",
+        }
+        for i in range(60)
+    ]
     after = {
         "steer_correct": ["correct" if i % 2 or i % 3 == 0 else "incorrect" for i in range(60)],
         "steer_incorrect": ["correct" if i % 2 or i < 20 else "incorrect" for i in range(60)],
     }
     rows = [*before]
     for name, labels in after.items():
-        rows += [{**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
-                 for i, (row, label) in enumerate(zip(before, labels, strict=True))]  # fmt: skip
+        rows += [
+            {**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
+            for i, (row, label) in enumerate(zip(before, labels, strict=True))
+        ]
     variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
     source = {
-        "coefficients": {f"steer_{label}": {"wanted": wanted, "why": ""}
-                         for label, wanted in (("correct", "raise"), ("incorrect", "lower"))},
+        "coefficients": {
+            f"steer_{label}": {"wanted": wanted, "why": ""}
+            for label, wanted in (("correct", "raise"), ("incorrect", "lower"))
+        },
         "steering": {"directions": {"steer_correct": {"effect": EFFECT}}},
-    }  # fmt: skip
+    }
     return rows, 60, variants, source
 
 

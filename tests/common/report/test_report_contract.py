@@ -39,10 +39,16 @@ def by_hand(tmp_path_factory) -> dict:
 def rows(rng: np.random.Generator) -> list[dict]:
     labels = np.where(rng.random(N) < 0.5, "correct", "incorrect")
     return [
-        {"task_id": i, "label": str(label), "error": None, "code": f"def f():\n    return {label!r}",
-         "degenerate": bool(rng.random() < 0.1), "kl": float(rng.random())}
+        {
+            "task_id": i,
+            "label": str(label),
+            "error": None,
+            "code": f"def f():\n    return {label!r}",
+            "degenerate": bool(rng.random() < 0.1),
+            "kl": float(rng.random()),
+        }
         for i, label in enumerate(labels)
-    ]  # fmt: skip
+    ]
 
 
 def test_steering_is_tested_on_what_phases_3_2_and_3_3_write(by_hand):
@@ -67,14 +73,18 @@ def test_steering_is_tested_on_what_phases_3_2_and_3_3_write(by_hand):
 
 def test_detection_is_tested_on_what_phase_3_1_writes(by_hand):
     rng = np.random.default_rng(0)
-    problems = [
-        {"task_id": i, "text": "a" * (i % 7), "complexity": 1 + i % 4, "attributes": "{}"} for i in range(N)
-    ]  # fmt: skip
+    problems = [{"task_id": i, "text": "a" * (i % 7), "complexity": 1 + i % 4, "attributes": "{}"} for i in range(N)]
     programs = [
-        {"task_id": i, "label": "correct" if rng.random() < 0.5 else "incorrect", "prompt": "a" * (i % 5),
-         "mean_logprob": float(rng.random()), "n_new_tokens": 9, "first_token_entropy": float(rng.random())}
+        {
+            "task_id": i,
+            "label": "correct" if rng.random() < 0.5 else "incorrect",
+            "prompt": "a" * (i % 5),
+            "mean_logprob": float(rng.random()),
+            "n_new_tokens": 9,
+            "first_token_entropy": float(rng.random()),
+        }
         for i in range(N)
-    ]  # fmt: skip
+    ]
     split = np.repeat(["sae", "hyperparams", "validation"], N // 3)
     sampled = [{"task_id": i, "sample_index": 0, "temperature": 0.6, "label": "correct"} for i in range(2 * N // 3, N)]
     sampled += [{**row, "sample_index": 1, "label": "incorrect"} for row in sampled]

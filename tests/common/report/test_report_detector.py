@@ -21,8 +21,12 @@ def missing(made_by_hand: object, real: object, where: str = "") -> list[str]:
     if not isinstance(made_by_hand, dict) or not isinstance(real, dict):
         return []
     lacking = [f"{where}/{key}" for key in made_by_hand if key not in real]
-    return lacking + [entry for key in made_by_hand if key in real
-                      for entry in missing(made_by_hand[key], real[key], f"{where}/{key}")]  # fmt: skip
+    return lacking + [
+        entry
+        for key in made_by_hand
+        if key in real
+        for entry in missing(made_by_hand[key], real[key], f"{where}/{key}")
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -147,9 +147,11 @@ def test_a_table_of_arrays_is_the_table_of_its_rows():
 
 def test_what_follows_from_all_records_is_written_at_the_join_by_whichever_process_joins(data):
     handoff = dataclasses.replace(
-        SUMS, name="halves", folder="phase6",
+        SUMS,
+        name="halves",
+        folder="phase6",
         tables={"half_*.parquet": SUMS.tables["sums.parquet"], "total.parquet": {"total": Field("int64", "sum")}},
-    )  # fmt: skip
+    )
 
     def run(ctx, config):
         with ctx.write() as out:
