@@ -1,6 +1,6 @@
 """Settings of phase 4.1."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from common.errors import ConfigError
@@ -90,7 +90,7 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConf
         """What is selected. Raises: ConfigError."""
         from phase4_anomaly_detection.discovery import DiscoveryConfig
 
-        names = [field.name for field in dataclasses.fields(DiscoveryConfig)]
+        names = [field.name for field in fields(DiscoveryConfig)]
         return DiscoveryConfig(**{name: getattr(self, name) for name in names})
 
     def experiment(self) -> dict[str, str]:
