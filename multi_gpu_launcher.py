@@ -192,8 +192,8 @@ def device_of_jobs(cluster: str, n_gpus: int | None, given: str | None, here: st
         n_gpus = int(given == "cuda" or (given in (None, "auto") and (cluster == "slurm" or here == "cuda")))
     device = "cuda" if n_gpus else "cpu"
     if given not in (None, "auto", device):
-        raise ConfigError(f"--device is '{given}', but --slurm-gpus is {n_gpus}\n"
-                          f"Give --device cuda and --slurm-gpus 1, or --device cpu and --slurm-gpus 0")  # fmt: skip
+        told = f"--device is '{given}', but --slurm-gpus is {n_gpus}"
+        raise ConfigError(f"{told}\nGive --device cuda and --slurm-gpus 1, or --device cpu and --slurm-gpus 0")
     return device, n_gpus
 
 
@@ -240,9 +240,10 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
     lock = lock_for_launcher(folder)
     try:
         context.log.info("%s in %s", said, folder)
-        place = LocalProcesses(plan.workers, command, folder) if plan.resources is None else ClusterJobs(
-            args.cluster, plan.resources, plan.n_workers, command, folder, context.log
-        )  # fmt: skip
+        if plan.resources is None:
+            place = LocalProcesses(plan.workers, command, folder)
+        else:
+            place = ClusterJobs(args.cluster, plan.resources, plan.n_workers, command, folder, context.log)
         code = Launch(context, place, folder).work_off(slices)
         if not code and whole and not (folder / MANIFEST).exists():  # as a rule, the last slice joins the parts
             code = Launch(context, place, folder).work_off([(args.start, end)])
@@ -251,8 +252,8 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
         lock.release()
     if code == STOPPED:
         again = [word for word in sys.argv[1:] if word != "--fresh"]
-        context.log.warning("stopped; everything computed is saved. Continue with: %s",
-                            shlex.join(["python3", "multi_gpu_launcher.py", *again]))  # fmt: skip
+        typed = shlex.join(["python3", "multi_gpu_launcher.py", *again])
+        context.log.warning("stopped; everything computed is saved. Continue with: %s", typed)
     elif not code:
         context.log.info("wrote %s", folder)
     return code
@@ -337,11 +338,9 @@ class LocalProcesses:
     def start(self, worker: Worker, piece: Slice) -> None:
         worker.slice, worker.told = piece, 0
         with open(log_of(self.folder, piece), "a") as log:
-            worker.process = subprocess.Popen(
-                slice_command(self.command, piece), env={**os.environ, **worker.environment}, stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C reaches the workers from here, and once
-            )  # fmt: skip
+            words, environment = slice_command(self.command, piece), {**os.environ, **worker.environment}
+            own = dict(stdin=subprocess.DEVNULL, start_new_session=True)  # a Ctrl-C reaches it from here, and once
+            worker.process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, **own)
 
     def ended(self) -> list[Ended]:
         """Slices whose worker has ended since the last call."""

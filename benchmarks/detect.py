@@ -58,14 +58,13 @@ def save_detector(folder: Path) -> Path:
         {"latent": int(latent), "t": 1.0, "weight": 1 / N_LATENTS, "general_text_rate": None, "n_fired": 1, "n": 100}
         for latent in chosen
     ]
-    document = {
-        "schema_version": 1, "layer": LAYER, "site": f"blocks.{LAYER}.hook_resid_post", "text": "by chance",
-        "model": {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"},
-        "sae": {"id": f"layer_{LAYER}", "identity": "organism", "revision": None},
-        "latents": latents, "weights_rule": "t", "card": None, "verdict": "by chance", "seed": 0, "experiment": {},
-        "selection": {"counts": {}, "auroc_on_hyperparams": {}},
-        **DetectorConfig().decide(generator.normal(size=100), np.arange(100) % 2 == 0),
-    }  # fmt: skip
+    read = dict(schema_version=1, layer=LAYER, site=f"blocks.{LAYER}.hook_resid_post", text="by chance")
+    model = {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"}
+    sae = {"id": f"layer_{LAYER}", "identity": "organism", "revision": None}
+    found = dict(latents=latents, weights_rule="t", selection={"counts": {}, "auroc_on_hyperparams": {}})
+    said = dict(card=None, verdict="by chance", seed=0, experiment={})
+    decided = DetectorConfig().decide(generator.normal(size=100), np.arange(100) % 2 == 0)
+    document = {**read, "model": model, "sae": sae, **found, **said, **decided}
     columns = arrays["W_enc"][:, chosen], arrays["b_enc"][chosen], arrays["threshold"][chosen]
     return AnomalyDetector(*columns, document).save(folder)
 

@@ -59,11 +59,10 @@ def make_again(lm: LanguageModel, passes: Sequence[Pass]) -> None:
             else:
                 _cut(caches[p.cache], p)
             end = p.n_before + p.n_new
-            lm.model(
-                input_ids=ids[: p.n_rows, : p.n_new], attention_mask=mask[: p.n_rows, :end],
-                position_ids=positions[p.n_before : end].expand(p.n_rows, -1),
-                past_key_values=caches[p.cache], use_cache=True, logits_to_keep=1,
-            )  # fmt: skip
+            row_ids, row_mask = ids[: p.n_rows, : p.n_new], mask[: p.n_rows, :end]
+            where = positions[p.n_before : end].expand(p.n_rows, -1)
+            told = dict(past_key_values=caches[p.cache], use_cache=True, logits_to_keep=1)
+            lm.model(input_ids=row_ids, attention_mask=row_mask, position_ids=where, **told)
             if last[p.cache] == number:
                 del caches[p.cache]
 

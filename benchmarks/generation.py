@@ -103,8 +103,8 @@ def _last_table(folder: Path, words: tuple[str, ...]) -> list[dict]:
     profile.enable()
     run = run_phase("1", folder, *words)
     profile.disable()
-    notes.append("Profile of one run (functions of this project by time, calls of others in theirs; the profiler "
-                 "slows what is called often):\n\n" + _profile_table(profile))  # fmt: skip
+    what = "functions of this project by time, calls of others in theirs; the profiler slows what is called often"
+    notes.append(f"Profile of one run ({what}):\n\n" + _profile_table(profile))
     return table_of(run, "dataset.parquet")
 
 
@@ -133,8 +133,8 @@ def _rows(
     name = f"phase 1, {len(labels)} problems of the organism, judged"
     loop = "transformers generate, one prompt at a time, hooks, a process for each program's tests"
     rows = []
-    for key, stops, what, goal in ((LOOP, False, f"no stop rule ({limit} tokens)", ">= 25"),
-                                   (STOPPING, True, "end-of-sequence stop", ">= 8")):  # fmt: skip
+    looped = (LOOP, False, f"no stop rule ({limit} tokens)", ">= 25")
+    for key, stops, what, goal in (looped, (STOPPING, True, "end-of-sequence stop", ">= 8")):
         same = sum(labels[task_id] == value for task_id, value in passed[stops].items())
         text = (
             f"{1 / found.median(ENGINE):.1f} beside {1 / found.median(key):.2f} problems per second; the loop wrote "

@@ -35,16 +35,12 @@ from common.problems.prompt import build_prompt
 NAME = "On a GPU, gemma-2-2b's shape"
 notes: list[str] = []
 
-GEMMA_2_2B = {
-    "vocab_size": 256_000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
-    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "query_pre_attn_scalar": 256,
-    "sliding_window": 4096, "max_position_embeddings": 8192,
-}  # fmt: skip
-TINY = {
-    "vocab_size": 4096, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16,
-    "sliding_window": 512, "max_position_embeddings": 1024,
-}  # fmt: skip
+GEMMA_2_2B = dict(vocab_size=256_000, hidden_size=2304, intermediate_size=9216, num_hidden_layers=26)
+GEMMA_2_2B |= dict(num_attention_heads=8, num_key_value_heads=4, head_dim=256, query_pre_attn_scalar=256)
+GEMMA_2_2B |= dict(sliding_window=4096, max_position_embeddings=8192)
+TINY = dict(vocab_size=4096, hidden_size=32, intermediate_size=64, num_hidden_layers=2)
+TINY |= dict(num_attention_heads=2, num_key_value_heads=1, head_dim=16, query_pre_attn_scalar=16)
+TINY |= dict(sliding_window=512, max_position_embeddings=1024)
 SECONDS_ALLOWED = 60
 KEPT, BARE, LOOP = "all layers kept", "nothing kept", "one by one"
 
@@ -121,10 +117,9 @@ def random_model(shape: dict[str, int], device: str) -> LanguageModel:
     tokenizer.padding_side = "left"
     torch.manual_seed(0)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    config = Gemma2Config(
-        **shape, attn_logit_softcapping=50.0, final_logit_softcapping=30.0, attn_implementation="eager",
-        pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=None,
-    )  # fmt: skip
+    tokens = dict(pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=None)
+    caps = dict(attn_logit_softcapping=50.0, final_logit_softcapping=30.0)
+    config = Gemma2Config(**shape, **caps, **tokens, attn_implementation="eager")
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -231,28 +226,30 @@ def _rows(size: Size, whole: Timing, found: Rounds, peak: float, gpu_memory: flo
         f"{whole.tokens_per_second:,.0f} tokens per second; one run, without judging and storing"
     )
     slow, fast = found.median(LOOP), found.median(KEPT)
-    memory = [
-        Row(name="on a GPU: memory", against=f"--gpu-memory {gpu_memory:g}", ratio=peak / gpu_memory, goal="<= 1",
-            text=f"{peak:.1f} GB reserved at most, without CUDA's own"),
-    ]  # fmt: skip
+    used = f"{peak:.1f} GB reserved at most, without CUDA's own"
+    memory = _row("memory", f"--gpu-memory {gpu_memory:g}", peak / gpu_memory, goal="<= 1", text=used)
+    in_all, of_floor = whole.seconds / SECONDS_ALLOWED, whole.floor_seconds / whole.seconds
+    loop, beside = "transformers' generate, one prompt at a time", f"{fast:.3f} beside {slow:.2f} s for a problem"
+    floor, least = "weights and cache read once a step", f"{whole.floor_seconds:.1f} s at least"
     return [
-        Row(name="on a GPU: seconds for all problems", against=f"{SECONDS_ALLOWED} s",
-            ratio=whole.seconds / SECONDS_ALLOWED, goal="<= 1", text=text),
-        row_of("on a GPU: phase 1's engine", "transformers' generate, one prompt at a time",
-               found.times_as_fast(KEPT, LOOP), goal=">= 40", text=f"{fast:.3f} beside {slow:.2f} s for a problem"),
-        row_of("on a GPU: residual streams of all layers kept", "nothing kept", found.times_as_long(KEPT, BARE)),
-        Row(name="on a GPU: share of the bandwidth floor", against="weights and cache read once a step",
-            ratio=whole.floor_seconds / whole.seconds, text=f"{whole.floor_seconds:.1f} s at least"),
-        *(memory if peak else []),  # the processor's is not counted
-    ]  # fmt: skip
+        _row("seconds for all problems", f"{SECONDS_ALLOWED} s", in_all, goal="<= 1", text=text),
+        _row("phase 1's engine", loop, found.times_as_fast(KEPT, LOOP), goal=">= 40", text=beside),
+        _row("residual streams of all layers kept", "nothing kept", found.times_as_long(KEPT, BARE)),
+        _row("share of the bandwidth floor", floor, of_floor, text=least),
+        *([memory] if peak else []),  # the processor's is not counted
+    ]
+
+
+def _row(name: str, against: str, ratio: float | list[float], goal: str = "", text: str = "") -> Row:
+    if isinstance(ratio, list):
+        return row_of(f"on a GPU: {name}", against, ratio, goal=goal, text=text)
+    return Row(f"on a GPU: {name}", against, ratio, goal=goal, text=text)
 
 
 def _table(tried: Sequence[tuple[Timing, Timing]], bandwidth: float, gpu_memory: float, device: str) -> str:
-    lines = [
-        f"{device}; copying reaches {bandwidth / 1e9:,.0f} GB/s; {gpu_memory:g} GB allowed; the longest prompts.", "",
-        "| batch | tokens per second | problems per second | nothing kept | share of the floor | memory [GB] |",
-        "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    facts = f"copying reaches {bandwidth / 1e9:,.0f} GB/s; {gpu_memory:g} GB allowed; the longest prompts."
+    header = "| batch | tokens per second | problems per second | nothing kept | share of the floor | memory [GB] |"
+    lines = [f"{device}; {facts}", "", header, "|---|---|---|---|---|---|"]
     for kept, bare in tried:
         share = kept.floor_seconds / kept.seconds
         lines.append(

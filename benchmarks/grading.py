@@ -178,11 +178,11 @@ def _memory_over(sandbox: Sandbox, problems: Sequence[Problem], n_programs: int)
 
 def _rows(found: Rounds, points: list[tuple[int, float]]) -> list[Row]:
     speed = 1 / found.median(OURS)
-    rows = [
-        row_of(f"{OURS}, programs graded", name, found.times_as_fast(OURS, name), goal=GOALS.get(name, ""),
-               text=f"{speed:.0f} beside {1 / found.median(name):.0f} programs per second")
-        for name in METHODS
-    ]  # fmt: skip
+    rows = []
+    for name in METHODS:
+        text = f"{speed:.0f} beside {1 / found.median(name):.0f} programs per second"
+        ratios = found.times_as_fast(OURS, name)
+        rows.append(row_of(f"{OURS}, programs graded", name, ratios, goal=GOALS.get(name, ""), text=text))
     (early, before), (late, after) = points[len(points) // 2 - 1], points[-1]
     text = f"{after:.0f} MiB after {late:,} different programs beside {before:.0f} MiB after {early:,}"
     return [*rows, Row(name="memory of one sandbox at its end", against="half-way", ratio=after / before, text=text)]

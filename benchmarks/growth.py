@@ -185,17 +185,19 @@ def rows_of(one: Series, idle: float) -> list[Row]:
     first, last = sizes[0], sizes[-1]
     times = one.counts[last] / one.counts[first]
     counts = [math.log(one.counts[size]) for size in sizes]
-    slopes = [float(np.polyfit(counts, np.log([one.seconds[size][number] for size in sizes]), 1)[0])
-              for number in range(len(one.seconds[first]))]  # fmt: skip
+    rounds = [[one.seconds[size][number] for size in sizes] for number in range(len(one.seconds[first]))]
+    slopes = [float(np.polyfit(counts, np.log(seconds), 1)[0]) for seconds in rounds]
     memory = [(b - idle) / (a - idle) for a, b in zip(one.mib[first], one.mib[last], strict=True)]
     what = f"{one.counts[first]:,} to {one.counts[last]:,} {one.what}"
     medians = [statistics.median(one.seconds[size]) for size in sizes]
     seconds = ", ".join(f"{median:.3g}" for median in medians)
     doubling = math.log2(medians[-1] / medians[-2])
     mib = ", ".join(f"{statistics.median(one.mib[size]):.0f}" for size in sizes)
+    took = f"{what}: {seconds} s; slope of the last doubling {doubling:.2f}"
+    space = dict(goal="<= 1.1" if one.what == "problems" else "", text=f"{what}: {mib} MiB; idle {idle:.0f} MiB")
+    at_most = f"phase {one.phase}, peak memory at {times:g}x {one.what}"
+    log_n = f"log number of {one.what}"
     return [
-        row_of(f"phase {one.phase}, slope of log time", f"log number of {one.what}", slopes, goal="<= 1.1",
-               text=f"{what}: {seconds} s; slope of the last doubling {doubling:.2f}"),
-        row_of(f"phase {one.phase}, peak memory at {times:g}x {one.what}", "1x, both less an idle process", memory,
-               goal="<= 1.1" if one.what == "problems" else "", text=f"{what}: {mib} MiB; idle {idle:.0f} MiB"),
-    ]  # fmt: skip
+        row_of(f"phase {one.phase}, slope of log time", log_n, slopes, goal="<= 1.1", text=took),
+        row_of(at_most, "1x, both less an idle process", memory, **space),
+    ]

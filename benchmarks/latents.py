@@ -117,18 +117,22 @@ def make_layer(sizes: Sizes, layer: int, path: Path) -> tuple[LayerSae, np.ndarr
     W_enc = torch.randn(sizes.d_model, sizes.latents, generator=generator) / sizes.d_model**0.5
     threshold = torch.from_numpy(norm.isf(rates)).float()
     name = f"blocks.{layer}.hook_resid_post"
-    sae = LayerSae(
-        id=f"random {layer}", layer=layer, kind="sae", site=name, site_out=name, neuronpedia_id=None, revision=None,
-        W_enc=W_enc, b_enc=torch.zeros(sizes.latents), threshold=threshold.clamp(min=0),
-        W_dec=W_enc.T.contiguous(), b_dec=torch.zeros(sizes.d_model),
-    )  # fmt: skip
+    where = dict(id=f"random {layer}", layer=layer, kind="sae", site=name, site_out=name)
+    encoder = dict(W_enc=W_enc, b_enc=torch.zeros(sizes.latents), threshold=threshold.clamp(min=0))
+    decoder = dict(W_dec=W_enc.T.contiguous(), b_dec=torch.zeros(sizes.d_model))
+    sae = LayerSae(**where, neuronpedia_id=None, revision=None, **encoder, **decoder)
     return sae, rates
 
 
 def _contenders(
-    sizes: Sizes, path: Path, rows: np.ndarray, sae: LayerSae, rates: np.ndarray, pass_rate: np.ndarray,
+    sizes: Sizes,
+    path: Path,
+    rows: np.ndarray,
+    sae: LayerSae,
+    rates: np.ndarray,
+    pass_rate: np.ndarray,
     null: NullMaximum,
-) -> dict[str, Callable[[], object]]:  # fmt: skip
+) -> dict[str, Callable[[], object]]:
     """What is timed on one layer; what they need beyond the phase's own input is made before."""
     resid = _read_rows(path, rows)
     operands, acts, of_sae_lens = _operands_of(resid, sae, rates, null), sae.encode(resid), _in_sae_lens(sae)
@@ -226,17 +230,22 @@ def rows_of(sizes: Sizes, found: Rounds, end: float, n_permuted: float) -> list[
     hours = tests * sum(found.seconds[SCIPY]) / 3600
     text = f"{phase:.1f} s beside {products:.1f} s; a round is a layer"
     in_all = f"{phase + end:.1f} s beside {products:.1f} s; q, selection, table and figures included"
+    alone = "its matrix products alone"
+    took = f"{found.median(STATISTICS):.2f} s a layer; {scipy}"
+    layer_by_layer = (
+        f"{phase:.0f} s beside {hours:.1f} h; {scipy} and one labelling; labels are permuted for {n_permuted:,.0f} "
+        f"latents of a layer"
+    )
+    encoded = (
+        f"{1e3 * found.median(ENCODER):.2f} ms a problem beside {milli:.1f} ms, extrapolated from {sizes.encoded} of "
+        f"{sizes.analysed} problems of a layer"
+    )
+    welch, loop = "scipy's Welch test, latent by latent", f"the same loop for each of {labellings:,} labellings"
+    encoder, lens = found.times_as_fast(ENCODER, SAE_LENS), "SAELens encode, problem by problem"
     return [
-        row_of(name, "its matrix products alone", found.times_as_long(PHASE, PRODUCTS), goal="< 2.5", text=text),
-        Row(name=f"{name}, to its end", against="its matrix products alone", ratio=(phase + end) / products,
-            goal="< 2.5", text=in_all),
-        row_of("its statistics of a layer (t, p, AUROC and more)", "scipy's Welch test, latent by latent", statistics,
-               text=f"{found.median(STATISTICS):.2f} s a layer; {scipy}"),
-        row_of("phase 2, layer by layer", f"the same loop for each of {labellings:,} labellings", permuted,
-               text=f"{phase:.0f} s beside {hours:.1f} h; {scipy} and one labelling; labels are permuted for "
-                    f"{n_permuted:,.0f} latents of a layer"),
-        row_of("its encoder, all problems at once", "SAELens encode, problem by problem",
-               found.times_as_fast(ENCODER, SAE_LENS),
-               text=f"{1e3 * found.median(ENCODER):.2f} ms a problem beside {milli:.1f} ms, extrapolated from "
-                    f"{sizes.encoded} of {sizes.analysed} problems of a layer"),
-    ]  # fmt: skip
+        row_of(name, alone, found.times_as_long(PHASE, PRODUCTS), goal="< 2.5", text=text),
+        Row(f"{name}, to its end", alone, ratio=(phase + end) / products, goal="< 2.5", text=in_all),
+        row_of("its statistics of a layer (t, p, AUROC and more)", welch, statistics, text=took),
+        row_of("phase 2, layer by layer", loop, permuted, text=layer_by_layer),
+        row_of("its encoder, all problems at once", lens, encoder, text=encoded),
+    ]

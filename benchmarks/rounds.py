@@ -49,7 +49,5 @@ def alternate(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
 
 def row_of(name: str, against: str, ratios: list[float], *, goal: str = "", text: str = "") -> Row:
     """The row of one ratio, measured in each round."""
-    return Row(
-        name=name, against=against, ratio=statistics.median(ratios), low=min(ratios), high=max(ratios),
-        goal=goal, text=text, n_rounds=len(ratios),
-    )  # fmt: skip
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    return Row(name, against, ratio=middle, low=low, high=high, goal=goal, text=text, n_rounds=len(ratios))

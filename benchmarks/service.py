@@ -83,8 +83,8 @@ def _measure(port: int, texts: Sequence[str], few: Sequence[str], rounds: int) -
     found = alternate(contenders, rounds)
     notes[:] = [_note(found, seconds, ids)]
     pairs = ((AT_ONCE, BARE64), (AT_ONCE, BARE32), (ONE_BY_ONE, BARE_ONE))
-    return [row_of(ours, bare, found.times_as_long(ours, bare), text=_text(found, seconds, ours, bare))
-            for ours, bare in pairs]  # fmt: skip
+    texts = [_text(found, seconds, *pair) for pair in pairs]
+    return [row_of(*pair, found.times_as_long(*pair), text=text) for pair, text in zip(pairs, texts, strict=True)]
 
 
 def _seconds(answers: Sequence[Answer]) -> list[float]:

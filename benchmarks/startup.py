@@ -51,8 +51,8 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         assert answer(commands[status]).count(" built ") == n_runs
         own = {**os.environ, "PYTHONPYCACHEPREFIX": str(Path(folder, "bytecode"))}
         own.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have theirs in any case
-        contenders = {name: contender(words, None if name in (HEAVY, ALONE) else own)
-                      for name, words in commands.items()}  # fmt: skip
+        usual = (HEAVY, ALONE)
+        contenders = {name: contender(words, None if name in usual else own) for name, words in commands.items()}
         if not quick:  # the first process of each finds nothing in the file cache
             alternate(contenders, 1)
         found = alternate(contenders, rounds)
@@ -93,10 +93,8 @@ def make_run(data: Path, handoff: Handoff, known: dict[str, str], lineage: dict[
     """A finished run that was made from the artifacts in `lineage`; the hash of its content."""
     experiment = {key: known[key] for key in handoff.scope}
     path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
-    identity = {
-        "artifact": handoff.name, "phase": handoff.phase, "schema_version": handoff.version, "experiment": experiment,
-        "settings": {"seed": 42}, "inputs": {}, "lineage": dict(lineage),
-    }  # fmt: skip
+    identity = {"artifact": handoff.name, "phase": handoff.phase, "schema_version": handoff.version}
+    identity |= {"experiment": experiment, "settings": {"seed": 42}, "inputs": {}, "lineage": dict(lineage)}
     command = f"python3 run.py phase {handoff.phase}"
     details = {"preset": "full", "changed_settings": {}, "all_settings": known, "command": command}
     with ArtifactWriter(handoff, path, identity, details, LOG) as out:

@@ -107,9 +107,11 @@ def _setup(folder: Path, n_problems: int, settings: dict) -> Setup:
 def _mean_norm(lm: LanguageModel, problems: Sequence[Problem], layer: int) -> float:
     """Of the residual stream at the prompts' last tokens."""
     lengths: list[float] = []
-    with torch.no_grad(), read_resid(lm.model, [resid_post_site(layer)], lambda _site, resid: lengths.append(
-        float(resid[0, -1].norm())
-    )):  # fmt: skip
+
+    def note(_site: object, resid: torch.Tensor) -> None:
+        lengths.append(float(resid[0, -1].norm()))
+
+    with torch.no_grad(), read_resid(lm.model, [resid_post_site(layer)], note):
         for problem in problems:
             lm.model(**lm.tokenizer(build_prompt(problem.text, problem.test_list).text, return_tensors="pt"))
     return statistics.mean(lengths)
@@ -127,15 +129,13 @@ def _engine(setup: Setup, k: int) -> Callable[[int], int]:
         def programs(ctx: RunContext, _config: SteeringConfig) -> None:
             problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
             with ctx.write() as out:
-                write_steered(ctx, out, problems, variants, directions=[setup.direction], norms=setup.norms,
-                              earlier={}, steer_prompt=False)  # fmt: skip
+                steered = dict(directions=[setup.direction], norms=setup.norms, earlier={}, steer_prompt=False)
+                write_steered(ctx, out, problems, variants, **steered)
 
-        phase = dataclasses.replace(
-            STEERING_PHASE, inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), run=programs,
-            n_records=lambda ctx: n_programs,
-        )  # fmt: skip
-        context = RunContext(phase=phase, config=setup.config, preset="demo", data_dir=setup.folder, device="cpu",
-                             log=log, command="", fresh=True)  # fmt: skip
+        own = dict(inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), n_records=lambda ctx: n_programs)
+        phase = dataclasses.replace(STEERING_PHASE, run=programs, **own)
+        told = dict(config=setup.config, preset="demo", data_dir=setup.folder, device="cpu", fresh=True)
+        context = RunContext(phase=phase, log=log, command="", **told)
         with contextlib.closing(context), open("/dev/null", "w") as nowhere, contextlib.redirect_stderr(nowhere):
             context.pick_inputs()
             phase.carry_out(context)

@@ -63,18 +63,16 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         text = f"{found.median(OURS):.3g} s beside {found.median(NPZ):.3g} s; {n:,} x {n_layers} vectors of {d_model:,}"
         text += f"; on disk: {sizes}" if verb == "write" else "; with the SHA-256 of every file, and without"
         what = f"activation store, {verb} all layers"
-        rows.append(row_of(what, "one compressed npz per vector, as the original", found.times_as_fast(OURS, NPZ),
-                           text=text))  # fmt: skip
+        npz = "one compressed npz per vector, as the original"
+        rows.append(row_of(what, npz, found.times_as_fast(OURS, NPZ), text=text))
     return rows
 
 
 def write_run(data: Path, resid: np.ndarray) -> None:
     """A finished run of phase 1, of whose rows only the numbers of the problems matter here."""
     experiment = {"model": "benchmark", "dataset": "benchmark"}
-    identity = {
-        "artifact": GENERATIONS.name, "phase": GENERATIONS.phase, "schema_version": GENERATIONS.version,
-        "experiment": experiment, "settings": {}, "inputs": {}, "lineage": {}, "n_records": len(resid),
-    }  # fmt: skip
+    identity = {"artifact": GENERATIONS.name, "phase": GENERATIONS.phase, "schema_version": GENERATIONS.version}
+    identity |= {"experiment": experiment, "settings": {}, "inputs": {}, "lineage": {}, "n_records": len(resid)}
     details = {"command": "", "preset": "", "all_settings": {}}
     path = data / GENERATIONS.folder / discovery.new_run_name(GENERATIONS, data, experiment)
     write_sealed_json(path / discovery.STAMP, {**identity, **details})

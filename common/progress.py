@@ -79,10 +79,9 @@ class Progress:
         done = self._labels.total()
         rate = (done - self._done_before) / max(time.monotonic() - self._began, 1e-9)
         left = self.seconds_left
-        parts = [
-            f"{done} of {self.total} {self.unit}", self.pass_rate_text, self._work_text or f"{rate:.1f} per second",
-            f"{'unknown time' if left is None else _duration(left)} left",
-        ]  # fmt: skip
+        speed = self._work_text or f"{rate:.1f} per second"
+        time_left = f"{'unknown time' if left is None else _duration(left)} left"
+        parts = [f"{done} of {self.total} {self.unit}", self.pass_rate_text, speed, time_left]
         return ", ".join(part for part in parts if part)
 
     def __enter__(self) -> "Progress":

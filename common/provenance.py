@@ -8,9 +8,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 _LIBRARIES = (
-    "torch", "transformers", "tokenizers", "sae-lens", "transformer-lens", "datasets",
-    "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "statsmodels", "radon", "safetensors",
-)  # fmt: skip
+    *("torch", "transformers", "tokenizers", "sae-lens", "transformer-lens", "datasets", "numpy", "pandas", "pyarrow"),
+    *("scikit-learn", "scipy", "statsmodels", "radon", "safetensors"),
+)
 
 
 def code_state() -> dict[str, Any]:

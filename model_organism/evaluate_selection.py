@@ -71,10 +71,9 @@ def measure(run: GradedRun, split: Artifact, selected: dict) -> dict:
             "latent": latent_acts if latent["t"] > 0 else -latent_acts,
             "probe": -probe.decision_function(resid),
         }
-        directions[name] = {
-            "layer": latent["layer"], "index": latent["latent"], "t": latent["t"], "p_max": latent["p_max"],
-            **{who: _auroc(run, parts["validation"], values) for who, values in strength.items()},
-        }  # fmt: skip
+        areas = {who: _auroc(run, parts["validation"], values) for who, values in strength.items()}
+        place = {"layer": latent["layer"], "index": latent["latent"]}
+        directions[name] = {**place, "t": latent["t"], "p_max": latent["p_max"], **areas}
         logger.info("%s: %s", name, json.dumps(directions[name]))
     counts = {key: selected[key] for key in ("problems", "latents", "kept", "conclusion")}
     return {**counts, "n_validation": int(parts["validation"].sum()), "directions": directions}
@@ -94,14 +93,11 @@ def _auroc(run: GradedRun, rows: np.ndarray, strength: np.ndarray) -> dict[str, 
 
 def _table(figures: dict) -> str:
     header = ["direction", "latent", "t", "family-wise p", "AUROC", "within operations", "probe of that layer, AUROC"]
-    rows = [
-        [
-            name.replace("_", " "), f"layer {entry['layer']}, {entry['index']}", f"{entry['t']:.2f}",
-            f"{entry['p_max']:.3f}", _shown(entry["latent"]), f"{entry['latent']['within']:.3f}",
-            f"{_shown(entry['probe'])}; within {entry['probe']['within']:.3f}",
-        ]
-        for name, entry in figures["directions"].items()
-    ]  # fmt: skip
+    rows = []
+    for name, entry in figures["directions"].items():
+        latent, probe = entry["latent"], f"{_shown(entry['probe'])}; within {entry['probe']['within']:.3f}"
+        row = [name.replace("_", " "), f"layer {entry['layer']}, {entry['index']}", f"{entry['t']:.2f}"]
+        rows.append([*row, f"{entry['p_max']:.3f}", _shown(latent), f"{latent['within']:.3f}", probe])
     return markdown_table(header, rows)
 
 

@@ -82,10 +82,8 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
     """The experiment that the flags describe; paths are made absolute, since commands run in the repository."""
     if args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}\nGive 1 or more")
-    return Experiment(
-        model=_absolute(args.model), dataset=_absolute(args.dataset), folder=args.folder.expanduser().resolve(),
-        layers=args.layers, workers=args.workers,
-    )  # fmt: skip
+    model, dataset, folder = _absolute(args.model), _absolute(args.dataset), args.folder.expanduser().resolve()
+    return Experiment(model=model, dataset=dataset, folder=folder, layers=args.layers, workers=args.workers)
 
 
 def _absolute(name: str) -> str:

@@ -61,8 +61,8 @@ def read_run(data_dir: Path, folder: Path | None = None) -> LabelledRun:
     lineage = discovery.lineage_of(handoffs.GENERATIONS, run)
     build = discovery.with_data_dir("python3 run.py phase 0.1", data_dir)
     split, _ = discovery.find_input(handoffs.SPLIT, data_dir, run.experiment, lineage, build)
-    generations, splits = (Artifact(handoff, found, build) for handoff, found in
-                           ((handoffs.GENERATIONS, run), (handoffs.SPLIT, split)))  # fmt: skip
+    found = ((handoffs.GENERATIONS, run), (handoffs.SPLIT, split))
+    generations, splits = (Artifact(handoff, path, build) for handoff, path in found)
     rows = {name: splits.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(run.path))
     lineage |= discovery.lineage_of(handoffs.SPLIT, split)

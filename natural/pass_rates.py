@@ -39,10 +39,8 @@ def by_temperature(run: LabelledRun) -> list[dict[str, Any]]:
             passed[row["task_id"]] += row["label"] == "correct"
         low, high = clustered_rate_interval([passed[task] for task in counts], list(counts.values()))
         n, n_correct = len(programs), sum(passed.values())
-        rows.append({
-            "temperature": temperature, "problems": len(counts), "n": n, "correct": n_correct,
-            "value": n_correct / n, "low": low, "high": high,
-        })  # fmt: skip
+        counted = {"temperature": temperature, "problems": len(counts), "n": n, "correct": n_correct}
+        rows.append({**counted, "value": n_correct / n, "low": low, "high": high})
     return rows
 
 

@@ -113,15 +113,11 @@ def save(pca: Pca, layer: int, model: str, facts: dict, folder: Path) -> None:
 
     W_enc = torch.cat([pca.directions, -pca.directions], dim=1).float()
     metadata = SAEMetadata(model_name=model, hook_name=resid_post_site(layer), training=facts)
-    sae = StandardSAE(
-        StandardSAEConfig(
-            d_in=W_enc.shape[0], d_sae=W_enc.shape[1], dtype="float32", device="cpu", apply_b_dec_to_input=True,
-            metadata=metadata,
-        )
-    )  # fmt: skip
-    sae.load_state_dict({
-        "W_enc": W_enc, "b_enc": torch.zeros(W_enc.shape[1]), "W_dec": W_enc.T.contiguous(), "b_dec": pca.mean.float(),
-    })  # fmt: skip
+    sizes = dict(d_in=W_enc.shape[0], d_sae=W_enc.shape[1])
+    where = dict(dtype="float32", device="cpu", metadata=metadata)
+    sae = StandardSAE(StandardSAEConfig(**sizes, **where, apply_b_dec_to_input=True))
+    encoder = {"W_enc": W_enc, "b_enc": torch.zeros(W_enc.shape[1])}
+    sae.load_state_dict({**encoder, "W_dec": W_enc.T.contiguous(), "b_dec": pca.mean.float()})
     final = folder / f"layer_{layer}"
     partial = folder / f".layer_{layer}.partial"
     for stale in (partial, final):
@@ -180,13 +176,11 @@ def main(argv: list[str]) -> int:
         )
     for layer, x in vectors.items():
         pca = fit(x[:n_fitted], n_directions)
-        facts = {
-            "kind": "PCA", "directions": n_directions, "vectors": n_fitted, "dtype": lm.dtype,
-            "fvu": pca.unexplained(x[:n_fitted]), "fvu_held_out": pca.unexplained(x[n_fitted:]),
-        }  # fmt: skip
+        facts = {"kind": "PCA", "directions": n_directions, "vectors": n_fitted, "dtype": lm.dtype}
+        facts |= {"fvu": pca.unexplained(x[:n_fitted]), "fvu_held_out": pca.unexplained(x[n_fitted:])}
         save(pca, layer, lm.name, facts, args.out)
-        log.info("layer %d: %d of %d directions, FVU %.2g, %.2g on other documents", layer, n_directions, lm.d_model,
-                 facts["fvu"], facts["fvu_held_out"])  # fmt: skip
+        words = "layer %d: %d of %d directions, FVU %.2g, %.2g on other documents"
+        log.info(words, layer, n_directions, lm.d_model, facts["fvu"], facts["fvu_held_out"])
     return 0
 
 

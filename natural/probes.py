@@ -56,11 +56,9 @@ def one_probe(run: LabelledRun, layer: int, position: str, seed: int, draws: np.
         "fitted_on_sae_and_hyperparams": refitted.decision_function(x[judging]),
         "difference_of_means": means,
     }
-    return {
-        "position": position, "layer": layer, "C": float(search.best_estimator_[-1].C),
-        "cross_validated": float(search.best_score_),
-        **{name: area(values, incorrect[judging], draws) for name, values in found.items()},
-    }  # fmt: skip
+    areas = {name: area(values, incorrect[judging], draws) for name, values in found.items()}
+    fitted = {"C": float(search.best_estimator_[-1].C), "cross_validated": float(search.best_score_)}
+    return {"position": position, "layer": layer, **fitted, **areas}
 
 
 def _said(layers: list[int], position: str, log: logging.Logger) -> list[int]:
@@ -116,7 +114,7 @@ def compare(
         x = run.resid(row["layer"], position)
         score = baselines.cross_fitted(probes.unfitted_search(seed), x, run, seed)
         with_probe = baselines.together({**everything, "probe": score}, run, seed)
-        gains.append({
+        gain = {
             "position": position,
             "layer": row["layer"],
             "probe": baselines.area(score[judging], incorrect, draws),
@@ -124,7 +122,8 @@ def compare(
             "without": baselines.area(without[judging], incorrect, draws),
             "with_probe": baselines.area(with_probe[judging], incorrect, draws),
             "gain": baselines.gain(with_probe[judging], without[judging], incorrect, draws),
-        })  # fmt: skip
+        }
+        gains.append(gain)
     return {"baselines": rows, "gains": gains}
 
 

@@ -6,21 +6,19 @@ from typing import Any
 
 def tables_of(found: dict[str, Any]) -> dict[str, str]:
     """Table by name, as the page's places are called."""
+    errors = ([row["error"], row["n"], f"{row['share']:.1%}"] for row in found["errors"])
+    baselines = (
+        [row["name"], row["known"], _with_interval(row["auroc"]), _with_interval(row["within_complexity"])]
+        for row in found["baselines"]
+    )
     return {
         "pass rate by difficulty": _rates(found["by_difficulty"], "stratum", "difficulty"),
         "pass rate by temperature": _rates(found["by_temperature"], "temperature", "temperature"),
-        "errors": _table(
-            ("error", "programs", "of the failures"),
-            ([row["error"], row["n"], f"{row['share']:.1%}"] for row in found["errors"]),
-        ),
+        "errors": _table(("error", "programs", "of the failures"), errors),
         "probes": _probes(found["probes"]),
-        "baselines": _table(
-            ("score", "known", "AUROC", "within equal complexity"),
-            ([row["name"], row["known"], _with_interval(row["auroc"]), _with_interval(row["within_complexity"])]
-             for row in found["baselines"]),
-        ),  # fmt: skip
+        "baselines": _table(("score", "known", "AUROC", "within equal complexity"), baselines),
         "gains": _gains(found["gains"]),
-    }  # fmt: skip
+    }
 
 
 def _rates(rows: Sequence[dict[str, Any]], key: str, heading: str) -> str:

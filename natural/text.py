@@ -33,9 +33,7 @@ SHINGLE, MOST_SEEN = 5, 1 / 3
 MOST_OF_ONE = 0.1
 SOURCES = "sources.json"
 PYTHON = "Python's standard library"
-_SKIPPED_FOLDERS = {
-    "tests", "test", "testing", "__pycache__", "site-packages", "idlelib", "lib2to3", "_vendor", "vendored",
-}  # fmt: skip
+_SKIPPED_FOLDERS = set("tests test testing __pycache__ site-packages idlelib lib2to3 _vendor vendored".split())
 _SKIPPED_NAMES = ("license", "licence", "copying", "notice", "authors", "requirements", "top_level", "entry_points")
 _TEXTS = (".rst", ".md", ".txt")
 
@@ -161,8 +159,8 @@ def main(argv: list[str]) -> int:
     found.sort(key=lambda document: text_sha256(f"{args.seed} {document.text}"))
     kept = found[: args.documents]
     write_folder(kept, len(found), args.seed, args.out)
-    log.info("%d documents of %d distributions in %s (found: %d)", len(kept), len({d.source for d in kept}), args.out,
-             len(found))  # fmt: skip
+    n_sources = len({document.source for document in kept})
+    log.info("%d documents of %d distributions in %s (found: %d)", len(kept), n_sources, args.out, len(found))
     return 0
 
 

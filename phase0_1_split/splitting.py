@@ -67,5 +67,5 @@ def check_no_empty_split(splits: dict[str, list[int]], groups: list, advice: str
 
 
 def _problem(row: dict[str, Any]) -> Any:
-    return Problem(task_id=row["task_id"], text=row["text"], code=row["code"],
-                   test_list=tuple(row["test_list"]), entry_point=row["entry_point"])  # fmt: skip
+    told = {name: row[name] for name in ("task_id", "text", "code", "entry_point")}
+    return Problem(**told, test_list=tuple(row["test_list"]))

@@ -6,15 +6,16 @@ from common.errors import ConfigError
 from common.phases.settings import setting, typed
 from common.programs.settings import SolutionConfig
 
+_TEMPERATURES = "sampling temperatures; 0 takes the likeliest token, once"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TemperatureConfig(SolutionConfig):
     """How often each problem is sampled, and at which temperatures."""
 
     temperatures: tuple[float, ...] = setting(
-        (0.3, 0.6, 0.9, 1.2), "sampling temperatures; 0 takes the likeliest token, once", demo=(0.6, 1.2),
-        minimum=0.0, maximum=10.0,
-    )  # fmt: skip
+        (0.3, 0.6, 0.9, 1.2), _TEMPERATURES, demo=(0.6, 1.2), minimum=0.0, maximum=10.0
+    )
     samples: int = setting(5, "programs for each problem and temperature", demo=1, minimum=1)
 
     def __post_init__(self) -> None:

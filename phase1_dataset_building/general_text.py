@@ -44,8 +44,8 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
         if not out.n_wanted:  # the run that only joins what slices left needs no model
             return
         if len(documents) < config.documents:
-            ctx.log.info("%d of the first %d documents are blank: left out", config.documents - len(documents),
-                         config.documents)  # fmt: skip
+            n_blank = config.documents - len(documents)
+            ctx.log.info("%d of the first %d documents are blank: left out", n_blank, config.documents)
         if source.note:
             ctx.log.info("%s: %s", source.name, source.note)
         for line in expectations(ctx):
@@ -58,10 +58,11 @@ def run(ctx: RunContext, config: GeneralTextConfig) -> None:
             texts = [documents[index] for index in some]
             return read_documents(lm, texts, max_tokens=config.max_tokens, base_seed=config.seed)
 
-        fitting = FittingParts(
-            read, size=len, expected=lambda some: batch_bytes(lm.model, len(some), config.max_tokens, 0),
-            name=lambda index: f"document {index}", device=lm.device, log=ctx.log,
-        )  # fmt: skip
+        def expected(some: list[int]) -> int:
+            return batch_bytes(lm.model, len(some), config.max_tokens, 0)
+
+        name = "document {}".format
+        fitting = FittingParts(read, size=len, expected=expected, name=name, device=lm.device, log=ctx.log)
         with Progress(out.end - out.start + 1, ["done"] * len(out.saved_rows), ctx.log, "documents") as progress:
             for batch in out.batches(config.batch_size):
                 readings = fitting(batch)

@@ -38,9 +38,9 @@ def by_layer(columns: dict[str, np.ndarray]) -> bytes:
             for quantile in _QUANTILES:
                 heights = [np.quantile(part, quantile) if len(part) else np.nan for part in values]
                 largest = quantile == 1
-                axis.plot(layers, heights, marker=".", alpha=0.3 + 0.7 * quantile, linestyle="-" if largest else "--",
-                          color=INCORRECT if largest else OTHER,
-                          label="largest" if largest else f"{100 * quantile:g} %")  # fmt: skip
+                look = dict(linestyle="-", color=INCORRECT) if largest else dict(linestyle="--", color=OTHER)
+                label = "largest" if largest else f"{100 * quantile:g} %"
+                axis.plot(layers, heights, marker=".", alpha=0.3 + 0.7 * quantile, label=label, **look)
             axis.set(xlabel="layer", ylabel=f"|{name}|")
             axis.xaxis.get_major_locator().set_params(integer=True)
             axis.legend(title="quantile of the latents", ncols=len(_QUANTILES), **_ABOVE)
@@ -69,8 +69,8 @@ def volcano(columns: dict[str, np.ndarray], directions: dict[str, SelectedDirect
     groups = ((used & ~significant, OTHER, "not significant"), (significant, INCORRECT, "significant"))
     with new_figure(6, 5) as (figure, axis):
         for chosen, color, label in groups:
-            axis.scatter(columns["separation"][chosen], height[chosen], s=4, color=color, linewidths=0, alpha=0.5,
-                         label=f"{label} family-wise: {chosen.sum():,}")  # fmt: skip
+            x, y, label = columns["separation"][chosen], height[chosen], f"{label} family-wise: {chosen.sum():,}"
+            axis.scatter(x, y, s=4, color=color, linewidths=0, alpha=0.5, label=label)
         for name, entry in directions.items():
             for latent in entry.latents[:1]:
                 place = (latent.separation, -np.log10(max(latent.p, _LEAST_P)))

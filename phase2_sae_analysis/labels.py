@@ -77,10 +77,8 @@ def labelled_problems(
     left_out |= Counter({"missing": len(missing)} if missing else {})
     kept = [row for row in split if row["task_id"] in judged]
     pass_rate = np.array([np.mean(judged[row["task_id"]]) for row in kept], dtype=np.float64)
-    problems = LabelledProblems(
-        [row["task_id"] for row in kept], [row["text"] for row in kept], pass_rate,
-        dict(sorted(left_out.items())), labels_from,
-    )  # fmt: skip
+    ids, texts = [row["task_id"] for row in kept], [row["text"] for row in kept]
+    problems = LabelledProblems(ids, texts, pass_rate, dict(sorted(left_out.items())), labels_from)
     _check_both_labels(problems, where)
     return problems
 

@@ -1,6 +1,6 @@
 """Settings of phase 4.1."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from common.errors import ConfigError
@@ -90,10 +90,8 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConf
         """What is selected. Raises: ConfigError."""
         from phase4_anomaly_detection.discovery import DiscoveryConfig
 
-        return DiscoveryConfig(
-            top_k=self.top_k, min_t=self.min_t, general_text_limit=self.general_text_limit, weights=self.weights,
-            significance=self.significance, n_permutations=self.n_permutations, seed=self.seed,
-        )  # fmt: skip
+        names = [field.name for field in fields(DiscoveryConfig)]
+        return DiscoveryConfig(**{name: getattr(self, name) for name in names})
 
     def experiment(self) -> dict[str, str]:
         if not self.labelled:

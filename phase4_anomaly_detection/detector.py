@@ -187,25 +187,22 @@ class AnomalyDetector:
         decided = scores[rows]
         chance, flagged, routes = self.probabilities(decided), self.flags(decided), self.routes(decided)
         levels = np.searchsorted(self.document["levels"], chance, side="right")
-        return [
-            Detection(
-                is_anomaly=bool(flagged[i]), anomaly_score=float(decided[i]), probability=float(chance[i]),
-                level=LEVELS[levels[i]], threshold=self.threshold, top_features=self._contributions(activations[row]),
-                route=routes[i], n_tokens=counts[i], window=windows[i], verdict=self.verdict,
-            )
-            for i, row in enumerate(rows)
-        ]  # fmt: skip
+        found = []
+        for i, row in enumerate(rows):
+            said = dict(is_anomaly=bool(flagged[i]), anomaly_score=float(decided[i]), probability=float(chance[i]))
+            said |= dict(level=LEVELS[levels[i]], threshold=self.threshold, route=routes[i], verdict=self.verdict)
+            features = self._contributions(activations[row])
+            found.append(Detection(**said, top_features=features, n_tokens=counts[i], window=windows[i]))
+        return found
 
     def _contributions(self, activations: Float[np.ndarray, " k"]) -> list[dict[str, Any]]:
         """Every latent that fires, the largest contribution first; they sum to the score."""
-        found = [
-            {
-                "layer": self.layer, "latent": latent["latent"], "activation": float(activation),
-                "weight": latent["weight"], "contribution": float(activation * latent["weight"]), "t": latent["t"],
-            }
-            for latent, activation in zip(self.latents, activations, strict=True)
-            if activation * latent["weight"] != 0
-        ]  # fmt: skip
+        found = []
+        for latent, activation in zip(self.latents, activations, strict=True):
+            if contribution := activation * latent["weight"]:
+                entry = {"layer": self.layer, "latent": latent["latent"], "activation": float(activation)}
+                entry |= {"weight": latent["weight"], "contribution": float(contribution), "t": latent["t"]}
+                found.append(entry)
         return sorted(found, key=lambda entry: (-abs(entry["contribution"]), entry["latent"]))
 
     def having(self, **entries: Any) -> AnomalyDetector:

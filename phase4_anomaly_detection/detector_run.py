@@ -45,7 +45,9 @@ def run(ctx: RunContext, config: DetectorPhaseConfig) -> None:
         readings = note_reading(ctx, detector, config.again)  # no number of validation was seen so far
         scores = detector.scores(resid)
         others = baselines(texts, resid.double().numpy(), Target.parse(config.target), config.seed)
-        detector = _judged(detector, config, texts, scores, resid, others, readings)
+        card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed)
+        firing = detector.activations(resid[texts.of("validation")]) > 0
+        detector = _judged(detector, {**card, "readings": readings}, verdict, firing)
         for name, data in detector.files().items():
             out.file(f"{SUBFOLDER}/{name}", data)
         out.columns("scores.parquet", _columns(detector, texts, scores, others))
@@ -82,11 +84,10 @@ def _discovered(
     )
     detector = _of_latents(sae, selection.latents, {"layer": sae.layer, "model": texts.activations.model})
     incorrect = texts.incorrect
-    weights = discovery.weigh(
-        selection.t, detector.activations(resid[own]), incorrect[own],
-        detector.activations(resid[tuning]), incorrect[tuning],
-    )  # fmt: skip
+    sides = [(detector.activations(resid[rows]), incorrect[rows]) for rows in (own, tuning)]
+    weights = discovery.weigh(selection.t, *sides[0], *sides[1])
     used, listed = selection.latents[weights.kept], contents(selection, weights)
+    chosen_by = {**dataclasses.asdict(discovery.config), "counts": selection.counts}
     document = {
         "schema_version": SCHEMA_VERSION,
         "model": texts.activations.model,
@@ -96,16 +97,14 @@ def _discovered(
         "text": texts.described,
         "latents": listed,
         "weights_rule": weights.rule,
-        "selection": {**dataclasses.asdict(discovery.config), "counts": selection.counts,
-                      "auroc_on_hyperparams": weights.auroc_tuning},
+        "selection": {**chosen_by, "auroc_on_hyperparams": weights.auroc_tuning},
         "seed": config.seed,
-    }  # fmt: skip
+    }
     detector = _of_latents(sae, used, document)
     detector = detector.having(**config.decision().decide(detector.scores(resid[tuning]), incorrect[tuning]))
-    ctx.log.info(
-        "layer %d: %d latents, weights by %s (AUROC on hyperparams: %s)", sae.layer, len(used), weights.rule,
-        ", ".join(f"{rule} {area:.3f}" for rule, area in weights.auroc_tuning.items()),
-    )  # fmt: skip
+    areas = ", ".join(f"{rule} {area:.3f}" for rule, area in weights.auroc_tuning.items())
+    words = "layer %d: %d latents, weights by %s (AUROC on hyperparams: %s)"
+    ctx.log.info(words, sae.layer, len(used), weights.rule, areas)
     return detector
 
 
@@ -135,16 +134,11 @@ def _rates(ctx: RunContext, config: DetectorPhaseConfig, layers: list[int]) -> d
     return rates_by_layer(ctx.read(handoffs.GENERAL_TEXT), layers, rebuild_baseline(ctx))
 
 
-def _judged(
-    detector: AnomalyDetector, config: DetectorPhaseConfig, texts: Texts, scores: np.ndarray, resid: Any,
-    others: list[Baseline], readings: int,
-) -> AnomalyDetector:  # fmt: skip
-    """The detector with its card, its verdict, and how often each latent fired on the validation split."""
-    card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed)
-    firing = detector.activations(resid[texts.of("validation")]) > 0
+def _judged(detector: AnomalyDetector, card: dict[str, Any], verdict: str, firing: np.ndarray) -> AnomalyDetector:
+    """The detector with its card, its verdict, and how often each latent fires on the validation split."""
     counts = firing.sum(axis=0).tolist()
     latents = [{**latent, "n_fired": n, "n": len(firing)} for latent, n in zip(detector.latents, counts, strict=True)]
-    return detector.having(card={**card, "readings": readings}, verdict=verdict, latents=latents)
+    return detector.having(card=card, verdict=verdict, latents=latents)
 
 
 def _columns(
@@ -154,17 +148,14 @@ def _columns(
     n = len(scores)
     label = np.where(texts.incorrect, "incorrect", "correct")
     every = {"task_id": texts.task_ids, "split": texts.split, "label": label}
-    parts = [
-        {"score": np.full(n, "detector", dtype=object), **every, "value": scores,
-         "threshold": np.full(n, detector.threshold), "probability": detector.probabilities(scores),
-         "route": np.array(detector.routes(scores), dtype=object)}
-    ]  # fmt: skip
-    for each in others:
-        parts.append({
-            "score": np.full(n, each.name, dtype=object), **every, "value": each.values,
-            "threshold": np.full(n, each.threshold), "probability": np.full(n, np.nan),
-            "route": np.full(n, "", dtype=object),
-        })  # fmt: skip
+
+    def part(name: str, values: Any, threshold: float | None, probability: Any, route: Any) -> dict[str, Any]:
+        said = {"score": np.full(n, name, dtype=object), **every, "value": values}
+        said |= {"threshold": np.full(n, threshold), "probability": probability}
+        return {**said, "route": np.array(route, dtype=object)}
+
+    own = part("detector", scores, detector.threshold, detector.probabilities(scores), detector.routes(scores))
+    parts = [own, *(part(each.name, each.values, each.threshold, np.full(n, np.nan), [""] * n) for each in others)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -80,14 +80,12 @@ class DriftMonitor:
 
     def _compared(self, n: int, fired: dict[int, int]) -> dict[str, Any]:
         p_values = [self._p(latent, fired[latent["latent"]], n) for latent in self.latents]
-        rows = [
-            {
-                "latent": latent["latent"], "rate": fired[latent["latent"]] / n if n else None,
-                "rate_at_discovery": latent["n_fired"] / latent["n"] if latent.get("n") else None,
-                "p": p, "moved": p is not None and p < ALPHA,
-            }
-            for latent, p in zip(self.latents, holm(p_values), strict=True)
-        ]  # fmt: skip
+        rows = []
+        for latent, p in zip(self.latents, holm(p_values), strict=True):
+            rate = fired[latent["latent"]] / n if n else None
+            before = latent["n_fired"] / latent["n"] if latent.get("n") else None
+            row = {"latent": latent["latent"], "rate": rate, "rate_at_discovery": before}
+            rows.append({**row, "p": p, "moved": p is not None and p < ALPHA})
         rows.sort(key=lambda row: 2.0 if row["p"] is None else row["p"])
         return {"n": n, "moved": any(row["moved"] for row in rows), "latents": rows}
 

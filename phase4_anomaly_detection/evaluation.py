@@ -65,9 +65,13 @@ def baselines(texts: Texts, resid: Float[np.ndarray, "n d_model"], target: Targe
 
 
 def evaluate(
-    detector: AnomalyDetector, scores: Float[np.ndarray, " n"], texts: Texts, others: list[Baseline],
-    n_resamples: int, seed: int,
-) -> tuple[dict[str, Any], str]:  # fmt: skip
+    detector: AnomalyDetector,
+    scores: Float[np.ndarray, " n"],
+    texts: Texts,
+    others: list[Baseline],
+    n_resamples: int,
+    seed: int,
+) -> tuple[dict[str, Any], str]:
     """The card on validation, as in detector.json, and the verdict."""
     judged = texts.of("validation")
     values, incorrect = scores[judged], texts.incorrect[judged]

@@ -161,10 +161,9 @@ class _Training:
         self.sae, self.x, self.scale, self.config = sae, x, scale, config
         self.bandwidth = config.bandwidth or 0.05 / math.sqrt(sae.d_in)
         norm = sae.W_dec.norm(dim=1).clamp(min=1e-12)  # moved into the encoder, so that rows have unit norm
-        start = {
-            "W_enc": sae.W_enc * norm, "b_enc": sae.b_enc * norm / scale, "W_dec": sae.W_dec / norm[:, None],
-            "b_dec": sae.b_dec / scale, "log_threshold": (sae.threshold * norm / scale).clamp(min=self.bandwidth).log(),
-        }  # fmt: skip
+        log_threshold = (sae.threshold * norm / scale).clamp(min=self.bandwidth).log()
+        start = {"W_enc": sae.W_enc * norm, "b_enc": sae.b_enc * norm / scale, "W_dec": sae.W_dec / norm[:, None]}
+        start |= {"b_dec": sae.b_dec / scale, "log_threshold": log_threshold}
         self.parameters = {name: value.clone().requires_grad_(True) for name, value in start.items()}
         # The paper's momentum of 0 suits a gradient that is zero at most steps for most thresholds.
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.learning_rate, betas=(0.0, 0.999))
@@ -215,9 +214,14 @@ class _Training:
 
 
 def jumprelu_loss(
-    x: Float[Tensor, "batch d_in"], pre_acts: Float[Tensor, "batch d_sae"], threshold: Float[Tensor, " d_sae"],
-    W_dec: Float[Tensor, "d_sae d_in"], b_dec: Float[Tensor, " d_in"], l0_coefficient: float, bandwidth: float,
-) -> Float[Tensor, ""]:  # fmt: skip
+    x: Float[Tensor, "batch d_in"],
+    pre_acts: Float[Tensor, "batch d_sae"],
+    threshold: Float[Tensor, " d_sae"],
+    W_dec: Float[Tensor, "d_sae d_in"],
+    b_dec: Float[Tensor, " d_in"],
+    l0_coefficient: float,
+    bandwidth: float,
+) -> Float[Tensor, ""]:
     """Mean over the batch of |x - x_hat|^2 + l0_coefficient * L0 (equation 9)."""
     x_hat = jumprelu(pre_acts, threshold, bandwidth) @ W_dec + b_dec
     n_active = step(pre_acts, threshold, bandwidth).sum(dim=1)

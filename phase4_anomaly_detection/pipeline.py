@@ -58,9 +58,16 @@ class SAEAnomalyPipeline:
 
     @classmethod
     def load(
-        cls, folder: str | Path, device: str = "auto", *, model: str | None = None, layer: int | None = None,
-        threshold: float | None = None, quantisation: str | None = None, **settings: Any,
-    ) -> SAEAnomalyPipeline:  # fmt: skip
+        cls,
+        folder: str | Path,
+        device: str = "auto",
+        *,
+        model: str | None = None,
+        layer: int | None = None,
+        threshold: float | None = None,
+        quantisation: str | None = None,
+        **settings: Any,
+    ) -> SAEAnomalyPipeline:
         """The detector of a folder, with the model it was made for. `settings` are further ones of SidecarConfig.
 
         `model` says where that model lies now; another model or layer is refused. `threshold` replaces the
@@ -202,10 +209,8 @@ class SAEAnomalyPipeline:
         config = build_config(
             PHASE.config, preset, {key: value for key, value in given.items() if key in names} | settings
         )
-        return RunContext(
-            phase=PHASE, config=config, preset=preset, data_dir=data_dir, device=resolve_device(sidecar.device),
-            log=LOG, command=_command(config, preset),
-        )  # fmt: skip
+        where = dict(data_dir=data_dir, device=resolve_device(sidecar.device), log=LOG)
+        return RunContext(phase=PHASE, config=config, preset=preset, command=_command(config, preset), **where)
 
 
 def run_to_its_folder(context: RunContext) -> Path:
@@ -246,8 +251,8 @@ def _command(config: PhaseConfig, preset: str) -> str:
 
 
 def _labelled_file(folder: Path, correct: Sequence[str], incorrect: Sequence[str]) -> Path:
-    rows = [{"text": text, "label": label} for label, texts in (("correct", correct), ("incorrect", incorrect))
-            for text in texts]  # fmt: skip
+    labelled = [("correct", text) for text in correct] + [("incorrect", text) for text in incorrect]
+    rows = [{"text": text, "label": label} for label, text in labelled]
     path = folder / FROM_LISTS
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

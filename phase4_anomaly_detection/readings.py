@@ -34,18 +34,14 @@ def note_reading(ctx: RunContext, detector: AnomalyDetector, again: bool) -> int
 
 def _entry(ctx: RunContext, detector: AnomalyDetector) -> dict[str, Any]:
     known, document = ctx.config.experiment(), detector.document
-    chosen = {
-        "sae": known["sae"], "layer": detector.layer,
-        "latents": {str(latent["latent"]): latent["weight"] for latent in detector.latents},
-        **{key: document[key] for key in ("threshold", "abstain", "calibration")},
-    }  # fmt: skip
+    weights = {str(latent["latent"]): latent["weight"] for latent in detector.latents}
+    decided = {key: document[key] for key in ("threshold", "abstain", "calibration")}
+    chosen = {"sae": known["sae"], "layer": detector.layer, "latents": weights, **decided}
     target, n = document["target"], len(detector.latents)
-    return {
-        "kind": ledger.DETECTOR, "phase": ctx.phase.id, "model": known["model"], **_validation(ctx),
-        "selection": digest_of(chosen), "steering": None,
-        "words": f"{n} latents of layer {detector.layer} of {known['sae']}, {target['kind']}={target['wanted']:g}, "
-                 f"threshold {detector.threshold:.6g}",
-    }  # fmt: skip
+    words = f"{n} latents of layer {detector.layer} of {known['sae']}, {target['kind']}={target['wanted']:g}"
+    entry = {"kind": ledger.DETECTOR, "phase": ctx.phase.id, "model": known["model"], **_validation(ctx)}
+    entry |= {"selection": digest_of(chosen), "steering": None}
+    return {**entry, "words": f"{words}, threshold {detector.threshold:.6g}"}
 
 
 def _validation(ctx: RunContext) -> dict[str, str]:

@@ -154,10 +154,8 @@ def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSourc
     facts = next((process["model"] for process in processes if "model" in process), {})
     model = _named(config.model, config.revision, config.prompt) | {"quantisation": "none"}
     model |= {"revision": config.revision or facts.get("revision"), "dtype": facts.get("dtype")}
-    activations = StoredActivations(
-        generations, source, _general_text(ctx, config, _sidecar(ctx, config)), problems.task_ids,
-        config.accept_bad_fit, ctx.log, model,
-    )  # fmt: skip
+    text, bad_fit = _general_text(ctx, config, _sidecar(ctx, config)), config.accept_bad_fit
+    activations = StoredActivations(generations, source, text, problems.task_ids, bad_fit, ctx.log, model)
     task_ids = np.array(problems.task_ids, dtype=np.int64)
     return Texts(
         task_ids, problems.incorrect, problems.split, activations, PROMPTS, measured, absent, problems.left_out
@@ -170,19 +168,15 @@ def _labelled(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
     sidecar, wanted = _sidecar(ctx, config), known_layer(config)
     texts = [found.texts[place] for place in order]
-    activations = ReadActivations(
-        sidecar, source, _general_text(ctx, config, sidecar), texts, config.accept_bad_fit, ctx.log,
-        [] if wanted is None else [wanted],
-    )  # fmt: skip
+    general_text, layers = _general_text(ctx, config, sidecar), [] if wanted is None else [wanted]
+    activations = ReadActivations(sidecar, source, general_text, texts, config.accept_bad_fit, ctx.log, layers)
     measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
     return Texts(order, found.incorrect[order], split[order], activations, LABELLED, measured, list(MEASURES))
 
 
 def _sidecar(ctx: RunContext, config: DetectorPhaseConfig) -> SidecarModel:
-    return SidecarModel(SidecarConfig(
-        model=config.model, device=ctx.device, dtype=config.dtype, quantisation=config.quantisation,
-        batch_size=config.batch_size, threads=config.threads, revision=config.revision, prompt=config.prompt,
-    ))  # fmt: skip
+    names = ("model", "dtype", "quantisation", "batch_size", "threads", "revision", "prompt")
+    return SidecarModel(SidecarConfig(device=ctx.device, **{name: getattr(config, name) for name in names}))
 
 
 def _general_text(ctx: RunContext, config: DetectorPhaseConfig, sidecar: SidecarModel) -> TextStreams:

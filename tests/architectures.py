@@ -11,25 +11,33 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from common.model.language_model import LanguageModel
 
 # Every name that some configuration has for a size; each takes those that it knows.
-SIZES = dict(
-    vocab_size=1024, hidden_size=64, d_model=64, n_embd=64, embed_dim=64, word_embed_proj_dim=64,
-    intermediate_size=128, n_inner=128, ffn_dim=128, decoder_ffn_dim=128, encoder_ffn_dim=128, moe_intermediate_size=32,
-    shared_expert_intermediate_size=32, num_hidden_layers=3, n_layer=3, n_layers=3, num_layers=3, decoder_layers=3,
-    encoder_layers=3, num_attention_heads=4, n_head=4, n_heads=4, num_heads=4, attention_heads=4,
-    decoder_attention_heads=4, encoder_attention_heads=4, num_key_value_heads=2, head_dim=16, rotary_dim=8,
-    max_position_embeddings=512, n_positions=512, max_seq_len=512, num_experts=4, num_local_experts=4,
-    num_experts_per_tok=2, state_size=8, initializer_range=0.2, **SPECIAL,
-)  # fmt: skip
+SIZES = {
+    "vocab_size": 1024,
+    **dict.fromkeys("hidden_size d_model n_embd embed_dim word_embed_proj_dim".split(), 64),
+    **dict.fromkeys("intermediate_size n_inner ffn_dim decoder_ffn_dim encoder_ffn_dim".split(), 128),
+    **dict.fromkeys("moe_intermediate_size shared_expert_intermediate_size".split(), 32),
+    **dict.fromkeys("num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers".split(), 3),
+    **dict.fromkeys("num_attention_heads n_head n_heads num_heads attention_heads".split(), 4),
+    **dict.fromkeys("decoder_attention_heads encoder_attention_heads num_experts num_local_experts".split(), 4),
+    **dict.fromkeys("num_key_value_heads num_experts_per_tok".split(), 2),
+    **dict.fromkeys("max_position_embeddings n_positions max_seq_len".split(), 512),
+    **dict(head_dim=16, rotary_dim=8, state_size=8, initializer_range=0.2),
+    **SPECIAL,
+}
 OWN = {
     "gpt_neo": dict(attention_types=[[["global", "local"], 1], [["global"], 1]]),
     "mamba2": dict(num_heads=8, head_dim=16, n_groups=1, expand=2, chunk_size=8),
     "lfm2": dict(layer_types=["conv", "full_attention", "conv"]),
     "jamba": dict(
-        num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, mamba_d_state=8,
+        num_hidden_layers=4,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        expert_layer_period=2,
+        mamba_d_state=8,
         use_mamba_kernels=False,
     ),
     "bamba": dict(attn_layer_indices=[1], mamba_n_heads=8, mamba_d_head=16, mamba_n_groups=1, mamba_d_state=8),
-}  # fmt: skip
+}
 
 
 @cache

@@ -12,9 +12,14 @@ from common.files import text_sha256
 
 # Shapes in annotations are checked in every test that calls these modules.
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test waits for a network
-CHECKED = ["common.model.generation", "common.model.hooks", "common.interventions.steered_generation",
-           "common.model.text_activations",
-           "phase3_validation.attention.reading", "phase3_validation.attention.movement"]  # fmt: skip
+CHECKED = [
+    "common.model.generation",
+    "common.model.hooks",
+    "common.interventions.steered_generation",
+    "common.model.text_activations",
+    "phase3_validation.attention.reading",
+    "phase3_validation.attention.movement",
+]
 install_import_hook(CHECKED, "beartype.beartype")
 
 SMALL_PROBLEMS = [  # {k} makes twenty different problems of each

@@ -19,19 +19,32 @@ def document(**entries: Any) -> dict[str, Any]:
         "schema_version": 1,
         "model": {"name": "organism", "identity": "organism@00000000", "revision": None, "dtype": "float32"},
         "sae": {"id": "saes layer_2", "identity": "saes@11111111", "revision": None},
-        "layer": 2, "site": "blocks.2.hook_resid_post", "text": "texts made by hand", "latents": LATENTS,
-        "weights_rule": "t", "selection": {"counts": {"latents": 12}, "auroc_on_hyperparams": {"t": 0.75}},
-        "calibration": {"method": "platt", "slope": 2.0, "intercept": -2.0}, "threshold": 1.0,
+        "layer": 2,
+        "site": "blocks.2.hook_resid_post",
+        "text": "texts made by hand",
+        "latents": LATENTS,
+        "weights_rule": "t",
+        "selection": {"counts": {"latents": 12}, "auroc_on_hyperparams": {"t": 0.75}},
+        "calibration": {"method": "platt", "slope": 2.0, "intercept": -2.0},
+        "threshold": 1.0,
         "target": {"kind": "recall", "wanted": 0.8, "value": 0.85, "n": 40, "reached": True},
-        "abstain": {"low": 0.9, "high": 1.1}, "levels": [0.25, 0.5, 0.75, 0.9],
-        "settings": {"calibration": "auto", "abstain": 0.1}, "layers_tried": {}, "card": None,
-        "verdict": "made by hand", "experiment": {"model": "organism@00000000"}, "seed": 42, **entries,
-    }  # fmt: skip
+        "abstain": {"low": 0.9, "high": 1.1},
+        "levels": [0.25, 0.5, 0.75, 0.9],
+        "settings": {"calibration": "auto", "abstain": 0.1},
+        "layers_tried": {},
+        "card": None,
+        "verdict": "made by hand",
+        "experiment": {"model": "organism@00000000"},
+        "seed": 42,
+        **entries,
+    }
 
 
 def small_detector(**entries: Any) -> AnomalyDetector:
     """Latent 7 reads dimension 0, latent 2 dimension 1, latent 9 dimension 2, each above a gate of 0.5."""
     return AnomalyDetector(
-        W_enc=np.eye(4, 3, dtype=np.float32), b_enc=np.zeros(3, dtype=np.float32),
-        gate=np.full(3, 0.5, dtype=np.float32), document=document(**entries),
-    )  # fmt: skip
+        W_enc=np.eye(4, 3, dtype=np.float32),
+        b_enc=np.zeros(3, dtype=np.float32),
+        gate=np.full(3, 0.5, dtype=np.float32),
+        document=document(**entries),
+    )

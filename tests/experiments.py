@@ -72,13 +72,24 @@ class Experiment:
         self, phase: Phase, config: object, log: logging.Logger | None = None, inputs: tuple = ()
     ) -> RunContext:
         return RunContext(
-            phase=phase, config=config, preset="full", data_dir=self.data, device="cpu", fresh=False,
-            log=log or logging.getLogger("test"), command=f"python3 run.py phase {phase.id}", given_inputs=inputs,
-        )  # fmt: skip
+            phase=phase,
+            config=config,
+            preset="full",
+            data_dir=self.data,
+            device="cpu",
+            fresh=False,
+            log=log or logging.getLogger("test"),
+            command=f"python3 run.py phase {phase.id}",
+            given_inputs=inputs,
+        )
 
     def make(self, handoff: handoffs.Handoff) -> None:
-        fill = {"split": self._split, "generations": self._generations, "general_text": self._general_text,
-                "temperature_samples": self._samples}[handoff.name]  # fmt: skip
+        fill = {
+            "split": self._split,
+            "generations": self._generations,
+            "general_text": self._general_text,
+            "temperature_samples": self._samples,
+        }[handoff.name]
 
         def run(ctx: RunContext, config: LatentConfig) -> None:
             with ctx.write() as out:
@@ -176,11 +187,14 @@ def make_experiment(folder: Path, saes: Path, n: int = N) -> Experiment:
     for layer in resid:
         resid[layer][:, quiet(layer)] *= 0.1
     return Experiment(
-        folder / "data", model, dataset, saes,
+        folder / "data",
+        model,
+        dataset,
+        saes,
         labels=["correct" if passed else "incorrect" for passed in rng.permutation(n) < round(n * 80 / N)],
         resid=resid,
         rates={layer: np.full(2 * D, 0.01) for layer in range(LAYERS)},
-    )  # fmt: skip
+    )
 
 
 def plant(experiment: Experiment) -> Experiment:

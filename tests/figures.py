@@ -16,9 +16,14 @@ README = Path(__file__).with_name("README.md")
 COUNTED = README.parents[1] / ".build" / "faults.json"
 BEGIN, END = "<!-- written by tests/figures.py -->\n", "<!-- end -->\n"
 ORDER = (
-    "kills at a file operation", "full disks", "stop signals", "bytes flipped and files cut short",
-    "runs at once on one folder", "workers killed", "requeues by a real Slurm",
-)  # fmt: skip
+    "kills at a file operation",
+    "full disks",
+    "stop signals",
+    "bytes flipped and files cut short",
+    "runs at once on one folder",
+    "workers killed",
+    "requeues by a real Slurm",
+)
 NOT_EVERYWHERE = {"requeues by a real Slurm"}  # where Slurm is not installed, the earlier figure stays
 FAULTS = "faults"  # the property of a test's report that says what was done to what, and how often
 

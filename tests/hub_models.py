@@ -16,50 +16,107 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 PROGRAM = "def same(n):\n    return n\n"
 D_MODEL = {
-    "gemma-2-2b": 2304, "gemma-2-9b": 3584, "gemma-2-27b": 4608, "gemma-3-270m": 640, "gemma-3-1b": 1152,
-    "gemma-3-4b": 2560, "gemma-3-12b": 3840, "gemma-3-27b": 5376, "Llama-3.1-8B": 4096,
-    "Qwen3-0.6B": 1024, "Qwen3-1.7B": 2048, "Qwen3-4B": 2560, "Qwen3-8B": 4096, "Qwen3-14B": 5120,
-}  # fmt: skip
+    "gemma-2-2b": 2304,
+    "gemma-2-9b": 3584,
+    "gemma-2-27b": 4608,
+    "gemma-3-270m": 640,
+    "gemma-3-1b": 1152,
+    "gemma-3-4b": 2560,
+    "gemma-3-12b": 3840,
+    "gemma-3-27b": 5376,
+    "Llama-3.1-8B": 4096,
+    "Qwen3-0.6B": 1024,
+    "Qwen3-1.7B": 2048,
+    "Qwen3-4B": 2560,
+    "Qwen3-8B": 4096,
+    "Qwen3-14B": 5120,
+}
 SMALL = {
-    "intermediate_size": 8, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8,
-    "initializer_range": 0.2, **SPECIAL,
-}  # fmt: skip
+    "intermediate_size": 8,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "initializer_range": 0.2,
+    **SPECIAL,
+}
 GEMMA_2 = {
-    "architectures": ["Gemma2ForCausalLM"], "attn_logit_softcapping": 50.0, "cache_implementation": "hybrid",
-    "final_logit_softcapping": 30.0, "max_position_embeddings": 8192, "model_type": "gemma2",
-    "query_pre_attn_scalar": 256, "rope_theta": 10000.0, "sliding_window": 4096, "torch_dtype": "float32",
-}  # fmt: skip
+    "architectures": ["Gemma2ForCausalLM"],
+    "attn_logit_softcapping": 50.0,
+    "cache_implementation": "hybrid",
+    "final_logit_softcapping": 30.0,
+    "max_position_embeddings": 8192,
+    "model_type": "gemma2",
+    "query_pre_attn_scalar": 256,
+    "rope_theta": 10000.0,
+    "sliding_window": 4096,
+    "torch_dtype": "float32",
+}
 GEMMA_3_TEXT = {
-    "architectures": ["Gemma3ForCausalLM"], "cache_implementation": "hybrid", "max_position_embeddings": 32768,
-    "model_type": "gemma3_text", "query_pre_attn_scalar": 256, "rope_local_base_freq": 10000, "rope_scaling": None,
-    "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6, "torch_dtype": "bfloat16",
-}  # fmt: skip
+    "architectures": ["Gemma3ForCausalLM"],
+    "cache_implementation": "hybrid",
+    "max_position_embeddings": 32768,
+    "model_type": "gemma3_text",
+    "query_pre_attn_scalar": 256,
+    "rope_local_base_freq": 10000,
+    "rope_scaling": None,
+    "rope_theta": 1000000,
+    "sliding_window": 512,
+    "sliding_window_pattern": 6,
+    "torch_dtype": "bfloat16",
+}
 GEMMA_3 = {  # reads images too: what this pipeline runs is its `text_config`
-    "architectures": ["Gemma3ForConditionalGeneration"], "boi_token_index": 10, "eoi_token_index": 11,
-    "eos_token_id": [1, 106], "image_token_index": 12, "mm_tokens_per_image": 4, "model_type": "gemma3",
+    "architectures": ["Gemma3ForConditionalGeneration"],
+    "boi_token_index": 10,
+    "eoi_token_index": 11,
+    "eos_token_id": [1, 106],
+    "image_token_index": 12,
+    "mm_tokens_per_image": 4,
+    "model_type": "gemma3",
     "text_config": {
-        "model_type": "gemma3_text", "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024,
+        "model_type": "gemma3_text",
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
     },
     "torch_dtype": "bfloat16",
     "vision_config": {
-        "hidden_size": 16, "image_size": 28, "intermediate_size": 8, "model_type": "siglip_vision_model",
-        "num_attention_heads": 1, "num_hidden_layers": 1, "patch_size": 14, "vision_use_head": False,
+        "hidden_size": 16,
+        "image_size": 28,
+        "intermediate_size": 8,
+        "model_type": "siglip_vision_model",
+        "num_attention_heads": 1,
+        "num_hidden_layers": 1,
+        "patch_size": 14,
+        "vision_use_head": False,
     },
-}  # fmt: skip
+}
 LLAMA = {
-    "architectures": ["LlamaForCausalLM"], "initializer_range": 0.02, "max_position_embeddings": 131072,
+    "architectures": ["LlamaForCausalLM"],
+    "initializer_range": 0.02,
+    "max_position_embeddings": 131072,
     "model_type": "llama",
     "rope_scaling": {
-        "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
+        "factor": 8.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
         "rope_type": "llama3",
     },
-    "rope_theta": 500000.0, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-}  # fmt: skip
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
 QWEN_3 = {
-    "architectures": ["Qwen3ForCausalLM"], "initializer_range": 0.02, "max_position_embeddings": 40960,
-    "max_window_layers": 28, "model_type": "qwen3", "rope_scaling": None, "rope_theta": 1000000, "sliding_window": None,
-    "torch_dtype": "bfloat16", "use_sliding_window": False,
-}  # fmt: skip
+    "architectures": ["Qwen3ForCausalLM"],
+    "initializer_range": 0.02,
+    "max_position_embeddings": 40960,
+    "max_window_layers": 28,
+    "model_type": "qwen3",
+    "rope_scaling": None,
+    "rope_theta": 1000000,
+    "sliding_window": None,
+    "torch_dtype": "bfloat16",
+    "use_sliding_window": False,
+}
 
 
 def d_model_of(model: str) -> int:

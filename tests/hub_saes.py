@@ -86,8 +86,11 @@ def write_gemma_scope(home: Path, repo_id: str, path: str, arrays: dict[str, np.
 
 def write_gemma_scope_2(home: Path, repo_id: str, path: str, arrays: dict[str, np.ndarray]) -> None:
     layer = path.split("layer_")[1].split("_")[0]
-    config = {"architecture": "jump_relu", "model_name": repo_id.replace("google/gemma-scope-2", "gemma-v3"),
-              "hf_hook_point_in": f"model.layers.{layer}.output"}  # fmt: skip
+    config = {
+        "architecture": "jump_relu",
+        "model_name": repo_id.replace("google/gemma-scope-2", "gemma-v3"),
+        "hf_hook_point_in": f"model.layers.{layer}.output",
+    }
     if path.startswith("transcoder"):
         names = [f"model.layers.{layer}.{norm}_feedforward_layernorm.output" for norm in ("pre", "post")]
         config |= {"hf_hook_point_in": names[0], "hf_hook_point_out": names[1], "affine_connection": False}
@@ -103,15 +106,19 @@ def write_llama_scope(home: Path, repo_id: str, path: str, arrays: dict[str, np.
     norm = d_in**0.5 / scale
     layer = path.split("-L")[-1].split("R")[0]
     hyperparameters = {
-        "d_model": d_in, "d_sae": d_sae, "jump_relu_threshold": 0.05,
+        "d_model": d_in,
+        "d_sae": d_sae,
+        "jump_relu_threshold": 0.05,
         "hook_point_in": f"blocks.{layer}.hook_resid_post",
         "dataset_average_activation_norm": {"in": norm, "out": norm},
-    }  # fmt: skip
+    }
     cached_file(home, repo_id, f"{path}/hyperparams.json").write_text(json.dumps(hyperparameters))
     layers = {
-        "encoder.weight": arrays["W_enc"].T, "encoder.bias": arrays["b_enc"] * scale,
-        "decoder.weight": arrays["W_dec"].T, "decoder.bias": arrays["b_dec"] * scale,
-    }  # fmt: skip
+        "encoder.weight": arrays["W_enc"].T,
+        "encoder.bias": arrays["b_enc"] * scale,
+        "decoder.weight": arrays["W_dec"].T,
+        "decoder.bias": arrays["b_dec"] * scale,
+    }
     write_safetensors(cached_file(home, repo_id, f"{path}/checkpoints/final.safetensors"), layers)
 
 
@@ -141,10 +148,18 @@ def write_saelens(home: Path, repo_id: str, path: str, arrays: dict[str, np.ndar
     d_in, d_sae = arrays["W_enc"].shape
     layer = int(path.split("blocks.")[1].split(".")[0])
     config = {
-        "architecture": "jumprelu", "d_in": d_in, "d_sae": d_sae, "dtype": "float32", "device": "cuda",
-        "hook_name": f"blocks.{layer}.hook_resid_post", "hook_layer": layer, "model_name": "gemma-2-2b",
-        "activation_fn_str": "relu", "apply_b_dec_to_input": True, "normalize_activations": "none",
-    }  # fmt: skip
+        "architecture": "jumprelu",
+        "d_in": d_in,
+        "d_sae": d_sae,
+        "dtype": "float32",
+        "device": "cuda",
+        "hook_name": f"blocks.{layer}.hook_resid_post",
+        "hook_layer": layer,
+        "model_name": "gemma-2-2b",
+        "activation_fn_str": "relu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+    }
     cached_file(home, repo_id, f"{path}/cfg.json").write_text(json.dumps(config))
     write_safetensors(cached_file(home, repo_id, f"{path}/sae_weights.safetensors"), arrays)
 

@@ -34,9 +34,15 @@ def carry_out(phase: Phase, data: Path, **options) -> RunContext:
     """What run.py does with a phase."""
     config = LayoutConfig(model="google/gemma-2-2b", dataset="mbpp")
     ctx = RunContext(
-        phase=phase, config=config, preset="full", data_dir=data, device="cpu", log=LOG,
-        command=f"python3 run.py {phase.id}", **options,
-    )  # fmt: skip
+        phase=phase,
+        config=config,
+        preset="full",
+        data_dir=data,
+        device="cpu",
+        log=LOG,
+        command=f"python3 run.py {phase.id}",
+        **options,
+    )
     with contextlib.closing(ctx):
         ctx.pick_inputs()
         phase.carry_out(ctx)
@@ -44,8 +50,10 @@ def carry_out(phase: Phase, data: Path, **options) -> RunContext:
 
 
 def made_row(task_id: int, label: str) -> dict:
-    row = {name: {"int64": 3, "float64": -0.1}.get(field.type, f"{name} é \\ {task_id}")
-           for name, field in handoffs.GENERATION_FIELDS.items()}  # fmt: skip
+    row = {
+        name: {"int64": 3, "float64": -0.1}.get(field.type, f"{name} é \\ {task_id}")
+        for name, field in handoffs.GENERATION_FIELDS.items()
+    }
     return row | {"task_id": task_id, "label": label, "token_ids": [1, task_id], "failed_test": None}
 
 

@@ -56,9 +56,13 @@ def start(*words: object, environment: dict[str, str] | None = None) -> subproce
     """A root script that runs while the test looks on; its standard error is a pipe."""
     environment = {**(environment or os.environ), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, *map(str, words)], cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE,
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def wait_until(holds: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 120) -> None:

@@ -52,20 +52,30 @@ def save_organism_detector(folder: Path) -> Path:
     latents = np.argsort(-np.abs(difference))[:N_LATENTS]
     listed = [
         {
-            "latent": int(latent), "t": float(difference[latent]), "weight": float(difference[latent]),
-            "general_text_rate": None, "n_fired": int(n_fired[latent]), "n": len(texts),
+            "latent": int(latent),
+            "t": float(difference[latent]),
+            "weight": float(difference[latent]),
+            "general_text_rate": None,
+            "n_fired": int(n_fired[latent]),
+            "n": len(texts),
         }
         for latent in latents
-    ]  # fmt: skip
+    ]
     document = {
         "schema_version": 1,
         "model": {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"},
         "sae": {"id": f"saes layer_{LAYER}", "identity": "saes", "revision": None},
-        "layer": LAYER, "site": f"blocks.{LAYER}.hook_resid_post", "text": "prompts of the organism's problems",
-        "latents": listed, "weights_rule": "t", "card": None, "verdict": "not evaluated: made for tests",
-        "experiment": {"model": "organism"}, "seed": 0,
+        "layer": LAYER,
+        "site": f"blocks.{LAYER}.hook_resid_post",
+        "text": "prompts of the organism's problems",
+        "latents": listed,
+        "weights_rule": "t",
+        "card": None,
+        "verdict": "not evaluated: made for tests",
+        "experiment": {"model": "organism"},
+        "seed": 0,
         "selection": {"counts": {"latents": len(difference)}, "auroc_on_hyperparams": {}},
-    }  # fmt: skip
+    }
     columns = (arrays["W_enc"][:, latents], arrays["b_enc"][latents], arrays["threshold"][latents])
     weights = np.array([entry["weight"] for entry in listed])
     document |= DetectorConfig(target="recall=0.7").decide(acts[:, latents] @ weights, incorrect)

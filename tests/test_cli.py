@@ -140,12 +140,14 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(cli, data, small_d
         (["run.py", "phase", "0.1"], ["phase 0 --data-dir"]),
         (["run.py", "phase", "1", "--preset", "demo", "--start", "0", "--end", "63"], ["phase 0 --preset demo"]),
         (["run.py", "phase", "1.1"], ["load_dataset"]),
-        (["run.py", "phase", "2", "--model", "some/other", "--sae", "gemma-scope-2b-pt-res-canonical"],
-         ["phase 0.1 --data", "phase 1 --model some/other", "phase 1.1 --model some/other --sae gemma-scope"]),
+        (
+            ["run.py", "phase", "2", "--model", "some/other", "--sae", "gemma-scope-2b-pt-res-canonical"],
+            ["phase 0.1 --data", "phase 1 --model some/other", "phase 1.1 --model some/other --sae gemma-scope"],
+        ),
         (["multi_gpu_launcher.py", "--phase", "1", "--preset", "demo"], ["phase 0 --preset demo"]),
         (["clean_data.py", "--phase", "1"], []),
     ],
-)  # fmt: skip
+)
 def test_a_dry_run_works_on_a_fresh_clone_without_a_network(cli, tmp_path, words, waits_for):
     home = tmp_path / "home"
     done = cli(*words, "--dry-run", "--data-dir", tmp_path / "my data", home=home)
@@ -176,9 +178,12 @@ def test_a_dry_run_asks_no_hub(tmp_path):
 def test_a_closed_pipe_ends_a_command_quietly(words):
     for unbuffered in ("", "1"):
         process = subprocess.Popen(
-            [sys.executable, "run.py", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "run.py", *words],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        )  # fmt: skip
+        )
         process.stdout.close()
         statuses = (0, 128 + signal.SIGPIPE) if "--help" in words else (128 + signal.SIGPIPE,)  # argparse tells nobody
         assert process.stderr.read() == b"" and process.wait() in statuses

@@ -37,8 +37,10 @@ def test_programs_of_both_spellings_are_judged_in_order(tmp_path):
     rows = read(out)
     assert [list(row) for row in rows] == [["id", "label", "error", "failed_test", "message", "cpu_s", "wall_s"]] * 3
     assert [(row["id"], row["label"], row["error"]) for row in rows] == [
-        ("good", "correct", None), (7, "incorrect", "wrong_answer"), (3, "correct", None),
-    ]  # fmt: skip
+        ("good", "correct", None),
+        (7, "incorrect", "wrong_answer"),
+        (3, "correct", None),
+    ]
     assert rows[1]["failed_test"] == "assert f(1) == 2"
     meta = json.loads((tmp_path / "out.meta.json").read_text())
     assert meta["labels"] == {"correct": 2, "incorrect": 1} and meta["sandbox"]["n_programs"] == 3

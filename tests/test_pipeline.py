@@ -145,9 +145,13 @@ def test_a_stopped_launcher_passes_the_signal_on(whole, begun, flags):
     words = [sys.executable, "multi_gpu_launcher.py", "--phase", "1", "--workers", "2", *flags, "--fresh"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
-        [*words, "--data-dir", str(begun)], cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment,
+        [*words, "--data-dir", str(begun)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
         start_new_session=True,
-    )  # fmt: skip
+    )
     while not list(begun.glob("phase1_0/*/parts/part_*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
@@ -210,9 +214,12 @@ def test_the_production_command_runs_on_a_model_in_the_hub_cache(begun, flags, t
     shutil.copytree(tiny_gemma, repository / "snapshots" / revision)
     words = ["google/gemma-2-2b" if word == str(tiny_gemma) else word for word in flags]
     done = subprocess.run(
-        [sys.executable, "run.py", "phase", "1", *words, "--data-dir", str(begun)], cwd=ROOT, text=True,
-        capture_output=True, env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
+        [sys.executable, "run.py", "phase", "1", *words, "--data-dir", str(begun)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
+    )
     assert done.returncode == 0, done.stderr
     run = newest(begun / "phase1_0")
     assert run.name.endswith("Z_gemma-2-2b_small")

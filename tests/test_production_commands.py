@@ -35,8 +35,11 @@ from common.model.registry import MODELS
 from common.saes.sources import SaeSource, sae_source
 
 DEFAULT, LARGE, SOME_LAYERS, SMALLEST = (
-    "google/gemma-2-2b", "google/gemma-2-27b", "google/gemma-2-9b-it", "google/gemma-3-270m",
-)  # fmt: skip
+    "google/gemma-2-2b",
+    "google/gemma-2-27b",
+    "google/gemma-2-9b-it",
+    "google/gemma-3-270m",
+)
 TRANSCODERS = [model for model in MODELS if model.startswith("Qwen/")]
 SAES = [model for model, entry in MODELS.items() if entry.sae_release and model not in (*TRANSCODERS, LARGE)]
 ASKED = "LARGE_SAES" in os.environ
@@ -47,9 +50,10 @@ OF_A_BASE_MODEL = {
 }
 N_DOCUMENTS = 16
 WRITING, READING, COMPARING = (
-    ["--max-new-tokens", 4, "--batch-size", 8], ["--documents", N_DOCUMENTS],
+    ["--max-new-tokens", 4, "--batch-size", 8],
+    ["--documents", N_DOCUMENTS],
     ["--n-permutations", 100, "--general-text-limit", 1],  # of sixteen documents one is more than two in a hundred
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

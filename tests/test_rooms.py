@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-ROOMS = (
-    "handoffs", "sandbox", "evaluation", "runs", "phases", "problems", "model", "saes", "programs", "interventions",
-    "launch", "npz", "report",
-)  # fmt: skip
+ROOMS = tuple(
+    "handoffs sandbox evaluation runs phases problems model saes programs interventions launch npz report".split()
+)
 GROUND_FLOOR = -1
 OURS = [path for path in ROOT.rglob("*.py") if not {".venv", "data", "tests"} & {*path.relative_to(ROOT).parts}]
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in OURS}

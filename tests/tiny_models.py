@@ -40,10 +40,19 @@ def save_tiny_gemma(folder: Path, n_layers: int = 4, sliding_window: int = 16) -
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     config = Gemma2Config(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=n_layers,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=16,
-        sliding_window=sliding_window, max_position_embeddings=512, initializer_range=0.3, **SPECIAL,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=n_layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=sliding_window,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        **SPECIAL,
+    )
     model = Gemma2ForCausalLM(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -56,9 +65,16 @@ def save_tiny_llama(folder: Path) -> Path:
     torch.manual_seed(1)
     tokenizer = make_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2, **SPECIAL,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        **SPECIAL,
+    )
     return _save(LlamaForCausalLM(config).eval(), tokenizer, folder)
 
 
@@ -66,9 +82,17 @@ def save_tiny_qwen(folder: Path) -> Path:
     torch.manual_seed(2)
     tokenizer = make_tokenizer()
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=3, head_dim=16,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.2, **SPECIAL,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=3,
+        head_dim=16,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        **SPECIAL,
+    )
     return _save(Qwen3ForCausalLM(config).eval(), tokenizer, folder)
 
 

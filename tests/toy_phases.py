@@ -16,14 +16,22 @@ from common.stopping import StopRequest
 
 N = 230
 NUMBERS = Handoff(
-    name="numbers", phase="8", folder="phase8", version=3, scope=("dataset",),
+    name="numbers",
+    phase="8",
+    folder="phase8",
+    version=3,
+    scope=("dataset",),
     tables={"numbers.parquet": {"task_id": Field("int64", "id"), "square": Field("int64", "its square")}},
-)  # fmt: skip
+)
 SUMS = Handoff(
-    name="sums", phase="9", folder="phase9", version=1, scope=("dataset",),
+    name="sums",
+    phase="9",
+    folder="phase9",
+    version=1,
+    scope=("dataset",),
     tables={"sums.parquet": {"task_id": Field("int64", "id"), "text": Field("string", "any text")}},
     tensors={"twice": "[n, 2] float32"},
-)  # fmt: skip
+)
 
 OTHER = dataclasses.replace(NUMBERS, name="other", folder="phase7")
 
@@ -62,9 +70,15 @@ SUMS_PHASE = Phase(
 def run_phase(phase: Phase, data: Path, config: PhaseConfig | None = None, preset: str = "full", **options) -> Path:
     """Run a phase; returns its newest folder."""
     ctx = RunContext(
-        phase=phase, config=config or Config(), preset=preset, data_dir=data, device="cpu",
-        log=logging.getLogger("test"), command=f"python3 run.py phase {phase.id}", **options,
-    )  # fmt: skip
+        phase=phase,
+        config=config or Config(),
+        preset=preset,
+        data_dir=data,
+        device="cpu",
+        log=logging.getLogger("test"),
+        command=f"python3 run.py phase {phase.id}",
+        **options,
+    )
     with contextlib.closing(ctx):
         ctx.pick_inputs()
         phase.carry_out(ctx)

@@ -25,9 +25,13 @@ class WarmCommands:
 
     def __init__(self, home: Path):
         self._process = subprocess.Popen(
-            [sys.executable, __file__], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, __file__],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env={**os.environ, **ENVIRONMENT, "HF_HOME": str(home)},
-        )  # fmt: skip
+        )
 
     def __call__(self, *words: object) -> subprocess.CompletedProcess:
         argv = [str(word) for word in words]

@@ -15,9 +15,8 @@ def wilson_interval(n_successes: int, n_trials: int, confidence: float = 0.95) -
 
 
 def clustered_rate_interval(
-    n_successes: Sequence[int], n_trials: Sequence[int], *, confidence: float = 0.95, n_resamples: int = 10_000,
-    seed: int = 42,
-) -> tuple[float, float]:  # fmt: skip
+    n_successes: Sequence[int], n_trials: Sequence[int], *, n_resamples: int = 10_000, seed: int = 42
+) -> tuple[float, float]:
     """Interval of sum(n_successes) / sum(n_trials), in [0, 1], where trials of one cluster are not independent.
 
     A percentile bootstrap over clusters: whole clusters are drawn with replacement, with all their
@@ -29,7 +28,7 @@ def clustered_rate_interval(
     import numpy as np
 
     successes, trials = np.asarray(n_successes, dtype=np.int64), np.asarray(n_trials, dtype=np.int64)
-    n, total = len(trials), int(successes.sum())
+    n, total, confidence = len(trials), int(successes.sum()), 0.95
     assert n and (trials > 0).all(), "a cluster without a trial says nothing"
     if total in (0, int(trials.sum())):
         return wilson_interval(n if total else 0, n, confidence)

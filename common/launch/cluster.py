@@ -41,10 +41,9 @@ SAVING_S = 300  # between Slurm's warning and its time limit; a quarter of the l
 LOOK_EVERY_S = 10.0  # Slurm has others to answer, too
 URGENT_LOOK_EVERY_S = 1.0
 NO_LIMIT = 10**6  # of time-outs
-ENDED_STATES = {
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
-    "REVOKED", "TIMEOUT",
-}  # fmt: skip
+ENDED_STATES = set(
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,10 +121,9 @@ class SliceJob:
 
     def _run_child(self, in_session_of_its_own: bool) -> int:
         with open(log_of(self.folder, self.piece), "a") as log:
-            self.child = subprocess.Popen(
-                slice_command(self.command, self.piece), cwd=self.directory, stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, start_new_session=in_session_of_its_own,
-            )  # fmt: skip
+            words = slice_command(self.command, self.piece)
+            own = dict(stdin=subprocess.DEVNULL, start_new_session=in_session_of_its_own)
+            self.child = subprocess.Popen(words, cwd=self.directory, stdout=log, stderr=log, **own)
         _wait_for_end(self.child.pid)
         return self.child.wait()
 
@@ -238,18 +236,15 @@ class ClusterJobs:
         want, minutes = self.resources, max(1, -(-self.resources.seconds // 60))
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         python = ["env", f"PYTHONPATH={path}", sys.executable]
-        executor = submitit.AutoExecutor(
-            self.scratch, cluster=self.cluster, slurm_max_num_timeout=NO_LIMIT, local_max_num_timeout=NO_LIMIT,
-            slurm_python="exec " + shlex.join(python), local_python=shlex.join(python),
-        )  # fmt: skip
+        limits = dict(slurm_max_num_timeout=NO_LIMIT, local_max_num_timeout=NO_LIMIT)
+        pythons = dict(slurm_python="exec " + shlex.join(python), local_python=shlex.join(python))
+        executor = submitit.AutoExecutor(self.scratch, cluster=self.cluster, **limits, **pythons)
         warning = min(SAVING_S, want.seconds // 4)
         exact = {"time": want.time, "signal": f"B:USR2@{warning}", "requeue": True, "mem": want.mem}
-        executor.update_parameters(
-            name="pva-sae", timeout_min=minutes, nodes=1, tasks_per_node=1, cpus_per_task=want.cpus,
-            gpus_per_node=want.gpus or None, slurm_partition=want.partition, slurm_use_srun=False,
-            slurm_array_parallelism=self.at_once,
-            slurm_additional_parameters={key: value for key, value in exact.items() if value is not None},
-        )  # fmt: skip
+        job = dict(name="pva-sae", timeout_min=minutes, nodes=1, tasks_per_node=1, cpus_per_task=want.cpus)
+        slurm = dict(slurm_partition=want.partition, slurm_use_srun=False, slurm_array_parallelism=self.at_once)
+        slurm["slurm_additional_parameters"] = {key: value for key, value in exact.items() if value is not None}
+        executor.update_parameters(**job, gpus_per_node=want.gpus or None, **slurm)
         try:
             return executor.submit_array(work)
         except submitit.core.utils.FailedJobError as error:

@@ -45,10 +45,9 @@ def template_of(tokenizer: Any, model: str) -> ChatTemplate:
     if not tokenizer.chat_template:
         raise ConfigError(f"the tokenizer of {model} has no chat template\nGive --prompt plain")
     try:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": _MARK}], tokenize=False, add_generation_prompt=True,
-            chat_template=_ALWAYS_THAT_DAY + tokenizer.get_chat_template(), enable_thinking=False, date_string=_DAY,
-        )  # fmt: skip
+        message, template = [{"role": "user", "content": _MARK}], _ALWAYS_THAT_DAY + tokenizer.get_chat_template()
+        form = dict(tokenize=False, add_generation_prompt=True, enable_thinking=False, date_string=_DAY)
+        text = tokenizer.apply_chat_template(message, chat_template=template, **form)
     except (jinja2.TemplateError, ValueError, TypeError) as error:
         raise ConfigError(f"the chat template of {model} cannot be used: {error}\nGive --prompt plain") from error
     before, mark, after = text.partition(_MARK)
@@ -84,17 +83,16 @@ def with_form(config: Any, log: logging.Logger, network: bool) -> Any:
         return config
     known = has_chat_template(config.model, config.revision, network)
     if config.prompt == "chat" and known is False:
-        raise ConfigError(f"--prompt is chat, but the tokenizer of {config.model} has no chat template\n"
-                          f"Give --prompt plain, or auto")  # fmt: skip
+        told = f"--prompt is chat, but the tokenizer of {config.model} has no chat template"
+        raise ConfigError(f"{told}\nGive --prompt plain, or auto")
     if config.prompt == "plain" and known:
-        log.warning(
-            "%s has a chat template, but is given the plain prompt, as base models "
-            "are; --prompt chat uses the template", config.model,
-        )  # fmt: skip
+        words = "%s has a chat template, but is given the plain prompt, as base models are"
+        log.warning(f"{words}; --prompt chat uses the template", config.model)
     if config.prompt == "auto" and known is not None:
         config = dataclasses.replace(config, prompt="chat" if known else "plain")
         log.info("prompt: %s", config.prompt)
     if config.prompt == "auto" and network:
-        raise ConfigError(f"--prompt is auto, but nothing tells whether {config.model} has a chat template: it is not "
-                          f"on this disk, and the hub does not answer\nGive --prompt plain or chat")  # fmt: skip
+        told = f"--prompt is auto, but nothing tells whether {config.model} has a chat template"
+        why = "it is not on this disk, and the hub does not answer"
+        raise ConfigError(f"{told}: {why}\nGive --prompt plain or chat")
     return config

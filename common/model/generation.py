@@ -201,8 +201,7 @@ def _choose(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], temperature
     numbers = NUMBERS_AT_ONCE if logits.device.type == "cpu" else NUMBERS_AT_ONCE_GPU
     at_once = max(1, numbers // logits.shape[-1])
     parts = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
-    chosen = [_choose_some(part, some, temperature)
-              for part, some in zip(parts, logits.split(at_once), strict=True)]  # fmt: skip
+    chosen = [_choose_some(part, some, temperature) for part, some in zip(parts, logits.split(at_once), strict=True)]
     return torch.cat(chosen)
 
 

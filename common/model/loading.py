@@ -46,10 +46,10 @@ def load_model(
     with _loading_errors(name, location, revision):
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
+        held = dict(dtype=getattr(torch, dtype), use_safetensors=True, **_quantised(quantisation, device))
         model, report = AutoModelForCausalLM.from_pretrained(
-            location, revision=revision or None, dtype=getattr(torch, dtype), use_safetensors=True,
-            output_loading_info=True, trust_remote_code=False, **_quantised(quantisation, device),
-        )  # fmt: skip
+            location, revision=revision or None, output_loading_info=True, trust_remote_code=False, **held
+        )
     _check_weights(report, name, location)
     _check_tokenizer(tokenizer, model, name, location)
     if tokenizer.pad_token_id is None:
@@ -146,8 +146,8 @@ def _how_to_get(location: str, revision: str = "") -> str:
 
 def _check_weights(report: dict[str, Any], name: str, location: str) -> None:
     """transformers fills a missing weight with noise and only warns: every later number would be noise."""
-    wrong = [f"{kind.removesuffix('_keys')} {sorted(map(str, report[kind]))[:3]}"
-             for kind in ("missing_keys", "mismatched_keys", "unexpected_keys") if report.get(kind)]  # fmt: skip
+    kinds = [f"{kind}_keys" for kind in ("missing", "mismatched", "unexpected") if report.get(f"{kind}_keys")]
+    wrong = [f"{kind.removesuffix('_keys')} {sorted(map(str, report[kind]))[:3]}" for kind in kinds]
     if wrong:
         raise AssetError(
             f"model '{name}' in {location} does not fit its config: {'; '.join(wrong)}\n{_how_to_get(location)}"

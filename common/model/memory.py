@@ -105,9 +105,15 @@ class FittingParts(Generic[Item, Result]):
     """
 
     def __init__(
-        self, compute: Callable[[list[Item]], Sequence[Result]], *, size: Callable[[list[Item]], int],
-        expected: Callable[[list[Item]], int], name: Callable[[Item], str], device: str, log: logging.Logger,
-    ):  # fmt: skip
+        self,
+        compute: Callable[[list[Item]], Sequence[Result]],
+        *,
+        size: Callable[[list[Item]], int],
+        expected: Callable[[list[Item]], int],
+        name: Callable[[Item], str],
+        device: str,
+        log: logging.Logger,
+    ):
         self._compute, self._size, self._expected, self._name = compute, size, expected, name
         self._device, self._log = device, log
         self._held = resident_bytes()
@@ -148,8 +154,8 @@ class FittingParts(Generic[Item, Result]):
         self._failed = min(self._size(part), self._failed or self._size(part))
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
-        self._log.warning("%d together are too much for the memory of %s: going on with halves", len(part),
-                          self._device)  # fmt: skip
+        words = "%d together are too much for the memory of %s: going on with halves"
+        self._log.warning(words, len(part), self._device)
 
     def _advice(self, item: Item) -> str:
         more = "--gpu-memory, where there is more, or " if self._device.startswith("cuda") else ""

@@ -78,10 +78,9 @@ def reader_of_resid_mid(trace: BlockTrace) -> str | None:
     pre, post = trace.resid_pre[0], trace.resid_post[0]  # other rows may be padded
     written = [tensor[0] for tensor in trace.written if tensor[0].shape == pre.shape]
     read = {name: tensor[0] for name, tensor in trace.read.items() if tensor[0].shape == pre.shape}
-    found = [name for name, mid in read.items()
-             if not torch.equal(mid, pre) and not torch.equal(mid, post)
-             and any(_adds_up(pre, write, mid) for write in written)
-             and any(_adds_up(mid, write, post) for write in written)]  # fmt: skip
+    inner = {name: mid for name, mid in read.items() if not torch.equal(mid, pre) and not torch.equal(mid, post)}
+    after_pre = {name: mid for name, mid in inner.items() if any(_adds_up(pre, write, mid) for write in written)}
+    found = [name for name, mid in after_pre.items() if any(_adds_up(mid, write, post) for write in written)]
     return found[0] if len(found) == 1 else None
 
 

@@ -50,8 +50,8 @@ def read_documents(lm: LanguageModel, documents: Sequence[str], *, max_tokens: i
     numbers = torch.arange(len(readings))
     sums = np.full((len(readings), lm.n_layers, len(RESID_SITES)), np.nan)
     has_mid = [reader is not None for reader in readers_of_resid_mid(lm.model)]
-    where = {resid_site(layer, kind): (layer, kind) for layer in range(lm.n_layers) for kind in RESID_SITES
-             if kind != "resid_mid" or has_mid[layer]}  # fmt: skip
+    places = [(layer, kind) for layer in range(lm.n_layers) for kind in RESID_SITES]
+    where = {resid_site(*place): place for place in places if place[1] != "resid_mid" or has_mid[place[0]]}
 
     def take(site: str, resid: Float[Tensor, "batch pos d_model"]) -> None:
         layer, kind = where[site]

@@ -44,10 +44,12 @@ def faults_of(tokenizer: Any, n_known: int) -> list[str]:
 
 def _make_unknown_tokens_control(tokenizer: Any, n_known: int) -> None:
     """An added token without an embedding must not be made from text, even where its makers did not call it special."""
+    known = tokenizer.added_tokens_decoder
+    unknown = [token for number, token in known.items() if number >= n_known and not token.special]
+    kept = ("normalized", "lstrip", "rstrip")
     tokenizer.backend_tokenizer.add_special_tokens(
-        [AddedToken(token.content, special=True, normalized=token.normalized, lstrip=token.lstrip, rstrip=token.rstrip)
-         for number, token in tokenizer.added_tokens_decoder.items() if number >= n_known and not token.special]
-    )  # fmt: skip
+        [AddedToken(one.content, special=True, **{name: getattr(one, name) for name in kept}) for one in unknown]
+    )
 
 
 def _control_tokens(tokenizer: Any) -> set[str]:

@@ -96,8 +96,8 @@ def import_folder(ctx: RunContext, path: Path) -> None:
 def _warn_without_commit(ctx: RunContext) -> None:
     """Who wrote the programs need not be on this disk, but phases that run the model ask for one commit of it."""
     if ctx.config.repositories() and not COMMIT.fullmatch(ctx.config.revision):
-        ctx.log.warning("which commit of %s wrote the programs is not known: phases that run the model will not take "
-                        "this run for theirs; --revision COMMIT says it", ctx.config.model)  # fmt: skip
+        words = "which commit of %s wrote the programs is not known: phases that run the model will not take this run"
+        ctx.log.warning(f"{words} for theirs; --revision COMMIT says it", ctx.config.model)
 
 
 def _pick_inputs(ctx: RunContext, source: Source) -> None:

@@ -53,8 +53,9 @@ def hub_file(repository: str, commit: str, name: str, *, network: bool = True) -
 
 def check_read_at(repository: str, commit: str, files: list[str]) -> None:
     """Hold that the files which a library has read are those of `commit`. Raises: AssetError."""
-    others = [file for file in files if Path(file).is_relative_to(_cache_of(repository) / "snapshots") and
-              not Path(file).is_relative_to(_cache_of(repository) / "snapshots" / commit)]  # fmt: skip
+    snapshots = _cache_of(repository) / "snapshots"
+    cached = [file for file in files if Path(file).is_relative_to(snapshots)]
+    others = [file for file in cached if not Path(file).is_relative_to(snapshots / commit)]
     if others or not files:
         shown = others[0] if others else "no file of it"
         raise AssetError(

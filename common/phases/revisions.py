@@ -81,8 +81,8 @@ def words_as_settled(words: list[str], typed: PhaseConfig, config: PhaseConfig) 
     words = with_commits(words, typed, config)
     open_ones = [name for name in (*config.repositories(), "prompt") if hasattr(config, name)]
     settled_here = [name for name in open_ones if getattr(config, name) != getattr(typed, name)]
-    return [*words, *(word for name in settled_here if (flag := _flag(name)) not in words or name == "prompt"
-                      for word in (flag, getattr(config, name)))]  # fmt: skip
+    again = [name for name in settled_here if _flag(name) not in words or name == "prompt"]
+    return [*words, *(word for name in again for word in (_flag(name), getattr(config, name)))]
 
 
 def _flag(name: str) -> str:
@@ -104,16 +104,13 @@ def _commit_in_use(
         return None
     needed = {handoff.name for handoff in belonging.phase.needed(config) if key in handoff.keys}
     complete = [
-        commit for commit, own in by_commit.items()
-        if needed <= {handoff.name for handoff, run in own if run.finished}
-    ]  # fmt: skip
+        commit for commit, own in by_commit.items() if needed <= {handoff.name for handoff, run in own if run.finished}
+    ]
     commit = next(iter(complete or by_commit))
     head, flag = commit_of(repository, network=network), _flag(name)
     if head not in (None, commit):
-        log.warning(
-            "%s %s has moved on to commit %s; going on with %s, which %s was made with. Begin anew with: %s %s",
-            key, repository, head, commit, by_commit[commit][0][1].path, flag, MAIN,
-        )  # fmt: skip
+        words = "%s %s has moved on to commit %s; going on with %s, which %s was made with. Begin anew with: %s %s"
+        log.warning(words, key, repository, head, commit, by_commit[commit][0][1].path, flag, MAIN)
     return commit
 
 
@@ -124,10 +121,8 @@ def _runs_alike(belonging: Belonging, config: PhaseConfig, key: str) -> Iterator
     handoffs = phase.needed(config) + phase.optional_inputs(config)
     yield from (run for path in belonging.given_inputs if key in (run := run_at(path, handoffs))[0].keys)
     every = {handoff.name: handoff for handoff in (*HANDOFFS, *handoffs, phase.output)}
-    found = [
-        (handoff, run) for handoff in every.values() if not (belonging.fresh and handoff.name == phase.output.name)
-        for run in list_runs(handoff, belonging.data_dir) if run.damage is None
-    ]  # fmt: skip
+    mine = [handoff for handoff in every.values() if not (belonging.fresh and handoff.name == phase.output.name)]
+    found = [(one, run) for one in mine for run in list_runs(one, belonging.data_dir) if run.damage is None]
     found.sort(key=lambda each: each[1].path.name, reverse=True)
     yield from ((handoff, run) for handoff, run in found if _is_alike(run, own, key))
 

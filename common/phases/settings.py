@@ -22,7 +22,7 @@ PRESETS = {
 _BEGINS_WITH_A_NEGATIVE_NUMBER = re.compile(r"-\.?\d")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class SettingSpec:
     """What is known of a setting besides its name and type."""
 
@@ -53,10 +53,7 @@ def setting(
     `changes_results=False` marks what may differ when a run is resumed (a number of workers).
     """
     demo = default if demo is dataclasses.MISSING else demo
-    spec = SettingSpec(
-        help=help, demo=demo, unit=unit, source=source, minimum=minimum, maximum=maximum,
-        choices=choices, changes_results=changes_results,
-    )  # fmt: skip
+    spec = SettingSpec(help, demo, unit, source, minimum, maximum, choices, changes_results)
     return dataclasses.field(default=default, metadata={"spec": spec})
 
 

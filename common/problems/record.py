@@ -10,10 +10,8 @@ from common.errors import ConfigError
 from common.problems.syntax import module_names, parse_python, tested_name
 
 _LARGEST_TASK_ID = 2**63 - 1  # parquet's int64
-_SCHEMA_FIELDS = {
-    "task_id", "text", "prompt", "code", "test_list", "test_setup_code", "test_imports", "challenge_test_list",
-    "entry_point",
-}  # fmt: skip
+_SCHEMA_FIELDS = {"task_id", "text", "prompt", "code", "test_list", "test_setup_code", "test_imports"}
+_SCHEMA_FIELDS |= {"challenge_test_list", "entry_point"}
 
 
 @dataclass(frozen=True)

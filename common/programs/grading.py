@@ -158,8 +158,8 @@ class Grading:
         if data.removeprefix(sound).count(b"\n"):  # more than the torn last line that a kill leaves
             damaged = self.part.with_name(f"{self.part.name}.damaged")
             write_atomic(damaged, data)
-            log.warning("%s was damaged: kept as %s; %d verdicts are sound, the others are judged again",
-                        self.part, damaged, max(0, len(rows) - 1))  # fmt: skip
+            words = "%s was damaged: kept as %s; %d verdicts are sound, the others are judged again"
+            log.warning(words, self.part, damaged, max(0, len(rows) - 1))
         write_atomic(self.part, sound)
         return rows[1:]
 
@@ -186,17 +186,16 @@ class Grading:
 
 
 def grade_file(
-    source: Path, out: Path, sandbox_settings: dict[str, Any], *,
-    dataset: str | None, fresh: bool, log: Any, stop: StopRequest,
-) -> str:  # fmt: skip
+    source: Path, out: Path, settings: dict[str, Any], *, dataset: str | None, fresh: bool, log: Any, stop: StopRequest
+) -> str:
     """Grade `source` into `out`; returns the sandbox's line. Raises: PipelineErrors, Stopped."""
     submissions = read_submissions(source, dataset)
-    grading = Grading(source, out, submissions, sandbox_settings["isolation"])
+    grading = Grading(source, out, submissions, settings["isolation"])
     if not fresh and grading.is_finished():
         grading.part.unlink(missing_ok=True)  # left by a crash at the very end
         log.info("already graded: %s (--fresh grades it again)", out)
         return grading.line_of_earlier_sandbox()
-    with Sandbox(**sandbox_settings) as sandbox:
+    with Sandbox(**settings) as sandbox:
         grading.run(sandbox, log, stop, fresh)
         return sandbox.line
 
@@ -284,9 +283,8 @@ def main(argv: list[str], _program: object) -> int:
     stop.listen(log)
     try:
         line = grade_file(
-            args.programs, args.out, sandbox_settings(args), dataset=args.dataset, fresh=args.fresh,
-            log=log, stop=stop,
-        )  # fmt: skip
+            args.programs, args.out, sandbox_settings(args), dataset=args.dataset, fresh=args.fresh, log=log, stop=stop
+        )
     except Stopped:
         log.warning("stopped; everything judged is saved. Give the same command to continue")
         return 130

@@ -57,9 +57,13 @@ def was_cut_off(stop_reason: str) -> bool:
 
 
 def task_for(
-    problem: dict[str, Any], base_seed: int, temperature: float = 0.0, sample_index: int = 0,
-    table: str = "dataset.parquet", chat: ChatTemplate | None = None,
-) -> Task:  # fmt: skip
+    problem: dict[str, Any],
+    base_seed: int,
+    temperature: float = 0.0,
+    sample_index: int = 0,
+    table: str = "dataset.parquet",
+    chat: ChatTemplate | None = None,
+) -> Task:
     """A row of phase 0's or 0.1's table as a task; `chat` is for a chat prompt."""
     request = Request(
         problem["task_id"],

@@ -56,9 +56,12 @@ class Writer(Generic[Made]):
 
 
 def write_programs(
-    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], Writer[Draft]],
+    ctx: RunContext,
+    out: RecordWriter,
+    model: str,
+    begin: Callable[[LanguageModel], Writer[Draft]],
     earlier: Earlier | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Compute the records of `out` that are not saved yet.
 
     `begin` is given the model once it is loaded. A batch that memory does not suffice for is written in parts.
@@ -98,8 +101,9 @@ def parts_that_fit(ctx: RunContext, lm: LanguageModel, writer: Writer[Draft]) ->
         size=lambda part: len(part) * (width(part) + n_new),
         expected=lambda part: batch_bytes(lm.model, len(part), width(part), n_new) + writer.n_bytes,
         name=lambda index: f"record {index}, a prompt of {lengths[index]} tokens,",
-        device=lm.device, log=ctx.log,
-    )  # fmt: skip
+        device=lm.device,
+        log=ctx.log,
+    )
 
 
 @contextmanager
@@ -149,10 +153,16 @@ def _judged_meanwhile(
 
 
 def write_solutions(
-    ctx: RunContext, out: RecordWriter, tasks: Sequence[Task], config: SolutionConfig, positions: Sequence[str] = (),
-    *, record: Callable[[int, Task, Solution], Kept] | None = None, earlier: Earlier | None = None,
+    ctx: RunContext,
+    out: RecordWriter,
+    tasks: Sequence[Task],
+    config: SolutionConfig,
+    positions: Sequence[str] = (),
+    *,
+    record: Callable[[int, Task, Solution], Kept] | None = None,
+    earlier: Earlier | None = None,
     shortest_first: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Compute the records of `out` that are not saved yet: record i is the solution of `tasks[i]`.
 
     `positions` names the prompt tokens whose residual stream is kept. `record` says what is kept of a solution; unless
@@ -223,8 +233,7 @@ def _generate(
     """The solutions of one batch; tasks of different temperatures are generated apart."""
     generations = []
     for temperature, group in itertools.groupby(tasks, key=lambda task: task.temperature):
-        generations += generate(
-            lm, [task.request for task in group], max_new_tokens=config.max_new_tokens,
-            temperature=temperature, positions=positions,
-        )  # fmt: skip
+        requests = [task.request for task in group]
+        how = dict(max_new_tokens=config.max_new_tokens, temperature=temperature, positions=positions)
+        generations += generate(lm, requests, **how)
     return generations

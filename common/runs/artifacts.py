@@ -10,9 +10,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import logging
 import shutil
 import time
+from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, overload
 
@@ -114,9 +114,8 @@ class ArtifactWriter:
     """
 
     def __init__(
-        self, handoff: Handoff, path: Path, identity: dict, details: dict, log: logging.Logger,
-        *, first: int = 0, last: int = 0,
-    ):  # fmt: skip
+        self, handoff: Handoff, path: Path, identity: dict, details: dict, log: Logger, *, first: int = 0, last: int = 0
+    ):
         self.handoff, self.path = handoff, path
         self.identity, self.details, self.log = identity, details, log
         self.summary: dict[str, Any] = {}

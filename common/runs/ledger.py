@@ -23,9 +23,8 @@ SELECTION, DETECTOR = "selection", "detector"  # kinds of entries; one without a
 
 
 def note(
-    data_dir: Path, entry: dict[str, Any], again: bool, compatible: Callable[[dict, dict], bool],
-    refusal: Callable[[dict[str, Any]], str],
-) -> int:  # fmt: skip
+    data_dir: Path, entry: dict, again: bool, compatible: Callable[[dict, dict], bool], refusal: Callable[[dict], str]
+) -> int:
     """Note that `entry` is evaluated on its validation split; returns how many choices of its kind have by now.
 
     An entry has phase, model, dataset, split, selection, steering, kind where it is no selection, and prompt where the

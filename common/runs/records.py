@@ -41,9 +41,18 @@ class RecordWriter(ArtifactWriter):
     """
 
     def __init__(
-        self, handoff: Handoff, path: Path, identity: dict, details: dict, log: logging.Logger,
-        *, start: int, end: int | None, stop: StopRequest, checkpoint_every: int = RECORDS_PER_PART,
-    ):  # fmt: skip
+        self,
+        handoff: Handoff,
+        path: Path,
+        identity: dict,
+        details: dict,
+        log: logging.Logger,
+        *,
+        start: int,
+        end: int | None,
+        stop: StopRequest,
+        checkpoint_every: int = RECORDS_PER_PART,
+    ):
         self.n_records: int = identity["n_records"]
         self.start, self.end = start, self.n_records - 1 if end is None else end
         super().__init__(handoff, path, identity, details, log, first=self.start, last=self.end)

@@ -121,8 +121,8 @@ def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revi
     )
     wanted = f", commit {revision}{what_is_cached(release.repo_id, revision)}" if revision else ""
     if wanted:
-        how_to_get = f"Fetch it with: hf download {release.repo_id} --revision {revision}, or begin anew with: " \
-                     f"--sae-revision main"  # fmt: skip
+        fetch = f"hf download {release.repo_id} --revision {revision}"
+        how_to_get = f"Fetch it with: {fetch}, or begin anew with: --sae-revision main"
     with _loading_errors(f"SAE {label} (hub repository {release.repo_id}{wanted})", how_to_get):
         from sae_lens import SAE
 
@@ -169,10 +169,9 @@ def _in_one_form(
     if broken:
         raise AssetError(f"SAE {label}: {', '.join(broken)} holds nan or infinity\nFetch or train it again")
     top_k = sae.cfg.k if sae.cfg.architecture() == "topk" else None
-    return LayerSae(
-        id=label, layer=layer, kind=kind, site=site, site_out=site_out or site, neuronpedia_id=neuronpedia_id,
-        revision=revision, top_k=top_k, published_fvu=sae.cfg.metadata.fvu, published_l0=sae.cfg.metadata.l0, **arrays,
-    )  # fmt: skip
+    where = dict(layer=layer, kind=kind, site=site, site_out=site_out or site)
+    told = dict(published_fvu=sae.cfg.metadata.fvu, published_l0=sae.cfg.metadata.l0)
+    return LayerSae(id=label, **where, neuronpedia_id=neuronpedia_id, revision=revision, top_k=top_k, **told, **arrays)
 
 
 def _check_supported(sae: SaeLensSae, label: str) -> None:
@@ -228,6 +227,7 @@ def _loading_errors(what: str, how_to_get: str) -> Iterator[None]:
     from safetensors import SafetensorError
 
     huggingface_hub.utils.logging.set_verbosity_error()
+    torn = (EOFError, SafetensorError, BadZipFile, zlib.error)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # `_check_supported` refuses what they warn of
@@ -235,8 +235,7 @@ def _loading_errors(what: str, how_to_get: str) -> Iterator[None]:
     except (EntryNotFoundError, HfHubHTTPError, ConnectionError) as error:
         raise AssetError(f"{what} is not on this disk and cannot be fetched ({_line(error)})\n{how_to_get}") from error
     # numpy, safetensors, json, torch and SAELens raise all of these for files that are torn or do not fit.
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, SafetensorError, BadZipFile,
-            zlib.error) as error:  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, *torn) as error:
         raise AssetError(f"{what} cannot be read: {_line(error)}\n{how_to_get}") from error
 
 

@@ -121,14 +121,13 @@ def find_release(name: str) -> Release:
         raise ConfigError(_unknown(name))
     entry = yaml.load(block, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))[name]
     ids = {item["id"]: item for item in entry["saes"]}
-    return Release(
-        name=name, repo_id=entry["repo_id"], model=entry["model"],
-        conversion=entry.get("conversion_func") or "sae_lens",
-        paths={sae_id: str(item["path"]) for sae_id, item in ids.items()},
-        neuronpedia={sae_id: item.get("neuronpedia") for sae_id, item in ids.items()},
-        variance_explained={sae_id: item.get("variance_explained") for sae_id, item in ids.items()},
-        l0={sae_id: item.get("l0") for sae_id, item in ids.items()},
-    )  # fmt: skip
+
+    def of_each(key: str) -> dict[str, Any]:
+        return {sae_id: item.get(key) for sae_id, item in ids.items()}
+
+    paths, conversion = {sae_id: str(item["path"]) for sae_id, item in ids.items()}, entry.get("conversion_func")
+    told = dict(neuronpedia=of_each("neuronpedia"), variance_explained=of_each("variance_explained"), l0=of_each("l0"))
+    return Release(name, entry["repo_id"], entry["model"], conversion=conversion or "sae_lens", paths=paths, **told)
 
 
 @functools.cache

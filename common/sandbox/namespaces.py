@@ -15,9 +15,8 @@ from common.sandbox.landlock import python_folders
 from common.sandbox.syscalls import MOUNT_SETATTR
 
 SCRATCH = "/tmp/scratch"  # inside; the machine's own /tmp is out of sight
-_NEW_USER, _NEW_NETWORK, _NEW_MOUNT, _NEW_PID, _NEW_IPC, _NEW_HOSTNAME = (
-    0x10000000, 0x40000000, 0x20000, 0x20000000, 0x08000000, 0x04000000,
-)  # fmt: skip
+_NEW_USER, _NEW_NETWORK, _NEW_MOUNT = 0x10000000, 0x40000000, 0x20000
+_NEW_PID, _NEW_IPC, _NEW_HOSTNAME = 0x20000000, 0x08000000, 0x04000000
 _MS_BIND, _MS_RECURSIVE, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _AT_FDCWD, _AT_RECURSIVE, _ATTR_READ_ONLY = -100, 0x8000, 1

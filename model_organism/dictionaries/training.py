@@ -135,8 +135,8 @@ class DictionaryTrainer:
         for step in range(self.settings.n_steps):
             figures = self._step(step, *next(self.batches))
             if step % 200 == 0 or step == self.settings.n_steps - 1:
-                logger.info("step %d of %d: FVU %.3f, L0 %.1f, threshold %.3f, resampled %d",
-                            step, self.settings.n_steps, *figures, self.threshold, self.n_resampled)  # fmt: skip
+                words = "step %d of %d: FVU %.3f, L0 %.1f, threshold %.3f, resampled %d"
+                logger.info(words, step, self.settings.n_steps, *figures, self.threshold, self.n_resampled)
         return self.folded()
 
     @torch.no_grad()

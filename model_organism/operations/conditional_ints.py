@@ -5,9 +5,10 @@ zero, split in two.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model_organism.operations.operation import IntRange, Operation
+from model_organism.operations.table import read_table
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,20 @@ class Condition:
     weight: float
     before_noun: bool = False
 
-    def phrase(self, before: str, after: str) -> tuple[str, ...]:
-        """One phrase per adjective, from the template that suits an adjective before or after its noun."""
-        template = before if self.before_noun else after
-        return tuple(template.replace("{adj}", adjective) for adjective in self.adjectives)
+    def phrases(self, templates: Sequence[str]) -> tuple[str, ...]:
+        """Each template once per adjective: {adj} stands before its noun, or {that} after it."""
+        chosen = (template.split(" ~ ")[0 if self.before_noun else -1] for template in templates)
+        return tuple(self._with_adjective(template, adjective) for template in chosen for adjective in self.adjectives)
+
+    def _with_adjective(self, template: str, adjective: str) -> str:
+        before, after = (f" {adjective}", "") if self.before_noun else ("", f" that are {adjective}")
+        return template.replace("{adj}", before).replace("{that}", after).replace("{adjective}", adjective)
+
+    def applied_to(self, family: Operation) -> Operation:
+        """The member of a family of operations for this condition."""
+        member = family.filled(self.weight, name=self.name, test=self.test)
+        nouns, verbs = self.phrases(member.nouns), self.phrases(member.verbs)
+        return replace(member, nouns=nouns, verbs=verbs, constant=self.constant)
 
 
 CONDITIONS = {
@@ -45,94 +56,54 @@ CONDITIONS = {
     )
 }
 
-
-# fmt: off
-def _selecting(c: Condition) -> list[Operation]:
-    elements = c.phrase("the {adj} elements of {x}", "the elements of {x} that are {adj}")
-    numbers = c.phrase("the {adj} numbers in {x}", "the numbers in {x} that are {adj}")
-    keep = c.phrase("keep only the {adj} elements of {x}", "keep only the elements of {x} that are {adj}")
-    to_keep = tuple(f"filter {{x}} to the elements that are {adjective}" for adjective in c.adjectives)
-    return [
-        Operation(
-            f"filter_{c.name}", "ints", "ints",
-            nouns=elements + numbers,
-            verbs=keep + to_keep,
-            expression=f"[x for x in {{v}} if {c.test}]",
-            block=("{o} = []", "for x in {v}:", f"    if {c.test}:", "        {o}.append(x)"),
-            constant=c.constant, weight=1.5 * c.weight, short_name=c.name,
-        ),
-        Operation(
-            f"remove_{c.name}", "ints", "ints",
-            nouns=c.phrase("{x} without the {adj} elements", "{x} without the elements that are {adj}"),
-            verbs=c.phrase("remove the {adj} elements from {x}", "remove the elements that are {adj} from {x}"),
-            expression=f"[x for x in {{v}} if not {c.test}]",
-            constant=c.constant, weight=0.35 * c.weight, short_name=f"remove_{c.name}",
-        ),
-        Operation(
-            f"zero_{c.name}", "ints", "ints",
-            nouns=c.phrase(
-                "{x} with the {adj} elements replaced by zero", "{x} with the elements that are {adj} replaced by zero"
-            ),
-            verbs=c.phrase(
-                "replace the {adj} elements of {x} with zero", "replace the elements of {x} that are {adj} with zero"
-            ),
-            expression=f"[0 if {c.test} else x for x in {{v}}]",
-            constant=c.constant, weight=0.3 * c.weight, short_name=f"zero_{c.name}",
-        ),
-        Operation(
-            f"split_{c.name}", "ints", "matrix",
-            nouns=c.phrase(
-                "the {adj} elements and the remaining elements of {x} as two lists",
-                "the elements of {x} that are {adj} and the remaining elements as two lists",
-            ),
-            verbs=c.phrase(
-                "split {x} into the {adj} elements and the rest",
-                "split {x} into the elements that are {adj} and the rest",
-            ),
-            block=(
-                "a = []", "b = []", "for x in {v}:", f"    if {c.test}:", "        a.append(x)",
-                "    else:", "        b.append(x)", "{o} = [a, b]",
-            ),
-            constant=c.constant, weight=0.2 * c.weight, short_name=f"split_{c.name}",
-        ),
-    ]
-
-
-def _reducing(c: Condition) -> list[Operation]:
-    return [
-        Operation(
-            f"count_{c.name}", "ints", "int",
-            nouns=c.phrase("the number of {adj} elements in {x}", "the number of elements in {x} that are {adj}"),
-            verbs=c.phrase("count the {adj} elements of {x}", "count the elements of {x} that are {adj}"),
-            block=("{o} = 0", "for x in {v}:", f"    if {c.test}:", "        {o} += 1"),
-            constant=c.constant, weight=0.45 * c.weight, short_name=f"count_{c.name}",
-        ),
-        Operation(
-            f"sumif_{c.name}", "ints", "int",
-            nouns=c.phrase("the sum of the {adj} elements in {x}", "the sum of the elements in {x} that are {adj}"),
-            verbs=c.phrase("add up the {adj} elements of {x}", "add up the elements of {x} that are {adj}"),
-            block=("{o} = 0", "for x in {v}:", f"    if {c.test}:", "        {o} += x"),
-            constant=c.constant, weight=0.4 * c.weight, short_name=f"sum_{c.name}",
-        ),
-        Operation(
-            f"all_{c.name}", "ints", "bool",
-            nouns=tuple(f"whether all elements of {{x}} are {adjective}" for adjective in c.adjectives),
-            verbs=tuple(f"check whether all elements of {{x}} are {adjective}" for adjective in c.adjectives),
-            expression=f"all({c.test} for x in {{v}})",
-            block=("for x in {v}:", f"    if not {c.test}:", "        return False", "{o} = True"),
-            constant=c.constant, weight=0.3 * c.weight, short_name=f"all_{c.name}",
-        ),
-        Operation(
-            f"any_{c.name}", "ints", "bool",
-            nouns=tuple(f"whether any element of {{x}} is {adjective}" for adjective in c.adjectives),
-            verbs=tuple(f"check whether any element of {{x}} is {adjective}" for adjective in c.adjectives),
-            expression=f"any({c.test} for x in {{v}})",
-            block=("for x in {v}:", f"    if {c.test}:", "        return True", "{o} = False"),
-            constant=c.constant, weight=0.3 * c.weight, short_name=f"any_{c.name}",
-        ),
-    ]
-
-
-OPERATIONS = tuple(
-    operation for condition in CONDITIONS.values() for operation in _selecting(condition) + _reducing(condition)
-)
+# Where no template fits adjectives on both sides: the one before ~ the one after.
+FAMILIES = read_table("""
+filter_{name}  ints ints    1.5  {name}         -  [x for x in {v} if {test}]
+    the{adj} elements of {x}{that} / the{adj} numbers in {x}{that} |
+    keep only the{adj} elements of {x}{that} / filter {x} to the elements that are {adjective}
+    {o} = []
+    for x in {v}:
+        if {test}:
+            {o}.append(x)
+remove_{name}  ints ints    0.35 remove_{name}  -  [x for x in {v} if not {test}]
+    {x} without the{adj} elements{that} | remove the{adj} elements{that} from {x}
+zero_{name}    ints ints    0.3  zero_{name}    -  [0 if {test} else x for x in {v}]
+    {x} with the{adj} elements{that} replaced by zero | replace the{adj} elements of {x}{that} with zero
+split_{name}   ints matrix  0.2  split_{name}   -
+    the{adj} elements and the remaining elements of {x} as two lists ~
+    the elements of {x}{that} and the remaining elements as two lists |
+    split {x} into the{adj} elements{that} and the rest
+    a = []
+    b = []
+    for x in {v}:
+        if {test}:
+            a.append(x)
+        else:
+            b.append(x)
+    {o} = [a, b]
+count_{name}   ints int     0.45 count_{name}   -
+    the number of{adj} elements in {x}{that} | count the{adj} elements of {x}{that}
+    {o} = 0
+    for x in {v}:
+        if {test}:
+            {o} += 1
+sumif_{name}   ints int     0.4  sum_{name}     -
+    the sum of the{adj} elements in {x}{that} | add up the{adj} elements of {x}{that}
+    {o} = 0
+    for x in {v}:
+        if {test}:
+            {o} += x
+all_{name}     ints bool    0.3  all_{name}     -  all({test} for x in {v})
+    whether all elements of {x} are {adjective} | check whether all elements of {x} are {adjective}
+    for x in {v}:
+        if not {test}:
+            return False
+    {o} = True
+any_{name}     ints bool    0.3  any_{name}     -  any({test} for x in {v})
+    whether any element of {x} is {adjective} | check whether any element of {x} is {adjective}
+    for x in {v}:
+        if {test}:
+            return True
+    {o} = False
+""")
+OPERATIONS = tuple(condition.applied_to(family) for condition in CONDITIONS.values() for family in FAMILIES)

@@ -1,128 +1,53 @@
 """Operations on a list of lists of integers."""
 
-from model_organism.operations.operation import IntRange, Operation
+from model_organism.operations.table import read_table
 
-# fmt: off
-OPERATIONS = (
-    Operation(
-        "m_flat", "matrix", "ints",
-        nouns=("the elements of all sublists of {x}", "the flattened {x}"),
-        verbs=("flatten {x}",),
-        expression="[x for row in {v} for x in row]",
-        block=("{o} = []", "for row in {v}:", "    for x in row:", "        {o}.append(x)"),
-        weight=1.4, short_name="flatten",
-    ),
-    Operation(
-        "m_sums", "matrix", "ints",
-        nouns=("the sums of the sublists of {x}",),
-        verbs=("sum each sublist of {x}",),
-        expression="[sum(row) for row in {v}]",
-        weight=1.1, short_name="row_sums",
-    ),
-    Operation(
-        "m_maxs", "matrix", "ints",
-        nouns=("the largest elements of the sublists of {x}",),
-        verbs=("find the largest element of each sublist of {x}",),
-        expression="[max(row) for row in {v}]",
-        weight=0.9, short_name="row_max",
-    ),
-    Operation(
-        "m_mins", "matrix", "ints",
-        nouns=("the smallest elements of the sublists of {x}",),
-        verbs=("find the smallest element of each sublist of {x}",),
-        expression="[min(row) for row in {v}]",
-        weight=0.6, short_name="row_min",
-    ),
-    Operation(
-        "m_lens", "matrix", "ints",
-        nouns=("the lengths of the sublists of {x}",),
-        verbs=("find the length of each sublist of {x}",),
-        expression="[len(row) for row in {v}]",
-        weight=0.8, short_name="row_lengths",
-    ),
-    Operation(
-        "m_firsts", "matrix", "ints",
-        nouns=("the first elements of the sublists of {x}",),
-        verbs=("take the first element of each sublist of {x}",),
-        expression="[row[0] for row in {v}]",
-        weight=0.8, short_name="firsts",
-    ),
-    Operation(
-        "m_lasts", "matrix", "ints",
-        nouns=("the last elements of the sublists of {x}",),
-        verbs=("take the last element of each sublist of {x}",),
-        expression="[row[-1] for row in {v}]",
-        weight=0.6, short_name="lasts",
-    ),
-    Operation(
-        "m_sortrows", "matrix", "matrix",
-        nouns=("{x} with each sublist sorted",),
-        verbs=("sort each sublist of {x}",),
-        expression="[sorted(row) for row in {v}]",
-        weight=0.8, short_name="sort_rows",
-    ),
-    Operation(
-        "m_revrows", "matrix", "matrix",
-        nouns=("{x} with each sublist reversed",),
-        verbs=("reverse each sublist of {x}",),
-        expression="[row[::-1] for row in {v}]",
-        weight=0.7, short_name="reverse_rows",
-    ),
-    Operation(
-        "m_bylen", "matrix", "matrix",
-        nouns=("{x} sorted by sublist length",),
-        verbs=("sort {x} by sublist length",),
-        expression="sorted({v}, key=len)",
-        weight=0.7, short_name="sort_by_length",
-    ),
-    Operation(
-        "m_bysum", "matrix", "matrix",
-        nouns=("{x} sorted by the sum of each sublist",),
-        verbs=("sort {x} by the sum of each sublist",),
-        expression="sorted({v}, key=sum)",
-        weight=0.6, short_name="sort_by_sum",
-    ),
-    Operation(
-        "m_longer", "matrix", "matrix",
-        nouns=("the sublists of {x} with more than {k} elements",),
-        verbs=("keep only the sublists of {x} with more than {k} elements",),
-        expression="[row for row in {v} if len(row) > {k}]",
-        constant=IntRange(1, 3), weight=0.6, short_name="long_rows",
-    ),
-    Operation(
-        "m_total", "matrix", "int",
-        nouns=("the total of all elements in {x}",),
-        verbs=("add up all elements of {x}",),
-        expression="sum(sum(row) for row in {v})",
-        block=("{o} = 0", "for row in {v}:", "    for x in row:", "        {o} += x"),
-        weight=0.8, short_name="total",
-    ),
-    Operation(
-        "m_rows", "matrix", "int",
-        nouns=("the number of sublists in {x}",),
-        verbs=("count the sublists of {x}",),
-        expression="len({v})",
-        weight=0.6, short_name="count_rows",
-    ),
-    Operation(
-        "m_cnt", "matrix", "int",
-        nouns=("the number of positive elements in all sublists of {x}",),
-        verbs=("count the positive elements in all sublists of {x}",),
-        block=("{o} = 0", "for row in {v}:", "    for x in row:", "        if x > 0:", "            {o} += 1"),
-        weight=0.4, short_name="count_positive",
-    ),
-    Operation(
-        "m_sq", "matrix", "matrix",
-        nouns=("{x} with every element squared",),
-        verbs=("square every element in all sublists of {x}",),
-        expression="[[x * x for x in row] for row in {v}]",
-        weight=0.5, short_name="square_all",
-    ),
-    Operation(
-        "m_longest", "matrix", "ints",
-        nouns=("the longest sublist of {x}",),
-        verbs=("find the longest sublist of {x}",),
-        expression="max({v}, key=len)",
-        weight=0.6, short_name="longest_row",
-    ),
-)
+OPERATIONS = read_table("""
+m_flat      matrix ints    1.4 flatten         -     [x for row in {v} for x in row]
+    the elements of all sublists of {x} / the flattened {x} | flatten {x}
+    {o} = []
+    for row in {v}:
+        for x in row:
+            {o}.append(x)
+m_sums      matrix ints    1.1 row_sums        -     [sum(row) for row in {v}]
+    the sums of the sublists of {x} | sum each sublist of {x}
+m_maxs      matrix ints    0.9 row_max         -     [max(row) for row in {v}]
+    the largest elements of the sublists of {x} | find the largest element of each sublist of {x}
+m_mins      matrix ints    0.6 row_min         -     [min(row) for row in {v}]
+    the smallest elements of the sublists of {x} | find the smallest element of each sublist of {x}
+m_lens      matrix ints    0.8 row_lengths     -     [len(row) for row in {v}]
+    the lengths of the sublists of {x} | find the length of each sublist of {x}
+m_firsts    matrix ints    0.8 firsts          -     [row[0] for row in {v}]
+    the first elements of the sublists of {x} | take the first element of each sublist of {x}
+m_lasts     matrix ints    0.6 lasts           -     [row[-1] for row in {v}]
+    the last elements of the sublists of {x} | take the last element of each sublist of {x}
+m_sortrows  matrix matrix  0.8 sort_rows       -     [sorted(row) for row in {v}]
+    {x} with each sublist sorted | sort each sublist of {x}
+m_revrows   matrix matrix  0.7 reverse_rows    -     [row[::-1] for row in {v}]
+    {x} with each sublist reversed | reverse each sublist of {x}
+m_bylen     matrix matrix  0.7 sort_by_length  -     sorted({v}, key=len)
+    {x} sorted by sublist length | sort {x} by sublist length
+m_bysum     matrix matrix  0.6 sort_by_sum     -     sorted({v}, key=sum)
+    {x} sorted by the sum of each sublist | sort {x} by the sum of each sublist
+m_longer    matrix matrix  0.6 long_rows       1..3  [row for row in {v} if len(row) > {k}]
+    the sublists of {x} with more than {k} elements | keep only the sublists of {x} with more than {k} elements
+m_total     matrix int     0.8 total           -     sum(sum(row) for row in {v})
+    the total of all elements in {x} | add up all elements of {x}
+    {o} = 0
+    for row in {v}:
+        for x in row:
+            {o} += x
+m_rows      matrix int     0.6 count_rows      -     len({v})
+    the number of sublists in {x} | count the sublists of {x}
+m_cnt       matrix int     0.4 count_positive  -
+    the number of positive elements in all sublists of {x} | count the positive elements in all sublists of {x}
+    {o} = 0
+    for row in {v}:
+        for x in row:
+            if x > 0:
+                {o} += 1
+m_sq        matrix matrix  0.5 square_all      -     [[x * x for x in row] for row in {v}]
+    {x} with every element squared | square every element in all sublists of {x}
+m_longest   matrix ints    0.6 longest_row     -     max({v}, key=len)
+    the longest sublist of {x} | find the longest sublist of {x}
+""")

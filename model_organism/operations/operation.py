@@ -4,7 +4,7 @@ import hashlib
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 VALUE_TYPES = ("ints", "text", "words", "dict", "pairs", "matrix", "positive", "int", "bool", "other")
 BRANCH_WORDS = re.compile(r"\b(?:if|elif|for|while|and|or|lambda)\b")
@@ -51,11 +51,11 @@ class Operation:
     output_type: str
     nouns: Sequence[str]
     verbs: Sequence[str]
-    expression: str | None = None
-    block: Sequence[str] = ()
-    constant: IntRange | Letters | None = None
-    weight: float = 1.0
-    short_name: str = ""
+    expression: str | None
+    block: Sequence[str]
+    constant: IntRange | Letters | None
+    weight: float
+    short_name: str
     tier: str = field(init=False)
     written_as_block: bool = field(init=False)
 
@@ -65,8 +65,19 @@ class Operation:
         as_block = bool(self.block) and (self.expression is None or stable_hash(f"blk{self.name}") % 4 == 0)
         object.__setattr__(self, "written_as_block", as_block)
         object.__setattr__(self, "tier", _tier(self.name, self.n_branches))
-        if not self.short_name:
-            object.__setattr__(self, "short_name", self.name)
+
+    def filled(self, weight_factor: float, **words: str) -> "Operation":
+        """The member of a family of operations whose texts name `{word}` for each of `words`."""
+
+        def fill(text: str) -> str:
+            for word, meaning in words.items():
+                text = text.replace(f"{{{word}}}", meaning)
+            return text
+
+        texts = {name: fill(getattr(self, name)) for name in ("name", "short_name")}
+        texts |= {name: tuple(map(fill, getattr(self, name))) for name in ("nouns", "verbs", "block")}
+        expression = None if self.expression is None else fill(self.expression)
+        return replace(self, **texts, expression=expression, weight=self.weight * weight_factor)
 
     @property
     def n_branches(self) -> int:

@@ -1,92 +1,39 @@
 """Operations on a list of (string, integer) pairs."""
 
-from model_organism.operations.operation import IntRange, Operation
+from model_organism.operations.table import read_table
 
-# fmt: off
-OPERATIONS = (
-    Operation(
-        "p_first", "pairs", "words",
-        nouns=("the first items of {x}",),
-        verbs=("take the first item of each tuple in {x}",),
-        expression="[p[0] for p in {v}]",
-        weight=1, short_name="first_items",
-    ),
-    Operation(
-        "p_second", "pairs", "ints",
-        nouns=("the second items of {x}",),
-        verbs=("take the second item of each tuple in {x}",),
-        expression="[p[1] for p in {v}]",
-        weight=1.2, short_name="second_items",
-    ),
-    Operation(
-        "p_sort2", "pairs", "pairs",
-        nouns=("{x} sorted by the second item",),
-        verbs=("sort {x} by the second item",),
-        expression="sorted({v}, key=lambda p: p[1])",
-        weight=1.1, short_name="sort_tuples",
-    ),
-    Operation(
-        "p_sort1", "pairs", "pairs",
-        nouns=("{x} sorted by the first item",),
-        verbs=("sort {x} by the first item",),
-        expression="sorted({v}, key=lambda p: p[0])",
-        weight=0.8, short_name="sort_first",
-    ),
-    Operation(
-        "p_sortd", "pairs", "pairs",
-        nouns=("{x} sorted by the second item in descending order",),
-        verbs=("sort {x} by the second item in descending order",),
-        expression="sorted({v}, key=lambda p: p[1], reverse=True)",
-        weight=0.6, short_name="sort_desc",
-    ),
-    Operation(
-        "p_gt", "pairs", "pairs",
-        nouns=("the tuples of {x} whose second item is greater than {k}",),
-        verbs=("keep only the tuples of {x} whose second item is greater than {k}",),
-        expression="[p for p in {v} if p[1] > {k}]",
-        block=("{o} = []", "for p in {v}:", "    if p[1] > {k}:", "        {o}.append(p)"),
-        constant=IntRange(2, 30), weight=0.9, short_name="filter_tuples",
-    ),
-    Operation(
-        "p_even", "pairs", "pairs",
-        nouns=("the tuples of {x} whose second item is even",),
-        verbs=("keep only the tuples of {x} whose second item is even",),
-        expression="[p for p in {v} if p[1] % 2 == 0]",
-        weight=0.5, short_name="even_tuples",
-    ),
-    Operation(
-        "p_swap", "pairs", "other",
-        nouns=("{x} with the items of each tuple swapped",),
-        verbs=("swap the items of each tuple in {x}",),
-        expression="[(b, a) for a, b in {v}]",
-        weight=0.6, short_name="swap",
-    ),
-    Operation(
-        "p_dict", "pairs", "dict",
-        nouns=("a dictionary made from {x}",),
-        verbs=("convert {x} to a dictionary",),
-        expression="dict({v})",
-        weight=0.9, short_name="to_dict",
-    ),
-    Operation(
-        "p_tot", "pairs", "other",
-        nouns=("a dictionary of the total second item for each first item in {x}",),
-        verbs=("total the second items of {x} for each first item",),
-        block=("{o} = {}", "for a, b in {v}:", "    {o}[a] = {o}.get(a, 0) + b"),
-        weight=0.5, short_name="totals",
-    ),
-    Operation(
-        "p_sum", "pairs", "int",
-        nouns=("the sum of the second items of {x}",),
-        verbs=("add up the second items of {x}",),
-        expression="sum(p[1] for p in {v})",
-        weight=0.8, short_name="sum_tuples",
-    ),
-    Operation(
-        "p_best", "pairs", "text",
-        nouns=("the first item of the tuple of {x} with the largest second item",),
-        verbs=("find the first item of the tuple of {x} with the largest second item",),
-        expression="max({v}, key=lambda p: p[1])[0]",
-        weight=0.6, short_name="best",
-    ),
-)
+OPERATIONS = read_table("""
+p_first   pairs words  1   first_items    -      [p[0] for p in {v}]
+    the first items of {x} | take the first item of each tuple in {x}
+p_second  pairs ints   1.2 second_items   -      [p[1] for p in {v}]
+    the second items of {x} | take the second item of each tuple in {x}
+p_sort2   pairs pairs  1.1 sort_tuples    -      sorted({v}, key=lambda p: p[1])
+    {x} sorted by the second item | sort {x} by the second item
+p_sort1   pairs pairs  0.8 sort_first     -      sorted({v}, key=lambda p: p[0])
+    {x} sorted by the first item | sort {x} by the first item
+p_sortd   pairs pairs  0.6 sort_desc      -      sorted({v}, key=lambda p: p[1], reverse=True)
+    {x} sorted by the second item in descending order | sort {x} by the second item in descending order
+p_gt      pairs pairs  0.9 filter_tuples  2..30  [p for p in {v} if p[1] > {k}]
+    the tuples of {x} whose second item is greater than {k} |
+    keep only the tuples of {x} whose second item is greater than {k}
+    {o} = []
+    for p in {v}:
+        if p[1] > {k}:
+            {o}.append(p)
+p_even    pairs pairs  0.5 even_tuples    -      [p for p in {v} if p[1] % 2 == 0]
+    the tuples of {x} whose second item is even | keep only the tuples of {x} whose second item is even
+p_swap    pairs other  0.6 swap           -      [(b, a) for a, b in {v}]
+    {x} with the items of each tuple swapped | swap the items of each tuple in {x}
+p_dict    pairs dict   0.9 to_dict        -      dict({v})
+    a dictionary made from {x} | convert {x} to a dictionary
+p_tot     pairs other  0.5 totals         -
+    a dictionary of the total second item for each first item in {x} | total the second items of {x} for each first item
+    {o} = {}
+    for a, b in {v}:
+        {o}[a] = {o}.get(a, 0) + b
+p_sum     pairs int    0.8 sum_tuples     -      sum(p[1] for p in {v})
+    the sum of the second items of {x} | add up the second items of {x}
+p_best    pairs text   0.6 best           -      max({v}, key=lambda p: p[1])[0]
+    the first item of the tuple of {x} with the largest second item |
+    find the first item of the tuple of {x} with the largest second item
+""")

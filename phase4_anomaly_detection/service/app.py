@@ -190,10 +190,9 @@ def parse(body: bytes) -> DetectRequest:
 def create_app(pipeline: Any, settings: ServiceSettings) -> FastAPI:
     """The app around a pipeline that has a detector. `app.state.service` is what the routes share."""
     service = Service(pipeline, settings)
-    app = FastAPI(
-        title="PVA-SAE detector", version="1", docs_url=None, redoc_url=None, lifespan=service.lifespan,
-        description="Scores prompts and programs by the latents of a sparse autoencoder, and says where to send them.",
-    )  # fmt: skip
+    what = "Scores prompts and programs by the latents of a sparse autoencoder, and says where to send them."
+    no_pages = dict(docs_url=None, redoc_url=None)
+    app = FastAPI(title="PVA-SAE detector", version="1", description=what, lifespan=service.lifespan, **no_pages)
     app.state.service = service
     app.add_middleware(_Around, gate=service.gate)
     app.add_exception_handler(Refused, _answer_refused)
@@ -201,18 +200,15 @@ def create_app(pipeline: Any, settings: ServiceSettings) -> FastAPI:
     auth = [] if settings.token is None else [_described_bearer()]
     refused = (400, 503) if settings.token is None else (401, 503)
     body = (400, 403, 408, 413, 415, 422)
-    app.post(
-        "/detect", response_model=None, openapi_extra=_BODY, dependencies=auth, summary="Score a text",
-        responses={200: {"model": DetectResponse}, **refusals(*sorted({*refused, *body}))},
-    )(service.detect)  # fmt: skip
-    app.get(
-        "/health", response_model=None, summary="Is it alive, and do its latents fire as they did?",
-        responses={200: {"model": Health}, 503: {"model": Health}, **refusals(*(s for s in refused if s == 400))},
-    )(service.health)  # fmt: skip
-    app.get(
-        "/metrics", response_class=Response, response_model=None, dependencies=auth, summary="Counters for Prometheus",
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals(*refused)},
-    )(service.metrics_text)  # fmt: skip
+    answers = {200: {"model": DetectResponse}, **refusals(*sorted({*refused, *body}))}
+    described = dict(summary="Score a text", openapi_extra=_BODY, responses=answers)
+    app.post("/detect", response_model=None, dependencies=auth, **described)(service.detect)
+    answers = {200: {"model": Health}, 503: {"model": Health}, **refusals(*(s for s in refused if s == 400))}
+    described = dict(summary="Is it alive, and do its latents fire as they did?", responses=answers)
+    app.get("/health", response_model=None, **described)(service.health)
+    answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals(*refused)}
+    described = dict(response_class=Response, summary="Counters for Prometheus", responses=answers)
+    app.get("/metrics", response_model=None, dependencies=auth, **described)(service.metrics_text)
     page, headers = _page()
     app.get("/", include_in_schema=False)(lambda: HTMLResponse(page, headers=headers))
     return app

@@ -62,12 +62,9 @@ def add_flags(parser: Parser) -> None:
 
 def settings_of(args: argparse.Namespace) -> ServiceSettings:
     """What was typed. Raises: ConfigError."""
-    return ServiceSettings(
-        host=args.host, port=args.port, token=read_token(args.token_file), max_bytes=args.max_bytes,
-        batch_size=TEXTS_FOR_A_BATCH * args.batch_size, max_waiting=args.max_waiting, head_s=args.head_s,
-        body_s=args.body_s, drain_s=args.drain_s, max_windows=args.max_windows, verify=args.verify,
-        verify_s=args.verify_s, sandbox=args.sandbox, log_code=args.log_code,
-    )  # fmt: skip
+    names = "host port max_bytes max_waiting head_s body_s drain_s max_windows verify verify_s sandbox log_code".split()
+    token, batch_size = read_token(args.token_file), TEXTS_FOR_A_BATCH * args.batch_size
+    return ServiceSettings(token=token, batch_size=batch_size, **{name: getattr(args, name) for name in names})
 
 
 def serve(pipeline: "SAEAnomalyPipeline", args: argparse.Namespace) -> int:
@@ -171,10 +168,9 @@ def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
                 self.should_exit = True
             return await super().on_tick(counter)
 
-    config = uvicorn.Config(
-        app, http=connection_class(settings, gate.metrics), ws="none", lifespan="on", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, backlog=_BACKLOG, timeout_keep_alive=30, timeout_graceful_shutdown=5,
-    )  # fmt: skip
+    plain = dict(ws="none", lifespan="on", log_config=None, access_log=False, server_header=False, proxy_headers=False)
+    waits = dict(backlog=_BACKLOG, timeout_keep_alive=30, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, http=connection_class(settings, gate.metrics), **plain, **waits)
     return DrainingServer(config)
 
 

@@ -10,6 +10,9 @@ from common.errors import ConfigError
 from common.sandbox.levels import ISOLATIONS
 
 LEAST_TOKEN_CHARS = 16
+_LIMITS = {"port": (0, 65535), "max_bytes": (1, 1 << 30), "batch_size": (1, 1 << 16), "batch_wait_s": (0, 0.010)}
+_LIMITS |= {"max_waiting": (1, 1 << 20), "head_s": (0.01, 3600), "body_s": (0.01, 3600), "drain_s": (0, 3600)}
+_LIMITS |= {"max_windows": (1, 1 << 20), "verify_s": (1, 3600)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +45,7 @@ class ServiceSettings:
     log_code: bool = False
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("port", 0, 65535), ("max_bytes", 1, 1 << 30), ("batch_size", 1, 1 << 16), ("batch_wait_s", 0, 0.010),
-            ("max_waiting", 1, 1 << 20), ("head_s", 0.01, 3600), ("body_s", 0.01, 3600), ("drain_s", 0, 3600),
-            ("max_windows", 1, 1 << 20), ("verify_s", 1, 3600),
-        ):  # fmt: skip
+        for name, (least, most) in _LIMITS.items():
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}\nGive {least} to {most}")

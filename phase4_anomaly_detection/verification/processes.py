@@ -97,9 +97,15 @@ class Finished:
 
 
 def run_limited(
-    command: Sequence[str], folder: str, *, cpu_s: float, elapsed_s: float, memory_bytes: int | None,
-    stdin: bytes = b"", patience: Patience | None = None,
-) -> Finished:  # fmt: skip
+    command: Sequence[str],
+    folder: str,
+    *,
+    cpu_s: float,
+    elapsed_s: float,
+    memory_bytes: int | None,
+    stdin: bytes = b"",
+    patience: Patience | None = None,
+) -> Finished:
     """Run `command` in `folder`, with standard error beside standard output, and wait for it.
 
     `memory_bytes` is of address space (None: no limit). `patience` may end it before `elapsed_s`.
@@ -112,11 +118,9 @@ def run_limited(
     with tempfile.TemporaryFile(dir=folder) as given:
         given.write(stdin)
         given.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, *OPTIONS, "-S", "-c", _LAUNCH, *limits, *command],
-            stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
-            env=environment(folder), close_fds=True, process_group=0,
-        )  # fmt: skip
+        words = [sys.executable, *OPTIONS, "-S", "-c", _LAUNCH, *limits, *command]
+        streams = dict(stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=True)
+        process = subprocess.Popen(words, cwd=folder, env=environment(folder), process_group=0, **streams)
     with process:
         with patience.watching(process):
             try:
@@ -128,10 +132,9 @@ def run_limited(
 
 def environment(folder: str) -> dict[str, str]:
     """The whole environment of the new process: nothing of ours, with `folder` for home and temporary files."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": folder, "TMPDIR": folder,
-        "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1",
-    }  # fmt: skip
+    found = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    return {**found, "HOME": folder, "TMPDIR": folder, **alone}
 
 
 def _read(process: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, str | None]:

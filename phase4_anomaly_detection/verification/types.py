@@ -20,15 +20,11 @@ NAME = "types"
 _FILE = "candidate.py"
 _MOST_SHOWN = 5
 _STYLE = ("var-annotated", "no-redef", "import-untyped", "import-not-found", "annotation-unchecked")
-_MYPY = (
-    "--config-file=", "--cache-dir=/dev/null", "--no-site-packages", "--ignore-missing-imports", "--no-error-summary",
-    "--check-untyped-defs", "--no-pretty", "--no-color-output", "--show-error-codes", "--output=json",
-    *(f"--disable-error-code={code}" for code in _STYLE),
-)  # fmt: skip
-_PYRIGHT = {
-    "typeCheckingMode": "basic", "reportMissingImports": "none", "reportMissingModuleSource": "none",
-    "reportRedeclaration": "none", "reportAttributeAccessIssue": "error", "analyzeUnannotatedFunctions": True,
-}  # fmt: skip
+_MYPY_PLAIN = "--no-pretty --no-color-output --no-error-summary --show-error-codes --output=json".split()
+_MYPY_LOOKS = "--config-file= --cache-dir=/dev/null --no-site-packages --ignore-missing-imports".split()
+_MYPY = (*_MYPY_LOOKS, "--check-untyped-defs", *_MYPY_PLAIN, *(f"--disable-error-code={code}" for code in _STYLE))
+_PYRIGHT = dict.fromkeys(("reportMissingImports", "reportMissingModuleSource", "reportRedeclaration"), "none")
+_PYRIGHT |= {"typeCheckingMode": "basic", "reportAttributeAccessIssue": "error", "analyzeUnannotatedFunctions": True}
 
 
 def check_types(code: str, seconds: float, patience: Patience | None = None) -> Check:
@@ -67,10 +63,8 @@ def _by_mypy(folder: str, seconds: float, patience: Patience | None) -> Check:
 def _by_pyright(program: str, folder: str, seconds: float, patience: Patience | None) -> Check:
     Path(folder, "pyrightconfig.json").write_text(json.dumps(_PYRIGHT))
     # No limit on address space: node reserves far more than it uses.
-    finished = run_limited(
-        [program, "--outputjson", _FILE], folder, cpu_s=seconds, elapsed_s=ELAPSED * seconds, memory_bytes=None,
-        patience=patience,
-    )  # fmt: skip
+    bounds = dict(cpu_s=seconds, elapsed_s=ELAPSED * seconds, memory_bytes=None)
+    finished = run_limited([program, "--outputjson", _FILE], folder, **bounds, patience=patience)
     if finished.stopped_for is not None or finished.status not in (0, 1):
         return Check(NAME, ERROR, f"pyright: {finished.reason()}{_last_line(finished)}")
     text = finished.output.decode("utf-8", "replace")

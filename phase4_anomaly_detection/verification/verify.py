@@ -147,9 +147,15 @@ def verdict_of(checks: Sequence[Check]) -> str:
 
 
 def verify(
-    code: str, tests: Sequence[str] = (), *, setup: str = "", checks: Sequence[str] = CHECKS,
-    isolation: str = "auto", seconds: float = SECONDS, total_s: float = TOTAL_S,
-) -> dict[str, Any]:  # fmt: skip
+    code: str,
+    tests: Sequence[str] = (),
+    *,
+    setup: str = "",
+    checks: Sequence[str] = CHECKS,
+    isolation: str = "auto",
+    seconds: float = SECONDS,
+    total_s: float = TOTAL_S,
+) -> dict[str, Any]:
     """`Verifier.verify` for one program."""
     with Verifier(checks, isolation, seconds, total_s) as verifier:
         return verifier.verify(code, tests, setup)

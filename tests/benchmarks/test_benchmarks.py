@@ -75,14 +75,20 @@ def test_contenders_take_turns_and_seconds_are_for_one_unit():
 
 
 def test_a_row_says_whether_its_goal_is_met():
-    met = [holds(Row(name="a", ratio=ratio, goal=goal)) for ratio, goal in (
-        (25.0, ">= 25"), (24.9, ">= 25"), (1.6, "<= 1.6"), (1.7, "<= 1.6"), (1.0, "< 1"), (None, ">= 1"), (3.0, "")
-    )]  # fmt: skip
+    cases = [
+        (25.0, ">= 25"),
+        (24.9, ">= 25"),
+        (1.6, "<= 1.6"),
+        (1.7, "<= 1.6"),
+        (1.0, "< 1"),
+        (None, ">= 1"),
+        (3.0, ""),
+    ]
+    met = [holds(Row(name="a", ratio=ratio, goal=goal)) for ratio, goal in cases]
     assert met == [True, False, True, False, False, False, None]
-    table = render_table([
-        Row(name="a", against="b|c", ratio=26.04, low=25.0, high=1234.5, goal=">= 25", text="1 beside 26", n_rounds=5),
-        Row(name="start", text="0.2 s"),
-    ])  # fmt: skip
+    ratios = dict(ratio=26.04, low=25.0, high=1234.5, n_rounds=5)
+    row = Row(name="a", against="b|c", goal=">= 25", text="1 beside 26", **ratios)
+    table = render_table([row, Row(name="start", text="0.2 s")])
     assert table.splitlines()[2:] == [
         "| a | b\\|c | 26 (25 to 1,234) | >= 25 | yes | 1 beside 26; 5 rounds |",
         "| start |  |  |  |  | 0.2 s |",

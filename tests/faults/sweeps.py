@@ -203,8 +203,10 @@ def main(sweep: str, folder: Path, words: list[str]) -> dict[str, int]:
     if sweep == "signals":
         return signals(toy_base("9", folder), folder)
     base = toy_base("9", folder)
-    return {key: sum(each[key] for each in [together(base, 2, folder), together(base, 20, folder)])
-            for key in ("runs", "refused")}  # fmt: skip
+    return {
+        key: sum(each[key] for each in [together(base, 2, folder), together(base, 20, folder)])
+        for key in ("runs", "refused")
+    }
 
 
 if __name__ == "__main__":

@@ -18,8 +18,11 @@ def sweep(name: str, folder: Path, *words: object) -> dict[str, int]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, str(SWEEPS), name, str(folder / "sweep"), *map(str, words)],
-        env=environment, capture_output=True, text=True, timeout=1200,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -59,8 +62,10 @@ def test_a_limit_on_file_sizes_is_a_message(tmp_path, small_dataset, figures):
     words = ["run.py", "phase", "0", "--dataset", small_dataset, "--data-dir", tmp_path / "data"]
     limited = subprocess.run(
         ["bash", "-c", 'ulimit -f 4; trap "" XFSZ; exec "$@"', "bash", sys.executable, *map(str, words)],
-        cwd=SWEEPS.parents[2], capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=SWEEPS.parents[2],
+        capture_output=True,
+        text=True,
+    )
     assert limited.returncode == 2 and "File too large" in limited.stderr and "Traceback" not in limited.stderr
     assert not list((tmp_path / "data").glob("phase0/*/manifest.json"))
     assert command(*words).returncode == 0
@@ -79,8 +84,11 @@ shift; "$@"; first=$?; mount -o remount,size=4m "$DATA" && "$@" && exit $((first
     words = [sys.executable, "run.py", "phase", "0", "--dataset", small_dataset, "--data-dir", data]
     done = subprocess.run(
         ["unshare", "--mount", "bash", "-c", script, "bash", str(data), *map(str, words)],
-        cwd=SWEEPS.parents[2], capture_output=True, text=True, env={**os.environ, "DATA": str(data)},
-    )  # fmt: skip
+        cwd=SWEEPS.parents[2],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DATA": str(data)},
+    )
     if done.returncode in (1, 77):
         pytest.skip(f"this machine mounts no small file system: {done.stderr.strip()[:200]}")
     assert done.returncode == 102, done.stderr  # the first ended with 2, the second well

@@ -21,8 +21,15 @@ from common.problems.prompt import build_prompt
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
-LARGE = Qwen2Config(vocab_size=32_000, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16,
-                    num_attention_heads=16, num_key_value_heads=16, max_position_embeddings=4096)  # fmt: skip
+LARGE = Qwen2Config(
+    vocab_size=32_000,
+    hidden_size=2048,
+    intermediate_size=8192,
+    num_hidden_layers=16,
+    num_attention_heads=16,
+    num_key_value_heads=16,
+    max_position_embeddings=4096,
+)
 
 
 def requests(n: int) -> list[Request]:
@@ -53,8 +60,12 @@ def large_model() -> Qwen2ForCausalLM:
 def test_a_gpu_writes_the_programs_of_the_processor_and_keeps_its_activations(organism):
     some = requests(60)
     here = generate(organism, some, max_new_tokens=60, positions=("last", "description_end", "tests_end"))
-    there = generate(load_model("organism", "cpu", "float32"), some, max_new_tokens=60,
-                     positions=("last", "description_end", "tests_end"))  # fmt: skip
+    there = generate(
+        load_model("organism", "cpu", "float32"),
+        some,
+        max_new_tokens=60,
+        positions=("last", "description_end", "tests_end"),
+    )
     same = [one.token_ids == other.token_ids for one, other in zip(here, there, strict=True)]
     assert np.mean(same) >= 0.98, "sums in another order may turn a near tie"
     for one, other in zip(here, there, strict=True):
@@ -85,8 +96,9 @@ def test_a_batch_too_large_for_the_gpu_is_written_in_parts(organism, whole_gpu):
         return generate(organism, [some[index] for index in part], max_new_tokens=60)
 
     # Nothing is expected beforehand: what runs out of memory is CUDA itself.
-    fitting = FittingParts(write, size=len, expected=lambda part: 0, name=str, device="cuda",
-                           log=logging.getLogger("test"))  # fmt: skip
+    fitting = FittingParts(
+        write, size=len, expected=lambda part: 0, name=str, device="cuda", log=logging.getLogger("test")
+    )
     parts = fitting(range(len(some)))
     assert len(sizes) > 1 and min(sizes) < len(some)
     same = [one.token_ids == other.token_ids for one, other in zip(parts, whole, strict=True)]
@@ -103,8 +115,14 @@ def test_a_batch_is_parted_before_it_overflows_the_gpu(organism, whole_gpu):
         sizes.append(len(part))
         return generate(organism, [some[index] for index in part], max_new_tokens=60)
 
-    fitting = FittingParts(write, size=len, expected=lambda part: batch_bytes(organism.model, len(part), 160, 60),
-                           name=str, device="cuda", log=logging.getLogger("test"))  # fmt: skip
+    fitting = FittingParts(
+        write,
+        size=len,
+        expected=lambda part: batch_bytes(organism.model, len(part), 160, 60),
+        name=str,
+        device="cuda",
+        log=logging.getLogger("test"),
+    )
     assert len(fitting(range(len(some)))) == len(some)
     assert 1 < len(sizes)
 
@@ -117,8 +135,10 @@ def test_a_model_larger_than_allowed_is_spread_and_writes_the_same(organism, who
         lm = LanguageModel(model, tokenizer, "random weights", "cuda", "bfloat16", None)
         vector = torch.ones(LARGE.hidden_size)
         pushes = [Push("blocks.1.hook_resid_post", vector), Push("blocks.14.hook_resid_post", vector)] * 2
-        return [generate(lm, some, max_new_tokens=8, stop_early=False),
-                [one.generation for one in generate_steered(lm, some, pushes, max_new_tokens=8)]]  # fmt: skip
+        return [
+            generate(lm, some, max_new_tokens=8, stop_early=False),
+            [one.generation for one in generate_steered(lm, some, pushes, max_new_tokens=8)],
+        ]
 
     model = place(large_model(), "cuda", "random weights")
     assert not is_offloaded(model) and model.device.type == "cuda"

@@ -103,8 +103,13 @@ def test_saelens_loads_each_and_computes_what_our_formula_says(kind, layer, rows
 def test_shapes_and_number_types(kind, layer):
     dictionary = load_dictionary(kind, layer, folder_of(kind))
     shapes = {name: tuple(value.shape) for name, value in vars(dictionary).items()}
-    assert shapes == {"W_enc": (192, 1536), "b_enc": (1536,), "W_dec": (1536, 192), "b_dec": (192,),
-                      "threshold": (1536,)}  # fmt: skip
+    assert shapes == {
+        "W_enc": (192, 1536),
+        "b_enc": (1536,),
+        "W_dec": (1536, 192),
+        "b_dec": (192,),
+        "threshold": (1536,),
+    }
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in vars(dictionary).values())
     assert (dictionary.threshold > 0).all()
     assert torch.allclose(dictionary.W_dec.norm(dim=1), torch.ones(1536), atol=1e-5)
@@ -198,8 +203,13 @@ def test_the_sites_are_those_of_transformer_lens(lm):
 def test_splicing_what_was_there_recovers_all_and_zero_nothing(lm, small_text):
     batches = held_out.random_batches(small_text, 4)
     clean = mean_cross_entropy(lm, batches)
-    identity = Dictionary(torch.cat([torch.eye(192), -torch.eye(192)], 1), torch.zeros(384),
-                          torch.cat([torch.eye(192), -torch.eye(192)]), torch.zeros(192), torch.zeros(384))  # fmt: skip
+    identity = Dictionary(
+        torch.cat([torch.eye(192), -torch.eye(192)], 1),
+        torch.zeros(384),
+        torch.cat([torch.eye(192), -torch.eye(192)]),
+        torch.zeros(192),
+        torch.zeros(384),
+    )
     found = cross_entropy_recovered(lm, identity, SAE, 2, batches, clean)
     assert found["recovered"] == pytest.approx(1, abs=1e-4)
     nothing = replace(identity, W_dec=torch.zeros(384, 192))

@@ -60,5 +60,9 @@ def twenty_requests() -> list:
 
 def row_of(problem) -> dict:
     """A problem as a row of phase 0's table."""
-    return {"task_id": problem.task_id, "text": problem.text, "test_list": list(problem.test_list),
-            "entry_point": problem.entry_point}  # fmt: skip
+    return {
+        "task_id": problem.task_id,
+        "text": problem.text,
+        "test_list": list(problem.test_list),
+        "entry_point": problem.entry_point,
+    }

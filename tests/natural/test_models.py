@@ -89,8 +89,9 @@ def test_a_batch_changes_nothing(loaded, twenty_requests, generated, number):
     """The shortest prompt, which is padded most, one in the middle, and the longest."""
     from common.model.generation import generate
 
-    (alone,) = generate(loaded, [twenty_requests[number]], max_new_tokens=N_TOKENS, positions=POSITIONS,
-                        stop_early=False)  # fmt: skip
+    (alone,) = generate(
+        loaded, [twenty_requests[number]], max_new_tokens=N_TOKENS, positions=POSITIONS, stop_early=False
+    )
     together = generated[number]
     assert alone.token_ids == together.token_ids
     assert alone.logprobs == pytest.approx(together.logprobs, abs=1e-3)

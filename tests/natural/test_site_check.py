@@ -48,18 +48,29 @@ def resid(request) -> dict[str, torch.Tensor]:
 
         with torch.inference_mode(), read_resid(lm.model, list(where), take):
             lm.model(token_ids, use_cache=False)
-    return {"fitted": torch.stack([torch.cat(part) for part in fitted]),
-            "checked": torch.stack([torch.cat(part) for part in checked])}  # fmt: skip
+    return {
+        "fitted": torch.stack([torch.cat(part) for part in fitted]),
+        "checked": torch.stack([torch.cat(part) for part in checked]),
+    }
 
 
 def sae_of(axes: torch.Tensor, mean: torch.Tensor, layer: int) -> LayerSae:
     """Orthonormal axes [d_model, k] as an SAE, a latent for either side of each."""
     both, site = torch.cat([axes, -axes], dim=1), f"blocks.{layer}.hook_resid_post"
     return LayerSae(
-        id=f"axes of layer {layer}", layer=layer, kind="sae", site=site, site_out=site, neuronpedia_id=None,
-        revision=None, W_enc=both, b_enc=-mean @ both, threshold=torch.zeros(both.shape[1]),
-        W_dec=both.T.contiguous(), b_dec=mean,
-    )  # fmt: skip
+        id=f"axes of layer {layer}",
+        layer=layer,
+        kind="sae",
+        site=site,
+        site_out=site,
+        neuronpedia_id=None,
+        revision=None,
+        W_enc=both,
+        b_enc=-mean @ both,
+        threshold=torch.zeros(both.shape[1]),
+        W_dec=both.T.contiguous(),
+        b_dec=mean,
+    )
 
 
 def principal_components(resid: torch.Tensor, layer: int, share: float = 0.7) -> LayerSae:

@@ -90,8 +90,12 @@ def test_shared_memory_counts_once_among_all_processes():
 def test_a_stopped_command_saves_and_the_same_command_goes_on(tmp_path, number):
     words = [sys.executable, "-c", RUNNER, str(tmp_path), SAVES_AND_ENDS]
     # As a shell begins what it puts into the background: SIGINT is ignored.
-    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))  # fmt: skip
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

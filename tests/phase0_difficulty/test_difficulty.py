@@ -27,7 +27,7 @@ BY_HAND = {
     "    def g(self):\n        def h():\n            return 1 if self else 2\n        return h\n": 4,
     "class A:\n    class B:\n        def f(self):\n            return 1 if self else 2\n": 2,
     "async def f(x):\n    async for i in x:\n        pass\n": 2,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("code", "complexity"), BY_HAND.items())

@@ -201,8 +201,10 @@ def test_programs_that_could_not_be_judged_are_in_no_rate():
 
 
 def test_the_figure_is_a_png_with_the_same_bytes_each_time():
-    rates = [{"temperature": t, "pass_rate": r, "pass_rate_95_percent_interval": [r - 0.1, r + 0.1]}
-             for t, r in ((0.3, 0.5), (0.9, 0.4))]  # fmt: skip
+    rates = [
+        {"temperature": t, "pass_rate": r, "pass_rate_95_percent_interval": [r - 0.1, r + 0.1]}
+        for t, r in ((0.3, 0.5), (0.9, 0.4))
+    ]
     rates.append({"temperature": 1.2, "pass_rate": None, "pass_rate_95_percent_interval": None})
     rates = [made(SampledRate, rate) for rate in rates]
     first, second = draw_pass_rates(rates, "title"), draw_pass_rates(rates, "title")

@@ -125,7 +125,7 @@ def test_problems_without_a_record_are_an_error_unless_accepted(planted):
         (["correct"] * (N - 9) + ["incorrect"] * 9, "121 correct and 9 incorrect .* 10 of each"),
         (["not_run"] * N, "0 problems 0 correct and 0 incorrect .*130 not_run"),
     ],
-)  # fmt: skip
+)
 def test_too_few_of_a_label_are_an_error(noise, labels, message):
     noise.labels = labels
     with pytest.raises(ConfigError, match=message):
@@ -230,8 +230,14 @@ def test_a_baseline_that_leaves_no_latent_says_so(noise):
 
 def reader(experiment, inputs=()):
     """The context of a phase that reads latents, as phase 3 does."""
-    phase = Phase(id="3.1", title="reads", config=LatentConfig, inputs=(handoffs.LATENTS,), output=handoffs.LATENTS,
-                  run=lambda ctx, config: None)  # fmt: skip
+    phase = Phase(
+        id="3.1",
+        title="reads",
+        config=LatentConfig,
+        inputs=(handoffs.LATENTS,),
+        output=handoffs.LATENTS,
+        run=lambda ctx, config: None,
+    )
     return experiment.context(phase, experiment.config(), inputs=inputs)
 
 

@@ -36,10 +36,17 @@ def test_each_token_belongs_to_the_section_of_its_first_character_that_is_no_spa
     prompt = build_prompt("Add it.", ["assert f(1)"])
     assert prompt.text == "Add it.\n\nassert f(1)\n\n# Solution:\n"
     spans = [  # padding, BOS, then tokens as some tokenizer might cut them; ' it.\n' ends the description
-        ((0, 0), PADDING), ((0, 0), FIRST), ((0, 3), DESCRIPTION), ((3, 8), DESCRIPTION),
-        ((8, 9), TESTS), ((9, 15), TESTS), ((15, 21), TESTS),  # '\n', 'assert', ' f(1)\n'
-        ((21, 23), MARKER), ((23, 33), MARKER), ((33, 34), MARKER),
-    ]  # fmt: skip
+        ((0, 0), PADDING),
+        ((0, 0), FIRST),
+        ((0, 3), DESCRIPTION),
+        ((3, 8), DESCRIPTION),
+        ((8, 9), TESTS),
+        ((9, 15), TESTS),
+        ((15, 21), TESTS),  # '\n', 'assert', ' f(1)\n'
+        ((21, 23), MARKER),
+        ((23, 33), MARKER),
+        ((33, 34), MARKER),
+    ]
     encoded = {
         "offset_mapping": np.array([[span for span, _ in spans]]),
         "special_tokens_mask": np.array([[1, 1, *[0] * 8]]),
@@ -50,21 +57,33 @@ def test_each_token_belongs_to_the_section_of_its_first_character_that_is_no_spa
 
 @pytest.mark.parametrize(
     ("span", "section"),
-    [((5, 12), DESCRIPTION), ((7, 12), TESTS), ((7, 9), TESTS), ((18, 24), TESTS), ((20, 24), MARKER),
-     ((0, 0), DESCRIPTION)],
-)  # fmt: skip
+    [
+        ((5, 12), DESCRIPTION),
+        ((7, 12), TESTS),
+        ((7, 9), TESTS),
+        ((18, 24), TESTS),
+        ((20, 24), MARKER),
+        ((0, 0), DESCRIPTION),
+    ],
+)
 def test_a_token_across_a_border_belongs_where_its_first_word_stands(span, section):
     prompt = build_prompt("Add it.", ["assert f(1)"])
-    encoded = {"offset_mapping": np.array([[(0, 0), span]]), "special_tokens_mask": np.array([[1, 0]]),
-               "attention_mask": np.ones((1, 2))}  # fmt: skip
+    encoded = {
+        "offset_mapping": np.array([[(0, 0), span]]),
+        "special_tokens_mask": np.array([[1, 0]]),
+        "attention_mask": np.ones((1, 2)),
+    }
     assert section_of_tokens(encoded, [prompt]).tolist() == [[FIRST, section]]
 
 
 def test_without_a_bos_token_the_first_word_is_no_part_of_the_description():
     prompt = build_prompt("Add it.", ["assert f(1)"])
     spans = [(0, 0), (0, 3), (3, 6), (6, 9)]  # padding, 'Add', ' it', '.\n\n'
-    encoded = {"offset_mapping": np.array([spans]), "special_tokens_mask": np.array([[1, 0, 0, 0]]),
-               "attention_mask": np.array([[0, 1, 1, 1]])}  # fmt: skip
+    encoded = {
+        "offset_mapping": np.array([spans]),
+        "special_tokens_mask": np.array([[1, 0, 0, 0]]),
+        "attention_mask": np.array([[0, 1, 1, 1]]),
+    }
     assert section_of_tokens(encoded, [prompt]).tolist() == [[PADDING, FIRST, DESCRIPTION, DESCRIPTION]]
 
 
@@ -72,19 +91,37 @@ def test_what_a_chat_template_writes_and_what_a_tokenizer_adds_behind_the_first_
     text = "<s>user\nAdd it.\n\nassert f(1)\n\nWrite it.<e>\n<s>model\n"
     prompt = Prompt(text, 15, 28, body=(8, 39))
     assert [text[8:15], text[17:28], text[30:39]] == ["Add it.", "assert f(1)", "Write it."]
-    spans = [((0, 0), FIRST), ((0, 0), TEMPLATE), ((0, 3), TEMPLATE), ((3, 8), TEMPLATE), ((8, 11), DESCRIPTION),
-             ((11, 17), DESCRIPTION), ((17, 28), TESTS), ((28, 35), MARKER), ((35, 39), MARKER), ((39, 43), TEMPLATE),
-             ((43, len(text)), TEMPLATE)]  # fmt: skip
-    encoded = {"offset_mapping": np.array([[span for span, _ in spans]]),
-               "special_tokens_mask": np.array([[1, 1, *[0] * 9]]), "attention_mask": np.ones((1, 11))}  # fmt: skip
+    spans = [
+        ((0, 0), FIRST),
+        ((0, 0), TEMPLATE),
+        ((0, 3), TEMPLATE),
+        ((3, 8), TEMPLATE),
+        ((8, 11), DESCRIPTION),
+        ((11, 17), DESCRIPTION),
+        ((17, 28), TESTS),
+        ((28, 35), MARKER),
+        ((35, 39), MARKER),
+        ((39, 43), TEMPLATE),
+        ((43, len(text)), TEMPLATE),
+    ]
+    encoded = {
+        "offset_mapping": np.array([[span for span, _ in spans]]),
+        "special_tokens_mask": np.array([[1, 1, *[0] * 9]]),
+        "attention_mask": np.ones((1, 11)),
+    }
     assert section_of_tokens(encoded, [prompt])[0].tolist() == [section for _, section in spans]
 
 
 def test_the_tokens_of_a_section_spell_it_whatever_its_characters():
     tokenizer = make_tokenizer()
     made = prompts()
-    encoded = tokenizer([p.text for p in made], return_tensors="pt", padding=True, return_offsets_mapping=True,
-                        return_special_tokens_mask=True)  # fmt: skip
+    encoded = tokenizer(
+        [p.text for p in made],
+        return_tensors="pt",
+        padding=True,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
     sections = section_of_tokens(encoded, made)
     for prompt, ids, row, mask in zip(made, encoded["input_ids"], sections, encoded["attention_mask"], strict=True):
         assert ((row == PADDING) == (mask.numpy() == 0)).all()
@@ -122,8 +159,9 @@ def some_push(lm: LanguageModel, site: str, length: float = 5.0) -> Push:
 
 def plain_attention(lm: LanguageModel, prompt: Prompt, layers: list[int]) -> np.ndarray:
     """Attention by section of one prompt, [layers, heads, sections], from a plain pass without padding or cache."""
-    encoded = lm.tokenizer([prompt.text], return_tensors="pt", return_offsets_mapping=True,
-                           return_special_tokens_mask=True)  # fmt: skip
+    encoded = lm.tokenizer(
+        [prompt.text], return_tensors="pt", return_offsets_mapping=True, return_special_tokens_mask=True
+    )
     with torch.no_grad(), eager(lm):
         maps = lm.model(input_ids=encoded["input_ids"], output_attentions=True, use_cache=False).attentions
     sections = section_of_tokens(encoded, [prompt])[0]

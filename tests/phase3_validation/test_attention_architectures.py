@@ -22,9 +22,9 @@ from phase3_validation.attention.sections import LEARNED_SINK, SECTIONS, section
 
 FIRST = SECTIONS.index("first_token")
 ARCHITECTURES = (
-    "gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "gpt_bigcode", "falcon", "bloom", "mpt", "opt", "phi", "cohere",
-    "olmo2", "glm4", "mixtral", "qwen2_moe", "gpt_oss", "gemma3_text", "lfm2", "jamba",
-)  # fmt: skip
+    *"gpt2 gptj gpt_neo gpt_neox codegen gpt_bigcode falcon bloom mpt opt phi cohere".split(),
+    *"olmo2 glm4 mixtral qwen2_moe gpt_oss gemma3_text lfm2 jamba".split(),
+)
 
 
 def prompts() -> list[Prompt]:

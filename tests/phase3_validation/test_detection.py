@@ -14,9 +14,17 @@ from common.report.status import status_lines
 
 NAMES = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_correct")
 BASELINES = [
-    "always positive", "prompt length", "description length", "complexity", "operations", "mean log-probability",
-    "summed log-probability", "first-token entropy", "logistic regression", "difference of means",
-]  # fmt: skip
+    "always positive",
+    "prompt length",
+    "description length",
+    "complexity",
+    "operations",
+    "mean log-probability",
+    "summed log-probability",
+    "first-token entropy",
+    "logistic regression",
+    "difference of means",
+]
 FIGURES = ["baselines", "by_difficulty", "by_temperature", "f1_by_threshold", "precision_recall", "reliability", "roc"]
 
 

@@ -46,11 +46,13 @@ def test_metrics_at_a_threshold_equal_those_of_scikit_learn_on_every_resample(se
         rows = np.repeat(np.arange(len(values)), drawn.astype(int))
         truth, predicted = positive[rows], values[rows] > 0.5
         wanted = {
-            "f1": sk.f1_score(truth, predicted), "precision": sk.precision_score(truth, predicted),
-            "recall": sk.recall_score(truth, predicted), "mcc": sk.matthews_corrcoef(truth, predicted),
+            "f1": sk.f1_score(truth, predicted),
+            "precision": sk.precision_score(truth, predicted),
+            "recall": sk.recall_score(truth, predicted),
+            "mcc": sk.matthews_corrcoef(truth, predicted),
             "specificity": sk.recall_score(~truth, ~predicted),
             "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
-        }  # fmt: skip
+        }
         assert {name: each[place] for name, each in found.items()} == pytest.approx(wanted, abs=1e-12)
 
 
@@ -196,8 +198,11 @@ def test_strata_are_quantile_bins_that_keep_equal_values_together():
     bounds = strata.upper_bounds(complexity)
     assert bounds.tolist() == [1, 3, 4, 9]
     assert strata.complexity_names(bounds) == [
-        "complexity 1", "complexity 2 to 3", "complexity 4", "complexity 5 or more",
-    ]  # fmt: skip
+        "complexity 1",
+        "complexity 2 to 3",
+        "complexity 4",
+        "complexity 5 or more",
+    ]
     assert strata.stratum_of(np.array([1, 2, 3, 4, 8, 30]), bounds).tolist() == [0, 1, 1, 2, 3, 3]
     assert strata.upper_bounds(np.full(9, 3)).tolist() == [3]
     assert strata.complexity_names(np.array([3])) == ["complexity 1 or more"]

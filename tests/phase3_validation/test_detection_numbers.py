@@ -11,9 +11,17 @@ from statsmodels.stats.proportion import proportion_confint
 
 NAMES = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_correct")
 BASELINES = [
-    "always positive", "prompt length", "description length", "complexity", "operations", "mean log-probability",
-    "summed log-probability", "first-token entropy", "logistic regression", "difference of means",
-]  # fmt: skip
+    "always positive",
+    "prompt length",
+    "description length",
+    "complexity",
+    "operations",
+    "mean log-probability",
+    "summed log-probability",
+    "first-token entropy",
+    "logistic regression",
+    "difference of means",
+]
 AT_THRESHOLD = {
     "f1": lambda truth, predicted: sk.f1_score(truth, predicted),
     "precision": lambda truth, predicted: sk.precision_score(truth, predicted) if predicted.any() else np.nan,
@@ -137,8 +145,15 @@ def metrics_of(truth: np.ndarray, values: np.ndarray, threshold: float) -> dict[
     precision = tp / (tp + fp) if tp + fp else np.nan
     margins = float(tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     mcc = (tp * tn - fp * fn) / np.sqrt(margins) if margins else 0.0
-    return {"auroc": _area(truth, values), "f1": _f1(truth, predicted), "precision": precision, "recall": recall,
-            "specificity": specificity, "balanced_accuracy": (recall + specificity) / 2, "mcc": mcc}  # fmt: skip
+    return {
+        "auroc": _area(truth, values),
+        "f1": _f1(truth, predicted),
+        "precision": precision,
+        "recall": recall,
+        "specificity": specificity,
+        "balanced_accuracy": (recall + specificity) / 2,
+        "mcc": mcc,
+    }
 
 
 def assert_ends(interval: dict, resampled: list[float]) -> None:

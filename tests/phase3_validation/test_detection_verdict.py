@@ -23,15 +23,25 @@ def problems_of(incorrect: np.ndarray) -> labels.JudgedProblems:
     """As many problems as MBPP has in the later splits, with these labels."""
     rng = np.random.default_rng(987)  # not a seed of labels: equal seeds would make equal draws
     problem_rows = [
-        {"task_id": i, "text": "x" * int(rng.integers(10, 90)), "complexity": int(rng.integers(1, 9)),
-         "attributes": "{}"}
+        {
+            "task_id": i,
+            "text": "x" * int(rng.integers(10, 90)),
+            "complexity": int(rng.integers(1, 9)),
+            "attributes": "{}",
+        }
         for i in range(len(incorrect))
-    ]  # fmt: skip
+    ]
     programs = [
-        {"task_id": i, "label": "incorrect" if failed else "correct", "prompt": "p", "mean_logprob": -1.0,
-         "n_new_tokens": 5, "first_token_entropy": 0.5}
+        {
+            "task_id": i,
+            "label": "incorrect" if failed else "correct",
+            "prompt": "p",
+            "mean_logprob": -1.0,
+            "n_new_tokens": 5,
+            "first_token_entropy": 0.5,
+        }
         for i, failed in enumerate(incorrect.tolist())
-    ]  # fmt: skip
+    ]
     split = np.repeat(list(SIZES), list(SIZES.values()))
     return labels.JudgedProblems(problem_rows, programs, split, {})
 
@@ -208,9 +218,12 @@ def test_the_probe_is_the_logistic_regression_with_the_best_cross_validated_area
 def test_random_latents_are_kept_and_alive_and_turned_by_their_t():
     n = 60
     table = {
-        "layer": np.repeat([0, 1], n // 2), "latent": np.tile(np.arange(n // 2), 2),
-        "kept": np.arange(n) % 7 != 0, "n_active": np.arange(n) % 10, "t": np.linspace(-3, 3, n),
-    }  # fmt: skip
+        "layer": np.repeat([0, 1], n // 2),
+        "latent": np.tile(np.arange(n // 2), 2),
+        "kept": np.arange(n) % 7 != 0,
+        "n_active": np.arange(n) % 10,
+        "t": np.linspace(-3, 3, n),
+    }
     drawn = scores.random_latents(table, 1, 8, 100, 5)
     rows = [i for i in range(30, 60) if i % 7 and i % 10 >= 5 and i - 30 != 8]
     assert list(drawn) == [i - 30 for i in rows]
@@ -226,9 +239,7 @@ def test_a_baseline_that_not_every_problem_has_is_left_out_and_named():
     problems.programs[4]["first_token_entropy"] = float("nan")
     found, absent = scores.simple_scores(problems)
     assert absent == ["operations", "mean log-probability", "summed log-probability", "first-token entropy"]
-    assert [score.name for score in found] == [
-        "always positive", "prompt length", "description length", "complexity",
-    ]  # fmt: skip
+    assert [score.name for score in found] == ["always positive", "prompt length", "description length", "complexity"]
 
 
 SPLITS = {"sae": range(20), "hyperparams": range(20, 40), "validation": range(40, 60)}
@@ -248,8 +259,10 @@ def programs(**changed: str) -> list[dict]:
 def test_what_was_not_judged_is_left_out_and_counted_by_split():
     problems = judged_of(programs(_3="not_run", _44="unsupported", _46="not_run", _47="not_run"))
     assert problems.left_out == {
-        "sae": {"not_run": 1}, "hyperparams": {}, "validation": {"not_run": 2, "unsupported": 1},
-    }  # fmt: skip
+        "sae": {"not_run": 1},
+        "hyperparams": {},
+        "validation": {"not_run": 2, "unsupported": 1},
+    }
     assert not {3, 44, 46, 47} & set(problems.task_ids) and len(problems.task_ids) == 56
 
 
@@ -274,10 +287,14 @@ def test_samples_are_of_problems_whose_greedy_program_was_judged():
     rows = [
         {"task_id": task_id, "temperature": temperature, "sample_index": index, "label": label}
         for task_id, temperature, index, label in [
-            (45, 0.6, 1, "correct"), (45, 0.6, 0, "incorrect"), (44, 0.6, 0, "correct"), (45, 0.3, 0, "not_run"),
-            (45, 0.0, 0, "correct"), (43, 0.3, 0, "correct"),
+            (45, 0.6, 1, "correct"),
+            (45, 0.6, 0, "incorrect"),
+            (44, 0.6, 0, "correct"),
+            (45, 0.3, 0, "not_run"),
+            (45, 0.0, 0, "correct"),
+            (43, 0.3, 0, "correct"),
         ]
-    ]  # fmt: skip
+    ]
     samples = labels.judged_samples(rows, problems)
     assert list(samples.by_temperature) == [0.3, 0.6]
     assert [row["sample_index"] for row in samples.by_temperature[0.6]] == [0, 1]

@@ -88,8 +88,10 @@ def projected_by_hand(lm: LanguageModel, d: torch.Tensor) -> LanguageModel:
     model.lm_head.weight = torch.nn.Parameter(embedding.detach().clone(), requires_grad=False)
     embedding.copy_(embedding @ (torch.eye(len(d)) - torch.outer(unit, unit)))
     for block in decoder_blocks(model):
-        for matrix, norm in ((block.self_attn.o_proj, block.post_attention_layernorm),
-                             (block.mlp.down_proj, block.post_feedforward_layernorm)):  # fmt: skip
+        for matrix, norm in (
+            (block.self_attn.o_proj, block.post_attention_layernorm),
+            (block.mlp.down_proj, block.post_feedforward_layernorm),
+        ):
             v = (1 + norm.weight) * unit
             v = v / v.norm()
             matrix.weight.copy_((torch.eye(len(d)) - torch.outer(v, v)) @ matrix.weight)
@@ -101,8 +103,9 @@ def test_records_are_variant_by_variant_with_matched_latents_of_the_same_layer(w
     assert [row["record"] for row in rows] == list(range(len(rows))) and len(rows) == 7 * N
     assert [row["task_id"] for row in rows] == tasks * 7
     variants = [(rows[N * i]["direction"], rows[N * i]["control"]) for i in range(7)]
-    both = [(name, control) for name in ("steer_incorrect", "steer_correct")
-            for control in (NONE, *[MATCHED_LATENT] * K)]  # fmt: skip
+    both = [
+        (name, control) for name in ("steer_incorrect", "steer_correct") for control in (NONE, *[MATCHED_LATENT] * K)
+    ]
     assert variants == [("none", "unsteered"), *both]
     layers = {row["direction"]: row["layer"] for row in rows}
     assert layers == {"none": -1, "steer_incorrect": 1, "steer_correct": 2}
@@ -157,8 +160,9 @@ def test_the_document_holds_what_the_report_shows(whole):
     assert result["n"] == N and result["readings"] == 1
     assert result["agrees_with_phase_1"] == {"same_tokens": N, "of": N}
     assert {name: entry["wanted"] for name, entry in result["directions"].items()} == {
-        "steer_incorrect": "raise", "steer_correct": "lower",
-    }  # fmt: skip
+        "steer_incorrect": "raise",
+        "steer_correct": "lower",
+    }
     assert len(result["sentences"]) == 3 and all(len(sentence) > 50 for sentence in result["sentences"])
     for table in result["tables"]:
         assert all(len(row) == len(table["columns"]) for row in table["rows"]) and table["rows"]
@@ -230,10 +234,15 @@ def test_the_statistics_are_those_of_scipy_and_statsmodels(made_entries):
     for name, entry in entries.items():
         after = {variant: [row["label"] == "correct" for row in of] for variant, of in rows.items()}
         own = after[Variant(name, NONE, -1, 2, "", 0.0)]
-        matched = [passed for variant, passed in after.items()
-                   if variant.direction == name and variant.control == MATCHED_LATENT]  # fmt: skip
-        table = [[sum(a == x and b == y for a, b in zip(before, own, strict=True)) for y in (True, False)]
-                 for x in (True, False)]  # fmt: skip
+        matched = [
+            passed
+            for variant, passed in after.items()
+            if variant.direction == name and variant.control == MATCHED_LATENT
+        ]
+        table = [
+            [sum(a == x and b == y for a, b in zip(before, own, strict=True)) for y in (True, False)]
+            for x in (True, False)
+        ]
         corrupted, corrected = table[0][1], table[1][0]
         assert entry["effect"]["net_change"]["value"] == pytest.approx((sum(own) - sum(before)) / 200)
         assert (entry["effect"]["correction"]["n"], entry["effect"]["corruption"]["n"]) == (corrected, corrupted)

@@ -19,15 +19,27 @@ from phase3_validation.orthogonalisation import weights
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit, writers_of
 
 TEXTS = ("Write a function to add 3 to a number.\n\nassert add(1) == 4\n\n# Solution:\n", "short one")
-SMALL = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "max_position_embeddings": 512, "num_hidden_layers": 3, **SPECIAL}  # fmt: skip
+SMALL = {
+    "vocab_size": 1024,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "num_hidden_layers": 3,
+    **SPECIAL,
+}
 
 
 def save_gemma3(folder):
     config = Gemma3TextConfig(
-        **SMALL, head_dim=16, query_pre_attn_scalar=16, sliding_window=16, initializer_range=0.3,
+        **SMALL,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        sliding_window=16,
+        initializer_range=0.3,
         layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-    )  # fmt: skip
+    )
     return _save(Gemma3ForCausalLM, config, folder)
 
 
@@ -52,9 +64,13 @@ def _save(model_class, config, folder):
 
 
 MAKERS = {
-    "gemma2": save_tiny_gemma, "gemma3": save_gemma3, "llama": save_tiny_llama, "llama_biases": save_llama_with_biases,
-    "qwen2": save_qwen2, "qwen3": save_tiny_qwen,
-}  # fmt: skip
+    "gemma2": save_tiny_gemma,
+    "gemma3": save_gemma3,
+    "llama": save_tiny_llama,
+    "llama_biases": save_llama_with_biases,
+    "qwen2": save_qwen2,
+    "qwen3": save_tiny_qwen,
+}
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,9 @@ from phase3_validation.orthogonalisation.weights import orthogonalised, watch_wr
 from phase3_validation.orthogonalisation.writers import Writer, writers_of
 
 IN_LINE = (
-    "gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "gpt_bigcode", "falcon", "opt", "phi", "phi3", "cohere", "olmo",
-    "stablelm", "starcoder2", "granite", "mpt", "mixtral", "qwen2_moe", "gpt_oss", "mamba", "mamba2", "lfm2", "jamba",
-    "bamba",
-)  # fmt: skip
+    *"gpt2 gptj gpt_neo gpt_neox codegen gpt_bigcode falcon opt phi phi3 cohere olmo stablelm starcoder2".split(),
+    *"granite mpt mixtral qwen2_moe gpt_oss mamba mamba2 lfm2 jamba bamba".split(),
+)
 BEHIND_NORMS = ("gemma2", "gemma3_text", "olmo2", "glm4")
 MASK = torch.tensor([[False] * 5 + [True] * 11, [True] * 16])
 IDS = torch.randint(4, 1000, (2, 16), generator=torch.Generator().manual_seed(2))

@@ -100,9 +100,14 @@ def test_coefficients_are_not_tried_on_validation(small_experiment, tmp_path):
 
     def note(again: bool = False, phase: Phase = STEERING) -> int:
         ctx = RunContext(
-            phase=phase, config=phase.config(**experiment.words), preset="full", data_dir=experiment.data, device="cpu",
-            log=logging.getLogger("test"), command=f"python3 run.py phase {phase.id}",
-        )  # fmt: skip
+            phase=phase,
+            config=phase.config(**experiment.words),
+            preset="full",
+            data_dir=experiment.data,
+            device="cpu",
+            log=logging.getLogger("test"),
+            command=f"python3 run.py phase {phase.id}",
+        )
         ctx.pick_inputs()
         return note_reading(ctx, again)
 

@@ -34,10 +34,17 @@ def simulated_run(chosen_experiment, tmp_path_factory) -> Path:
     tasks = [problem["task_id"] for problem in split_of(experiment, "validation")]
     values = np.random.default_rng(4).random(len(tasks))
     rows = [
-        {"direction": direction, "score": "latent", "task_id": task, "split": "validation", "value": value,
-         "threshold": THRESHOLD}
-        for direction in ("predict_incorrect", "predict_correct") for task, value in zip(tasks, values, strict=True)
-    ]  # fmt: skip
+        {
+            "direction": direction,
+            "score": "latent",
+            "task_id": task,
+            "split": "validation",
+            "value": value,
+            "threshold": THRESHOLD,
+        }
+        for direction in ("predict_incorrect", "predict_correct")
+        for task, value in zip(tasks, values, strict=True)
+    ]
     experiment.write(handoffs.DETECTION, lambda out: out.table("predictions.parquet", rows))
     return run_phase(dataclasses.replace(STEERING_PHASE, run=_simulate), experiment.data, steering_config(experiment))
 
@@ -54,11 +61,18 @@ def _simulate(ctx, config) -> None:
                 problem, variant = problems[index // len(plan.variants)], plan.variants[index % len(plan.variants)]
                 label = rng.choice(["correct", "incorrect", "not_run"], p=[0.45, 0.5, 0.05])
                 row = {
-                    "record": index, "task_id": problem["task_id"], **variant.fields, "code": f"x = {index}\n",
-                    "label": str(label), "error": "wrong_answer" if label == "incorrect" else None,
-                    "degenerate": bool(rng.random() < 0.2), "kl": float(rng.random()), "n_new_tokens": 3,
-                    "stop_reason": "end_of_sequence", "token_ids": [index],
-                }  # fmt: skip
+                    "record": index,
+                    "task_id": problem["task_id"],
+                    **variant.fields,
+                    "code": f"x = {index}\n",
+                    "label": str(label),
+                    "error": "wrong_answer" if label == "incorrect" else None,
+                    "degenerate": bool(rng.random() < 0.2),
+                    "kl": float(rng.random()),
+                    "n_new_tokens": 3,
+                    "stop_reason": "end_of_sequence",
+                    "token_ids": [index],
+                }
                 out.append(index, {"steering.parquet": row}, {})
 
 
@@ -86,15 +100,17 @@ class Recomputed:
         p, q, m = (self.gained + 1) / (self.n + 2), (self.lost + 1) / (self.n + 2), self.n + 2
         half = 1.959963984540054 * ((p + q - (p - q) ** 2) / m) ** 0.5
         return {
-            "n": self.n, "left_out": self.left_out,
+            "n": self.n,
+            "left_out": self.left_out,
             "correction": share(self.gained, self.gained + self.failed),
             "corruption": share(self.lost, self.lost + self.kept),
             "preservation": share(self.kept, self.lost + self.kept),
             "net_change": interval((self.gained - self.lost) / self.n, max(-1, p - q - half), min(1, p - q + half)),
             "pass_rate": share(self.gained + self.kept, self.n)["rate"],
-            "degenerate_rate": self.degenerate / self.n, "newly_degenerate": share(self.newly, self.n),
+            "degenerate_rate": self.degenerate / self.n,
+            "newly_degenerate": share(self.newly, self.n),
             "median_kl": self.kl,
-        }  # fmt: skip
+        }
 
 
 def interval(value: float, low: float, high: float) -> dict:
@@ -133,8 +149,15 @@ def test_every_number_in_the_document_follows_from_the_table(simulated_run):
         own_rows = [row for row in of_direction if row["control"] == "none"]
         own = Recomputed(before, own_rows)
         same(entry["effect"], own.effect())
-        same(entry["transitions"], {"pass_to_pass": own.kept, "pass_to_fail": own.lost,
-                                    "fail_to_pass": own.gained, "fail_to_fail": own.failed})  # fmt: skip
+        same(
+            entry["transitions"],
+            {
+                "pass_to_pass": own.kept,
+                "pass_to_fail": own.lost,
+                "fail_to_pass": own.gained,
+                "fail_to_fail": own.failed,
+            },
+        )
         p = float(mcnemar([[own.kept, own.lost], [own.gained, own.failed]], exact=True).pvalue)
         assert entry["mcnemar_p"] == pytest.approx(p)
         for kind, compared in entry["controls"].items():
@@ -166,11 +189,20 @@ def _check_controls(compared: dict, own: Recomputed, before: list[dict], rows: l
     gain = sign * (own.gained - own.lost) / own.n
     rank = 1 + sum(sign * (c.gained - c.lost) / c.n >= gain for c in each.values())
     assert (compared["n"], compared["rank"], compared["rank_p"]) == (N_CONTROLS, rank, rank / (N_CONTROLS + 1))
-    same(compared["each"], [
-        {"index": i, "net_change": (c.gained - c.lost) / c.n, "n_corrected": c.gained, "n_corrupted": c.lost,
-         "degenerate_rate": c.degenerate / c.n, "median_kl": c.kl}
-        for i, c in each.items()
-    ])  # fmt: skip
+    same(
+        compared["each"],
+        [
+            {
+                "index": i,
+                "net_change": (c.gained - c.lost) / c.n,
+                "n_corrected": c.gained,
+                "n_corrupted": c.lost,
+                "degenerate_rate": c.degenerate / c.n,
+                "median_kl": c.kl,
+            }
+            for i, c in each.items()
+        ],
+    )
 
 
 def _check_smallest(entry: dict, own: Recomputed) -> None:
@@ -198,7 +230,7 @@ def test_the_curve_follows_from_the_table(coefficients_run):
         assert entry["norms"] == {str(layer): NORMS["resid_post"] + layer for layer in (1, 3)}
         assert [(p["layer"], p["coefficient"]) for p in entry["curve"]] == [
             (layer, c) for layer in (1, 3) for c in (-0.5, 0.0, 0.5)
-        ]  # fmt: skip
+        ]
         for point in entry["curve"]:
             place = (name, point["layer"], point["coefficient"])
             after = [row for row in rows if (row["direction"], row["layer"], row["coefficient"]) == place] or before

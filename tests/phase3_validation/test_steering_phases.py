@@ -52,8 +52,10 @@ def test_every_problem_has_all_variants_side_by_side_the_unsteered_one_first(coe
     assert [row["task_id"] for row in rows] == [problem["task_id"] for problem in problems for _ in range(9)]
     expected = [("none", "unsteered", -1, "", 0.0)] + [
         (name, "none", layer, "resid_post", c)
-        for name in ("steer_incorrect", "steer_correct") for layer in (1, 3) for c in (-0.5, 0.5)
-    ]  # fmt: skip
+        for name in ("steer_incorrect", "steer_correct")
+        for layer in (1, 3)
+        for c in (-0.5, 0.5)
+    ]
     for i in range(0, len(rows), 9):
         found = [(r["direction"], r["control"], r["layer"], r["site"], r["coefficient"]) for r in rows[i : i + 9]]
         assert found == expected
@@ -197,8 +199,11 @@ def _other_selection(experiment: SmallExperiment, lively_experiment: SmallExperi
 
 def test_figures_are_drawings_for_a_page(coefficients_run, whole):
     names = {path.name for run in (coefficients_run, whole) for path in run.glob("figures/*")}
-    assert names == {f"{kind}_{direction}.svg" for direction in ("steer_correct", "steer_incorrect")
-                     for kind in ("dose_response", "among_controls", "transitions")}  # fmt: skip
+    assert names == {
+        f"{kind}_{direction}.svg"
+        for direction in ("steer_correct", "steer_incorrect")
+        for kind in ("dose_response", "among_controls", "transitions")
+    }
     for path in (*coefficients_run.glob("figures/*"), *whole.glob("figures/*")):
         text = path.read_text()
         assert "<svg" in text and len(text) < 150_000

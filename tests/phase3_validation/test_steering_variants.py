@@ -40,10 +40,15 @@ def by_brute_force(columns, layer, latent, n_problems, k, selected) -> list[int]
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     own = next(row for row in rows if (row["layer"], row["latent"]) == (layer, latent))
     candidates = [
-        row for row in rows
-        if row["layer"] == layer and row["kept"] and row["n_active"] > 0 and abs(row["separation"]) < 0.01
-        and row["latent"] != latent and row["latent"] not in selected
-    ]  # fmt: skip
+        row
+        for row in rows
+        if row["layer"] == layer
+        and row["kept"]
+        and row["n_active"] > 0
+        and abs(row["separation"]) < 0.01
+        and row["latent"] != latent
+        and row["latent"] not in selected
+    ]
     norm = np.std([np.log(row["decoder_norm"]) for row in candidates])
     share = np.std([row["n_active"] / n_problems for row in candidates])
 
@@ -116,10 +121,12 @@ def test_random_directions_are_gaussian_and_each_has_its_own():
 def test_what_is_added_has_the_length_of_the_coefficient_times_the_mean_norm(noise_saes):
     source = sae_source(str(noise_saes), "organism")
     variants = [
-        UNSTEERED, steered("steer_correct", 1, "resid_post", 0.5), steered("steer_correct", 2, "resid_mid", -0.25),
+        UNSTEERED,
+        steered("steer_correct", 1, "resid_post", 0.5),
+        steered("steer_correct", 2, "resid_mid", -0.25),
         Variant("steer_correct", "matched_latent", 7, 1, "resid_post", 0.5),
         Variant("steer_correct", "random_direction", 4, 1, "resid_post", 0.5),
-    ]  # fmt: skip
+    ]
     loaded = []
 
     def load(layer: int):
@@ -130,14 +137,19 @@ def test_what_is_added_has_the_length_of_the_coefficient_times_the_mean_norm(noi
     rows = load_sae(source, 1).W_dec
     assert made[0] is None and loaded == [1]  # the direction is of layer 1's SAE, wherever it is added
     expected = {
-        1: 0.5 * 10 * rows[9] / rows[9].norm(), 2: -0.25 * 20 * rows[9] / rows[9].norm(),
-        3: 0.5 * 10 * rows[7] / rows[7].norm(), 4: 0.5 * 10 * random_direction(42, "steer_correct", 4, 64),
-    }  # fmt: skip
+        1: 0.5 * 10 * rows[9] / rows[9].norm(),
+        2: -0.25 * 20 * rows[9] / rows[9].norm(),
+        3: 0.5 * 10 * rows[7] / rows[7].norm(),
+        4: 0.5 * 10 * random_direction(42, "steer_correct", 4, 64),
+    }
     for place, vector in expected.items():
         assert torch.allclose(made[place].vector, vector, rtol=1e-5, atol=0)
     assert [push.site for push in made[1:]] == [
-        "blocks.1.hook_resid_post", "blocks.2.hook_resid_mid", "blocks.1.hook_resid_post", "blocks.1.hook_resid_post",
-    ]  # fmt: skip
+        "blocks.1.hook_resid_post",
+        "blocks.2.hook_resid_mid",
+        "blocks.1.hook_resid_post",
+        "blocks.1.hook_resid_post",
+    ]
 
 
 def test_rows_are_found_again_by_variant():

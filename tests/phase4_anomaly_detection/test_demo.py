@@ -22,9 +22,11 @@ def recipe() -> str:
 
 def test_the_demo_goes_from_discovery_to_detection_and_ends_with_the_report(recipe):
     assert re.findall(r"run\.py (.*?)(?: --stdin.*)?$", recipe, re.MULTILINE) == [
-        "pipeline --preset demo", "discover --preset demo --out data/detector", "detect --artifacts data/detector",
+        "pipeline --preset demo",
+        "discover --preset demo --out data/detector",
+        "detect --artifacts data/detector",
         "report --preset demo",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(("status", "goes_on"), [(0, True), (3, True), (4, True), (2, False), (1, False), (130, False)])

@@ -68,8 +68,14 @@ def test_of_several_texts_one_to_verify_decides_then_one_to_abstain_on(detect, b
     assert detect(*texts["abstain"], *texts["proceed"]) == 4
     assert detect(*texts["proceed"], *texts["proceed"]) == 0
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")] == [
-        "proceed", "abstain", "verify", "abstain", "proceed", "proceed", "proceed",
-    ]  # fmt: skip
+        "proceed",
+        "abstain",
+        "verify",
+        "abstain",
+        "proceed",
+        "proceed",
+        "proceed",
+    ]
 
 
 def test_the_block_for_a_reader_holds_the_numbers_of_the_api(detect, expected, capsys):
@@ -83,8 +89,12 @@ def test_the_block_for_a_reader_holds_the_numbers_of_the_api(detect, expected, c
 
 
 def test_json_lines_come_out_in_order_with_the_scores_of_the_api(detect, expected, tmp_path, capsys):
-    kinds = [lambda i, text: text, lambda i, text: {"text": text, "id": f"n{i}"},
-             lambda i, text: {"prompt": text}, lambda i, text: {"code": text, "id": None}]  # fmt: skip
+    kinds = [
+        lambda i, text: text,
+        lambda i, text: {"text": text, "id": f"n{i}"},
+        lambda i, text: {"prompt": text},
+        lambda i, text: {"code": text, "id": None},
+    ]
     rows = [kinds[i % 4](i, text) for i, text in enumerate(TEXTS)]
     path = tmp_path / "texts.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")

@@ -14,12 +14,14 @@ from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactErr
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig
 from phase4_anomaly_detection.detector import ARRAYS, CARD, DOCUMENT
 
-ROWS = np.array([
-    [3.0, 0.0, 0.0, 9.0],  # 1.5
-    [0.5, 4.0, 0.0, 0.0],  # at the gate, latent 7 is silent: 1.0
-    [1.0, 2.0, 2.0, 0.0],  # 0.5 + 0.5 - 2
-    [0.0, 0.0, 0.0, 0.0],
-])  # fmt: skip
+ROWS = np.array(
+    [
+        [3.0, 0.0, 0.0, 9.0],  # 1.5
+        [0.5, 4.0, 0.0, 0.0],  # at the gate, latent 7 is silent: 1.0
+        [1.0, 2.0, 2.0, 0.0],  # 0.5 + 0.5 - 2
+        [0.0, 0.0, 0.0, 0.0],
+    ]
+)
 
 
 def test_a_score_is_the_sum_of_its_listed_contributions():
@@ -89,9 +91,17 @@ def test_of_several_windows_the_one_with_the_largest_score_decides():
 def test_a_detection_as_json_has_its_fields_and_the_verdict_of_the_card():
     found = small_detector().detect(ROWS)[0].as_json()
     assert list(found) == [
-        "is_anomaly", "anomaly_score", "probability", "level", "threshold", "top_features", "route", "n_tokens",
-        "window", "verdict",
-    ]  # fmt: skip
+        "is_anomaly",
+        "anomaly_score",
+        "probability",
+        "level",
+        "threshold",
+        "top_features",
+        "route",
+        "n_tokens",
+        "window",
+        "verdict",
+    ]
     assert found["verdict"] == "made by hand" and json.loads(json.dumps(found, allow_nan=False)) == found
 
 

@@ -25,8 +25,14 @@ from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.phase import PHASE
 from phase4_anomaly_detection.texts import known_layer
 
-BASELINES = ["always flag", "logistic regression", "difference of means", "text length", "mean log-probability",
-             "first-token entropy"]  # fmt: skip
+BASELINES = [
+    "always flag",
+    "logistic regression",
+    "difference of means",
+    "text length",
+    "mean log-probability",
+    "first-token entropy",
+]
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +138,9 @@ def test_the_model_card_states_the_cards_numbers(finished):
     text = (folder / "detector" / "README.md").read_text()
     card = detector.document["card"]
     (row,) = [line for line in text.splitlines() if line.startswith("| this detector |")]
-    for key, cell in zip(("auroc", "f1", "precision", "recall", "specificity", "average_precision"),
-                         row.split(" | ")[1:], strict=True):  # fmt: skip
+    for key, cell in zip(
+        ("auroc", "f1", "precision", "recall", "specificity", "average_precision"), row.split(" | ")[1:], strict=True
+    ):
         entry = card["detector"][key]
         assert cell.removesuffix(" |") == f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
     for name, entry in card["baselines"].items():

@@ -46,8 +46,10 @@ def test_texts_and_firings_are_counted():
     report = own.report()
     assert report["n"] == 4 and own.n_fired == {7: 2, 11: 1, 13: 1}
     assert {row["latent"]: (row["rate"], row["rate_at_discovery"]) for row in report["latents"]} == {
-        7: (0.5, 0.5), 11: (0.25, 0.1), 13: (0.25, 0.02),
-    }  # fmt: skip
+        7: (0.5, 0.5),
+        11: (0.25, 0.1),
+        13: (0.25, 0.02),
+    }
     own.reset()
     assert own.report()["n"] == 0 and own.report()["latents"][0]["rate"] is None
 
@@ -64,8 +66,10 @@ def test_p_is_fishers_exact_one_times_holms_factor():
     own = monitor()
     own.count([detection(7, 11)] * 20 + [detection(7)] * 25 + [detection()] * 15)
     p = {row["latent"]: row["p"] for row in own.report()["latents"]}
-    raw = {latent: fisher_by_hand(round(rate * 200), 200, fired, 60)
-           for (latent, rate), fired in zip(RATES.items(), (45, 20, 0), strict=True)}  # fmt: skip
+    raw = {
+        latent: fisher_by_hand(round(rate * 200), 200, fired, 60)
+        for (latent, rate), fired in zip(RATES.items(), (45, 20, 0), strict=True)
+    }
     first, second, third = sorted(raw, key=raw.get)
     assert p[first] == pytest.approx(3 * raw[first])
     assert p[second] == pytest.approx(max(3 * raw[first], 2 * raw[second]))

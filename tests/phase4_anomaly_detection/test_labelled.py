@@ -23,9 +23,11 @@ def many(n: int = 60) -> list[str]:
 def test_text_prompt_and_code_are_the_same_and_labels_have_two_forms(tmp_path):
     lines = many()
     lines[:4] = [
-        '{"prompt": "p", "label": 0}', '{"code": "c\\n", "label": 1}', "",
+        '{"prompt": "p", "label": 0}',
+        '{"code": "c\\n", "label": 1}',
+        "",
         '{"text": "t", "label": "incorrect", "source": "mine"}',
-    ]  # fmt: skip
+    ]
     found = read_labelled(file_of(tmp_path, lines))
     assert found.texts[:3] == ["p", "c\n", "t"] and found.incorrect[:3].tolist() == [False, True, True]
     assert len(found.texts) == 59

@@ -70,8 +70,18 @@ def test_a_detection_says_all_that_was_promised(pipeline):
     detection = pipeline.detect(TEXTS[0])
     found = detection.as_json()
     assert json.loads(json.dumps(found)) == found
-    assert {*found} == {"is_anomaly", "anomaly_score", "probability", "level", "threshold", "top_features", "route",
-                        "n_tokens", "window", "verdict"}  # fmt: skip
+    assert {*found} == {
+        "is_anomaly",
+        "anomaly_score",
+        "probability",
+        "level",
+        "threshold",
+        "top_features",
+        "route",
+        "n_tokens",
+        "window",
+        "verdict",
+    }
     assert detection.level in ("none", "low", "medium", "high", "critical")
     assert detection.route in ("proceed", "verify", "abstain")
     assert detection.n_tokens == len(pipeline.sidecar.lm.tokenizer(TEXTS[0])["input_ids"])
@@ -186,8 +196,13 @@ def test_discovery_from_labelled_texts_to_detection(tmp_path):
         DiscoveryConfig(top_k=10, general_text_limit=1.0, weights="t", n_permutations=100),
         DetectorConfig(target="recall=0.9"),
     ).load_model()
-    own.run_discovery(correct_texts, incorrect_texts, data_dir=tmp_path / "data", n_resamples=2000,
-                      text=few_documents(tmp_path / "text"))  # fmt: skip
+    own.run_discovery(
+        correct_texts,
+        incorrect_texts,
+        data_dir=tmp_path / "data",
+        n_resamples=2000,
+        text=few_documents(tmp_path / "text"),
+    )
     detector = AnomalyDetector.load(own.save(tmp_path / "saved"))
     assert detector.layer == LAYER and 1 <= len(detector.latents) <= 10
     assert detector.document["target"]["wanted"] == 0.9 and all(latent["n"] == 64 for latent in detector.latents)

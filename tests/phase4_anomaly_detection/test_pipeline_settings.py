@@ -116,8 +116,13 @@ def test_a_labelled_file_is_the_same_whatever_it_is_called(tmp_path):
     for name in ("mine.jsonl", "renamed.jsonl"):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     own = SAEAnomalyPipeline(SidecarConfig(layer=LAYER, device="cpu", threads=1))
-    settings = {"data_dir": tmp_path / "data", "general_text_limit": 1.0, "weights": "t", "n_permutations": 100,
-                "text": few_documents(tmp_path / "text")}  # fmt: skip
+    settings = {
+        "data_dir": tmp_path / "data",
+        "general_text_limit": 1.0,
+        "weights": "t",
+        "n_permutations": 100,
+        "text": few_documents(tmp_path / "text"),
+    }
     own.run_discovery(labelled=str(tmp_path / "mine.jsonl"), **settings)
     other = {"labelled": str(tmp_path / "renamed.jsonl"), "target": "recall=0.3", "seed": 43, **settings}
     with pytest.raises(ConfigError, match="validation split .*another detector") as refused:

@@ -126,14 +126,18 @@ def fake_pyright(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> No
 
 
 def test_pyright_is_asked_first_where_it_is_installed(tmp_path, monkeypatch):
-    fake_pyright(tmp_path, monkeypatch, r"""
+    fake_pyright(
+        tmp_path,
+        monkeypatch,
+        r"""
         import json, sys
         assert sys.argv[1:] == ["--outputjson", "candidate.py"] and "double" in open("candidate.py").read()
         place = {"start": {"line": 6, "character": 1}, "end": {"line": 6, "character": 9}}
         row = {"file": "candidate.py", "severity": "error", "message": "no", "range": place, "rule": "reportCallIssue"}
         print("installing ...")
         print(json.dumps({"version": "1.1.400", "generalDiagnostics": [row, {**row, "severity": "warning"}]}))
-        sys.exit(1)""")  # fmt: skip
+        sys.exit(1)""",
+    )
     check = check_types(DOUBLE, SECONDS)
     assert (check.status, check.detail) == (FAILED, "pyright: line 7: no [reportCallIssue]")
 

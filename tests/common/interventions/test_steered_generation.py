@@ -85,9 +85,7 @@ def test_tokens_and_kl_are_those_of_passes_without_cache_or_batch(lm, kind, stee
     pushes = [
         Push(resid_site(i % lm.n_layers, kind), vector(lm, i, 1.0 + i)) if i % 3 else None for i in range(len(asked))
     ]
-    found = generate_steered(
-        lm, asked, pushes, max_new_tokens=N_NEW, steer_prompt=steer_prompt, stop_early=False
-    )  # fmt: skip
+    found = generate_steered(lm, asked, pushes, max_new_tokens=N_NEW, steer_prompt=steer_prompt, stop_early=False)
     unsteered: dict[int, torch.Tensor] = {}
     n_changed = 0
     for i, (request, push, result) in enumerate(zip(asked, pushes, found, strict=True)):
@@ -126,8 +124,14 @@ def test_the_change_is_exactly_the_vector_at_the_positions_asked_and_nothing_els
 
     push = Push("blocks.1.hook_resid_post", vector(lm, 5, 2.0))
     with read_resid(lm.model, ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"], take):
-        generate_steered(lm, [*requests(2), *requests(2)], [push, None, None, push], max_new_tokens=3,
-                         steer_prompt=steer_prompt, stop_early=False)  # fmt: skip
+        generate_steered(
+            lm,
+            [*requests(2), *requests(2)],
+            [push, None, None, push],
+            max_new_tokens=3,
+            steer_prompt=steer_prompt,
+            stop_early=False,
+        )
     prompt, *steps = zip(before, after, strict=True)
     if steer_prompt:  # rows: the four asked for, and an unsteered one for each of the two prompts
         lengths = [len(lm.tokenizer(request.prompt.text)["input_ids"]) for request in requests(2)]
@@ -159,9 +163,17 @@ def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
     """A model whose blocks write nothing: logits are the unembedding of the normalised embedding of the last token."""
     tokenizer = make_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=2, num_attention_heads=1,
-        num_key_value_heads=1, max_position_embeddings=64, pad_token_id=0, eos_token_id=1, bos_token_id=2,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -28,18 +28,20 @@ from common.model.tokenization import encode_padded
 
 # The child of a block that reads the stream between attention and MLP.
 WITH_RESID_MID = {
-    "llama": "post_attention_layernorm", "gemma": "post_attention_layernorm", "gemma2": "pre_feedforward_layernorm",
-    "gemma3_text": "pre_feedforward_layernorm", "qwen2": "post_attention_layernorm",
-    "qwen3": "post_attention_layernorm", "gpt2": "ln_2", "gpt_bigcode": "ln_2", "gpt_neo": "ln_2",
-    "bloom": "post_attention_layernorm", "mpt": "norm_2", "phi3": "post_attention_layernorm",
-    "olmo": "post_attention_layernorm", "olmo2": "mlp", "glm4": "post_attention_layernorm",
-    "starcoder2": "post_attention_layernorm", "stablelm": "post_attention_layernorm", "lfm2": "ffn_norm",
-    "jamba": "pre_ff_layernorm", "bamba": "pre_ff_layernorm", "granite": "post_attention_layernorm",
-    "mistral": "post_attention_layernorm", "mixtral": "post_attention_layernorm",
-    "qwen2_moe": "post_attention_layernorm", "gpt_oss": "post_attention_layernorm",
-    "nemotron": "post_attention_layernorm", "persimmon": "post_attention_layernorm", "xglm": "final_layer_norm",
-    "biogpt": "final_layer_norm",
-}  # fmt: skip
+    model: module
+    for module, models in {
+        "post_attention_layernorm": "llama gemma qwen2 qwen3 bloom olmo glm4 starcoder2 stablelm granite mistral "
+        "mixtral qwen2_moe gpt_oss nemotron persimmon phi3",
+        "pre_feedforward_layernorm": "gemma2 gemma3_text",
+        "ln_2": "gpt2 gpt_bigcode gpt_neo",
+        "norm_2": "mpt",
+        "mlp": "olmo2",
+        "ffn_norm": "lfm2",
+        "pre_ff_layernorm": "jamba bamba",
+        "final_layer_norm": "xglm biogpt",
+    }.items()
+    for model in models.split()
+}
 PARALLEL = ["gptj", "gpt_neox", "falcon", "phi", "cohere", "cohere2", "codegen"]
 OTHERWISE_WITHOUT = ["opt", "mamba", "mamba2"]  # OPT's MLP reads rows of tokens, Mamba's blocks have one branch
 USABLE = [*WITH_RESID_MID, *PARALLEL, *OTHERWISE_WITHOUT]
@@ -111,9 +113,13 @@ def test_rows_of_a_batch_are_written_as_transformers_generates_them(architecture
     lm = small(architecture)
     ids = encode_padded(lm, PROMPTS[:1])["input_ids"]
     expected = lm.model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False, eos_token_id=None,
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=2,
+        do_sample=False,
+        eos_token_id=None,
         pad_token_id=0,
-    )  # fmt: skip
+    )
     assert write(lm)[0] == expected[0, ids.shape[1] :].tolist()
 
 

@@ -81,9 +81,19 @@ def damage_model(folder, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["nothing", "no weights", "bad config", "config that is a list", "bad weights", "a layer without weights",
-     "weights of another layer more", "weights of another shape", "pickled weights", "no tokenizer"],
-)  # fmt: skip
+    [
+        "nothing",
+        "no weights",
+        "bad config",
+        "config that is a list",
+        "bad weights",
+        "a layer without weights",
+        "weights of another layer more",
+        "weights of another shape",
+        "pickled weights",
+        "no tokenizer",
+    ],
+)
 def test_a_folder_that_holds_no_whole_model_is_one_message(tiny_gemma, tmp_path, kind):
     folder = Path(shutil.copytree(tiny_gemma, tmp_path / "model"))
     damage_model(folder, kind)

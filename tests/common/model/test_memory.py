@@ -33,22 +33,38 @@ from common.runs.records import TOKENS_PER_ROW, cut_batches
 from common.tables import from_parquet
 
 N, BATCH = 11, 4
-SOLUTIONS = Handoff(name="solutions", phase="78", folder="phase78", version=1, scope=("model",),
-                    tables={"dataset.parquet": GENERATION_FIELDS, "grading.parquet": GRADING_FIELDS})  # fmt: skip
-LACKS = [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(),
-         RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory"),
-         RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)")]  # fmt: skip
+SOLUTIONS = Handoff(
+    name="solutions",
+    phase="78",
+    folder="phase78",
+    version=1,
+    scope=("model",),
+    tables={"dataset.parquet": GENERATION_FIELDS, "grading.parquet": GRADING_FIELDS},
+)
+LACKS = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"),
+]
 
 
 def problem(number: int) -> dict:
-    return {"task_id": number, "text": "Add one. " * (1 + number % 3), "entry_point": "f", "complexity": 1,
-            "test_list": ["assert f(1) == 2"], "test_setup_code": ""}  # fmt: skip
+    return {
+        "task_id": number,
+        "text": "Add one. " * (1 + number % 3),
+        "entry_point": "f",
+        "complexity": 1,
+        "test_list": ["assert f(1) == 2"],
+        "test_setup_code": "",
+    }
 
 
 @pytest.fixture
 def config(tiny_gemma) -> SolutionConfig:
-    return SolutionConfig(model=str(tiny_gemma), dataset="organism", batch_size=BATCH, max_new_tokens=4,
-                          sandbox_workers=1, threads=1)  # fmt: skip
+    return SolutionConfig(
+        model=str(tiny_gemma), dataset="organism", batch_size=BATCH, max_new_tokens=4, sandbox_workers=1, threads=1
+    )
 
 
 def run(ctx, config) -> None:
@@ -57,8 +73,9 @@ def run(ctx, config) -> None:
         written_programs.write_solutions(ctx, out, tasks, config, shortest_first=True)
 
 
-PHASE = Phase(id="78", title="solutions", config=SolutionConfig, inputs=(), output=SOLUTIONS, run=run,
-              n_records=lambda _ctx: N)  # fmt: skip
+PHASE = Phase(
+    id="78", title="solutions", config=SolutionConfig, inputs=(), output=SOLUTIONS, run=run, n_records=lambda _ctx: N
+)
 
 
 def programs(folder: Path) -> list[tuple]:
@@ -144,8 +161,9 @@ def parts_of(items: int, free: int, monkeypatch) -> list[int]:
 
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
     monkeypatch.setattr(memory, "resident_bytes", lambda: 0)
-    fitting = FittingParts(compute, size=len, expected=lambda part: 10 * len(part), name=str, device="cpu",
-                           log=logging.getLogger("test"))  # fmt: skip
+    fitting = FittingParts(
+        compute, size=len, expected=lambda part: 10 * len(part), name=str, device="cpu", log=logging.getLogger("test")
+    )
     assert fitting(range(items)) == list(range(items))
     return sizes
 
@@ -166,8 +184,12 @@ def test_free_memory_of_this_machine_is_known():
 @pytest.mark.parametrize(("device", "number"), [("cuda", 1), ("cuda:0", 0)])
 def test_free_memory_of_a_gpu_is_asked_by_its_number(device, number, monkeypatch):
     """As torch demands of some of these functions: 'cuda' alone is an error there."""
-    known = {"mem_get_info": (50, 100), "get_per_process_memory_fraction": 0.4, "memory_reserved": 10,
-             "memory_allocated": 7}  # fmt: skip
+    known = {
+        "mem_get_info": (50, 100),
+        "get_per_process_memory_fraction": 0.4,
+        "memory_reserved": 10,
+        "memory_allocated": 7,
+    }
     for name, value in known.items():
         monkeypatch.setattr(torch.cuda, name, lambda asked, value=value: {number: value}[asked])
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
@@ -194,8 +216,9 @@ def test_a_model_over_several_devices_writes_what_it_writes_on_one(tiny_gemma, t
     expected = generate(lm, requests, max_new_tokens=6)
     names = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": "cpu", "lm_head": "cpu"}
     placed = names | {f"model.layers.{layer}": "disk" if layer % 2 else "cpu" for layer in range(lm.n_layers)}
-    dispatch_model(lm.model, placed, main_device="cpu", offload_dir=tmp_path,
-                   skip_keys=lm.model._skip_keys_device_placement)  # fmt: skip
+    dispatch_model(
+        lm.model, placed, main_device="cpu", offload_dir=tmp_path, skip_keys=lm.model._skip_keys_device_placement
+    )
     assert is_offloaded(lm.model)
     for one, other in zip(generate(lm, requests, max_new_tokens=6), expected, strict=True):
         assert one.token_ids == other.token_ids

@@ -73,8 +73,9 @@ def test_the_launcher_adds_up_what_its_processes_tell(tmp_path):
     everyone = PaceOfAll(tmp_path)
     assert everyone.text == "" and everyone.seconds_left(100) is None
     telling(pace_file(tmp_path), lambda: Pace(100.0, 150.0, 7))()
-    (tmp_path / "parts" / "pace_1.json").write_text(json.dumps({"tokens_per_second": 50.0, "tokens_of_a_record": 250.0,
-                                                               "n_in_flight": 3}))  # fmt: skip
+    (tmp_path / "parts" / "pace_1.json").write_text(
+        json.dumps({"tokens_per_second": 50.0, "tokens_of_a_record": 250.0, "n_in_flight": 3})
+    )
     (tmp_path / "parts" / "pace_2.json").write_text('{"tokens_per_second": 50.0, "tok')
     assert everyone.text == "10 more written, 150 tokens per second"
     assert everyone.seconds_left(100) == pytest.approx(90 * 200 / 150)

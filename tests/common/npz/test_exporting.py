@@ -111,8 +111,10 @@ def test_an_empty_folder_may_be_named(tmp_path, data):
     (tmp_path / "out").mkdir()
     carry_out(export_to(tmp_path / "out"), data)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "activations", "dataset_mbpp.parquet", "excluded_tasks.json",
-    ]  # fmt: skip
+        "activations",
+        "dataset_mbpp.parquet",
+        "excluded_tasks.json",
+    ]
 
 
 def test_a_damaged_run_is_not_exported_and_leaves_nothing(tmp_path, data):

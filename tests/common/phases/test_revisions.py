@@ -160,9 +160,14 @@ def test_the_commit_in_use_is_that_of_which_every_input_is_finished(moved, monke
             id="9", title="reads", config=GenerationConfig, inputs=inputs, output=handoffs.TEMPERATURE, run=print
         )
         ctx = RunContext(
-            phase=phase, config=GenerationConfig(model=MODEL, dataset=str(moved.dataset)), preset="full",
-            data_dir=moved.data, device="cpu", log=logging.getLogger("test"), command="python3 run.py phase 9",
-        )  # fmt: skip
+            phase=phase,
+            config=GenerationConfig(model=MODEL, dataset=str(moved.dataset)),
+            preset="full",
+            data_dir=moved.data,
+            device="cpu",
+            log=logging.getLogger("test"),
+            command="python3 run.py phase 9",
+        )
         ctx.settle(network=False)
         assert ctx.config.revision == commit
 
@@ -193,8 +198,9 @@ def test_the_launcher_s_workers_are_told_the_commit():
     assert words == ["--model", MODEL, "--revision", B, "--prompt", "chat"]
     untyped = GenerationConfig(model=MODEL)
     assert words_as_settled(["--model", MODEL], untyped, GenerationConfig(model=MODEL, revision=B))[-2:] == [
-        "--revision", B,
-    ]  # fmt: skip
+        "--revision",
+        B,
+    ]
     assert with_commits(["--revision=main"], typed, settled) == [f"--revision={B}"]
 
 

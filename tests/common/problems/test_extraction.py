@@ -45,9 +45,13 @@ JUNK = {
 
 # What may still belong, or shows only when generation has ended.
 GOES_ON = {
-    "a loop of prints", "an indented line", "a stray return", "a result", "an unfinished function",
+    "a loop of prints",
+    "an indented line",
+    "a stray return",
+    "a result",
+    "an unfinished function",
     "an unfinished string",
-}  # fmt: skip
+}
 
 PIECES = [
     "import math\n",

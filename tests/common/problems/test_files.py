@@ -16,9 +16,13 @@ ROW = {
     "test_list": ["assert add(1, 2) == 3"],
 }
 SANITIZED = {
-    "source_file": "x.ipynb", "task_id": 2, "prompt": "Add.", "code": ROW["code"], "test_imports": ["import math"],
+    "source_file": "x.ipynb",
+    "task_id": 2,
+    "prompt": "Add.",
+    "code": ROW["code"],
+    "test_imports": ["import math"],
     "test_list": ["assert add(1, 2) == 3"],
-}  # fmt: skip
+}
 
 # Field, what it holds, what the message must say.
 BAD_FIELDS = [

@@ -14,9 +14,13 @@ from common.sandbox import Sandbox, Verdict
 from phase1_dataset_building.building import summarize
 
 PROBLEM = {
-    "task_id": 7, "text": "Add one.", "test_list": ["assert f(1) == 2"], "test_setup_code": "",
-    "entry_point": "f", "complexity": 1,
-}  # fmt: skip
+    "task_id": 7,
+    "text": "Add one.",
+    "test_list": ["assert f(1) == 2"],
+    "test_setup_code": "",
+    "entry_point": "f",
+    "complexity": 1,
+}
 
 
 def judged(error: str | None, stop_reason: str) -> Solution:

@@ -24,14 +24,24 @@ SLOW = "import time\ndef f(n):\n    time.sleep(8)\n    return n + 1\n"
 JUDGED = {"code": CODE, "label": "correct", "error": None, "failed_test": None}  # a row of phase 1: nothing is run
 BATCH, N_PROGRAMS = 3, 9
 PROGRAMS = Handoff(
-    name="programs", phase="77", folder="phase77", version=1, scope=("model",),
+    name="programs",
+    phase="77",
+    folder="phase77",
+    version=1,
+    scope=("model",),
     tables={"programs.parquet": {"task_id": Field("int64", "id"), "label": Field("string", "label")}},
-)  # fmt: skip
+)
 
 
 def problem(number: int) -> dict:
-    return {"task_id": number, "text": f"Add one, way {number}.", "entry_point": "f", "complexity": 1,
-            "test_list": ["assert f(1) == 2"], "test_setup_code": ""}  # fmt: skip
+    return {
+        "task_id": number,
+        "text": f"Add one, way {number}.",
+        "entry_point": "f",
+        "complexity": 1,
+        "test_list": ["assert f(1) == 2"],
+        "test_setup_code": "",
+    }
 
 
 def draft(number: int, code: str, record: Callable[[Solution], Kept] | None = None) -> Draft:
@@ -47,8 +57,15 @@ def phase_that_writes(write: Callable[[list[int]], list[Draft]], judged: bool) -
         with ctx.write() as out:
             write_programs(ctx, out, config.model, lambda _lm: Writer(write, [1] * N_PROGRAMS), earlier)
 
-    return Phase(id="77", title="programs", config=SolutionConfig, inputs=(), output=PROGRAMS, run=run,
-                 n_records=lambda _ctx: N_PROGRAMS)  # fmt: skip
+    return Phase(
+        id="77",
+        title="programs",
+        config=SolutionConfig,
+        inputs=(),
+        output=PROGRAMS,
+        run=run,
+        n_records=lambda _ctx: N_PROGRAMS,
+    )
 
 
 @pytest.fixture
@@ -128,16 +145,29 @@ def test_a_stop_waits_for_the_batch_that_is_judged(tmp_path, config):
 
 def test_records_that_were_numbered_otherwise_are_not_continued(tmp_path, config):
     """As when another tokenizer orders the prompts by length in another way."""
-    output = Handoff(name="solutions", phase="78", folder="phase78", version=1, scope=("model",),
-                     tables={"dataset.parquet": GENERATION_FIELDS, "grading.parquet": GRADING_FIELDS})  # fmt: skip
+    output = Handoff(
+        name="solutions",
+        phase="78",
+        folder="phase78",
+        version=1,
+        scope=("model",),
+        tables={"dataset.parquet": GENERATION_FIELDS, "grading.parquet": GRADING_FIELDS},
+    )
     numbers = list(range(N_PROGRAMS))
 
     def run(ctx: RunContext, config: SolutionConfig) -> None:
         with ctx.write() as out:
             write_solutions(ctx, out, [task_for(problem(number), config.seed) for number in numbers], config)
 
-    phase = Phase(id="78", title="solutions", config=SolutionConfig, inputs=(), output=output, run=run,
-                  n_records=lambda _ctx: N_PROGRAMS)  # fmt: skip
+    phase = Phase(
+        id="78",
+        title="solutions",
+        config=SolutionConfig,
+        inputs=(),
+        output=output,
+        run=run,
+        n_records=lambda _ctx: N_PROGRAMS,
+    )
     short = SolutionConfig(**{**vars(config), "max_new_tokens": 3})
     with pytest.raises(Stopped):
         run_phase(phase, tmp_path, short, stop=stop_after(1))
@@ -157,8 +187,9 @@ def sums_by(key: Callable[[dict], object]) -> Phase:
                     row = {"task_id": i, "text": str(i)}
                     out.append(i, {"sums.parquet": row}, {"vectors/layer_00/twice": np.array([i, 2 * i], np.float32)})
 
-    return Phase(id="9", title="sums", config=NUMBERS_PHASE.config, inputs=(), output=SUMS, run=run,
-                 n_records=lambda _ctx: N)  # fmt: skip
+    return Phase(
+        id="9", title="sums", config=NUMBERS_PHASE.config, inputs=(), output=SUMS, run=run, n_records=lambda _ctx: N
+    )
 
 
 def test_joined_tables_and_arrays_stand_in_the_order_of_the_row_key(tmp_path):

@@ -102,22 +102,31 @@ def test_a_wide_table_scrolls_in_its_own_place(page):
 
 def column(page, title, name):
     """Texts of a column, and what its head says of the order."""
-    return page.execute_script("""
+    return page.execute_script(
+        """
         const table = [...document.querySelectorAll('.table')].find((t) => t.innerText.startsWith(arguments[0]))
             .querySelector('table');
         const head = [...table.tHead.rows[0].cells].find((cell) => cell.innerText.startsWith(arguments[1]));
         const cells = [...table.tBodies[0].rows].map((row) => row.cells[head.cellIndex].innerText)
             .map((text) => text.split('\\n')[0].trim());
-        return [cells, head.getAttribute('aria-sort')]""", title, name)  # fmt: skip
+        return [cells, head.getAttribute('aria-sort')]""",
+        title,
+        name,
+    )
 
 
 def press(page, title, name, key=None):
     """Click a column's head, or press a key on it."""
-    page.execute_script("""
+    page.execute_script(
+        """
         const table = [...document.querySelectorAll('.table')].find((t) => t.innerText.startsWith(arguments[0]))
             .querySelector('table');
         [...table.tHead.rows[0].cells].find((cell) => cell.innerText.startsWith(arguments[1])).querySelector('button')
-            [arguments[2] ? 'focus' : 'click']()""", title, name, bool(key))  # fmt: skip
+            [arguments[2] ? 'focus' : 'click']()""",
+        title,
+        name,
+        bool(key),
+    )
     if key:
         for kind in ("rawKeyDown", "char", "keyUp"):
             code = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": 13, "text": "\r"}
@@ -165,14 +174,17 @@ TEXTS = "p, dt, dd, li a, h1, h2, h3, h4, th, td, td small, .tag, figcaption, su
 def test_text_is_readable(page, scheme):
     show(page, DESK, scheme)
     page.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
-    pairs = page.execute_script("""const opaque = (c) => c !== 'rgba(0, 0, 0, 0)' && c !== 'transparent';
+    pairs = page.execute_script(
+        """const opaque = (c) => c !== 'rgba(0, 0, 0, 0)' && c !== 'transparent';
         return [...document.querySelectorAll(arguments[0])].map((e) => {
             let under = e;
             while (under && !opaque(getComputedStyle(under).backgroundColor)) under = under.parentElement;
             const style = getComputedStyle(e), svg = e.tagName === 'text';
             const ground = getComputedStyle(under).backgroundColor;
             return [svg ? style.fill : style.color, ground, e.tagName + '.' + e.className]
-        })""", TEXTS)  # fmt: skip
+        })""",
+        TEXTS,
+    )
     kinds = {(text, ground, name): contrast(text, ground) for text, ground, name in pairs}
     assert len(pairs) > 300 and not {kind: c for kind, c in kinds.items() if c < READABLE}
     ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")

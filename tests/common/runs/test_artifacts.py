@@ -148,9 +148,11 @@ def test_a_table_of_arrays_is_the_table_of_its_rows():
 def test_whoever_joins_writes_what_follows_from_all_records(data):
     """What follows from all records is written at the join by whichever process joins."""
     handoff = dataclasses.replace(
-        SUMS, name="halves", folder="phase6",
+        SUMS,
+        name="halves",
+        folder="phase6",
         tables={"half_*.parquet": SUMS.tables["sums.parquet"], "total.parquet": {"total": Field("int64", "sum")}},
-    )  # fmt: skip
+    )
 
     def run(ctx, config):
         with ctx.write() as out:

@@ -97,9 +97,17 @@ def planted(W_enc: torch.Tensor, W_dec: torch.Tensor | None = None, **arrays) ->
     arrays = {"b_enc": torch.zeros(d_sae), "threshold": torch.zeros(d_sae), "b_dec": torch.zeros(d_in), **arrays}
     site = "blocks.3.hook_resid_post"
     return LayerSae(
-        id="planted layer_3", layer=3, kind="sae", site=site, site_out=site, neuronpedia_id=None, revision=None,
-        W_enc=W_enc, W_dec=W_enc.T if W_dec is None else W_dec, **arrays,
-    )  # fmt: skip
+        id="planted layer_3",
+        layer=3,
+        kind="sae",
+        site=site,
+        site_out=site,
+        neuronpedia_id=None,
+        revision=None,
+        W_enc=W_enc,
+        W_dec=W_enc.T if W_dec is None else W_dec,
+        **arrays,
+    )
 
 
 # --- folders
@@ -184,9 +192,19 @@ def damage(folder: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["nothing there", "no weights", "no settings", "torn settings", "settings that are a list",
-     "unknown architecture", "torn weights", "an array missing", "an array of another shape", "nan"],
-)  # fmt: skip
+    [
+        "nothing there",
+        "no weights",
+        "no settings",
+        "torn settings",
+        "settings that are a list",
+        "unknown architecture",
+        "torn weights",
+        "an array missing",
+        "an array of another shape",
+        "nan",
+    ],
+)
 def test_a_folder_that_holds_no_whole_sae_is_one_message(folder, kind):
     damage(folder, kind)
     with pytest.raises(AssetError, match=r"saes(.|\n)*\n(Give|Complete|Write|Fetch)"):
@@ -203,7 +221,7 @@ REFUSED = {
     "other layer": ("jumprelu", {"metadata": {"hook_name": "blocks.2.hook_resid_post"}}, "output of block 3"),
     "no site": ("jumprelu", {"metadata": {"hook_name": None}}, "reads 'None'"),
     "transcoder's layer": ("transcoder", {"metadata": {"hook_name": "blocks.2.mlp.hook_in"}}, "not in block 3"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -22,9 +22,17 @@ def planted(W_enc: torch.Tensor, W_dec: torch.Tensor | None = None, **arrays: to
     arrays = {"b_enc": torch.zeros(d_sae), "threshold": torch.zeros(d_sae), "b_dec": torch.zeros(d_in), **arrays}
     site = "blocks.1.hook_resid_post"
     return LayerSae(
-        id="planted layer_1", layer=1, kind="sae", site=site, site_out=site, neuronpedia_id=None, revision=None,
-        W_enc=W_enc, W_dec=W_enc.T if W_dec is None else W_dec, **arrays,
-    )  # fmt: skip
+        id="planted layer_1",
+        layer=1,
+        kind="sae",
+        site=site,
+        site_out=site,
+        neuronpedia_id=None,
+        revision=None,
+        W_enc=W_enc,
+        W_dec=W_enc.T if W_dec is None else W_dec,
+        **arrays,
+    )
 
 
 def layers(massive_dimension: bool = False, massive_document: bool = False) -> Layers:

@@ -14,18 +14,34 @@ from common.saes.sources import find_release, layer_of, sae_source
 RELEASED = [model for model, entry in MODELS.items() if entry.sae_release]
 FULL_SIZE = "google/gemma-2-2b"  # of the others of Gemma Scope, SAELens' hard-coded widths are replaced by the file's
 N_LAYERS = {
-    "google/gemma-2-2b": 26, "google/gemma-2-2b-it": 26, "google/gemma-2-9b": 42, "google/gemma-3-270m": 18,
-    "google/gemma-3-270m-it": 18, "google/gemma-3-1b-pt": 26, "google/gemma-3-1b-it": 26, "google/gemma-3-4b-pt": 34,
-    "google/gemma-3-4b-it": 34, "google/gemma-3-12b-pt": 48, "google/gemma-3-12b-it": 48, "google/gemma-3-27b-pt": 62,
-    "google/gemma-3-27b-it": 62, "meta-llama/Llama-3.1-8B": 32, "meta-llama/Llama-3.1-8B-Instruct": 32,
-    "Qwen/Qwen3-0.6B": 28, "Qwen/Qwen3-1.7B": 28, "Qwen/Qwen3-4B": 36, "Qwen/Qwen3-8B": 36, "Qwen/Qwen3-14B": 40,
-}  # fmt: skip
+    "google/gemma-2-2b": 26,
+    "google/gemma-2-2b-it": 26,
+    "google/gemma-2-9b": 42,
+    "google/gemma-3-270m": 18,
+    "google/gemma-3-270m-it": 18,
+    "google/gemma-3-1b-pt": 26,
+    "google/gemma-3-1b-it": 26,
+    "google/gemma-3-4b-pt": 34,
+    "google/gemma-3-4b-it": 34,
+    "google/gemma-3-12b-pt": 48,
+    "google/gemma-3-12b-it": 48,
+    "google/gemma-3-27b-pt": 62,
+    "google/gemma-3-27b-it": 62,
+    "meta-llama/Llama-3.1-8B": 32,
+    "meta-llama/Llama-3.1-8B-Instruct": 32,
+    "Qwen/Qwen3-0.6B": 28,
+    "Qwen/Qwen3-1.7B": 28,
+    "Qwen/Qwen3-4B": 36,
+    "Qwen/Qwen3-8B": 36,
+    "Qwen/Qwen3-14B": 40,
+}
 OTHERS = {  # no defaults, in the remaining two file formats: --sae, --model
     "transcoders of Gemma Scope 2": (
-        "gemma-scope-2-1b-pt-transcoders-all:layer_{layer}_width_16k_l0_big", "google/gemma-3-1b-pt"
+        "gemma-scope-2-1b-pt-transcoders-all:layer_{layer}_width_16k_l0_big",
+        "google/gemma-3-1b-pt",
     ),
     "a release in SAELens' own files": ("gemma-2-2b-res-matryoshka-dc", "google/gemma-2-2b"),
-}  # fmt: skip
+}
 SPARSE_LAYERS = {"google/gemma-2-9b-it": [9, 20, 31], "google/gemma-2-27b": [10, 22, 34]}
 
 # Runs in a process of its own whose hub is the hand-made cache: one row after the other.

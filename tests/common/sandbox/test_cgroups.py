@@ -34,8 +34,12 @@ def test_files_that_were_only_read_are_not_held(group):
 
 
 def test_groups_of_version_1_count_what_is_below_them(group):
-    asked = group("slurm/job_7", memory_limit_in_bytes="8000", memory_usage_in_bytes="7900",
-                  memory_stat="inactive_file 0\ntotal_inactive_file 7000\n")  # fmt: skip
+    asked = group(
+        "slurm/job_7",
+        memory_limit_in_bytes="8000",
+        memory_usage_in_bytes="7900",
+        memory_stat="inactive_file 0\ntotal_inactive_file 7000\n",
+    )
     assert memory_bounds(*asked) == [MemoryBound(8000, 900)]
 
 
