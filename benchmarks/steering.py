@@ -25,8 +25,8 @@ from benchmarks.one_by_one import passes_in_subprocess, take_the_faster_threads,
 from benchmarks.phase_runs import load_models_once, run_phase, write_problems
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common import handoffs
+from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common.interventions.conditions import UNSTEERED, Variant, pushes, steered
 from common.interventions.directions import Direction
 from common.interventions.steered_generation import Push

@@ -69,16 +69,9 @@ class LayersFound:
         self.urls: dict[tuple[int, int], str | None] = {}
 
     def add(
-        self,
-        ctx: RunContext,
-        config: LatentConfig,
-        layer: int,
-        source: SaeSource,
-        text: StoredText,
-        problems: LabelledProblems,
-        rates: np.ndarray,
-        null: NullMaximum,
-    ) -> None:
+        self, ctx: RunContext, config: LatentConfig, layer: int, source: SaeSource, text: StoredText,
+        problems: LabelledProblems, rates: np.ndarray, null: NullMaximum,
+    ) -> None:  # fmt: skip
         """Analyse one layer. Its SAE and activations are gone when this returns."""
         generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids
         resid = layer_activations(generations, layer, ids)
@@ -100,9 +93,11 @@ class LayersFound:
         self.activations |= {(layer, latent): values for latent, values in result.activations.items()}
         self.urls |= {(layer, latent): sae.neuronpedia_url(latent) for latent in result.activations}
         kept = result.columns["kept"]
-        largest, n_fire = np.abs(result.columns["t"][kept]).max(initial=0), (result.columns["n_active"] > 0).sum()
-        words = "layer %d: %d of %d latents pass the general-text filter, %d fire here; largest |t| %.2f"
-        ctx.log.info(words, layer, kept.sum(), n_latents, n_fire, largest)
+        ctx.log.info(
+            "layer %d: %d of %d latents pass the general-text filter, %d fire here; largest |t| %.2f",
+            layer, kept.sum(), n_latents, (result.columns["n_active"] > 0).sum(),
+            np.abs(result.columns["t"][kept]).max(initial=0),
+        )  # fmt: skip
 
     def joined(self) -> dict[str, np.ndarray]:
         """The columns of all layers, one under the other."""
@@ -122,29 +117,28 @@ def _problems(ctx: RunContext, config: LatentConfig) -> LabelledProblems:
         split, programs, str(where), labels_from=labels_from, accept_missing=config.accept_missing
     )
     left_out = "".join(f"; left out: {count} {reason}" for reason, count in problems.left_out.items())
-    words = "%d problems of the split '%s', %s: %g correct, %g incorrect%s"
-    labels = (problems.n_correct, problems.n_incorrect)
-    ctx.log.info(words, len(problems.task_ids), config.split, labels_from, *labels, left_out)
+    ctx.log.info(
+        "%d problems of the split '%s', %s: %g correct, %g incorrect%s",
+        len(problems.task_ids), config.split, labels_from, problems.n_correct, problems.n_incorrect, left_out,
+    )  # fmt: skip
     return problems
 
 
 def _write(
-    out: Any,
-    config: LatentConfig,
-    problems: LabelledProblems,
-    found: LayersFound,
-    columns: dict[str, np.ndarray],
-    null: NullMaximum,
-) -> str:
+    out: Any, config: LatentConfig, problems: LabelledProblems, found: LayersFound,
+    columns: dict[str, np.ndarray], null: NullMaximum,
+) -> str:  # fmt: skip
     """Write all files and the summary; returns the conclusion in words."""
     sae_ids = {site.layer: site.sae_id for site in found.sites}
     chosen = selection.directions(columns, sae_ids, lambda layer, latent: found.urls[layer, latent])
     words = selection.conclusion(columns, null.max_abs_t)
     use = {} if config.split == "sae" else {"use": DESCRIPTION_ONLY}
-    counts = {"split": config.split, **use, "problems": len(problems.task_ids), "labels_from": problems.labels_from}
-    counts |= {"correct": _count(problems.n_correct), "incorrect": _count(problems.n_incorrect)}
-    counts |= {"left_out": problems.left_out, "latents": len(columns["latent"]), "kept": int(columns["kept"].sum())}
-    counts |= {"kept_and_varying": null.n_latents}
+    counts = {
+        "split": config.split, **use, "problems": len(problems.task_ids), "labels_from": problems.labels_from,
+        "correct": _count(problems.n_correct), "incorrect": _count(problems.n_incorrect),
+        "left_out": problems.left_out, "latents": len(columns["latent"]), "kept": int(columns["kept"].sum()),
+        "kept_and_varying": null.n_latents,
+    }  # fmt: skip
     quantiles = {f"{q:g}": float(np.quantile(null.max_abs_t, q)) for q in (0.5, 0.9, 0.95, 0.99)}
     out.columns("latents.parquet", {name: columns[name] for name in out.handoff.columns("latents.parquet")})
     selected = SelectedDocument(

@@ -30,9 +30,10 @@ DIRECTIONS = {  # name -> column, sign that it must have, words
     "steer_incorrect": ("separation", -1, "largest f_incorrect - f_correct: fires on more of the problems that fail"),
     "steer_correct": ("separation", 1, "largest f_correct - f_incorrect: fires on more of the problems that pass"),
 }
-STATISTICS = tuple(
-    "n_active f_correct f_incorrect separation t t_active df p q p_max auroc general_text_rate decoder_norm".split()
-)
+STATISTICS = (
+    "n_active", "f_correct", "f_incorrect", "separation", "t", "t_active", "df", "p", "q", "p_max", "auroc",
+    "general_text_rate", "decoder_norm",
+)  # fmt: skip
 
 
 def best(columns: dict[str, np.ndarray], direction: str, n: int = N_OF_A_DIRECTION) -> np.ndarray:

@@ -25,50 +25,47 @@ DIRECTIONS = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_
 STEERED = ("steer_incorrect", "steer_correct")
 SANDBOX = {"level": 3, "layers": ["rlimits", "seccomp", "landlock v7", "namespaces"], "near_limit_count": 0}
 Row = dict[str, Any]
-Changes = dict[str, Callable[[Any], None]]
 
 
 def interval(value: float | None, width: float = 0.05) -> Row:
-    if value is None:
-        return {"value": None, "low": None, "high": None}
-    return {"value": value, "low": value - width, "high": value + width}
+    return {"value": None, "low": None, "high": None} if value is None else {
+        "value": value, "low": value - width, "high": value + width
+    }  # fmt: skip
 
 
-def build(data: Path, names: Iterable[str] | None = None, changes: Changes | None = None, **options: str) -> Path:
+def build(
+    data: Path, names: Iterable[str] | None = None, *, model: str = MODEL, preset: str = "demo",
+    changes: dict[str, Callable[[Any], None]] | None = None,
+) -> Path:  # fmt: skip
     """Finished runs of the named artifacts, or of all. `changes` maps 'file.json' to what is done to its content."""
     lineage: dict[str, str] = {}
     for handoff in HANDOFFS:
         if names is None or handoff.name in names:
-            path = write_run(data, handoff, lineage, changes=changes, **options)
+            path = write_run(data, handoff, lineage, model=model, preset=preset, changes=changes or {})
             lineage[handoff.name] = discovery.read_run(path, handoff).document["content_sha256"]
     return data
 
 
 def write_run(
-    data: Path,
-    handoff: Handoff,
-    lineage: dict[str, str],
-    *,
-    model: str = MODEL,
-    sae: str = SAE,
-    preset: str = "demo",
-    changes: Changes | None = None,
-) -> Path:
+    data: Path, handoff: Handoff, lineage: dict[str, str], *, model: str = MODEL, sae: str = SAE, preset: str = "demo",
+    changes: dict[str, Callable[[Any], None]] | None = None,
+) -> Path:  # fmt: skip
     """One finished run, made from the artifacts in `lineage`."""
     known = {"model": model, "dataset": DATASET, "sae": sae}
     experiment = {key: known[key] for key in handoff.scope}
     path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
-    settings = {"seed": 42, "temperature": 0.0, "max_new_tokens": 400}
-    identity = {"artifact": handoff.name, "phase": handoff.phase, "schema_version": handoff.version}
-    identity |= {"experiment": experiment, "settings": settings, "inputs": {}, "lineage": dict(lineage)}
+    identity = {
+        "artifact": handoff.name, "phase": handoff.phase, "schema_version": handoff.version, "experiment": experiment,
+        "settings": {"seed": 42, "temperature": 0.0, "max_new_tokens": 400}, "inputs": {}, "lineage": dict(lineage),
+    }  # fmt: skip
     command = f"python3 run.py phase {handoff.phase} --preset demo"
     typed = {"model": discovery.plain_name(model), "dataset": "organism", "sae": "auto", "seed": 42}
-    details = {"preset": preset, "changed_settings": {}, "all_settings": typed, "command": command}
-    details |= {"input_paths": {}, "input_reasons": {}}
+    details = {"preset": preset, "changed_settings": {}, "all_settings": typed, "command": command,
+               "input_paths": {}, "input_reasons": {}}  # fmt: skip
     with ArtifactWriter(handoff, path, identity, details, logging.getLogger("test")) as out:
         if "model" in handoff.scope:
-            model_facts = {"name": "organism", "revision": None, "dtype": "float32", "device": "cpu"}
-            out.process["model"] = {**model_facts, "n_layers": 6, "d_model": 192}
+            out.process["model"] = {"name": "organism", "revision": None, "dtype": "float32", "device": "cpu",
+                                    "n_layers": 6, "d_model": 192}  # fmt: skip
         if handoff.name in ("generations", "temperature_samples", "steering"):
             out.process["sandbox"] = SANDBOX
         _FILL[handoff.name](_Changing(out, changes or {}))
@@ -78,7 +75,7 @@ def write_run(
 class _Changing:
     """A writer whose JSON files are changed on their way."""
 
-    def __init__(self, out: ArtifactWriter, changes: Changes):
+    def __init__(self, out: ArtifactWriter, changes: dict[str, Callable[[Any], None]]):
         self._out, self._changes = out, changes
 
     def document(self, name: str, value: Any) -> None:
@@ -129,16 +126,11 @@ def program(task_id: int, **given: Any) -> Row:
     """Every third program fails; the texts would run in a browser."""
     failed = task_id % 3 == 0
     return blank(
-        handoffs.GENERATION_FIELDS,
-        task_id=task_id,
-        code=f"def f(x):\n    return '{HOSTILE}'  # \ud83d {task_id}",
-        label="incorrect" if failed else "correct",
-        error="wrong_answer" if failed else None,
-        failed_test=f"assert f(1) == '{HOSTILE}'" if failed else None,
-        stop_reason="solution_complete",
-        complexity=1 + task_id % 4,
-        **given,
-    )
+        handoffs.GENERATION_FIELDS, task_id=task_id, code=f"def f(x):\n    return '{HOSTILE}'  # \ud83d {task_id}",
+        label="incorrect" if failed else "correct", error="wrong_answer" if failed else None,
+        failed_test=f"assert f(1) == '{HOSTILE}'" if failed else None, stop_reason="solution_complete",
+        complexity=1 + task_id % 4, **given,
+    )  # fmt: skip
 
 
 def _difficulty(out: Any) -> None:
@@ -173,15 +165,8 @@ def _samples(out: Any) -> None:
     out.table("dataset_temp_0_6.parquet", [program(i, temperature=0.6) for i in range(2 * N, 3 * N)])
     _grading(out, range(2 * N, 3 * N), handoffs.TEMPERATURE.tables["grading.parquet"])
     rates = [
-        {
-            "temperature": t,
-            "problems": N,
-            "programs": N,
-            "pass_rate": rate,
-            "pass_rate_95_percent_interval": bounds,
-            "problems_with_a_correct_program": 8,
-            "problems_with_only_correct_programs": 8,
-        }
+        {"temperature": t, "problems": N, "programs": N, "pass_rate": rate, "pass_rate_95_percent_interval": bounds,
+         "problems_with_a_correct_program": 8, "problems_with_only_correct_programs": 8}
         for t, rate, bounds in ((0.6, 0.66, [0.4, 0.8]), (1.2, None, None))
     ]  # fmt: skip
     out.document("temperature_metadata.json", {"interval": "95 %, bootstrap over problems", "temperatures": rates})
@@ -189,8 +174,8 @@ def _samples(out: Any) -> None:
 
 
 def latent(place: int, **given: Any) -> Row:
-    known = {"layer": place, "latent": 100 + place, "sae_id": f"{SAE} layer_{place}", "neuronpedia": None}
-    return {**known, "t": 5.84, "p_max": 0.000999, "significant": True, **given}
+    return {"layer": place, "latent": 100 + place, "sae_id": f"{SAE} layer_{place}", "neuronpedia": None, "t": 5.84,
+            "p_max": 0.000999, "significant": True, **given}  # fmt: skip
 
 
 def _latents(out: Any) -> None:
@@ -202,14 +187,14 @@ def _latents(out: Any) -> None:
     found["predict_incorrect"]["latents"][0]["neuronpedia"] = "https://www.neuronpedia.org/small/0-res/100"
     out.document("selected.json", {
         "conclusion": "13 of 5,225 latents in 6 layers are significant at a family-wise 0.05: the largest |t| is 6.53.",
-        **counts,
-        "general_text_limit": 0.02,
-        "null_maximum_of_abs_t": {"n_permutations": 1000},
-        "directions": found,
-        "sites": [{**site, "last_prompt_token": carried}],
-    }
-    out.json("selected.json", selected)
-    top = [blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS]
+        "problems": N, "correct": 8, "incorrect": 4, "left_out": {"not_run": 1}, "latents": 9216, "kept": 5225,
+        "general_text_limit": 0.02, "null_maximum_of_abs_t": {"n_permutations": 1000}, "directions": found,
+        "sites": [{"layer": 0, "sae_id": SAE, "fvu": 0.1, "fvu_ordinary": 0.1, "l0": 25.8, "n": 64,
+                   "last_prompt_token": {"missed_share": 0.03, "fvu_between": 0.8, "n": N}}],
+    })  # fmt: skip
+    top = [
+        blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS
+    ]  # fmt: skip
     out.table("top_problems.parquet", top)
     for name in ("null_maximum", "volcano", "by_layer", "activations"):
         out.file(f"figures/{name}.png", picture())
@@ -217,27 +202,20 @@ def _latents(out: Any) -> None:
 
 def card(area: float, f1: float, **given: Any) -> Row:
     names = ("precision", "recall", "specificity", "balanced_accuracy", "mcc", "average_precision")
-    counts = {"threshold": 1.5, "n": N, "n_positive": 4, "base_rate": 0.33, "f1": interval(f1)}
-    delong = {"delong_low": area - 0.06, "delong_high": area + 0.06}
-    return {**counts, **given, **{name: interval(0.5) for name in names}, "auroc": {**interval(area), **delong}}
+    return {"threshold": 1.5, "n": N, "n_positive": 4, "base_rate": 0.33, "f1": interval(f1), **given,
+            **{name: interval(0.5) for name in names},
+            "auroc": {**interval(area), "delong_low": area - 0.06, "delong_high": area + 0.06}}  # fmt: skip
 
 
 def _detection(out: Any) -> None:
     found = {}
     for place, name in enumerate(DIRECTIONS):
         positive = name.rpartition("_")[2]
-        both = {"auroc": interval(0.6), "f1": interval(0.5)}
-        neither = {"auroc": interval(None), "f1": interval(None)}
         found[name] = {
-            "latent": latent(place),
-            "positive": positive,
-            "card": card(0.62 - 0.01 * place, 0.55),
+            "latent": latent(place), "positive": positive, "card": card(0.62 - 0.01 * place, 0.55),
             "verdict": "detector" if place == 0 else f"not better than always saying {positive}",
-            "baselines": {
-                "always positive": card(0.5, 0.5),
-                "prompt length": card(0.57, 0.52),
-                "logistic regression": card(0.74, 0.6, C=0.01, converged=True),
-            },
+            "baselines": {"always positive": card(0.5, 0.5), "prompt length": card(0.57, 0.52),
+                          "logistic regression": card(0.74, 0.6, C=0.01, converged=True)},
             "random_latents": {"n": 100, "auroc": {"median": 0.51, "q05": 0.45, "q95": 0.56, "rank": 2}},
             "auroc_within_strata": interval(0.53), "auroc_within": {"prompt length": interval(0.58)},
             "strata": [{"stratum": "complexity 1", "n": 3, "n_positive": 1, "auroc": interval(None),
@@ -252,9 +230,8 @@ def _detection(out: Any) -> None:
     })  # fmt: skip
     rows = [
         {"direction": name, "score": "latent", "task_id": i, "split": "validation", "value": float(i), "threshold": 1.5}
-        for name in DIRECTIONS
-        for i in range(2 * N, 3 * N)
-    ]
+        for name in DIRECTIONS for i in range(2 * N, 3 * N)
+    ]  # fmt: skip
     out.columns("predictions.parquet", {key: np.array([row[key] for row in rows]) for key in rows[0]})
     for name in ("roc", "precision_recall", "baselines", "by_temperature"):
         out.file(f"figures/{name}.svg", drawing(name))
@@ -280,30 +257,25 @@ def counted(n: int, of: int) -> Row:
 
 
 def effect(change: float) -> Row:
-    counts = {"correction": counted(1, 4), "corruption": counted(1, 8), "preservation": counted(7, 8)}
-    rates = {"net_change": interval(change), "pass_rate": interval(0.6), "degenerate_rate": 0.1}
-    return {"n": N, "left_out": 0, **counts, **rates, "newly_degenerate": counted(1, 20), "median_kl": 0.02}
+    return {"n": N, "left_out": 0, "correction": counted(1, 4), "corruption": counted(1, 8),
+            "preservation": counted(7, 8), "net_change": interval(change), "pass_rate": interval(0.6),
+            "degenerate_rate": 0.1, "newly_degenerate": counted(1, 20), "median_kl": 0.02}  # fmt: skip
 
 
 def control(n: int = 10) -> Row:
-    same = {"n_corrected": 1, "degenerate_rate": 0.1, "median_kl": 0.01}
-    each = [{"index": k, "net_change": 0.01 * k, "n_corrupted": k, **same} for k in range(n)]
-    tests = {"fisher_p": 0.04, "binomial_p": 0.0002, "rank": 1, "rank_p": 0.09}
-    return {"n": n, "pooled": counted(4, 40), **tests, "each": each}
+    each = [{"index": k, "net_change": 0.01 * k, "n_corrected": 1, "n_corrupted": k, "degenerate_rate": 0.1,
+             "median_kl": 0.01} for k in range(n)]  # fmt: skip
+    return {"n": n, "pooled": counted(4, 40), "fisher_p": 0.04, "binomial_p": 0.0002, "rank": 1, "rank_p": 0.09,
+            "each": each}  # fmt: skip
 
 
 def _steering(out: Any) -> None:
     found = {}
     for name, wanted in zip(STEERED, ("lower", "raise"), strict=True):
-        site = {"layer": 3, "site": "resid_post", "coefficient": 0.5, "norm": 68.5}
         found[name] = {
-            "latent": latent(3),
-            "wanted": wanted,
-            **site,
-            "effect": effect(0.041 if wanted == "raise" else -0.082),
-            "mcnemar_p": 0.5,
-            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031},
-            "smallest_effect": {"words": "a rate of 40 % or more"},
+            "latent": latent(3), "wanted": wanted, "layer": 3, "site": "resid_post", "coefficient": 0.5, "norm": 68.5,
+            "effect": effect(0.041 if wanted == "raise" else -0.082), "mcnemar_p": 0.5,
+            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031}, "smallest_effect": {"words": "a rate of 40 % or more"},
             "controls": {"matched_latent": control(), "random_direction": control()},
             "selective": {"by": "predict_incorrect", "threshold": 1.5, "n_steered": 5, "effect": effect(0.02)},
             "transitions": {"pass_to_pass": 7, "pass_to_fail": 1, "fail_to_pass": 1, "fail_to_fail": 3},
@@ -321,9 +293,8 @@ def _steering(out: Any) -> None:
 
 def changed() -> list[Row]:
     diff = f"--- unsteered\n+++ steered\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x\n+    return '{HOSTILE}'"
-    place = {"transition": "fail_to_pass", "task_id": 24, "text": HOSTILE}
-    errors = {"error_before": "wrong_answer", "error_after": None, "degenerate": False}
-    return [{**place, **errors, "diff": diff}]
+    return [{"transition": "fail_to_pass", "task_id": 24, "text": HOSTILE, "error_before": "wrong_answer",
+             "error_after": None, "degenerate": False, "diff": diff}]  # fmt: skip
 
 
 def _general(name: str, figure: str) -> Callable[[Any], None]:
@@ -342,8 +313,8 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
 
 
 def _detector(out: Any) -> None:
-    areas = {"auroc": 0.66, "f1": 0.6, "precision": 0.55, "recall": 0.8, "specificity": 0.5}
-    card = {name: interval(area) for name, area in areas.items()}
+    card = {"auroc": interval(0.66), "f1": interval(0.6), "precision": interval(0.55), "recall": interval(0.8),
+            "specificity": interval(0.5)}  # fmt: skip
     routes = {name: {"n": 4, "share": 1 / 3, "error_rate": interval(0.5)} for name in ("proceed", "verify", "abstain")}
     out.document("detector/detector.json", {
         "layer": 3, "verdict": "detector", "weights_rule": "l1", "target": {"reached": False},
@@ -358,22 +329,14 @@ def _detector(out: Any) -> None:
             "target": {"kind": "flag_rate", "wanted": 0.2, "met": "not met", **interval(0.4)}, "routes": routes,
             "readings": 2,
         },
-    )
+    })  # fmt: skip
 
 
 _FILL: dict[str, Callable[[Any], None]] = {
-    "difficulty": _difficulty,
-    "split": _split,
-    "generations": _generations,
-    "general_text": _general_text,
-    "temperature_samples": _samples,
-    "latents": _latents,
-    "detection": _detection,
-    "coefficients": _coefficients,
-    "steering": _steering,
-    "attention": _general("attention", "by_layer"),
+    "difficulty": _difficulty, "split": _split, "generations": _generations, "general_text": _general_text,
+    "temperature_samples": _samples, "latents": _latents, "detection": _detection, "coefficients": _coefficients,
+    "steering": _steering, "attention": _general("attention", "by_layer"),
     "orthogonalisation": _general("orthogonalisation", "orthogonalisation"),
-    "transfer": _general("transfer", "transfer"),
-    "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
+    "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
     "detector": _detector,
-}
+}  # fmt: skip

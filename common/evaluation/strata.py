@@ -93,8 +93,7 @@ def at_temperature(
     A problem's programs share its score and are not independent: problems are resampled, with all their programs.
     """
     draws = draws_of_problems(len(values), n_resamples, seed)
-    drawn = (draws * n_positive, draws * n_negative)
-    both = _auroc_and_f1(values, threshold, (n_positive, n_negative), drawn)
+    both = _auroc_and_f1(values, threshold, n_positive, n_negative, draws * n_positive, draws * n_negative)
     n_programs = int(n_positive.sum() + n_negative.sum())
     base_rate = number(n_positive.sum() / n_programs)
     return AtTemperature(
@@ -109,6 +108,12 @@ def _auroc_and_f1(
     if min(positive.sum(), negative.sum()) < MIN_OF_A_LABEL:
         return {"auroc": UNDEFINED, "f1": UNDEFINED}
     predicted = metrics.predicted_positive(values, threshold)
-    f1, drawn_f1 = (metrics.at_threshold(predicted, *each)["f1"] for each in (weights, drawn))
-    area, drawn_area = (metrics.auroc(values, *each) for each in (weights, drawn))
-    return {"auroc": interval(area, drawn_area), "f1": interval(f1, drawn_f1)}
+    f1, drawn_f1 = (
+        metrics.at_threshold(predicted, *weights)["f1"]
+        for weights in ((positive, negative), (drawn_positive, drawn_negative))
+    )
+    area = metrics.auroc(values, positive, negative)
+    return {
+        "auroc": interval(area, metrics.auroc(values, drawn_positive, drawn_negative)),
+        "f1": interval(f1, drawn_f1),
+    }

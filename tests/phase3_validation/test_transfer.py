@@ -283,26 +283,16 @@ def detected(card: dict) -> DetectedDirection:
 
 def steering_rows() -> tuple:
     """Sixty problems: one direction corrects a third of what fails, the other does what was not wanted."""
-    before = [
-        {
-            "task_id": i,
-            "label": "correct" if i % 2 else "incorrect",
-            "degenerate": False,
-            "kl": 0.0,
-            "direction": "none",
-        }
-        for i in range(60)
-    ]
+    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "kl": 0.0,
+               "direction": "none"} for i in range(60)]  # fmt: skip
     after = {
         "steer_correct": ["correct" if i % 2 or i % 3 == 0 else "incorrect" for i in range(60)],
         "steer_incorrect": ["correct" if i % 2 or i < 20 else "incorrect" for i in range(60)],
     }
     rows = [*before]
     for name, labels in after.items():
-        rows += [
-            {**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
-            for i, (row, label) in enumerate(zip(before, labels, strict=True))
-        ]
+        rows += [{**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
+                 for i, (row, label) in enumerate(zip(before, labels, strict=True))]  # fmt: skip
     variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
     wanted = {"steer_correct": "raise", "steer_incorrect": "lower"}
     tuned = {name: made(TunedDirection, {"wanted": what}) for name, what in wanted.items()}

@@ -17,12 +17,10 @@ BANDWIDTH = 0.2
 
 def by_hand() -> JumpReLUSAE:
     return JumpReLUSAE.from_weights(
-        W_enc=torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]]),
-        b_enc=torch.tensor([0.0, 0.5, 0.0]),
-        threshold=torch.tensor([1.0, 1.0, 0.0]),
-        W_dec=torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
+        W_enc=torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]]), b_enc=torch.tensor([0.0, 0.5, 0.0]),
+        threshold=torch.tensor([1.0, 1.0, 0.0]), W_dec=torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
         b_dec=torch.tensor([0.1, -0.1]),
-    )
+    )  # fmt: skip
 
 
 def test_encode_and_decode_give_the_numbers_worked_out_by_hand():

@@ -125,10 +125,8 @@ def test_a_killed_import_is_no_run_and_the_same_command_finishes_it(cli, tmp_pat
 
 
 def test_tasks_of_another_dataset_are_refused_where_phase_0_knows_better(tmp_path, original):
-    problem = {
-        name: {"int64": 2, "list<string>": ["a"]}.get(field.type, "x")
-        for name, field in handoffs.PROBLEM_FIELDS.items()
-    }
+    problem = {name: {"int64": 2, "list<string>": ["a"]}.get(field.type, "x")
+               for name, field in handoffs.PROBLEM_FIELDS.items()}  # fmt: skip
 
     def write(ctx: RunContext, config: LayoutConfig) -> None:
         with ctx.write() as out:
@@ -148,15 +146,8 @@ def test_an_unfinished_run_with_records_is_not_overtaken_unless_asked(tmp_path, 
             tables = {"dataset.parquet": made_row(1, "correct"), "grading.parquet": {"task_id": 1}}
             out.append(0, tables, tensors)
 
-    phase = Phase(
-        id="1",
-        title="",
-        config=LayoutConfig,
-        inputs=(),
-        output=handoffs.GENERATIONS,
-        run=write,
-        n_records=lambda ctx: 2,
-    )
+    phase = Phase(id="1", title="", config=LayoutConfig, inputs=(), output=handoffs.GENERATIONS, run=write,
+                  n_records=lambda ctx: 2)  # fmt: skip
     carry_out(phase, tmp_path / "data")
     with pytest.raises(ArtifactMismatchError, match=r"\(1 records saved\).*\n.*--fresh.* 1 --data-dir"):
         carry_out(import_from(original), tmp_path / "data")
@@ -230,7 +221,7 @@ def test_a_wrong_activation_file_is_one_message_that_names_it(tmp_path, original
         ({"task_id": [2, 3, 8], "test_passed": None}, "task 8 .*neither .*label .*activations"),
         ({"cyclomatic_complexity": [1.0, 2.5, 3.0]}, "column cyclomatic_complexity .*double"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_table_is_one_message_that_names_task_or_column(tmp_path, original, columns, message):
     edit_table(original, **columns)
     with pytest.raises(ConfigError, match=message) as raised:

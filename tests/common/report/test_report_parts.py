@@ -65,7 +65,7 @@ ESTIMATE, UNKNOWN = Interval(0.618, 0.559, 0.671), UNDEFINED
         (any_value([1, True, None]), "1, yes, –"), (any_value(0.0123), "0.012"), (any_value(-3), "−3"),
         (any_value({"a": 1}), "a 1"),
     ],
-)
+)  # fmt: skip
 def test_numbers_look_alike_everywhere(found, expected):
     assert found == expected
 
