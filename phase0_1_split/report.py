@@ -12,11 +12,12 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     columns = [Column("Split", numeric=False), Column("Problems"), Column("Mean complexity", "with its standard error")]
     rows = [
         [
-            Cell(f"{name}, {SPLIT_PURPOSES[name]}"), count_cell(metadata.sizes[name]),
+            Cell(f"{name}, {SPLIT_PURPOSES[name]}"),
+            count_cell(metadata.sizes[name]),
             Cell(number(found.mean), f"± {number(found.standard_error)}", found.mean),
         ]
         for name, found in metadata.complexity.items()
-    ]  # fmt: skip
+    ]
     worst = min(metadata.kolmogorov_smirnov_p.values())
     words = (
         f"Split by complexity with seed {metadata.seed}. {count(metadata.n_groups)} groups of near duplicates "

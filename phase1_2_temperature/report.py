@@ -20,14 +20,25 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
 
 
 def _temperatures(metadata: TemperatureDocument) -> Table:
-    columns = [Column("Temperature"), Column("Problems"), Column("Programs"), Column("Pass rate"),
-               Column("Solved at least once"), Column("Solved always")]  # fmt: skip
+    columns = [
+        Column("Temperature"),
+        Column("Problems"),
+        Column("Programs"),
+        Column("Pass rate"),
+        Column("Solved at least once"),
+        Column("Solved always"),
+    ]
     rows = []
     for found in metadata.temperatures:
-        rows.append([
-            figure_cell(found.temperature, 1), count_cell(found.problems), count_cell(found.programs),
-            share(found.share, PERCENT), count_cell(found.problems_with_a_correct_program),
-            count_cell(found.problems_with_only_correct_programs),
-        ])  # fmt: skip
+        rows.append(
+            [
+                figure_cell(found.temperature, 1),
+                count_cell(found.problems),
+                count_cell(found.programs),
+                share(found.share, PERCENT),
+                count_cell(found.problems_with_a_correct_program),
+                count_cell(found.problems_with_only_correct_programs),
+            ]
+        )
     note = f"Interval: {metadata.interval}."
     return Table("Samples of the validation split by temperature", columns, rows, note=note)

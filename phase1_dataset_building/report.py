@@ -66,8 +66,12 @@ def _by_split(rows: list[Row], split: PhaseResult | None) -> Table:
 
 
 def _by_complexity(rows: list[Row]) -> Table:
-    columns = [Column("Complexity", "cyclomatic, of the reference solution"), Column("Programs"), Column("Pass"),
-               Column("Pass rate")]  # fmt: skip
+    columns = [
+        Column("Complexity", "cyclomatic, of the reference solution"),
+        Column("Programs"),
+        Column("Pass"),
+        Column("Pass rate"),
+    ]
     values = sorted({row["complexity"] for row in rows})
     made = []
     for value in values:

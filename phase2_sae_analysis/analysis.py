@@ -95,9 +95,12 @@ class LayersFound:
         kept = result.columns["kept"]
         ctx.log.info(
             "layer %d: %d of %d latents pass the general-text filter, %d fire here; largest |t| %.2f",
-            layer, kept.sum(), n_latents, (result.columns["n_active"] > 0).sum(),
+            layer,
+            kept.sum(),
+            n_latents,
+            (result.columns["n_active"] > 0).sum(),
             np.abs(result.columns["t"][kept]).max(initial=0),
-        )  # fmt: skip
+        )
 
     def joined(self) -> dict[str, np.ndarray]:
         """The columns of all layers, one under the other."""
@@ -119,26 +122,41 @@ def _problems(ctx: RunContext, config: LatentConfig) -> LabelledProblems:
     left_out = "".join(f"; left out: {count} {reason}" for reason, count in problems.left_out.items())
     ctx.log.info(
         "%d problems of the split '%s', %s: %g correct, %g incorrect%s",
-        len(problems.task_ids), config.split, labels_from, problems.n_correct, problems.n_incorrect, left_out,
-    )  # fmt: skip
+        len(problems.task_ids),
+        config.split,
+        labels_from,
+        problems.n_correct,
+        problems.n_incorrect,
+        left_out,
+    )
     return problems
 
 
 def _write(
-    out: Any, config: LatentConfig, problems: LabelledProblems, found: LayersFound,
-    columns: dict[str, np.ndarray], null: NullMaximum,
-) -> str:  # fmt: skip
+    out: Any,
+    config: LatentConfig,
+    problems: LabelledProblems,
+    found: LayersFound,
+    columns: dict[str, np.ndarray],
+    null: NullMaximum,
+) -> str:
     """Write all files and the summary; returns the conclusion in words."""
     sae_ids = {site.layer: site.sae_id for site in found.sites}
     chosen = selection.directions(columns, sae_ids, lambda layer, latent: found.urls[layer, latent])
     words = selection.conclusion(columns, null.max_abs_t)
     use = {} if config.split == "sae" else {"use": DESCRIPTION_ONLY}
     counts = {
-        "split": config.split, **use, "problems": len(problems.task_ids), "labels_from": problems.labels_from,
-        "correct": _count(problems.n_correct), "incorrect": _count(problems.n_incorrect),
-        "left_out": problems.left_out, "latents": len(columns["latent"]), "kept": int(columns["kept"].sum()),
+        "split": config.split,
+        **use,
+        "problems": len(problems.task_ids),
+        "labels_from": problems.labels_from,
+        "correct": _count(problems.n_correct),
+        "incorrect": _count(problems.n_incorrect),
+        "left_out": problems.left_out,
+        "latents": len(columns["latent"]),
+        "kept": int(columns["kept"].sum()),
         "kept_and_varying": null.n_latents,
-    }  # fmt: skip
+    }
     quantiles = {f"{q:g}": float(np.quantile(null.max_abs_t, q)) for q in (0.5, 0.9, 0.95, 0.99)}
     out.columns("latents.parquet", {name: columns[name] for name in out.handoff.columns("latents.parquet")})
     selected = SelectedDocument(

@@ -90,12 +90,17 @@ def _fits_badly(site: Site) -> bool:
 
 def _columns(first: list[Column]) -> list[Column]:
     return [
-        *first, Column("Layer"), Column("Latent"), Column("t", "Welch; positive: more active on problems that fail"),
+        *first,
+        Column("Layer"),
+        Column("Latent"),
+        Column("t", "Welch; positive: more active on problems that fail"),
         Column("Family-wise p"),
         Column("Separation", "share of correct problems on which it fires minus that of incorrect ones"),
-        Column("Fires: correct"), Column("Fires: incorrect"), Column("AUROC", "for incorrect; below 0.5: for correct"),
+        Column("Fires: correct"),
+        Column("Fires: incorrect"),
+        Column("AUROC", "for incorrect; below 0.5: for correct"),
         Column("On general text", "share of documents on which it fires"),
-    ]  # fmt: skip
+    ]
 
 
 def _cells(latent: SelectedLatent) -> list[Cell]:
@@ -103,10 +108,14 @@ def _cells(latent: SelectedLatent) -> list[Cell]:
     return [
         Cell(str(latent.layer), sort=latent.layer),
         Cell(number_of_latent.text, sort=latent.latent, link=number_of_latent.link),
-        figure_cell(latent.t, signed=True), p_cell(latent.p_max), figure_cell(latent.separation, signed=True),
-        share(latent.f_correct), share(latent.f_incorrect), figure_cell(latent.auroc),
+        figure_cell(latent.t, signed=True),
+        p_cell(latent.p_max),
+        figure_cell(latent.separation, signed=True),
+        share(latent.f_correct),
+        share(latent.f_incorrect),
+        figure_cell(latent.auroc),
         share(latent.general_text_rate),
-    ]  # fmt: skip
+    ]
 
 
 def _selected(directions: dict[str, SelectedDirection]) -> Table:
@@ -129,35 +138,49 @@ def _runners_up(directions: dict[str, SelectedDirection]) -> Table:
 
 def _top_problems(rows: list[dict[str, Any]]) -> Table:
     columns = [
-        Column("Direction", numeric=False), Column("Activation", "in the SAE's units"), Column("Problem"),
-        Column("Passes", "share of the problem's programs that are correct"), Column("Description", numeric=False),
-    ]  # fmt: skip
+        Column("Direction", numeric=False),
+        Column("Activation", "in the SAE's units"),
+        Column("Problem"),
+        Column("Passes", "share of the problem's programs that are correct"),
+        Column("Description", numeric=False),
+    ]
     shown = [
         [
-            Cell(direction_words(row["direction"])), figure_cell(row["activation"]),
-            Cell(str(row["task_id"]), sort=row["task_id"]), share(row["pass_rate"]), Cell(row["text"]),
+            Cell(direction_words(row["direction"])),
+            figure_cell(row["activation"]),
+            Cell(str(row["task_id"]), sort=row["task_id"]),
+            share(row["pass_rate"]),
+            Cell(row["text"]),
         ]
         for row in rows
         if row["rank"] == 1 and row["place"] <= N_PROBLEMS
-    ]  # fmt: skip
+    ]
     return Table("Problems on which the selected latents are most active", columns, shown, folded=True)
 
 
 def _sites(sites: list[Site]) -> Table:
     columns = [
-        Column("Layer"), Column("SAE", numeric=False),
-        Column("FVU", "fraction of variance of general text that its reconstruction leaves unexplained; above 0.5 it "
-               "fits badly"),
-        Column("L0", "latents that fire at a position of general text, on average"), Column("Documents"),
+        Column("Layer"),
+        Column("SAE", numeric=False),
+        Column(
+            "FVU",
+            "fraction of variance of general text that its reconstruction leaves unexplained; above 0.5 it fits badly",
+        ),
+        Column("L0", "latents that fire at a position of general text, on average"),
+        Column("Documents"),
         Column("Missed", "share of the squared length at the last prompt token that it misses"),
         Column("FVU between prompts", "there, after the error that all prompts share; says nothing of its site"),
-    ]  # fmt: skip
+    ]
     rows = [
         [
-            Cell(str(site.layer), sort=site.layer), Cell(site.sae_id), figure_cell(site.fvu_ordinary, 3),
-            figure_cell(site.l0, 1), count_cell(site.n), share(site.last_prompt_token.missed_share),
+            Cell(str(site.layer), sort=site.layer),
+            Cell(site.sae_id),
+            figure_cell(site.fvu_ordinary, 3),
+            figure_cell(site.l0, 1),
+            count_cell(site.n),
+            share(site.last_prompt_token.missed_share),
             figure_cell(site.last_prompt_token.fvu_between, 2),
         ]
         for site in sites
-    ]  # fmt: skip
+    ]
     return Table("How well the SAEs fit", columns, rows, folded=True)

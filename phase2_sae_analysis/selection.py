@@ -114,10 +114,16 @@ def top_problems(
             values = activations[latent.layer, latent.latent]
             places = [i for i in np.argsort(-values, kind="stable")[:N_TOP_PROBLEMS] if values[i] > 0]
             rows += [
-                {**_named(direction, latent), "place": place, "task_id": task_ids[i], "activation": float(values[i]),
-                 "pass_rate": float(pass_rate[i]), "text": texts[i]}
+                {
+                    **_named(direction, latent),
+                    "place": place,
+                    "task_id": task_ids[i],
+                    "activation": float(values[i]),
+                    "pass_rate": float(pass_rate[i]),
+                    "text": texts[i],
+                }
                 for place, i in enumerate(places, start=1)
-            ]  # fmt: skip
+            ]
     return rows
 
 

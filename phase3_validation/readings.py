@@ -54,10 +54,16 @@ def _entry_of(ctx: RunContext) -> dict[str, Any]:
     latents = {d.name: [d.layer, d.latent] for d in selected_directions(ctx.read(handoffs.LATENTS))}
     selected = {"sae": known["sae"], "latents": latents}
     return {
-        "phase": ctx.phase.id, "model": known["model"], "dataset": known["dataset"], "prompt": known["prompt"],
-        "split": ctx.read(handoffs.SPLIT).content_sha256, "selection": digest_of(selected), **selected,
-        "steering": steering and digest_of(steering), "how": steering,
-    }  # fmt: skip
+        "phase": ctx.phase.id,
+        "model": known["model"],
+        "dataset": known["dataset"],
+        "prompt": known["prompt"],
+        "split": ctx.read(handoffs.SPLIT).content_sha256,
+        "selection": digest_of(selected),
+        **selected,
+        "steering": steering and digest_of(steering),
+        "how": steering,
+    }
 
 
 def _words(entry: dict[str, Any]) -> str:

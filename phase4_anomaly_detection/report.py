@@ -35,9 +35,11 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     card = found.card
     n = card.n
     made = Section(
-        "detector", "Detector", "Can a few latents, added up, say beforehand which texts the model will get wrong?",
+        "detector",
+        "Detector",
+        "Can a few latents, added up, say beforehand which texts the model will get wrong?",
         source=phase.place,
-    )  # fmt: skip
+    )
     tone = "good" if found.verdict == DetectionVerdict.DETECTOR else "plain"
     made.blocks += [
         Paragraph(
@@ -114,15 +116,20 @@ def _reliability(card: DetectorCard) -> Table:
 
 def _latents(found: DetectorDocument) -> Table:
     columns = [
-        Column("Latent"), Column("t", "Welch t, incorrect against correct"), Column("Weight"),
-        Column("General text", "share of general-text documents on which it fires"), Column("Fires on"),
-    ]  # fmt: skip
+        Column("Latent"),
+        Column("t", "Welch t, incorrect against correct"),
+        Column("Weight"),
+        Column("General text", "share of general-text documents on which it fires"),
+        Column("Fires on"),
+    ]
     rows = [
         [
-            Cell(str(latent.latent), sort=latent.latent), figure_cell(latent.t),
-            figure_cell(latent.weight, 3), share(latent.general_text_rate),
+            Cell(str(latent.latent), sort=latent.latent),
+            figure_cell(latent.t),
+            figure_cell(latent.weight, 3),
+            share(latent.general_text_rate),
             Cell(f"{latent.n_fired} of {latent.n}" if latent.n else UNKNOWN, sort=latent.n_fired),
         ]
         for latent in found.latents
-    ]  # fmt: skip
+    ]
     return Table("Its latents", columns, rows, folded=True)

@@ -28,15 +28,21 @@ Row = dict[str, Any]
 
 
 def interval(value: float | None, width: float = 0.05) -> Row:
-    return {"value": None, "low": None, "high": None} if value is None else {
-        "value": value, "low": value - width, "high": value + width
-    }  # fmt: skip
+    return (
+        {"value": None, "low": None, "high": None}
+        if value is None
+        else {"value": value, "low": value - width, "high": value + width}
+    )
 
 
 def build(
-    data: Path, names: Iterable[str] | None = None, *, model: str = MODEL, preset: str = "demo",
+    data: Path,
+    names: Iterable[str] | None = None,
+    *,
+    model: str = MODEL,
+    preset: str = "demo",
     changes: dict[str, Callable[[Any], None]] | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Finished runs of the named artifacts, or of all. `changes` maps 'file.json' to what is done to its content."""
     lineage: dict[str, str] = {}
     for handoff in HANDOFFS:
@@ -47,25 +53,48 @@ def build(
 
 
 def write_run(
-    data: Path, handoff: Handoff, lineage: dict[str, str], *, model: str = MODEL, sae: str = SAE, preset: str = "demo",
+    data: Path,
+    handoff: Handoff,
+    lineage: dict[str, str],
+    *,
+    model: str = MODEL,
+    sae: str = SAE,
+    preset: str = "demo",
     changes: dict[str, Callable[[Any], None]] | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """One finished run, made from the artifacts in `lineage`."""
     known = {"model": model, "dataset": DATASET, "sae": sae}
     experiment = {key: known[key] for key in handoff.scope}
     path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
     identity = {
-        "artifact": handoff.name, "phase": handoff.phase, "schema_version": handoff.version, "experiment": experiment,
-        "settings": {"seed": 42, "temperature": 0.0, "max_new_tokens": 400}, "inputs": {}, "lineage": dict(lineage),
-    }  # fmt: skip
+        "artifact": handoff.name,
+        "phase": handoff.phase,
+        "schema_version": handoff.version,
+        "experiment": experiment,
+        "settings": {"seed": 42, "temperature": 0.0, "max_new_tokens": 400},
+        "inputs": {},
+        "lineage": dict(lineage),
+    }
     command = f"python3 run.py phase {handoff.phase} --preset demo"
     typed = {"model": discovery.plain_name(model), "dataset": "organism", "sae": "auto", "seed": 42}
-    details = {"preset": preset, "changed_settings": {}, "all_settings": typed, "command": command,
-               "input_paths": {}, "input_reasons": {}}  # fmt: skip
+    details = {
+        "preset": preset,
+        "changed_settings": {},
+        "all_settings": typed,
+        "command": command,
+        "input_paths": {},
+        "input_reasons": {},
+    }
     with ArtifactWriter(handoff, path, identity, details, logging.getLogger("test")) as out:
         if "model" in handoff.scope:
-            out.process["model"] = {"name": "organism", "revision": None, "dtype": "float32", "device": "cpu",
-                                    "n_layers": 6, "d_model": 192}  # fmt: skip
+            out.process["model"] = {
+                "name": "organism",
+                "revision": None,
+                "dtype": "float32",
+                "device": "cpu",
+                "n_layers": 6,
+                "d_model": 192,
+            }
         if handoff.name in ("generations", "temperature_samples", "steering"):
             out.process["sandbox"] = SANDBOX
         _FILL[handoff.name](_Changing(out, changes or {}))
@@ -126,11 +155,16 @@ def program(task_id: int, **given: Any) -> Row:
     """Every third program fails; the texts would run in a browser."""
     failed = task_id % 3 == 0
     return blank(
-        handoffs.GENERATION_FIELDS, task_id=task_id, code=f"def f(x):\n    return '{HOSTILE}'  # \ud83d {task_id}",
-        label="incorrect" if failed else "correct", error="wrong_answer" if failed else None,
-        failed_test=f"assert f(1) == '{HOSTILE}'" if failed else None, stop_reason="solution_complete",
-        complexity=1 + task_id % 4, **given,
-    )  # fmt: skip
+        handoffs.GENERATION_FIELDS,
+        task_id=task_id,
+        code=f"def f(x):\n    return '{HOSTILE}'  # \ud83d {task_id}",
+        label="incorrect" if failed else "correct",
+        error="wrong_answer" if failed else None,
+        failed_test=f"assert f(1) == '{HOSTILE}'" if failed else None,
+        stop_reason="solution_complete",
+        complexity=1 + task_id % 4,
+        **given,
+    )
 
 
 def _difficulty(out: Any) -> None:
@@ -192,9 +226,7 @@ def _latents(out: Any) -> None:
         "sites": [{"layer": 0, "sae_id": SAE, "fvu": 0.1, "fvu_ordinary": 0.1, "l0": 25.8, "n": 64,
                    "last_prompt_token": {"missed_share": 0.03, "fvu_between": 0.8, "n": N}}],
     })  # fmt: skip
-    top = [
-        blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS
-    ]  # fmt: skip
+    top = [blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS]
     out.table("top_problems.parquet", top)
     for name in ("null_maximum", "volcano", "by_layer", "activations"):
         out.file(f"figures/{name}.png", picture())
@@ -230,8 +262,9 @@ def _detection(out: Any) -> None:
     })  # fmt: skip
     rows = [
         {"direction": name, "score": "latent", "task_id": i, "split": "validation", "value": float(i), "threshold": 1.5}
-        for name in DIRECTIONS for i in range(2 * N, 3 * N)
-    ]  # fmt: skip
+        for name in DIRECTIONS
+        for i in range(2 * N, 3 * N)
+    ]
     out.columns("predictions.parquet", {key: np.array([row[key] for row in rows]) for key in rows[0]})
     for name in ("roc", "precision_recall", "baselines", "by_temperature"):
         out.file(f"figures/{name}.svg", drawing(name))
@@ -301,10 +334,13 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
     def fill(out: Any) -> None:
         rows = [["steer_correct", 10, -0.5, "56.1 % (51.1 to 61.0)", None], [HOSTILE, 9, 1.5, interval(0.6), True]]
         columns = ["direction", "n", "change", "pass rate", "significant"]
-        out.document(f"{name}.json", {
-            "sentences": [f"Attention moves by -1.20 points (-1.50 to -0.90). {HOSTILE}"],
-            "tables": [{"title": "by direction", "columns": columns, "rows": rows}],
-        })  # fmt: skip
+        out.document(
+            f"{name}.json",
+            {
+                "sentences": [f"Attention moves by -1.20 points (-1.50 to -0.90). {HOSTILE}"],
+                "tables": [{"title": "by direction", "columns": columns, "rows": rows}],
+            },
+        )
         if name == "orthogonalisation":
             out.document("examples.json", {"steer_correct": changed()})
         out.file(f"figures/{figure}.svg", drawing(f"{name}-{figure}"))
@@ -313,8 +349,13 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
 
 
 def _detector(out: Any) -> None:
-    card = {"auroc": interval(0.66), "f1": interval(0.6), "precision": interval(0.55), "recall": interval(0.8),
-            "specificity": interval(0.5)}  # fmt: skip
+    card = {
+        "auroc": interval(0.66),
+        "f1": interval(0.6),
+        "precision": interval(0.55),
+        "recall": interval(0.8),
+        "specificity": interval(0.5),
+    }
     routes = {name: {"n": 4, "share": 1 / 3, "error_rate": interval(0.5)} for name in ("proceed", "verify", "abstain")}
     out.document("detector/detector.json", {
         "layer": 3, "verdict": "detector", "weights_rule": "l1", "target": {"reached": False},

@@ -42,9 +42,12 @@ class SmallExperiment:
     sae: Path
     latents: dict[str, tuple[int, int]] = field(
         default_factory=lambda: {
-            "predict_incorrect": (2, 5), "predict_correct": (0, 7), "steer_incorrect": (1, 9), "steer_correct": (2, 8),
+            "predict_incorrect": (2, 5),
+            "predict_correct": (0, 7),
+            "steer_incorrect": (1, 9),
+            "steer_correct": (2, 8),
         }
-    )  # fmt: skip
+    )
 
     @property
     def words(self) -> dict[str, str]:
@@ -70,11 +73,15 @@ class SmallExperiment:
         """Write what phase 3.2 would: for each direction a layer and a coefficient, or None."""
         entries = {
             name: {
-                "latent": {**self._directions()[name]["latents"][0]}, "wanted": "raise", "site": site, "curve": [],
-                "chosen": place and {"layer": place[0], "coefficient": place[1]}, "why": "the tests say so",
+                "latent": {**self._directions()[name]["latents"][0]},
+                "wanted": "raise",
+                "site": site,
+                "curve": [],
+                "chosen": place and {"layer": place[0], "coefficient": place[1]},
+                "why": "the tests say so",
             }
             for name, place in chosen.items()
-        }  # fmt: skip
+        }
         document = {"steer": steer, "directions": entries}
         self.write(handoffs.COEFFICIENTS, lambda out: documents.write(out, "coefficients.json", document))
 

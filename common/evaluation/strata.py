@@ -102,9 +102,13 @@ def at_temperature(
 
 
 def _auroc_and_f1(
-    values: np.ndarray, threshold: float | None, positive: np.ndarray, negative: np.ndarray,
-    drawn_positive: np.ndarray, drawn_negative: np.ndarray,
-) -> dict[str, Interval]:  # fmt: skip
+    values: np.ndarray,
+    threshold: float | None,
+    positive: np.ndarray,
+    negative: np.ndarray,
+    drawn_positive: np.ndarray,
+    drawn_negative: np.ndarray,
+) -> dict[str, Interval]:
     if min(positive.sum(), negative.sum()) < MIN_OF_A_LABEL:
         return {"auroc": UNDEFINED, "f1": UNDEFINED}
     predicted = metrics.predicted_positive(values, threshold)

@@ -113,8 +113,10 @@ def change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str)
 def _compare(own: Pairs, controls: dict[int, Pairs], wanted: str) -> AgainstControls:
     """A direction against one kind of controls."""
     hits, of = _outcomes(own, wanted), _at_risk(own, wanted)
-    pooled = [sum(_outcomes(pairs, wanted) for pairs in controls.values()),
-              sum(_at_risk(pairs, wanted) for pairs in controls.values())]  # fmt: skip
+    pooled = [
+        sum(_outcomes(pairs, wanted) for pairs in controls.values()),
+        sum(_at_risk(pairs, wanted) for pairs in controls.values()),
+    ]
     judged = [pairs for pairs in controls.values() if pairs.n]
     rank = 1 + sum(_gain(pairs, wanted) >= _gain(own, wanted) for pairs in judged) if own.n and judged else None
     return AgainstControls(

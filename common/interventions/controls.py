@@ -34,9 +34,13 @@ def matched_latents(
     own = (columns["layer"] == layer) & (columns["latent"] == latent)
     assert own.sum() == 1, f"latents.parquet has {own.sum()} rows of layer {layer}, latent {latent}"
     candidate = (
-        (columns["layer"] == layer) & columns["kept"] & (columns["n_active"] > 0) & (columns["decoder_norm"] > 0)
-        & (np.abs(columns["separation"]) < MAX_SEPARATION) & ~np.isin(columns["latent"], [latent, *selected])
-    )  # fmt: skip
+        (columns["layer"] == layer)
+        & columns["kept"]
+        & (columns["n_active"] > 0)
+        & (columns["decoder_norm"] > 0)
+        & (np.abs(columns["separation"]) < MAX_SEPARATION)
+        & ~np.isin(columns["latent"], [latent, *selected])
+    )
     rows = np.flatnonzero(candidate)
     if not len(rows):
         return []
@@ -74,5 +78,8 @@ def warn_of_few(direction: str, n_matched: int, k: int, log: logging.Logger) -> 
     if n_matched + k < ENOUGH_IN_ALL:
         log.warning(
             "%s: first among %d controls has a rank p of %.2f at best; with %d it is 0.05",
-            direction, n_matched + k, 1 / (1 + n_matched + k), ENOUGH_IN_ALL,
-        )  # fmt: skip
+            direction,
+            n_matched + k,
+            1 / (1 + n_matched + k),
+            ENOUGH_IN_ALL,
+        )

@@ -12,7 +12,10 @@ class SteeredConfig(SolutionConfig, SaeConfig):
     """What both phases need to write programs while a direction is added."""
 
     batch_size: int = setting(
-        64, "programs generated together, fewer where memory does not suffice", demo=128, minimum=1,
+        64,
+        "programs generated together, fewer where memory does not suffice",
+        demo=128,
+        minimum=1,
         changes_results=False,
-    )  # fmt: skip
+    )
     seed: int = setting(42, "seed of the random directions", minimum=0)

@@ -59,8 +59,10 @@ def generate_steered(
     prompt_of = torch.tensor([prompts.index(request.prompt) for request in requests])
     encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))
     n_tokens = encoded["attention_mask"].sum(1)
-    rows = [start_row(lm, request, int(n_tokens[prompt]), max_new_tokens)
-            for request, prompt in zip(requests, prompt_of.tolist(), strict=True)]  # fmt: skip
+    rows = [
+        start_row(lm, request, int(n_tokens[prompt]), max_new_tokens)
+        for request, prompt in zip(requests, prompt_of.tolist(), strict=True)
+    ]
     # Rows of the batch, and behind them one unsteered row for each prompt.
     source = torch.cat([prompt_of, torch.arange(len(prompts))])
     steered = _SteeredRows([*pushes, *[None] * len(prompts)], lm)
@@ -71,8 +73,9 @@ def generate_steered(
         keep = torch.arange(len(rows))
         select_rows(cache, keep)
         steered.select(keep)
-        decode(lm, rows, logits[: len(rows)], cache, mask[: len(rows)], stop_early=stop_early,
-               on_leaving=steered.select)  # fmt: skip
+        decode(
+            lm, rows, logits[: len(rows)], cache, mask[: len(rows)], stop_early=stop_early, on_leaving=steered.select
+        )
     return [SteeredGeneration(row.result, kl) for row, kl in zip(rows, kls, strict=True)]
 
 

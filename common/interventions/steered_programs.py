@@ -52,9 +52,12 @@ def write_steered(
         def write(batch: list[int]) -> list[Written]:
             places = [divmod(index, len(variants)) for index in batch]
             made = generate_steered(
-                lm, [tasks[problem].request for problem, _ in places], [added[variant] for _, variant in places],
-                max_new_tokens=config.max_new_tokens, steer_prompt=steer_prompt,
-            )  # fmt: skip
+                lm,
+                [tasks[problem].request for problem, _ in places],
+                [added[variant] for _, variant in places],
+                max_new_tokens=config.max_new_tokens,
+                steer_prompt=steer_prompt,
+            )
             return [
                 Written(problems[problem], variants[variant], one.generation, one.kl)
                 for (problem, variant), one in zip(places, made, strict=True)

@@ -25,9 +25,13 @@ def cautions_section(collected: Collected, of_phases: list[Block]) -> Section:
     section = Section("warnings", "Warnings", "What must be known before believing a number?")
     done = [phase for phase in collected.phases.values() if phase.state == FINISHED]
     found = [
-        *_scope(collected), *_unfinished(collected), *of_phases, *_isolation(done), *_agreement(done),
+        *_scope(collected),
+        *_unfinished(collected),
+        *of_phases,
+        *_isolation(done),
+        *_agreement(done),
         *_provenance(done),
-    ]  # fmt: skip
+    ]
     section.blocks += found or [Paragraph("None of what this report looks for was found.")]
     return section
 
@@ -35,15 +39,21 @@ def cautions_section(collected: Collected, of_phases: list[Block]) -> Section:
 def _scope(collected: Collected) -> list[Block]:
     found = []
     if collected.is_organism:
-        found.append(warning(
-            "Model organism", "The model is a small one of our own whose knowledge was planted. It shows that the "
-            "pipeline works; it is no evidence about natural models.",
-        ))  # fmt: skip
+        found.append(
+            warning(
+                "Model organism",
+                "The model is a small one of our own whose knowledge was planted. It shows that the "
+                "pipeline works; it is no evidence about natural models.",
+            )
+        )
     if collected.readings > 1:
-        found.append(warning(
-            "Validation read again", f"{collected.readings} different selections were evaluated on this validation "
-            "split. What is chosen by its results looks better than it is.",
-        ))  # fmt: skip
+        found.append(
+            warning(
+                "Validation read again",
+                f"{collected.readings} different selections were evaluated on this validation "
+                "split. What is chosen by its results looks better than it is.",
+            )
+        )
     return found
 
 

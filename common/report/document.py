@@ -150,9 +150,13 @@ def sections_of(collected: Collected, of_phases: list[Section]) -> list[Section]
 def render(collected: Collected, sentences: list[Sentence], sections: list[Section], now: datetime.datetime) -> str:
     """The page."""
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         keep_trailing_newline=True,
-    )  # fmt: skip
+    )
     environment.filters["typeset"] = typeset
     script = (HERE / SCRIPT).read_text()
     return environment.get_template(TEMPLATE).render(

@@ -70,9 +70,10 @@ def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Ro
     score = dict(zip(columns["task_id"][own].tolist(), columns["value"][own].tolist(), strict=True))
     judged = [problem for problem in problems if problem["task_id"] in score]
     kinds = (
-        ("speaks most for it, rightly", positive, -1), ("speaks most for it, wrongly", negative, -1),
+        ("speaks most for it, rightly", positive, -1),
+        ("speaks most for it, wrongly", negative, -1),
         ("speaks least for it, wrongly", positive, 1),
-    )  # fmt: skip
+    )
     blocks: list[Block] = [
         Heading(f"Where {direction_words(name)} was right and wrong"),
         Paragraph(f"Its latent stands for {positive} programs; these lie at the ends of its scale.", "note"),

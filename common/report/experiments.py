@@ -29,8 +29,11 @@ def experiments_in(runs: Iterable[RunFolder]) -> list[Experiment]:
             names = _with_sae(dict(run.experiment), sound)
             found.setdefault(tuple(sorted(names.items())), names)
     worked_on = {names["dataset"] for names in found.values()}
-    models = {run.experiment["model"]: _with_sae({"model": run.experiment["model"]}, sound)
-              for run in sound if "model" in run.experiment}  # fmt: skip
+    models = {
+        run.experiment["model"]: _with_sae({"model": run.experiment["model"]}, sound)
+        for run in sound
+        if "model" in run.experiment
+    }
     # A model that has read general text alone is the one that the folder's datasets are meant for.
     alone = next(iter(models.values())) if len(models) == 1 and not found else {}
     for run in sound:

@@ -116,10 +116,14 @@ def _machine_words(process: Process) -> str:
 
 def _states(collected: Collected) -> Table:
     columns = [
-        Column("Phase", numeric=False), Column("What", numeric=False), Column("State", numeric=False),
-        Column("Run, or what to type", numeric=False), Column("Ended (UTC)", numeric=False),
-        Column("Time", "of all its processes"), Column("Code", numeric=False),
-    ]  # fmt: skip
+        Column("Phase", numeric=False),
+        Column("What", numeric=False),
+        Column("State", numeric=False),
+        Column("Run, or what to type", numeric=False),
+        Column("Ended (UTC)", numeric=False),
+        Column("Time", "of all its processes"),
+        Column("Code", numeric=False),
+    ]
     return Table("Phases", columns, [_state_row(phase) for phase in collected.phases.values()])
 
 
@@ -130,15 +134,23 @@ def _state_row(phase: PhaseResult) -> list[Cell]:
     seconds = sum(process["seconds"] for process in processes(phase))
     n, ended = len(processes(phase)), phase.manifest["finished_utc"]
     return [
-        *start, Cell(phase.state), Cell(phase.artifact.path.name, code=True), Cell(ended[:16].replace("T", " ")),
+        *start,
+        Cell(phase.state),
+        Cell(phase.artifact.path.name, code=True),
+        Cell(ended[:16].replace("T", " ")),
         Cell(duration(seconds), under=f"{count(n)} processes" if n > 1 else "", sort=seconds),
         Cell("; ".join(codes_of([phase]))),
-    ]  # fmt: skip
+    ]
 
 
 def _settings(done: list[PhaseResult]) -> Table:
-    columns = [Column("Phase", numeric=False), Column("Preset", numeric=False), Column("Setting", numeric=False),
-               Column("Value", numeric=False), Column("Changed", numeric=False)]  # fmt: skip
+    columns = [
+        Column("Phase", numeric=False),
+        Column("Preset", numeric=False),
+        Column("Setting", numeric=False),
+        Column("Value", numeric=False),
+        Column("Changed", numeric=False),
+    ]
     rows = []
     for phase in done:
         manifest = phase.manifest
@@ -155,10 +167,12 @@ def _settings(done: list[PhaseResult]) -> Table:
 def _commands(collected: Collected) -> Table:
     columns = [Column("Phase", numeric=False), Column("Command", numeric=False)]
     rows = [
-        [Cell(phase.handoff.phase, sort=float(phase.handoff.phase)),
-         Cell(phase.manifest["command"] if phase.state == FINISHED else phase.command, code=True)]
+        [
+            Cell(phase.handoff.phase, sort=float(phase.handoff.phase)),
+            Cell(phase.manifest["command"] if phase.state == FINISHED else phase.command, code=True),
+        ]
         for phase in collected.phases.values()
-    ]  # fmt: skip
+    ]
     folder = shlex.quote(str(collected.data_dir))
     note = f"Add --data-dir {folder}." if str(collected.data_dir) != "data" else ""
     return Table("Commands that repeat it", columns, rows, note=note, folded=True)

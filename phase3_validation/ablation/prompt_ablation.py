@@ -59,9 +59,14 @@ def run(ctx: RunContext, config: AblationConfig) -> None:
                 load_sae(source, layer)  # an SAE that is missing is better found now than after hours of work
             check_same_limit(ctx, generations)
             write_solutions(
-                ctx, out, tasks, config, ["last"], earlier=earlier,
+                ctx,
+                out,
+                tasks,
+                config,
+                ["last"],
+                earlier=earlier,
                 record=lambda index, task, solution: record_of(index, task, solution, config.ablations, layers),
-            )  # fmt: skip
+            )
 
 
 def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list[Task]:
@@ -87,9 +92,13 @@ def record_of(
 
 
 def conclude(
-    ctx: RunContext, out: RecordWriter, directions: list[Direction], source: SaeSource,
-    earlier: dict[int, dict[str, Any]], n_readings: int,
-) -> None:  # fmt: skip
+    ctx: RunContext,
+    out: RecordWriter,
+    directions: list[Direction],
+    source: SaeSource,
+    earlier: dict[int, dict[str, Any]],
+    n_readings: int,
+) -> None:
     """Write activations.parquet, prompt_ablation.json and the figure. `earlier` are the programs of phase 1."""
     config, rows = ctx.config, out.joined_rows()
     measured = latent_activations(out, rows, directions, source)
@@ -130,11 +139,15 @@ def latent_activations(
         for direction, values in zip(here, torch.cat(parts).T.tolist(), strict=True):
             columns[direction.name] = values
     return [
-        {"task_id": row["task_id"], "ablation": row["ablation"], "direction": direction.name,
-         "activation": columns[direction.name][number]}
+        {
+            "task_id": row["task_id"],
+            "ablation": row["ablation"],
+            "direction": direction.name,
+            "activation": columns[direction.name][number],
+        }
         for number, row in enumerate(rows)
         for direction in directions
-    ]  # fmt: skip
+    ]
 
 
 def _layers(directions: list[Direction]) -> list[int]:

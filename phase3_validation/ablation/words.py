@@ -27,22 +27,32 @@ def tables(result: AblationDocument) -> list[ResultTable]:
     """One table of the programs, and one for each direction's latent."""
     rows = [
         [
-            name, percent(entry.pass_rate), points(entry.difference), "" if name == NONE else entry.gained,
-            "" if name == NONE else entry.lost, p_value(entry.mcnemar_p_holm), percent(entry.named.rate),
+            name,
+            percent(entry.pass_rate),
+            points(entry.difference),
+            "" if name == NONE else entry.gained,
+            "" if name == NONE else entry.lost,
+            p_value(entry.mcnemar_p_holm),
+            percent(entry.named.rate),
             percent(entry.pass_rate_of_named),
         ]
         for name, entry in result.ablations.items()
-    ]  # fmt: skip
+    ]
     columns = ["prompt", "pass rate", "difference to none", "gained", "lost", "McNemar p, Holm",
                "define the tested name", "pass rate of these"]  # fmt: skip
     made = [ResultTable(title="Programs under each prompt", columns=columns, rows=rows)]
     for direction, found in result.directions.items():
         latent = found.latent
         rows = [
-            [name, number(entry.mean), number(entry.change), number(entry.change_in_sd, "+.2f"),
-             number(entry.auroc, ".3f")]
+            [
+                name,
+                number(entry.mean),
+                number(entry.change),
+                number(entry.change_in_sd, "+.2f"),
+                number(entry.auroc, ".3f"),
+            ]
             for name, entry in found.ablations.items()
-        ]  # fmt: skip
+        ]
         title = f"{direction}: activation of layer {latent.layer}, latent {latent.latent}"
         columns = ["prompt", "mean", "change", "change in standard deviations", "AUROC for incorrect"]
         made.append(ResultTable(title=title, columns=columns, rows=rows))

@@ -60,9 +60,14 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
         chat = chat_template_for(config.prompt, config.model, config.revision)
         prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
         measured, asked = measure(
-            ctx, lm, prompts, [problem["task_id"] for problem in problems], variants, added,
+            ctx,
+            lm,
+            prompts,
+            [problem["task_id"] for problem in problems],
+            variants,
+            added,
             steer_prompt=coefficients.steer == "all",
-        )  # fmt: skip
+        )
         out.process |= {"model": lm.describe(), "eager_differs_by": asked.pop("eager_differs_by")}
         out.columns("attention.parquet", measured.attention_columns())
         out.columns("controls.parquet", measured.control_columns())
@@ -92,13 +97,22 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
 
 
 def measure(
-    ctx: RunContext, lm: LanguageModel, prompts: list[Prompt], task_ids: list[int], variants: list[Variant],
-    added: list[Push | None], *, steer_prompt: bool,
-) -> tuple[Measured, dict[str, Any]]:  # fmt: skip
+    ctx: RunContext,
+    lm: LanguageModel,
+    prompts: list[Prompt],
+    task_ids: list[int],
+    variants: list[Variant],
+    added: list[Push | None],
+    *,
+    steer_prompt: bool,
+) -> tuple[Measured, dict[str, Any]]:
     """Attention under every variant; what the model is asked first: words for sections, layers without attention."""
     first_steered = min((v.layer for v in variants[1:]), default=lm.n_layers)
-    asked = {"section_words": section_words(reading.begins_with_bos(lm, prompts)), "layers_without_attention": [],
-             "eager_differs_by": None}  # fmt: skip
+    asked = {
+        "section_words": section_words(reading.begins_with_bos(lm, prompts)),
+        "layers_without_attention": [],
+        "eager_differs_by": None,
+    }
     if first_steered == lm.n_layers:  # nothing is steered
         nothing = np.zeros((len(added), len(prompts), 0, 0, 0))
         return Measured(task_ids, variants, [], [], nothing), asked
@@ -128,8 +142,10 @@ def in_batches(
         lambda part: list(np.moveaxis(read([prompts[index] for index in part]), 1, 0)),
         size=lambda part: len(part) * width(part),
         expected=lambda part: batch_bytes(lm.model, len(part), width(part), 0),
-        name=lambda index: f"prompt {index}, of {lengths[index]} tokens,", device=lm.device, log=ctx.log,
-    )  # fmt: skip
+        name=lambda index: f"prompt {index}, of {lengths[index]} tokens,",
+        device=lm.device,
+        log=ctx.log,
+    )
     found: list[np.ndarray] = []
     with Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
         for batch in cut_batches(lengths, ctx.config.batch_size):

@@ -30,9 +30,14 @@ Attention = Float[np.ndarray, "problems layers heads sections"]
 
 
 def movement(
-    before: Attention, after: Attention, displaced_by_random: Sequence[Float[np.ndarray, " problems"]],
-    layers: Sequence[int], sections: Sequence[str], first_reached: int, draws: Float[np.ndarray, "r problems"],
-) -> Movement:  # fmt: skip
+    before: Attention,
+    after: Attention,
+    displaced_by_random: Sequence[Float[np.ndarray, " problems"]],
+    layers: Sequence[int],
+    sections: Sequence[str],
+    first_reached: int,
+    draws: Float[np.ndarray, "r problems"],
+) -> Movement:
     """What one direction does.
 
     `layers` and `sections` are those of the arrays; steering reaches from `first_reached`.
@@ -43,9 +48,7 @@ def movement(
     moves = _compared(before.reshape(n_problems, -1), after.reshape(n_problems, -1), draws)
     p, p_holm = _wilcoxon(after - before, reached)
     by_layer = [(layer, section) for layer in layers for section in sections]
-    pooled = _compared(
-        before.mean(axis=2).reshape(n_problems, -1), after.mean(axis=2).reshape(n_problems, -1), draws
-    )  # fmt: skip
+    pooled = _compared(before.mean(axis=2).reshape(n_problems, -1), after.mean(axis=2).reshape(n_problems, -1), draws)
     overall, moved, rank = [], None, None
     if reached:
         overall = _compared(before[:, reached].mean(axis=(1, 2)), after[:, reached].mean(axis=(1, 2)), draws)

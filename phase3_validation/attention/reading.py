@@ -116,9 +116,12 @@ def _read(
     """Read `ids`, which follow what the cache holds and enter it; `mask` covers both."""
     if ids.shape[1]:
         lm.model.get_decoder()(
-            input_ids=ids, attention_mask=mask, position_ids=positions(mask)[:, -ids.shape[1] :],
-            past_key_values=cache, use_cache=True,
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions(mask)[:, -ids.shape[1] :],
+            past_key_values=cache,
+            use_cache=True,
+        )
 
 
 def _by_section(

@@ -98,9 +98,11 @@ class Measured:
 
 
 def moved_by(
-    measured: Measured, coefficients: CoefficientsDocument, norms: dict[tuple[int, str], float],
+    measured: Measured,
+    coefficients: CoefficientsDocument,
+    norms: dict[tuple[int, str], float],
     draws: Float[np.ndarray, "r problems"],
-) -> dict[str, AttentionMoved | AttentionUnmoved]:  # fmt: skip
+) -> dict[str, AttentionMoved | AttentionUnmoved]:
     """What every direction does to attention."""
     entries: dict[str, AttentionMoved | AttentionUnmoved] = {}
     for name, chosen in coefficients.directions.items():

@@ -66,7 +66,10 @@ def _section_at(prompt: Prompt, character: int) -> str:
     end = len(prompt.text)
     message_end = prompt.body[1] if prompt.body else end
     ends = (
-        (prompt.description_start, TEMPLATE), (prompt.description_end, DESCRIPTION), (prompt.tests_end, TESTS),
-        (message_end, MARKER), (end, TEMPLATE),
-    )  # fmt: skip
+        (prompt.description_start, TEMPLATE),
+        (prompt.description_end, DESCRIPTION),
+        (prompt.tests_end, TESTS),
+        (message_end, MARKER),
+        (end, TEMPLATE),
+    )
     return next(section for section_end, section in ends if min(character, end - 1) < section_end)

@@ -119,7 +119,7 @@ class Evaluation:
                     latent.threshold,
                     self.n_resamples,
                     self.seed,
-                )  # fmt: skip
+                )
             )
         return found
 
@@ -134,10 +134,12 @@ def _among_random(card: Card, random: Sequence[Scored], positive: np.ndarray) ->
     """Where the direction stands among random latents: rank 1 is above all; one that equals it counts as above it."""
     once = positive.astype(float), (~positive).astype(float)
     areas = np.array([metrics.auroc(scored.values, *once) for scored in random])
-    f1s = np.array([
-        metrics.at_threshold(metrics.predicted_positive(scored.values, scored.threshold), *once)["f1"]
-        for scored in random
-    ])  # fmt: skip
+    f1s = np.array(
+        [
+            metrics.at_threshold(metrics.predicted_positive(scored.values, scored.threshold), *once)["f1"]
+            for scored in random
+        ]
+    )
     return RandomLatents(n=len(random), auroc=_summary(areas, card.auroc), f1=_summary(f1s, card.f1))
 
 

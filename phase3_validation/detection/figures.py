@@ -41,9 +41,13 @@ class Judged:
 def all_figures(directions: list[Judged]) -> dict[str, bytes]:
     """Each figure as SVG, by file name; by_temperature only where phase 1.2 has run."""
     panels: dict[str, Callable[[Any, Judged], None]] = {
-        "roc": draw_roc, "precision_recall": draw_precision, "f1_by_threshold": draw_f1, "baselines": draw_baselines,
-        "reliability": draw_reliability, "by_difficulty": draw_strata,
-    }  # fmt: skip
+        "roc": draw_roc,
+        "precision_recall": draw_precision,
+        "f1_by_threshold": draw_f1,
+        "baselines": draw_baselines,
+        "reliability": draw_reliability,
+        "by_difficulty": draw_strata,
+    }
     if any(judged.entry.temperatures for judged in directions):
         panels["by_temperature"] = draw_temperatures
     found = {}
@@ -119,8 +123,12 @@ def draw_reliability(axis: Any, judged: Judged) -> None:
     observed = [group.observed for group in groups]
     axis.errorbar([group.predicted for group in groups], [each.value for each in observed],
                   yerr=error_bars(observed), capsize=3, marker="o", color=BLUE, label="latent")  # fmt: skip
-    axis.set(xlabel="probability fitted on hyperparams", ylabel=f"share {judged.entry.positive}",
-             xlim=(-0.03, 1.03), ylim=(0, 1))  # fmt: skip
+    axis.set(
+        xlabel="probability fitted on hyperparams",
+        ylabel=f"share {judged.entry.positive}",
+        xlim=(-0.03, 1.03),
+        ylim=(0, 1),
+    )
     axis.legend(ncols=2, **_ABOVE)
 
 
@@ -146,8 +154,11 @@ def _draw_two(axis: Any, places: list[float], entries: Sequence[OfStratum | AtTe
     axis.axhline(CHANCE, **_CHANCE_LINE)
     styles = {"auroc": (BLUE, "o", "-", "AUROC"), "f1": (ORANGE, "s", "--", "F1")}
     for shift, (key, (color, marker, line, label)) in zip((-width, width), styles.items(), strict=True):
-        known = [(place + shift, getattr(entry, key)) for place, entry in zip(places, entries, strict=True)
-                 if getattr(entry, key).value is not None]  # fmt: skip
+        known = [
+            (place + shift, getattr(entry, key))
+            for place, entry in zip(places, entries, strict=True)
+            if getattr(entry, key).value is not None
+        ]
         intervals = [each for _, each in known]
         axis.errorbar([place for place, _ in known], [each.value for each in intervals],
                       yerr=error_bars(intervals), capsize=3, color=color, marker=marker, linestyle=line,

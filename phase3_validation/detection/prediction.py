@@ -63,9 +63,15 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
 
 
 def _judge_layer(
-    ctx: RunContext, config: DetectionConfig, layer: int, directions: list[Direction], source: Any,
-    evaluation: Evaluation, simple: list[Score], predictions: Predictions,
-) -> dict[str, Judged]:  # fmt: skip
+    ctx: RunContext,
+    config: DetectionConfig,
+    layer: int,
+    directions: list[Direction],
+    source: Any,
+    evaluation: Evaluation,
+    simple: list[Score],
+    predictions: Predictions,
+) -> dict[str, Judged]:
     """All directions whose latent is of one layer. Its SAE and activations are gone when this returns."""
     generations, task_ids = ctx.read(handoffs.GENERATIONS), evaluation.problems.task_ids
     rebuild = build_command(handoffs.GENERAL_TEXT, config, ctx.preset, ctx.data_dir)
@@ -94,9 +100,12 @@ def _judge_layer(
 
 
 def _scored(
-    evaluation: Evaluation, direction: Direction, activations: dict[int, Any], baselines: list[Score],
+    evaluation: Evaluation,
+    direction: Direction,
+    activations: dict[int, Any],
+    baselines: list[Score],
     random: dict[int, int],
-) -> tuple[Scored, list[Scored], list[Scored]]:  # fmt: skip
+) -> tuple[Scored, list[Scored], list[Scored]]:
     """The latent, the baselines and the random latents, each larger for the direction's label, with its threshold."""
     label = direction.positive
     own = evaluation.scored(Score(LATENT, activations[direction.latent]), label)
@@ -166,15 +175,19 @@ def _label_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     problems, samples = evaluation.problems, evaluation.samples
     greedy = [
         {
-            "task_id": problem["task_id"], "split": str(split), "temperature": 0.0, "sample_index": 0,
-            "label": program["label"], "complexity": problem["complexity"],
+            "task_id": problem["task_id"],
+            "split": str(split),
+            "temperature": 0.0,
+            "sample_index": 0,
+            "label": program["label"],
+            "complexity": problem["complexity"],
             "stratum": evaluation.stratum_names[stratum],
         }
         for problem, program, split, stratum in zip(
             problems.problems, problems.programs, problems.split, evaluation.stratum, strict=True
         )
         if split != "sae"
-    ]  # fmt: skip
+    ]
     known = {row["task_id"]: row for row in greedy if row["split"] == "validation"}
     sampled = [
         {**known[row["task_id"]], **{key: row[key] for key in ("temperature", "sample_index", "label")}}
@@ -185,9 +198,13 @@ def _label_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def _document(
-    experiment: dict[str, str], config: DetectionConfig, evaluation: Evaluation, judged: list[Judged], readings: int,
+    experiment: dict[str, str],
+    config: DetectionConfig,
+    evaluation: Evaluation,
+    judged: list[Judged],
+    readings: int,
     absent: list[str],
-) -> DetectionDocument:  # fmt: skip
+) -> DetectionDocument:
     problems, samples = evaluation.problems, evaluation.samples
     used = judged[0].entry.baselines
     return DetectionDocument(

@@ -95,14 +95,20 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: DetectionDocument = phase.document()
     n = result.n
     section = Section(
-        "detection", "Detection", "Does one latent tell, before a token is written, which programs will fail?",
-        source=phase.place, warnings=_warnings(result), answer=_answer(result),
-    )  # fmt: skip
-    section.blocks.append(Paragraph(
-        f"The threshold maximises F1 on {count(n['hyperparams'])} problems for tuning; every figure below is of the "
-        f"{count(n['validation'])} problems of the validation split. Intervals: 95 %, stratified bootstrap, "
-        f"{count(result.n_resamples)} resamples, seed {result.seed}."
-    ))  # fmt: skip
+        "detection",
+        "Detection",
+        "Does one latent tell, before a token is written, which programs will fail?",
+        source=phase.place,
+        warnings=_warnings(result),
+        answer=_answer(result),
+    )
+    section.blocks.append(
+        Paragraph(
+            f"The threshold maximises F1 on {count(n['hyperparams'])} problems for tuning; every figure below is of the "
+            f"{count(n['validation'])} problems of the validation split. Intervals: 95 %, stratified bootstrap, "
+            f"{count(result.n_resamples)} resamples, seed {result.seed}."
+        )
+    )
     section.blocks += figures_of(phase, CAPTIONS, "baselines")
     ordered = sorted(result.directions.items(), key=lambda item: not item[0].startswith("predict"))
     for place, (name, entry) in enumerate(ordered):
@@ -206,9 +212,12 @@ def _cards(name: str, entry: DetectedDirection, folded: bool, explained: bool) -
         columns = [replace(column, meaning="") for column in columns]
     cards = {"this latent": entry.card, **entry.baselines}
     return Table(
-        f"Evaluation card of {direction_words(name)}, beside simpler scores", columns,
-        [_card_row(score, card) for score, card in cards.items()], note=_fit(entry.baselines), folded=folded,
-    )  # fmt: skip
+        f"Evaluation card of {direction_words(name)}, beside simpler scores",
+        columns,
+        [_card_row(score, card) for score, card in cards.items()],
+        note=_fit(entry.baselines),
+        folded=folded,
+    )
 
 
 def _fit(baselines: dict[str, BaselineCard]) -> str:
@@ -232,24 +241,36 @@ def _card_row(score: str, card: Card) -> list[Cell]:
 def _strata(name: str, entry: DetectedDirection) -> Table:
     columns = [Column("Stratum", numeric=False), Column("Problems"), Column("Positive"), Column("AUROC"), Column("F1")]
     rows = [
-        [Cell(row.stratum), count_cell(row.n), count_cell(row.n_positive),
-         estimate(row.auroc, scale=_AREA), estimate(row.f1)]
+        [
+            Cell(row.stratum),
+            count_cell(row.n),
+            count_cell(row.n_positive),
+            estimate(row.auroc, scale=_AREA),
+            estimate(row.f1),
+        ]
         for row in entry.strata
-    ]  # fmt: skip
+    ]
     return Table(f"{sentence_case(direction_words(name))} by difficulty", columns, rows, folded=True)
 
 
 def _temperatures(name: str, entry: DetectedDirection) -> Table:
     columns = [
-        Column("Temperature"), Column("Problems"), Column("Programs"),
+        Column("Temperature"),
+        Column("Problems"),
+        Column("Programs"),
         Column("Base rate", "share of positive programs"),
-        Column("AUROC", "intervals by bootstrap over problems"), Column("F1"),
-    ]  # fmt: skip
+        Column("AUROC", "intervals by bootstrap over problems"),
+        Column("F1"),
+    ]
     rows = [
         [
-            figure_cell(row.temperature, 1), count_cell(row.n_problems), count_cell(row.n_programs),
-            share(row.base_rate), estimate(row.auroc, scale=_AREA), estimate(row.f1),
+            figure_cell(row.temperature, 1),
+            count_cell(row.n_problems),
+            count_cell(row.n_programs),
+            share(row.base_rate),
+            estimate(row.auroc, scale=_AREA),
+            estimate(row.f1),
         ]
         for row in entry.temperatures
-    ]  # fmt: skip
+    ]
     return Table(f"{sentence_case(direction_words(name))} by sampling temperature", columns, rows, folded=True)

@@ -14,9 +14,12 @@ class OrthogonalisationConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
     """Which directions the model loses, and how many others for comparison."""
 
     batch_size: int = setting(
-        64, "programs generated together, fewer where memory does not suffice", demo=120, minimum=1,
+        64,
+        "programs generated together, fewer where memory does not suffice",
+        demo=120,
+        minimum=1,
         changes_results=False,
-    )  # fmt: skip
+    )
     directions: tuple[str, ...] = setting(
         ("steer_correct", "steer_incorrect"), "selected directions to take away, one at a time", choices=NAMES
     )

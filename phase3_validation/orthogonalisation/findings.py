@@ -17,9 +17,12 @@ RowsOf = dict[Variant, list[Row]]
 
 
 def entries(
-    directions: Sequence[Direction], before: Sequence[Row], rows: RowsOf, own: dict[str, Variant],
+    directions: Sequence[Direction],
+    before: Sequence[Row],
+    rows: RowsOf,
+    own: dict[str, Variant],
     controls: dict[str, dict[int, Variant]],
-) -> dict[str, RemovedDirection]:  # fmt: skip
+) -> dict[str, RemovedDirection]:
     """Every direction, judged as in phase 3.3. `wanted` is what its loss should do to the pass rate."""
     compared, wanted = {}, {}
     for direction in directions:
@@ -90,19 +93,30 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
     """As the report shows them: title, columns, rows."""
     changes = [
         [
-            direction_words(name), entry.wanted, percent(entry.effect.pass_rate),
-            points(entry.effect.net_change), percent(entry.effect.correction.rate),
-            percent(entry.effect.corruption.rate), percent(entry.effect.newly_degenerate.rate),
-            number(entry.effect.median_kl, 3), str(entry.verdict),
+            direction_words(name),
+            entry.wanted,
+            percent(entry.effect.pass_rate),
+            points(entry.effect.net_change),
+            percent(entry.effect.correction.rate),
+            percent(entry.effect.corruption.rate),
+            percent(entry.effect.newly_degenerate.rate),
+            number(entry.effect.median_kl, 3),
+            str(entry.verdict),
         ]
         for name, entry in found.items()
-    ]  # fmt: skip
+    ]
     controls = [
-        [direction_words(name), control.index, control.n_corrected, control.n_corrupted,
-         points(Interval(control.net_change, None, None)), number(control.median_kl, 3)]
+        [
+            direction_words(name),
+            control.index,
+            control.n_corrected,
+            control.n_corrupted,
+            points(Interval(control.net_change, None, None)),
+            number(control.median_kl, 3),
+        ]
         for name, entry in found.items()
         for control in entry.controls[MATCHED_LATENT].each
-    ]  # fmt: skip
+    ]
     weights = [
         [direction_words(name), f"{entry.before:.2g}", f"{entry.worst:.1e}", entry.component,
          f"{entry.controls:.1e}", f"{entry.limit:.1e}", entry.n_prompts]

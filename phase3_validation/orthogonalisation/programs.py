@@ -50,8 +50,9 @@ def generate_orthogonalised(
     prompts = [request.prompt for request in requests]
     encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))
     ids, mask = encoded["input_ids"].to(lm.device), encoded["attention_mask"].to(lm.device)
-    rows = [start_row(lm, request, n, max_new_tokens)
-            for request, n in zip(requests, mask.sum(1).tolist(), strict=True)]  # fmt: skip
+    rows = [
+        start_row(lm, request, n, max_new_tokens) for request, n in zip(requests, mask.sum(1).tolist(), strict=True)
+    ]
     results = [row.result for row in rows]
     with torch.inference_mode():
         if direction is None:

@@ -121,7 +121,7 @@ def _writing(
     cotangent = torch.randn(stream.shape, generator=torch.Generator().manual_seed(0)).to(stream.device, stream.dtype)
     gradients = torch.autograd.grad(
         stream, [call.wrote for call in calls], cotangent, retain_graph=True, allow_unused=True
-    )  # fmt: skip
+    )
     rest = stream.detach().float()
     for call, gradient in zip(calls, gradients, strict=True):
         if gradient is None or not gradient.any():
@@ -131,8 +131,11 @@ def _writing(
             raise _unknown(where, f"what {type(module).__name__} writes is not added as it is, nor behind one norm")
         rest = rest - of_token * call.wrote.detach().float().reshape(stream.shape)
         if norm is not None and (module is None or not _is_matrix(module)):
-            raise _unknown(where, f"{type(norm).__name__} stands in the stream itself, and mixes what lies along a "
-                                  f"direction with all else")  # fmt: skip
+            raise _unknown(
+                where,
+                f"{type(norm).__name__} stands in the stream itself, and mixes what lies along a "
+                f"direction with all else",
+            )
         if module is None or _is_matrix(module):
             yield module, norm
         elif norm is None and _is_norm(module, stream.shape[-1]):

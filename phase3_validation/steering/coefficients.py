@@ -85,9 +85,15 @@ def run(ctx: RunContext, config: CoefficientsConfig) -> None:
             check_same_limit(ctx, generations)
             problems = spaced(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), config.problems)
             write_steered(
-                ctx, out, problems, plan.variants, directions=plan.directions, norms=plan.norms, earlier=earlier,
+                ctx,
+                out,
+                problems,
+                plan.variants,
+                directions=plan.directions,
+                norms=plan.norms,
+                earlier=earlier,
                 steer_prompt=config.steer == "all",
-            )  # fmt: skip
+            )
 
 
 def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]) -> None:

@@ -19,8 +19,10 @@ class CoefficientsConfig(SteeredConfig):
     coefficients: tuple[float, ...] = setting(
         (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0),
         "lengths of the added vector, in mean norms of the residual stream there; 0 (unsteered) is always run",
-        demo=(-0.5, -0.25, 0.25, 0.5), minimum=-1.0, maximum=1.0,
-    )  # fmt: skip
+        demo=(-0.5, -0.25, 0.25, 0.5),
+        minimum=-1.0,
+        maximum=1.0,
+    )
     layers: str = setting("auto", "blocks to add a direction at, one at a time, as in 3,4,5; auto: the latent's own")
     site: str = setting("resid_post", "where in the block: its input, its middle, its output", choices=RESID_SITES)
     steer: str = setting(

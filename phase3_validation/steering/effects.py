@@ -100,15 +100,25 @@ def run(ctx: RunContext, config: SteeringConfig) -> None:
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
             write_steered(
-                ctx, out, problems, plan.variants, directions=plan.directions, norms=plan.norms, earlier=earlier,
+                ctx,
+                out,
+                problems,
+                plan.variants,
+                directions=plan.directions,
+                norms=plan.norms,
+                earlier=earlier,
                 steer_prompt=plan.chosen.steer == "all",
-            )  # fmt: skip
+            )
 
 
 def conclude(
-    ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int,
+    ctx: RunContext,
+    out: RecordWriter,
+    plan: Plan,
+    earlier: dict[int, dict[str, Any]],
+    readings: int,
     problems: list[dict[str, Any]],
-) -> None:  # fmt: skip
+) -> None:
     """Write steering.json, examples.json and the figures, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
@@ -160,9 +170,13 @@ def _entries(ctx: RunContext, plan: Plan, rows: dict[Variant, Any]) -> dict[str,
         own = plan.own[name]
         place = {"layer": own.layer, "site": own.site, "coefficient": own.coefficient}
         found[name] = SteeredDirection(
-            **facts, **place, norm=plan.norms[own.layer, own.site], **vars(compared[name]), **vars(judged[name]),
+            **facts,
+            **place,
+            norm=plan.norms[own.layer, own.site],
+            **vars(compared[name]),
+            **vars(judged[name]),
             selective=_selective(ctx, entry.wanted, before, rows[own]),
-        )  # fmt: skip
+        )
     return found
 
 

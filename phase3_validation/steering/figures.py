@@ -64,8 +64,14 @@ def _draw_layer(axes: list[Any], points: list[CurvePoint], layer: int, marker: s
 
 def _markers(axis: Any, points: list[CurvePoint], heights: list[float], marker: str) -> None:
     for point, height in zip(points, heights, strict=True):
-        axis.plot(point.coefficient, height, marker=marker, color=BLUE, linestyle="none",
-                  fillstyle="full" if point.admissible else "none")  # fmt: skip
+        axis.plot(
+            point.coefficient,
+            height,
+            marker=marker,
+            color=BLUE,
+            linestyle="none",
+            fillstyle="full" if point.admissible else "none",
+        )
 
 
 def _draw_tested(axis: Any, tested: SteeredDirection) -> None:
@@ -85,8 +91,7 @@ def _draw_tested(axis: Any, tested: SteeredDirection) -> None:
 def among_controls(name: str, entry: SteeredDirection) -> bytes:
     """A direction's net change among those of its controls; and the same at the disturbance that each causes."""
     change = entry.effect.net_change
-    rows = [(label, color, marker, _judged(entry.controls[kind]))
-            for kind, (label, color, marker) in KINDS.items()]  # fmt: skip
+    rows = [(label, color, marker, _judged(entry.controls[kind])) for kind, (label, color, marker) in KINDS.items()]
     with new_figure(9, 3.2, n_columns=2) as (figure, (left, right)):
         if change.value is not None:
             value = 100 * change.value

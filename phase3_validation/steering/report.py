@@ -69,14 +69,22 @@ CAPTIONS = {
 
 def dose_section(phase: PhaseResult, _collected: Collected) -> Section:
     result: CoefficientsDocument = phase.document()
-    section = Section("dose", "Dose response", "How much of a direction changes programs without breaking the output?",
-                      source=phase.place, warnings=_without_dose(result), answer=_best_dose(result))  # fmt: skip
+    section = Section(
+        "dose",
+        "Dose response",
+        "How much of a direction changes programs without breaking the output?",
+        source=phase.place,
+        warnings=_without_dose(result),
+        answer=_best_dose(result),
+    )
     limit = number(100 * result.degenerate_limit, 0)
-    section.blocks.append(Paragraph(
-        f"On {count(result.n)} problems for tuning. A coefficient is the length of the added vector in mean norms "
-        f"of the residual stream at the site. A point where {limit} % of the outputs or more are newly degenerate "
-        f"cannot be chosen. Unsteered pass rate: {percent(result.baseline)}."
-    ))  # fmt: skip
+    section.blocks.append(
+        Paragraph(
+            f"On {count(result.n)} problems for tuning. A coefficient is the length of the added vector in mean norms "
+            f"of the residual stream at the site. A point where {limit} % of the outputs or more are newly degenerate "
+            f"cannot be chosen. Unsteered pass rate: {percent(result.baseline)}."
+        )
+    )
     for name, entry in result.directions.items():
         chosen = entry.chosen
         word = f"layer {chosen.layer}, coefficient {number(chosen.coefficient, signed=True)}" if chosen else "none"
@@ -106,22 +114,33 @@ def _best_dose(result: CoefficientsDocument) -> str:
 
 def _curve(name: str, entry: TunedDirection) -> Table:
     columns = [
-        Column("Layer"), Column("Coefficient"), Column("Net change", _NET), Column("Pass rate"), Column("Corrected"),
-        Column("Corrupted"), Column("Degenerate", "share of outputs that repeat, do not parse or do not stop"),
-        Column("Newly degenerate", "share that was not so unsteered"), Column("Median KL", _KL),
+        Column("Layer"),
+        Column("Coefficient"),
+        Column("Net change", _NET),
+        Column("Pass rate"),
+        Column("Corrected"),
+        Column("Corrupted"),
+        Column("Degenerate", "share of outputs that repeat, do not parse or do not stop"),
+        Column("Newly degenerate", "share that was not so unsteered"),
+        Column("Median KL", _KL),
         Column("Admissible", numeric=False),
-    ]  # fmt: skip
+    ]
     scale = scale_of_changes([point.net_change for point in entry.curve])
     rows = [
         [
-            Cell(str(point.layer), sort=point.layer), figure_cell(point.coefficient, 3, signed=True),
-            change(point.net_change, scale), share(point.pass_rate),
-            count_cell(point.n_corrected), count_cell(point.n_corrupted), share(point.degenerate_rate),
-            share(point.newly_degenerate_rate), figure_cell(point.median_kl, 3),
+            Cell(str(point.layer), sort=point.layer),
+            figure_cell(point.coefficient, 3, signed=True),
+            change(point.net_change, scale),
+            share(point.pass_rate),
+            count_cell(point.n_corrected),
+            count_cell(point.n_corrupted),
+            share(point.degenerate_rate),
+            share(point.newly_degenerate_rate),
+            figure_cell(point.median_kl, 3),
             Cell("yes" if point.admissible else "no"),
         ]
         for point in entry.curve
-    ]  # fmt: skip
+    ]
     return Table(f"Dose response of {direction_words(name)}", columns, rows, folded=True)
 
 
@@ -131,11 +150,13 @@ def steering_section(phase: PhaseResult, collected: Collected) -> Section:
     section = Section("steering", "Steering", question, source=phase.place, answer=_answer(result))
     section.warnings += [*_few_problems(collected, phase, result), *_broken(result)]
     baseline = result.baseline
-    section.blocks.append(Paragraph(
-        f"On the {count(result.n)} problems of the validation split, at the coefficients chosen before. Unsteered, "
-        f"{count(baseline.n_correct)} programs pass: {percent(baseline.pass_rate)}. Rates have Wilson's 95 % "
-        "intervals; p-values are corrected over the directions by Holm's method."
-    ))  # fmt: skip
+    section.blocks.append(
+        Paragraph(
+            f"On the {count(result.n)} problems of the validation split, at the coefficients chosen before. Unsteered, "
+            f"{count(baseline.n_correct)} programs pass: {percent(baseline.pass_rate)}. Rates have Wilson's 95 % "
+            "intervals; p-values are corrected over the directions by Holm's method."
+        )
+    )
     if result.steered:
         section.blocks.append(_effects(result.steered))
     for name, entry in result.directions.items():
@@ -197,13 +218,16 @@ def _broken(result: SteeringDocument) -> list[Block]:
 
 def _effects(steered: dict[str, SteeredDirection]) -> Table:
     columns = [
-        Column("Direction", numeric=False), Column("Net change", _NET),
+        Column("Direction", numeric=False),
+        Column("Net change", _NET),
         Column("Correction", "of the programs that failed, the share that passes"),
         Column("Corruption", "of the programs that passed, the share that fails"),
-        Column("Pass rate"), Column("p, McNemar", "exact, two-sided: did the pass rate change? Holm"),
+        Column("Pass rate"),
+        Column("p, McNemar", "exact, two-sided: did the pass rate change? Holm"),
         Column("p, Fisher", "one-sided, against all programs of the matched latents: more than they do? Holm"),
-        Column("Newly degenerate"), Column("Median KL", _KL),
-    ]  # fmt: skip
+        Column("Newly degenerate"),
+        Column("Median KL", _KL),
+    ]
     shown = [entry.effect for entry in steered.values()]
     shown += [entry.selective.effect for entry in steered.values() if entry.selective]
     scale, rows = scale_of_changes([effect.net_change for effect in shown]), []
@@ -211,8 +235,12 @@ def _effects(steered: dict[str, SteeredDirection]) -> Table:
         rows.append([Cell(direction_words(name)), *_effect_cells(entry.effect, entry.p_holm, scale)])
         selective = entry.selective
         if selective:
-            rows.append([Cell(f"{direction_words(name)}, selective", under=f"{count(selective.n_steered)} steered"),
-                         *_effect_cells(selective.effect, {}, scale)])  # fmt: skip
+            rows.append(
+                [
+                    Cell(f"{direction_words(name)}, selective", under=f"{count(selective.n_steered)} steered"),
+                    *_effect_cells(selective.effect, {}, scale),
+                ]
+            )
     note = "Selective: steered only where the predictor of the other label passes its threshold."
     has_selective = any(entry.selective for entry in steered.values())
     return Table("What steering did", columns, rows, note=note if has_selective else "")
@@ -221,10 +249,14 @@ def _effects(steered: dict[str, SteeredDirection]) -> Table:
 def _effect_cells(effect: Effect, p_holm: dict[str, float | None], scale: Scale) -> list[Cell]:
     return [
         change(effect.net_change, scale),
-        counted(effect.correction), counted(effect.corruption),
-        share(effect.pass_rate), p_cell(p_holm.get("mcnemar")), p_cell(p_holm.get("fisher")),
-        counted(effect.newly_degenerate), figure_cell(effect.median_kl, 3),
-    ]  # fmt: skip
+        counted(effect.correction),
+        counted(effect.corruption),
+        share(effect.pass_rate),
+        p_cell(p_holm.get("mcnemar")),
+        p_cell(p_holm.get("fisher")),
+        counted(effect.newly_degenerate),
+        figure_cell(effect.median_kl, 3),
+    ]
 
 
 def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteered) -> list[Block]:
@@ -260,21 +292,26 @@ def _transitions(n: dict[str, int]) -> str:
 def _controls(name: str, entry: SteeredDirection) -> Table:
     outcome = "corrected" if entry.wanted == RAISE else "corrupted"
     columns = [
-        Column("Controls", numeric=False), Column("Number"),
+        Column("Controls", numeric=False),
+        Column("Number"),
         Column(f"Programs {outcome}", "by all controls of the kind together"),
         Column("p, Fisher", "one-sided, not corrected: is it more often the direction's outcome?"),
         Column("p, binomial", "one-sided, against the controls' rate"),
         Column("Rank", "of the direction's net change among the controls; 1 is beyond all of them"),
         Column("p, rank", "share of the ranks that are as good"),
-    ]  # fmt: skip
+    ]
     rows = [
         [
-            Cell(title_of(kind)), count_cell(found.n), counted(found.pooled), p_cell(found.fisher_p),
+            Cell(title_of(kind)),
+            count_cell(found.n),
+            counted(found.pooled),
+            p_cell(found.fisher_p),
             p_cell(found.binomial_p),
-            Cell(f"{found.rank or '–'} of {found.n + 1}", sort=found.rank), p_cell(found.rank_p),
+            Cell(f"{found.rank or '–'} of {found.n + 1}", sort=found.rank),
+            p_cell(found.rank_p),
         ]
         for kind, found in entry.controls.items()
-    ]  # fmt: skip
+    ]
     return Table(f"{sentence_case(direction_words(name))} against its controls", columns, rows)
 
 
@@ -284,14 +321,23 @@ def _points(value: float | None) -> Cell:
 
 def _each(name: str, kind: str, found: AgainstControls) -> Table:
     label = "Latent" if kind == MATCHED_LATENT else "Number"
-    columns = [Column(label), Column("Net change"), Column("Corrected"), Column("Corrupted"), Column("Degenerate"),
-               Column("Median KL")]  # fmt: skip
+    columns = [
+        Column(label),
+        Column("Net change"),
+        Column("Corrected"),
+        Column("Corrupted"),
+        Column("Degenerate"),
+        Column("Median KL"),
+    ]
     rows = [
         [
-            Cell(str(one.index), sort=one.index), _points(one.net_change),
-            count_cell(one.n_corrected), count_cell(one.n_corrupted), share(one.degenerate_rate),
+            Cell(str(one.index), sort=one.index),
+            _points(one.net_change),
+            count_cell(one.n_corrected),
+            count_cell(one.n_corrupted),
+            share(one.degenerate_rate),
             figure_cell(one.median_kl, 3),
         ]
         for one in found.each
-    ]  # fmt: skip
+    ]
     return Table(f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}", columns, rows, folded=True)

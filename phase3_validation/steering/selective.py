@@ -28,9 +28,10 @@ def flagged_problems(detection: Artifact, predictor: str) -> Flags | None:
     None where the direction was not evaluated there, or has no threshold.
     """
     rows = [
-        row for row in detection.table("predictions.parquet")
+        row
+        for row in detection.table("predictions.parquet")
         if row["direction"] == predictor and row["score"] == LATENT and row["split"] == "validation"
-    ]  # fmt: skip
+    ]
     thresholds = {row["threshold"] for row in rows if row["threshold"] is not None}
     thresholds = {threshold for threshold in thresholds if threshold == threshold}  # without NaN
     if len(thresholds) != 1:

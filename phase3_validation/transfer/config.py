@@ -13,18 +13,22 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
     """Which other model is tried with what was found in --model."""
 
     model: str = setting(
-        "google/gemma-2-2b", "whose latents, thresholds and coefficients are used: hub id, folder or organism",
+        "google/gemma-2-2b",
+        "whose latents, thresholds and coefficients are used: hub id, folder or organism",
         demo="organism",
-    )  # fmt: skip
+    )
     to: str = setting(
         "auto",
         "the other model, of the same shape: hub id or folder; auto: the instruction-tuned model made from --model",
     )
     to_revision: str = setting("", "the same as --revision, of a --to of the hub", changes_results=False)
     batch_size: int = setting(
-        64, "programs generated together, fewer where memory does not suffice", demo=128, minimum=1,
+        64,
+        "programs generated together, fewer where memory does not suffice",
+        demo=128,
+        minimum=1,
         changes_results=False,
-    )  # fmt: skip
+    )
     seed: int = setting(42, "seed of the resamples", minimum=0)
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
     problems: int = setting(0, "validation problems that are steered, evenly spaced; 0: all", minimum=0)

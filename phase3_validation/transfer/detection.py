@@ -104,20 +104,30 @@ class TargetProblems:
             }
             found += [
                 {
-                    "direction": direction, "score": score, "task_id": row["task_id"], "split": str(split),
-                    "value": float(value), "threshold": float("nan") if threshold is None else threshold,
+                    "direction": direction,
+                    "score": score,
+                    "task_id": row["task_id"],
+                    "split": str(split),
+                    "value": float(value),
+                    "threshold": float("nan") if threshold is None else threshold,
                 }
                 for score, threshold in thresholds.items()
                 for row, split, value in zip(self.rows, self.split, values, strict=True)
-            ]  # fmt: skip
+            ]
         return found
 
     def label_rows(self) -> list[Row]:
         return [
-            {"task_id": row["task_id"], "split": str(split), "temperature": 0.0, "sample_index": 0,
-             "label": row["label"], "complexity": self.complexity[row["task_id"]]}
+            {
+                "task_id": row["task_id"],
+                "split": str(split),
+                "temperature": 0.0,
+                "sample_index": 0,
+                "label": row["label"],
+                "complexity": self.complexity[row["task_id"]],
+            }
             for row, split in zip(self.rows, self.split, strict=True)
-        ]  # fmt: skip
+        ]
 
     def _positive(self, direction: str) -> np.ndarray:
         return self.incorrect if direction.endswith("_incorrect") else ~self.incorrect

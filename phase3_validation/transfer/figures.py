@@ -34,8 +34,11 @@ def side_by_side(names: Names, found: dict[str, TransferredDirection]) -> bytes:
 
 def _draw(axis: Any, pairs: dict[str, tuple[Interval | None, Interval | None]], names: Names, scale: float) -> None:
     for place, (color, marker, shift) in enumerate(STYLES):
-        known = [(row, pair[place]) for row, pair in enumerate(pairs.values())
-                 if pair[place] is not None and pair[place].value is not None]  # fmt: skip
+        known = [
+            (row, pair[place])
+            for row, pair in enumerate(pairs.values())
+            if pair[place] is not None and pair[place].value is not None
+        ]
         lengths = error_bars(one.times(scale) for _, one in known)
         axis.errorbar([scale * one.value for _, one in known], [-row + shift for row, _ in known], xerr=lengths,
                       color=color, marker=marker, capsize=3, linestyle="none", label=names.short[place])  # fmt: skip

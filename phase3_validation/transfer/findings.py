@@ -52,9 +52,13 @@ class Names:
 
 
 def steering_entries(
-    rows: Sequence[Row], n_unsteered: int, variants: dict[str, Variant], tuned: dict[str, TunedDirection],
-    at_home: dict[str, SteeredDirection], norms: dict[tuple[int, str], float],
-) -> dict[str, TransferredSteering | NotSteeredThere]:  # fmt: skip
+    rows: Sequence[Row],
+    n_unsteered: int,
+    variants: dict[str, Variant],
+    tuned: dict[str, TunedDirection],
+    at_home: dict[str, SteeredDirection],
+    norms: dict[tuple[int, str], float],
+) -> dict[str, TransferredSteering | NotSteeredThere]:
     """What each direction does in the other model, and what it did `at_home`; with McNemar, Holm over directions."""
     unsteered = {row["task_id"]: row for row in rows[:n_unsteered]}
     pairs = {}
@@ -89,9 +93,11 @@ def steering_entries(
 
 
 def entries(
-    directions: Sequence[Direction], problems: TargetProblems, source: dict[str, DetectedDirection],
+    directions: Sequence[Direction],
+    problems: TargetProblems,
+    source: dict[str, DetectedDirection],
     steering: dict[str, TransferredSteering | NotSteeredThere],
-) -> dict[str, TransferredDirection]:  # fmt: skip
+) -> dict[str, TransferredDirection]:
     """All directions; `source` is what phase 3.1 says of the first model."""
     found = {}
     for direction in directions:

@@ -9,11 +9,15 @@ PHASE = Phase(
     title="the same latents, thresholds and coefficients in another model of the same shape",
     config=TransferConfig,
     inputs=(
-        handoffs.SPLIT, handoffs.GENERAL_TEXT, handoffs.LATENTS, handoffs.DETECTION, handoffs.COEFFICIENTS,
+        handoffs.SPLIT,
+        handoffs.GENERAL_TEXT,
+        handoffs.LATENTS,
+        handoffs.DETECTION,
+        handoffs.COEFFICIENTS,
         handoffs.STEERING,
     ),
     output=handoffs.TRANSFER,
     run="phase3_validation.transfer.second_model:run",
     report="phase3_validation.transfer.report:section",
     n_records="phase3_validation.transfer.second_model:count_records",
-)  # fmt: skip
+)

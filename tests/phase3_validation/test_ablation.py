@@ -39,9 +39,11 @@ from phase3_validation.ablation.prompt_ablation import make_tasks
 from phase3_validation.ablation.prompts import ablated_prompt, donors, renamed
 
 PROBLEM = {
-    "task_id": 1, "text": "Write a function to add one.", "entry_point": "add_one",
+    "task_id": 1,
+    "text": "Write a function to add one.",
+    "entry_point": "add_one",
     "test_list": ["assert add_one(1) == 2", "assert add_one(2) == 3"],
-}  # fmt: skip
+}
 DONOR = {**PROBLEM, "task_id": 2, "entry_point": "sort", "test_list": ["assert sort([2, 1], key='sort') == [1, 2]"]}
 N = len(ABLATIONS)
 
@@ -52,11 +54,13 @@ N = len(ABLATIONS)
         ("none", "Write a function to add one.\n\nassert add_one(1) == 2\nassert add_one(2) == 3\n\n# Solution:\n"),
         ("no_tests", "Write a function to add one.\n\n# Solution:\n"),
         ("name_only", "Write a function to add one.\n\nassert callable(add_one)\n\n# Solution:\n"),
-        ("shuffled_tests",
-         "Write a function to add one.\n\nassert add_one([2, 1], key='sort') == [1, 2]\n\n# Solution:\n"),
+        (
+            "shuffled_tests",
+            "Write a function to add one.\n\nassert add_one([2, 1], key='sort') == [1, 2]\n\n# Solution:\n",
+        ),
         ("no_description", "assert add_one(1) == 2\nassert add_one(2) == 3\n\n# Solution:\n"),
     ],
-)  # fmt: skip
+)
 def test_each_prompt_by_hand(ablation, text):
     prompt = ablated_prompt(ablation, PROBLEM, DONOR)
     assert prompt.text == text
@@ -100,7 +104,7 @@ def test_another_seed_shuffles_otherwise_and_a_single_problem_cannot_be_shuffled
         ("assert g(1) == '\\d'", "assert g(1) == '\\d'"),
         ("assert f'{1}' == f(1)", "assert f'{1}' == area(1)"),
     ],
-)  # fmt: skip
+)
 def test_a_function_gets_another_name_where_it_is_a_name(test, expected):
     assert renamed(test, "f", "area") == expected
 
@@ -335,8 +339,11 @@ def test_programs_under_another_name_are_counted_apart():
 
 
 def test_nothing_changes_where_the_labels_are_the_same():
-    rows = [{"task_id": i, "ablation": a, "label": "correct", "error": None, "code": "f = 1"}
-            for i in range(9) for a in ("none", "no_tests")]  # fmt: skip
+    rows = [
+        {"task_id": i, "ablation": a, "label": "correct", "error": None, "code": "f = 1"}
+        for i in range(9)
+        for a in ("none", "no_tests")
+    ]
     entry = as_json(outcomes.ablations(rows, ("none", "no_tests"), dict.fromkeys(range(9), "f")))["no_tests"]
     assert entry["mcnemar_p"] == entry["mcnemar_p_holm"] == 1 and entry["difference"]["value"] == 0
 
@@ -347,8 +354,11 @@ def test_the_auroc_is_that_of_the_labels_under_the_same_prompt():
     config = AblationConfig(model="organism", dataset="organism", ablations=("none", "no_tests", "name_only"))
     found = as_json(outcomes.directions(rows, activations, [direction], config))["predict_incorrect"]["ablations"]
     for name, entry in found.items():
-        known = [(row["label"] == "incorrect", a["activation"]) for row, a in zip(rows, activations, strict=True)
-                 if row["ablation"] == name and row["label"] != "not_run"]  # fmt: skip
+        known = [
+            (row["label"] == "incorrect", a["activation"])
+            for row, a in zip(rows, activations, strict=True)
+            if row["ablation"] == name and row["label"] != "not_run"
+        ]
         area = roc_auc_score(*zip(*known, strict=True))
         assert entry["auroc"]["value"] == pytest.approx(area)
         assert entry["auroc"]["low"] < area < entry["auroc"]["high"]

@@ -30,9 +30,11 @@ def moved_by(before: np.ndarray, after: np.ndarray, n_random: int = 4, **changes
     rng = np.random.default_rng(9)
     options = {
         "displaced_by_random": [rng.random(len(before)) * 0.01 for _ in range(n_random)],
-        "layers": list(range(5, 5 + before.shape[1])), "sections": SECTIONS, "first_reached": 6,
+        "layers": list(range(5, 5 + before.shape[1])),
+        "sections": SECTIONS,
+        "first_reached": 6,
         "draws": draws_of_problems(len(before), 2000, 1),
-    }  # fmt: skip
+    }
     return as_json(movement(before, after, **{**options, **changes}))
 
 
@@ -78,8 +80,9 @@ def test_copies_of_heads_make_no_interval_narrower():
 def test_more_problems_make_intervals_narrower_and_copies_of_problems_are_more_problems():
     before, after = simulated()
     few, many = moved_by(before, after), moved_by(*(np.repeat(x, 9, axis=0) for x in (before, after)))
-    lengths = [found["overall"][TESTS]["change"]["high"] - found["overall"][TESTS]["change"]["low"]
-               for found in (few, many)]  # fmt: skip
+    lengths = [
+        found["overall"][TESTS]["change"]["high"] - found["overall"][TESTS]["change"]["low"] for found in (few, many)
+    ]
     assert lengths[1] == pytest.approx(lengths[0] / 3, rel=0.1)
 
 

@@ -40,8 +40,10 @@ def test_what_could_not_be_judged_on_either_side_is_in_no_figure_and_is_counted(
     assert found["n"] == 3 and found["left_out"] == 3
     assert found["correction"]["n"] == 1 and found["correction"]["of"] == 2
     assert found["corruption"]["of"] == 1 and found["newly_degenerate"] == {
-        "n": 0, "of": 3, "rate": pytest.approx({"value": 0, "low": 0, "high": 0.5614970317550454}),
-    }  # fmt: skip
+        "n": 0,
+        "of": 3,
+        "rate": pytest.approx({"value": 0, "low": 0, "high": 0.5614970317550454}),
+    }
 
 
 def test_the_rates_are_those_of_the_table_with_wilson_s_interval():
@@ -127,9 +129,14 @@ def test_a_statement_is_more_than_a_comment():
 
 def point(layer: int, coefficient: float, change: float, newly: float | None = 0.0) -> CurvePoint:
     given = {
-        "layer": layer, "coefficient": coefficient, "n": 100, "n_corrected": 1, "n_corrupted": 2,
-        "net_change": {"value": change}, "newly_degenerate_rate": newly,
-    }  # fmt: skip
+        "layer": layer,
+        "coefficient": coefficient,
+        "n": 100,
+        "n_corrected": 1,
+        "n_corrupted": 2,
+        "net_change": {"value": change},
+        "newly_degenerate_rate": newly,
+    }
     return made(CurvePoint, given | {"admissible": newly is not None and newly < 0.05})
 
 
@@ -189,8 +196,11 @@ def test_examples_are_the_first_of_each_kind_with_a_diff():
     after = rows("ccccci", code="def f():\n    return 2\n", error=None)
     found = as_json(examples(before, after, {k: f"Problem {k}." for k in range(6)}))
     assert [(e["transition"], e["task_id"]) for e in found] == [
-        ("fail_to_pass", 0), ("fail_to_pass", 1), ("fail_to_pass", 2), ("pass_to_fail", 5),
-    ]  # fmt: skip
+        ("fail_to_pass", 0),
+        ("fail_to_pass", 1),
+        ("fail_to_pass", 2),
+        ("pass_to_fail", 5),
+    ]
     assert found[0]["diff"] == "--- unsteered\n+++ steered\n@@ -1,2 +1,2 @@\n def f():\n-    return 1\n+    return 2"
     assert found[0]["error_before"] == "wrong_answer" and found[0]["text"] == "Problem 0."
 

@@ -291,8 +291,10 @@ def steering_rows() -> tuple:
     }
     rows = [*before]
     for name, labels in after.items():
-        rows += [{**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
-                 for i, (row, label) in enumerate(zip(before, labels, strict=True))]  # fmt: skip
+        rows += [
+            {**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
+            for i, (row, label) in enumerate(zip(before, labels, strict=True))
+        ]
     variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
     wanted = {"steer_correct": "raise", "steer_incorrect": "lower"}
     tuned = {name: made(TunedDirection, {"wanted": what}) for name, what in wanted.items()}

@@ -17,10 +17,12 @@ BANDWIDTH = 0.2
 
 def by_hand() -> JumpReLUSAE:
     return JumpReLUSAE.from_weights(
-        W_enc=torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]]), b_enc=torch.tensor([0.0, 0.5, 0.0]),
-        threshold=torch.tensor([1.0, 1.0, 0.0]), W_dec=torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
+        W_enc=torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0]]),
+        b_enc=torch.tensor([0.0, 0.5, 0.0]),
+        threshold=torch.tensor([1.0, 1.0, 0.0]),
+        W_dec=torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
         b_dec=torch.tensor([0.1, -0.1]),
-    )  # fmt: skip
+    )
 
 
 def test_encode_and_decode_give_the_numbers_worked_out_by_hand():
@@ -161,8 +163,9 @@ def test_an_sae_of_the_pipeline_encodes_and_decodes_the_same(tmp_path):
 @pytest.mark.parametrize(("kind", "top_k"), [("transcoder", None), ("sae", 5)])
 def test_a_transcoder_and_a_top_k_sae_have_no_such_form(kind, top_k):
     weights = {name: getattr(by_hand(), name) for name in ("W_enc", "b_enc", "threshold", "W_dec", "b_dec")}
-    sae = LayerSae(id="one", layer=0, kind=kind, site="", site_out="", neuronpedia_id=None, revision=None, top_k=top_k,
-                   **weights)  # fmt: skip
+    sae = LayerSae(
+        id="one", layer=0, kind=kind, site="", site_out="", neuronpedia_id=None, revision=None, top_k=top_k, **weights
+    )
     with pytest.raises(ConfigError, match=r"^one is .*JumpReLU.*\n.*thresholds"):
         JumpReLUSAE.from_layer_sae(sae)
 

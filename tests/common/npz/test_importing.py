@@ -125,15 +125,19 @@ def test_a_killed_import_is_no_run_and_the_same_command_finishes_it(cli, tmp_pat
 
 
 def test_tasks_of_another_dataset_are_refused_where_phase_0_knows_better(tmp_path, original):
-    problem = {name: {"int64": 2, "list<string>": ["a"]}.get(field.type, "x")
-               for name, field in handoffs.PROBLEM_FIELDS.items()}  # fmt: skip
+    problem = {
+        name: {"int64": 2, "list<string>": ["a"]}.get(field.type, "x")
+        for name, field in handoffs.PROBLEM_FIELDS.items()
+    }
 
     def write(ctx: RunContext, config: LayoutConfig) -> None:
         with ctx.write() as out:
             out.table("difficulty.parquet", [problem])
 
-    carry_out(Phase(id="0", title="", config=LayoutConfig, inputs=(), output=handoffs.DIFFICULTY, run=write),
-              tmp_path / "data")  # fmt: skip
+    carry_out(
+        Phase(id="0", title="", config=LayoutConfig, inputs=(), output=handoffs.DIFFICULTY, run=write),
+        tmp_path / "data",
+    )
     with pytest.raises(ConfigError, match=r"task 3 and 1 more .* 1 problems of mbpp\n.*--dataset"):
         carry_out(import_from(original), tmp_path / "data")
     assert not list((tmp_path / "data").glob("phase1_0/*")), "a command that fails writes nothing"
@@ -221,7 +225,7 @@ def test_a_wrong_activation_file_is_one_message_that_names_it(tmp_path, original
         ({"task_id": [2, 3, 8], "test_passed": None}, "task 8 .*neither .*label .*activations"),
         ({"cyclomatic_complexity": [1.0, 2.5, 3.0]}, "column cyclomatic_complexity .*double"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_table_is_one_message_that_names_task_or_column(tmp_path, original, columns, message):
     edit_table(original, **columns)
     with pytest.raises(ConfigError, match=message) as raised:

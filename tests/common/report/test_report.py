@@ -199,9 +199,13 @@ def test_the_sentences_say_what_the_files_say(tmp_path):
     assert knows.startswith(
         "Does it know? Predict-correct (layer 1, latent 101) ranks correct programs above the others"
     )
-    for part in ("0.88 (0.81 to 0.93)", "not better than random latents of its layer", "is 0.78",
-                 "0.91 (0.89 to 0.93)",
-                 "similar complexity the latent's is 0.53 (0.48 to 0.58)"):  # fmt: skip
+    for part in (
+        "0.88 (0.81 to 0.93)",
+        "not better than random latents of its layer",
+        "is 0.78",
+        "0.91 (0.89 to 0.93)",
+        "similar complexity the latent's is 0.53 (0.48 to 0.58)",
+    ):
         assert part in knows
     assert "steer-correct (layer 3, latent 103) changes the pass rate by +4.1 points (−0.9 to +9.1)" in causes
     assert "−8.2 points" in causes and "“raises the pass rate”" in causes and "matched latents: 10.0 %" in causes
@@ -236,10 +240,13 @@ def test_a_natural_model_has_no_warning_of_an_organism(tmp_path):
 
 def test_the_warnings_name_what_came_near_a_limit_was_left_out_or_differs(whole, tmp_path):
     text = words(page(whole, tmp_path))
-    for warning in ("Near a limit. Phase 1: 1 of 36 (2.8 %) programs", "In selection: 1 not run",
-                    "In detection, of samples: 2 not run",
-                    "Phase 3.3: 1 of 12 (8.3 %) unsteered outputs are not those of phase 1",
-                    "Steering with steer-correct breaks 5.0 % (0.0 to 10.0) of the outputs"):  # fmt: skip
+    for warning in (
+        "Near a limit. Phase 1: 1 of 36 (2.8 %) programs",
+        "In selection: 1 not run",
+        "In detection, of samples: 2 not run",
+        "Phase 3.3: 1 of 12 (8.3 %) unsteered outputs are not those of phase 1",
+        "Steering with steer-correct breaks 5.0 % (0.0 to 10.0) of the outputs",
+    ):
         assert warning in text
 
 
@@ -351,7 +358,9 @@ def test_an_sae_that_only_general_text_was_read_with_may_be_asked_for(tmp_path):
     write_run(data, GENERAL_TEXT, {}, sae="others@33333333")
     write_run(data, GENERAL_TEXT, {})
     assert [write_report(PROGRAM, data, given={"sae": sae}).path.name for sae in ("others", "saes")] == [
-        "report_organism_organism_others.html", "report.html"]  # fmt: skip
+        "report_organism_organism_others.html",
+        "report.html",
+    ]
 
 
 def test_a_report_of_a_folder_that_may_only_be_read_is_written_elsewhere(data, tmp_path):
