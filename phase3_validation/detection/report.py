@@ -104,8 +104,8 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     )
     section.blocks.append(
         Paragraph(
-            f"The threshold maximises F1 on {count(n['hyperparams'])} problems for tuning; every figure below is of the "
-            f"{count(n['validation'])} problems of the validation split. Intervals: 95 %, stratified bootstrap, "
+            f"The threshold maximises F1 on {count(n['hyperparams'])} problems for tuning; every figure below is of "
+            f"the {count(n['validation'])} problems of the validation split. Intervals: 95 %, stratified bootstrap, "
             f"{count(result.n_resamples)} resamples, seed {result.seed}."
         )
     )
