@@ -1,6 +1,8 @@
 """Where things are, and how tests type a command."""
 
+import atexit
 import ctypes
+import functools
 import json
 import os
 import subprocess
@@ -8,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_commands import WarmCommands
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -22,8 +25,21 @@ def swept(whole: int, sample: int) -> int:
     return whole if WHOLE_SWEEPS else sample
 
 
-def command(*words: object, home: Path | None = None, **options: object) -> subprocess.CompletedProcess:
-    """Run one of the root scripts as a user does, without a network; `home` holds the hub's cache."""
+def command(*words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
+    """What a user types, in a process of its own that has the libraries already, with the hub's cache in `home`."""
+    return _warm_commands()(*words, home=home, input=input)
+
+
+@functools.cache
+def _warm_commands() -> WarmCommands:
+    """One for this process and all its tests."""
+    warm = WarmCommands()
+    atexit.register(warm.close)
+    return warm
+
+
+def cold_command(*words: object, home: Path | None = None, **options: object) -> subprocess.CompletedProcess:
+    """The same from an interpreter that imports all it needs: where its start, or an option, is what is tested."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment |= {"HF_HOME": str(home)} if home else {}
     return subprocess.run(

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from runs import content, copy_inputs, newest, run_phases
 from safetensors.numpy import load_file
-from support import ROOT, command, obey_file_modes, write_problems
+from support import ROOT, cold_command, command, obey_file_modes, write_problems
 
 from common.handoffs import GENERATION_FIELDS
 
@@ -197,7 +197,7 @@ def test_a_second_run_of_the_same_slice_is_refused_with_its_owner(begun, flags):
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(begun, flags):
     (begun / "phase1_0").mkdir(mode=0o500)
-    done = command("run.py", "phase", "1", *flags, "--data-dir", begun, preexec_fn=obey_file_modes)
+    done = cold_command("run.py", "phase", "1", *flags, "--data-dir", begun, preexec_fn=obey_file_modes)
     assert done.returncode == 2 and "cannot write to" in done.stderr and "sandbox" not in done.stderr
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from support import ROOT, command
+from support import ROOT, cold_command
 
 from benchmarks.__main__ import BENCHMARKS, render
 from benchmarks.forward_passes import make_again, recorded_passes
@@ -30,7 +30,7 @@ def request_of(problem: Problem) -> Request:
 def out(tmp_path_factory):
     """The table of all benchmarks at tiny sizes."""
     path = tmp_path_factory.mktemp("benchmarks") / "RESULTS.md"
-    done = command("-m", "benchmarks", *BENCHMARKS, "--quick", "--out", path, timeout=1200)
+    done = cold_command("-m", "benchmarks", *BENCHMARKS, "--quick", "--out", path, timeout=1200)
     sys.stderr.write(done.stderr)  # pytest shows it where a benchmark failed
     return path
 
@@ -49,7 +49,7 @@ def test_every_benchmark_gives_rows_with_sound_figures(out, name):
 
 def test_a_benchmark_that_is_run_again_replaces_its_own_rows_and_keeps_the_others(out):
     kept = json.loads(out.with_name("results.json").read_text())
-    done = command("-m", "benchmarks", "grading", "--quick", "--out", out, timeout=120)
+    done = cold_command("-m", "benchmarks", "grading", "--quick", "--out", out, timeout=120)
     assert done.returncode == 0, done.stderr
     now = json.loads(out.with_name("results.json").read_text())
     assert list(now) == list(kept) and {name for name in now if now[name] != kept[name]} == {"grading"}
@@ -57,7 +57,7 @@ def test_a_benchmark_that_is_run_again_replaces_its_own_rows_and_keeps_the_other
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are():
-    done = command("-m", "benchmarks", "gradin")
+    done = cold_command("-m", "benchmarks", "gradin")
     assert done.returncode == 2 and "'gradin'" in done.stderr and "grading" in done.stderr
 
 
