@@ -27,11 +27,11 @@ def swept(whole: int, sample: int) -> int:
 
 def command(*words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
     """What a user types, in a process of its own that has the libraries already, with the hub's cache in `home`."""
-    return _warm_commands()(*words, home=home, input=input)
+    return warm_commands()(*words, home=home, input=input)
 
 
 @functools.cache
-def _warm_commands() -> WarmCommands:
+def warm_commands() -> WarmCommands:
     """One for this process and all its tests."""
     warm = WarmCommands()
     atexit.register(warm.close)

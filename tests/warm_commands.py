@@ -8,16 +8,21 @@ command imports what it needs, is tested with `support.cold_command`.
 """
 
 import atexit
+import contextlib
 import gc
 import json
+import math
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,17 +41,25 @@ class WarmCommands:
 
     def __call__(self, *words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
         """Run one. `home` holds the hub's cache, which is empty without it."""
+        with contextlib.ExitStack() as opened:
+            files = [opened.enter_context(tempfile.NamedTemporaryFile("w+")) for _ in range(3)]
+            print(input, end="", file=files[0], flush=True)
+            status = self._run(words, [file.name for file in files], home, wait=True)
+            return subprocess.CompletedProcess([*map(str, words)], status, *(file.read() for file in files[1:]))
+
+    def start(self, *words: object, log: Path) -> "Started":
+        """Run one while the test looks on; all that it writes is appended to `log`."""
+        return Started(self._run(words, [os.devnull, str(log), str(log)], None, wait=False), self.ask)
+
+    def _run(self, words: tuple, files: list[str], home: Path | None, wait: bool) -> int:
+        """Its exit status, or the number of its process."""
         self._move_to(home or Path(self._folder.name, "empty"))
-        argv, files = [str(word) for word in words], [tempfile.NamedTemporaryFile("w+") for _ in range(3)]
-        stdin, stdout, stderr = files
-        print(input, end="", file=stdin, flush=True)
-        request = {"argv": argv, "files": [file.name for file in files], "environment": {**os.environ, **self._own}}
+        environment = {**os.environ, **self._own}
+        return self.ask({"argv": [*map(str, words)], "files": files, "environment": environment}, wait)
+
+    def ask(self, *request: object) -> Any:
         print(json.dumps(request), file=self._process.stdin, flush=True)
-        status = json.loads(self._process.stdout.readline())
-        done = subprocess.CompletedProcess(argv, status, stdout.read(), stderr.read())
-        for file in files:
-            file.close()
-        return done
+        return json.loads(self._process.stdout.readline())
 
     def _move_to(self, home: Path) -> None:
         """Make HF_HOME that folder."""
@@ -61,15 +74,46 @@ class WarmCommands:
         self._folder.cleanup()
 
 
+class Started:
+    """A process that is not ours to wait for; it has what the tests use of `subprocess.Popen`."""
+
+    def __init__(self, pid: int, ask: Callable):
+        self.pid, self.returncode, self._ask = pid, None, ask
+
+    def poll(self) -> int | None:
+        self.returncode = self._ask(self.pid, False) if self.returncode is None else self.returncode
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = math.inf) -> int:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(0.02)
+        return self.returncode
+
+
 def serve() -> None:
-    """Read commands, a line each, until the input ends; answer with the exit status of each."""
+    """Read commands to fork, or numbers of processes, a line each, until the input ends; answer as `_run` says."""
     import_libraries()
     gc.freeze()  # a child that ends would look at all of it
     for line in sys.stdin:
-        pid = os.fork()
+        what, wait = json.loads(line)
+        pid = what if isinstance(what, int) else os.fork()
         if pid == 0:
-            become(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            become(**what)
+        if what == pid or wait:
+            ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
+        else:
+            print(pid, flush=True)
 
 
 def import_libraries() -> None:
@@ -80,6 +124,9 @@ def import_libraries() -> None:
     from sae_lens.loading import pretrained_saes_directory
     from transformers import Gemma2ForCausalLM, Gemma3ForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM  # noqa: F401
 
+    with contextlib.suppress(ImportError):  # which only the service needs
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
     assert sae_lens.SAE.from_pretrained  # which is not imported before it is asked for
     pretrained_saes_directory.get_pretrained_saes_directory()  # a table of two seconds, kept by the library
 
@@ -87,7 +134,7 @@ def import_libraries() -> None:
 def become(argv: list[str], files: list[str], environment: dict[str, str]) -> NoReturn:
     """Make this process that of `python3 ARGV`, with its input and output in files."""
     for descriptor, path in enumerate(files):
-        os.dup2(os.open(path, os.O_RDWR), descriptor)
+        os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), descriptor)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv, sys.path[0] = argv, str(ROOT)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from small_detectors import LAYER, prompts, save_organism_detector
-from support import cold_command
+from support import WHOLE_SWEEPS, cold_command
 
 import run
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -194,14 +194,17 @@ def test_discover_says_which_phase_is_missing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.sweep
 def test_the_whole_way_from_labelled_texts_to_a_route(cli, tmp_path):
-    from small_detectors import labels
+    """With the general text that is the model's own in `make test-sweeps`, else with a few documents of it."""
+    from small_detectors import few_documents, labels
 
     texts = prompts(120)
     rows = [{"prompt": text, "label": int(bad)} for text, bad in zip(texts, labels(texts), strict=True)]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["discover", "--preset", "demo", "--labelled", tmp_path / "own.jsonl", "--layer", LAYER]
     words += ["--general-text-limit", 1, "--data-dir", tmp_path / "data", "--out", tmp_path / "mine"]
+    words += [] if WHOLE_SWEEPS else ["--text", few_documents(tmp_path / "text")]
     made = cold_command("run.py", *words)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[0].startswith(f"{tmp_path / 'mine'}: layer {LAYER} of organism, ")

@@ -31,7 +31,7 @@ def pipeline(detector):
 
 @pytest.fixture(scope="module")
 def service(detector, tmp_path_factory):
-    with serving(detector, tmp_path_factory.mktemp("service"), "--max-bytes", 20_000) as running:
+    with serving(detector, tmp_path_factory.mktemp("service"), "--max-bytes", 20_000, cold=True) as running:
         yield running
 
 
