@@ -1,7 +1,6 @@
 """The service in a process of its own, with a detector of the organism, and texts for it."""
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -13,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-from small_detectors import prompts, save_organism_detector
+from small_detectors import prompts
 from support import ROOT, warm_commands
 from warm_commands import Started
 
@@ -35,14 +33,6 @@ def text_routed(pipeline: SAEAnomalyPipeline, route: str) -> str:
     routes = {found.route: text for text, found in zip(prompts(), pipeline.detect(list(prompts())), strict=True)}
     assert {*routes} == {"proceed", "verify", "abstain"}
     return routes[route]
-
-
-def shared_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same folder for every test of a session."""
-    return _saved(tmp_path_factory.getbasetemp() / "service_detector")
-
-
-_saved = functools.cache(save_organism_detector)
 
 
 @dataclass

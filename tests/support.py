@@ -5,11 +5,14 @@ import ctypes
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from warm_commands import WarmCommands
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,10 +52,21 @@ def cold_command(*words: object, home: Path | None = None, **options: object) ->
 
 def offline(home: Path, code: str) -> subprocess.CompletedProcess:
     """Run the production code in a process of its own, whose hub is what lies under `home`."""
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True, timeout=300
-    )
+    script = home / "typed.py"
+    script.write_text(code)
+    return command(script, home=home)
+
+
+def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """The folder `name` of this run of the tests, which the first process that wants it builds; tests only read it."""
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / name
+    with FileLock(f"{folder}.lock"):
+        if not Path(f"{folder}.built").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            build(folder)
+            Path(f"{folder}.built").touch()
+    return folder
 
 
 def prepare_datasets_cache(home: Path, repository: str, config: str, splits: dict[str, list[dict]]) -> None:

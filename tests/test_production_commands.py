@@ -1,5 +1,5 @@
 """Covers the production commands for every row of common/model/registry.py: phases 0 to 2 on hub caches of the real
-shape.
+shape. `make test` types them for a row of every kind, `make test-sweeps` for all.
 
 Models have the real family, config, names and width of the residual stream; the rest of them is tiny, and they are
 cut behind the first layers that have an SAE. SAEs have the real files, at the real paths, in the real formats. They

@@ -117,6 +117,7 @@ def serve() -> None:
 
 
 def import_libraries() -> None:
+    import datasets  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import sae_lens

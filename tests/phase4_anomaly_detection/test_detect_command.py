@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from small_detectors import LAYER, prompts, save_organism_detector
+from small_detectors import LAYER, prompts, shared_detector
 from support import WHOLE_SWEEPS, cold_command
 
 import run
@@ -18,7 +18,7 @@ TEXTS = list(prompts(30))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return save_organism_detector(tmp_path_factory.mktemp("detector"))
+    return shared_detector(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
 import pytest
-from small_detectors import save_organism_detector
+from small_detectors import shared_detector
 from support import ROOT, command
 
 import phase4_anomaly_detection
@@ -21,7 +22,7 @@ COMMANDS = [line.split("  #")[0].strip() for line in TEXT.splitlines() if line.s
 def folder(tmp_path_factory):
     """Where somebody stands who has made a detector."""
     where = tmp_path_factory.mktemp("where")
-    save_organism_detector(where / "my_detector")
+    shutil.copytree(shared_detector(tmp_path_factory), where / "my_detector")
     return where
 
 

@@ -9,8 +9,8 @@ import time
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from services import PATIENCE_S, TOKEN, programs, serving, shared_detector, text_routed, token_file
-from small_detectors import LAYER, prompts
+from services import PATIENCE_S, TOKEN, programs, serving, text_routed, token_file
+from small_detectors import LAYER, prompts, shared_detector
 from support import cold_command
 
 from phase4_anomaly_detection import SAEAnomalyPipeline, SidecarConfig, SidecarModel
@@ -324,17 +324,17 @@ def test_a_body_that_does_not_arrive_is_given_up(pipeline):
     assert b" 408 " in asyncio.run(ask())
 
 
-def test_the_command_refuses_to_start_without_a_token_and_with_bad_settings(detector, tmp_path):
-    done = cold_command("run.py", "serve", "--artifacts", detector, "--host", "0.0.0.0", timeout=PATIENCE_S)
+def test_the_command_refuses_to_start_without_a_token_and_with_bad_settings(cli, detector, tmp_path):
+    done = cli("run.py", "serve", "--artifacts", detector, "--host", "0.0.0.0")
     assert done.returncode == 2 and "--token-file" in done.stderr and "Traceback" not in done.stderr
     short = tmp_path / "token"
     short.write_text("short\n")
-    done = cold_command("run.py", "serve", "--artifacts", detector, "--token-file", short, timeout=PATIENCE_S)
+    done = cli("run.py", "serve", "--artifacts", detector, "--token-file", short)
     assert done.returncode == 2 and "16" in done.stderr
-    done = cold_command("run.py", "serve", "--artifacts", detector, "--sandbox", "bogus", timeout=PATIENCE_S)
+    done = cli("run.py", "serve", "--artifacts", detector, "--sandbox", "bogus")
     assert done.returncode == 2 and "auto, strict, none" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_named(detector, service):
-    done = cold_command("run.py", "serve", "--artifacts", detector, "--port", service.port, timeout=PATIENCE_S)
+def test_a_port_that_is_taken_is_named(cli, detector, service):
+    done = cli("run.py", "serve", "--artifacts", detector, "--port", service.port)
     assert done.returncode == 2 and str(service.port) in done.stderr and "--port" in done.stderr
