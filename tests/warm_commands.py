@@ -48,7 +48,7 @@ class WarmCommands:
             return subprocess.CompletedProcess([*map(str, words)], status, *(file.read() for file in files[1:]))
 
     def start(self, *words: object, log: Path) -> "Started":
-        """Run one while the test looks on; all that it writes is appended to `log`."""
+        """Run one that needs no hub while the test looks on; all that it writes is appended to `log`."""
         return Started(self._run(words, [os.devnull, str(log), str(log)], None, wait=False), self.ask)
 
     def _run(self, words: tuple, files: list[str], home: Path | None, wait: bool) -> int:
