@@ -1,13 +1,14 @@
 # `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need. Crashes, full
-# disks, signals and damage are sampled there; `make test-sweeps` tries them all. `NATURAL=folder make test-natural` needs
-# natural models. `make bench` measures speed, and `make bench-gpu` that of a GPU. The demo: every phase, a detector, what
-# it says of one problem (status 3 is verify, 4 is abstain), and the report once more: it ends with what was found.
+# disks, signals, damage and models are sampled there; `make test-sweeps` tries all. `NATURAL=folder make test-natural`
+# needs natural models. `make bench` measures speed, and `make bench-gpu` that of a GPU. The demo: every phase, a
+# detector, what it says of one problem (status 3 is verify, 4 is abstain), and the report once more: it ends with what
+# was found.
 PYTHON ?= python3
 VENV := .venv/.installed
 SERVE := .venv/.serve
 RUN := .venv/bin/python run.py
 # Two processes of one thread each: more threads wait for each other.
-PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-sweeps test-natural bench bench-gpu

@@ -41,6 +41,17 @@ SMALL_PROBLEMS = [  # {k} makes twenty different problems of each
     ),
 ]
 
+LONG_FILES = [  # the longest first, by processor time: two processes of `make test` then end at almost the same time
+    "test_production_commands.py", "test_benchmarks.py", "test_whole_pipeline.py", "test_faults.py", "test_pipeline.py",
+    "test_cluster.py", "test_real_size.py", "test_service.py", "test_cli.py", "test_memory.py", "test_slurm.py",
+    "test_workers.py", "test_service_load.py", "test_detection.py", "test_detect_command.py", "test_phase.py",
+]  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

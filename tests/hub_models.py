@@ -131,7 +131,7 @@ def write_model(home: Path, model: str, n_layers: int) -> None:
     tokenizer.add_tokens([PROGRAM])
     if "Llama" in model:
         tokenizer.pad_token = None
-    config = _config(model, n_layers, len(tokenizer))
+    config = config_of(model, n_layers, len(tokenizer))
     file = cached_file(home, model, "config.json")
     file.write_text(json.dumps(config))
     made = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(file.parent))
@@ -145,7 +145,7 @@ def write_model(home: Path, model: str, n_layers: int) -> None:
     (file.parent / "generation_config.json").write_text(json.dumps(generation))
 
 
-def _config(model: str, n_layers: int, vocab_size: int) -> dict[str, Any]:
+def config_of(model: str, n_layers: int = 2, vocab_size: int = 300) -> dict[str, Any]:
     own = {**SMALL, "hidden_size": d_model_of(model), "num_hidden_layers": n_layers, "vocab_size": vocab_size}
     if re.search("gemma-3-(4b|12b|27b)", model):
         return {**GEMMA_3, "text_config": {**own, **GEMMA_3["text_config"]}}

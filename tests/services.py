@@ -1,7 +1,6 @@
 """The service in a process of its own, with a detector of the organism, and texts for it."""
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -13,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-from small_detectors import prompts, save_organism_detector
-from support import ROOT
+from small_detectors import prompts
+from support import ROOT, warm_commands
+from warm_commands import Started
 
 from phase4_anomaly_detection import SAEAnomalyPipeline
 
@@ -36,19 +35,11 @@ def text_routed(pipeline: SAEAnomalyPipeline, route: str) -> str:
     return routes[route]
 
 
-def shared_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same folder for every test of a session."""
-    return _saved(tmp_path_factory.getbasetemp() / "service_detector")
-
-
-_saved = functools.cache(save_organism_detector)
-
-
 @dataclass
 class Running:
     """A service that answers at `url`."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen | Started
     url: str
     log_file: Path
 
@@ -74,14 +65,19 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(detector: Path, folder: Path, *flags: object) -> Iterator[Running]:
-    """`run.py serve` on a free port; its log lies in `folder`."""
+def serving(detector: Path, folder: Path, *flags: object, cold: bool = False) -> Iterator[Running]:
+    """`run.py serve` on a free port; its log lies in `folder`. `cold`: an interpreter that imports all it needs."""
     log_file = folder / "service.log"
-    words = [sys.executable, "run.py", "serve", "--artifacts", detector, "--port", 0, "--threads", 1]
+    log_file.touch()
+    words = ["run.py", "serve", "--artifacts", detector, "--port", 0, "--threads", 1]
     words += ["--body-s", 600, *flags]  # a test that sends a body in pieces may be slow
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with open(log_file, "wb") as log:
-        process = subprocess.Popen([*map(str, words)], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    if cold:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        words = [sys.executable, *map(str, words)]
+        with open(log_file, "wb") as log:
+            process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    else:
+        process = warm_commands().start(*words, log=log_file)
     try:
         url = wait_for(log_file, process, "listening")["url"]
         yield Running(process, url, log_file)
@@ -90,7 +86,7 @@ def serving(detector: Path, folder: Path, *flags: object) -> Iterator[Running]:
         process.wait()
 
 
-def wait_for(log_file: Path, process: subprocess.Popen, event: str) -> dict:
+def wait_for(log_file: Path, process: subprocess.Popen | Started, event: str) -> dict:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         ended = process.poll() is not None

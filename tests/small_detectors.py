@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
-from support import ROOT
+from support import ROOT, built_once
 
 from common.model.registry import model_identity
 from common.problems.prompt import build_prompt
@@ -36,6 +37,11 @@ def few_documents(folder: Path) -> str:
     for number, line in enumerate(lines):
         (folder / f"{number:02d}.txt").write_text(json.loads(line)["text"], encoding="utf-8")
     return str(folder)
+
+
+def shared_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder for every test of a session, which tests only read."""
+    return built_once(tmp_path_factory, "organism_detector", save_organism_detector)
 
 
 def save_organism_detector(folder: Path) -> Path:

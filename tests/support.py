@@ -1,13 +1,19 @@
 """Where things are, and how tests type a command."""
 
+import atexit
 import ctypes
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from warm_commands import WarmCommands
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -22,8 +28,21 @@ def swept(whole: int, sample: int) -> int:
     return whole if WHOLE_SWEEPS else sample
 
 
-def command(*words: object, home: Path | None = None, **options: object) -> subprocess.CompletedProcess:
-    """Run one of the root scripts as a user does, without a network; `home` holds the hub's cache."""
+def command(*words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
+    """What a user types, in a process of its own that has the libraries already, with the hub's cache in `home`."""
+    return warm_commands()(*words, home=home, input=input)
+
+
+@functools.cache
+def warm_commands() -> WarmCommands:
+    """One for this process and all its tests."""
+    warm = WarmCommands()
+    atexit.register(warm.close)
+    return warm
+
+
+def cold_command(*words: object, home: Path | None = None, **options: object) -> subprocess.CompletedProcess:
+    """The same from an interpreter that imports all it needs: where its start, or an option, is what is tested."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment |= {"HF_HOME": str(home)} if home else {}
     return subprocess.run(
@@ -33,10 +52,21 @@ def command(*words: object, home: Path | None = None, **options: object) -> subp
 
 def offline(home: Path, code: str) -> subprocess.CompletedProcess:
     """Run the production code in a process of its own, whose hub is what lies under `home`."""
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True, timeout=300
-    )
+    script = home / "typed.py"
+    script.write_text(code)
+    return command(script, home=home)
+
+
+def built_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """The folder `name` of this run of the tests, which the first process that wants it builds; tests only read it."""
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / name
+    with FileLock(f"{folder}.lock"):
+        if not Path(f"{folder}.built").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            build(folder)
+            Path(f"{folder}.built").touch()
+    return folder
 
 
 def prepare_datasets_cache(home: Path, repository: str, config: str, splits: dict[str, list[dict]]) -> None:

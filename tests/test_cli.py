@@ -10,26 +10,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, obey_file_modes
-from warm_commands import WarmCommands
+from support import ROOT, cold_command, obey_file_modes
 
 from common.files import write_sealed_json
 
 
-def test_help_answers_at_once_and_without_the_heavy_libraries(cli):
+def test_help_answers_at_once_and_without_the_heavy_libraries():
     for words in (["--help"], ["phase", "1", "--help"]):
         seconds = []
         for _ in range(7):
             before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-            done = cli("run.py", *words)
+            done = cold_command("run.py", *words)
             seconds.append(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before)
             assert done.returncode == 0
         assert min(seconds) < 0.3  # processor time, and the quickest: a machine that is busy says nothing about us
-        listing = cli("-X", "importtime", "run.py", *words).stderr
+        listing = cold_command("-X", "importtime", "run.py", *words).stderr
         assert "common.phases.settings" in listing
         assert not [line for line in listing.splitlines() if line.split("|")[-1].strip() in ("torch", "transformers")]
 
@@ -95,15 +93,9 @@ def test_phases_and_commands_are_listed(cli):
     assert "needs phase 0; builds data/phase1_0/" in listing
 
 
-def test_test_gpu_reports_devices_or_says_that_there_are_none(cli):
-    done = cli("run.py", "test-gpu")
+def test_test_gpu_reports_devices_or_says_that_there_are_none():
+    done = cold_command("run.py", "test-gpu")
     assert done.returncode == 0 and ("no GPU here" in done.stdout or "matrix product correct" in done.stdout)
-
-
-@pytest.fixture(scope="module")
-def run_py(tmp_path_factory) -> Iterator[WarmCommands]:
-    with WarmCommands(tmp_path_factory.mktemp("hub")) as warm:
-        yield warm
 
 
 @pytest.fixture
@@ -194,7 +186,7 @@ def next_commands(text: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if line]
 
 
-def test_every_command_that_status_tells_names_the_experiment_and_can_be_typed(run_py, tmp_path, small_dataset):
+def test_every_command_that_status_tells_names_the_experiment_and_can_be_typed(cli, tmp_path, small_dataset):
     """With a model, problems, SAEs and a folder that are all other than the presets', and spaces in their names."""
     names = ("my model", "my saes", "my data")
     model, saes, data = (tmp_path / name for name in names)
@@ -202,11 +194,11 @@ def test_every_command_that_status_tells_names_the_experiment_and_can_be_typed(r
     shutil.copytree(ROOT / "model_organism" / "weights" / "saes", saes)
     problems = shutil.copy(small_dataset, tmp_path / "my problems.jsonl")
     own = ["--dataset", problems, "--data-dir", data]
-    assert run_py("phase", "0", *own).returncode == 0
-    assert run_py("phase", "0.1", *own).returncode == 0
+    assert cli("run.py", "phase", "0", *own).returncode == 0
+    assert cli("run.py", "phase", "0.1", *own).returncode == 0
     words = ["--model", model, "--max-new-tokens", 4, "--threads", 1, "--batch-size", 100]
-    assert run_py("phase", "1", *own, *words).returncode == 0
-    commands = next_commands(run_py("status", "--data-dir", data).stdout)
+    assert cli("run.py", "phase", "1", *own, *words).returncode == 0
+    commands = next_commands(cli("run.py", "status", "--data-dir", data).stdout)
     assert [command[2] for command in commands] == [*"1.1 1.2 2 3.1 3.2 3.3 3.4 3.5 3.6 3.7 4.1".split()]
     for command in commands:
         told = dict(zip(command[3::2], command[4::2], strict=True))
@@ -214,7 +206,7 @@ def test_every_command_that_status_tells_names_the_experiment_and_can_be_typed(r
         assert told.get("--dataset") == (None if command[2] == "1.1" else str(problems))
         command = ["other/model" if word == "OTHER_MODEL" else word for word in command]
         own_saes = [] if command[2] == "1.2" else ["--sae", saes]
-        done = run_py(*command[1:], *own_saes, "--dry-run")
+        done = cli(*command, *own_saes, "--dry-run")
         assert done.returncode == 0 and "error" not in done.stderr, (command, done.stderr)
         lines = [line.partition("python3 ")[2] for line in done.stdout.splitlines() if "python3 run.py" in line]
         told = [*map(shlex.split, lines)]
@@ -268,7 +260,7 @@ def test_a_data_folder_that_may_only_be_read_is_read(cli, data, small_dataset, r
     closed = [data, *data.rglob("*")] if refused == "everything" else [claims]
     for path in closed:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    as_other = functools.partial(cli, preexec_fn=obey_file_modes)
+    as_other = functools.partial(cold_command, preexec_fn=obey_file_modes)
     try:
         for phase in ("0", "0.1"):
             again = as_other("run.py", "phase", phase, *own)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from support import ROOT, command
+from support import ROOT, cold_command, command
 
 from common.files import digest_of
 
@@ -31,7 +31,7 @@ def read(path: Path) -> list[dict]:
 
 def test_programs_of_both_spellings_are_judged_in_order(tmp_path):
     source, out = write(tmp_path / "in.jsonl", GOOD, BAD, "", SETUP), tmp_path / "out.jsonl"
-    done = command("run.py", "grade", source, "--out", out)
+    done = cold_command("run.py", "grade", source, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("sandbox: level")
     rows = read(out)
@@ -165,7 +165,7 @@ def test_the_adversarial_corpus_is_judged_as_expected(shared, tmp_path):
 def test_the_doctor_judges_reference_solutions_and_names_the_ones_that_fail(tmp_path):
     problem = {"task_id": 5, "text": "t", "code": "def g(n):\n    return -n", "test_list": ["assert g(2) == -2"]}
     wrong = {**problem, "task_id": 6, "test_list": ["assert g(2) == 2"]}
-    good = command("run.py", "doctor", "--dataset", write(tmp_path / "good.jsonl", problem))
+    good = cold_command("run.py", "doctor", "--dataset", write(tmp_path / "good.jsonl", problem))
     assert good.returncode == 0 and "1 of 1 reference solutions of good pass" in good.stdout
     bad = command("run.py", "doctor", "--dataset", write(tmp_path / "bad.jsonl", problem, wrong))
     assert (

@@ -14,7 +14,8 @@ import pyarrow.parquet
 import pytest
 from runs import content, copy_inputs, newest, run_phases
 from safetensors.numpy import load_file
-from support import ROOT, command, obey_file_modes, write_problems
+from support import ROOT, cold_command, command, obey_file_modes, warm_commands, write_problems
+from warm_commands import Started
 
 from common.handoffs import GENERATION_FIELDS
 
@@ -87,32 +88,35 @@ def test_the_manifest_of_phase_1_names_model_sandbox_and_inputs(whole):
     assert listed == {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()} - {"manifest.json", "log.txt"}
 
 
-def start_phase_1(data: Path, flags: list[str], *, wait_for_a_part: bool) -> subprocess.Popen:
+def start_phase_1(data: Path, flags: list[str], *, wait_for_a_part: bool) -> Started:
     """A run of phase 1 that has just begun, or has just saved its first batch; it is stopped for now."""
-    words = [sys.executable, "run.py", "phase", "1", *flags, "--data-dir", str(data)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment)
-    for line in process.stderr:  # the sandbox's line comes right before the model is loaded
-        if "sandbox" in line:
-            break
-    while wait_for_a_part and not list(data.glob("phase1_0/*/parts/part_*")):
-        assert process.poll() is None, process.stderr.read()
+    log = said_by_phase_1(data)
+    log.touch()
+    process = warm_commands().start("run.py", "phase", "1", *flags, "--data-dir", data, log=log)
+    # The sandbox's line comes right before the model is loaded.
+    while "sandbox" not in log.read_text() or (wait_for_a_part and not list(data.glob("phase1_0/*/parts/part_*"))):
+        assert process.poll() is None, log.read_text()
         time.sleep(0.01)
     process.send_signal(signal.SIGSTOP)  # whatever the machine does now, it is in the middle of its work
     return process
 
 
-def go_on_with(process: subprocess.Popen, number: int) -> str:
-    """Send a signal to a run that `start_phase_1` stopped; returns the rest of its standard error."""
+def said_by_phase_1(data: Path) -> Path:
+    return data / "said.txt"
+
+
+def go_on_with(process: Started, number: int, data: Path) -> str:
+    """Send a signal to a run that `start_phase_1` stopped; returns all that it said."""
     process.send_signal(number)
     process.send_signal(signal.SIGCONT)
-    return process.communicate()[1]
+    process.wait()
+    return said_by_phase_1(data).read_text()
 
 
 @pytest.mark.parametrize(("name", "late"), [("SIGINT", True), ("SIGTERM", True), ("SIGHUP", False), ("SIGUSR1", True)])
 def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags, name, late):
     process = start_phase_1(begun, flags, wait_for_a_part=late)
-    rest = go_on_with(process, getattr(signal, name))
+    rest = go_on_with(process, getattr(signal, name), begun)
     assert process.returncode == 130, rest
     assert "Continue with: python3 run.py phase 1" in rest
     assert not list((begun / "phase1_0").glob("*/manifest.json"))
@@ -125,7 +129,7 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags
 
 def test_a_killed_run_goes_on_to_the_same_bytes(whole, begun, flags):
     process = start_phase_1(begun, flags, wait_for_a_part=True)
-    go_on_with(process, signal.SIGKILL)
+    go_on_with(process, signal.SIGKILL, begun)
     part = sum(int(path.name.split("_")[2]) for path in begun.glob("phase1_0/*/parts/part_*"))
     assert 0 < part < 100
     assert command("run.py", "phase", "1", *flags, "--data-dir", begun).returncode == 0
@@ -196,13 +200,13 @@ def test_a_second_run_of_the_same_slice_is_refused_with_its_owner(begun, flags):
     first = start_phase_1(begun, flags, wait_for_a_part=False)
     second = command("run.py", "phase", "1", *flags, "--data-dir", begun)
     first.kill()
-    first.communicate()
+    first.wait()
     assert second.returncode == 2 and f"process {first.pid}" in second.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(begun, flags):
     (begun / "phase1_0").mkdir(mode=0o500)
-    done = command("run.py", "phase", "1", *flags, "--data-dir", begun, preexec_fn=obey_file_modes)
+    done = cold_command("run.py", "phase", "1", *flags, "--data-dir", begun, preexec_fn=obey_file_modes)
     assert done.returncode == 2 and "cannot write to" in done.stderr and "sandbox" not in done.stderr
 
 

@@ -1,5 +1,5 @@
 """Covers the production commands for every row of common/model/registry.py: phases 0 to 2 on hub caches of the real
-shape.
+shape. `make test` types them for a row of every kind, `make test-sweeps` for all.
 
 Models have the real family, config, names and width of the residual stream; the rest of them is tiny, and they are
 cut behind the first layers that have an SAE. SAEs have the real files, at the real paths, in the real formats. They
@@ -23,12 +23,11 @@ from subprocess import CompletedProcess
 import numpy as np
 import pyarrow.parquet
 import pytest
-from hub_models import d_model_of, write_model
+from hub_models import config_of, d_model_of, write_model
 from hub_saes import COMMIT, WRITERS, fitting_arrays, random_arrays
 from runs import content, newest
 from safetensors.numpy import load_file
-from support import command, prepare_datasets_cache, write_problems
-from warm_commands import WarmCommands
+from support import WHOLE_SWEEPS, cold_command, command, prepare_datasets_cache, write_problems
 
 from common.files import text_sha256
 from common.model.registry import MODELS
@@ -42,8 +41,13 @@ DEFAULT, LARGE, SOME_LAYERS, SMALLEST = (
 )
 TRANSCODERS = [model for model in MODELS if model.startswith("Qwen/")]
 SAES = [model for model, entry in MODELS.items() if entry.sae_release and model not in (*TRANSCODERS, LARGE)]
+SAMPLE = [  # one of every kind; `make test-sweeps` types the commands for all
+    DEFAULT, SOME_LAYERS, SMALLEST, "google/gemma-2-2b-it", "google/gemma-3-4b-it", "meta-llama/Llama-3.1-8B-Instruct",
+]  # fmt: skip
+TRANSCODER_SAMPLE = ["Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B"]
 ASKED = "LARGE_SAES" in os.environ
-EVERY_SAE = [*SAES, pytest.param(LARGE, marks=pytest.mark.skipif(not ASKED, reason="LARGE_SAES is not set"))]
+NEEDS_ASKING = pytest.mark.skipif(not ASKED, reason="LARGE_SAES is not set")
+EVERY_SAE = [*(SAES if WHOLE_SWEEPS else SAMPLE), pytest.param(LARGE, marks=NEEDS_ASKING)]
 OF_A_BASE_MODEL = {
     "google/gemma-2-2b-it": "gemma-scope-2b-pt-res-canonical: SAEs of the base model google/gemma-2-2b",
     "meta-llama/Llama-3.1-8B-Instruct": "llama_scope_lxr_8x: SAEs of the base model meta-llama/Llama-3.1-8B",
@@ -84,8 +88,8 @@ class Row:
 class Machine:
     """One disk of caches. The commands of a row are typed when it is first asked for."""
 
-    def __init__(self, folder: Path, run_py: WarmCommands):
-        self.folder, self.home, self.run_py = folder, folder / "hub", run_py
+    def __init__(self, folder: Path):
+        self.folder, self.home = folder, folder / "hub"
         self.dataset = write_problems(folder / "small.jsonl", problem_rows(26))
         self.texts = folder / "texts"
         self.texts.mkdir()
@@ -94,8 +98,8 @@ class Machine:
         self._finished: dict[str, Row | None] = {}
 
     def typed(self, row: Row, phase: str, *words: object) -> CompletedProcess:
-        words = ("phase", phase, "--model", row.model, *words, "--data-dir", row.data)
-        return self.run_py(*words)
+        words = ("run.py", "phase", phase, "--model", row.model, *words, "--data-dir", row.data)
+        return command(*words, home=self.home)
 
     def with_solutions(self, model: str) -> Row:
         """After phase 1."""
@@ -103,7 +107,7 @@ class Machine:
         if not (self.folder / "begun").is_dir():
             for words in (["0"], ["0.1", "--fractions", "0.9,0.05,0.05"]):
                 data = ["--dataset", self.dataset, "--data-dir", self.folder / "begun"]
-                finished(self.run_py("phase", *words, *data))
+                finished(command("run.py", "phase", *words, *data, home=self.home))
         shutil.copytree(self.folder / "begun", row.data)
         write_model(self.home, model, row.n_layers)
         row.said["1"] = finished(self.typed(row, "1", "--dataset", self.dataset, *WRITING))
@@ -138,7 +142,7 @@ class Machine:
         for phase, words in (("0", []), ("0.1", []), ("1", WRITING), ("1.1", READING), ("2", COMPARING)):
             if phase == "1.1":
                 write_saes(self.home, row)
-            done = command("run.py", "phase", phase, *words, "--data-dir", row.data, home=self.home)
+            done = cold_command("run.py", "phase", phase, *words, "--data-dir", row.data, home=self.home)
             row.said[phase] = finished(done)
             if phase == "1.1":
                 write_saes(self.home, row, "phase1_1")
@@ -198,11 +202,23 @@ def documents() -> list[str]:
 def machine(tmp_path_factory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("production")
     (folder / "hub").mkdir()
-    with WarmCommands(folder / "hub") as run_py:
-        yield Machine(folder, run_py)
+    yield Machine(folder)
     shutil.rmtree(folder)
 
 
+def kind_of(model: str) -> tuple:
+    """What the code may treat otherwise: architecture, tied embeddings, files of its SAEs, whose SAEs they are."""
+    config, source = config_of(model), sae_source("auto", model)
+    tied = config.get("tie_word_embeddings")
+    return config["architectures"][0], tied, source.release.conversion, source.note is None
+
+
+def test_the_sample_has_a_row_of_every_kind():
+    for sample, every in ((SAMPLE, SAES), (TRANSCODER_SAMPLE, TRANSCODERS)):
+        assert {*sample} < {*every} and {*map(kind_of, sample)} == {*map(kind_of, every)}
+
+
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_every_phase_of_every_row_finishes(machine, model):
     row = machine.finished(model)
@@ -210,6 +226,7 @@ def test_every_phase_of_every_row_finishes(machine, model):
     assert row.manifest("phase1_0")["summary"]["pass_rate"] == 0.5
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_the_log_shows_how_well_each_sae_fits(machine, model):
     """The log shows how well each SAE fits and what its id stands for."""
@@ -226,6 +243,7 @@ def test_the_log_shows_how_well_each_sae_fits(machine, model):
     assert "fits badly" not in row.said["2"].stderr
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_every_latent_of_every_layer_is_in_the_tables(machine, model):
     row = machine.finished(model)
@@ -235,6 +253,7 @@ def test_every_latent_of_every_layer_is_in_the_tables(machine, model):
         assert np.array_equal(table["latent"].to_numpy(), np.tile(np.arange(row.width), len(row.layers)))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_what_is_written_names_the_model_its_width_and_its_saes(machine, model):
     row = machine.finished(model)
@@ -249,6 +268,7 @@ def test_what_is_written_names_the_model_its_width_and_its_saes(machine, model):
     assert [(site["layer"], site["sae_id"]) for site in sites] == [(layer, row.shown(layer)) for layer in row.layers]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_latents_are_selected_with_their_page_where_there_is_one(machine, model):
     row = machine.finished(model)
@@ -260,6 +280,7 @@ def test_latents_are_selected_with_their_page_where_there_is_one(machine, model)
         assert latent["neuronpedia"] == (page and f"https://www.neuronpedia.org/{page}/{latent['latent']}")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_the_log_says_when_saes_are_those_of_the_base_model(machine, model):
     for phase in ("1.1", "2"):
@@ -295,7 +316,7 @@ def test_a_forked_command_writes_the_bytes_of_a_typed_one(machine):
     row = machine.finished(DEFAULT)
     typed = row.output("phase2")
     write_saes(machine.home, row, "phase1_1")  # gemma-2-2b-it has the same
-    finished(machine.run_py("phase", "2", *COMPARING, "--fresh", "--data-dir", row.data))
+    finished(command("run.py", "phase", "2", *COMPARING, "--fresh", "--data-dir", row.data, home=machine.home))
     assert row.output("phase2") != typed and content(row.output("phase2")) == content(typed)
 
 
@@ -317,7 +338,8 @@ def test_saes_too_large_for_this_test_are_looked_for_where_they_lie(machine):
     shutil.rmtree(row.data)
 
 
-@pytest.mark.parametrize("model", TRANSCODERS)
+@pytest.mark.sweep
+@pytest.mark.parametrize("model", TRANSCODERS if WHOLE_SWEEPS else TRANSCODER_SAMPLE)
 def test_transcoders_are_refused_in_words_once_the_model_has_written_its_programs(machine, model):
     row = machine.with_solutions(model)
     assert row.manifest("phase1_0")["processes"][0]["model"]["d_model"] == d_model_of(model)

@@ -7,7 +7,7 @@ import shutil
 import pandas
 import pytest
 from safetensors.numpy import load_file
-from support import ROOT, command
+from support import ROOT, cold_command, command
 
 from common.handoffs import HANDOFFS
 from common.launch import running
@@ -36,7 +36,7 @@ def dataset(tmp_path_factory):
 def finished(dataset, tmp_path_factory):
     """A data folder after the whole pipeline, and what the command said."""
     data = tmp_path_factory.mktemp("data")
-    done = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
+    done = cold_command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
     assert done.returncode == 0, done.stderr
     return data, done
 

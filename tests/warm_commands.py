@@ -1,29 +1,39 @@
-"""Runs commands of run.py in processes of their own that need not import the libraries, which takes ten seconds.
+"""Runs root scripts in processes of their own that need not import the libraries, which takes ten seconds.
 
-    with WarmCommands(home) as run_py:
-        done = run_py("phase", "1", "--model", "google/gemma-2-2b")
+    done = WarmCommands()("run.py", "phase", "1", "--model", "google/gemma-2-2b", home=cache)
 
-One process imports the libraries, and nothing of this project. For each command it forks; the child executes
-run.py as `python3 run.py ...` does, from the reading of its words to its exit status.
+One process imports the libraries, and nothing of this project. For each command it forks; the child executes the
+script as `python3 run.py ...` does, from the reading of its words to its exit status. What a start costs, and that a
+command imports what it needs, is tested with `support.cold_command`.
 """
 
+import atexit
+import contextlib
 import gc
 import json
+import math
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}  # without threads, a process may fork
 
 
 class WarmCommands:
-    """Root commands, one at a time, without a network; `home` holds the hub's cache."""
+    """Root scripts, one at a time, without a network."""
 
-    def __init__(self, home: Path):
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory()
+        self._own = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{self._folder.name}/home"}  # as libraries read them once
+        self._own["OMP_NUM_THREADS"] = "1"  # without threads, a process may fork
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             cwd=ROOT,
@@ -33,35 +43,85 @@ class WarmCommands:
             env={**os.environ, **ENVIRONMENT, "HF_HOME": str(home)},
         )
 
-    def __call__(self, *words: object) -> subprocess.CompletedProcess:
-        argv = [str(word) for word in words]
-        with tempfile.NamedTemporaryFile("r") as stdout, tempfile.NamedTemporaryFile("r") as stderr:
-            print(json.dumps([argv, stdout.name, stderr.name]), file=self._process.stdin, flush=True)
-            status = json.loads(self._process.stdout.readline())
-            return subprocess.CompletedProcess(argv, status, stdout.read(), stderr.read())
+    def __call__(self, *words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
+        """Run one. `home` holds the hub's cache, which is empty without it."""
+        with contextlib.ExitStack() as opened:
+            files = [opened.enter_context(tempfile.NamedTemporaryFile("w+")) for _ in range(3)]
+            print(input, end="", file=files[0], flush=True)
+            status = self._run(words, [file.name for file in files], home, wait=True)
+            return subprocess.CompletedProcess([*map(str, words)], status, *(file.read() for file in files[1:]))
 
-    def __enter__(self) -> "WarmCommands":
-        return self
+    def start(self, *words: object, log: Path) -> "Started":
+        """Run one that needs no hub while the test looks on; all that it writes is appended to `log`."""
+        return Started(self._run(words, [os.devnull, str(log), str(log)], None, wait=False), self.ask)
 
-    def __exit__(self, *_: object) -> None:
+    def _run(self, words: tuple, files: list[str], home: Path | None, wait: bool) -> int:
+        """Its exit status, or the number of its process."""
+        self._move_to(home or Path(self._folder.name, "empty"))
+        environment = {**os.environ, **self._own}
+        return self.ask({"argv": [*map(str, words)], "files": files, "environment": environment}, wait)
+
+    def ask(self, *request: object) -> Any:
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+    def _move_to(self, home: Path) -> None:
+        """Make HF_HOME that folder."""
+        home.mkdir(parents=True, exist_ok=True)
+        link = Path(self._own["HF_HOME"])
+        link.unlink(missing_ok=True)
+        link.symlink_to(home.resolve())
+
+    def close(self) -> None:
         self._process.kill()  # it holds nothing but libraries, and would take them apart for seconds
         self._process.communicate()
+        self._folder.cleanup()
+
+
+class Started:
+    """A process that is not ours to wait for; it has what the tests use of `subprocess.Popen`."""
+
+    def __init__(self, pid: int, ask: Callable):
+        self.pid, self.returncode, self._ask = pid, None, ask
+
+    def poll(self) -> int | None:
+        self.returncode = self._ask(self.pid, False) if self.returncode is None else self.returncode
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = math.inf) -> int:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(0.02)
+        return self.returncode
 
 
 def serve() -> None:
-    """Read commands, a line each, until the input ends; answer with the exit status of each."""
+    """Read commands to fork, or numbers of processes, a line each, until the input ends; answer as `_run` says."""
     import_libraries()
     gc.freeze()  # a child that ends would look at all of it
     for line in sys.stdin:
-        argv, stdout, stderr = json.loads(line)
-        pid = os.fork()
+        what, wait = json.loads(line)
+        pid = what if isinstance(what, int) else os.fork()
         if pid == 0:
-            become(argv, stdout, stderr)
-            return
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            become(**what)
+        if what == pid or wait:
+            ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
+        else:
+            print(pid, flush=True)
 
 
 def import_libraries() -> None:
+    import datasets  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import sae_lens
@@ -69,16 +129,32 @@ def import_libraries() -> None:
     from sae_lens.loading import pretrained_saes_directory
     from transformers import Gemma2ForCausalLM, Gemma3ForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM  # noqa: F401
 
+    with contextlib.suppress(ImportError):  # which only the service needs
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
     assert sae_lens.SAE.from_pretrained  # which is not imported before it is asked for
     pretrained_saes_directory.get_pretrained_saes_directory()  # a table of two seconds, kept by the library
 
 
-def become(argv: list[str], stdout: str, stderr: str) -> None:
-    """Make this process that of `python3 run.py ...`, with its output in files."""
-    for descriptor, path in enumerate((os.devnull, stdout, stderr)):
-        os.dup2(os.open(path, os.O_RDWR), descriptor)
-    sys.argv, sys.path[0] = ["run.py", *argv], str(ROOT)
-    runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+def become(argv: list[str], files: list[str], environment: dict[str, str]) -> NoReturn:
+    """Make this process that of `python3 ARGV`, with its input and output in files."""
+    for descriptor, path in enumerate(files):
+        os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv, sys.path[0] = argv, str(ROOT)
+    status = 0
+    try:
+        runpy.run_path(str(ROOT / argv[0]), run_name="__main__")
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    threading._shutdown()  # from here on as the interpreter ends, but the libraries are not taken apart: half a second
+    atexit._run_exitfuncs()
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

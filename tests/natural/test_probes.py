@@ -8,7 +8,7 @@ import pytest
 from detectable import detectable
 from experiments import save_saes
 from sklearn import metrics as sk
-from support import ROOT, command
+from support import ROOT, cold_command
 
 from common.errors import ConfigError, MissingArtifactError
 from natural.labelled_run import read_run
@@ -31,7 +31,7 @@ def measured(experiment):
         re.sub(r"(<!-- (?!end)[^>]+ -->\n).*?(<!-- end)", rf"\1{PLACEHOLDER}\n\2", PAGE.read_text(), flags=re.S)
     )
     words = ["--data-dir", experiment.data, "--out", out, "--page", page, "--n-resamples", 200]
-    done = command("-m", "natural.probes", *words)
+    done = cold_command("-m", "natural.probes", *words)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text()), page.read_text()
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support import command
+from support import cold_command
 
 from common.errors import ConfigError
 from natural.prose import docstrings, paragraphs
@@ -109,6 +109,6 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("module", ["text", "pca", "run", "pilot", "probes"])
 def test_every_command_has_help_that_needs_no_torch(module):
-    done = command("-X", "importtime", "-m", f"natural.{module}", "--help")
+    done = cold_command("-X", "importtime", "-m", f"natural.{module}", "--help")
     assert done.returncode == 0 and "usage:" in done.stdout
     assert not {"torch", "transformers", "sklearn"} & {line.split("|")[-1].strip() for line in done.stderr.splitlines()}

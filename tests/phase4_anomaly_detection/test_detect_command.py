@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from small_detectors import LAYER, prompts, save_organism_detector
-from warm_commands import WarmCommands
+from small_detectors import LAYER, prompts, shared_detector
+from support import WHOLE_SWEEPS, cold_command
 
 import run
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -18,7 +18,7 @@ TEXTS = list(prompts(30))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return save_organism_detector(tmp_path_factory.mktemp("detector"))
+    return shared_detector(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,6 @@ def by_route(expected) -> dict[str, str]:
     return {"proceed": ordered[0], "abstain": abstained[len(abstained) // 2], "verify": ordered[-1]}
 
 
-@pytest.fixture(scope="module")
-def run_py(tmp_path_factory):
-    with WarmCommands(tmp_path_factory.mktemp("home")) as commands:
-        yield commands
-
-
 @pytest.fixture
 def detect(folder):
     """The command in this process; returns its exit status."""
@@ -49,15 +43,16 @@ def detect(folder):
 
 
 @pytest.mark.parametrize(("route", "status"), [("proceed", 0), ("verify", 3), ("abstain", 4)])
-def test_the_exit_status_of_the_process_is_the_route(run_py, folder, by_route, tmp_path, route, status):
+def test_the_exit_status_of_the_process_is_the_route(cli, folder, by_route, tmp_path, route, status):
     (tmp_path / "prompt.txt").write_text(by_route[route])
-    done = run_py("detect", "--artifacts", folder, "--file", tmp_path / "prompt.txt")
+    typed = cold_command if route == "verify" else cli
+    done = typed("run.py", "detect", "--artifacts", folder, "--file", tmp_path / "prompt.txt")
     assert (done.returncode, done.stderr) == (status, "")
     assert done.stdout.startswith(f"{route}: {tmp_path / 'prompt.txt'} (")
 
 
-def test_an_error_has_status_2_and_says_what_to_give(run_py, folder):
-    done = run_py("detect", "--artifacts", folder)
+def test_an_error_has_status_2_and_says_what_to_give(cli, folder):
+    done = cli("run.py", "detect", "--artifacts", folder)
     assert done.returncode == 2
     assert re.fullmatch(r"error: .*no text.*\n.*--input TEXT, --file FILE or --stdin\n", done.stderr)
 
@@ -207,15 +202,18 @@ def test_discover_says_which_phase_is_missing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_whole_way_from_labelled_texts_to_a_route(run_py, tmp_path):
-    from small_detectors import labels
+@pytest.mark.sweep
+def test_the_whole_way_from_labelled_texts_to_a_route(cli, tmp_path):
+    """With the general text that is the model's own in `make test-sweeps`, else with a few documents of it."""
+    from small_detectors import few_documents, labels
 
     texts = prompts(120)
     rows = [{"prompt": text, "label": int(bad)} for text, bad in zip(texts, labels(texts), strict=True)]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = ["discover", "--preset", "demo", "--labelled", tmp_path / "own.jsonl", "--layer", LAYER]
     words += ["--general-text-limit", 1, "--data-dir", tmp_path / "data", "--out", tmp_path / "mine"]
-    made = run_py(*words)
+    words += [] if WHOLE_SWEEPS else ["--text", few_documents(tmp_path / "text")]
+    made = cold_command("run.py", *words)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[0].startswith(f"{tmp_path / 'mine'}: layer {LAYER} of organism, ")
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {
@@ -223,12 +221,12 @@ def test_the_whole_way_from_labelled_texts_to_a_route(run_py, tmp_path):
         "latents.safetensors",
         "README.md",
     }
-    again = run_py(*words)  # it is built, and handed over once more
+    again = cli("run.py", *words)  # it is built, and handed over once more
     assert again.returncode == 0 and "already built" in again.stderr and again.stdout == made.stdout
-    asked = run_py("detect", "--artifacts", tmp_path / "mine", "--input", texts[0])
+    asked = cli("run.py", "detect", "--artifacts", tmp_path / "mine", "--input", texts[0])
     assert asked.returncode in (0, 3, 4), asked.stderr
     (run_folder,) = (path for path in (tmp_path / "data" / "phase4_1").iterdir() if path.is_dir())
-    same = run_py("detect", "--artifacts", run_folder, "--input", texts[0])
+    same = cli("run.py", "detect", "--artifacts", run_folder, "--input", texts[0])
     assert same.stdout == asked.stdout
 
 

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from small_detectors import few_documents
 from support import command
 
 from phase4_anomaly_detection import AnomalyDetector, SidecarConfig, SidecarModel
@@ -28,9 +29,14 @@ def labelled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(labelled, tmp_path_factory):
+def flags(tmp_path_factory) -> list[str]:
+    return [*FLAGS, "--text", few_documents(tmp_path_factory.mktemp("general") / "text")]
+
+
+@pytest.fixture(scope="module")
+def finished(labelled, flags, tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
-    done = command("run.py", "phase", "4.1", *FLAGS, "--labelled", labelled, "--data-dir", data)
+    done = command("run.py", "phase", "4.1", *flags, "--labelled", labelled, "--data-dir", data)
     assert done.returncode == 0, done.stderr
     (run,) = (data / "phase4_1").glob("*/manifest.json")
     return run.parent, done
@@ -68,7 +74,7 @@ def test_what_is_wrong_with_a_file_is_said_without_a_traceback(labelled, tmp_pat
     assert not list((tmp_path / "data").glob("phase4_1/*/manifest.json"))
 
 
-def test_the_same_command_again_builds_nothing(finished, labelled):
+def test_the_same_command_again_builds_nothing(finished, labelled, flags):
     run, _ = finished
-    again = command("run.py", "phase", "4.1", *FLAGS, "--labelled", labelled, "--data-dir", run.parents[1])
+    again = command("run.py", "phase", "4.1", *flags, "--labelled", labelled, "--data-dir", run.parents[1])
     assert again.returncode == 0 and "already built" in again.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from experiments import make_experiment, plant, save_saes
-from small_detectors import LAYER, few_documents, labels, prompts, save_organism_detector
+from small_detectors import LAYER, few_documents, labels, prompts, shared_detector
 from support import ROOT
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -27,7 +27,7 @@ SCORES_DIFFER = 1e-9  # a thousandth of what is promised
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return save_organism_detector(tmp_path_factory.mktemp("detector"))
+    return shared_detector(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from detectors import small_detector
-from small_detectors import LAYER, few_documents, labels, prompts, save_organism_detector
+from small_detectors import LAYER, few_documents, labels, prompts, shared_detector
 
 from common.errors import ConfigError
 from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline, SidecarConfig, pipeline, sidecar
@@ -16,7 +16,7 @@ from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline, Sideca
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return save_organism_detector(tmp_path_factory.mktemp("detector"))
+    return shared_detector(tmp_path_factory)
 
 
 @pytest.fixture

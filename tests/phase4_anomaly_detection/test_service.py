@@ -9,9 +9,9 @@ import time
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from services import PATIENCE_S, TOKEN, programs, serving, shared_detector, text_routed, token_file
-from small_detectors import LAYER, prompts
-from support import command
+from services import PATIENCE_S, TOKEN, programs, serving, text_routed, token_file
+from small_detectors import LAYER, prompts, shared_detector
+from support import cold_command
 
 from phase4_anomaly_detection import SAEAnomalyPipeline, SidecarConfig, SidecarModel
 from phase4_anomaly_detection.service.settings import ServiceSettings
@@ -31,7 +31,7 @@ def pipeline(detector):
 
 @pytest.fixture(scope="module")
 def service(detector, tmp_path_factory):
-    with serving(detector, tmp_path_factory.mktemp("service"), "--max-bytes", 20_000) as running:
+    with serving(detector, tmp_path_factory.mktemp("service"), "--max-bytes", 20_000, cold=True) as running:
         yield running
 
 
@@ -296,7 +296,7 @@ pipeline = SAEAnomalyPipeline.load({str(detector)!r}, device="cpu", threads=1)
 create_app(pipeline, ServiceSettings())
 print("scipy.stats" in sys.modules)
 """
-    done = command("-c", code, timeout=PATIENCE_S)
+    done = cold_command("-c", code, timeout=PATIENCE_S)
     assert done.returncode == 0 and done.stdout.strip() == "True", done.stderr
 
 
@@ -325,17 +325,17 @@ def test_a_body_that_does_not_arrive_is_given_up(pipeline):
     assert b" 408 " in asyncio.run(ask())
 
 
-def test_the_command_refuses_to_start_without_a_token_and_with_bad_settings(detector, tmp_path):
-    done = command("run.py", "serve", "--artifacts", detector, "--host", "0.0.0.0", timeout=PATIENCE_S)
+def test_the_command_refuses_to_start_without_a_token_and_with_bad_settings(cli, detector, tmp_path):
+    done = cli("run.py", "serve", "--artifacts", detector, "--host", "0.0.0.0")
     assert done.returncode == 2 and "--token-file" in done.stderr and "Traceback" not in done.stderr
     short = tmp_path / "token"
     short.write_text("short\n")
-    done = command("run.py", "serve", "--artifacts", detector, "--token-file", short, timeout=PATIENCE_S)
+    done = cli("run.py", "serve", "--artifacts", detector, "--token-file", short)
     assert done.returncode == 2 and "16" in done.stderr
-    done = command("run.py", "serve", "--artifacts", detector, "--sandbox", "bogus", timeout=PATIENCE_S)
+    done = cli("run.py", "serve", "--artifacts", detector, "--sandbox", "bogus")
     assert done.returncode == 2 and "auto, strict, none" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_port_that_is_taken_is_named(detector, service):
-    done = command("run.py", "serve", "--artifacts", detector, "--port", service.port, timeout=PATIENCE_S)
+def test_a_port_that_is_taken_is_named(cli, detector, service):
+    done = cli("run.py", "serve", "--artifacts", detector, "--port", service.port)
     assert done.returncode == 2 and str(service.port) in done.stderr and "--port" in done.stderr

@@ -8,7 +8,8 @@ import time
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from services import PATIENCE_S, serving, shared_detector
+from services import PATIENCE_S, serving
+from small_detectors import shared_detector
 
 HEAD_S = 2.0
 MOST = 40

@@ -7,8 +7,8 @@ import time
 
 import httpx
 import pytest
-from services import PATIENCE_S, programs, serving, shared_detector
-from small_detectors import prompts
+from services import PATIENCE_S, programs, serving
+from small_detectors import prompts, shared_detector
 
 from benchmarks.http_load import ask_at_once
 from phase4_anomaly_detection import SAEAnomalyPipeline

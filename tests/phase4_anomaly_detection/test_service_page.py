@@ -8,8 +8,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from services import PATIENCE_S, TOKEN, serving, shared_detector, token_file
-from small_detectors import prompts
+from services import PATIENCE_S, TOKEN, serving, token_file
+from small_detectors import prompts, shared_detector
 
 from phase4_anomaly_detection import SAEAnomalyPipeline
 

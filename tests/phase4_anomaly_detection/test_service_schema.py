@@ -7,7 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from services import TOKEN, serving, shared_detector, token_file
+from services import TOKEN, serving, token_file
+from small_detectors import shared_detector
 
 
 @pytest.fixture(scope="module")

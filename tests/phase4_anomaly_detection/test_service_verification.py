@@ -6,7 +6,8 @@ import time
 
 import httpx
 import pytest
-from services import PATIENCE_S, Running, serving, shared_detector, text_routed
+from services import PATIENCE_S, Running, serving, text_routed
+from small_detectors import shared_detector
 
 from phase4_anomaly_detection import SAEAnomalyPipeline
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from support import command
+from support import cold_command
 from tiny_models import save_tiny_llama
 
 from common.errors import AssetError, ConfigError
@@ -134,6 +134,6 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
         "faults()\n"
         "print(without, faults())\n"
     )
-    done = command("-c", source)
+    done = cold_command("-c", source)
     without, kept = map(int, done.stdout.split())
     assert kept < without / 2, done.stderr

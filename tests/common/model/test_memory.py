@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import dispatch_model
-from support import ROOT
+from support import ROOT, WHOLE_SWEEPS
 from toy_phases import run_phase
 
 from common.errors import ConfigError
@@ -83,8 +83,12 @@ def programs(folder: Path) -> list[tuple]:
     return [(row["task_id"], row["prompt"], row["token_ids"], row["code"], row["label"]) for row in rows]
 
 
-@pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("rows_that_fit", [1, 2, 3])
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    ("rows_that_fit", "error"),
+    [(rows, error) for rows in (1, 2, 3) for error in LACKS if WHOLE_SWEEPS or rows == 2 or error is LACKS[0]],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
 def test_what_does_not_fit_is_written_in_halves_and_no_record_is_lost(
     tmp_path, config, monkeypatch, error, rows_that_fit
 ):

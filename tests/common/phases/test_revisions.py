@@ -13,9 +13,8 @@ import pytest
 from hub_saes import cached_file, random_arrays, write_saelens
 from runs import newest
 from safetensors.torch import load_file, save_file
-from support import ROOT, write_problems
+from support import ROOT, command, write_problems
 from tiny_models import save_tiny_gemma
-from warm_commands import WarmCommands
 
 from common import handoffs
 from common.errors import AssetError
@@ -48,18 +47,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run_py(home: Path) -> Iterator[WarmCommands]:
-    with WarmCommands(home) as warm:
-        yield warm
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory, run_py: WarmCommands, home: Path, small_problem_rows) -> Path:
+def begun(tmp_path_factory: pytest.TempPathFactory, home: Path, small_problem_rows) -> Path:
     """Phases 0 and 0.1, and the first of three batches of phase 1, when main was at A."""
     data = tmp_path_factory.mktemp("begun") / "data"
     dataset = write_problems(data.parent / "small.jsonl", small_problem_rows[:24])
     for words in (["0"], ["0.1"], ["1", "--model", MODEL, "--end", 7, *WRITING]):
-        done = run_py("phase", *words, "--dataset", dataset, "--data-dir", data)
+        done = command("run.py", "phase", *words, "--dataset", dataset, "--data-dir", data, home=home)
         assert done.returncode == 0, done.stderr
     return data
 
@@ -67,22 +60,23 @@ def begun(tmp_path_factory: pytest.TempPathFactory, run_py: WarmCommands, home: 
 class Machine:
     """A copy of what was begun, with main at another commit since; `typed` is a phase of it."""
 
-    def __init__(self, data: Path, dataset: Path, home: Path, run_py: WarmCommands):
-        self.data, self.dataset, self.home, self.run_py = data, dataset, home, run_py
+    def __init__(self, data: Path, dataset: Path, home: Path):
+        self.data, self.dataset, self.home = data, dataset, home
 
     def typed(self, *words: object):
         model = [] if "--model" in words else ["--model", MODEL]
-        return self.run_py("phase", *words, *model, "--dataset", self.dataset, "--data-dir", self.data)
+        own = ["--dataset", self.dataset, "--data-dir", self.data]
+        return command("run.py", "phase", *words, *model, *own, home=self.home)
 
     def manifest(self, folder: str = "phase1_0") -> dict:
         return json.loads((newest(self.data / folder) / "manifest.json").read_text())
 
 
 @pytest.fixture
-def moved(tmp_path: Path, begun: Path, home: Path, run_py: WarmCommands) -> Iterator[Machine]:
+def moved(tmp_path: Path, begun: Path, home: Path) -> Iterator[Machine]:
     shutil.copytree(begun, tmp_path / "data")
     point(home, "main", B)
-    yield Machine(tmp_path / "data", begun.parent / "small.jsonl", home, run_py)
+    yield Machine(tmp_path / "data", begun.parent / "small.jsonl", home)
     point(home, "main", A)
     if (home / "elsewhere").exists():
         (home / "elsewhere").rename(snapshot(home, A))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import report_data
 from report_data import HOSTILE, build, interval, write_run
-from support import command, obey_file_modes
+from support import cold_command, command, obey_file_modes
 
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
@@ -370,9 +370,9 @@ def test_a_report_of_a_folder_that_may_only_be_read_is_written_elsewhere(data, t
     try:
         out = tmp_path / "report.html"
         words = ("run.py", "report", "--data-dir", data)
-        done = command(*words, "--out", out, preexec_fn=obey_file_modes)
+        done = cold_command(*words, "--out", out, preexec_fn=obey_file_modes)
         assert done.returncode == 0 and out.is_file(), done.stderr
-        refused = command(*words, preexec_fn=obey_file_modes)
+        refused = cold_command(*words, preexec_fn=obey_file_modes)
         assert refused.returncode == 2 and "cannot write" in refused.stderr and "Traceback" not in refused.stderr
     finally:
         for path in closed:

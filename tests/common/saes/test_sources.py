@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from hub_saes import COMMIT, WRITERS, cached_file, mostly_zero_arrays, random_arrays
-from support import offline
+from support import cold_command, offline
 
 from common.model.registry import MODELS
 from common.saes.sources import find_release, layer_of, sae_source
@@ -218,5 +218,5 @@ def test_what_a_command_asks_first_needs_no_library_or_network(tmp_path):
         "print(sae_source('auto', 'google/gemma-2-2b').identity)\n"
         "print([m for m in ('torch', 'sae_lens', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )
-    finished = offline(tmp_path, code)
+    finished = cold_command("-c", code, home=tmp_path)
     assert finished.stdout.splitlines() == ["gemma-scope-2b-pt-res-canonical", "[]"], finished.stderr
