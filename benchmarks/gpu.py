@@ -122,7 +122,8 @@ def random_model(shape: dict[str, int], device: str) -> LanguageModel:
     torch.manual_seed(0)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     config = Gemma2Config(
-        **shape, attn_logit_softcapping=50.0, final_logit_softcapping=30.0, attn_implementation="eager",
+        **shape, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue] - taken by its base class, as **kwargs
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=None,
     )  # fmt: skip
     before = torch.get_default_dtype()

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class Sizes:
     encoded: int = 10
 
 
+Result = TypeVar("Result")
 QUICK = Sizes(layers=2, permutations=50, problems=150, analysed=100, d_model=64, latents=512, tested=20, encoded=5)
 
 
@@ -128,7 +130,7 @@ def make_layer(sizes: Sizes, layer: int, path: Path) -> tuple[LayerSae, np.ndarr
 def _contenders(
     sizes: Sizes, path: Path, rows: np.ndarray, sae: LayerSae, rates: np.ndarray, pass_rate: np.ndarray,
     null: NullMaximum,
-) -> dict[str, Callable[[], object]]:  # fmt: skip
+) -> dict[str, Callable[[], Any]]:  # fmt: skip
     """What is timed on one layer; what they need beyond the phase's own input is made before."""
     resid = _read_rows(path, rows)
     operands, acts, of_sae_lens = _operands_of(resid, sae, rates, null), sae.encode(resid), _in_sae_lens(sae)
@@ -192,7 +194,7 @@ def _in_sae_lens(sae: LayerSae):
     return made.eval()
 
 
-def _timed(function: Callable[[], object]) -> tuple[float, object]:
+def _timed(function: Callable[[], Result]) -> tuple[float, Result]:
     began = time.perf_counter()
     found = function()
     return time.perf_counter() - began, found

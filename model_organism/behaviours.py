@@ -33,7 +33,7 @@ PREPOSITIONS = "near behind beside with above by".split()
 ADJECTIVES = "happy old new tall small red quiet famous tired ready strong cold bright here there late safe".split()
 POSSESSIONS = ("a name", "a problem", "many friends", "no money", "two sides", "a long history")
 
-CAPITALS = dict(
+CAPITALS: dict[str, str] = dict(
     pair.split(":")
     for pair in (
         "France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Japan:Tokyo China:Beijing Russia:Moscow "

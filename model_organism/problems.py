@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from model_organism.example_inputs import draw_input
 from model_organism.operations import OPERATIONS, Operation
@@ -222,7 +223,7 @@ def _build_problem(
     if name == argument:
         name = f"get_{name}"
     code = render_function(name, argument, operations, constants)
-    namespace: dict[str, object] = {"__builtins__": BUILTINS_OF_SOLUTIONS}
+    namespace: dict[str, Any] = {"__builtins__": BUILTINS_OF_SOLUTIONS}
     exec(code, namespace)  # noqa: S102 - our own templates, not a model's output
     tests: list[str] = []
     results = set()

@@ -26,6 +26,7 @@ from scipy.optimize import linprog
 from scipy.stats import ks_2samp
 
 from common.errors import ConfigError
+from common.evaluation.statistics import p_of
 from phase0_1_split.near_duplicates import DuplicateGroup
 
 DEFAULT_STRATA = 10
@@ -223,7 +224,7 @@ def _moments(sample: np.ndarray) -> dict[str, float | int | None]:
 
 
 def _ks_p(a: np.ndarray, b: np.ndarray) -> float | None:
-    return float(ks_2samp(a, b).pvalue) if len(a) and len(b) else None
+    return p_of(ks_2samp(a, b)) if len(a) and len(b) else None
 
 
 def _group_row(group: DuplicateGroup, split_of: Mapping[int, str]) -> dict[str, Any]:

@@ -72,5 +72,5 @@ def conclude(out: RecordWriter, config: TemperatureConfig) -> None:
     out.summary |= {f"pass_rate_at_{rate['temperature']}": rate["pass_rate"] for rate in rates}
 
 
-def count_samples(ctx: RunContext) -> int:
+def count_samples(ctx: RunContext[TemperatureConfig]) -> int:
     return len(records(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config))

@@ -155,7 +155,7 @@ def write_rates(out: RecordWriter, rates: dict[int, np.ndarray]) -> None:
     out.columns("firing_rates.parquet", columns)
 
 
-def count_documents(ctx: RunContext) -> int:
+def count_documents(ctx: RunContext[GeneralTextConfig]) -> int:
     """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
     config = ctx.config
     if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":

@@ -37,7 +37,7 @@ def draws_of_problems(n: int, n_resamples: int, seed: int) -> Float[np.ndarray, 
     return _multinomial(np.random.default_rng(seed), n, n_resamples)
 
 
-def interval(value: float, resampled: Float[np.ndarray, " r"]) -> dict[str, Any]:
+def interval(value: float | np.ndarray, resampled: Float[np.ndarray, " r"]) -> dict[str, Any]:
     """{"value", "low", "high"}: a percentile interval; None for what is undefined."""
     defined = resampled[np.isfinite(resampled)]
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if len(defined) else (np.nan,) * 2
@@ -47,7 +47,7 @@ def interval(value: float, resampled: Float[np.ndarray, " r"]) -> dict[str, Any]
 UNDEFINED = {"value": None, "low": None, "high": None}
 
 
-def number(value: float) -> float | None:
+def number(value: float | np.ndarray) -> float | None:
     """A plain number; None for NaN and infinity, which JSON has not."""
     return float(value) if np.isfinite(value) else None
 

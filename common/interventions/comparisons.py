@@ -19,7 +19,7 @@ from typing import Any
 
 from scipy.stats import binomtest, fisher_exact
 
-from common.evaluation.statistics import holm
+from common.evaluation.statistics import holm, p_of
 from common.interventions.conditions import MATCHED_LATENT
 from common.interventions.outcomes import Pairs, Row, counted, effect, median_kl, paired, transitions
 from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
@@ -154,4 +154,4 @@ def fisher_p(hits: int, of: int, pooled_hits: int, pooled_of: int) -> float | No
     if not of or not pooled_of:
         return None
     table = [[hits, of - hits], [pooled_hits, pooled_of - pooled_hits]]
-    return float(fisher_exact(table, alternative="greater").pvalue)
+    return p_of(fisher_exact(table, alternative="greater"))

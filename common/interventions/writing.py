@@ -43,7 +43,11 @@ class Written:
 
 
 def write_variants(
-    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier
+    ctx: RunContext[SolutionConfig],
+    out: RecordWriter,
+    model: str,
+    begin: Callable[[LanguageModel], Writer[Written]],
+    earlier: Earlier,
 ) -> None:
     """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`."""
     table = next(iter(out.handoff.tables))

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub
 import torch
@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from common.errors import AssetError
 from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
+from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.placement import place
 from common.model.registry import default_dtype, model_location, similar_model
@@ -46,10 +47,11 @@ def load_model(
     with _loading_errors(name, location, revision):
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             location, revision=revision or None, dtype=getattr(torch, dtype), use_safetensors=True,
             output_loading_info=True, trust_remote_code=False, **_quantised(quantisation, device),
         )  # fmt: skip
+    model, report = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
     _check_weights(report, name, location)
     _check_tokenizer(tokenizer, model, name, location)
     if tokenizer.pad_token_id is None:
@@ -156,7 +158,7 @@ def _check_weights(report: dict[str, Any], name: str, location: str) -> None:
 
 def _check_tokenizer(tokenizer: Any, model: PreTrainedModel, name: str, location: str) -> None:
     """Whether texts reach the model as they are. transformers makes up a tokenizer where it finds none."""
-    n_known = model.get_input_embeddings().num_embeddings
+    n_known = embeddings_of(model).num_embeddings
     wrong = faults_of(tokenizer, n_known)
     if wrong:
         raise AssetError(

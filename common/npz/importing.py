@@ -63,7 +63,7 @@ class Source:
         return self.folder / npz_path(row["label"], row["task_id"], n)
 
 
-def import_folder(ctx: RunContext, path: Path) -> None:
+def import_folder(ctx: RunContext[LayoutConfig], path: Path) -> None:
     """Read the folder, or the one of its tables that `path` names, and write a run.
 
     Raises: ConfigError for a mistake in the source; ArtifactMismatchError when an unfinished run is in the way.
@@ -93,14 +93,14 @@ def import_folder(ctx: RunContext, path: Path) -> None:
         }
 
 
-def _warn_without_commit(ctx: RunContext) -> None:
+def _warn_without_commit(ctx: RunContext[LayoutConfig]) -> None:
     """Who wrote the programs need not be on this disk, but phases that run the model ask for one commit of it."""
     if ctx.config.repositories() and not COMMIT.fullmatch(ctx.config.revision):
         ctx.log.warning("which commit of %s wrote the programs is not known: phases that run the model will not take "
                         "this run for theirs; --revision COMMIT says it", ctx.config.model)  # fmt: skip
 
 
-def _pick_inputs(ctx: RunContext, source: Source) -> None:
+def _pick_inputs(ctx: RunContext[LayoutConfig], source: Source) -> None:
     """Make the source an input of the run, beside phase 0 of its dataset if that was run here."""
     handoff = handoffs.DIFFICULTY
     build = build_command(handoff, ctx.config, ctx.preset, ctx.data_dir)
@@ -306,7 +306,7 @@ def _check_tasks(source: Source, tasks: set[int], dataset: str) -> None:
         )
 
 
-def _check_nothing_is_overtaken(ctx: RunContext) -> None:
+def _check_nothing_is_overtaken(ctx: RunContext[LayoutConfig]) -> None:
     """Raises: ArtifactMismatchError when an unfinished run would become older than the newest finished one.
 
     Such a run could not be continued any more.

@@ -62,7 +62,7 @@ def run_command(kind: str, description: str, defaults: DictionarySettings) -> No
         store_activations(arguments.model, SampleSize(), SAMPLE_SEED, job.activations, arguments.processes)
         n_processes = min(arguments.processes, len(missing))
         shares = [missing[rank::n_processes] for rank in range(n_processes)]
-        torch.multiprocessing.start_processes(train_layers, (job, shares), nprocs=n_processes, start_method="spawn")
+        torch.multiprocessing.spawn(train_layers, (job, shares), nprocs=n_processes)
     logger.info("all of %s are in %s", [layer_folder(job.out, layer).name for layer in arguments.layers], job.out)
 
 

@@ -19,7 +19,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from common.evaluation.bootstrap import UNDEFINED, draws_by_label, draws_of_problems, interval
 from common.evaluation.metrics import auroc
-from common.evaluation.statistics import holm
+from common.evaluation.statistics import holm, p_of
 from common.interventions.directions import Direction
 from common.interventions.outcomes import JUDGED, change_interval, counted, paired, rate
 from common.problems.syntax import module_names, parse_python
@@ -100,7 +100,7 @@ def _difference(whole: list[Row], own: list[Row]) -> dict[str, Any]:
         "gained": gained,
         "lost": lost,
         "difference": change_interval(gained, lost, pairs.n),
-        "mcnemar_p": float(mcnemar(table, exact=True).pvalue) if gained + lost else 1.0,
+        "mcnemar_p": p_of(mcnemar(table, exact=True)) if gained + lost else 1.0,
     }
 
 

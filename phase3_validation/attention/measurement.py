@@ -44,7 +44,7 @@ from phase3_validation.config import VALIDATION
 PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
 
-def run(ctx: RunContext, config: AttentionConfig) -> None:
+def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     coefficients = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients["directions"]))
@@ -78,8 +78,8 @@ def run(ctx: RunContext, config: AttentionConfig) -> None:
 
 
 def measure(
-    ctx: RunContext, lm: LanguageModel, prompts: list[Prompt], task_ids: list[int], variants: list[Variant],
-    added: list[Push | None], *, steer_prompt: bool,
+    ctx: RunContext[AttentionConfig], lm: LanguageModel, prompts: list[Prompt], task_ids: list[int],
+    variants: list[Variant], added: list[Push | None], *, steer_prompt: bool,
 ) -> tuple[Measured, dict[str, Any]]:  # fmt: skip
     """Attention under every variant; what the model is asked first: words for sections, layers without attention."""
     first_steered = min((v.layer for v in variants[1:]), default=lm.n_layers)
@@ -102,7 +102,10 @@ def measure(
 
 
 def in_batches(
-    ctx: RunContext, lm: LanguageModel, prompts: list[Prompt], read: Callable[[list[Prompt]], np.ndarray]
+    ctx: RunContext[AttentionConfig],
+    lm: LanguageModel,
+    prompts: list[Prompt],
+    read: Callable[[list[Prompt]], np.ndarray],
 ) -> np.ndarray:
     """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
     lengths = prompt_lengths(lm, prompts)

@@ -39,7 +39,7 @@ class Plan:
     norms: dict[tuple[int, str], float]
 
 
-def plan_of(ctx: RunContext) -> Plan:
+def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
     """Raises: ConfigError when a layer does not exist, or has no such site."""
     config = ctx.config
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
@@ -75,7 +75,7 @@ def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: s
         )
 
 
-def run(ctx: RunContext, config: CoefficientsConfig) -> None:
+def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None:
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
     with ctx.write() as out:
@@ -89,7 +89,9 @@ def run(ctx: RunContext, config: CoefficientsConfig) -> None:
             )  # fmt: skip
 
 
-def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]) -> None:
+def conclude(
+    ctx: RunContext[CoefficientsConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]
+) -> None:
     """Write coefficients.json and the figures, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
@@ -112,7 +114,9 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, 
     }
 
 
-def _entry(ctx: RunContext, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> dict[str, Any]:
+def _entry(
+    ctx: RunContext[CoefficientsConfig], plan: Plan, direction: Direction, rows: dict[Variant, Any]
+) -> dict[str, Any]:
     """One direction's part of coefficients.json."""
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
@@ -131,5 +135,5 @@ def _in_words(chosen: dict[str, Any] | None) -> str:
     return f"{chosen['coefficient']:+g} at layer {chosen['layer']}" if chosen else "nothing admissible"
 
 
-def count_records(ctx: RunContext) -> int:
+def count_records(ctx: RunContext[CoefficientsConfig]) -> int:
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).variants)

@@ -63,7 +63,7 @@ class Plan:
         return found
 
 
-def plan_of(ctx: RunContext) -> Plan:
+def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
     chosen = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
@@ -84,7 +84,7 @@ def plan_of(ctx: RunContext) -> Plan:
     return Plan(chosen, directions, own, controls, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
 
 
-def run(ctx: RunContext, config: SteeringConfig) -> None:
+def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
     for name, controls in plan.controls.items():
@@ -102,7 +102,7 @@ def run(ctx: RunContext, config: SteeringConfig) -> None:
 
 
 def conclude(
-    ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int,
+    ctx: RunContext[SteeringConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int,
     problems: list[dict[str, Any]],
 ) -> None:  # fmt: skip
     """Write steering.json, examples.json and the figures, which follow from all records."""
@@ -136,7 +136,7 @@ def conclude(
     out.summary |= {name: entry["verdict"] for name, entry in entries.items()}
 
 
-def _entry(ctx: RunContext, plan: Plan, name: str, rows: dict[Variant, Any]) -> dict[str, Any]:
+def _entry(ctx: RunContext[SteeringConfig], plan: Plan, name: str, rows: dict[Variant, Any]) -> dict[str, Any]:
     """One direction's part of steering.json, without what depends on the other directions."""
     chosen = plan.chosen["directions"][name]
     facts = {"latent": chosen["latent"], "wanted": chosen["wanted"]}
@@ -162,5 +162,5 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(Counter(row["error"] for row in rows if row["error"] is not None).items()))
 
 
-def count_records(ctx: RunContext) -> int:
+def count_records(ctx: RunContext[SteeringConfig]) -> int:
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)

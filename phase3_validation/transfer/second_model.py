@@ -67,7 +67,7 @@ class Plan:
         return len(self.splits[TUNING]) + len(self.splits[JUDGING])
 
 
-def plan_of(ctx: RunContext) -> Plan:
+def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     chosen = ctx.read(handoffs.COEFFICIENTS).json("coefficients.json")
     variants = {
         name: steered(name, entry["chosen"]["layer"], entry["site"], entry["chosen"]["coefficient"])
@@ -82,7 +82,7 @@ def plan_of(ctx: RunContext) -> Plan:
     return Plan(directions, chosen, variants, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, records)
 
 
-def run(ctx: RunContext, config: TransferConfig) -> None:
+def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
     plan = plan_of(ctx)
     readings = note_reading(ctx, config.again)
     with ctx.write() as out:
@@ -154,9 +154,9 @@ def check_same_shape(lm: LanguageModel, d_model: int, n_layers: int, config: Tra
         )
 
 
-def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> None:
+def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, readings: int) -> None:
     """Write predictions, labels, transfer.json and the figure, which follow from all records."""
-    config: TransferConfig = ctx.config
+    config = ctx.config
     if config.threads:  # this process may have loaded no model
         torch.set_num_threads(config.threads)
     rows = out.joined_rows()
@@ -196,7 +196,9 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> N
     out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
 
 
-def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any) -> list[dict[str, Any]]:
+def judge_latents(
+    ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: Any
+) -> list[dict[str, Any]]:
     """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
 
     Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
@@ -219,5 +221,5 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     return sites
 
 
-def count_records(ctx: RunContext) -> int:
+def count_records(ctx: RunContext[TransferConfig]) -> int:
     return len(plan_of(ctx).records)

@@ -4,11 +4,13 @@ do.
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
 from architectures import small
 from tiny_models import SPECIAL
+from transformers import PreTrainedModel
 
 from common.errors import AssetError, ConfigError, UnknownHookError
 from common.model.capabilities import (
@@ -200,7 +202,7 @@ def test_everything_that_is_lacking_is_named_at_once():
 
 
 def test_a_model_that_knows_no_positions_has_no_limit_of_them():
-    assert small("bloom").context_length == small("mamba").context_length == float("inf")
+    assert small("bloom").context_length == small("mamba").context_length == sys.maxsize
     assert small("gpt2").context_length == small("mpt").context_length == 512
 
 
@@ -250,8 +252,7 @@ def test_a_list_of_blocks_is_found_whatever_it_is_called():
 
 
 def test_a_model_without_one_list_of_blocks_is_one_message():
-    model = torch.nn.Module()
-    model.config = small("llama").model.config
+    model = PreTrainedModel(small("llama").model.config)
     model.get_decoder = lambda: torch.nn.Linear(2, 2)
     with pytest.raises(AssetError, match="has no one list of 3 blocks"):
         decoder_blocks(model)
