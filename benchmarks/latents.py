@@ -138,10 +138,9 @@ def _contenders(
     values, failed = acts[:, firing].numpy(), pass_rate == 0
 
     def products() -> None:
-        resid @ sae.W_enc
+        _ = resid @ sae.W_enc
         for activations, squares in operands:
-            null.labels @ activations
-            null.labels @ squares
+            _ = null.labels @ activations, null.labels @ squares
 
     def by_scipy() -> list:
         return [ttest_ind(column[failed], column[~failed], equal_var=False) for column in values.T]

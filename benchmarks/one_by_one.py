@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def ends_at(lm: LanguageModel, end_of_sequence: bool) -> Iterator[None]:
 def write_text(lm: LanguageModel, problem: Problem, max_new_tokens: int) -> str:
     """What the model greedily writes for one problem."""
     encoded = lm.tokenizer(build_prompt(problem.text, problem.test_list).text, return_tensors="pt").to(lm.device)
-    tokens = lm.model.generate(**encoded, max_new_tokens=max_new_tokens, do_sample=False)
+    tokens = cast(Any, lm.model).generate(**encoded, max_new_tokens=max_new_tokens, do_sample=False)
     return str(lm.tokenizer.decode(tokens[0, encoded["input_ids"].shape[1] :], skip_special_tokens=True))
 
 

@@ -126,11 +126,10 @@ def sample_problem(rng: random.Random, split: str, n_operations: int | None = No
 
     Without `n_operations` the length of the chain is drawn as in training.
     """
-    if n_operations is None:
-        n_operations = rng.choices(*zip(*TRAINING_LENGTH_WEIGHTS.items(), strict=True))[0]
+    length: int = n_operations or rng.choices(*zip(*TRAINING_LENGTH_WEIGHTS.items(), strict=True))[0]
     while True:
         input_type = rng.choices(*zip(*INPUT_TYPE_WEIGHTS.items(), strict=True))[0]
-        operations = _draw_chain(input_type, n_operations, split, rng)
+        operations = _draw_chain(input_type, length, split, rng)
         if operations is None:
             continue
         constants = [_draw_constants(operation, rng) for operation in operations]

@@ -23,6 +23,7 @@ from natural.labelled_run import LabelledRun
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
 
 BEFORE, FIRST, AFTER = "before", "with the first token", "after"
@@ -85,7 +86,7 @@ def _tfidf(seed: int) -> Pipeline:
     return make_pipeline(features, GridSearchCV(regression, {"C": TFIDF_STRENGTHS}, scoring="roc_auc", cv=folds))
 
 
-def cross_fitted(model: Pipeline, x: np.ndarray, run: LabelledRun, seed: int) -> Float[np.ndarray, " n"]:
+def cross_fitted(model: Pipeline | GridSearchCV, x: np.ndarray, run: LabelledRun, seed: int) -> Float[np.ndarray, " n"]:
     """Scores of a model fitted on sae + hyperparams: there those of the fold that was left out, elsewhere of all."""
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

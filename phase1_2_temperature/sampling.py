@@ -23,7 +23,7 @@ from phase1_2_temperature.pass_rates import draw_pass_rates, rate_at
 VALIDATION = "validation_{dataset}.parquet"
 
 
-def run(ctx: RunContext, config: TemperatureConfig) -> None:
+def run(ctx: RunContext[TemperatureConfig], config: TemperatureConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:

@@ -81,6 +81,7 @@ def append(out: RecordWriter, lm: LanguageModel, index: int, reading: Reading) -
         "token_id": token_id,
         "token": lm.tokenizer.decode([token_id]),
     }
+    assert reading.norm_sum is not None  # it is that of the whole batch
     layers = enumerate(reading.resid_post)
     tensors = {f"activations/layer_{layer:02d}/resid_post": resid for layer, resid in layers}
     out.append(index, {"documents.parquet": row}, {**tensors, "resid_norms/norm_sum": reading.norm_sum})

@@ -14,7 +14,7 @@ Four questions, none of which is enough by itself:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scipy.stats import binomtest, fisher_exact
@@ -36,7 +36,7 @@ NOTHING = "no measurable effect"
 BREAKS = "breaks the output"
 UNUSABLE = "cannot be steered"
 
-Controls = dict[str, dict[int, Sequence[Row]]]  # kind -> index -> rows
+Controls = Mapping[str, Mapping[int, Sequence[Row]]]  # kind -> index -> rows
 
 
 def wanted_change(positive: str) -> str:

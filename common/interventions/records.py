@@ -10,6 +10,7 @@ import numpy as np
 from common.interventions.conditions import Variant
 from common.interventions.degenerate import is_degenerate
 from common.phases.context import RunContext
+from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution
 from common.programs.writing import Earlier
 from common.runs.artifacts import Artifact

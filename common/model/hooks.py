@@ -11,7 +11,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -57,9 +57,9 @@ def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
     return blocks[0]
 
 
-def embeddings_of(model: PreTrainedModel) -> nn.Embedding:
-    """The table of the tokens that the model reads."""
-    return cast(nn.Embedding, model.get_input_embeddings())
+def embeddings_of(model: PreTrainedModel) -> Any:
+    """The table of the tokens that the model reads: an nn.Embedding, or what stands in for one."""
+    return model.get_input_embeddings()
 
 
 def name_of(model: nn.Module) -> str:

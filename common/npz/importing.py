@@ -11,7 +11,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from common import handoffs, tables
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -113,7 +113,7 @@ def _pick_inputs(ctx: RunContext[LayoutConfig], source: Source) -> None:
         ctx.artifacts[handoff.name], ctx.reasons[handoff.name] = Artifact(handoff, run, build), reason
         problems = ctx.read(handoff).table("difficulty.parquet")
         _check_tasks(source, {problem["task_id"] for problem in problems}, ctx.config.dataset)
-    ctx.artifacts[SOURCE], ctx.reasons[SOURCE] = source, "given on the command line"
+    ctx.artifacts[SOURCE], ctx.reasons[SOURCE] = cast(Artifact, source), "given on the command line"
     if not ctx.fresh:
         _check_nothing_is_overtaken(ctx)
 

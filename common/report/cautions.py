@@ -176,8 +176,8 @@ def _steering(collected: Collected) -> list[Block]:
     if steering is not None:
         found += _few_problems(collected, steering)
         for name, entry in steering.json("steering.json")["directions"].items():
-            newly = entry["effect"]["newly_degenerate"]["rate"] if "effect" in entry else {"value": None}
-            if newly["value"] is not None and newly["value"] >= DEGENERATE_LIMIT:
+            newly = entry["effect"]["newly_degenerate"]["rate"] if "effect" in entry else None
+            if newly is not None and newly["value"] is not None and newly["value"] >= DEGENERATE_LIMIT:
                 words = f"Steering with {direction_words(name)} breaks {percent(newly)} of the outputs."
                 found.append(_warning("Degenerate outputs", words))
     return found
@@ -186,7 +186,8 @@ def _steering(collected: Collected) -> list[Block]:
 def _few_problems(collected: Collected, steering: PhaseResult) -> list[Block]:
     """A trial on some problems, with few controls or another limit of length, must not be taken for the result."""
     found, result = [], steering.json("steering.json")
-    split = collected.finished(SPLIT)
+    split, generations = collected.finished(SPLIT), collected.finished(GENERATIONS)
+    assert split is not None and generations is not None  # phase 3.3 has read them
     of = split.artifact.n_rows("validation_{dataset}.parquet")
     if result["n"] < of:
         found.append(_warning("Some problems", f"Phase 3.3 steered {count(result['n'])} of {count(of)} validation "
@@ -196,7 +197,6 @@ def _few_problems(collected: Collected, steering: PhaseResult) -> list[Block]:
     if few:
         found.append(_warning("Few controls", f"Fewer than {MIN_CONTROLS} controls of a kind for {listed(few)}: "
                               "nothing can be said of what is theirs alone."))  # fmt: skip
-    generations = collected.finished(GENERATIONS)
     then, now = (phase.manifest["settings"].get("max_new_tokens") for phase in (generations, steering))
     if then != now:
         found.append(_warning("Another limit", f"Phase 3.3 cut programs off at {now} tokens, phase 1 at {then}."))

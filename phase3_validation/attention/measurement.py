@@ -102,18 +102,16 @@ def measure(
 
 
 def in_batches(
-    ctx: RunContext[AttentionConfig],
-    lm: LanguageModel,
-    prompts: list[Prompt],
+    ctx: RunContext[AttentionConfig], lm: LanguageModel, prompts: list[Prompt],
     read: Callable[[list[Prompt]], np.ndarray],
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
     lengths = prompt_lengths(lm, prompts)
 
     def width(part: list[int]) -> int:
         return max(lengths[index] for index in part)
 
-    fitting = FittingParts(
+    fitting = FittingParts[int, np.ndarray](
         lambda part: list(np.moveaxis(read([prompts[index] for index in part]), 1, 0)),
         size=lambda part: len(part) * width(part),
         expected=lambda part: batch_bytes(lm.model, len(part), width(part), 0),

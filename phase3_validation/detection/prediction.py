@@ -53,7 +53,7 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
         out.json("detection.json", _document(out.identity["experiment"], config, evaluation, ordered, readings, absent))
         for name, data in all_figures(ordered).items():
             out.file(f"figures/{name}", data)
-        out.summary = {"problems": int(evaluation.judging.sum())}
+        out.summary["problems"] = int(evaluation.judging.sum())
         for each in ordered:
             words = _words(each)
             ctx.log.info("%s", words)

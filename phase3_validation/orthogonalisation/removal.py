@@ -131,12 +131,9 @@ def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list[Float[Tens
 
 
 def conclude(
-    ctx: RunContext[OrthogonalisationConfig],
-    out: RecordWriter,
-    plan: Plan,
-    earlier: dict[int, dict[str, Any]],
+    ctx: RunContext[OrthogonalisationConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]],
     readings: int,
-) -> None:
+) -> None:  # fmt: skip
     """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])

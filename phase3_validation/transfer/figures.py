@@ -34,8 +34,8 @@ def side_by_side(names: Names, found: dict[str, Entry]) -> bytes:
 
 def _draw(axis: Any, pairs: dict[str, tuple[Entry | None, Entry | None]], names: Names, scale: float) -> None:
     for place, (color, marker, shift) in enumerate(STYLES):
-        known = [(row, pair[place]) for row, pair in enumerate(pairs.values())
-                 if pair[place] is not None and pair[place]["value"] is not None]  # fmt: skip
+        known = [(row, one) for row, pair in enumerate(pairs.values())
+                 if (one := pair[place]) is not None and one["value"] is not None]  # fmt: skip
         lengths = [[scale * max(0.0, one["value"] - one["low"]) for _, one in known],
                    [scale * max(0.0, one["high"] - one["value"]) for _, one in known]]  # fmt: skip
         axis.errorbar([scale * one["value"] for _, one in known], [-row + shift for row, _ in known], xerr=lengths,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from architectures import small
 from tiny_models import SPECIAL
-from transformers import PreTrainedModel
+from transformers import LlamaForCausalLM
 
 from common.errors import AssetError, ConfigError, UnknownHookError
 from common.model.capabilities import (
@@ -252,7 +252,7 @@ def test_a_list_of_blocks_is_found_whatever_it_is_called():
 
 
 def test_a_model_without_one_list_of_blocks_is_one_message():
-    model = PreTrainedModel(small("llama").model.config)
+    model = LlamaForCausalLM(small("llama").model.config)
     model.get_decoder = lambda: torch.nn.Linear(2, 2)
     with pytest.raises(AssetError, match="has no one list of 3 blocks"):
         decoder_blocks(model)
