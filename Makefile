@@ -1,4 +1,5 @@
-# `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need. Crashes, full
+# `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need, and begins with
+# `make lint`: ruff, and pyright (basic) over all but the tests; both in .lint, apart from the program. Crashes, full
 # disks, signals and damage are sampled there; `make test-sweeps` tries them all. `NATURAL=folder make test-natural` needs
 # natural models. `make bench` measures speed, and `make bench-gpu` that of a GPU. The demo: every phase, a detector, what
 # it says of one problem (status 3 is verify, 4 is abstain), and the report once more: it ends with what was found.
