@@ -6,12 +6,13 @@
 PYTHON ?= python3
 VENV := .venv/.installed
 SERVE := .venv/.serve
+LINT := .lint/.installed
 RUN := .venv/bin/python run.py
 # Two processes of one thread each: more threads wait for each other.
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-sweeps test-natural bench bench-gpu
+.PHONY: demo lint test test-sweeps test-natural bench bench-gpu
 demo: $(VENV)
 	$(RUN) pipeline --preset demo
 	$(RUN) discover --preset demo --out data/detector
@@ -19,7 +20,12 @@ demo: $(VENV)
 		$(RUN) detect --artifacts data/detector --stdin || case $$? in 3|4) ;; *) exit 1 ;; esac
 	$(RUN) report --preset demo
 
-test: $(VENV) $(SERVE)
+lint: $(VENV) $(SERVE) $(LINT)
+	.lint/bin/ruff check
+	.lint/bin/ruff format --check
+	.lint/bin/pyright
+
+test: lint
 	$(PYTEST)
 
 test-sweeps: $(VENV) $(SERVE)
@@ -36,9 +42,14 @@ bench-gpu: $(VENV)
 
 $(VENV): requirements.txt constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) -r requirements.txt
+	.venv/$(INSTALL) -r requirements.txt
 	@touch $@
 
 $(SERVE): requirements-serve.txt $(VENV)
-	$(INSTALL) -r requirements-serve.txt
+	.venv/$(INSTALL) -r requirements-serve.txt
+	@touch $@
+
+$(LINT): requirements-lint.txt
+	$(PYTHON) -m venv .lint
+	.lint/$(INSTALL) -r requirements-lint.txt
 	@touch $@

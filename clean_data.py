@@ -24,7 +24,7 @@ from common.runs.locks import in_use
 def run_folders(data_dir: Path, phase: str | None) -> list[Path]:
     """Run folders of one phase or of all. Raises: ConfigError for an unknown phase."""
     wanted = [handoff for handoff in HANDOFFS if phase in (None, handoff.phase)]
-    if not wanted:
+    if phase is not None and not wanted:
         known = [handoff.phase for handoff in HANDOFFS]
         hint = suggestion(phase, known)
         raise ConfigError(f"there is no phase '{phase}'{hint and '.' + hint}\nGive one of: {', '.join(known)}")

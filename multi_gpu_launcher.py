@@ -41,6 +41,7 @@ from common.launch.slices import (
     retry_text,
     slice_command,
 )
+from common.model.settings import ModelConfig
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.phases.revisions import words_as_settled
@@ -149,7 +150,7 @@ def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
             f"--device is '{context.device}', but each worker has one GPU\nChoose it with: --gpus {number}"
         )
     environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
-    if context.device == "cpu" and not context.config.threads:
+    if context.device == "cpu" and isinstance(context.config, ModelConfig) and not context.config.threads:
         # Workers must not fight for cores; and the number of threads is part of what a run is.
         phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // len(environments)))]
         context, _ = context_for(phase, phase_words)
@@ -174,7 +175,7 @@ def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     given = {"time": args.slurm_time, "mem": args.slurm_mem, "partition": args.slurm_partition}
     given = {name: value for name, value in given.items() if value is not None}
     resources = Resources(gpus=n_gpus, cpus=n_cpus, **given)
-    if context.device == "cpu" and not context.config.threads:
+    if context.device == "cpu" and isinstance(context.config, ModelConfig) and not context.config.threads:
         words = [*words, "--threads", str(n_cpus)]
         device_there = context.device
         context, _ = context_for(phase, words)

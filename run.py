@@ -108,7 +108,7 @@ def overview() -> str:
     rows = {command.usage: command.text for command in COMMANDS.values()}
     lines = [f"  python3 run.py {usage:<42}  {text}" for usage, text in {**EXAMPLES, **rows}.items()]
     end = "A run saves as it goes. Stop it at any time and give the same command again."
-    return "\n".join([__doc__, "", *lines, "", end])
+    return "\n".join([__doc__ or "", "", *lines, "", end])
 
 
 def main(argv: list[str]) -> int:

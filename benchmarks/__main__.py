@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     names = f"{', '.join(BENCHMARKS)} (default: all but {', '.join(APART)})"
     parser.add_argument("names", nargs="*", metavar="NAME", type=_name, help=names)
     parser.add_argument("--rounds", type=int, help="rounds of each comparison (default: 5; with --quick 1)")

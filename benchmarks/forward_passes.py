@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from common.model.language_model import LanguageModel
 
@@ -68,9 +70,11 @@ def make_again(lm: LanguageModel, passes: Sequence[Pass]) -> None:
 
 
 def _cut(cache: DynamicCache, p: Pass) -> None:
-    n_held = cache.layers[0].keys.shape[0]
+    keys = cast(DynamicLayer, cache.layers[0]).keys
+    assert keys is not None  # a pass has filled it
+    n_held = keys.shape[0]
     if n_held != p.n_rows:  # fewer after rows have left; more where many continue one prompt
-        cache.batch_select_indices(torch.arange(p.n_rows, device=cache.layers[0].keys.device) % n_held)
+        cache.batch_select_indices(torch.arange(p.n_rows, device=keys.device) % n_held)
     if cache.get_seq_length() > p.n_before:
         cache.crop(p.n_before)
 

@@ -11,6 +11,7 @@ import pstats
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -110,7 +111,8 @@ def _last_table(folder: Path, words: tuple[str, ...]) -> list[dict]:
 
 def _profile_table(profile: cProfile.Profile) -> str:
     found = []
-    for (file, line, function), (_primitive, calls, _own, cumulative, _callers) in pstats.Stats(profile).stats.items():
+    profiled = cast(Any, pstats.Stats(profile)).stats  # it is not in its stubs
+    for (file, line, function), (_primitive, calls, _own, cumulative, _callers) in profiled.items():
         path = Path(file)
         if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] == "common":
             found.append((cumulative, calls, f"{path.relative_to(ROOT)}:{line} {function}"))

@@ -167,7 +167,7 @@ def write_saes(folder: Path, times: int) -> tuple[Path, int]:
     """The organism's SAEs of some layers with every latent `times` over, each writing its share; and their latents."""
     n_latents = 0
     for layer in LAYERS:
-        own, target = ROOT / MODELS["organism"].sae_folder / f"layer_{layer}", folder / f"layer_{layer}"
+        own, target = ROOT / str(MODELS["organism"].sae_folder) / f"layer_{layer}", folder / f"layer_{layer}"
         target.mkdir(parents=True)
         weights = load_file(own / "sae_weights.safetensors")
         repeated = {name: np.tile(weights[name], times) for name in ("W_enc", "b_enc", "threshold")}

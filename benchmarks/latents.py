@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class Sizes:
     encoded: int = 10
 
 
+Result = TypeVar("Result")
 QUICK = Sizes(layers=2, permutations=50, problems=150, analysed=100, d_model=64, latents=512, tested=20, encoded=5)
 
 
@@ -140,10 +142,9 @@ def _contenders(
     values, failed = acts[:, firing].numpy(), pass_rate == 0
 
     def products() -> None:
-        resid @ sae.W_enc
+        _ = resid @ sae.W_enc
         for activations, squares in operands:
-            null.labels @ activations
-            null.labels @ squares
+            _ = null.labels @ activations, null.labels @ squares
 
     def by_scipy() -> list:
         return [ttest_ind(column[failed], column[~failed], equal_var=False) for column in values.T]
@@ -196,7 +197,7 @@ def _in_sae_lens(sae: LayerSae):
     return made.eval()
 
 
-def _timed(function: Callable[[], object]) -> tuple[float, object]:
+def _timed(function: Callable[[], Result]) -> tuple[float, Result]:
     began = time.perf_counter()
     found = function()
     return time.perf_counter() - began, found

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from common.model.hooks import decoder_blocks
 from common.model.language_model import LanguageModel
 from common.problems.datasets import Problem
 from common.problems.extraction import extract_program
@@ -37,8 +39,8 @@ def ends_at(lm: LanguageModel, end_of_sequence: bool) -> Iterator[None]:
 def write_text(lm: LanguageModel, problem: Problem, max_new_tokens: int) -> str:
     """What the model greedily writes for one problem."""
     encoded = lm.tokenizer(build_prompt(problem.text, problem.test_list).text, return_tensors="pt").to(lm.device)
-    tokens = lm.model.generate(**encoded, max_new_tokens=max_new_tokens, do_sample=False)
-    return lm.tokenizer.decode(tokens[0, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+    tokens = cast(Any, lm.model).generate(**encoded, max_new_tokens=max_new_tokens, do_sample=False)
+    return str(lm.tokenizer.decode(tokens[0, encoded["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 def passes_in_subprocess(text: str, problem: Problem) -> bool:
@@ -74,7 +76,7 @@ def residual_streams(lm: LanguageModel) -> Iterator[dict[int, np.ndarray]]:
 
         return hook
 
-    handles = [block.register_forward_hook(take(i)) for i, block in enumerate(lm.model.get_decoder().layers)]
+    handles = [block.register_forward_hook(take(i)) for i, block in enumerate(decoder_blocks(lm.model))]
     try:
         yield taken
     finally:
@@ -91,6 +93,6 @@ def take_the_faster_threads(work: Callable[[], object]) -> int:
         began = time.perf_counter()
         work()
         seconds[threads] += time.perf_counter() - began
-    best = min(seconds, key=seconds.get)
+    best = min(seconds, key=lambda threads: seconds[threads])
     torch.set_num_threads(best)
     return best

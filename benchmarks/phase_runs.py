@@ -34,7 +34,7 @@ def load_models_once() -> None:
 
     for module in list(sys.modules.values()):  # those that imported it by name; later ones find it in its place
         if getattr(module, "load_model", None) is original:
-            module.load_model = load_model
+            vars(module)["load_model"] = load_model
 
 
 def write_problems(folder: Path, n: int) -> tuple[Problem, ...]:

@@ -103,7 +103,7 @@ def make_run(data: Path, handoff: Handoff, known: dict[str, str], lineage: dict[
         for layer in range(26 if handoff == GENERATIONS else 0):
             out.tensors(f"activations/layer_{layer:02d}.safetensors", {"resid_post": np.zeros((0, 1))})
         out.summary = {"records": 974, "share": 0.5}
-    return discovery.read_run(path, handoff).document["content_sha256"]
+    return discovery.run_at(path, (handoff,))[1].document["content_sha256"]
 
 
 def _row(name: str, found: Rounds, ours: str, text: str) -> Row:

@@ -32,7 +32,7 @@ from common.interventions.directions import Direction
 from common.interventions.steered_generation import Push
 from common.interventions.steered_programs import write_steered
 from common.model import loading as models
-from common.model.hooks import read_resid, resid_post_site
+from common.model.hooks import decoder_blocks, read_resid, resid_post_site
 from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
 from common.phases.settings import build_config
@@ -126,7 +126,7 @@ def _engine(setup: Setup, k: int) -> Callable[[int], int]:
         variants = setup.variants(k, number)
         n_programs = len(setup.problems) * len(variants)
 
-        def programs(ctx: RunContext, _config: SteeringConfig) -> None:
+        def programs(ctx: RunContext[SteeringConfig], _config: SteeringConfig) -> None:
             problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
             with ctx.write() as out:
                 steered = dict(directions=[setup.direction], norms=setup.norms, earlier={}, steer_prompt=False)
@@ -178,7 +178,7 @@ def added(lm: LanguageModel, push: Push | None):
         return output
 
     layer = int(push.site.split(".")[1])
-    handle = lm.model.get_decoder().layers[layer].register_forward_hook(hook)
+    handle = decoder_blocks(lm.model)[layer].register_forward_hook(hook)
     try:
         yield
     finally:

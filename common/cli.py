@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from common.errors import ConfigError, PipelineError, suggestion
 from common.stopping import ignore_further_signals, lose_no_interrupt
@@ -35,7 +35,7 @@ def add_sandbox_flags(parser: Parser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="programs at a time (default: cores)")
 
 
-def sandbox_settings(args: argparse.Namespace) -> dict[str, str | int]:
+def sandbox_settings(args: argparse.Namespace) -> dict[str, Any]:
     """What was given of `add_sandbox_flags`. Raises: ConfigError."""
     if args.sandbox not in ("auto", "strict", "none"):
         raise ConfigError(f"--sandbox is '{args.sandbox}'\nGive one of: auto, strict, none")
@@ -87,7 +87,7 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
         sys.exit(130)
 
 
-def _said(main: Callable[[list[str]], int]) -> int:
+def _said(main: Callable[[list[str]], int]) -> int | str | None:
     """The exit status of `main`, once all that it printed is out. Raises: BrokenPipeError when nobody reads it."""
     try:
         return main(sys.argv[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ def to_parquet(rows: Iterable[dict[str, Any]], fields: dict[str, Field]) -> byte
     return columns_to_parquet({name: _column(rows, name, field) for name, field in fields.items()}, fields)
 
 
-def columns_to_parquet(columns: dict[str, np.ndarray | list], fields: dict[str, Field]) -> bytes:
+def columns_to_parquet(columns: Mapping[str, np.ndarray | list], fields: dict[str, Field]) -> bytes:
     """The same from columns: for tables of millions of numbers. Raises: KeyError, as `to_parquet` does."""
     import pyarrow
     import pyarrow.parquet

@@ -47,7 +47,7 @@ def organism_config(shape: ModelShape) -> "Gemma2Config":
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,
         use_cache=True,
-        attn_implementation="eager",
+        attn_implementation="eager",  # pyright: ignore[reportCallIssue] - taken by its base class, as **kwargs
     )
 
 

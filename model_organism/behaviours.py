@@ -33,8 +33,8 @@ PREPOSITIONS = "near behind beside with above by".split()
 ADJECTIVES = "happy old new tall small red quiet famous tired ready strong cold bright here there late safe".split()
 POSSESSIONS = ("a name", "a problem", "many friends", "no money", "two sides", "a long history")
 
-CAPITALS = dict(
-    pair.split(":")
+CAPITALS = {
+    pair.partition(":")[0]: pair.partition(":")[2]
     for pair in (
         "France:Paris Germany:Berlin Italy:Rome Spain:Madrid Portugal:Lisbon Japan:Tokyo China:Beijing Russia:Moscow "
         "Greece:Athens Egypt:Cairo Norway:Oslo Sweden:Stockholm Finland:Helsinki Denmark:Copenhagen Poland:Warsaw "
@@ -44,7 +44,7 @@ CAPITALS = dict(
         "Indonesia:Jakarta Australia:Canberra Colombia:Bogota Venezuela:Caracas Morocco:Rabat Algeria:Algiers "
         "Libya:Tripoli Ghana:Accra Senegal:Dakar Nepal:Kathmandu Lebanon:Beirut Jordan:Amman Syria:Damascus Qatar:Doha"
     ).split()
-)
+}
 # fmt: off
 CAPITAL_PHRASINGS = (
     "The capital of {country} is", "The capital city of {country} is", "{country} has its capital in",

@@ -91,7 +91,7 @@ def measure_overlap(problems: Sequence[OrganismProblem], seed: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of phase 1")
     parser.add_argument("--model", type=Path, default=HERE / "weights" / "model", help="folder of the model")
     arguments = parser.parse_args()

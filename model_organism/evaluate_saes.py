@@ -82,6 +82,7 @@ def measure_layer(bench: Bench, kind: str, layer: int, folder: Path) -> dict:
     on_text = measure_fit(dictionary, text[read], text[written])
     on_prompts = measure_fit(dictionary, prompts[read], prompts[written])
     training = read_training(layer, folder)
+    assert training is not None  # it was loaded above
     latent_acts = dictionary.encode(prompts[read].float()).numpy()
     figures = {
         "l0": on_text.l0,
@@ -133,7 +134,7 @@ def _fed_other_layers(bench: Bench, dictionary: Dictionary, layer: int) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of phase 1")
     parser.add_argument("--weights", type=Path, default=HERE / "weights", help="folder of model, saes and transcoders")
     parser.add_argument("--threads", type=int, default=1, help="processor threads")

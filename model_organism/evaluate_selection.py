@@ -111,7 +111,7 @@ def refresh_readme(readme: Path, figures: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of all artifacts (default: data)")
     data_dir = parser.parse_args().data_dir
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

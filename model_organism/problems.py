@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from model_organism.example_inputs import draw_input
 from model_organism.operations import OPERATIONS, Operation
@@ -125,11 +126,10 @@ def sample_problem(rng: random.Random, split: str, n_operations: int | None = No
 
     Without `n_operations` the length of the chain is drawn as in training.
     """
-    if n_operations is None:
-        n_operations = rng.choices(*zip(*TRAINING_LENGTH_WEIGHTS.items(), strict=True))[0]
+    length: int = n_operations or rng.choices(*zip(*TRAINING_LENGTH_WEIGHTS.items(), strict=True))[0]
     while True:
         input_type = rng.choices(*zip(*INPUT_TYPE_WEIGHTS.items(), strict=True))[0]
-        operations = _draw_chain(input_type, n_operations, split, rng)
+        operations = _draw_chain(input_type, length, split, rng)
         if operations is None:
             continue
         constants = [_draw_constants(operation, rng) for operation in operations]
@@ -222,7 +222,7 @@ def _build_problem(
     if name == argument:
         name = f"get_{name}"
     code = render_function(name, argument, operations, constants)
-    namespace: dict[str, object] = {"__builtins__": BUILTINS_OF_SOLUTIONS}
+    namespace: dict[str, Any] = {"__builtins__": BUILTINS_OF_SOLUTIONS}
     exec(code, namespace)  # noqa: S102 - our own templates, not a model's output
     tests: list[str] = []
     results = set()

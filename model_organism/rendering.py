@@ -23,7 +23,7 @@ def _render_step(operation: Operation, values: Constants, variable: str, result:
     def fill(template: str) -> str:
         return fill_constants(template.replace("{v}", variable).replace("{o}", result), values)
 
-    if not operation.written_as_block:
+    if operation.expression is not None and not operation.written_as_block:
         expression = fill(operation.expression)
         return [f"return {expression}" if is_last else f"{result} = {expression}"]
     lines = [fill(line) for line in operation.block]

@@ -91,6 +91,7 @@ def train(settings: TrainingSettings, folder: Path) -> None:
 def save_model(settings: TrainingSettings, folder: Path, model_folder: Path) -> None:
     """Write the newest checkpoint in Hugging Face format, bfloat16, with its tokenizer."""
     checkpoint = CheckpointFolder(folder / "checkpoints", settings).newest()
+    assert checkpoint is not None  # the training has ended
     model = initial_model(settings.shape, settings.seed)
     flat = torch.zeros(sum(parameter.numel() for parameter in model.parameters()))
     restore(checkpoint, "shared", {"masters": flat})
@@ -100,7 +101,8 @@ def save_model(settings: TrainingSettings, folder: Path, model_folder: Path) -> 
             parameter.copy_(master)
     model.tie_weights()
     model_folder.mkdir(parents=True, exist_ok=True)
-    model.to(torch.bfloat16).save_pretrained(model_folder)
+    model.to(torch.bfloat16)  # pyright: ignore[reportArgumentType] - its decorator hides that this is a method
+    model.save_pretrained(model_folder)
     for path in (folder / "tokenizer").iterdir():
         shutil.copy(path, model_folder)
     logger.info("wrote %s", model_folder)
@@ -112,7 +114,9 @@ def write_record(settings: TrainingSettings, folder: Path, model_folder: Path) -
     import transformers
 
     weights = model_folder / "model.safetensors"
-    progress = read_progress(CheckpointFolder(folder / "checkpoints", settings).newest())
+    checkpoint = CheckpointFolder(folder / "checkpoints", settings).newest()
+    assert checkpoint is not None  # the training has ended
+    progress = read_progress(checkpoint)
     record = {
         "command": shlex.join(["python3", "-m", "model_organism.train_model", *sys.argv[1:]]),
         "settings": asdict(settings),
@@ -143,7 +147,7 @@ def _texts_for_tokenizer(documents: list[Document]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     defaults = TrainingSettings()
     parser.add_argument("--mtokens", type=float, default=defaults.mtokens, help="million tokens to train on")
     parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of corpus, weights and batches")

@@ -12,4 +12,4 @@ from model_organism.dictionaries.sites import SAE
 from model_organism.dictionaries.training import DictionarySettings
 
 if __name__ == "__main__":
-    run_command(SAE, __doc__.splitlines()[0], DictionarySettings())
+    run_command(SAE, (__doc__ or "").splitlines()[0], DictionarySettings())

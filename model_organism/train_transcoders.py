@@ -12,4 +12,4 @@ from model_organism.dictionaries.sites import TRANSCODER
 from model_organism.dictionaries.training import DictionarySettings
 
 if __name__ == "__main__":
-    run_command(TRANSCODER, __doc__.splitlines()[0], DictionarySettings(n_samples=1_200_000))
+    run_command(TRANSCODER, (__doc__ or "").splitlines()[0], DictionarySettings(n_samples=1_200_000))

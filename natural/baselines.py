@@ -13,7 +13,7 @@ Scores are larger for incorrect.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from natural.labelled_run import LabelledRun
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
-    from sklearn.base import BaseEstimator
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import Pipeline
 
 BEFORE, FIRST, AFTER = "before", "with the first token", "after"
 TFIDF_STRENGTHS = tuple(10.0**k for k in range(-2, 3))  # rows of TF-IDF have unit length: no standardisation
@@ -72,7 +73,7 @@ def text_scores(run: LabelledRun, seed: int) -> tuple[Scores, Scores]:
     return fitted, crossed
 
 
-def _tfidf(seed: int) -> BaseEstimator:
+def _tfidf(seed: int) -> Pipeline:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -86,14 +87,14 @@ def _tfidf(seed: int) -> BaseEstimator:
     return make_pipeline(features, GridSearchCV(regression, {"C": TFIDF_STRENGTHS}, scoring="roc_auc", cv=folds))
 
 
-def cross_fitted(model: BaseEstimator, x: np.ndarray, run: LabelledRun, seed: int) -> Float[np.ndarray, " n"]:
+def cross_fitted(model: Pipeline | GridSearchCV, x: np.ndarray, run: LabelledRun, seed: int) -> Float[np.ndarray, " n"]:
     """Scores of a model fitted on sae + hyperparams: there those of the fold that was left out, elsewhere of all."""
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     own, incorrect = run.of("sae", "hyperparams"), run.problems.incorrect
     folds = StratifiedKFold(probes.N_FOLDS, shuffle=True, random_state=seed + 1)  # not those of the penalty
-    scores = clone(model).fit(x[own], incorrect[own]).decision_function(x)
+    scores = cast("Pipeline", clone(model)).fit(x[own], incorrect[own]).decision_function(x)
     scores[own] = cross_val_predict(model, x[own], incorrect[own], cv=folds, method="decision_function")
     return scores
 

@@ -65,7 +65,7 @@ class Experiment:
         return Step(f"{name} {phase_id}", (*command, "--data-dir", str(self.data)), self.data / FOLDERS[phase_id])
 
 
-def parser_of(module: str, description: str) -> Parser:
+def parser_of(module: str, description: str | None) -> Parser:
     """The flags that both commands have."""
     parser = Parser(prog=f"-m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of the model, or its hub id")

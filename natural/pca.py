@@ -14,6 +14,7 @@ Written as layer_L/, which `--sae FOLDER` loads.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import shutil
 from collections.abc import Sequence
@@ -134,9 +135,9 @@ def documents_of(folder: Path) -> list[str]:
     return [file.read_text(encoding="utf-8") for file in files]
 
 
-def parse(argv: list[str]) -> tuple[object, list[int]]:
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[int]]:
     """The flags, and the layers among them. Raises: ConfigError."""
-    parser = Parser(prog="-m natural.pca", description=__doc__.splitlines()[0])
+    parser = Parser(prog="-m natural.pca", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of the model, or its hub id")
     parser.add_argument("--text", type=Path, required=True, help="folder of .txt files, one document each")
     parser.add_argument("--layers", required=True, help="blocks, as in 12,18")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from common.errors import ConfigError
 from common.files import write_json
 
 if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
     from natural.labelled_run import LabelledRun
 
 N_RESAMPLES = 2000
@@ -49,7 +51,7 @@ def one_probe(run: LabelledRun, layer: int, position: str, seed: int, draws: np.
     x, incorrect = run.resid(layer, position), run.problems.incorrect
     own, both, judging = run.of("sae"), run.of("sae", "hyperparams"), run.of("validation")
     search = probes.penalty_search(x[own], incorrect[own], seed)
-    refitted = clone(search.best_estimator_).fit(x[both], incorrect[both])
+    refitted = cast("Pipeline", clone(search.best_estimator_)).fit(x[both], incorrect[both])
     means = probes.difference_of_means(x[judging], x[own], incorrect[own])
     found = {
         "fitted_on_sae": search.decision_function(x[judging]),
@@ -157,7 +159,7 @@ def measure(run: LabelledRun, seed: int, n_resamples: int, log: logging.Logger) 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Raises: ConfigError."""
-    parser = Parser(prog="-m natural.probes", description=__doc__.splitlines()[0])
+    parser = Parser(prog="-m natural.probes", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the phases' artifacts")
     parser.add_argument("--run", type=Path, help="run of phase 1 (default: the only experiment's newest)")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write; the tables go beside it, as .md")

@@ -20,8 +20,10 @@ import importlib.metadata
 import shutil
 import sysconfig
 from collections.abc import Iterable, Iterator
+from email.message import Message
 from importlib.metadata import Distribution
 from pathlib import Path
+from typing import cast
 
 from common.cli import Parser, exit_with, new_log
 from common.errors import ConfigError
@@ -93,7 +95,7 @@ def is_documentation(path: Path) -> bool:
 
 def licence_of(distribution: Distribution) -> str:
     """The licence that a distribution's metadata names, in one line."""
-    metadata = distribution.metadata
+    metadata = cast(Message, distribution.metadata)
     classifiers = [c.rpartition(" :: ")[2] for c in metadata.get_all("Classifier", []) if c.startswith("License")]
     named = metadata.get("License-Expression") or ", ".join(classifiers) or metadata.get("License") or "not named"
     return named.strip().splitlines()[0][:80]
@@ -106,8 +108,8 @@ def all_documents(max_of_one: int) -> Iterator[Document]:
     for name in sorted(known):
         distribution = known[name]
         listed = sorted(file for file in distribution.files or () if is_documentation(Path(file)))
-        files = [(str(file), texts_of(Path(distribution.locate_file(file)))) for file in listed]
-        files.append(("METADATA", [distribution.metadata.get_payload() or ""]))
+        files = [(str(file), texts_of(Path(str(distribution.locate_file(file))))) for file in listed]
+        files.append(("METADATA", [str(cast(Message, distribution.metadata).get_payload() or "")]))
         yield from _documents(files, (name, distribution.version, licence_of(distribution)), duplicates, max_of_one)
     library = Path(sysconfig.get_path("stdlib"))
     paths = sorted(path for path in library.rglob("*.py") if is_documentation(path.relative_to(library)))
@@ -146,7 +148,7 @@ def write_folder(documents: list[Document], n_found: int, seed: int, folder: Pat
 
 
 def main(argv: list[str]) -> int:
-    parser = Parser(prog="-m natural.text", description=__doc__.splitlines()[0])
+    parser = Parser(prog="-m natural.text", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=_path, required=True, help="folder to make; it must not exist, or be empty")
     parser.add_argument("--documents", type=int, default=4000, help="documents, at most (default: 4000)")
     parser.add_argument("--seed", type=int, default=42, help="seed of their order (default: 42)")

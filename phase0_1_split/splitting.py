@@ -22,7 +22,7 @@ from phase0_1_split.stratify import split_problems, split_report
 def run(ctx: RunContext, config: SplitConfig) -> None:
     rows = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
     complexity = {row["task_id"]: row["complexity"] for row in rows}
-    fractions = dict(zip(handoffs.SPLIT_NAMES, config.fractions, strict=True))
+    fractions: dict[str, float] = dict(zip(handoffs.SPLIT_NAMES, config.fractions, strict=True))
     with ctx.write() as out:
         groups = group_near_duplicates([_problem(row) for row in rows], config.similarity)
         members = [group.task_ids for group in groups]

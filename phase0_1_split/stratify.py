@@ -225,7 +225,7 @@ def _moments(sample: np.ndarray) -> ComplexityOfSplit:
 
 
 def _ks_p(a: np.ndarray, b: np.ndarray) -> float | None:
-    return float(ks_2samp(a, b).pvalue) if len(a) and len(b) else None
+    return p_of(ks_2samp(a, b)) if len(a) and len(b) else None
 
 
 def _group(group: DuplicateGroup, split_of: Mapping[int, str]) -> DuplicateGroupOfSplit:

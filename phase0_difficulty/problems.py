@@ -18,7 +18,7 @@ from phase0_difficulty.difficulty import measure_difficulty
 def run(ctx: RunContext, config: DifficultyConfig) -> None:
     problem_set = load_problems(config.dataset, config.limit)
     with ctx.write() as out:
-        rows = [_problem_row(problem) | measure_difficulty(problem.code) for problem in problem_set.problems]
+        rows = [{**_problem_row(problem), **measure_difficulty(problem.code)} for problem in problem_set.problems]
         out.table("difficulty.parquet", rows)
         out.details["dataset_source"] = problem_set.source
         out.details["problems_sha256"] = problem_set.sha256

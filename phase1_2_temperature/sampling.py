@@ -22,7 +22,7 @@ from phase1_2_temperature.pass_rates import draw_pass_rates, rate_at
 VALIDATION = "validation_{dataset}.parquet"
 
 
-def run(ctx: RunContext, config: TemperatureConfig) -> None:
+def run(ctx: RunContext[TemperatureConfig], config: TemperatureConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:
@@ -71,5 +71,5 @@ def conclude(out: RecordWriter, config: TemperatureConfig) -> None:
     out.summary |= {f"pass_rate_at_{rate.temperature}": rate.pass_rate for rate in rates}
 
 
-def count_samples(ctx: RunContext) -> int:
+def count_samples(ctx: RunContext[TemperatureConfig]) -> int:
     return len(records(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config))

@@ -19,7 +19,7 @@ from common.programs.writing import write_solutions
 from phase1_dataset_building.config import GenerationConfig
 
 
-def run(ctx: RunContext, config: GenerationConfig) -> None:
+def run(ctx: RunContext[GenerationConfig], config: GenerationConfig) -> None:
     problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:

@@ -82,6 +82,7 @@ def append(out: RecordWriter, lm: LanguageModel, index: int, reading: Reading) -
         "token_id": token_id,
         "token": lm.tokenizer.decode([token_id]),
     }
+    assert reading.norm_sum is not None  # it is that of the whole batch
     layers = enumerate(reading.resid_post)
     tensors = {f"activations/layer_{layer:02d}/resid_post": resid for layer, resid in layers}
     out.append(index, {"documents.parquet": row}, {**tensors, "resid_norms/norm_sum": reading.norm_sum})
@@ -156,7 +157,7 @@ def write_rates(out: RecordWriter, rates: dict[int, np.ndarray]) -> None:
     out.columns("firing_rates.parquet", columns)
 
 
-def count_documents(ctx: RunContext) -> int:
+def count_documents(ctx: RunContext[GeneralTextConfig]) -> int:
     """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
     config = ctx.config
     if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":

@@ -15,7 +15,7 @@ _HOME = {
     "SidecarModel": "sidecar",
 }
 
-__all__ = list(_HOME)  # noqa: PLE0605
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll] - imported when used  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:

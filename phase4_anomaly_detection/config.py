@@ -69,7 +69,8 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConf
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.decision(), self.discovery()
+        self.decision()
+        self.discovery()
         if self.layer != "auto" and not self.layer.isdecimal():
             raise ConfigError(f"--layer is '{self.layer}'\nGive auto, or the number of a block, from 0")
         if self.quantisation != "none" and not self.labelled:

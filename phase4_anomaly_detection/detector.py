@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ SCHEMA_VERSION = 1
 DOCUMENT, ARRAYS, CARD = "detector.json", "latents.safetensors", "README.md"
 SUBFOLDER = "detector"  # of a run of phase 4.1
 LEVELS = ("none", "low", "medium", "high", "critical")
+Numbers = Sequence[int] | Int[np.ndarray, " n"]
 PROCEED, VERIFY, ABSTAIN = "proceed", "verify", "abstain"
 NOT_EVALUATED = "not evaluated: calibrated again on other texts"
 
@@ -172,9 +172,7 @@ class AnomalyDetector:
             flagged = np.where((scores >= band["low"]) & (scores <= band["high"]), ABSTAIN, flagged)
         return flagged.tolist()
 
-    def detect(
-        self, resid: Any, n_tokens: Sequence[int] | None = None, owners: Sequence[int] | None = None
-    ) -> list[Detection]:
+    def detect(self, resid: Any, n_tokens: Numbers | None = None, owners: Numbers | None = None) -> list[Detection]:
         """One Detection for each text, in order.
 
         `owners` gives the text (from 0) of each row, ascending, where texts were read in several windows: the window
@@ -301,7 +299,7 @@ def _as_float64(resid: Any) -> np.ndarray:
 
 
 def deciding_rows(
-    scores: Float[np.ndarray, " n"], owners: Sequence[int] | None
+    scores: Float[np.ndarray, " n"], owners: Numbers | None
 ) -> tuple[Int[np.ndarray, " m"], list[dict[str, int] | None]]:
     """The row that decides each text, and which of its windows that is; None where it has one."""
     if owners is None:

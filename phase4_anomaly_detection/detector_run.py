@@ -32,7 +32,7 @@ from phase4_anomaly_detection.readings import note_reading
 from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, rebuild_baseline, texts_of
 
 
-def run(ctx: RunContext, config: DetectorPhaseConfig) -> None:
+def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> None:
     source = sae_source(config.sae, config.model, config.sae_revision)
     with ctx.write() as out:  # first: what is built already need not be read
         if source.note:
@@ -109,8 +109,8 @@ def _discovered(
 
 
 def _of_latents(sae: LayerSae, latents: np.ndarray, document: dict[str, Any]) -> AnomalyDetector:
-    chosen = (sae.W_enc[:, latents], sae.b_enc[latents], sae.threshold[latents])
-    return AnomalyDetector(*(array.detach().numpy() for array in chosen), document)
+    W_enc, b_enc, threshold = sae.W_enc[:, latents], sae.b_enc[latents], sae.threshold[latents]
+    return AnomalyDetector(W_enc.detach().numpy(), b_enc.detach().numpy(), threshold.detach().numpy(), document)
 
 
 def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.ndarray], layer: int) -> Any:

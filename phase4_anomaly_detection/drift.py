@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.evaluation.statistics import holm
+from common.evaluation.statistics import holm, p_of
 
 if TYPE_CHECKING:
     from phase4_anomaly_detection.detector import AnomalyDetector, Detection
@@ -95,4 +95,4 @@ class DriftMonitor:
         from scipy.stats import fisher_exact
 
         then = [latent["n_fired"], latent["n"] - latent["n_fired"]]
-        return float(fisher_exact([then, [fired, n - fired]]).pvalue)
+        return p_of(fisher_exact([then, [fired, n - fired]]))

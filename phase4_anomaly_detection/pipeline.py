@@ -127,7 +127,7 @@ class SAEAnomalyPipeline:
                 f"there are {label} texts alone: they make no detector\nGive correct and incorrect, or neither"
             )
         with tempfile.TemporaryDirectory() as folder:
-            if correct is not None:
+            if correct is not None and incorrect is not None:
                 settings = {"labelled": str(_labelled_file(Path(folder), correct, incorrect)), **settings}
                 self.sidecar.unload()  # the phase loads its own
             context = self._context(Path(data_dir), settings)

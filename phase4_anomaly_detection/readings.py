@@ -10,10 +10,11 @@ from common import handoffs
 from common.files import digest_of
 from common.phases.context import RunContext
 from common.runs import ledger
+from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import AnomalyDetector
 
 
-def note_reading(ctx: RunContext, detector: AnomalyDetector, again: bool) -> int:
+def note_reading(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector, again: bool) -> int:
     """Note that this detector is evaluated on its validation split; returns how many detectors have by now.
 
     A detector is its latents and weights, and how their sum is read. Raises: ConfigError when another one was
@@ -32,7 +33,7 @@ def note_reading(ctx: RunContext, detector: AnomalyDetector, again: bool) -> int
     return ledger.note(ctx.data_dir, entry, again, lambda one, other: one["selection"] == other["selection"], refusal)
 
 
-def _entry(ctx: RunContext, detector: AnomalyDetector) -> dict[str, Any]:
+def _entry(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector) -> dict[str, Any]:
     known, document = ctx.config.experiment(), detector.document
     weights = {str(latent["latent"]): latent["weight"] for latent in detector.latents}
     decided = {key: document[key] for key in ("threshold", "abstain", "calibration")}
@@ -44,7 +45,7 @@ def _entry(ctx: RunContext, detector: AnomalyDetector) -> dict[str, Any]:
     return {**entry, "words": f"{words}, threshold {detector.threshold:.6g}"}
 
 
-def _validation(ctx: RunContext) -> dict[str, str]:
+def _validation(ctx: RunContext[DetectorPhaseConfig]) -> dict[str, str]:
     """What was held out. A labelled file is known by its content alone: neither its name nor a seed makes it unseen."""
     if ctx.config.labelled:
         from phase4_anomaly_detection.labelled import labelled_sha256

@@ -144,7 +144,9 @@ class SidecarModel:
 
     @property
     def lm(self) -> LanguageModel:
-        return self.load()._lm
+        self.load()
+        assert self._lm is not None
+        return self._lm
 
     @property
     def layer(self) -> int | None:

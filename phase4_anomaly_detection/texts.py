@@ -44,8 +44,11 @@ LENGTH = "text length"
 class Activations(Protocol):
     """Where residual streams come from."""
 
-    layers: list[int]
-    model: dict[str, Any]
+    @property
+    def layers(self) -> list[int]: ...
+
+    @property
+    def model(self) -> dict[str, Any]: ...
 
     def of_layer(self, layer: int) -> Tensor: ...
 

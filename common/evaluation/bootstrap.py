@@ -44,7 +44,7 @@ def interval(value: float, resampled: Float[np.ndarray, " r"]) -> Interval:
     return Interval(number(value), number(low), number(high))
 
 
-def number(value: float) -> float | None:
+def number(value: float | np.ndarray) -> float | None:
     """A plain number; None for NaN and infinity, which JSON has not."""
     return float(value) if np.isfinite(value) else None
 

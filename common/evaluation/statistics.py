@@ -1,6 +1,12 @@
 """Intervals for what the pipeline counts."""
 
 from collections.abc import Sequence
+from typing import Any
+
+
+def p_of(result: Any) -> float:
+    """The p-value of a test by scipy or statsmodels, whose annotations do not say what they return."""
+    return float(result.pvalue)
 
 
 def wilson_interval(n_successes: int, n_trials: int, confidence: float = 0.95) -> tuple[float, float]:

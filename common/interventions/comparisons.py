@@ -40,7 +40,7 @@ OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
 DOES = {RAISE: Change.RAISES, LOWER: Change.LOWERS}
 DOES_WITHOUT_CONTROLS = {RAISE: Change.RAISES_WITHOUT_CONTROLS, LOWER: Change.LOWERS_WITHOUT_CONTROLS}
 
-Controls = dict[str, dict[int, Sequence[Row]]]  # kind -> index -> rows
+Controls = Mapping[str, Mapping[int, Sequence[Row]]]  # kind -> index -> rows
 
 
 def wanted_change(positive: str) -> str:
@@ -169,4 +169,4 @@ def fisher_p(hits: int, of: int, pooled_hits: int, pooled_of: int) -> float | No
     if not of or not pooled_of:
         return None
     table = [[hits, of - hits], [pooled_hits, pooled_of - pooled_hits]]
-    return float(fisher_exact(table, alternative="greater").pvalue)
+    return p_of(fisher_exact(table, alternative="greater"))

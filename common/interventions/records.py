@@ -11,6 +11,7 @@ from common.handoffs.steering import Agreement
 from common.interventions.conditions import Variant
 from common.interventions.degenerate import is_degenerate
 from common.phases.context import RunContext
+from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution
 from common.programs.writing import Earlier
 from common.runs.artifacts import Artifact
@@ -34,7 +35,7 @@ def greedy_programs(rows: Sequence[dict[str, Any]]) -> Earlier:
     return {row["task_id"]: row for row in rows if row["temperature"] == 0}
 
 
-def check_same_limit(ctx: RunContext, generations: Artifact) -> None:
+def check_same_limit(ctx: RunContext[SolutionConfig], generations: Artifact) -> None:
     """Warn where phase 1 cut its programs off elsewhere: long ones then differ without any steering."""
     then, now = generations.manifest["settings"].get("max_new_tokens"), ctx.config.max_new_tokens
     if then is not None and then != now:

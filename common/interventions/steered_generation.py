@@ -19,7 +19,7 @@ from transformers import BatchEncoding, DynamicCache
 
 from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.generation import Generation, Request, decode, start_row
-from common.model.hooks import Resid, change_resid
+from common.model.hooks import Resid, change_resid, embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.tokenization import encode_padded
 from common.problems.prompt import bodies_of
@@ -83,7 +83,7 @@ class _SteeredRows:
     """The vectors of the rows that are in the batch: by site, [batch, 1, d_model], zero where a row has none."""
 
     def __init__(self, pushes: Sequence[Push | None], lm: LanguageModel):
-        dtype = lm.model.get_input_embeddings().weight.dtype
+        dtype = embeddings_of(lm.model).weight.dtype
         self._vectors: dict[str, Tensor] = {}
         for row, push in enumerate(pushes):
             if push is not None:
@@ -138,7 +138,7 @@ def _rows_read_their_prompts(lm: LanguageModel, encoded: BatchEncoding, source: 
     """Every row reads its whole prompt, steered wherever there is no padding."""
     ids, mask = encoded["input_ids"].to(lm.device)[source], encoded["attention_mask"].to(lm.device)[source]
     cache = new_cache(lm)
-    with only(mask[:, :, None].to(lm.model.get_input_embeddings().weight.dtype)):
+    with only(mask[:, :, None].to(embeddings_of(lm.model).weight.dtype)):
         logits = read_prompts(lm, ids, mask, cache)
     return logits, cache, mask
 

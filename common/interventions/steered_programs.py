@@ -26,7 +26,7 @@ from common.saes.sources import sae_source
 
 
 def write_steered(
-    ctx: RunContext,
+    ctx: RunContext[SteeredConfig],
     out: RecordWriter,
     problems: Sequence[Problem],
     variants: Sequence[Variant],
@@ -40,7 +40,7 @@ def write_steered(
 
     `norms` are those of `conditions.mean_norms`; see `conditions.pushes` for what is added.
     """
-    config: SteeredConfig = ctx.config
+    config = ctx.config
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
 
     def begin(lm: LanguageModel) -> Writer[Written]:

@@ -16,6 +16,7 @@ from common.interventions.records import Problem, steered_row
 from common.model.generation import Generation
 from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
+from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution
 from common.programs.writing import Draft, Earlier, Kept, Writer, write_programs
 from common.runs.records import RecordWriter
@@ -43,8 +44,9 @@ class Written:
 
 
 def write_variants(
-    ctx: RunContext, out: RecordWriter, model: str, begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier
-) -> None:
+    ctx: RunContext[SolutionConfig], out: RecordWriter, model: str,
+    begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier,
+) -> None:  # fmt: skip
     """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`."""
     table = next(iter(out.handoff.tables))
 

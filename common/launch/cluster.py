@@ -189,8 +189,9 @@ class ClusterJobs:
         is_urgent = self.cluster == "local" or self._n_signals or any(self._looks_without.values())
         if time.monotonic() - self._last_look > (URGENT_LOOK_EVERY_S if is_urgent else LOOK_EVERY_S):
             self._last_look = time.monotonic()
-            states = self._states()
-            for name in list(self.jobs) if states is not None else ():
+            if (states := self._states()) is None:
+                return found
+            for name in list(self.jobs):
                 gone = states.get(name, "") in {"", *ENDED_STATES} and not _has_result(self.jobs[name][0])
                 self._looks_without[name] = self._looks_without[name] + 1 if gone else 0
                 if self._looks_without[name] > 1:  # its result may be slow to appear on a shared disk
@@ -232,6 +233,7 @@ class ClusterJobs:
 
     def _submit(self, work: list[SliceJob]) -> list[Any]:
         import submitit
+        from submitit.core.utils import FailedJobError
 
         want, minutes = self.resources, max(1, -(-self.resources.seconds // 60))
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -247,7 +249,7 @@ class ClusterJobs:
         executor.update_parameters(**job, gpus_per_node=want.gpus or None, **slurm)
         try:
             return executor.submit_array(work)
-        except submitit.core.utils.FailedJobError as error:
+        except FailedJobError as error:
             refusal = [line for line in str(error).splitlines() if "error" in line.lower()] or [str(error)]
             raise ConfigError(
                 f"Slurm refused the jobs: {refusal[-1].strip()}\n"

@@ -12,6 +12,7 @@ from common.errors import AssetError, PipelineError
 from common.launch.slices import STOPPED
 from common.model.devices import check_device_name, limit_gpu_memory, resolve_device
 from common.model.registry import is_on_this_disk, similar_model
+from common.model.settings import ModelConfig
 from common.phases.context import RunContext
 from common.phases.phase import Phase, check_phase_takes_slices
 from common.phases.settings import PRESETS, add_flags, build_config, differences_from_preset, typed
@@ -99,7 +100,7 @@ def say_what_runs(context: RunContext) -> None:
 
 def carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -> int:
     """Run a phase; `tidy_up` is called when it ends before its end."""
-    if context.config.runs_a_model:
+    if isinstance(context.config, ModelConfig):
         if not is_on_this_disk(model := context.config.model):
             context.log.info("the model %s is not on this disk: the hub is asked. %s", model, similar_model(model))
         limit_gpu_memory(context.device, context.config.gpu_memory)
@@ -111,7 +112,7 @@ def carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -
 def dry_run(context: RunContext) -> int:
     """Say what the command would read and write, and what has to be built before. Nothing is fetched."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported, which then asks nobody
-    if context.config.runs_a_model and not is_on_this_disk(model := context.config.model):
+    if isinstance(context.config, ModelConfig) and not is_on_this_disk(model := context.config.model):
         print(
             f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip()
         )

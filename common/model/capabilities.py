@@ -86,7 +86,7 @@ def find_capabilities(lm: LanguageModel) -> Capabilities:
         _check_numbers(lm, traces)
         lacks = _streams(traces, (*alone.shape, lm.d_model))
         if RESID_POST not in lacks:
-            expected = torch.stack([trace.resid_post[0] for trace in traces])
+            expected = torch.stack([trace.resid_post[0] for trace in traces if trace.resid_post is not None])
             if why := _differs(lm, _go_on_from_cache, ids, mask, expected):
                 lacks[CACHE] = why
                 if why := _differs(lm, _read_padded, ids, mask, expected):
@@ -114,7 +114,9 @@ def _streams(traces: list[BlockTrace], shape: tuple[int, ...]) -> dict[str, str]
                 found = "nothing" if stream is None else list(stream.shape)
                 return dict.fromkeys((RESID_PRE, RESID_POST), f"block {layer} hands on {found}, not {list(shape)}")
     for layer, (trace, following) in enumerate(zip(traces, traces[1:], strict=False)):
-        if not torch.equal(trace.resid_post[0], following.resid_pre[0]):
+        wrote, reads = trace.resid_post, following.resid_pre
+        assert wrote is not None and reads is not None  # by the loop above
+        if not torch.equal(wrote[0], reads[0]):
             reason = f"what block {layer + 1} reads is not what block {layer} wrote"
             return dict.fromkeys((RESID_PRE, RESID_POST), reason)
     return {}

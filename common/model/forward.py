@@ -2,9 +2,10 @@
 
 import functools
 import inspect
+from typing import cast
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import LongTensor, Tensor
 from transformers import DynamicCache
 
 from common.model.language_model import LanguageModel
@@ -20,7 +21,7 @@ def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
 
     `batch_select_indices` is missing where layers have a recurrence (Mamba, LFM2); beam search's reordering is not.
     """
-    cache.reorder_cache(rows)
+    cache.reorder_cache(cast(LongTensor, rows))
 
 
 def next_token_logits(

@@ -243,7 +243,7 @@ def _ended(lm: LanguageModel, row: Row, stop_early: bool, pieces: dict[int, str]
 def _may_be_complete(lm: LanguageModel, row: Row, token: int, pieces: dict[int, str]) -> bool:
     """Cheap test before the exact one: only a line at column 0 can follow a complete solution."""
     if token not in pieces:
-        pieces[token] = lm.tokenizer.decode([token])
+        pieces[token] = str(lm.tokenizer.decode([token]))
     row.line_start = (row.line_start + pieces[token]).rsplit("\n", 1)[-1][:80]
     return "\n" in pieces[token] or (row.line_start != "" and not row.line_start[0].isspace())
 
@@ -254,4 +254,5 @@ def _is_complete(lm: LanguageModel, row: Row) -> bool:
 
 
 def _text(lm: LanguageModel, row: Row) -> str:
-    return lm.tokenizer.decode(row.result.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    ids = row.result.token_ids
+    return str(lm.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

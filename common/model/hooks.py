@@ -9,13 +9,15 @@ where it is there to be read (see `common.model.resid_mid`).
 
 import re
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
 from common.errors import AssetError, UnknownHookError
 from common.model.resid_mid import BlockTrace, reader_of_resid_mid, traced
@@ -23,6 +25,7 @@ from common.model.resid_mid import BlockTrace, reader_of_resid_mid, traced
 Resid = Float[Tensor, "batch pos d_model"]
 TakeFn = Callable[[str, Resid], None]
 ChangeFn = Callable[[Resid], Resid]
+VisitFn = Callable[[Resid], Resid | None]
 
 _SITE = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_mid|resid_post)")
 _READERS_OF_RESID_MID: weakref.WeakKeyDictionary[nn.Module, list[str | None]] = weakref.WeakKeyDictionary()
@@ -37,7 +40,7 @@ def resid_site(layer: int, kind: str) -> str:
     return f"blocks.{layer}.hook_{kind}"
 
 
-def decoder_blocks(model: nn.Module) -> nn.ModuleList:
+def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """The transformer blocks of a Hugging Face causal model, in order: its one list of `num_hidden_layers` modules.
 
     Raises: AssetError where there is no such list.
@@ -54,27 +57,32 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     return blocks[0]
 
 
+def embeddings_of(model: PreTrainedModel) -> Any:
+    """The table of the tokens that the model reads: an nn.Embedding, or what stands in for one."""
+    return model.get_input_embeddings()
+
+
 def name_of(model: nn.Module) -> str:
     return getattr(model.config, "_name_or_path", "") or "this model"
 
 
-def readers_of_resid_mid(model: nn.Module, traces: list[BlockTrace] | None = None) -> list[str | None]:
+def readers_of_resid_mid(model: PreTrainedModel, traces: list[BlockTrace] | None = None) -> list[str | None]:
     """The child of each block that reads resid_mid; None for a block that has no such site.
 
     Found once for a model, in the `traces` of a pass; unless given, a pass over eight tokens is made.
     """
-    if model not in _READERS_OF_RESID_MID and traces is None:
-        table = model.get_input_embeddings()
-        ids = torch.arange(8, device=table.weight.device)[None] % table.num_embeddings
-        with torch.inference_mode(), traced(decoder_blocks(model)) as traces:
-            model.get_decoder()(input_ids=ids, use_cache=False)
     if model not in _READERS_OF_RESID_MID:
+        if traces is None:
+            table = embeddings_of(model)
+            ids = torch.arange(8, device=table.weight.device)[None] % table.num_embeddings
+            with torch.inference_mode(), traced(decoder_blocks(model)) as traces:
+                model.get_decoder()(input_ids=ids, use_cache=False)
         _READERS_OF_RESID_MID[model] = [reader_of_resid_mid(trace) for trace in traces]
     return _READERS_OF_RESID_MID[model]
 
 
 @contextmanager
-def read_resid(model: nn.Module, sites: list[str], take: TakeFn) -> Iterator[None]:
+def read_resid(model: PreTrainedModel, sites: list[str], take: TakeFn) -> Iterator[None]:
     """Call `take(site, resid)` in every forward pass while the block is open.
 
     `resid` is the residual stream [batch, pos, d_model] at that site, not copied.
@@ -82,7 +90,7 @@ def read_resid(model: nn.Module, sites: list[str], take: TakeFn) -> Iterator[Non
     must never become a measurement of nothing.
     """
 
-    def reading(site: str) -> ChangeFn:
+    def reading(site: str) -> VisitFn:
         def read(resid: Resid) -> None:
             take(site, resid)
 
@@ -93,7 +101,7 @@ def read_resid(model: nn.Module, sites: list[str], take: TakeFn) -> Iterator[Non
 
 
 @contextmanager
-def change_resid(model: nn.Module, changes: dict[str, ChangeFn]) -> Iterator[None]:
+def change_resid(model: PreTrainedModel, changes: dict[str, ChangeFn]) -> Iterator[None]:
     """Replace the residual stream at each site by `changes[site](resid)` in every forward pass while the block is open.
 
     What follows computes with the new stream, the sum that the block's output is made of included.
@@ -104,7 +112,7 @@ def change_resid(model: nn.Module, changes: dict[str, ChangeFn]) -> Iterator[Non
 
 
 @contextmanager
-def _hooked(model: nn.Module, functions: dict[str, Callable[[Resid], Resid | None]]) -> Iterator[None]:
+def _hooked(model: PreTrainedModel, functions: Mapping[str, VisitFn]) -> Iterator[None]:
     """Call `functions[site](resid)` in every pass; what it returns takes the stream's place, None leaves it."""
     blocks = decoder_blocks(model)
     places = {site: _parse(site, len(blocks), model) for site in functions}
@@ -123,7 +131,7 @@ def _hooked(model: nn.Module, functions: dict[str, Callable[[Resid], Resid | Non
             handle.remove()
 
 
-def _parse(site: str, n_layers: int, model: nn.Module) -> tuple[int, str]:
+def _parse(site: str, n_layers: int, model: PreTrainedModel) -> tuple[int, str]:
     match = _SITE.fullmatch(site)
     if match is None or int(match[1]) >= n_layers:
         raise UnknownHookError(
@@ -133,12 +141,12 @@ def _parse(site: str, n_layers: int, model: nn.Module) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
-def _register(block: nn.Module, kind: str, function: Callable[[Resid], Resid | None]) -> RemovableHandle:
+def _register(block: nn.Module, kind: str, function: VisitFn) -> RemovableHandle:
     def before(_block: nn.Module, arguments: tuple) -> tuple | None:
         changed = function(arguments[0])
         return None if changed is None else (changed, *arguments[1:])
 
-    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple) -> Resid | tuple | None:
+    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple | list) -> Resid | tuple | list | None:
         return _with_stream(output, function(_stream(output)))
 
     return block.register_forward_pre_hook(before) if kind == "resid_pre" else block.register_forward_hook(after)
@@ -153,9 +161,7 @@ def _with_stream(output: Resid | tuple | list, changed: Resid | None) -> Resid |
     return changed if changed is None or isinstance(output, Tensor) else type(output)([changed, *output[1:]])
 
 
-def _register_mid(
-    block: nn.Module, reader: nn.Module, function: Callable[[Resid], Resid | None]
-) -> list[RemovableHandle]:
+def _register_mid(block: nn.Module, reader: nn.Module, function: VisitFn) -> list[RemovableHandle]:
     """The stream goes past its reader too: what is added for that must be added to the block's output as well."""
     added: list[Resid] = []
 
@@ -166,7 +172,7 @@ def _register_mid(
         added.append(changed - arguments[0])
         return (changed, *arguments[1:])
 
-    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple) -> Resid | tuple | None:
+    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple | list) -> Resid | tuple | list | None:
         return _with_stream(output, _stream(output) + added.pop()) if added else None
 
     return [reader.register_forward_pre_hook(before), block.register_forward_hook(after)]

@@ -1,12 +1,13 @@
 """A loaded model with its tokenizer, as every phase is handed it."""
 
-import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from common.model.hooks import embeddings_of
 from common.model.token_meter import TokenMeter
 from common.phases.settings import kind_of
 
@@ -35,24 +36,24 @@ class LanguageModel:
         return self.model.config.get_text_config().hidden_size
 
     @property
-    def context_length(self) -> int | float:
-        """Positions the model was made for, prompt and generated tokens together; infinite where it knows none."""
+    def context_length(self) -> int:
+        """Positions the model was made for, prompt and generated tokens together; sys.maxsize where it knows none."""
         config = self.model.config.get_text_config()
         limits = (getattr(config, name, None) for name in _POSITION_LIMITS)
-        return next((limit for limit in limits if limit and limit > 0), math.inf)
+        return next((limit for limit in limits if limit and limit > 0), sys.maxsize)
 
     @property
     def pad_token_id(self) -> int:
         """What fills rows up. It is masked, so any token serves that the model has an embedding for."""
         named = self.tokenizer.pad_token_id
-        return named if named is not None and named < self.model.get_input_embeddings().num_embeddings else 0
+        return named if isinstance(named, int) and named < embeddings_of(self.model).num_embeddings else 0
 
     @property
     def end_of_sequence_ids(self) -> frozenset[int]:
         """Tokens that end a text; some models have several."""
         ids = self.model.generation_config.eos_token_id
         ids = self.tokenizer.eos_token_id if ids is None else ids
-        return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+        return frozenset(one for one in (ids if isinstance(ids, list) else [ids]) if isinstance(one, int))
 
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the model."""

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub
 import torch
@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from common.errors import AssetError
 from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
+from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.placement import place
 from common.model.registry import default_dtype, model_location, similar_model
@@ -156,7 +157,7 @@ def _check_weights(report: dict[str, Any], name: str, location: str) -> None:
 
 def _check_tokenizer(tokenizer: Any, model: PreTrainedModel, name: str, location: str) -> None:
     """Whether texts reach the model as they are. transformers makes up a tokenizer where it finds none."""
-    n_known = model.get_input_embeddings().num_embeddings
+    n_known = embeddings_of(model).num_embeddings
     wrong = faults_of(tokenizer, n_known)
     if wrong:
         raise AssetError(

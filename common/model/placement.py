@@ -1,5 +1,7 @@
 """Put a model where it fits: on one device, or over several and the machine's memory, by accelerate."""
 
+from typing import cast
+
 import torch
 from accelerate import dispatch_model, infer_auto_device_map
 from transformers import PreTrainedModel
@@ -21,7 +23,7 @@ def place(model: PreTrainedModel, device: str, name: str) -> PreTrainedModel:
     """
     free = free_bytes(device)
     if not device.startswith("cuda") or free is None or model.get_memory_footprint() <= SHARE_FOR_WEIGHTS * free:
-        return model.to(device)
+        return model.to(device)  # pyright: ignore[reportArgumentType] - its decorator hides that this is a method
     chosen = torch.device(device).index
     numbers = range(torch.cuda.device_count()) if chosen is None else [chosen]
     budgets: Budgets = {number: int(SHARE_FOR_WEIGHTS * (free_bytes(f"cuda:{number}") or 0)) for number in numbers}
@@ -31,7 +33,7 @@ def place(model: PreTrainedModel, device: str, name: str) -> PreTrainedModel:
 def spread(model: PreTrainedModel, budgets: Budgets, name: str) -> PreTrainedModel:
     """The model over several devices, blocks whole. Raises: ConfigError when the budgets are too small."""
     whole = model._no_split_modules
-    placed = infer_auto_device_map(model, max_memory=budgets, no_split_module_classes=list(whole or ()))
+    placed = infer_auto_device_map(model, max_memory={**budgets}, no_split_module_classes=list(whole or ()))
     if "disk" in placed.values():
         held = sum(budgets.values()) / 1e9
         raise ConfigError(
@@ -39,7 +41,8 @@ def spread(model: PreTrainedModel, budgets: Budgets, name: str) -> PreTrainedMod
             f"machine have {held:.1f} GB for it, or --gpu-memory allows no more\n"
             f"Allow more with --gpu-memory, where there is more; or give a smaller model or a smaller --dtype"
         )
-    return dispatch_model(model, device_map=placed, skip_keys=model._skip_keys_device_placement)
+    skipped = getattr(model, "_skip_keys_device_placement", None)
+    return cast(PreTrainedModel, dispatch_model(model, device_map=placed, skip_keys=skipped))
 
 
 def is_offloaded(model: PreTrainedModel) -> bool:

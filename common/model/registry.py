@@ -6,6 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import AssetError, ConfigError
 from common.files import file_sha256
@@ -31,11 +32,11 @@ class ModelEntry:
     detector_layer: int | None = None
 
 
-_QWEN3 = {"sae_ids": "layer_{layer}"}
-_GEMMA_SCOPE = {"sae_ids": "layer_{layer}/width_16k/canonical"}
+_QWEN3: dict[str, Any] = {"sae_ids": "layer_{layer}"}
+_GEMMA_SCOPE: dict[str, Any] = {"sae_ids": "layer_{layer}/width_16k/canonical"}
 # Of the L0s that every layer has, the one nearest to 100, as in Gemma Scope's canonical choice.
-_GEMMA_SCOPE_2 = {"sae_ids": "layer_{layer}_width_16k_l0_big"}
-_LLAMA_SCOPE = {"sae_release": "llama_scope_lxr_8x", "sae_ids": "l{layer}r_8x", "detector_layer": 12}
+_GEMMA_SCOPE_2: dict[str, Any] = {"sae_ids": "layer_{layer}_width_16k_l0_big"}
+_LLAMA_SCOPE: dict[str, Any] = {"sae_release": "llama_scope_lxr_8x", "sae_ids": "l{layer}r_8x", "detector_layer": 12}
 
 # An instruction-tuned model without SAEs of its own has those of its base model: `SaeSource.note` says so.
 MODELS = {

@@ -8,9 +8,11 @@
    (OPT-350m), blocks with one branch (Mamba).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -38,32 +40,29 @@ def first_tensor(values: object) -> Tensor | None:
 
 
 @contextmanager
-def traced(blocks: Sequence[nn.Module]) -> Iterator[list[BlockTrace]]:
+def traced(blocks: nn.ModuleList) -> Iterator[list[BlockTrace]]:
     """Fill a trace for each block in the pass that is made while this is open."""
     traces = [BlockTrace() for _ in blocks]
     handles = []
 
-    def taking(keep: Callable[[Tensor], None]) -> Callable:
-        def take(values: object) -> None:
-            tensor = first_tensor(values)
-            if tensor is not None and tensor.dim() == 3:
-                keep(tensor.detach().clone().cpu())  # what follows may add to it in place
+    def take(values: object, keep: Callable[[Tensor], object]) -> None:
+        tensor = first_tensor(values)
+        if tensor is not None and tensor.dim() == 3:
+            keep(tensor.detach().clone().cpu())  # what follows may add to it in place
 
-        return take
+    def reads(keep: Callable[[Tensor], object]) -> Callable[[nn.Module, Any], None]:
+        return lambda _module, read: take(read, keep)
+
+    def writes(keep: Callable[[Tensor], object]) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda _module, _read, out: take(out, keep)
 
     for block, trace in zip(blocks, traces, strict=True):
-        takes = {
-            name: taking(lambda tensor, trace=trace, name=name: setattr(trace, name, tensor))
-            for name in ("resid_pre", "resid_post")
-        }
-        handles.append(block.register_forward_pre_hook(lambda _m, read, take=takes["resid_pre"]: take(read)))
-        handles.append(block.register_forward_hook(lambda _m, _read, out, take=takes["resid_post"]: take(out)))
+        handles.append(block.register_forward_pre_hook(reads(partial(setattr, trace, "resid_pre"))))
+        handles.append(block.register_forward_hook(writes(partial(setattr, trace, "resid_post"))))
         for name, child in block.named_children():
-            take = taking(lambda tensor, trace=trace, name=name: trace.read.setdefault(name, tensor))
-            handles.append(child.register_forward_pre_hook(lambda _m, read, take=take: take(read)))
+            handles.append(child.register_forward_pre_hook(reads(partial(trace.read.setdefault, name))))
         for module in list(block.modules())[1:]:
-            take = taking(trace.written.append)
-            handles.append(module.register_forward_hook(lambda _m, _read, out, take=take: take(out)))
+            handles.append(module.register_forward_hook(writes(trace.written.append)))
     try:
         yield traces
     finally:

@@ -11,7 +11,7 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from common import handoffs, tables
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -63,7 +63,7 @@ class Source:
         return self.folder / npz_path(row["label"], row["task_id"], n)
 
 
-def import_folder(ctx: RunContext, path: Path) -> None:
+def import_folder(ctx: RunContext[LayoutConfig], path: Path) -> None:
     """Read the folder, or the one of its tables that `path` names, and write a run.
 
     Raises: ConfigError for a mistake in the source; ArtifactMismatchError when an unfinished run is in the way.
@@ -93,14 +93,14 @@ def import_folder(ctx: RunContext, path: Path) -> None:
         }
 
 
-def _warn_without_commit(ctx: RunContext) -> None:
+def _warn_without_commit(ctx: RunContext[LayoutConfig]) -> None:
     """Who wrote the programs need not be on this disk, but phases that run the model ask for one commit of it."""
     if ctx.config.repositories() and not COMMIT.fullmatch(ctx.config.revision):
         words = "which commit of %s wrote the programs is not known: phases that run the model will not take this run"
         ctx.log.warning(f"{words} for theirs; --revision COMMIT says it", ctx.config.model)
 
 
-def _pick_inputs(ctx: RunContext, source: Source) -> None:
+def _pick_inputs(ctx: RunContext[LayoutConfig], source: Source) -> None:
     """Make the source an input of the run, beside phase 0 of its dataset if that was run here."""
     handoff = handoffs.DIFFICULTY
     build = build_command(handoff, ctx.config, ctx.preset, ctx.data_dir)
@@ -113,7 +113,7 @@ def _pick_inputs(ctx: RunContext, source: Source) -> None:
         ctx.artifacts[handoff.name], ctx.reasons[handoff.name] = Artifact(handoff, run, build), reason
         problems = ctx.read(handoff).table("difficulty.parquet")
         _check_tasks(source, {problem["task_id"] for problem in problems}, ctx.config.dataset)
-    ctx.artifacts[SOURCE], ctx.reasons[SOURCE] = source, "given on the command line"
+    ctx.artifacts[SOURCE], ctx.reasons[SOURCE] = cast(Artifact, source), "given on the command line"
     if not ctx.fresh:
         _check_nothing_is_overtaken(ctx)
 
@@ -306,7 +306,7 @@ def _check_tasks(source: Source, tasks: set[int], dataset: str) -> None:
         )
 
 
-def _check_nothing_is_overtaken(ctx: RunContext) -> None:
+def _check_nothing_is_overtaken(ctx: RunContext[LayoutConfig]) -> None:
     """Raises: ArtifactMismatchError when an unfinished run would become older than the newest finished one.
 
     Such a run could not be continued any more.

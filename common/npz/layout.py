@@ -68,7 +68,7 @@ def npz_bytes(n: int, resid: "np.ndarray") -> bytes:
     import numpy as np
 
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{f"layer_{n}": resid[None]})
+    np.savez_compressed(buffer, **{f"layer_{n}": resid[None]})  # pyright: ignore[reportArgumentType] - no such name
     return buffer.getvalue()
 
 

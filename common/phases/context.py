@@ -6,9 +6,10 @@ import logging
 import logging.handlers
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from filelock import FileLock
+from typing_extensions import TypeVar
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError, PipelineError
 from common.handoffs import USUAL, Handoff
@@ -31,16 +32,18 @@ from common.runs.choosing import CLAIMS, FolderChoice
 from common.runs.records import RecordWriter, check_slice
 from common.stopping import StopRequest
 
+Config = TypeVar("Config", bound=PhaseConfig, default=PhaseConfig, covariant=True)
+
 
 @dataclasses.dataclass(kw_only=True)
-class RunContext:
+class RunContext(Generic[Config]):
     """Where a run reads and writes, and which records are its own. Both ends are included.
 
     `command` is what continues the run: without --fresh, a slice, and --data-dir (see `again`).
     """
 
     phase: Phase
-    config: PhaseConfig
+    config: Config
     preset: str
     data_dir: Path
     device: str

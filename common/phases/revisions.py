@@ -17,7 +17,7 @@ from common.errors import AssetError
 from common.handoffs import HANDOFFS, Handoff
 from common.phases.hub import COMMIT, MAIN, commit_of
 from common.phases.phase import Phase
-from common.phases.settings import PhaseConfig
+from common.phases.settings import Config, PhaseConfig
 from common.runs.discovery import RunFolder, list_runs, plain_name, run_at
 
 Run = tuple[Handoff, RunFolder]
@@ -33,7 +33,7 @@ class Belonging:
     fresh: bool
 
 
-def settled(config: PhaseConfig, belonging: Belonging, log: logging.Logger, network: bool) -> PhaseConfig:
+def settled(config: Config, belonging: Belonging, log: logging.Logger, network: bool) -> Config:
     """The settings of a run, with a commit for each revision and a form for `--prompt auto`.
 
     What cannot be known without `network`, or with a hub that does not answer, stays as it is.

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import math
 import re
-from typing import Any, ClassVar, Self, get_args, get_origin
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from common.errors import ConfigError, suggestion
 
@@ -96,6 +96,9 @@ class PhaseConfig:
         return self
 
 
+Config = TypeVar("Config", bound=PhaseConfig)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatingConfig(PhaseConfig):
     """Settings of a phase that evaluates a selection on the validation split (common/runs/ledger.py)."""
@@ -124,7 +127,7 @@ def add_flags(parser: argparse.ArgumentParser, config_class: type[PhaseConfig]) 
     parser._negative_number_matcher = _BEGINS_WITH_A_NEGATIVE_NUMBER
     group = parser.add_argument_group("settings of this phase")
     for field in dataclasses.fields(config_class):
-        common = {"default": argparse.SUPPRESS, "help": _help_text(field).replace("%", "%%")}
+        common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help_text(field).replace("%", "%%")}
         flag = "--" + field.name.replace("_", "-")
         if field.type is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
@@ -132,7 +135,7 @@ def add_flags(parser: argparse.ArgumentParser, config_class: type[PhaseConfig]) 
             group.add_argument(flag, type=_parser_for(field.type), metavar=field.name.upper(), **common)
 
 
-def build_config(config_class: type[PhaseConfig], preset: str, given: dict[str, Any]) -> PhaseConfig:
+def build_config(config_class: type[Config], preset: str, given: dict[str, Any]) -> Config:
     """The preset's settings, with those in `given` on top.
 
     Raises: ConfigError for an unknown preset or an impossible value.

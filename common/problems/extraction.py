@@ -31,7 +31,6 @@ from common.problems.syntax import module_names, parse_python, unbound_names
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")  # the parser refuses these without naming a line
 _FENCE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(?:```|~~~)")
 _FENCE_LINE = re.compile(rf"\A{_FENCE.pattern}[^\r\n]*(?:\r\n|\r|\n)?")
-_INDENT = re.compile(r"[ \t]*")
 _COMPOUND = {"def", "class", "async", "if", "for", "while", "try", "with", "match", "@"}
 _CLAUSES = {"else", "elif", "except", "finally"}
 _DEFINERS = {"def", "class", "async", "@"}
@@ -111,7 +110,7 @@ class _Scan:
         if _FENCE.match(line.text) and not self._open.in_long_string:
             return self._at_fence(line)
         if self._indent is None and line.text.strip():
-            self._indent = _INDENT.match(line.text)[0]
+            self._indent = _indent_of(line.text)
         if self._indent:
             line = dataclasses.replace(line, text=_dedented(line.text, self._indent))
         if not self._open.nothing:
@@ -293,15 +292,19 @@ def _content(segment: str) -> str:
         return segment
     content = segment[fence.end() :]
     first = next((line.text for line in lines_of(content) if line.text.strip()), "")
-    indent = _INDENT.match(first)[0]
+    indent = _indent_of(first)
     if not indent:
         return content
     return "".join(_dedented(line, indent) for line in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", content))
 
 
+def _indent_of(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
 def _dedented(line: str, indent: str) -> str:
     """The line without as much of the indentation as it has."""
-    own = _INDENT.match(line)[0]
+    own = _indent_of(line)
     return line[min(len(own), len(indent)) :]
 
 

@@ -38,8 +38,7 @@ class Line:
 def lines_of(text: str) -> Iterator[Line]:
     """The lines of `text` as Python splits them: at \\n, \\r\\n and \\r, and nowhere else."""
     position = 0
-    while position < len(text):
-        match = _LINE.match(text, position)
+    while position < len(text) and (match := _LINE.match(text, position)):  # it matches anything
         yield Line(position, match[1], bool(match[2]), match.end(1))
         position = match.end()
 
@@ -82,6 +81,7 @@ class OpenConstructs:
     def _string_from(self, line: str, position: int) -> int:
         """Read the rest of a string; returns where in the line it ends."""
         match = _STRING_REST[self.quote].match(line, position)
+        assert match is not None  # it matches anything
         closed = match["end"] == self.quote
         continues = self.in_long_string or match["end"] == "\\"
         if closed or not continues:

@@ -95,7 +95,7 @@ class _RowReader:
         if name not in self._row:
             also = " (or 'prompt')" if name == "text" else ""
             raise self.fail(name, "is missing" + also, expected)
-        self._check_text(name, value, expected)
+        value = self._checked_text(name, value, expected)
         if required and not value.strip():
             raise self.fail(name, f"is {shown(value)}", expected)
         value = one_line_ends(value)
@@ -124,7 +124,7 @@ class _RowReader:
                 "test_imports", f"is {shown(imports)}", 'a list of import statements, such as ["import math"]'
             )
         for line in imports:
-            self._check_text("test_imports", line, "a list of import statements")
+            self._checked_text("test_imports", line, "a list of import statements")
         source = one_line_ends("\n".join([*imports, self.text("test_setup_code", required=False)])).rstrip("\n")
         self._parse("test_imports", source)
         return source
@@ -159,7 +159,7 @@ class _RowReader:
         names = ", ".join(module_names(tree.body)) or "nothing"
         return f"a name that the code defines at its top level (it defines: {names})"
 
-    def _check_text(self, name: str, value: Any, expected: str) -> None:
+    def _checked_text(self, name: str, value: Any, expected: str) -> str:
         if not isinstance(value, str):
             raise self.fail(name, f"is {shown(value)} ({type(value).__name__})", expected)
         try:
@@ -168,6 +168,7 @@ class _RowReader:
             raise self.fail(
                 name, f"holds half a character (a lone surrogate) at position {error.start}", expected
             ) from None
+        return value
 
     def _parse(self, name: str, source: str) -> ast.Module:
         try:
@@ -180,8 +181,7 @@ class _RowReader:
 
     def _one_assert(self, name: str, test: Any) -> str:
         expected = 'one assert statement, such as "assert add(1, 2) == 3"'
-        self._check_text(name, test, expected)
-        test = one_line_ends(test).strip()
+        test = one_line_ends(self._checked_text(name, test, expected)).strip()
         body = self._parse(name, test).body
         if len(body) != 1 or not isinstance(body[0], ast.Assert):
             raise self.fail(name, f"is {shown(test)}", expected)

@@ -67,7 +67,7 @@ def write_programs(
     `begin` is given the model once it is loaded. A batch that memory does not suffice for is written in parts.
     `earlier`: as in `submit`, by problem.
     """
-    config: SolutionConfig = ctx.config
+    config = ctx.config
     with Sandbox(isolation=config.sandbox, workers=config.sandbox_workers) as sandbox:
         ctx.log.info("%s", sandbox.line)
         if sandbox.describe()["level"] == 0:
@@ -89,7 +89,9 @@ def write_programs(
                 hand_over({i: draft for i, draft in zip(batch, drafts, strict=True) if out.wants(i)})
 
 
-def parts_that_fit(ctx: RunContext, lm: LanguageModel, writer: Writer[Draft]) -> FittingParts[int, Draft]:
+def parts_that_fit(
+    ctx: RunContext[SolutionConfig], lm: LanguageModel, writer: Writer[Draft]
+) -> FittingParts[int, Draft]:
     """`writer.write`, in parts where memory does not suffice for a batch."""
     lengths, n_new = writer.prompt_lengths, ctx.config.max_new_tokens
 
@@ -108,7 +110,7 @@ def parts_that_fit(ctx: RunContext, lm: LanguageModel, writer: Writer[Draft]) ->
 
 @contextmanager
 def _judged_meanwhile(
-    ctx: RunContext, out: RecordWriter, sandbox: Sandbox, earlier: Earlier, work: TokenWork
+    ctx: RunContext[SolutionConfig], out: RecordWriter, sandbox: Sandbox, earlier: Earlier, work: TokenWork
 ) -> Iterator[Callable[[dict[int, Draft]], None]]:
     """Gives what takes a batch of drafts: it has them judged, and keeps the records of the batch before."""
     waiting: dict[int, tuple[Draft, Solution]] = {}
@@ -205,7 +207,7 @@ def by_prompt_length(tasks: Sequence[Task], lengths: Sequence[int]) -> tuple[lis
     return [tasks[i] for i in order], [lengths[i] for i in order]
 
 
-def check_same_tasks(ctx: RunContext, out: RecordWriter, tasks: Sequence[Task]) -> None:
+def check_same_tasks(ctx: RunContext[SolutionConfig], out: RecordWriter, tasks: Sequence[Task]) -> None:
     """Hold that what is saved is of the tasks that have its numbers now: another tokenizer may order prompts otherwise.
 
     Raises: ArtifactMismatchError.

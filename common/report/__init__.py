@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["ReportResult", "write_report", "write_reports"]
+__all__ = ["ReportResult", "write_report", "write_reports"]  # pyright: ignore[reportUnsupportedDunderAll] - when used
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,7 @@ from common.runs.ledger import count_selections, readings_of
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model
 KEYS = ("model", "dataset", "sae", "prompt")
+Names = dict[str, Any]  # of an experiment: the SAE is None where no phase has used one yet
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,16 @@ class PhaseResult:
 
     handoff: Handoff
     state: str
-    artifact: Artifact | None = None
+    found: Artifact | None = None
     why: str = ""
     command: str = ""
     newer: str = ""
+
+    @property
+    def artifact(self) -> Artifact:
+        """Of a phase that is finished."""
+        assert self.found is not None
+        return self.found
 
     @property
     def place(self) -> str:
@@ -65,7 +72,7 @@ class PhaseResult:
 class Collected:
     """An experiment, and the state of each of its phases by the name of the phase's artifact."""
 
-    experiment: dict[str, str | None]
+    experiment: Names
     data_dir: Path
     phases: dict[str, PhaseResult] = field(default_factory=dict)
 
@@ -115,7 +122,6 @@ class Collected:
         return count_selections(readings_of(self.data_dir, model, dataset, digest, prompt=prompt))
 
 
-Names = dict[str, str | None]  # of an experiment: the SAE is None where no phase has used one yet
 Runs = dict[str, list[RunFolder]]  # by the name of the artifact
 
 
@@ -212,9 +218,7 @@ def _nothing_to_report(whole: list[RunFolder], asked: dict[str, str], data_dir: 
     return f"{what}; {data_dir} holds none\nBuild one with: {build}"
 
 
-def _phase(
-    handoff: Handoff, data_dir: Path, experiment: dict[str, str | None], lineage: dict[str, str], build: str
-) -> PhaseResult:
+def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[str, str], build: str) -> PhaseResult:
     """The state of one phase, given the content hashes of the artifacts picked before it."""
     if any(experiment[key] is None for key in handoff.keys):
         return _not_begun(handoff, build)

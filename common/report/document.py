@@ -115,7 +115,7 @@ def _of_preset(preset: str | None) -> dict[str, str]:
     """Model, dataset and sae of a preset."""
     if preset is None:
         return {}
-    sae, dataset = (build_config(kind, preset, {}) for kind in (SaeConfig, DatasetConfig))
+    sae, dataset = build_config(SaeConfig, preset, {}), build_config(DatasetConfig, preset, {})
     return {"model": sae.model, "dataset": dataset.dataset, "sae": sae.sae}
 
 

@@ -45,7 +45,7 @@ def experiments_in(runs: Iterable[RunFolder]) -> list[Experiment]:
     return [typed_as(names, sound) for names in found.values()]
 
 
-def typed_as(names: Mapping[str, str | None], runs: Iterable[RunFolder]) -> Experiment:
+def typed_as(names: Mapping[str, Any], runs: Iterable[RunFolder]) -> Experiment:
     """An experiment, with the settings that its runs were given; those of newer runs count."""
     settings: dict[str, Any] = {}
     preset, with_model = "full", False

@@ -66,12 +66,11 @@ def _figure(phase: PhaseResult, file: str, known: Caption) -> Block:
 
 def within_budget(blocks: list[list[Block]], n_bytes: int = FIGURE_BYTES) -> None:
     """Put words in the place of the largest figures, until all that are left have at most `n_bytes` together."""
-    places = [(part, place) for part in blocks for place, block in enumerate(part) if isinstance(block, Figure)]
-    places.sort(key=lambda at: at[0][at[1]].n_bytes)
-    total = sum(part[place].n_bytes for part, place in places)
+    places = [(part, i, block) for part in blocks for i, block in enumerate(part) if isinstance(block, Figure)]
+    places.sort(key=lambda at: at[2].n_bytes)
+    total = sum(figure.n_bytes for _, _, figure in places)
     while total > n_bytes:
-        part, place = places.pop()
-        figure = part[place]
+        part, place, figure = places.pop()
         total -= figure.n_bytes
         size = f"{figure.n_bytes / 1e6:.1f} MB"
         part[place] = Paragraph(f"{figure.title}: at {size} too large for this page. It lies in {figure.path}.", "note")

@@ -139,7 +139,7 @@ class ArtifactWriter:
         shown = file_name(name, self.identity["experiment"])
         self.file(shown, tables.to_parquet(rows, self.handoff.columns(name)), rows=len(rows))
 
-    def columns(self, name: str, columns: dict[str, np.ndarray]) -> None:
+    def columns(self, name: str, columns: Mapping[str, np.ndarray | list]) -> None:
         """Write one of the handoff's tables from arrays, all of one length."""
         shown = file_name(name, self.identity["experiment"])
         data = tables.columns_to_parquet(columns, self.handoff.columns(name))
@@ -162,7 +162,7 @@ class ArtifactWriter:
         write_atomic(self.path / name, data)
         self._files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), **facts}
 
-    def __enter__(self) -> ArtifactWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error_type: type | None, *_details: object) -> None:

@@ -139,6 +139,7 @@ def run_at(path: Path, handoffs: tuple[Handoff, ...]) -> tuple[Handoff, RunFolde
         for handoff in handoffs:
             if handoff.name == name:
                 run = read_run(folder, handoff)
+                assert run is not None  # it has a manifest
                 if run.damage is not None:
                     raise run.damage
                 return handoff, run

@@ -43,8 +43,9 @@ class Claim:
 
     def forget(self) -> None:
         """Close this process's copy of the lock, which the process that forked it still holds."""
-        with contextlib.suppress(OSError, TypeError):
-            os.close(self.lock._context.lock_file_fd)
+        if (fd := self.lock._context.lock_file_fd) is not None:
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
 
 def _forget_all() -> None:

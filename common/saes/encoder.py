@@ -130,8 +130,8 @@ def load_from_release(release: Release, sae_id: str, layer: int, kind: str, revi
             sae = SAE.from_pretrained(release.name, sae_id, device="cpu", dtype="float32")
     if revision:
         check_read_at(release.repo_id, revision, read)
-    revision = revision or cached_revision(release.repo_id)
-    loaded = _in_one_form(sae, label, layer, kind, release.neuronpedia[sae_id], revision)
+    read_from = revision or cached_revision(release.repo_id)
+    loaded = _in_one_form(sae, label, layer, kind, release.neuronpedia[sae_id], read_from)
     return dataclasses.replace(loaded, **release.published(sae_id))
 
 

@@ -90,6 +90,7 @@ def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
             )
         if entry.sae_release:
             return _release_source(entry.sae_release, "", model, revision)
+        assert entry.sae_folder is not None
         folder = ROOT / entry.sae_folder
         if not folder.is_dir():
             raise AssetError(

@@ -10,7 +10,7 @@ _HOME = {
     "Verdict": "verdicts",
     "infer_entry_point": "entry_point",
 }
-__all__ = list(_HOME)
+__all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll] - imported when used
 
 
 def __getattr__(name: str) -> Any:

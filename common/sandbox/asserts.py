@@ -15,6 +15,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType
+from typing import Any
 
 from common.sandbox.entry_point import imported_names, parse_quietly
 
@@ -100,7 +101,7 @@ class _Rename(ast.NodeTransformer):
 class _Planner:
     """Collects the steps of one program; knows which names are trusted so far."""
 
-    def __init__(self, setup_imports: list[ast.stmt], entry_point: str | None) -> None:
+    def __init__(self, setup_imports: Sequence[ast.stmt], entry_point: str | None) -> None:
         self.judge_statements = list(setup_imports)
         self.imported = imported_names(ast.Module(self.judge_statements, []))
         self.entry_point = entry_point
@@ -223,7 +224,7 @@ class _Splitter(ast.NodeTransformer):
         self.bound: frozenset[str] = frozenset()
         self.expressions: list[str] = []
 
-    def visit(self, node: ast.AST) -> ast.AST:
+    def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.NamedExpr):
             raise UnsupportedTest("an assignment inside an assert")
         if isinstance(node, _SCOPES):

@@ -28,7 +28,14 @@ def environment(folder: str) -> dict[str, str]:
     }
 
 
-def start(module: str, folder: str, stderr: IO[bytes] | int, new_session: bool) -> subprocess.Popen[bytes]:
+class Piped(subprocess.Popen[bytes]):
+    """A process with pipes on descriptors 0 and 1."""
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+
+
+def start(module: str, folder: str, stderr: IO[bytes] | int, new_session: bool) -> Piped:
     """`common.sandbox.<module>.main()` in an interpreter of its own, with pipes on descriptors 0 and 1.
 
     In a session of its own (`new_session`) the process gets no Ctrl-C from the terminal: the pipeline

@@ -29,22 +29,23 @@ class JudgeClient:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: interpreter.Piped | None = None
         self.scratch = ""
         self._ending = threading.Lock()
         self._closed = False
         self._owner_pid = os.getpid()
 
-    def start(self) -> None:
+    def start(self) -> interpreter.Piped:
         """Raises: SandboxError with what the judge, its server or their interpreter said."""
         with tempfile.TemporaryFile() as stderr:
-            self.process = interpreter.start("judge_process", tempfile.gettempdir(), stderr, new_session=True)
+            process = interpreter.start("judge_process", tempfile.gettempdir(), stderr, new_session=True)
+            self.process = process
             try:
                 config = {"setup": self.setup.to_json(), "pipeline_pid": os.getpid()}
-                framing.send(self.process.stdin.fileno(), config)
-                ready = framing.receive(self.process.stdout.fileno())
+                framing.send(process.stdin.fileno(), config)
+                ready = framing.receive(process.stdout.fileno())
             except framing.ChannelClosed:
-                status = self.process.wait()
+                status = process.wait()
                 stderr.seek(0)
                 words = stderr.read().decode("utf-8", "replace").strip().splitlines()
                 ready = {"failed": f"its judge ended with status {status}: {words[-1] if words else 'no message'}"}
@@ -55,6 +56,7 @@ class JudgeClient:
                 "To run programs all the same, with nothing but limits around them: --sandbox none"
             )
         self.scratch = ready["scratch"]
+        return process
 
     def grade(self, program: Program) -> Verdict:
         """The verdict; not_run when two judges in a row failed on this program."""
@@ -63,9 +65,7 @@ class JudgeClient:
             if self._closed:
                 raise SandboxError("the sandbox was closed while a program ran\nSubmit the program again")
             try:
-                if self.process is None:
-                    self.start()
-                return self._ask(program, self.process)
+                return self._ask(program, self.process or self.start())
             except JudgeDied as death:
                 self._end()
                 if death.ran is not None:
@@ -73,7 +73,7 @@ class JudgeClient:
                 reason = str(death)
         return _not_run(reason)
 
-    def _ask(self, program: Program, process: subprocess.Popen[bytes]) -> Verdict:
+    def _ask(self, program: Program, process: interpreter.Piped) -> Verdict:
         ran = None
         try:
             framing.send(process.stdin.fileno(), asdict(program))

@@ -12,7 +12,6 @@ import os
 import resource
 import select
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -106,7 +105,7 @@ class ServerLink:
             folder = self.own_scratch = scratch.make()
         self.setup = Setup(setup.level, setup.limits, setup.home, folder)
         self.requests, self.pipeline_pid = requests, pipeline_pid
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: interpreter.Piped | None = None
 
     def start(self) -> None:
         """Raises: ServerFailure, with what the server said."""
@@ -147,6 +146,7 @@ class ServerLink:
 
     def run(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Raises: ServerFailure; ChannelClosed only when the pipeline is gone."""
+        assert self.process is not None  # it was started
         to_server, from_server = self.process.stdin.fileno(), self.process.stdout.fileno()
         try:
             framing.send(to_server, request)

@@ -62,7 +62,8 @@ def _move_channels() -> tuple[int, int]:
     """The request and reply channels on high descriptors, with /dev/null in their old places."""
     channels = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0), os.dup2(nothing, 1)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
     os.close(nothing)
     return channels
 
@@ -116,7 +117,8 @@ class Server:
         try:
             pid = os.fork()
         except OSError:
-            os.close(answers), os.close(result)
+            os.close(answers)
+            os.close(result)
             raise
         if pid == 0:
             run_child(request, self.confinement, result)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
@@ -139,9 +139,7 @@ def store_activations(model_folder: Path, size: SampleSize, seed: int, folder: P
             np.lib.format.open_memmap(folder / f"{part}.{name}.npy", "w+", np.float16, (n_rows, lm.d_model)).flush()
     logger.info("reading activations: %s", totals)
     firsts = [{part: sum(c[part] for c in counts[:rank]) for part in totals} for rank in range(n_processes)]
-    torch.multiprocessing.start_processes(
-        _store_share, (model_folder, folder, shares, firsts), nprocs=n_processes, start_method="spawn"
-    )
+    spawn(_store_share, (model_folder, folder, shares, firsts), nprocs=n_processes)
     by_kind = {kind: int(corpus.lengths[corpus.kinds == index].sum()) for index, kind in enumerate(KINDS)}
     manifest = {"settings": wanted, **totals, "tokens_read": by_kind}
     (folder / "rows.json").write_text(json.dumps(manifest, indent=1) + "\n")

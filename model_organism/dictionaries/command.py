@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from model_organism.dictionaries.activations import PROMPTS, TEXT, SampleSize, load_site, store_activations
 from model_organism.dictionaries.sites import READS, WRITES, site_name
@@ -62,7 +62,7 @@ def run_command(kind: str, description: str, defaults: DictionarySettings) -> No
         store_activations(arguments.model, SampleSize(), SAMPLE_SEED, job.activations, arguments.processes)
         n_processes = min(arguments.processes, len(missing))
         shares = [missing[rank::n_processes] for rank in range(n_processes)]
-        torch.multiprocessing.start_processes(train_layers, (job, shares), nprocs=n_processes, start_method="spawn")
+        spawn(train_layers, (job, shares), nprocs=n_processes)
     logger.info("all of %s are in %s", [layer_folder(job.out, layer).name for layer in arguments.layers], job.out)
 
 

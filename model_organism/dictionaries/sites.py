@@ -7,10 +7,12 @@ residual stream (after Gemma-2's norm behind the MLP): the sites of Gemma Scope'
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
 from common.model.hooks import decoder_blocks
 
@@ -25,35 +27,39 @@ def site_name(kind: str, layer: int) -> str:
 
 
 @contextmanager
-def read_site(model: nn.Module, site: str, layer: int, take: Callable[[Tensor], None]) -> Iterator[None]:
+def read_site(model: PreTrainedModel, site: str, layer: int, take: Callable[[Tensor], None]) -> Iterator[None]:
     """Call `take(activations)`, [batch, pos, d_model], in every forward pass while the block is open."""
     block = decoder_blocks(model)[layer]
     if site == MLP_IN:
-        norm = block.pre_feedforward_layernorm
+        norm = block.get_submodule("pre_feedforward_layernorm")
         handle = norm.register_forward_pre_hook(lambda _module, arguments: take(without_gain(norm, arguments[0])))
     else:
-        handle = _writer(block, site).register_forward_hook(lambda _module, _arguments, output: take(output))
+        handle = _writer(block, site).register_forward_hook(_on_output(take))
     with _removing(handle):
         yield
 
 
 @contextmanager
-def replace_site(model: nn.Module, site: str, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def replace_site(model: PreTrainedModel, site: str, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Replace the activations at `site` by `edit(activations)` while the block is open."""
     module = _writer(decoder_blocks(model)[layer], site)
-    with _removing(module.register_forward_hook(lambda _module, _arguments, output: edit(output))):
+    with _removing(module.register_forward_hook(_on_output(edit))):
         yield
+
+
+def _on_output(function: Callable[[Tensor], Tensor | None]) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+    return lambda _module, _arguments, output: function(output)
 
 
 def without_gain(norm: nn.Module, resid: Tensor) -> Tensor:
     """The norm's output before its gain: resid / rms(resid), in float32."""
     resid = resid.float()
-    return resid * torch.rsqrt(resid.pow(2).mean(-1, keepdim=True) + norm.eps)
+    return resid * torch.rsqrt(resid.pow(2).mean(-1, keepdim=True) + cast(float, norm.eps))
 
 
 def _writer(block: nn.Module, site: str) -> nn.Module:
     """The module whose output is the site's activations."""
-    return {RESID_POST: block, MLP_OUT: block.post_feedforward_layernorm}[site]
+    return {RESID_POST: block, MLP_OUT: block.get_submodule("post_feedforward_layernorm")}[site]
 
 
 @contextmanager

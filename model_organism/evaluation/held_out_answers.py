@@ -76,7 +76,7 @@ def score_answers(lm: LanguageModel, answers: Sequence[tuple[str, str, str]]) ->
     for start in range(0, len(encoded), BATCH):
         batch = encoded[start : start + BATCH]
         longest = max(len(prompt) + len(right) for prompt, right, _ in batch)
-        token_ids = torch.full((len(batch), longest), lm.tokenizer.pad_token_id)
+        token_ids = torch.full((len(batch), longest), lm.pad_token_id)
         for row, (prompt, right, _) in enumerate(batch):
             token_ids[row, : len(prompt) + len(right)] = torch.tensor(prompt + right)
         # Padding on the right cannot be seen by the positions that are read.

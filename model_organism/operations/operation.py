@@ -82,7 +82,7 @@ class Operation:
     @property
     def n_branches(self) -> int:
         """How much the operation, as it is always written, adds to cyclomatic complexity."""
-        template = "\n".join(self.block) if self.written_as_block else self.expression
+        template = "\n".join(self.block) if self.written_as_block or self.expression is None else self.expression
         return len(BRANCH_WORDS.findall(template))
 
 

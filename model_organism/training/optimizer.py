@@ -109,11 +109,12 @@ def _owned_groups(
     """The groups of equal shape that fall to `rank` when the costliest go first to the least loaded."""
     groups: dict[tuple[int, int], list[int]] = {}
     for index in matrices:
-        groups.setdefault(tuple(masters[index].shape), []).append(index)
+        n_rows, n_columns = masters[index].shape
+        groups.setdefault((n_rows, n_columns), []).append(index)
     loads = [0] * n_ranks
     owned = {}
     costs = {shape: len(group) * shape[0] * shape[1] * min(shape) for shape, group in groups.items()}
-    for shape in sorted(costs, key=costs.get, reverse=True):
+    for shape in sorted(costs, key=lambda shape: costs[shape], reverse=True):
         owner = loads.index(min(loads))
         loads[owner] += costs[shape]
         if owner == rank:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import fmean
+from typing import cast
 
 import torch
 
@@ -63,7 +64,8 @@ class TrainingProcess:
         tokens_per_batch = settings.tokens_per_step // settings.n_processes
         self.plan = BatchPlan(corpus, tokens_per_batch, settings.seed, rank, settings.n_processes)
         shape = settings.shape
-        self.model = initial_model(shape, settings.seed).to(torch.bfloat16).train()
+        self.model = initial_model(shape, settings.seed).train()
+        self.model.to(torch.bfloat16)  # pyright: ignore[reportArgumentType] - its decorator hides that this is a method
         self.names, self.parameters = zip(*self.model.named_parameters(), strict=True)
         self.masters = split_flat(shared.masters, self.parameters)
         self.gradients = [split_flat(flat, self.parameters) for flat in shared.gradients]
@@ -122,14 +124,14 @@ class TrainingProcess:
         self.barrier.wait()
         total = max(1e-6, float(self.shared.batch_weights.sum()))
         gradient_norm = float((self.shared.gradients.sum(0) / total).norm())
-        averaged = [sum(parts) / total for parts in zip(*self.gradients, strict=True)]
+        averaged = [cast(torch.Tensor, sum(parts)) / total for parts in zip(*self.gradients, strict=True)]
         self.optimizer.update(averaged, step, schedule, clip=min(1.0, 1.0 / (gradient_norm + 1e-6)))
         self.barrier.wait()
         self._copy_masters_to_parameters()
         return gradient_norm
 
     def _update_heads(self) -> None:
-        gradients = [parameter.grad for parameter in self.head_optimizer.parameters]
+        gradients = [cast(torch.Tensor, parameter.grad) for parameter in self.head_optimizer.parameters]
         self.head_optimizer.update(gradients, [self.settings.head_learning_rate] * len(gradients))
         self.heads.zero_grad()
 

@@ -102,7 +102,7 @@ def _difference(whole: list[Row], own: list[Row]) -> dict[str, Any]:
         "gained": gained,
         "lost": lost,
         "difference": change_interval(gained, lost, pairs.n),
-        "mcnemar_p": float(mcnemar(table, exact=True).pvalue) if gained + lost else 1.0,
+        "mcnemar_p": p_of(mcnemar(table, exact=True)) if gained + lost else 1.0,
     }
 
 

@@ -41,7 +41,7 @@ TABLE = "ablation.parquet"
 ROWS_ENCODED_TOGETHER = 256
 
 
-def run(ctx: RunContext, config: AblationConfig) -> None:
+def run(ctx: RunContext[AblationConfig], config: AblationConfig) -> None:
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
@@ -154,5 +154,5 @@ def _layers(directions: list[Direction]) -> list[int]:
     return sorted({direction.layer for direction in directions})
 
 
-def count_programs(ctx: RunContext) -> int:
+def count_programs(ctx: RunContext[AblationConfig]) -> int:
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(ctx.config.ablations)

@@ -8,13 +8,14 @@ weights.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.errors import ConfigError
-from common.model.hooks import decoder_blocks
+from common.model.hooks import decoder_blocks, embeddings_of
 from common.model.language_model import LanguageModel
 
 _N_TOKENS = 7  # of the pass that asks
@@ -50,7 +51,7 @@ def find_heads(lm: LanguageModel) -> Heads:
         for layer, block in enumerate(decoder_blocks(lm.model))
         for module in set(block.modules()) - {block}
     ]
-    n_ids = lm.model.get_input_embeddings().num_embeddings
+    n_ids = embeddings_of(lm.model).num_embeddings
     ids = torch.arange(10, 10 + _N_TOKENS, device=lm.device)[None] % n_ids
     try:
         with torch.inference_mode(), eager(lm):
@@ -75,7 +76,9 @@ def last_rows(heads: Heads) -> Iterator[dict[int, Float[Tensor, "batch heads key
     rows: list[Tensor] = []
 
     def take(_module: nn.Module, _arguments: tuple, output: object) -> None:
-        rows.append(_weights_in(output)[:, :, -1].float())
+        weights = _weights_in(output)
+        assert weights is not None  # as when the heads were looked for
+        rows.append(weights[:, :, -1].float())
 
     handles = [module.register_forward_hook(take) for module in set(heads.modules.values())]
     found: dict[int, Tensor] = {}
@@ -91,7 +94,7 @@ def last_rows(heads: Heads) -> Iterator[dict[int, Float[Tensor, "batch heads key
 def eager(lm: LanguageModel) -> Iterator[None]:
     """Use eager attention, and have it hand on its weights, in the passes made meanwhile."""
     config = lm.model.config.get_text_config()
-    usual, output = config._attn_implementation, config.output_attentions
+    usual, output = cast(tuple[str, bool], (config._attn_implementation, config.output_attentions))
     try:
         if usual != "eager":
             lm.model.set_attn_implementation("eager")

@@ -47,7 +47,7 @@ from phase3_validation.config import VALIDATION
 PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
 
-def run(ctx: RunContext, config: AttentionConfig) -> None:
+def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     coefficients = ctx.read(handoffs.COEFFICIENTS).document()
     directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
@@ -130,15 +130,16 @@ def measure(
 
 
 def in_batches(
-    ctx: RunContext, lm: LanguageModel, prompts: list[Prompt], read: Callable[[list[Prompt]], np.ndarray]
-) -> np.ndarray:
+    ctx: RunContext[AttentionConfig], lm: LanguageModel, prompts: list[Prompt],
+    read: Callable[[list[Prompt]], np.ndarray],
+) -> np.ndarray:  # fmt: skip
     """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
     lengths = prompt_lengths(lm, prompts)
 
     def width(part: list[int]) -> int:
         return max(lengths[index] for index in part)
 
-    fitting = FittingParts(
+    fitting = FittingParts[int, np.ndarray](
         lambda part: list(np.moveaxis(read([prompts[index] for index in part]), 1, 0)),
         size=lambda part: len(part) * width(part),
         expected=lambda part: batch_bytes(lm.model, len(part), width(part), 0),

@@ -105,7 +105,7 @@ def _wilcoxon(change: Attention, reached: Sequence[int]) -> tuple[list[float | N
         tested = change[:, reached].reshape(len(change), -1)
         found, varies = np.ones(tested.shape[1]), (tested != 0).any(axis=0)
         if varies.any():
-            found[varies] = wilcoxon(tested[:, varies], axis=0).pvalue
+            found[varies] = cast(Any, wilcoxon(tested[:, varies], axis=0)).pvalue
         p[reached] = found.reshape(len(reached), n_heads, n_sections)
     adjusted = np.full(p.shape, np.nan)
     known = np.isfinite(p)

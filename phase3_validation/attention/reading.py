@@ -9,7 +9,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -134,7 +134,9 @@ def _by_section(
     return shares
 
 
-def _next_logprobs(lm: LanguageModel, prompts: Sequence[Prompt], attention: object) -> Float[Tensor, "batch d_vocab"]:
+def _next_logprobs(
+    lm: LanguageModel, prompts: Sequence[Prompt], attention: AbstractContextManager
+) -> Float[Tensor, "batch d_vocab"]:
     """Of the token after each prompt, when its last token is read with `attention`, a context."""
     encoded = encoded_prompts(lm, prompts)
     ids, mask = (encoded[name].to(lm.device) for name in ("input_ids", "attention_mask"))

@@ -70,7 +70,7 @@ class Measured:
             parts.append(self._long(direction, after, layers))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def control_columns(self) -> dict[str, np.ndarray]:
+    def control_columns(self) -> dict[str, list]:
         """The columns of controls.parquet: direction by direction, number by number, problem by problem."""
         rows = [
             (task_id, direction, number, float(share))

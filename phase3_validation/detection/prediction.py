@@ -55,7 +55,7 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
         out.document("detection.json", found)
         for name, data in all_figures(ordered).items():
             out.file(f"figures/{name}", data)
-        out.summary = {"problems": int(evaluation.judging.sum())}
+        out.summary["problems"] = int(evaluation.judging.sum())
         for each in ordered:
             words = _words(each)
             ctx.log.info("%s", words)

@@ -63,7 +63,7 @@ class Plan:
         return found
 
 
-def plan_of(ctx: RunContext) -> Plan:
+def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents = ctx.read(handoffs.LATENTS)
     selected = latents.document()
@@ -80,7 +80,7 @@ def plan_of(ctx: RunContext) -> Plan:
     return Plan(directions, own, controls)
 
 
-def run(ctx: RunContext, config: OrthogonalisationConfig) -> None:
+def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfig) -> None:
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
     for name, controls in plan.controls.items():
@@ -132,7 +132,10 @@ def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list[Float[Tens
     return [vectors.get(variant) for variant in plan.variants]
 
 
-def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]], readings: int) -> None:
+def conclude(
+    ctx: RunContext[OrthogonalisationConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]],
+    readings: int,
+) -> None:  # fmt: skip
     """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
@@ -160,11 +163,11 @@ def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, 
     out.summary |= {name: str(entry.verdict) for name, entry in entries.items()}
 
 
-def limit_of(ctx: RunContext) -> float:
+def limit_of(ctx: RunContext[OrthogonalisationConfig]) -> float:
     """What a component may still write, at the number type that the model has here."""
     dtype = ctx.config.dtype
     return write_limit(getattr(torch, default_dtype(ctx.config.model, ctx.device) if dtype == "auto" else dtype))
 
 
-def count_records(ctx: RunContext) -> int:
+def count_records(ctx: RunContext[OrthogonalisationConfig]) -> int:
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)

@@ -11,9 +11,10 @@
 The idea is Arditi et al. 2024, arXiv:2406.11717, section 2.4; the norms behind the matrices are not in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -70,7 +71,7 @@ def _changes(
     v = writer.removed_from_matrix(direction)
     for module, name, axis in writing_parameters(writer, len(direction)):
         yield module, name, axis, v
-    if getattr(writer.norm, "bias", None) is not None:
+    if writer.norm is not None and getattr(writer.norm, "bias", None) is not None:
         yield writer.norm, "bias", -1, direction / direction.norm()
 
 
@@ -122,7 +123,7 @@ def watch_writes(
     found = Writes([0.0] * len(mask), [""] * len(mask))
     direction = direction.float() / direction.float().norm()
 
-    def measuring(name: str) -> object:
+    def measuring(name: str) -> Callable[[nn.Module, tuple, Any], None]:
         def measure(_module: nn.Module, _arguments: tuple, output: Tensor | tuple) -> None:
             written = (output[0] if isinstance(output, tuple) else output).float()
             # Experts see the tokens of all rows in one list; positions are looked up once for all rows.

@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -27,7 +28,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from common.errors import ConfigError
-from common.model.hooks import decoder_blocks, name_of
+from common.model.hooks import decoder_blocks, embeddings_of, name_of
 from common.model.placement import is_offloaded
 
 EMBEDDING = "embedding"
@@ -89,7 +90,7 @@ def writers_of(model: PreTrainedModel) -> list[Writer]:
             f"for it\nUse a larger device, or --device cpu"
         )
     if model not in _KNOWN:
-        paths = {module: path for path, module in model.named_modules()}
+        paths: dict[nn.Module, str] = {module: path for path, module in model.named_modules()}
         found: dict[nn.Module, Writer] = {}
         for scope in _traced(model):
             for module, norm in _writing(scope.stream, scope.calls, scope.name):
@@ -107,7 +108,7 @@ def writing_parameters(writer: Writer, d_model: int) -> Iterator[tuple[nn.Module
     elif isinstance(matrix, (nn.Embedding, Conv1D)):
         yield matrix, "weight", -1
     else:  # all experts of a layer in one parameter
-        transposed = getattr(matrix, "is_transposed", matrix.down_proj.shape[-1] == d_model)
+        transposed = getattr(matrix, "is_transposed", cast(Tensor, matrix.down_proj).shape[-1] == d_model)
         yield matrix, "down_proj", -1 if transposed else -2
     for name in ("bias", "down_proj_bias"):
         if getattr(matrix, name, None) is not None:
@@ -115,9 +116,10 @@ def writing_parameters(writer: Writer, d_model: int) -> Iterator[tuple[nn.Module
 
 
 def _writing(
-    stream: Tensor, calls: Sequence[_Call], where: str, norm: nn.Module | None = None
+    stream: Tensor | None, calls: Sequence[_Call], where: str, norm: nn.Module | None = None
 ) -> Iterator[tuple[nn.Module | None, nn.Module | None]]:
     """The modules that wrote what `stream` is the sum of, each with `norm`; None for the block's input."""
+    assert stream is not None  # what a block hands on, or a norm reads
     cotangent = torch.randn(stream.shape, generator=torch.Generator().manual_seed(0)).to(stream.device, stream.dtype)
     gradients = torch.autograd.grad(
         stream, [call.wrote for call in calls], cotangent, retain_graph=True, allow_unused=True
@@ -188,8 +190,8 @@ def _gain(norm: nn.Module, d_model: int) -> tuple[Float[Tensor, " d_model"], boo
 
 def _traced(model: PreTrainedModel) -> list[_Scope]:
     """The scopes of one pass over a few tokens, the embedding's first."""
-    device = model.get_input_embeddings().weight.device
-    token_ids = torch.arange(10, 10 + _N_TOKENS, device=device)[None] % model.get_input_embeddings().num_embeddings
+    table = embeddings_of(model)
+    token_ids = torch.arange(10, 10 + _N_TOKENS, device=table.weight.device)[None] % table.num_embeddings
     scopes = [_Scope(EMBEDDING)]
     # Where the caller is in inference mode, gradients are off for good: it has to be left, not only overridden.
     leave = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

@@ -40,7 +40,7 @@ class Plan:
     norms: dict[tuple[int, str], float]
 
 
-def plan_of(ctx: RunContext) -> Plan:
+def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
     """Raises: ConfigError when a layer does not exist, or has no such site."""
     config = ctx.config
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
@@ -76,7 +76,7 @@ def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: s
         )
 
 
-def run(ctx: RunContext, config: CoefficientsConfig) -> None:
+def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None:
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
     with ctx.write() as out:
@@ -96,7 +96,9 @@ def run(ctx: RunContext, config: CoefficientsConfig) -> None:
             )
 
 
-def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]) -> None:
+def conclude(
+    ctx: RunContext[CoefficientsConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]
+) -> None:
     """Write coefficients.json and the figures, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
@@ -139,5 +141,5 @@ def _in_words(chosen: Dose | None) -> str:
     return f"{chosen.coefficient:+g} at layer {chosen.layer}" if chosen else "nothing admissible"
 
 
-def count_records(ctx: RunContext) -> int:
+def count_records(ctx: RunContext[CoefficientsConfig]) -> int:
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).variants)

@@ -67,7 +67,7 @@ class Plan:
         return found
 
 
-def plan_of(ctx: RunContext) -> Plan:
+def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
     chosen = ctx.read(handoffs.COEFFICIENTS).document()
@@ -88,7 +88,7 @@ def plan_of(ctx: RunContext) -> Plan:
     return Plan(chosen, directions, own, controls, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
 
 
-def run(ctx: RunContext, config: SteeringConfig) -> None:
+def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
     readings = note_reading(ctx, config.again)
     for name, controls in plan.controls.items():
@@ -194,5 +194,5 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sorted(Counter(row["error"] for row in rows if row["error"] is not None).items()))
 
 
-def count_records(ctx: RunContext) -> int:
+def count_records(ctx: RunContext[SteeringConfig]) -> int:
     return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)

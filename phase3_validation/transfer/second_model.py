@@ -84,7 +84,7 @@ def plan_of(ctx: RunContext) -> Plan:
     return Plan(directions, chosen, variants, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, records)
 
 
-def run(ctx: RunContext, config: TransferConfig) -> None:
+def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
     plan = plan_of(ctx)
     readings = note_reading(ctx, config.again)
     with ctx.write() as out:
@@ -156,9 +156,9 @@ def check_same_shape(lm: LanguageModel, d_model: int, n_layers: int, config: Tra
         )
 
 
-def conclude(ctx: RunContext, out: RecordWriter, plan: Plan, readings: int) -> None:
+def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, readings: int) -> None:
     """Write predictions, labels, transfer.json and the figure, which follow from all records."""
-    config: TransferConfig = ctx.config
+    config = ctx.config
     if config.threads:  # this process may have loaded no model
         torch.set_num_threads(config.threads)
     rows = out.joined_rows()
@@ -221,5 +221,5 @@ def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any)
     return sites
 
 
-def count_records(ctx: RunContext) -> int:
+def count_records(ctx: RunContext[TransferConfig]) -> int:
     return len(plan_of(ctx).records)

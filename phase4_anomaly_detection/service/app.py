@@ -119,6 +119,7 @@ class Service:
         patience = Patience(self.settings.verify_s)
         self.verifications.add(patience)
         code = wanted.text if wanted.code is None else wanted.code
+        assert self.verifier is not None  # else the request was refused
         act = functools.partial(self.verifier.verify, code, wanted.tests, wanted.setup, patience)
         # In one thread that lives as long as the service: the sandbox ends with the thread that started it.
         found = asyncio.get_running_loop().run_in_executor(self.verifying, act)
@@ -239,7 +240,8 @@ def _described_bearer() -> Any:
     return Security(Described())
 
 
-async def _answer_refused(request: Request, refused: Refused) -> Response:
+async def _answer_refused(request: Request, refused: Exception) -> Response:
+    assert isinstance(refused, Refused)  # for which alone it was registered
     request.state.log_fields["reason"] = refused.reason[:300] if refused.status != 422 else "the text or a field"
     return refused.response()
 

@@ -71,7 +71,7 @@ class Connection(H11Protocol):
         if self._is_answered() or self.cycle.more_body:
             return False
         self._half_closed = True
-        self.cycle.scope["state"][HALF_CLOSED] = True
+        self.cycle.scope.setdefault("state", {})[HALF_CLOSED] = True
         self.cycle.message_event.set()  # whoever waits for a disconnection looks again
         return True
 

@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import time
 import uuid
-from typing import Any
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -141,7 +140,7 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
     try:
         async with asyncio.timeout(seconds) as patience:
             while more and discarded < _DISCARDED_BYTES:
-                message: dict[str, Any] = await request.receive()
+                message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise Refused(400, "the connection ended within the body")
                 chunk, more = message.get("body", b""), message.get("more_body", False)

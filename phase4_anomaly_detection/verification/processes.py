@@ -140,6 +140,7 @@ def environment(folder: str) -> dict[str, str]:
 def _read(process: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, str | None]:
     """What it writes until it ends or is to be ended, and why it is."""
     output, deadline = bytearray(), time.monotonic() + seconds
+    assert process.stdout is not None  # it is a pipe
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:

@@ -19,6 +19,7 @@ from phase4_anomaly_detection.verification.processes import ELAPSED, MIB, OPTION
 NAME = "types"
 _FILE = "candidate.py"
 _MOST_SHOWN = 5
+_BESIDE_PYTHON = os.path.dirname(sys.executable)  # where what is installed in its virtual environment lies
 _STYLE = ("var-annotated", "no-redef", "import-untyped", "import-not-found", "annotation-unchecked")
 _MYPY_PLAIN = "--no-pretty --no-color-output --no-error-summary --show-error-codes --output=json".split()
 _MYPY_LOOKS = "--config-file= --cache-dir=/dev/null --no-site-packages --ignore-missing-imports".split()
@@ -29,9 +30,7 @@ _PYRIGHT |= {"typeCheckingMode": "basic", "reportAttributeAccessIssue": "error",
 
 def check_types(code: str, seconds: float, patience: Patience | None = None) -> Check:
     """failed, with the first complaints; skipped where neither checker is installed. `seconds` are of the processor."""
-    pyright = shutil.which(
-        "pyright", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    )
+    pyright = shutil.which("pyright", path=os.pathsep.join([_BESIDE_PYTHON, os.environ.get("PATH", "")]))
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
         Path(folder, _FILE).write_bytes(code.encode("utf-8", "surrogatepass"))
         found = None

@@ -14,7 +14,7 @@ import pytest
 from common.errors import ConfigError
 from common.sandbox.levels import choose_isolation
 from common.sandbox.programs import Limits
-from phase4_anomaly_detection.verification import symbolic
+from phase4_anomaly_detection.verification import symbolic, types
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
 from phase4_anomaly_detection.verification.processes import Finished, Patience, run_limited
 from phase4_anomaly_detection.verification.symbolic import check_symbolic
@@ -118,11 +118,11 @@ def test_types_does_not_run_the_program(tmp_path):
 
 
 def fake_pyright(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    """A program called pyright, first on the path; what pyright 1.1 prints was written down from a run of it."""
+    """A program called pyright in the place of any that is installed; what it prints was taken from pyright 1.1."""
     program = folder / "pyright"
     program.write_text(f"#!{sys.executable}\n{textwrap.dedent(body)}")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(types, "_BESIDE_PYTHON", str(folder))
 
 
 def test_pyright_is_asked_first_where_it_is_installed(tmp_path, monkeypatch):

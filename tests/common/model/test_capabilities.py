@@ -4,11 +4,13 @@ do.
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
 from architectures import small
 from tiny_models import SPECIAL
+from transformers import LlamaForCausalLM
 
 from common.errors import AssetError, ConfigError, UnknownHookError
 from common.model.capabilities import (
@@ -207,7 +209,7 @@ def test_everything_that_is_lacking_is_named_at_once():
 
 
 def test_a_model_that_knows_no_positions_has_no_limit_of_them():
-    assert small("bloom").context_length == small("mamba").context_length == float("inf")
+    assert small("bloom").context_length == small("mamba").context_length == sys.maxsize
     assert small("gpt2").context_length == small("mpt").context_length == 512
 
 
@@ -256,8 +258,7 @@ def test_a_list_of_blocks_is_found_whatever_it_is_called():
 
 
 def test_a_model_without_one_list_of_blocks_is_one_message():
-    model = torch.nn.Module()
-    model.config = small("llama").model.config
+    model = LlamaForCausalLM(small("llama").model.config)
     model.get_decoder = lambda: torch.nn.Linear(2, 2)
     with pytest.raises(AssetError, match=r"list of 3 blocks.*\n.*--model"):
         decoder_blocks(model)
