@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from runs import newest
-from support import cold_command, command
+from support import command
 
 from common.errors import ConfigError
 
