@@ -10,7 +10,7 @@ LINT := .lint/.installed
 RUN := .venv/bin/python run.py
 # Two processes of one thread each: more threads wait for each other.
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+INSTALL := bin/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo lint test test-sweeps test-natural bench bench-gpu
 demo: $(VENV)
