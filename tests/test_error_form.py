@@ -37,7 +37,6 @@ EXCEPTIONS = {
     "common/sandbox/judge_client.py grade": "no value: the sandbox was closed from another thread",
     "common/sandbox/pool.py submit": "no value: the sandbox is closed",
     "phase0_1_split/splitting.py check_sizes": "fault_of, of another module, has both lines",
-    "phase3_validation/attention/reading.py normalised": "does not say what to give instead",
     "phase4_anomaly_detection/commands.py _texts": "no value: no text was given",
     "phase4_anomaly_detection/pipeline.py _with_its_monitor": "no value: there is no detector",
     "phase4_anomaly_detection/verification/tests.py _verdict": "never shown: verify() makes a failed check of it",

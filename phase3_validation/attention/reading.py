@@ -169,6 +169,6 @@ def normalised(attention: np.ndarray, dtype: str) -> np.ndarray:
     if not off <= TOLERANCE.get(dtype, TOLERANCE_16_BIT):  # nan is bad too
         raise ArtifactMismatchError(
             f"the sections of a prompt get {1 + off:.4f} or {1 - off:.4f} of an attention head's weight, not 1: "
-            f"the head also looks elsewhere\nThis phase cannot be used with this model"
+            f"the head also looks elsewhere\nGive another model with --model"
         )
     return attention / total
