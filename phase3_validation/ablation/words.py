@@ -112,10 +112,8 @@ def _names(name: str, entry: UnderPrompt) -> str:
         "name_only": "This prompt tells the name:",
     }[name]
     named = entry.named
-    return (
-        f"{told} {named.n} of {named.of} programs define the function that is tested, and of these "
-        f"{percent(entry.pass_rate_of_named)} pass."
-    )
+    passing = f", and of these {percent(entry.pass_rate_of_named)} pass" if named.n else ""
+    return f"{told} {named.n} of {named.of} programs define the function that is tested{passing}."
 
 
 def _latent(name: str, found: AblatedDirection) -> str:
