@@ -25,6 +25,7 @@ from scipy.optimize import linprog
 from scipy.stats import ks_2samp
 
 from common.errors import ConfigError
+from common.evaluation.statistics import p_of
 from common.handoffs.preparation import (
     ComplexityOfSplit,
     DuplicateGroupOfSplit,

@@ -14,12 +14,12 @@ Four questions, none of which is enough by itself:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy.stats import binomtest, fisher_exact
 
-from common.evaluation.statistics import holm
+from common.evaluation.statistics import holm, p_of
 from common.handoffs.steering import (
     LOWER,
     MATCHED_LATENT,

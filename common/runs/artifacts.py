@@ -14,7 +14,7 @@ import shutil
 import time
 from logging import Logger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, overload
 
 from common import provenance, tables
 from common.errors import ArtifactMismatchError, DamagedRunError

@@ -20,7 +20,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from common.evaluation.bootstrap import draws_by_label, draws_of_problems, interval
 from common.evaluation.metrics import auroc
-from common.evaluation.statistics import holm
+from common.evaluation.statistics import holm, p_of
 from common.handoffs.changes import AblatedDirection, LatentUnderPrompt, UnderPrompt
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.interventions.directions import Direction

@@ -15,6 +15,7 @@ Sources: Wilcoxon 1945, Biometrics Bulletin 1(6); Holm 1979, Scandinavian Journa
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
