@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, overload
