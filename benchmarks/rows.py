@@ -8,7 +8,7 @@ HEADER = "| what | beside what | ratio: median (least to most) | goal | holds | 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Row:
     """What was measured beside what. `ratio` is the median over the rounds, `low` and `high` the least and the most.
 

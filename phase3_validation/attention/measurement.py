@@ -97,7 +97,7 @@ def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
 
 
 def measure(
-    ctx: RunContext,
+    ctx: RunContext[AttentionConfig],
     lm: LanguageModel,
     prompts: list[Prompt],
     task_ids: list[int],
