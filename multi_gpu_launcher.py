@@ -340,8 +340,9 @@ class LocalProcesses:
         worker.slice, worker.told = piece, 0
         with open(log_of(self.folder, piece), "a") as log:
             words, environment = slice_command(self.command, piece), {**os.environ, **worker.environment}
-            own = dict(stdin=subprocess.DEVNULL, start_new_session=True)  # a Ctrl-C reaches it from here, and once
-            worker.process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, **own)
+            worker.process = subprocess.Popen(  # in a session of its own: a Ctrl-C reaches it from here, and once
+                words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def ended(self) -> list[Ended]:
         """Slices whose worker has ended since the last call."""

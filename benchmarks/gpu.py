@@ -18,6 +18,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
@@ -117,9 +118,9 @@ def random_model(shape: dict[str, int], device: str) -> LanguageModel:
     tokenizer.padding_side = "left"
     torch.manual_seed(0)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    tokens = dict(pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=None)
-    caps = dict(attn_logit_softcapping=50.0, final_logit_softcapping=30.0)
-    config = Gemma2Config(**shape, **caps, **tokens, attn_implementation="eager")
+    told: dict[str, Any] = dict(attn_logit_softcapping=50.0, final_logit_softcapping=30.0, attn_implementation="eager")
+    told |= dict(pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=None)
+    config = Gemma2Config(**shape, **told)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,12 +130,12 @@ def _engine(setup: Setup, k: int) -> Callable[[int], int]:
         def programs(ctx: RunContext[SteeringConfig], _config: SteeringConfig) -> None:
             problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
             with ctx.write() as out:
-                steered = dict(directions=[setup.direction], norms=setup.norms, earlier={}, steer_prompt=False)
-                write_steered(ctx, out, problems, variants, **steered)
+                steered: dict[str, Any] = dict(directions=[setup.direction], norms=setup.norms, earlier={})
+                write_steered(ctx, out, problems, variants, **steered, steer_prompt=False)
 
         own = dict(inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), n_records=lambda ctx: n_programs)
         phase = dataclasses.replace(STEERING_PHASE, run=programs, **own)
-        told = dict(config=setup.config, preset="demo", data_dir=setup.folder, device="cpu", fresh=True)
+        told: dict[str, Any] = dict(config=setup.config, preset="demo", data_dir=setup.folder, device="cpu", fresh=True)
         context = RunContext(phase=phase, log=log, command="", **told)
         with contextlib.closing(context), open("/dev/null", "w") as nowhere, contextlib.redirect_stderr(nowhere):
             context.pick_inputs()

@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def finished_runs(data_dir: Path) -> dict[str, Artifact]:
         build = discovery.with_data_dir(f"python3 run.py phase {handoff.phase} --preset demo", data_dir)
         run, _ = discovery.find_input(handoff, data_dir, experiment, lineage, build)
         lineage |= discovery.lineage_of(handoff, run)
-        found[handoff.name] = Artifact(handoff, run, build)
+        found[handoff.name] = Artifact[Any](handoff, run, build)
     return found
 
 

@@ -114,9 +114,9 @@ def save(pca: Pca, layer: int, model: str, facts: dict, folder: Path) -> None:
 
     W_enc = torch.cat([pca.directions, -pca.directions], dim=1).float()
     metadata = SAEMetadata(model_name=model, hook_name=resid_post_site(layer), training=facts)
-    sizes = dict(d_in=W_enc.shape[0], d_sae=W_enc.shape[1])
-    where = dict(dtype="float32", device="cpu", metadata=metadata)
-    sae = StandardSAE(StandardSAEConfig(**sizes, **where, apply_b_dec_to_input=True))
+    d_in, d_sae = W_enc.shape
+    config = StandardSAEConfig(d_in, d_sae, "float32", "cpu", metadata=metadata, apply_b_dec_to_input=True)
+    sae = StandardSAE(config)
     encoder = {"W_enc": W_enc, "b_enc": torch.zeros(W_enc.shape[1])}
     sae.load_state_dict({**encoder, "W_dec": W_enc.T.contiguous(), "b_dec": pca.mean.float()})
     final = folder / f"layer_{layer}"

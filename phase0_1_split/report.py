@@ -18,7 +18,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         ]
         for name, found in metadata.complexity.items()
     ]
-    worst = min(metadata.kolmogorov_smirnov_p.values())
+    worst = min(p for p in metadata.kolmogorov_smirnov_p.values() if p is not None)
     words = (
         f"Split by complexity with seed {metadata.seed}. {count(metadata.n_groups)} groups of near duplicates "
         f"were kept together; {count(len(metadata.pairs_across_splits))} pairs lie in different splits. The "

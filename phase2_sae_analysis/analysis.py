@@ -80,10 +80,10 @@ class LayersFound:
             latent_acts = sae.encode(resid)
         carried = prompt_fit(sae, resid, latent_acts)
         ctx.log.info("%s at the last prompt token: %s", sae.id, carried)
-        known = {"layer": layer, "sae_id": sae.id, "sae_revision": sae.revision}
-        makers = {"published_fvu": sae.published_fvu, "published_l0": sae.published_l0}
+        known: dict[str, Any] = {"layer": layer, "sae_id": sae.id, "sae_revision": sae.revision}
+        known |= {"published_fvu": sae.published_fvu, "published_l0": sae.published_l0}
         at_prompt = PromptFitFacts(**carried.as_json())
-        self.sites.append(Site(**known, **fit.as_json(), **makers, last_prompt_token=at_prompt))
+        self.sites.append(Site(**known, **fit.as_json(), last_prompt_token=at_prompt))
         where = str(ctx.read(handoffs.GENERAL_TEXT).path)
         check_same_latents(rates, sae.n_latents, layer, where, _rebuild_baseline(ctx))
         result = analyse_layer(latent_acts, sae, rates, config.general_text_limit, problems.pass_rate, null)

@@ -73,8 +73,9 @@ def volcano(columns: dict[str, np.ndarray], directions: dict[str, SelectedDirect
             axis.scatter(x, y, s=4, color=color, linewidths=0, alpha=0.5, label=label)
         for name, entry in directions.items():
             for latent in entry.latents[:1]:
-                place = (latent.separation, -np.log10(max(latent.p, _LEAST_P)))
-                axis.annotate(f"{name}\n{latent.layer} / {latent.latent}", place, fontsize=7)
+                if latent.p is not None:
+                    place = (latent.separation, -np.log10(max(latent.p, _LEAST_P)))
+                    axis.annotate(f"{name}\n{latent.layer} / {latent.latent}", place, fontsize=7)
         axis.set(xlabel="separation: f_correct - f_incorrect", ylabel="-log10 p")
         axis.legend(markerscale=4, **_ABOVE)
         return png_bytes(figure)

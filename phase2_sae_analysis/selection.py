@@ -143,7 +143,7 @@ def _of_direction(latents: list[SelectedLatent]) -> str:
     )
 
 
-def _json_number(value: Any) -> int | float | None:
+def _json_number(value: Any) -> Any:
     """JSON has neither NaN nor infinity: null stands for both."""
     number = value.item()
     return number if math.isfinite(number) else None

@@ -188,10 +188,10 @@ class AnomalyDetector:
         levels = np.searchsorted(self.document["levels"], chance, side="right")
         found = []
         for i, row in enumerate(rows):
-            said = dict(is_anomaly=bool(flagged[i]), anomaly_score=float(decided[i]), probability=float(chance[i]))
-            said |= dict(level=LEVELS[levels[i]], threshold=self.threshold, route=routes[i], verdict=self.verdict)
-            features = self._contributions(activations[row])
-            found.append(Detection(**said, top_features=features, n_tokens=counts[i], window=windows[i]))
+            said: dict[str, Any] = dict(is_anomaly=bool(flagged[i]), anomaly_score=float(decided[i]), route=routes[i])
+            said |= dict(probability=float(chance[i]), level=LEVELS[levels[i]], threshold=self.threshold)
+            said |= dict(top_features=self._contributions(activations[row]), verdict=self.verdict)
+            found.append(Detection(**said, n_tokens=counts[i], window=windows[i]))
         return found
 
     def _contributions(self, activations: Float[np.ndarray, " k"]) -> list[dict[str, Any]]:

@@ -196,8 +196,9 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         with torch.no_grad():  # the part of the gradient along a decoder row would only change its norm
-            W_dec = p["W_dec"]
-            W_dec.grad -= (W_dec.grad * W_dec).sum(dim=1, keepdim=True) * W_dec
+            W_dec, grad = p["W_dec"], p["W_dec"].grad
+            assert grad is not None
+            grad -= (grad * W_dec).sum(dim=1, keepdim=True) * W_dec
         self.optimizer.step()
         with torch.no_grad():
             W_dec /= W_dec.norm(dim=1, keepdim=True)

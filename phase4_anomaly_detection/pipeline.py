@@ -209,7 +209,7 @@ class SAEAnomalyPipeline:
         config = build_config(
             PHASE.config, preset, {key: value for key, value in given.items() if key in names} | settings
         )
-        where = dict(data_dir=data_dir, device=resolve_device(sidecar.device), log=LOG)
+        where: dict[str, Any] = dict(data_dir=data_dir, device=resolve_device(sidecar.device), log=LOG)
         return RunContext(phase=PHASE, config=config, preset=preset, command=_command(config, preset), **where)
 
 

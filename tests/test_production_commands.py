@@ -42,8 +42,13 @@ DEFAULT, LARGE, SOME_LAYERS, SMALLEST = (
 TRANSCODERS = [model for model in MODELS if model.startswith("Qwen/")]
 SAES = [model for model, entry in MODELS.items() if entry.sae_release and model not in (*TRANSCODERS, LARGE)]
 SAMPLE = [  # one of every kind; `make test-sweeps` types the commands for all
-    DEFAULT, SOME_LAYERS, SMALLEST, "google/gemma-2-2b-it", "google/gemma-3-4b-it", "meta-llama/Llama-3.1-8B-Instruct",
-]  # fmt: skip
+    DEFAULT,
+    SOME_LAYERS,
+    SMALLEST,
+    "google/gemma-2-2b-it",
+    "google/gemma-3-4b-it",
+    "meta-llama/Llama-3.1-8B-Instruct",
+]
 TRANSCODER_SAMPLE = ["Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B"]
 ASKED = "LARGE_SAES" in os.environ
 NEEDS_ASKING = pytest.mark.skipif(not ASKED, reason="LARGE_SAES is not set")

@@ -35,9 +35,13 @@ class WarmCommands:
         self._own = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{self._folder.name}/home"}  # as libraries read them once
         self._own["OMP_NUM_THREADS"] = "1"  # without threads, a process may fork
         self._process = subprocess.Popen(
-            [sys.executable, __file__], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, __file__],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env={**os.environ, **self._own},
-        )  # fmt: skip
+        )
 
     def __call__(self, *words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
         """Run one. `home` holds the hub's cache, which is empty without it."""

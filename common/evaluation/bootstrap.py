@@ -37,7 +37,7 @@ def draws_of_problems(n: int, n_resamples: int, seed: int) -> Float[np.ndarray, 
     return _multinomial(np.random.default_rng(seed), n, n_resamples)
 
 
-def interval(value: float, resampled: Float[np.ndarray, " r"]) -> Interval:
+def interval(value: float | np.ndarray, resampled: Float[np.ndarray, " r"]) -> Interval:
     """A percentile interval; None for what is undefined."""
     defined = resampled[np.isfinite(resampled)]
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if len(defined) else (np.nan,) * 2

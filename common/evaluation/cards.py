@@ -52,11 +52,11 @@ def verdict(card: Card, positive: str, random_auroc: float | None = None) -> Det
     follow the difficulty of the problem a little; so its AUROC must also exceed `random_auroc`, which 95 % of
     random latents of its layer stay below (None: no random latent is known).
     """
-    low, f1 = card.auroc.low, card.f1.value
+    low = card.auroc.low
     if low is None or not low > CHANCE:
         return DetectionVerdict.NOT_BETTER_THAN_CHANCE
-    if f1 <= always_positive_f1(card.n_positive, card.n):
+    if card.f1.known <= always_positive_f1(card.n_positive, card.n):
         return DetectionVerdict(f"not better than always saying {positive}")
-    if random_auroc is not None and card.auroc.value <= random_auroc:
+    if random_auroc is not None and card.auroc.known <= random_auroc:
         return DetectionVerdict.NOT_BETTER_THAN_RANDOM
     return DetectionVerdict.DETECTOR

@@ -11,6 +11,12 @@ class Interval:
     low: float | None
     high: float | None
 
+    @property
+    def known(self) -> float:
+        """The estimate, of which it is known that there is one."""
+        assert self.value is not None
+        return self.value
+
     def times(self, factor: float) -> "Interval":
         """The same in another unit."""
         return Interval(*(None if each is None else factor * each for each in (self.value, self.low, self.high)))

@@ -81,7 +81,7 @@ def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[
     fisher = holm([each.controls[MATCHED_LATENT].fisher_p for each in compared.values()])
     judged = {}
     for (name, each), *p in zip(compared.items(), mcnemar, fisher, strict=True):
-        p_holm = dict(zip(("mcnemar", "fisher"), p, strict=True))
+        p_holm = {"mcnemar": p[0], "fisher": p[1]}
         judged[name] = Judgement(p_holm, verdict(each, p_holm, wanted[name]))
     return judged
 
@@ -105,7 +105,7 @@ def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str) ->
 def change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str) -> Change:
     """What may be said where nobody asked what a matched latent would do."""
     change = found.net_change.value
-    if change is None or p_mcnemar >= ALPHA:
+    if change is None or p_mcnemar is None or p_mcnemar >= ALPHA:
         return Change.NOTHING
     return DOES_WITHOUT_CONTROLS[wanted] if (change > 0) == (wanted == RAISE) else Change.UNWANTED
 

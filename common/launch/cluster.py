@@ -122,7 +122,7 @@ class SliceJob:
     def _run_child(self, in_session_of_its_own: bool) -> int:
         with open(log_of(self.folder, self.piece), "a") as log:
             words = slice_command(self.command, self.piece)
-            own = dict(stdin=subprocess.DEVNULL, start_new_session=in_session_of_its_own)
+            own: dict[str, Any] = dict(stdin=subprocess.DEVNULL, start_new_session=in_session_of_its_own)
             self.child = subprocess.Popen(words, cwd=self.directory, stdout=log, stderr=log, **own)
         _wait_for_end(self.child.pid)
         return self.child.wait()
@@ -245,8 +245,8 @@ class ClusterJobs:
         exact = {"time": want.time, "signal": f"B:USR2@{warning}", "requeue": True, "mem": want.mem}
         job = dict(name="pva-sae", timeout_min=minutes, nodes=1, tasks_per_node=1, cpus_per_task=want.cpus)
         slurm = dict(slurm_partition=want.partition, slurm_use_srun=False, slurm_array_parallelism=self.at_once)
-        slurm["slurm_additional_parameters"] = {key: value for key, value in exact.items() if value is not None}
-        executor.update_parameters(**job, gpus_per_node=want.gpus or None, **slurm)
+        also = {key: value for key, value in exact.items() if value is not None}
+        executor.update_parameters(**job, gpus_per_node=want.gpus or None, **slurm, slurm_additional_parameters=also)
         try:
             return executor.submit_array(work)
         except FailedJobError as error:

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub
 import torch
@@ -48,7 +48,7 @@ def load_model(
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
         held = dict(dtype=getattr(torch, dtype), use_safetensors=True, **_quantised(quantisation, device))
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = cast(Any, AutoModelForCausalLM).from_pretrained(
             location, revision=revision or None, output_loading_info=True, trust_remote_code=False, **held
         )
     _check_weights(report, name, location)

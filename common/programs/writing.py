@@ -56,7 +56,7 @@ class Writer(Generic[Made]):
 
 
 def write_programs(
-    ctx: RunContext,
+    ctx: RunContext[SolutionConfig],
     out: RecordWriter,
     model: str,
     begin: Callable[[LanguageModel], Writer[Draft]],
@@ -155,7 +155,7 @@ def _judged_meanwhile(
 
 
 def write_solutions(
-    ctx: RunContext,
+    ctx: RunContext[SolutionConfig],
     out: RecordWriter,
     tasks: Sequence[Task],
     config: SolutionConfig,
@@ -236,6 +236,6 @@ def _generate(
     generations = []
     for temperature, group in itertools.groupby(tasks, key=lambda task: task.temperature):
         requests = [task.request for task in group]
-        how = dict(max_new_tokens=config.max_new_tokens, temperature=temperature, positions=positions)
-        generations += generate(lm, requests, **how)
+        limit = config.max_new_tokens
+        generations += generate(lm, requests, max_new_tokens=limit, temperature=temperature, positions=positions)
     return generations

@@ -61,7 +61,7 @@ def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Ro
     """The ends of the best predictor's scale on the validation split; nothing before phase 3.1."""
     detection = collected.finished(DETECTION)
     best = None if detection is None else detection.document().best_predictor
-    if best is None:
+    if detection is None or best is None:
         return []
     name, positive = best[0], best[1].positive
     negative = "correct" if positive == "incorrect" else "incorrect"

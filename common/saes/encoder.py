@@ -169,9 +169,9 @@ def _in_one_form(
     if broken:
         raise AssetError(f"SAE {label}: {', '.join(broken)} holds nan or infinity\nFetch or train it again")
     top_k = sae.cfg.k if sae.cfg.architecture() == "topk" else None
-    where = dict(layer=layer, kind=kind, site=site, site_out=site_out or site)
-    told = dict(published_fvu=sae.cfg.metadata.fvu, published_l0=sae.cfg.metadata.l0)
-    return LayerSae(id=label, **where, neuronpedia_id=neuronpedia_id, revision=revision, top_k=top_k, **told, **arrays)
+    own: dict[str, Any] = dict(layer=layer, kind=kind, site=site, site_out=site_out or site, **arrays)
+    own |= dict(published_fvu=sae.cfg.metadata.fvu, published_l0=sae.cfg.metadata.l0)
+    return LayerSae(id=label, neuronpedia_id=neuronpedia_id, revision=revision, top_k=top_k, **own)
 
 
 def _check_supported(sae: SaeLensSae, label: str) -> None:

@@ -45,7 +45,7 @@ def start(module: str, folder: str, stderr: IO[bytes] | int, new_session: bool) 
         raise SandboxError(
             f"the sandbox finds no Python: sys.executable is {sys.executable!r}\nRun under a python command"
         )
-    return subprocess.Popen(
+    return Piped(
         [sys.executable, *_OPTIONS, "-c", _START.format(module), str(_ROOT)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -35,9 +35,9 @@ def draw(result: AblationDocument, title: str) -> bytes:
         return svg_bytes(figure, "prompt_ablation")
 
 
-def _point(axis: Any, place: float, found: Interval, color: str, marker: str, label: str | None) -> None:
+def _point(axis: Any, place: float, found: Interval | None, color: str, marker: str, label: str | None) -> None:
     """A value with its interval; nothing where it is not known."""
-    if found.value is None:
+    if found is None or found.value is None:
         return
     axis.errorbar(
         [found.value], [place], xerr=error_bars([found]), color=color, marker=marker, markersize=4, capsize=2,

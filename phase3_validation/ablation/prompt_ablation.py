@@ -92,7 +92,7 @@ def record_of(
 
 
 def conclude(
-    ctx: RunContext,
+    ctx: RunContext[AblationConfig],
     out: RecordWriter,
     directions: list[Direction],
     source: SaeSource,

@@ -1,6 +1,6 @@
 """The sentences and tables that the report shows of phase 3.7, made from prompt_ablation.json's numbers."""
 
-from common.handoffs.changes import AblatedDirection, AblationDocument, ResultTable, UnderPrompt
+from common.handoffs.changes import AblatedDirection, AblationDocument, Cell, ResultTable, UnderPrompt
 from common.handoffs.estimates import Interval
 from phase3_validation.ablation.config import NONE
 
@@ -25,7 +25,7 @@ def sentences(result: AblationDocument) -> list[str]:
 
 def tables(result: AblationDocument) -> list[ResultTable]:
     """One table of the programs, and one for each direction's latent."""
-    rows = [
+    rows: list[list[Cell]] = [
         [
             name,
             percent(entry.pass_rate),
@@ -44,14 +44,8 @@ def tables(result: AblationDocument) -> list[ResultTable]:
     for direction, found in result.directions.items():
         latent = found.latent
         rows = [
-            [
-                name,
-                number(entry.mean),
-                number(entry.change),
-                number(entry.change_in_sd, "+.2f"),
-                number(entry.auroc, ".3f"),
-            ]
-            for name, entry in found.ablations.items()
+            [name, number(one.mean), number(one.change), number(one.change_in_sd, "+.2f"), number(one.auroc, ".3f")]
+            for name, one in found.ablations.items()
         ]
         title = f"{direction}: activation of layer {latent.layer}, latent {latent.latent}"
         columns = ["prompt", "mean", "change", "change in standard deviations", "AUROC for incorrect"]
@@ -95,7 +89,7 @@ def _whole_prompt(result: AblationDocument) -> str:
 
 
 def _programs(name: str, entry: UnderPrompt) -> str:
-    if entry.difference.value is None:
+    if entry.difference is None or entry.difference.value is None:
         return f"{WITHOUT[name]}: no program could be compared."
     left_out = f"; {entry.left_out} pairs could not be judged" if entry.left_out else ""
     return (

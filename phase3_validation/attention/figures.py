@@ -38,7 +38,7 @@ def by_layer(directions: Mapping[str, AttentionMoved], sections: dict[str, str],
                 moves = [move for move in entry.pooled if move.section == section]
                 changes = [move.change for move in moves]
                 x = [move.layer + 0.06 * (number - 1.5) for move in moves]
-                values, lengths = [100 * change.value for change in changes], error_bars(c.times(100) for c in changes)
+                values, lengths = [100 * change.known for change in changes], error_bars(c.times(100) for c in changes)
                 style = {"color": color, "marker": marker, "linestyle": line, "markersize": 4, "capsize": 2}
                 axis.errorbar(x, values, yerr=lengths, label=words, **style)
             axis.axhline(0, color=GREY, linewidth=0.8)
@@ -50,7 +50,7 @@ def by_layer(directions: Mapping[str, AttentionMoved], sections: dict[str, str],
 
 def by_head(directions: Mapping[str, AttentionMoved], sections: dict[str, str], title: str) -> bytes:
     """Change of the attention to each section, a cell for each layer and head; all panels share one scale."""
-    largest = max(abs(move.change.value) for entry in directions.values() for move in entry.moves)
+    largest = max(abs(move.change.known) for entry in directions.values() for move in entry.moves)
     scale = 100 * largest or 1.0
     n = len(directions)
     with new_figure(2.6 * len(sections), 0.6 + 2.6 * n, n_rows=n, n_columns=len(sections)) as (figure, axes):
@@ -62,7 +62,7 @@ def by_head(directions: Mapping[str, AttentionMoved], sections: dict[str, str], 
             heads = max(move.head for move in moves) + 1
             cells = np.full((layers[-1] + 1 - layers[0], heads), np.nan)  # layers without attention stay empty
             for move in moves:
-                cells[move.layer - layers[0], move.head] = 100 * move.change.value
+                cells[move.layer - layers[0], move.head] = 100 * move.change.known
             edges = np.arange(layers[0], layers[-1] + 2) - 0.5
             mesh = axis.pcolormesh(
                 np.arange(heads + 1) - 0.5, edges, cells, cmap="PuOr", vmin=-scale, vmax=scale, rasterized=True

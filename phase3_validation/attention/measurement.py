@@ -97,7 +97,7 @@ def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
 
 
 def measure(
-    ctx: RunContext,
+    ctx: RunContext[AttentionConfig],
     lm: LanguageModel,
     prompts: list[Prompt],
     task_ids: list[int],
@@ -130,9 +130,11 @@ def measure(
 
 
 def in_batches(
-    ctx: RunContext[AttentionConfig], lm: LanguageModel, prompts: list[Prompt],
+    ctx: RunContext[AttentionConfig],
+    lm: LanguageModel,
+    prompts: list[Prompt],
     read: Callable[[list[Prompt]], np.ndarray],
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
     lengths = prompt_lengths(lm, prompts)
 

@@ -4,6 +4,7 @@ from common.handoffs.changes import (
     AttentionDocument,
     AttentionMoved,
     AttentionUnmoved,
+    Cell,
     HeadMove,
     ResultTable,
     SectionMove,
@@ -35,7 +36,7 @@ def tables(result: AttentionDocument) -> list[ResultTable]:
     for name, entry in result.directions.items():
         columns = ["section", "unsteered", "steered", "change"]
         if isinstance(entry, AttentionMoved) and entry.overall:
-            rows = [[words[move.section], *_cells(move)] for move in entry.overall]
+            rows: list[list[Cell]] = [[words[move.section], *_cells(move)] for move in entry.overall]
             title = f"{name}: attention of the last prompt token, mean of {entry.n_heads} heads"
             made.append(ResultTable(title=title, columns=columns, rows=rows))
             rows = [
@@ -51,16 +52,16 @@ def tables(result: AttentionDocument) -> list[ResultTable]:
 def in_short(entry: AttentionMoved | AttentionUnmoved) -> str:
     if isinstance(entry, AttentionUnmoved):
         return "not steered"
-    if not entry.overall:
+    if entry.displaced is None:
         return "no attention left to move"
-    return f"{100 * entry.displaced.value:.1f} % of the attention moves"
+    return f"{100 * entry.displaced.known:.1f} % of the attention moves"
 
 
 def _direction(name: str, entry: AttentionMoved | AttentionUnmoved, words: dict[str, str]) -> list[str]:
     if isinstance(entry, AttentionUnmoved):
         return [f"{name} was not steered: {entry.why}."]
     place = f"{name} ({entry.coefficient:+g} mean norms at layer {entry.layer}, {entry.site})"
-    if not entry.overall:
+    if entry.displaced is None or entry.random_directions is None:
         return [f"{place} is added behind the last attention there is: no attention can move."]
     n, own, others = entry.n_heads, entry.displaced, entry.random_directions
     as_much = others.n_as_much
@@ -78,7 +79,7 @@ def _direction(name: str, entry: AttentionMoved | AttentionUnmoved, words: dict[
 
 def _largest(entry: AttentionMoved) -> list[HeadMove]:
     significant = [move for move in entry.moves if move.p_holm is not None and move.p_holm <= ALPHA]
-    return sorted(significant, key=lambda move: -abs(move.change.value))[:N_SHOWN]
+    return sorted(significant, key=lambda move: -abs(move.change.known))[:N_SHOWN]
 
 
 def _cells(move: SectionMove | HeadMove) -> list[str]:

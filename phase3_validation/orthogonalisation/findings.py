@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.handoffs.changes import RemovedDirection, ResultTable, StillWritten
+from common.handoffs.changes import Cell, RemovedDirection, ResultTable, StillWritten
 from common.handoffs.estimates import Interval
 from common.handoffs.steering import LOWER, MATCHED_LATENT, RAISE
 from common.interventions.comparisons import OUTCOME, compare_direction, judge_family
@@ -91,7 +91,7 @@ def _sentence(name: str, entry: RemovedDirection) -> str:
 
 def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]) -> list[ResultTable]:
     """As the report shows them: title, columns, rows."""
-    changes = [
+    changes: list[list[Cell]] = [
         [
             direction_words(name),
             entry.wanted,

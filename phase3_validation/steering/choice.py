@@ -45,18 +45,15 @@ def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
     if not admissible:
         if any(point.newly_degenerate_rate is None for point in tried):
             return None, "no problem could be judged with and without steering"
-        least = min(point.newly_degenerate_rate for point in tried)
+        least = min(rate for point in tried if (rate := point.newly_degenerate_rate) is not None)
         return None, (
             f"none of the {len(tried)} points leaves the output whole: newly degenerate are {100 * least:.1f} % of the "
             f"programs or more, and the limit is {limit}"
         )
-    best = min(
-        admissible,
-        key=lambda p: (-sign * p.net_change.value, abs(p.coefficient), p.layer, -p.coefficient),
-    )
-    gain = sign * best.net_change.value
+    best = min(admissible, key=lambda p: (-sign * p.net_change.known, abs(p.coefficient), p.layer, -p.coefficient))
+    gain = sign * best.net_change.known
     words = (
-        f"the {'largest' if sign == 1 else 'smallest'} net change, {100 * best.net_change.value:+.1f} % of "
+        f"the {'largest' if sign == 1 else 'smallest'} net change, {100 * best.net_change.known:+.1f} % of "
         f"{best.n} problems ({best.n_corrected} corrected, {best.n_corrupted} corrupted), of the "
         f"{len(admissible)} of {len(tried)} points with fewer than {limit} newly degenerate programs"
     )

@@ -102,7 +102,7 @@ def conclude(
     """Write coefficients.json and the figures, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
-    entries = {direction.name: _entry(ctx, plan, direction, rows) for direction in plan.directions}
+    entries = {direction.name: _entry(ctx.config.site, plan, direction, rows) for direction in plan.directions}
     found = CoefficientsDocument(
         experiment=out.identity["experiment"],
         split="hyperparams",
@@ -122,7 +122,7 @@ def conclude(
     }
 
 
-def _entry(ctx: RunContext, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> TunedDirection:
+def _entry(site: str, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> TunedDirection:
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
     for layer, variants in plan.points[direction.name].items():
@@ -130,7 +130,6 @@ def _entry(ctx: RunContext, plan: Plan, direction: Direction, rows: dict[Variant
         points.append(curve_point(before, before, layer, 0.0))
         curve += sorted(points, key=lambda point: point.coefficient)
     chosen, why = choose(curve, wanted)
-    site = ctx.config.site
     norms = {str(layer): plan.norms[layer, site] for layer in plan.points[direction.name]}
     return TunedDirection(
         latent=direction.facts, wanted=wanted, site=site, norms=norms, curve=curve, chosen=chosen, why=why

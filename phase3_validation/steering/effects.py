@@ -112,7 +112,7 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
 
 
 def conclude(
-    ctx: RunContext,
+    ctx: RunContext[SteeringConfig],
     out: RecordWriter,
     plan: Plan,
     earlier: dict[int, dict[str, Any]],

@@ -52,11 +52,11 @@ def _draw_layer(axes: list[Any], points: list[CurvePoint], layer: int, marker: s
     label = f"hyperparams, layer {layer}"
     style = {"color": BLUE, "linestyle": line}
     if all(interval.value is not None for interval in intervals):
-        y = [100 * interval.value for interval in intervals]
+        y = [100 * interval.known for interval in intervals]
         axes[0].errorbar(x, y, yerr=error_bars(each.times(100) for each in intervals), capsize=2, label=label, **style)
         _markers(axes[0], points, y, marker)
-    if all(point.newly_degenerate_rate is not None for point in points):
-        y = [100 * point.newly_degenerate_rate for point in points]
+    y = [100 * point.newly_degenerate_rate for point in points if point.newly_degenerate_rate is not None]
+    if len(y) == len(points):
         axes[1].plot(x, y, label=f"layer {layer}", **style)
         _markers(axes[1], points, y, marker)
         axes[2].plot(x, [point.median_kl for point in points], marker=marker, **style)
@@ -82,7 +82,7 @@ def _draw_tested(axis: Any, tested: SteeredDirection) -> None:
     style = {"marker": "*", "markersize": 9, "capsize": 2, "color": BLUE, "linestyle": "none", "label": "validation"}
     axis.errorbar([place + 0.04], [100 * change.value], yerr=error_bars([change.times(100)]), **style)
     for shift, (kind, (label, color, marker)) in enumerate(KINDS.items(), start=2):
-        values = [100 * control.net_change for control in _judged(tested.controls[kind])]
+        values = [100 * change for _, change in _judged(tested.controls[kind])]
         if values:
             axis.plot([place + 0.04 * shift] * 2, [min(values), max(values)], marker=marker, markersize=4, color=color,
                       linewidth=3, alpha=0.6, label=f"its {label}")  # fmt: skip
@@ -99,10 +99,10 @@ def among_controls(name: str, entry: SteeredDirection) -> bytes:
             left.errorbar([value], [2], xerr=error_bars([change.times(100)]), capsize=3, **style)
             right.plot(entry.effect.median_kl, value, label=name, zorder=3, **style)
             for height, (label, color, marker, each) in zip((1, 0), rows, strict=True):
-                values = [100 * control.net_change for control in each]
+                values = [100 * change for _, change in each]
                 style = {"color": color, "marker": marker, "linestyle": "none", "alpha": 0.7}
                 left.plot(values, [height] * len(values), **style)
-                right.plot([control.median_kl for control in each], values, label=label, **style)
+                right.plot([control.median_kl for control, _ in each], values, label=label, **style)
         left.axvline(0, color=GREY, linewidth=0.8)
         left.set_yticks([2, 1, 0], [name, *(row[0] for row in rows)])
         left.set(xlabel=CHANGE, ylim=(-0.6, 2.6), title=f"coefficient {entry.coefficient:g}")
@@ -133,6 +133,6 @@ def transition_table(name: str, entry: SteeredDirection) -> bytes:
         return svg_bytes(figure, f"transitions-{name}")
 
 
-def _judged(kind: AgainstControls) -> list[ControlEffect]:
-    """The controls of which a program could be judged."""
-    return [control for control in kind.each if control.net_change is not None]
+def _judged(kind: AgainstControls) -> list[tuple[ControlEffect, float]]:
+    """The controls of which a program could be judged, and their net change."""
+    return [(control, control.net_change) for control in kind.each if control.net_change is not None]

@@ -188,6 +188,7 @@ def _in_a_sentence(name: str, entry: SteeredDirection | NotSteered) -> str:
 def _few_problems(collected: Collected, phase: PhaseResult, result: SteeringDocument) -> list[Block]:
     """A trial on some problems, with few controls or another limit of length, must not be taken for the result."""
     found, split, generations = [], collected.finished(SPLIT), collected.finished(GENERATIONS)
+    assert split is not None and generations is not None  # phase 3.3 rests on them
     of = split.artifact.n_rows("validation_{dataset}.parquet")
     if result.n < of:
         words = f"Phase 3.3 steered {count(result.n)} of {count(of)} validation problems: small effects cannot show."

@@ -35,12 +35,12 @@ def side_by_side(names: Names, found: dict[str, TransferredDirection]) -> bytes:
 def _draw(axis: Any, pairs: dict[str, tuple[Interval | None, Interval | None]], names: Names, scale: float) -> None:
     for place, (color, marker, shift) in enumerate(STYLES):
         known = [
-            (row, pair[place])
-            for row, pair in enumerate(pairs.values())
-            if pair[place] is not None and pair[place].value is not None
+            (row, one)
+            for row, one in enumerate(pair[place] for pair in pairs.values())
+            if one is not None and one.value is not None
         ]
         lengths = error_bars(one.times(scale) for _, one in known)
-        axis.errorbar([scale * one.value for _, one in known], [-row + shift for row, _ in known], xerr=lengths,
+        axis.errorbar([scale * one.known for _, one in known], [-row + shift for row, _ in known], xerr=lengths,
                       color=color, marker=marker, capsize=3, linestyle="none", label=names.short[place])  # fmt: skip
     axis.set_yticks([-row for row in range(len(pairs))], [direction_words(name) for name in pairs])
     axis.set_ylim(-len(pairs) + 0.4, 0.6)

@@ -69,7 +69,7 @@ class Plan:
         return len(self.splits[TUNING]) + len(self.splits[JUDGING])
 
 
-def plan_of(ctx: RunContext) -> Plan:
+def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     chosen = ctx.read(handoffs.COEFFICIENTS).document()
     variants = {
         name: steered(name, entry.chosen.layer, entry.site, entry.chosen.coefficient)
@@ -198,7 +198,7 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
 
 
-def judge_latents(ctx: RunContext, out: RecordWriter, plan: Plan, problems: Any) -> list[TransferSite]:
+def judge_latents(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: Any) -> list[TransferSite]:
     """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
 
     Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.

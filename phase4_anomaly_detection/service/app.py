@@ -192,7 +192,7 @@ def create_app(pipeline: Any, settings: ServiceSettings) -> FastAPI:
     """The app around a pipeline that has a detector. `app.state.service` is what the routes share."""
     service = Service(pipeline, settings)
     what = "Scores prompts and programs by the latents of a sparse autoencoder, and says where to send them."
-    no_pages = dict(docs_url=None, redoc_url=None)
+    no_pages: dict[str, Any] = dict(docs_url=None, redoc_url=None)
     app = FastAPI(title="PVA-SAE detector", version="1", description=what, lifespan=service.lifespan, **no_pages)
     app.state.service = service
     app.add_middleware(_Around, gate=service.gate)
@@ -202,7 +202,7 @@ def create_app(pipeline: Any, settings: ServiceSettings) -> FastAPI:
     refused = (400, 503) if settings.token is None else (401, 503)
     body = (400, 403, 408, 413, 415, 422)
     answers = {200: {"model": DetectResponse}, **refusals(*sorted({*refused, *body}))}
-    described = dict(summary="Score a text", openapi_extra=_BODY, responses=answers)
+    described: dict[str, Any] = dict(summary="Score a text", openapi_extra=_BODY, responses=answers)
     app.post("/detect", response_model=None, dependencies=auth, **described)(service.detect)
     answers = {200: {"model": Health}, 503: {"model": Health}, **refusals(*(s for s in refused if s == 400))}
     described = dict(summary="Is it alive, and do its latents fire as they did?", responses=answers)

@@ -168,9 +168,9 @@ def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
                 self.should_exit = True
             return await super().on_tick(counter)
 
-    plain = dict(ws="none", lifespan="on", log_config=None, access_log=False, server_header=False, proxy_headers=False)
-    waits = dict(backlog=_BACKLOG, timeout_keep_alive=30, timeout_graceful_shutdown=5)
-    config = uvicorn.Config(app, http=connection_class(settings, gate.metrics), **plain, **waits)
+    plain: dict[str, Any] = dict(ws="none", lifespan="on", log_config=None, access_log=False, server_header=False)
+    plain |= dict(proxy_headers=False, backlog=_BACKLOG, timeout_keep_alive=30, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, http=connection_class(settings, gate.metrics), **plain)
     return DrainingServer(config)
 
 

@@ -119,8 +119,8 @@ def run_limited(
         given.write(stdin)
         given.seek(0)
         words = [sys.executable, *OPTIONS, "-S", "-c", _LAUNCH, *limits, *command]
-        streams = dict(stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, close_fds=True)
-        process = subprocess.Popen(words, cwd=folder, env=environment(folder), process_group=0, **streams)
+        out, err, env = subprocess.PIPE, subprocess.STDOUT, environment(folder)
+        process = subprocess.Popen(words, cwd=folder, env=env, process_group=0, stdin=given, stdout=out, stderr=err)
     with process:
         with patience.watching(process):
             try:

@@ -55,8 +55,9 @@ def check_symbolic(code: str, seconds: float, isolation: str, patience: Patience
     request = {"code": code, "seconds": search_s, "level": level, "home": home, "limits": asdict(limits)}
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
         command, stdin = [sys.executable, *OPTIONS, "-c", _START, str(_ROOT)], json.dumps(request).encode()
-        bounds = dict(cpu_s=cpu_s, elapsed_s=ELAPSED * cpu_s, memory_bytes=None)
-        finished = run_limited(command, folder, **bounds, stdin=stdin, patience=patience)
+        finished = run_limited(
+            command, folder, cpu_s=cpu_s, elapsed_s=ELAPSED * cpu_s, memory_bytes=None, stdin=stdin, patience=patience
+        )
     return _verdict(finished, f"level {level}")
 
 

@@ -73,11 +73,13 @@ def prose(tmp_path_factory):
 def test_phase_1_1_reads_prose_with_the_dictionary_that_was_made_of_it(smollm2, prose, tmp_path):
     pca, data = tmp_path / "pca", tmp_path / "data"
     loading = ["--model", smollm2, "--dtype", "bfloat16", "--threads", "1", "--device", "cpu"]
-    made = cold_command("-m", "natural.pca", *loading, "--text", prose, "--layers", "9,20", "--out", pca,
-                   "--vectors", "3300")  # fmt: skip
+    made = cold_command(
+        "-m", "natural.pca", *loading, "--text", prose, "--layers", "9,20", "--out", pca, "--vectors", "3300"
+    )
     assert made.returncode == 0, made.stderr
-    done = command("run.py", "phase", "1.1", *loading, "--sae", pca, "--text", prose, "--documents", "16",
-                   "--data-dir", data)  # fmt: skip
+    done = command(
+        "run.py", "phase", "1.1", *loading, "--sae", pca, "--text", prose, "--documents", "16", "--data-dir", data
+    )
     assert done.returncode == 0, done.stderr
     run = newest(data / "phase1_1")
     documents = pyarrow.parquet.read_table(run / "documents.parquet").to_pylist()
