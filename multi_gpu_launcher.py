@@ -49,7 +49,7 @@ from common.programs.settings import SolutionConfig
 from common.progress import Progress
 from common.runs.artifacts import AlreadyBuilt
 from common.runs.checkpoints import PartStore
-from common.runs.discovery import MANIFEST
+from common.runs.discovery import MANIFEST, n_saved
 from common.runs.locks import lock_for_launcher
 from common.runs.pace import PaceOfAll
 from common.runs.records import check_slice
@@ -255,8 +255,10 @@ def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
         again = [word for word in sys.argv[1:] if word != "--fresh"]
         typed = shlex.join(["python3", "multi_gpu_launcher.py", *again])
         context.log.warning("stopped; everything computed is saved. Continue with: %s", typed)
-    elif not code:
+    elif not code and (folder / MANIFEST).exists():
         context.log.info("wrote %s", folder)
+    elif not code:
+        context.log.info("saved %d of %d records in %s", n_saved(folder), n_records, folder)
     return code
 
 

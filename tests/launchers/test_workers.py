@@ -45,3 +45,11 @@ def test_a_worker_that_always_dies_is_reported_after_three_tries(begun, flags, f
     assert shown == next(begun.glob(log)).read_text().splitlines()[-20:] and any("settings: " in line for line in shown)
     assert not workers_of(begun)
     figures.add("workers killed", "of the launcher", n=3)
+
+
+def test_a_part_of_the_records_is_saved_and_not_called_written(begun, flags):
+    """The launcher says what is there when others' slices are still missing."""
+    words = ("--phase", "1", "--workers", 1, "--start", 20, "--end", 22, *flags, "--data-dir", begun)
+    launcher = start("multi_gpu_launcher.py", *words)
+    said = launcher.communicate(timeout=120)[1]
+    assert launcher.returncode == 0 and "saved 3 of " in said and "wrote " not in said
