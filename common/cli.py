@@ -82,9 +82,17 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
         )
         sys.exit(2)
     except KeyboardInterrupt:
-        ignore_further_signals()
-        sys.stderr.write("\nstopped at once; what was saved before is kept\n")
-        sys.exit(130)
+        _stopped_at_once()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _stopped_at_once()  # while a class was made: up to 3.11, Python wraps what is raised in __set_name__
+
+
+def _stopped_at_once() -> NoReturn:
+    ignore_further_signals()
+    sys.stderr.write("\nstopped at once; what was saved before is kept\n")
+    sys.exit(130)
 
 
 def _said(main: Callable[[list[str]], int]) -> int | str | None:

@@ -38,3 +38,27 @@ def test_other_exceptions_in_a_destructor_are_still_told():
     text = DESTRUCTOR.replace("signal.raise_signal(signal.{name})", "raise OSError('told')").replace("30", "0")
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert "OSError: told" in done.stderr and done.stdout == "Python went on\n"
+
+
+INTERRUPTED = """
+import sys
+from common.cli import exit_with
+
+class Field:
+    def __set_name__(self, owner, name):
+        raise {error}
+
+def main(argv):
+    class Config:
+        x = Field()
+
+exit_with(main)
+"""
+
+
+@pytest.mark.parametrize(("error", "status"), [("KeyboardInterrupt", 130), ("ValueError('told')", 1)])
+def test_a_signal_that_comes_while_a_class_is_made_stops_the_process(error, status):
+    """Python 3.11 wraps whatever is raised in __set_name__, an interrupt too."""
+    text = INTERRUPTED.format(error=error)
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status and ("Traceback" in done.stderr) == (status == 1), done.stderr

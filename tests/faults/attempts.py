@@ -77,6 +77,8 @@ def start(words: list[str], output: Path, prepare: Callable[[], None] = lambda: 
         return pid
     status = 1
     try:
+        for number in STOP_SIGNALS:  # a shell's background jobs ignore some of them, as nohup does
+            signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(descriptor, 1), os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
