@@ -2,9 +2,7 @@
 
 import math
 import re
-from typing import Any
-
-from common.handoffs.estimates import Interval
+from typing import Any, Protocol
 
 UNKNOWN = "–"
 _KEPT_SPACE = "\N{NO-BREAK SPACE}"
@@ -20,21 +18,33 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def interval(estimate: Interval | None, digits: int = 2, signed: bool = False) -> str:
+class Estimate(Protocol):
+    """A number with its interval, as `common.handoffs.estimates.Interval` is one."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    def times(self, factor: float) -> "Estimate": ...
+
+
+def interval(estimate: Estimate | None, digits: int = 2, signed: bool = False) -> str:
     """'0.62 (0.56 to 0.67)'; the value alone where it has no interval."""
     if estimate is None:
         return UNKNOWN
     return " ".join(filter(None, [number(estimate.value, digits, signed), bounds(estimate, digits, signed)]))
 
 
-def bounds(estimate: Interval, digits: int = 2, signed: bool = False) -> str:
+def bounds(estimate: Estimate, digits: int = 2, signed: bool = False) -> str:
     """'(0.56 to 0.67)', or nothing where there is no interval."""
     if estimate.low is None or estimate.high is None or estimate.value is None:
         return ""
     return f"({number(estimate.low, digits, signed)} to {number(estimate.high, digits, signed)})"
 
 
-def percent(estimate: Interval | None, signed: bool = False, unit: str = " %") -> str:
+def percent(estimate: Estimate | None, signed: bool = False, unit: str = " %") -> str:
     """'56.1 % (51.1 to 61.0)' of a share with its interval."""
     if estimate is None or estimate.value is None:
         return UNKNOWN
@@ -42,7 +52,7 @@ def percent(estimate: Interval | None, signed: bool = False, unit: str = " %") -
     return " ".join(filter(None, [value, bounds(estimate.times(100), 1, signed)]))
 
 
-def points(change: Interval | None) -> str:
+def points(change: Estimate | None) -> str:
     """'+4.1 points (+1.0 to +7.2)' of the change of a share."""
     return percent(change, signed=True, unit=" points")
 
