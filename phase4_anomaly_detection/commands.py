@@ -151,9 +151,17 @@ def _add_detector_flags(parser: Parser) -> None:
 def _pipeline(args: Any, **further: Any) -> "SAEAnomalyPipeline":
     from phase4_anomaly_detection.pipeline import SAEAnomalyPipeline
 
-    names = ("model", "layer", "dtype", "threads", "quantisation", "long_input", "batch_size")
     return SAEAnomalyPipeline.load(
-        args.artifacts, args.device, **{name: getattr(args, name) for name in names}, **further
+        args.artifacts,
+        args.device,
+        model=args.model,
+        layer=args.layer,
+        dtype=args.dtype,
+        threads=args.threads,
+        quantisation=args.quantisation,
+        long_input=args.long_input,
+        batch_size=args.batch_size,
+        **further,
     )
 
 

@@ -186,13 +186,21 @@ class AnomalyDetector:
         decided = scores[rows]
         chance, flagged, routes = self.probabilities(decided), self.flags(decided), self.routes(decided)
         levels = np.searchsorted(self.document["levels"], chance, side="right")
-        found = []
-        for i, row in enumerate(rows):
-            said: dict[str, Any] = dict(is_anomaly=bool(flagged[i]), anomaly_score=float(decided[i]), route=routes[i])
-            said |= dict(probability=float(chance[i]), level=LEVELS[levels[i]], threshold=self.threshold)
-            said |= dict(top_features=self._contributions(activations[row]), verdict=self.verdict)
-            found.append(Detection(**said, n_tokens=counts[i], window=windows[i]))
-        return found
+        return [
+            Detection(
+                is_anomaly=bool(flagged[i]),
+                anomaly_score=float(decided[i]),
+                probability=float(chance[i]),
+                level=LEVELS[levels[i]],
+                threshold=self.threshold,
+                top_features=self._contributions(activations[row]),
+                route=routes[i],
+                n_tokens=counts[i],
+                window=windows[i],
+                verdict=self.verdict,
+            )
+            for i, row in enumerate(rows)
+        ]
 
     def _contributions(self, activations: Float[np.ndarray, " k"]) -> list[dict[str, Any]]:
         """Every latent that fires, the largest contribution first; they sum to the score."""

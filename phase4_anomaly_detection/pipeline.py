@@ -209,8 +209,15 @@ class SAEAnomalyPipeline:
         config = build_config(
             PHASE.config, preset, {key: value for key, value in given.items() if key in names} | settings
         )
-        where: dict[str, Any] = dict(data_dir=data_dir, device=resolve_device(sidecar.device), log=LOG)
-        return RunContext(phase=PHASE, config=config, preset=preset, command=_command(config, preset), **where)
+        return RunContext(
+            phase=PHASE,
+            config=config,
+            preset=preset,
+            data_dir=data_dir,
+            device=resolve_device(sidecar.device),
+            log=LOG,
+            command=_command(config, preset),
+        )
 
 
 def run_to_its_folder(context: RunContext) -> Path:

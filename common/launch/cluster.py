@@ -121,9 +121,14 @@ class SliceJob:
 
     def _run_child(self, in_session_of_its_own: bool) -> int:
         with open(log_of(self.folder, self.piece), "a") as log:
-            words = slice_command(self.command, self.piece)
-            own: dict[str, Any] = dict(stdin=subprocess.DEVNULL, start_new_session=in_session_of_its_own)
-            self.child = subprocess.Popen(words, cwd=self.directory, stdout=log, stderr=log, **own)
+            self.child = subprocess.Popen(
+                slice_command(self.command, self.piece),
+                cwd=self.directory,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=in_session_of_its_own,
+            )
         _wait_for_end(self.child.pid)
         return self.child.wait()
 
@@ -238,15 +243,28 @@ class ClusterJobs:
         want, minutes = self.resources, max(1, -(-self.resources.seconds // 60))
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         python = ["env", f"PYTHONPATH={path}", sys.executable]
-        limits = dict(slurm_max_num_timeout=NO_LIMIT, local_max_num_timeout=NO_LIMIT)
-        pythons = dict(slurm_python="exec " + shlex.join(python), local_python=shlex.join(python))
-        executor = submitit.AutoExecutor(self.scratch, cluster=self.cluster, **limits, **pythons)
+        executor = submitit.AutoExecutor(
+            self.scratch,
+            cluster=self.cluster,
+            slurm_max_num_timeout=NO_LIMIT,
+            local_max_num_timeout=NO_LIMIT,
+            slurm_python="exec " + shlex.join(python),
+            local_python=shlex.join(python),
+        )
         warning = min(SAVING_S, want.seconds // 4)
         exact = {"time": want.time, "signal": f"B:USR2@{warning}", "requeue": True, "mem": want.mem}
-        job = dict(name="pva-sae", timeout_min=minutes, nodes=1, tasks_per_node=1, cpus_per_task=want.cpus)
-        slurm = dict(slurm_partition=want.partition, slurm_use_srun=False, slurm_array_parallelism=self.at_once)
-        also = {key: value for key, value in exact.items() if value is not None}
-        executor.update_parameters(**job, gpus_per_node=want.gpus or None, **slurm, slurm_additional_parameters=also)
+        executor.update_parameters(
+            name="pva-sae",
+            timeout_min=minutes,
+            nodes=1,
+            tasks_per_node=1,
+            cpus_per_task=want.cpus,
+            gpus_per_node=want.gpus or None,
+            slurm_partition=want.partition,
+            slurm_use_srun=False,
+            slurm_array_parallelism=self.at_once,
+            slurm_additional_parameters={key: value for key, value in exact.items() if value is not None},
+        )
         try:
             return executor.submit_array(work)
         except FailedJobError as error:

@@ -46,8 +46,14 @@ def template_of(tokenizer: Any, model: str) -> ChatTemplate:
         raise ConfigError(f"the tokenizer of {model} has no chat template\nGive --prompt plain")
     try:
         message, template = [{"role": "user", "content": _MARK}], _ALWAYS_THAT_DAY + tokenizer.get_chat_template()
-        form = dict(tokenize=False, add_generation_prompt=True, enable_thinking=False, date_string=_DAY)
-        text = tokenizer.apply_chat_template(message, chat_template=template, **form)
+        text = tokenizer.apply_chat_template(
+            message,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+            date_string=_DAY,
+        )
     except (jinja2.TemplateError, ValueError, TypeError) as error:
         raise ConfigError(f"the chat template of {model} cannot be used: {error}\nGive --prompt plain") from error
     before, mark, after = text.partition(_MARK)

@@ -35,8 +35,13 @@ def next_token_logits(
     knows_cache = {"past_key_values": cache, "attention_mask": mask}
     if _calls_it_cache_params(type(lm.model)):  # Mamba: its mask is of the new tokens alone
         knows_cache = {"cache_params": cache, "attention_mask": mask[:, n_before:]}
-    told = dict(use_cache=cache is not None, logits_to_keep=1, **knows_cache)
-    output = lm.model(input_ids=ids, position_ids=positions(mask)[:, n_before:], **told)
+    output = lm.model(
+        input_ids=ids,
+        position_ids=positions(mask)[:, n_before:],
+        use_cache=cache is not None,
+        logits_to_keep=1,
+        **knows_cache,
+    )
     return output.logits[:, -1]
 
 

@@ -47,9 +47,14 @@ def load_model(
     with _loading_errors(name, location, revision):
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
         # The default attention is right: for Gemma-2, which caps its scores, that is eager.
-        held = dict(dtype=getattr(torch, dtype), use_safetensors=True, **_quantised(quantisation, device))
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(
-            location, revision=revision or None, output_loading_info=True, trust_remote_code=False, **held
+            location,
+            revision=revision or None,
+            output_loading_info=True,
+            trust_remote_code=False,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            **_quantised(quantisation, device),
         )
     _check_weights(report, name, location)
     _check_tokenizer(tokenizer, model, name, location)

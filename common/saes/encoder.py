@@ -169,9 +169,19 @@ def _in_one_form(
     if broken:
         raise AssetError(f"SAE {label}: {', '.join(broken)} holds nan or infinity\nFetch or train it again")
     top_k = sae.cfg.k if sae.cfg.architecture() == "topk" else None
-    own: dict[str, Any] = dict(layer=layer, kind=kind, site=site, site_out=site_out or site, **arrays)
-    own |= dict(published_fvu=sae.cfg.metadata.fvu, published_l0=sae.cfg.metadata.l0)
-    return LayerSae(id=label, neuronpedia_id=neuronpedia_id, revision=revision, top_k=top_k, **own)
+    return LayerSae(
+        id=label,
+        layer=layer,
+        kind=kind,
+        site=site,
+        site_out=site_out or site,
+        neuronpedia_id=neuronpedia_id,
+        revision=revision,
+        top_k=top_k,
+        published_fvu=sae.cfg.metadata.fvu,
+        published_l0=sae.cfg.metadata.l0,
+        **arrays,
+    )
 
 
 def _check_supported(sae: SaeLensSae, label: str) -> None:

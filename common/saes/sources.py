@@ -126,9 +126,16 @@ def find_release(name: str) -> Release:
     def of_each(key: str) -> dict[str, Any]:
         return {sae_id: item.get(key) for sae_id, item in ids.items()}
 
-    paths, conversion = {sae_id: str(item["path"]) for sae_id, item in ids.items()}, entry.get("conversion_func")
-    told = dict(neuronpedia=of_each("neuronpedia"), variance_explained=of_each("variance_explained"), l0=of_each("l0"))
-    return Release(name, entry["repo_id"], entry["model"], conversion=conversion or "sae_lens", paths=paths, **told)
+    return Release(
+        name,
+        entry["repo_id"],
+        entry["model"],
+        conversion=entry.get("conversion_func") or "sae_lens",
+        paths={sae_id: str(item["path"]) for sae_id, item in ids.items()},
+        neuronpedia=of_each("neuronpedia"),
+        variance_explained=of_each("variance_explained"),
+        l0=of_each("l0"),
+    )
 
 
 @functools.cache

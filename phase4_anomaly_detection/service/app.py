@@ -192,8 +192,14 @@ def create_app(pipeline: Any, settings: ServiceSettings) -> FastAPI:
     """The app around a pipeline that has a detector. `app.state.service` is what the routes share."""
     service = Service(pipeline, settings)
     what = "Scores prompts and programs by the latents of a sparse autoencoder, and says where to send them."
-    no_pages: dict[str, Any] = dict(docs_url=None, redoc_url=None)
-    app = FastAPI(title="PVA-SAE detector", version="1", description=what, lifespan=service.lifespan, **no_pages)
+    app = FastAPI(
+        title="PVA-SAE detector",
+        version="1",
+        description=what,
+        lifespan=service.lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.service = service
     app.add_middleware(_Around, gate=service.gate)
     app.add_exception_handler(Refused, _answer_refused)
@@ -201,15 +207,28 @@ def create_app(pipeline: Any, settings: ServiceSettings) -> FastAPI:
     auth = [] if settings.token is None else [_described_bearer()]
     refused = (400, 503) if settings.token is None else (401, 503)
     body = (400, 403, 408, 413, 415, 422)
-    answers = {200: {"model": DetectResponse}, **refusals(*sorted({*refused, *body}))}
-    described: dict[str, Any] = dict(summary="Score a text", openapi_extra=_BODY, responses=answers)
-    app.post("/detect", response_model=None, dependencies=auth, **described)(service.detect)
-    answers = {200: {"model": Health}, 503: {"model": Health}, **refusals(*(s for s in refused if s == 400))}
-    described = dict(summary="Is it alive, and do its latents fire as they did?", responses=answers)
-    app.get("/health", response_model=None, **described)(service.health)
-    answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals(*refused)}
-    described = dict(response_class=Response, summary="Counters for Prometheus", responses=answers)
-    app.get("/metrics", response_model=None, dependencies=auth, **described)(service.metrics_text)
+    app.post(
+        "/detect",
+        response_model=None,
+        summary="Score a text",
+        dependencies=auth,
+        openapi_extra=_BODY,
+        responses={200: {"model": DetectResponse}, **refusals(*sorted({*refused, *body}))},
+    )(service.detect)
+    app.get(
+        "/health",
+        response_model=None,
+        summary="Is it alive, and do its latents fire as they did?",
+        responses={200: {"model": Health}, 503: {"model": Health}, **refusals(*(s for s in refused if s == 400))},
+    )(service.health)
+    app.get(
+        "/metrics",
+        response_model=None,
+        response_class=Response,
+        summary="Counters for Prometheus",
+        dependencies=auth,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals(*refused)},
+    )(service.metrics_text)
     page, headers = _page()
     app.get("/", include_in_schema=False)(lambda: HTMLResponse(page, headers=headers))
     return app

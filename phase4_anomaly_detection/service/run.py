@@ -168,9 +168,19 @@ def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
                 self.should_exit = True
             return await super().on_tick(counter)
 
-    plain: dict[str, Any] = dict(ws="none", lifespan="on", log_config=None, access_log=False, server_header=False)
-    plain |= dict(proxy_headers=False, backlog=_BACKLOG, timeout_keep_alive=30, timeout_graceful_shutdown=5)
-    config = uvicorn.Config(app, http=connection_class(settings, gate.metrics), **plain)
+    config = uvicorn.Config(
+        app,
+        http=connection_class(settings, gate.metrics),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+    )
     return DrainingServer(config)
 
 

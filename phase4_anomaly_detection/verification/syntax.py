@@ -26,8 +26,15 @@ def check_syntax(code: str, patience: Patience | None = None) -> Check:
     source = b"# coding: utf-8\n" + code.encode("utf-8", "surrogatepass")  # whatever the program's own comment says
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
         command = [sys.executable, *OPTIONS, "-S", "-c", _PARSE]
-        bounds = dict(cpu_s=_CPU_S, elapsed_s=ELAPSED * _CPU_S, memory_bytes=1024 * MIB)
-        finished = run_limited(command, folder, **bounds, stdin=source, patience=patience)
+        finished = run_limited(
+            command,
+            folder,
+            cpu_s=_CPU_S,
+            elapsed_s=ELAPSED * _CPU_S,
+            memory_bytes=1024 * MIB,
+            stdin=source,
+            patience=patience,
+        )
     if finished.stopped_for is None and finished.status < 0:
         return Check(NAME, FAILED, f"Python's parser does not survive it: {finished.reason()}")
     if finished.stopped_for is not None or finished.status != 0:

@@ -12,7 +12,6 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
 from phase4_anomaly_detection.verification.processes import ELAPSED, MIB, OPTIONS, Finished, Patience, run_limited
@@ -63,8 +62,14 @@ def _by_mypy(folder: str, seconds: float, patience: Patience | None) -> Check:
 def _by_pyright(program: str, folder: str, seconds: float, patience: Patience | None) -> Check:
     Path(folder, "pyrightconfig.json").write_text(json.dumps(_PYRIGHT))
     # No limit on address space: node reserves far more than it uses.
-    bounds: dict[str, Any] = dict(cpu_s=seconds, elapsed_s=ELAPSED * seconds, memory_bytes=None)
-    finished = run_limited([program, "--outputjson", _FILE], folder, **bounds, patience=patience)
+    finished = run_limited(
+        [program, "--outputjson", _FILE],
+        folder,
+        cpu_s=seconds,
+        elapsed_s=ELAPSED * seconds,
+        memory_bytes=None,
+        patience=patience,
+    )
     if finished.stopped_for is not None or finished.status not in (0, 1):
         return Check(NAME, ERROR, f"pyright: {finished.reason()}{_last_line(finished)}")
     text = finished.output.decode("utf-8", "replace")
