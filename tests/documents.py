@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Any
 
-from common.handoffs.document import from_json
+from common.handoffs.document import Worded, from_json
 from common.runs.artifacts import ArtifactWriter
 
 
@@ -40,7 +40,7 @@ def blank(kind: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         return None if type(None) in arguments else blank(arguments[0])
     if dataclasses.is_dataclass(kind):
-        return "no measurable effect" if getattr(kind, "worded", False) else filled(kind, {})
+        return "no measurable effect" if issubclass(kind, Worded) else filled(kind, {})
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return next(iter(kind)).value
     return {int: 0, float: 0.0, str: "", bool: False, list: [], dict: {}, type(None): None}[origin or kind]

@@ -10,19 +10,16 @@ import enum
 import functools
 import types
 import typing
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 
-@runtime_checkable
-class Worded(Protocol):
-    """Something that stands as words in a document."""
-
-    worded: ClassVar[bool]
-
-    def __str__(self) -> str: ...
+class Worded:
+    """What stands as words in a document: those of `str`."""
 
     @classmethod
-    def from_words(cls, words: str) -> Self: ...
+    def from_words(cls, words: str) -> Self:
+        """Raises: ValueError for words that none has."""
+        raise NotImplementedError
 
 
 class DocumentError(ValueError):
@@ -31,7 +28,7 @@ class DocumentError(ValueError):
 
 def as_json(value: Any) -> Any:
     """Plain dicts, lists and values of a document or a part of one."""
-    if getattr(value, "worded", False):
+    if isinstance(value, Worded):
         return str(value)
     if dataclasses.is_dataclass(value):
         fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
@@ -59,8 +56,8 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
         return [from_json(arguments[0], own, f"{place}[{number}]") for number, own in enumerate(value)]
     if origin is dict and isinstance(value, dict):
         return {key: from_json(arguments[1], own, f"{place}.{key}") for key, own in value.items()}
-    if isinstance(kind, type) and getattr(kind, "worded", False) and isinstance(value, str):
-        return kind.from_words(value)
+    if isinstance(kind, type) and issubclass(kind, Worded) and isinstance(value, str):
+        return _from_words(kind, value, place)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _dataclass(kind, value, place)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
@@ -100,6 +97,13 @@ def _of_enum(kind: Any, value: Any, place: str) -> Any:
     except ValueError:
         known = ", ".join(repr(one.value) for one in kind)
         raise DocumentError(f"{place.lstrip('.')} is {value!r:.60}, and none of {known}") from None
+
+
+def _from_words(kind: type[Worded], words: str, place: str) -> Worded:
+    try:
+        return kind.from_words(words)
+    except ValueError as error:
+        raise DocumentError(f"{place.lstrip('.')} is {words!r:.60}, and no {_name(kind)}") from error
 
 
 def _is_left_out(field: dataclasses.Field, value: Any) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import ClassVar
 
+from common.handoffs.document import Worded
 from common.handoffs.estimates import Counted, Interval
 from common.handoffs.selected import LatentFacts
 
@@ -33,10 +33,9 @@ _BREAKS = "breaks the output"
 
 
 @dataclass(frozen=True)
-class SteeringVerdict:
+class SteeringVerdict(Worded):
     """The change; whether the output `breaks` besides; `why` it is unusable. Its words stand in the document."""
 
-    worded: ClassVar[bool] = True
     change: Change
     breaks: bool = False
     why: str = ""
@@ -52,7 +51,6 @@ class SteeringVerdict:
 
     @classmethod
     def from_words(cls, words: str) -> SteeringVerdict:
-        """Raises: ValueError for words that none has."""
         breaks = words.startswith(f"{_BREAKS}; ")
         change = words.removeprefix(f"{_BREAKS}; ")
         unusable, _, why = change.partition(": ")

@@ -65,7 +65,7 @@ class PhaseResult:
 
     def document(self, name: str | None = None) -> Any:
         """What one of the run's JSON files holds; its own unless named."""
-        return self.artifact.document() if name is None else self.artifact.document(name)
+        return self.artifact.document(name)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, overload
 from common import provenance, tables
 from common.errors import ArtifactMismatchError, DamagedRunError
 from common.files import file_sha256, json_bytes, text_sha256, write_atomic, write_sealed_json
-from common.handoffs.document import DocumentError, as_json, from_json
+from common.handoffs.document import as_json, from_json
 from common.handoffs.handoff import Document, Handoff
 from common.runs.discovery import MANIFEST, STAMP, RunFolder, file_name
 from common.runs.locks import lock_slice
@@ -44,6 +44,7 @@ class Artifact(Generic[Document]):
         self.handoff, self.path, self.manifest = handoff, run.path, run.document
         self._rebuild = rebuild
         self._checked: set[str] = set()
+        self._documents: dict[str, Any] = {}
 
     @property
     def content_sha256(self) -> str:
@@ -71,7 +72,7 @@ class Artifact(Generic[Document]):
     @overload
     def document(self) -> Document: ...
     @overload
-    def document(self, name: str) -> Any: ...
+    def document(self, name: str | None) -> Any: ...
     def document(self, name: str | None = None) -> Any:
         """What a JSON file holds, as declared; the artifact's own unless named.
 
@@ -79,10 +80,13 @@ class Artifact(Generic[Document]):
         """
         name = name or next(iter(self.handoff.documents))
         path = self.file(name)
-        try:
-            return from_json(self.handoff.kind_of(name), json.loads(path.read_bytes()))
-        except (DocumentError, ValueError) as error:
-            raise ArtifactMismatchError(f"{path} is no {name} of this version: {error}\n{self._advice()}") from error
+        if name not in self._documents:
+            try:
+                self._documents[name] = from_json(self.handoff.kind_of(name), json.loads(path.read_bytes()))
+            except ValueError as error:
+                told = f"{path} is no {name} of this version: {error}"
+                raise ArtifactMismatchError(f"{told}\n{self._advice()}") from error
+        return self._documents[name]
 
     def file(self, name: str) -> Path:
         """Path of one file, after checking it.
