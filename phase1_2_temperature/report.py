@@ -15,8 +15,10 @@ CAPTIONS = {
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
-    blocks = [_temperatures(phase.document()), *figures_of(phase, CAPTIONS)]
-    return Section("programs", blocks=blocks, warnings=warnings_of(phase))
+    metadata: TemperatureDocument = phase.document()
+    rows = [row for each in metadata.temperatures for row in phase.artifact.table(each.file)]
+    blocks = [_temperatures(metadata), *figures_of(phase, CAPTIONS)]
+    return Section("programs", blocks=blocks, warnings=warnings_of(phase, rows))
 
 
 def _temperatures(metadata: TemperatureDocument) -> Table:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from common.evaluation.statistics import wilson_interval
+from common.evaluation.statistics import rate
 from common.handoffs import SPLIT, SPLIT_NAMES, SPLIT_PURPOSES
 from common.handoffs.estimates import Interval
 from common.report.blocks import PERCENT, Cell, Column, Paragraph, Section, Table, count_cell, share
@@ -16,8 +16,8 @@ Row = dict[str, Any]
 
 def programs_section(phase: PhaseResult, collected: Collected) -> Section:
     section = Section("programs", "Programs", "What does the model write, and how much of it passes its tests?")
-    section.source, section.warnings = phase.place, warnings_of(phase)
     rows = phase.artifact.table("dataset.parquet")
+    section.source, section.warnings = phase.place, warnings_of(phase, rows)
     section.blocks.append(Paragraph(_in_words(rows, phase.manifest["settings"])))
     section.blocks += [_by_split(rows, collected.finished(SPLIT)), _by_complexity(rows), _errors(rows), _stops(rows)]
     return section
@@ -37,10 +37,7 @@ def rate_of(rows: list[Row]) -> Interval | None:
     """Share of the judged programs that pass, with Wilson's interval; None where none was judged."""
     labels = Counter(row["label"] for row in rows)
     judged = labels["correct"] + labels["incorrect"]
-    if not judged:
-        return None
-    low, high = wilson_interval(labels["correct"], judged)
-    return Interval(labels["correct"] / judged, low, high)
+    return rate(labels["correct"], judged) if judged else None
 
 
 def _in_words(rows: list[Row], settings: dict[str, Any]) -> str:

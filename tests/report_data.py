@@ -197,11 +197,13 @@ def _general_text(out: Any) -> None:
 
 def _samples(out: Any) -> None:
     out.table("dataset_temp_0_6.parquet", [program(i, temperature=0.6) for i in range(2 * N, 3 * N)])
+    out.table("dataset_temp_1_2.parquet", [])
     _grading(out, range(2 * N, 3 * N), handoffs.TEMPERATURE.tables["grading.parquet"])
     rates = [
         {"temperature": t, "problems": N, "programs": N, "pass_rate": rate, "pass_rate_95_percent_interval": bounds,
-         "problems_with_a_correct_program": 8, "problems_with_only_correct_programs": 8}
-        for t, rate, bounds in ((0.6, 0.66, [0.4, 0.8]), (1.2, None, None))
+         "problems_with_a_correct_program": 8, "problems_with_only_correct_programs": 8, "file": file}
+        for t, rate, bounds, file in ((0.6, 0.66, [0.4, 0.8], "dataset_temp_0_6.parquet"),
+                                      (1.2, None, None, "dataset_temp_1_2.parquet"))
     ]  # fmt: skip
     out.document("temperature_metadata.json", {"interval": "95 %, bootstrap over problems", "temperatures": rates})
     out.file("figures/pass_rate_by_temperature.png", picture())

@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.isotonic import IsotonicRegression
 
-from common.evaluation.statistics import wilson_interval
+from common.evaluation.statistics import rate
 from common.evaluation.strata import stratum_of, upper_bounds
 from common.handoffs.detection import Reliability, ReliabilityGroup
-from common.handoffs.estimates import Interval
 
 N_GROUPS = 5
 
@@ -38,7 +37,6 @@ def reliability(
     for number in np.unique(group):
         inside = group == number
         n, n_positive = int(inside.sum()), int(positive[inside].sum())
-        low, high = wilson_interval(n_positive, n)
-        observed = Interval(n_positive / n, low, high)
-        groups.append(ReliabilityGroup(predicted=float(probability[inside].mean()), observed=observed, n=n))
+        predicted = float(probability[inside].mean())
+        groups.append(ReliabilityGroup(predicted=predicted, observed=rate(n_positive, n), n=n))
     return Reliability(brier=float(np.mean((probability - positive) ** 2)), groups=groups)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from common.handoffs.estimates import UNDEFINED, Counted, Interval
+
 
 def p_of(result: Any) -> float:
     """The p-value of a test by scipy or statsmodels, whose annotations do not say what they return."""
@@ -18,6 +20,19 @@ def wilson_interval(n_successes: int, n_trials: int, confidence: float = 0.95) -
 
     interval = binomtest(n_successes, n_trials).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def rate(n: int, of: int) -> Interval:
+    """A share with Wilson's 95 % interval; undefined where there is nothing to have a share of."""
+    if not of:
+        return UNDEFINED
+    low, high = wilson_interval(n, of)
+    return Interval(n / of, low, high)
+
+
+def counted(n: int, of: int) -> Counted:
+    """A share with what was counted."""
+    return Counted(n, of, rate(n, of))
 
 
 def clustered_rate_interval(

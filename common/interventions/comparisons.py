@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest, fisher_exact
 
-from common.evaluation.statistics import holm, p_of
+from common.evaluation.statistics import counted, holm, p_of
 from common.handoffs.steering import (
     LOWER,
     MATCHED_LATENT,
@@ -32,7 +32,7 @@ from common.handoffs.steering import (
     Effect,
     SteeringVerdict,
 )
-from common.interventions.outcomes import Pairs, Row, counted, effect, median_kl, paired, transitions
+from common.interventions.outcomes import Pairs, Row, effect, median_kl, paired, transitions
 from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
 
 ALPHA = 0.05

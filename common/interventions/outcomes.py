@@ -12,8 +12,8 @@ from typing import Any
 
 from scipy.stats import norm
 
-from common.evaluation.statistics import wilson_interval
-from common.handoffs.estimates import UNDEFINED, Counted, Interval
+from common.evaluation.statistics import counted, rate
+from common.handoffs.estimates import UNDEFINED, Interval
 from common.handoffs.steering import Effect
 
 JUDGED = ("correct", "incorrect")
@@ -101,18 +101,6 @@ def transitions(pairs: Pairs) -> dict[str, int]:
 def median_kl(rows: Sequence[Row]) -> float | None:
     """Median over problems of KL(steered || unsteered) of the first token's distribution [nats]."""
     return statistics.median(row["kl"] for row in rows) if rows else None
-
-
-def counted(n: int, of: int) -> Counted:
-    return Counted(n, of, rate(n, of))
-
-
-def rate(n: int, of: int) -> Interval:
-    """A share with Wilson's 95 % interval; undefined where there is nothing to have a share of."""
-    if not of:
-        return UNDEFINED
-    low, high = wilson_interval(n, of)
-    return Interval(n / of, low, high)
 
 
 def change_interval(n_gained: int, n_lost: int, n: int) -> Interval:

@@ -1,15 +1,16 @@
 """What must be known of programs that a phase wrote and judged one by one: phases 1 and 1.2."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 from common.report.blocks import Block, warning
 from common.report.collect import PhaseResult
 from common.report.runs import share_words
 
 
-def warnings_of(phase: PhaseResult) -> list[Block]:
-    names = [name for name in phase.manifest["files"] if name.startswith("dataset") and name.endswith(".parquet")]
-    rows = [row for name in names for row in phase.artifact.table(name)]
+def warnings_of(phase: PhaseResult, rows: Sequence[dict[str, Any]]) -> list[Block]:
+    """`rows` are those of all the phase's programs."""
     grading, found, where, n = phase.artifact.table("grading.parquet"), [], f"Phase {phase.handoff.phase}", len(rows)
     near = sum(row["near_limit"] for row in grading)
     if near:

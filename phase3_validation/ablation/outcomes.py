@@ -20,11 +20,11 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from common.evaluation.bootstrap import draws_by_label, draws_of_problems, interval
 from common.evaluation.metrics import auroc
-from common.evaluation.statistics import holm, p_of
+from common.evaluation.statistics import counted, holm, p_of, rate
 from common.handoffs.changes import AblatedDirection, LatentUnderPrompt, UnderPrompt
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.interventions.directions import Direction
-from common.interventions.outcomes import JUDGED, change_interval, counted, paired, rate
+from common.interventions.outcomes import JUDGED, change_interval, paired
 from common.problems.syntax import module_names, parse_python
 from phase3_validation.ablation.config import NONE, AblationConfig
 

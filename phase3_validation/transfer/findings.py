@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.evaluation.statistics import holm
+from common.evaluation.statistics import holm, rate
 from common.handoffs.changes import (
     NotSteeredThere,
     NotTransferred,
@@ -26,7 +26,7 @@ from common.interventions.comparisons import (
 )
 from common.interventions.conditions import Variant
 from common.interventions.directions import Direction
-from common.interventions.outcomes import Row, effect, paired, rate, transitions
+from common.interventions.outcomes import Row, effect, paired, transitions
 from common.runs.discovery import plain_name
 from common.words import direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
