@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from common.handoffs.detection import Card, DetectionVerdict
 from common.handoffs.estimates import AurocInterval, Counted, Interval
 from common.handoffs.selected import LatentFacts, PromptFitFacts
-from common.handoffs.steering import AgainstControls, Agreement, Effect, SmallestEffect, SteeringVerdict, UnsteeredRate
+from common.handoffs.steering import Agreement, Compared, Effect, OfLayer, SteeringVerdict, UnsteeredRate
 
 Cell = str | int | float | bool | Interval | AurocInterval | None
 
@@ -75,8 +75,8 @@ class Movement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionMoved:
-    """A direction that was added, and its `Movement`."""
+class AttentionPlace:
+    """Where a direction was added, and how much of it."""
 
     latent: LatentFacts
     wanted: str
@@ -84,14 +84,11 @@ class AttentionMoved:
     layer: int
     coefficient: float
     norm: float
-    moves: list[HeadMove]
-    pooled: list[LayerMove]
-    first_layer_reached: int
-    overall: list[SectionMove]
-    displaced: Interval | None
-    random_directions: DisplacedByRandom | None
-    n_heads: int
-    n_heads_moved: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMoved(Movement, AttentionPlace):  # the fields of the last base come first
+    """A direction that was added, and what it does to attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,17 +134,9 @@ class StillWritten:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemovedDirection:
+class RemovedDirection(Compared, OfLayer):  # the fields of the last base come first
     """As a steered direction; `wanted` is what its loss should do to the pass rate."""
 
-    latent: LatentFacts
-    wanted: str
-    layer: int
-    effect: Effect
-    mcnemar_p: float
-    smallest_effect: SmallestEffect
-    controls: dict[str, AgainstControls]
-    transitions: dict[str, int]
     p_holm: dict[str, float | None]
     verdict: SteeringVerdict
 

@@ -195,6 +195,24 @@ class Selective:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfLayer:
+    """The latent of a direction, what it is wanted to do, and its layer."""
+
+    latent: LatentFacts
+    wanted: str
+    layer: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added(OfLayer):
+    """Where a direction was added, and how much of it."""
+
+    site: str
+    coefficient: float
+    norm: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotSteered:
     """A direction without an admissible coefficient."""
 
@@ -204,20 +222,9 @@ class NotSteered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteeredDirection:
+class SteeredDirection(Compared, Added):  # the fields of the last base come first
     """One direction, its controls by kind, and the verdict; p_holm by test."""
 
-    latent: LatentFacts
-    wanted: str
-    layer: int
-    site: str
-    coefficient: float
-    norm: float
-    effect: Effect
-    mcnemar_p: float
-    smallest_effect: SmallestEffect
-    controls: dict[str, AgainstControls]
-    transitions: dict[str, int]
     selective: Selective | None
     p_holm: dict[str, float | None]
     verdict: SteeringVerdict
