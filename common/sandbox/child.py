@@ -1,4 +1,4 @@
-"""Run one program in a forked child and send back values, never verdicts.
+"""Run one program in a forked child and send back values, never verdicts; or run its tests beside it.
 
 Everything here runs beside candidate code and may be tampered with by it; the judge believes none of it.
 What the harness needs afterwards is bound before, and nothing is imported once candidate code has started.
@@ -17,11 +17,13 @@ from typing import Any, NoReturn
 from common.sandbox.confinement import Confinement
 from common.sandbox.encoding import encode
 from common.sandbox.framing import pack
+from common.sandbox.proxies.answering import Answerer, import_what_a_main_guard_imports
 
 READY, FAILED = b"R", b"F"  # the first byte of the answers, written before candidate code can run
 MODULE_NAME = "candidate"
 USUAL_RECURSION_LIMIT = 1000
 _ENCODER_FRAMES = 400
+_ANSWERING_FRAMES = 8  # between the harness and a function that the tests call
 
 _exit, _write = os._exit, os.write
 _set_recursion_limit, _get_recursion_limit = sys.setrecursionlimit, sys.getrecursionlimit
@@ -31,11 +33,25 @@ _BUILTIN_EXCEPTIONS = frozenset(
 )
 
 
-def run_child(request: dict[str, Any], confinement: Confinement, result_fd: int) -> NoReturn:
-    """Confine this process, run the program of `request`, answer, and leave without any exit hook."""
+RunTests = Callable[[dict[str, Any], list[int], Any], dict[str, Any]]
+
+
+def run_child(
+    request: dict[str, Any],
+    confinement: Confinement,
+    result_fd: int,
+    sockets: list[int],
+    page: Any,
+    run_tests: RunTests | None,
+) -> NoReturn:
+    """Confine this process, run what `request` asks for, answer, and leave without any exit hook.
+
+    `calls`: the program, for tests that are plain; `code` alone: the program, which then answers its tests over the
+    socket; `tests`: the tests, which reach the program, and a reference, over theirs. `page`: whose turn it is.
+    """
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        confinement.enter(result_fd)
+        confinement.enter(result_fd, *sockets)
         random.seed(0)
         gc.enable()
         os.write(result_fd, READY)
@@ -43,7 +59,14 @@ def run_child(request: dict[str, Any], confinement: Confinement, result_fd: int)
         os.write(result_fd, FAILED + repr(error).encode("utf-8", "replace"))
         _exit(1)
     try:
-        _run_program(request, _sender(result_fd))
+        if "calls" in request:
+            _run_program(request, _sender(result_fd))
+        elif "tests" in request:
+            assert run_tests is not None  # only a server of tests is asked
+            _sender(result_fd)(run_tests(request, sockets, page))
+        else:
+            _set_recursion_limit(USUAL_RECURSION_LIMIT + _depth() + _ANSWERING_FRAMES)
+            Answerer(sockets[0], _describe).run(request["code"], request["given"])
     except BaseException:  # the harness, broken by the candidate: the answers stop here
         pass
     _exit(0)
@@ -59,36 +82,30 @@ def _sender(result_fd: int) -> Callable[[Any], None]:
 
 
 def _run_program(request: dict[str, Any], send: Callable[[Any], None]) -> None:
-    """Code, then setup, then each step's statements and expressions; stops at the first exception."""
+    """Code, then the tests' imports, then the call of each test; stops at the first exception."""
     module = types.ModuleType(MODULE_NAME)
     sys.modules[MODULE_NAME] = module
     names = vars(module)
     names["__builtins__"] = builtins
     names.pop("__doc__")
-    steps = request["steps"]
     # The harness's own frames must not count against the candidate's recursion.
     _set_recursion_limit(USUAL_RECURSION_LIMIT + _depth())
-    for part in ("code", "setup"):
+    for part in ("code", "imports"):
         try:
             program = compile(request[part], f"<{part}>", "exec", dont_inherit=True)
         except _BaseException as error:
             return send(["failed", "compile", *_describe(error)])
         try:
             exec(program, names)
+            import_what_a_main_guard_imports(request[part], names)
         except _BaseException as error:
             return send(["failed", "run", *_describe(error)])
-    for name in request["required_names"]:
-        if name not in names:
-            return send(["failed", "run", "NameError", "NameError", f"name {name!r} is not defined"])
-    for index, (statements, expressions) in enumerate(steps):
+    for index, source in enumerate(request["calls"]):
         try:
-            exec(compile(statements, "<test>", "exec", dont_inherit=True), names)
-            values = [
-                _encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names)) for source in expressions
-            ]
+            value = _encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names))
         except _BaseException as error:
             return send(["raised", index, *_describe(error)])
-        send(["values", index, values])
+        send(["value", index, value])
     return None
 
 

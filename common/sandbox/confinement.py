@@ -48,14 +48,14 @@ class Confinement:
         if LANDLOCK in setup.layers:
             self.ruleset = landlock.build_ruleset(setup.home, setup.scratch)
 
-    def enter(self, result_fd: int) -> None:
-        """Confine this process, for good. Keeps no descriptor open but `result_fd` and /dev/null.
+    def enter(self, *descriptors: int) -> None:
+        """Confine this process, for good. Keeps no descriptor open but `descriptors` and /dev/null.
 
         Raises: OSError when a layer fails. The order is the only one that works: limits while files
         can still be opened, Landlock and seccomp last because they refuse what sets up the others.
         """
         os.setpgid(0, 0)
-        self._close_descriptors(result_fd)
+        self._close_descriptors(descriptors)
         if sys.platform == "linux":
             libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         apply_limits(self.limits)
@@ -68,11 +68,11 @@ class Confinement:
         if self.filter is not None:
             seccomp.install(self.filter)
 
-    def _close_descriptors(self, result_fd: int) -> None:
+    def _close_descriptors(self, kept_open: tuple[int, ...]) -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nothing, standard)
-        kept = sorted({2, result_fd} | ({self.ruleset} if self.ruleset is not None else set()))
+        kept = sorted({2, *kept_open} | ({self.ruleset} if self.ruleset is not None else set()))
         for below, above in zip(kept, [*kept[1:], MAX_DESCRIPTORS], strict=True):
             os.closerange(below + 1, above)
 

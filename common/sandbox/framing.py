@@ -15,7 +15,12 @@ class ChannelClosed(Exception):
 
 def pack(message: Any) -> bytes:
     """The bytes of one message. Lone surrogates survive, because JSON escapes them."""
-    body = json.dumps(message).encode("ascii")
+    return pack_text(json.dumps(message))
+
+
+def pack_text(text: str) -> bytes:
+    """The bytes of one message that is JSON already."""
+    body = text.encode("ascii")
     return _LENGTH.pack(len(body)) + body
 
 

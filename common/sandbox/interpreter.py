@@ -35,8 +35,12 @@ class Piped(subprocess.Popen[bytes]):
     stdout: IO[bytes]
 
 
-def start(module: str, folder: str, stderr: IO[bytes] | int, new_session: bool) -> Piped:
+def start(
+    module: str, folder: str, stderr: IO[bytes] | int, new_session: bool, inherited: tuple[int, ...] = ()
+) -> Piped:
     """`common.sandbox.<module>.main()` in an interpreter of its own, with pipes on descriptors 0 and 1.
+
+    `inherited`: further descriptors that it keeps, under their numbers.
 
     In a session of its own (`new_session`) the process gets no Ctrl-C from the terminal: the pipeline
     decides when a program in the middle of its run is given up.
@@ -53,6 +57,7 @@ def start(module: str, folder: str, stderr: IO[bytes] | int, new_session: bool) 
         env=environment(folder),
         cwd="/",
         close_fds=True,
+        pass_fds=inherited,
         start_new_session=new_session,
         bufsize=0,
     )

@@ -57,10 +57,17 @@ class Clocks:
 
 
 class Watch:
-    """One child's run. `disk_use` measures its scratch folder."""
+    """One child's run. `disk_use` measures its scratch folder; `waits` says whether it is another process's turn."""
 
-    def __init__(self, pid: int, answers_fd: int, limits: Limits, disk_use: Callable[[], int]) -> None:
-        self.pid, self.fd, self.limits, self.disk_use = pid, answers_fd, limits, disk_use
+    def __init__(
+        self,
+        pid: int,
+        answers_fd: int,
+        limits: Limits,
+        disk_use: Callable[[], int],
+        waits: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.pid, self.fd, self.limits, self.disk_use, self.waits = pid, answers_fd, limits, disk_use, waits
         self.answers = bytearray()
         self.clocks = Clocks(pid)
         self.started = self.last_tick = time.monotonic()
@@ -104,7 +111,8 @@ class Watch:
         now = time.monotonic()
         if now - self.last_tick < TICK_S / 2:
             return None
-        self.elapsed += min(now - self.last_tick, LONGEST_TICK_S)
+        if not self.waits():
+            self.elapsed += min(now - self.last_tick, LONGEST_TICK_S)
         self.last_tick = now
         running, waiting = self.clocks.read()
         if self.clocks.available:

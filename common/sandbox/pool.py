@@ -176,6 +176,6 @@ def _close_clients(clients: list[JudgeClient]) -> None:
 
 
 def _cache_key(program: Program, limits: Limits) -> str:
-    """A hash of all that a verdict depends on: code, tests, setup, entry point and limits."""
-    parts = [program.code, list(program.tests), program.setup, program.entry_point, asdict(limits)]
+    """A hash of all that a verdict depends on: code, tests, setup, entry point, reference and limits."""
+    parts = [program.code, list(program.tests), program.setup, program.entry_point, program.reference, asdict(limits)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,22 +1,25 @@
-"""The fork-server: a lean interpreter that forks one confined child per program.
+"""The fork-server: a lean interpreter that forks one confined child per program, or per program's tests.
 
 Exec'ed, never forked from the process that holds torch: forking a process of 1 GB costs 60 ms, and a
-child would inherit its threads' locks and its secrets. It holds no expected value. Requests come on
-descriptor 0, replies go to descriptor 1: one JSON frame, then the child's answers as they came.
+child would inherit its threads' locks and its secrets. A server of programs never holds an expected value:
+tests have a server of their own. Requests come on descriptor 0, and sockets between a program and its tests on
+a descriptor of their own; replies go to descriptor 1: one JSON frame, then the child's answers as they came.
 """
 
+import _socket
 import contextlib
 import gc
 import importlib
 import os
 import resource
 import signal
+import struct
 import sys
 import time
 from typing import Any, NoReturn
 
-from common.sandbox import framing, libc, monitor, namespaces, scratch
-from common.sandbox.child import FAILED, READY, run_child
+from common.sandbox import framing, libc, monitor, namespaces, scratch, turns
+from common.sandbox.child import FAILED, READY, RunTests, run_child
 from common.sandbox.confinement import (
     MAX_DESCRIPTORS,
     NAMESPACES,
@@ -35,16 +38,19 @@ OFFERED_MODULES = (
     "heapq io itertools json math operator random re statistics string struct textwrap time traceback types typing "
     "warnings"
 ).split()
+# Imported once by a server whose programs or tests name them, so that each child need not.
+_INT = struct.Struct("i")
+_WHEN_NAMED = ("numpy", "unittest", "pytest", "asyncio")
 
 
-def main() -> NoReturn:
+def main(run_tests: RunTests | None = None) -> NoReturn:
     """Take the set-up from descriptor 0, get ready, then serve until the other end closes."""
     die_with_parent()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = _move_channels()
     try:
-        server = Server(Setup.from_json(framing.receive(requests)), requests)
+        server = Server(framing.receive(requests), run_tests)
     except OSError as error:
         framing.send(replies, {"failed": str(error)})
         os._exit(1)
@@ -71,7 +77,12 @@ def _move_channels() -> tuple[int, int]:
 class Server:
     """Forks, watches and reaps. One program at a time."""
 
-    def __init__(self, setup: Setup, *channels: int) -> None:
+    def __init__(self, config: dict[str, Any], run_tests: RunTests | None) -> None:
+        self.run_tests = run_tests
+        setup = Setup.from_json(config["setup"])
+        self.turn = turns.TURNS[config["role"]]
+        self.sockets = _socket.socket(fileno=config["descriptors"])
+        self.modules: set[str] = set()
         _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))  # the judge's own limit stays with the judge
         lower(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)
@@ -79,6 +90,9 @@ class Server:
             importlib.import_module(name)
         if NAMESPACES in setup.layers:
             namespaces.enter(setup.home, setup.scratch)
+        # After the namespaces, which fork: a server of programs keeps the page from what it forks.
+        self.page = turns.open_page(config["turn"], for_children=run_tests is not None)
+        os.close(config["turn"])
         self.setup = setup
         self.confinement = Confinement(setup)
         self.may_leave_strays = SECCOMP not in setup.layers
@@ -95,11 +109,17 @@ class Server:
 
     def serve(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """(reply, answers of the child). A reply with `failed` says that the sandbox broke."""
+        sockets = self.take_sockets(request.pop("n_sockets", 0))
         try:
+            self.import_what_is_named(request)
             scratch.empty(self.setup.scratch)
-            outcome = self.run(request)
+            outcome = self.run(request, sockets)
         except OSError as error:
             return {"failed": str(error)}, b""
+        finally:
+            for descriptor in sockets:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
         if not outcome.answers.startswith(READY):
             reason = outcome.answers.removeprefix(FAILED).decode("utf-8", "replace")
             return {"failed": reason or f"the child ended before it was ready, status {outcome.exit_code}"}, b""
@@ -112,7 +132,26 @@ class Server:
         }
         return reply, outcome.answers[len(READY) :]
 
-    def run(self, request: dict[str, Any]) -> monitor.Outcome:
+    def take_sockets(self, count: int) -> list[int]:
+        """Descriptors of the sockets that belong to a request."""
+        if not count:
+            return []
+        room = _socket.CMSG_SPACE(count * _INT.size)
+        _, ancillary, _, _ = self.sockets.recvmsg(1, room)
+        return [number for _, _, data in ancillary for (number,) in _INT.iter_unpack(data)]
+
+    def import_what_is_named(self, request: dict[str, Any]) -> None:
+        text = "\n".join([request.get("code", ""), request.get("setup", ""), *request.get("tests", ())])
+        named = {name for name in _WHEN_NAMED if name in text} - self.modules
+        for name in named:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        if named:
+            self.modules |= named
+            gc.collect()
+            gc.freeze()
+
+    def run(self, request: dict[str, Any], sockets: list[int]) -> monitor.Outcome:
         answers, result = os.pipe()
         try:
             pid = os.fork()
@@ -121,13 +160,23 @@ class Server:
             os.close(result)
             raise
         if pid == 0:
-            run_child(request, self.confinement, result)
+            run_child(request, self.confinement, result, sockets, self.page, self.run_tests)
         os.close(result)
-        folder = self.setup.scratch
-        outcome = monitor.Watch(pid, answers, self.setup.limits, lambda: scratch.used_bytes(folder)).run()
+        for descriptor in sockets:
+            os.close(descriptor)  # so that the other end sees when the child is gone
+        sockets.clear()
+        waits = bool if "calls" in request else self.waits
+        outcome = monitor.Watch(pid, answers, self.setup.limits, self.used_bytes, waits).run()
         if self.may_leave_strays:
             _kill_strays()
         return outcome
+
+    def used_bytes(self) -> int:
+        return scratch.used_bytes(self.setup.scratch)
+
+    def waits(self) -> bool:
+        """Whether the child may wait, because its program or its tests are at work."""
+        return self.page[0] != self.turn
 
 
 def _forget_own_modules() -> None:

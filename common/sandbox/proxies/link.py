@@ -1,0 +1,315 @@
+"""The tests' side of the connection: ask the program, rebuild what it answers, answer what it asks back."""
+
+import builtins
+import contextlib
+import importlib
+import sys
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from typing import Any
+
+from common.sandbox.proxies.channel import Channel, Gone, Unsupported
+from common.sandbox.proxies.heap import Heap
+from common.sandbox.proxies.names import STANDARD_MODULES, UnknownName, standard_class
+from common.sandbox.proxies.remote import (
+    MODULE,
+    OBJECT_METHODS,
+    ClassDescription,
+    RemoteClass,
+    RemoteEnumClass,
+    operator_method,
+)
+from common.sandbox.proxies.taint import EQUALITY, Taint
+from common.sandbox.turns import TURNS
+
+TESTS = TURNS["tests"]
+_OUTCOMES = ("value", "raise", "ask")
+_CONTROL = (StopIteration, StopAsyncIteration, GeneratorExit)
+_ITERATES = ("__next__", "send", "throw", "__anext__")
+_SCALARS: dict[str, type] = {"tuple": tuple, "int": int, "float": float, "str": str, "bytes": bytes}
+_CALLABLES = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    types.MethodWrapperType,
+    types.MethodDescriptorType,
+)
+
+
+class Connection:
+    """One program, as its tests see it. `page[0]` says whose turn it is: that of this program is `turn`."""
+
+    def __init__(self, descriptor: int, turn: int, page: Any) -> None:
+        self._turn, self._page = turn, page
+        self.taint = Taint()
+        self.n_calls = 0
+        self.test_names: frozenset[str] = frozenset()
+        self.namespace: dict[str, Any] = {}  # of the tests, where names that the program rebinds are renewed
+        self.random_states: list[tuple[str, Callable[[], Any], Callable[[Any], None]]] = []
+        self._channel = Channel(descriptor)
+        self._heap = Heap(2, self._foreign, self._local)
+        self._objects: dict[int, Any] = {}
+        self._classes: dict[int, RemoteClass] = {}
+        self._descriptions: dict[int, ClassDescription] = {}
+        self._handles: dict[int, int] = {}  # by id() of objects that are kept in _objects or _classes
+        self._callbacks: dict[int, Any] = {}
+        self._callback_numbers: dict[int, int] = {}
+        self._raised: dict[int, BaseException] = {}
+
+    def ready(self) -> tuple[list[str] | None, list[str], dict[str, str]]:
+        """(failure, names, modules) of the program once it ran. Raises: Gone."""
+        self._page[0] = self._turn
+        message = self._channel.receive()
+        self._page[0] = TESTS
+        match message:
+            case ["ready", None | list() as failure, list(names), dict(modules)] if (
+                all(type(text) is str for text in [*(failure or []), *names, *modules, *modules.values()])
+                and len(failure or [""] * 4) == 4
+            ):
+                return failure, names, modules
+        raise Gone("a beginning that no sandbox writes")
+
+    # What objects that stand for the program's ask of the connection: see remote.Link.
+
+    def add_taint(self, reason: str) -> None:
+        self.taint.add(reason)
+
+    def is_of_program(self, value: Any) -> bool:
+        return id(value) in self._handles
+
+    def handle(self, value: Any) -> int:
+        return self._handles[id(value)]
+
+    def is_named_in_tests(self, kind: type) -> bool:
+        return kind.__name__ in self.test_names
+
+    def raised_by_program(self, error: BaseException) -> bool:
+        return id(error) in self._raised
+
+    def call(self, operation: str, handle: int | None, *arguments: Any, **keywords: Any) -> Any:
+        """Have the program do something. Raises: what it raised; Unsupported; Gone."""
+        if not self.random_states or operation in ("name", "random", "numpy_random"):
+            return self._call(operation, handle, arguments, keywords)
+        states, self.random_states = self.random_states, []
+        try:  # tests and program draw from one stream, as they would in one process
+            for name, get_state, _ in states:
+                self._call(name, None, (get_state(),), {})
+            return self._call(operation, handle, arguments, keywords)
+        finally:
+            for name, _, set_state in states:
+                set_state(self._call(name, None, (), {}))
+            self.random_states = states
+
+    def _call(self, operation: str, handle: int | None, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        self.n_calls += operation not in ("name", "random", "numpy_random", "execute", "assign")
+        nodes, changed = self._heap.pack(operation, handle, arguments, tuple(keywords.items()))
+        self._page[0] = self._turn
+        self._channel.send(["do", nodes, changed, []])
+        while True:
+            outcome, value = self._receive()
+            if outcome == "value":
+                return value
+            if outcome == "raise":
+                self._note_error(value, operation, arguments)
+                raise value
+            self._answer(value)
+
+    def _receive(self) -> tuple[str, Any]:
+        message = self._channel.receive()
+        self._page[0] = TESTS
+        match message:
+            case ["unsupported", str(reason)]:
+                raise Unsupported(f"the program's value: {reason:.200}")
+            case [str(outcome), list(nodes), dict(changed), dict(classes), str(text), list(dropped)] if (
+                outcome in _OUTCOMES and all(number.isdecimal() for number in classes)
+            ):
+                for number, words in classes.items():
+                    self._descriptions[int(number)] = ClassDescription.checked(words)
+                if text:
+                    sys.stdout.write(text)
+                value, *rebound = self._heap.unpack(nodes, changed)
+                self._heap.drop([each for each in dropped if type(each) is str])
+                for name, new in rebound[0].items() if rebound else ():
+                    if name in self.namespace:
+                        self.namespace[name] = new
+                return outcome, value
+        raise Gone("a message that no sandbox writes")
+
+    def _note_error(self, error: Any, operation: str, arguments: tuple[Any, ...]) -> None:
+        if not isinstance(error, BaseException):
+            raise Gone("an error that is none")
+        iterates = operation == "operator" and arguments[0] in _ITERATES
+        if isinstance(error, _CONTROL) and not iterates:
+            self.taint.add(f"{type(error).__name__} from a call, which ends loops of the tests")
+        self._raised[id(error)] = error
+
+    def _answer(self, question: Any) -> None:
+        """Answer what the program asks while one of our calls is running."""
+        try:
+            answer = True, self._do(*question)
+        except Exception as error:
+            if isinstance(error, AssertionError) and not self.raised_by_program(error):
+                self.taint.add("an assertion failed inside a callback")
+            nearest = next(base.__name__ for base in type(error).__mro__ if base.__module__ == "builtins")
+            # No text: the message of an assertion holds what is expected.
+            answer = False, error if self.is_of_program(error) else nearest
+        nodes, changed = self._heap.pack(*answer)
+        self._page[0] = self._turn
+        self._channel.send(["answer", nodes, changed, []])
+
+    def _do(self, what: Any, *arguments: Any) -> Any:
+        if what == "input":
+            return builtins.input(*arguments)
+        if what == "readline":
+            return sys.stdin.readline(*arguments)
+        if what == "read":
+            return sys.stdin.read(*arguments)
+        number, *rest = arguments
+        if what == "next":
+            return next(self._callbacks[number])
+        if what == "callback":
+            positional, keywords = rest
+            return self._callbacks[number](*positional, **dict(keywords))
+        raise Gone("a question that no sandbox asks")
+
+    def _foreign(self, value: Any) -> list[Any]:
+        """What goes to the program that is no value: its own objects, functions and iterators of the tests."""
+        if id(value) in self._handles:
+            return ["handle", self._handles[id(value)]]
+        if isinstance(value, Iterator):
+            return ["iterator", self._callback_number(value)]
+        if isinstance(value, _CALLABLES) or (callable(value) and type(value).__module__ in STANDARD_MODULES):
+            return ["callback", self._callback_number(value)]
+        if isinstance(value, type):
+            raise Unsupported(f"a class of the tests as argument: {value.__name__}")
+        raise Unsupported(f"an argument of class {type(value).__name__}")
+
+    def _callback_number(self, function: Any) -> int:
+        number = self._callback_numbers.setdefault(id(function), len(self._callbacks))
+        self._callbacks[number] = function
+        return number
+
+    def _local(self, node: list[Any]) -> Any:
+        """What the program says of something that is no value."""
+        tag, number, *rest = node
+        if tag == "module":
+            if number.split(".")[0] not in STANDARD_MODULES:
+                raise Unsupported(f"the module {number:.50} as a value")
+            return importlib.import_module(number)
+        if tag == "callback":
+            return self._callbacks[number]
+        if tag == "class":
+            return self._class(number)
+        if number not in self._objects:
+            build = {
+                "object": self._object,
+                "generator": self._generator,
+                "coroutine": self._coroutine,
+                "exception": self._exception,
+                "subclass": self._subclass_value,
+            }
+            value = build[tag](number, *rest)
+            self._handles[id(value)] = number
+            self._objects[number] = value
+        return self._objects[number]
+
+    def _class(self, number: int) -> RemoteClass:
+        if number not in self._classes:
+            made = self._build_class(self._descriptions[number])
+            self._handles[id(made)] = number
+            self._classes[number] = made
+        return self._classes[number]
+
+    def _build_class(self, described: ClassDescription) -> RemoteClass:
+        own = [base for base in described.ancestors if self._descriptions[base].standard is None]
+        bases: tuple[type, ...] = (self._class(own[0]),) if own else ()
+        names: dict[str, Any] = {"__module__": MODULE, "__qualname__": described.qualified_name}
+        if described.is_exception:
+            bases = bases or (self._exception_base(described),)
+            names["__getattr__"] = lambda error, name: self.call("get", self._handles[id(error)], name)
+        else:
+            names |= OBJECT_METHODS
+            names |= {name: operator_method(name) for name in described.operators if self._is_asked(name, described)}
+            if described.unhashable:
+                names["__hash__"] = None
+            names["_phantom"] = self._phantom(described)
+        meta = RemoteEnumClass if described.is_enum else RemoteClass
+        return meta(described.name, bases, names, link=self, description=described)
+
+    @staticmethod
+    def _is_asked(name: str, described: ClassDescription) -> bool:
+        if name in EQUALITY or name == "__hash__":
+            return described.equality != "object"
+        return name not in ("__str__", "__repr__", "__aiter__", "__anext__")
+
+    def _exception_base(self, described: ClassDescription) -> type[BaseException]:
+        for each in (described, *(self._descriptions[base] for base in described.ancestors)):
+            if each.standard is not None and each.is_exception:
+                return standard_class(each.standard, BaseException)
+        return Exception
+
+    def _phantom(self, described: ClassDescription) -> type | None:
+        for base in described.ancestors:
+            name = self._descriptions[base].standard
+            if name and name.startswith(("builtins.", "collections.")) and described.standard is None:
+                with contextlib.suppress(UnknownName, TypeError):  # one that nothing may derive from
+                    return type(described.name, (standard_class(name),), {"__module__": MODULE})
+        return None
+
+    def _object(self, _number: int, kind: int) -> Any:
+        return object.__new__(self._class(kind))
+
+    def _generator(self, number: int, _kind: int) -> Generator[Any, Any, Any]:
+        def generator() -> Generator[Any, Any, Any]:
+            sent = None
+            try:
+                while True:
+                    try:
+                        operation = ("__next__",) if sent is None else ("send", sent)
+                        item = self.call("operator", number, *operation)
+                    except StopIteration as end:
+                        return end.value
+                    sent = yield item
+            except GeneratorExit:
+                self.call("operator", number, "close")
+                raise
+
+        return generator()
+
+    def _coroutine(self, number: int, _kind: int) -> Coroutine[Any, Any, Any]:
+        async def coroutine() -> Any:
+            return self.call("await", number)
+
+        return coroutine()
+
+    def _exception(self, number: int, kind: int, arguments: list[Any], cut: bool) -> BaseException:
+        if cut:
+            self.taint.add("the text of an exception was cut")
+        described = self._descriptions[kind]
+        values = [self._heap.decode(argument) for argument in arguments]
+        if described.standard is None:
+            made: Any = self._class(kind)
+            error = made.__new__(made, *values)
+            error.args = tuple(values)
+            return error
+        standard = standard_class(described.standard, BaseException)
+        try:
+            return standard(*values)
+        except Exception:
+            return standard.__new__(standard, *values)
+
+    def _subclass_value(self, number: int, kind: int, plain: Any, base: str) -> Any:
+        """A namedtuple, say: a real tuple here, whose further attributes are asked for."""
+        value = self._heap.decode(plain)
+        if type(value) is not _SCALARS[base]:
+            raise Gone("a value that is not of its base class")
+        made = self._class(kind)
+        names: dict[str, Any] = {
+            "__getattr__": lambda _self, name: self.call("get", number, name),
+            "__class__": property(lambda _self: made),
+            "__repr__": lambda _self: self.call("operator", number, "__repr__"),
+        }
+        if base != "str" and "__str__" in self._descriptions[kind].operators:
+            names["__str__"] = lambda _self: self.call("operator", number, "__str__")
+        kind_here = type(made.__name__, (_SCALARS[base],), names)
+        return _SCALARS[base].__new__(kind_here, value)

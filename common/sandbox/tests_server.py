@@ -1,0 +1,8 @@
+"""The fork-server of tests: as server.py, with what runs tests as they are written."""
+
+import functools
+
+from common.sandbox import server
+from common.sandbox.proxies.running import run_tests
+
+main = functools.partial(server.main, run_tests)
