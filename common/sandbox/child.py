@@ -25,7 +25,7 @@ USUAL_RECURSION_LIMIT = 1000
 _ENCODER_FRAMES = 400
 _ANSWERING_FRAMES = 8  # between the harness and a function that the tests call
 
-_exit, _write = os._exit, os.write
+_exit, _write, _set_blocking = os._exit, os.write, os.set_blocking
 _set_recursion_limit, _get_recursion_limit = sys.setrecursionlimit, sys.getrecursionlimit
 _type, _str, _BaseException = type, str, BaseException
 _BUILTIN_EXCEPTIONS = frozenset(
@@ -76,7 +76,10 @@ def _sender(result_fd: int) -> Callable[[Any], None]:
     def send(message: Any) -> None:
         view = memoryview(pack(message))
         while view:
-            view = view[_write(result_fd, view) :]
+            try:
+                view = view[_write(result_fd, view) :]
+            except BlockingIOError:  # a program may make any descriptor non-blocking
+                _set_blocking(result_fd, True)
 
     return send
 

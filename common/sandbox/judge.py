@@ -171,6 +171,9 @@ def _silence(test: str | None, reply: Mapping[str, Any], limits: Limits, broken:
     reason, code = reply["stopped_for"], reply["exit_code"]
     if reason in (monitor.CPU, monitor.BLOCKED, monitor.WALL):
         return _timeout(test, reason, limits)
+    if reason == monitor.FLOOD:
+        text = f"what it wrote to its tests is larger than {limits.answer_bytes // MIB} MiB"
+        return Finding("incorrect", "wrong_answer", test, text)
     if reason == monitor.DISK:
         text = f"it filled its scratch folder beyond {limits.scratch_bytes // MIB} MiB"
         return Finding("incorrect", "killed", test, text)

@@ -12,6 +12,7 @@ import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
+from typing import Any
 
 from common.sandbox.entry_point import imported_names, parse_quietly
 
@@ -80,7 +81,7 @@ def _statements(source: str) -> list[ast.stmt]:
 def _plain_test(text: str, node: ast.Assert, imports: list[ast.stmt], entry_point: str | None) -> PlainTest:
     imported = imported_names(ast.Module(imports, []))
     taker = _TakeCall(imported, entry_point)
-    condition = ast.Expression(taker.visit(node.test))
+    condition = ast.Expression(taker.take(node.test))
     if taker.call is None:
         raise _NotPlain
     return PlainTest(text, taker.call, compile(ast.fix_missing_locations(condition), "<assert>", "eval"))
@@ -109,7 +110,11 @@ class _TakeCall(ast.NodeTransformer):
         self.imported, self.entry_point = imported, entry_point
         self.call: str | None = None
 
-    def visit(self, node: ast.AST) -> ast.AST:
+    def take(self, node: ast.expr) -> ast.expr:
+        """The expression without the call. Raises: _NotPlain."""
+        return self.visit(node)
+
+    def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.Call):
             return self._visit_call(node)
         if isinstance(node, ast.Name):

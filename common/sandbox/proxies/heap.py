@@ -53,13 +53,16 @@ class Heap:
         self._ids: dict[int, str] = {}  # by id() of the container
         self._seen: dict[str, Any] = {}  # what the other side knows of each
         self._encoded: dict[str, Any] = {}  # in the message that is being written
+        self._unwritten: list[str] = []  # shared, but not in that message yet
 
     def pack(self, *values: Any) -> tuple[list[Any], dict[str, Any]]:
         """Encoded values, and the shared containers that changed. Raises: Unsupported."""
-        self._encoded = {}
+        self._encoded, self._unwritten = {}, _list(self._shared)
         nodes = [self._encode(value) for value in values]
-        for shared_id in _list(self._shared):
-            self._write(shared_id)
+        while self._unwritten:  # a list, not recursion: containers nest deeper than any stack
+            shared_id = self._unwritten.pop()
+            if shared_id not in self._encoded:
+                self._encoded[shared_id] = self._shallow(self._shared[shared_id])
         seen, written = self._seen, self._encoded
         changed = {key: node for key, node in written.items() if seen.get(key) != node}
         seen.update(changed)
@@ -137,13 +140,8 @@ class Heap:
             self._next_id += 2
             self._shared[shared_id] = container
             self._ids[_id(container)] = shared_id
-        self._write(shared_id)
+            self._unwritten.append(shared_id)
         return shared_id
-
-    def _write(self, shared_id: str) -> None:
-        if shared_id not in self._encoded:
-            self._encoded[shared_id] = None  # a cycle comes back here
-            self._encoded[shared_id] = self._shallow(self._shared[shared_id])
 
     def _shallow(self, container: Any) -> list[Any]:
         """A container's own level; containers in it are shared themselves."""
@@ -260,7 +258,7 @@ def _new_container(node: list[Any]) -> Any:
         return _CLASSES[kind]()
     import numpy
 
-    dtype = object if kind == "objects" else numpy.lib.format.descr_to_dtype(str(node[3]))
+    dtype = object if kind == "objects" else numpy.dtype(str(node[3]))
     return numpy.empty(node[1], dtype)
 
 

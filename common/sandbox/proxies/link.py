@@ -292,7 +292,7 @@ class Connection:
             error = made.__new__(made, *values)
             error.args = tuple(values)
             return error
-        standard = standard_class(described.standard, BaseException)
+        standard: Any = standard_class(described.standard, BaseException)
         try:
             return standard(*values)
         except Exception:
@@ -311,5 +311,5 @@ class Connection:
         }
         if base != "str" and "__str__" in self._descriptions[kind].operators:
             names["__str__"] = lambda _self: self.call("operator", number, "__str__")
-        kind_here = type(made.__name__, (_SCALARS[base],), names)
-        return _SCALARS[base].__new__(kind_here, value)
+        kind_here: Any = type(made.__name__, (_SCALARS[base],), names)
+        return kind_here.__new__(kind_here, value)

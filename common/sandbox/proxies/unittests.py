@@ -33,7 +33,7 @@ class Outcome:
 
 def record(outcome: Outcome) -> None:
     """Have every TestResult note its findings in `outcome`, if unittest is here and does not do so yet."""
-    unittest = sys.modules.get("unittest")
+    unittest: Any = sys.modules.get("unittest")
     if unittest is None or hasattr(unittest.TestResult, _RECORDED):
         return
     notes = {

@@ -142,7 +142,7 @@ def _encode_scalar(value: Any) -> list[Any]:
 def _decode_scalar(description: Any, text: str) -> Any:
     import numpy
 
-    return numpy.frombuffer(bytes.fromhex(text), numpy.lib.format.descr_to_dtype(str(description)))[0]
+    return numpy.frombuffer(bytes.fromhex(text), numpy.dtype(str(description)))[0]
 
 
 _DECODE["scalar"] = _decode_scalar
