@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from common.sandbox import framing, libc, monitor, namespaces, scratch, turns
@@ -43,14 +44,14 @@ _INT = struct.Struct("i")
 _WHEN_NAMED = ("numpy", "unittest", "pytest", "asyncio")
 
 
-def main(run_tests: RunTests | None = None) -> NoReturn:
+def main(run_tests: RunTests | None = None, read_ahead: Callable[[dict[str, Any]], Any] | None = None) -> NoReturn:
     """Take the set-up from descriptor 0, get ready, then serve until the other end closes."""
     die_with_parent()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, replies = _move_channels()
     try:
-        server = Server(framing.receive(requests), run_tests)
+        server = Server(framing.receive(requests), run_tests, read_ahead)
     except OSError as error:
         framing.send(replies, {"failed": str(error)})
         os._exit(1)
@@ -77,8 +78,10 @@ def _move_channels() -> tuple[int, int]:
 class Server:
     """Forks, watches and reaps. One program at a time."""
 
-    def __init__(self, config: dict[str, Any], run_tests: RunTests | None) -> None:
-        self.run_tests = run_tests
+    def __init__(
+        self, config: dict[str, Any], run_tests: RunTests | None, read_ahead: Callable[[dict[str, Any]], Any] | None
+    ) -> None:
+        self.run_tests, self.read_ahead = run_tests, read_ahead
         setup = Setup.from_json(config["setup"])
         self.turn = turns.TURNS[config["role"]]
         self.sockets = _socket.socket(fileno=config["descriptors"])
@@ -112,6 +115,8 @@ class Server:
         sockets = self.take_sockets(request.pop("n_sockets", 0))
         try:
             self.import_what_is_named(request)
+            if self.read_ahead is not None:
+                self.read_ahead(request)
             scratch.empty(self.setup.scratch)
             outcome = self.run(request, sockets)
         except OSError as error:

@@ -3,6 +3,6 @@
 import functools
 
 from common.sandbox import server
-from common.sandbox.proxies.running import run_tests
+from common.sandbox.proxies.running import read_ahead, run_tests
 
-main = functools.partial(server.main, run_tests)
+main = functools.partial(server.main, run_tests, read_ahead)

@@ -1,6 +1,5 @@
 """Which names of the program the tests see, and as what."""
 
-import ast
 import builtins
 import contextlib
 import importlib
@@ -10,12 +9,12 @@ from typing import Any
 
 from common.sandbox.proxies.link import Connection
 from common.sandbox.proxies.names import TESTS_MODULES
-from common.sandbox.proxies.reading import Names, judged_by_the_program, names_in, refuse_patches
+from common.sandbox.proxies.reading import ReadTests, judged_by_the_program, refuse_patches
 
 
 def bind(
     namespace: dict[str, Any],
-    trees: list[ast.Module],
+    tests: ReadTests,
     entry_point: str | None,
     link: Connection,
     names: list[str],
@@ -31,51 +30,35 @@ def bind(
     `names`, `modules`: all names of the program; those of its modules with what they name.
     Raises: Unsupported for tests that replace what the program would not see.
     """
-    words = names_in(trees)
-    link.test_names, link.namespace = words.used, namespace
-    for tree in trees:
-        refuse_patches(tree, words.imported_modules | modules.keys())
-    own = [name for name in names if name in words.used and name not in modules]
+    refuse_patches(tests, modules)
+    link.test_names, link.namespace = tests.used, namespace
+    own = [name for name in names if name in tests.used and name not in modules]
     shadowing = {name for name in own if hasattr(builtins, name)}
-    if judged_by_the_program(trees, frozenset(own) - words.bound - shadowing):
+    if judged_by_the_program(tests, frozenset(own) - tests.bound - shadowing):
         link.add_taint("a function of the program judges another of its answers")
     for name, module in modules.items():
-        if name in words.used and module.split(".")[0] in TESTS_MODULES:
+        if name in tests.used and module.split(".")[0] in TESTS_MODULES:
             with contextlib.suppress(ImportError):
                 namespace[name] = importlib.import_module(module)
     for name in own:
-        if name not in shadowing or name == entry_point or _is_alone(own, shadowing, words, entry_point):
+        if name not in shadowing or name == entry_point or _is_alone(own, shadowing, tests, entry_point):
             namespace[name] = link.call("name", 0, name)
     if entry_point in names:
         namespace.setdefault(entry_point, link.call("name", 0, entry_point))
         namespace.setdefault("candidate", namespace[entry_point])
-    _share_imports(trees, link)
-    _share_random_numbers(trees, link, modules)
+    if tests.imports:  # they count for the program, as they would in one process
+        link.call("execute", 0, tests.imports)
+    if tests.seeds:
+        _share_random_numbers(link, modules)
 
 
-def _is_alone(own: list[str], shadowing: set[str], words: Names, entry_point: str | None) -> bool:
+def _is_alone(own: list[str], shadowing: set[str], tests: ReadTests, entry_point: str | None) -> bool:
     """Whether the tests use no other name of the program, so that they can only mean the shadowing one."""
-    return entry_point is None and not any(name not in shadowing and name not in words.bound for name in own)
+    return entry_point is None and not any(name not in shadowing and name not in tests.bound for name in own)
 
 
-def _share_imports(trees: list[ast.Module], link: Connection) -> None:
-    """Imports of the tests count for the program, as they would in one process."""
-    imports = [ast.unparse(node) for tree in trees for node in tree.body if _is_standard_import(node)]
-    if imports:
-        link.call("execute", 0, "\n".join(imports))
-
-
-def _is_standard_import(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Import):
-        return all(alias.name.split(".")[0] in TESTS_MODULES for alias in node.names)
-    return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in TESTS_MODULES
-
-
-def _share_random_numbers(trees: list[ast.Module], link: Connection, modules: dict[str, str]) -> None:
+def _share_random_numbers(link: Connection, modules: dict[str, str]) -> None:
     """Where tests seed a generator that the program draws from, both draw from one stream."""
-    nodes = (node for tree in trees for node in ast.walk(tree))
-    if not any(isinstance(node, ast.Attribute) and node.attr == "seed" for node in nodes):
-        return
     if "random" in modules.values():
         link.random_states.append(("random", random.getstate, random.setstate))
     if "numpy" in modules.values() and "numpy" in sys.modules:

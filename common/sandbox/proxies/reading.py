@@ -1,10 +1,13 @@
 """What the text of the tests says before any of it runs: names, patches, and who judges whom."""
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import CodeType
 
 from common.sandbox.proxies.channel import Unsupported
+from common.sandbox.proxies.names import TESTS_MODULES
 
 FILE = "<tests>"
 IS, SEEN, ENTERED = "__is__", "__seen__", "__entered__"  # what rewritten tests call
@@ -14,55 +17,118 @@ _PATCHED_STREAMS = frozenset({"sys.stdout", "sys.stdin", "sys.stderr", "builtins
 
 
 @dataclass(frozen=True)
-class Names:
-    """Names in the tests: all that occur, and those that the tests bind themselves."""
+class ReadTests:
+    """What is known of tests before a program is. Read once: the same tests come again and again.
 
+    `broken`: the first text that is no Python. `refused`: why they cannot be judged, whatever the program is.
+    `judges`: names that decide an assert by themselves. `replaced`: (module's name, attribute) that they assign to.
+    """
+
+    sources: dict[str, str]  # by the file name of its code
+    trees: list[ast.Module]
+    codes: list[CodeType]
+    broken: str | None
+    refused: str | None
     used: frozenset[str]
     bound: frozenset[str]
     imported_modules: frozenset[str]
+    replaced: frozenset[tuple[str, str]]
+    judges: frozenset[str]
+    imports: str  # of standard modules, for the program too
+    seeds: bool
+    n_checks: int
 
 
-def names_in(trees: Iterable[ast.Module]) -> Names:
-    """The names of all tests together."""
-    used: set[str] = set()
-    bound: set[str] = set()
+@functools.lru_cache(maxsize=1024)
+def read_tests(setup: str, tests: tuple[str, ...]) -> ReadTests:
+    """Parse, inspect and compile the setup and the tests."""
+    sources = {f"{FILE} setup": setup, **{f"{FILE} test {n}": text for n, text in enumerate(tests)}}
+    trees: list[ast.Module] = []
+    codes: list[CodeType] = []
+    broken = None
+    for file, source in sources.items():
+        try:
+            tree = ast.parse(source)
+            codes.append(compile(rewritten(ast.parse(source)), file, "exec", dont_inherit=True))
+            trees.append(tree)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            broken = broken or source
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    modules, imported = _imports(nodes)
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return ReadTests(
+        sources,
+        trees,
+        codes,
+        broken,
+        _refused(nodes),
+        used=frozenset(node.id for node in names),
+        bound=frozenset(
+            imported
+            | {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+            | {node.name for node in nodes if isinstance(node, definitions)}
+        ),
+        imported_modules=frozenset(modules),
+        replaced=frozenset(_replaced(nodes)),
+        judges=frozenset(filter(None, (root_name(call) for call in _deciding_calls(nodes)))),
+        imports="\n".join(ast.unparse(node) for tree in trees for node in tree.body if _is_standard_import(node)),
+        seeds=any(isinstance(node, ast.Attribute) and node.attr == "seed" for node in nodes),
+        n_checks=sum(map(_checks, nodes)),
+    )
+
+
+def _imports(nodes: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
+    """(names that `import m` binds to modules, names that any import binds)."""
     modules: set[str] = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Name):
-            used.add(node.id)
-            if not isinstance(node.ctx, ast.Load):
-                bound.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+    imported: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
             names = {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-            bound |= names
-            if isinstance(node, ast.Import):
-                modules |= names
-    return Names(frozenset(used), frozenset(bound), frozenset(modules))
+            imported |= names
+            modules |= names if isinstance(node, ast.Import) else set()
+    return modules, imported
 
 
-def refuse_patches(tree: ast.Module, modules: frozenset[str]) -> None:
-    """The program would not see what tests replace in their own process. Raises: Unsupported."""
-    for node in ast.walk(tree):
+def _is_standard_import(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Import):
+        return all(alias.name.split(".")[0] in TESTS_MODULES for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in TESTS_MODULES
+
+
+def _replaced(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name):
-            target = (node.value.id, node.attr)
-            if node.value.id in modules and target not in _STREAMS:
-                raise Unsupported(f"the tests replace {node.value.id}.{node.attr}")
-        elif isinstance(node, ast.Call) and _called(node) in ("patch", "object", "dict", "multiple"):
-            _refuse_mock(node)
-        elif isinstance(node, ast.arg) and node.arg in ("monkeypatch", "mocker", "capsys", "tmp_path", "caplog"):
-            raise Unsupported(f"the tests use the fixture {node.arg}")
+            yield node.value.id, node.attr
 
 
-def _refuse_mock(node: ast.Call) -> None:
-    name = _called(node)
-    if name == "patch":
+def refuse_patches(tests: ReadTests, modules: Iterable[str]) -> None:
+    """The program would not see what tests replace in their own process. Raises: Unsupported.
+
+    `modules`: names of modules that the program imported.
+    """
+    if tests.refused is not None:
+        raise Unsupported(tests.refused)
+    for name, attribute in tests.replaced - _STREAMS:
+        if name in tests.imported_modules or name in modules:
+            raise Unsupported(f"the tests replace {name}.{attribute}")
+
+
+def _refused(nodes: Iterable[ast.AST]) -> str | None:
+    for node in nodes:
+        if isinstance(node, ast.arg) and node.arg in ("monkeypatch", "mocker", "capsys", "tmp_path", "caplog"):
+            return f"the tests use the fixture {node.arg}"
+        if isinstance(node, ast.Call) and _patches_what_the_program_would_not_see(node):
+            return "the tests patch what the program would not see"
+    return None
+
+
+def _patches_what_the_program_would_not_see(node: ast.Call) -> bool:
+    """`patch("target")`, `patch.object(...)`, `patch.dict(...)` of unittest.mock."""
+    if _called(node) == "patch":
         target = node.args[0] if node.args else None
-        if not (isinstance(target, ast.Constant) and target.value in _PATCHED_STREAMS):
-            raise Unsupported("the tests patch what the program would not see")
-    elif isinstance(node.func, ast.Attribute) and _last_name(node.func.value) == "patch":
-        raise Unsupported("the tests patch what the program would not see")
+        return not (isinstance(target, ast.Constant) and target.value in _PATCHED_STREAMS)
+    return isinstance(node.func, ast.Attribute) and _last_name(node.func.value) == "patch"
 
 
 def _called(node: ast.Call) -> str | None:
@@ -82,12 +148,14 @@ def root_name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def judged_by_the_program(trees: Iterable[ast.Module], names: frozenset[str]) -> bool:
+def judged_by_the_program(tests: ReadTests, names: frozenset[str]) -> bool:
     """Whether a function of the program judges another of its answers: `assert isclose(f(1), 3.3)`.
 
     `names`: those of the program that the tests use and do not bind.
     """
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+    if not names & tests.judges:
+        return False
+    nodes = [node for tree in tests.trees for node in ast.walk(tree)]
     parameters = {arg.arg for node in nodes if isinstance(node, ast.FunctionDef) for arg in node.args.args}
     answers: set[str] = set()
 
@@ -101,36 +169,35 @@ def judged_by_the_program(trees: Iterable[ast.Module], names: frozenset[str]) ->
     for node in nodes:
         if isinstance(node, ast.Assign) and answered(node.value):
             answers |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return any(_judges(expression, names, answered) for expression in _asserted(nodes))
-
-
-def _asserted(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
-    for node in nodes:
-        if isinstance(node, ast.Assert):
-            yield node.test
-        elif isinstance(node, ast.Call) and _called(node) in ("assertTrue", "assertFalse") and node.args:
-            yield node.args[0]
-
-
-def _judges(expression: ast.expr, names: frozenset[str], answered) -> bool:
-    if isinstance(expression, ast.UnaryOp):
-        return _judges(expression.operand, names, answered)
-    if isinstance(expression, ast.BoolOp):
-        return any(_judges(value, names, answered) for value in expression.values)
-    if not isinstance(expression, ast.Call) or root_name(expression) not in names:
-        return False
-    return any(map(answered, [*expression.args, *(keyword.value for keyword in expression.keywords)]))
-
-
-def n_checks(trees: Iterable[ast.Module]) -> int:
-    """How many statements could fail: asserts, calls that assert, and errors that the tests raise."""
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    return sum(
-        isinstance(node, ast.Assert | ast.Raise) or (isinstance(node, ast.Call) and _checks(node)) for node in nodes
+    return any(
+        root_name(call) in names and any(map(answered, [*call.args, *(keyword.value for keyword in call.keywords)]))
+        for call in _deciding_calls(nodes)
     )
 
 
-def _checks(node: ast.Call) -> bool:
+def _deciding_calls(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
+    """Calls whose truth alone decides a check."""
+    for node in nodes:
+        if isinstance(node, ast.Assert):
+            yield from _calls_in(node.test)
+        elif isinstance(node, ast.Call) and _called(node) in ("assertTrue", "assertFalse") and node.args:
+            yield from _calls_in(node.args[0])
+
+
+def _calls_in(condition: ast.expr) -> Iterator[ast.Call]:
+    if isinstance(condition, ast.UnaryOp):
+        yield from _calls_in(condition.operand)
+    elif isinstance(condition, ast.BoolOp):
+        for value in condition.values:
+            yield from _calls_in(value)
+    elif isinstance(condition, ast.Call):
+        yield condition
+
+
+def _checks(node: ast.AST) -> bool:
+    """Whether a statement or call could fail: an assert, a call that asserts, an error that the tests raise."""
+    if not isinstance(node, ast.Call):
+        return isinstance(node, ast.Assert | ast.Raise)
     name = _called(node) or ""
     return name.startswith("assert") or name in ("raises", "fail")
 

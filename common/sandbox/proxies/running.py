@@ -7,7 +7,6 @@ that decided. Exit status and output prove nothing.
 import ast
 import builtins
 import io
-import linecache
 import sys
 import types
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from common.sandbox.proxies import unittests
 from common.sandbox.proxies.binding import bind
 from common.sandbox.proxies.channel import Gone, Unsupported
 from common.sandbox.proxies.link import Connection
-from common.sandbox.proxies.reading import ENTERED, FILE, IS, SEEN, n_checks, rewritten
+from common.sandbox.proxies.reading import ENTERED, IS, SEEN, ReadTests, read_tests
 from common.sandbox.turns import TURNS
 
 PROGRAM, REFERENCE = TURNS["programs"], TURNS["references"]
@@ -48,10 +47,7 @@ class Tests:
 
     def __init__(self, request: dict[str, Any], link: Connection, reference: Connection | None) -> None:
         self.entry_point, self.link, self.reference = request["entry_point"], link, reference
-        texts = [("setup", request["setup"]), *((f"test {n}", text) for n, text in enumerate(request["tests"]))]
-        self.sources = {f"{FILE} {place}": source for place, source in texts}
-        self.trees: dict[str, ast.Module] = {}
-        self.broken: str | None = None
+        self.read = read_ahead(request)
         self.entered: set[str] = set()
         self.outcome = unittests.Outcome()
         self.seen: list[Any] = []
@@ -65,10 +61,8 @@ class Tests:
             if failure is not None:
                 stage, nearest, name, text = failure
                 return Report("incorrect", error=(nearest, name, text), while_compiling=stage == "compile")
-            self.parse()
-            bind(self.namespace, list(self.trees.values()), self.entry_point, self.link, names, modules)
+            bind(self.namespace, self.read, self.entry_point, self.link, names, modules)
             self.bind_reference()
-            checks = n_checks(self.trees.values())
             start = self.link.n_calls
             self.execute()
         except Unsupported as reason:
@@ -77,14 +71,7 @@ class Tests:
             return Report("incorrect", self.failed_test(reason), str(reason), ended=True)
         except BaseException as error:
             return self.failure(error)
-        return self.verdict(checks, self.link.n_calls > start)
-
-    def parse(self) -> None:
-        for place, source in self.sources.items():
-            try:
-                self.trees[place] = ast.parse(source)
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                self.broken = self.broken or source
+        return self.verdict(self.link.n_calls > start)
 
     def bind_reference(self) -> None:
         """The name `reference`. Raises: Unsupported when the reference solution does not run."""
@@ -103,10 +90,8 @@ class Tests:
         intact = {name: getattr(builtins, name) for name in _BUILTINS}
         try:
             unittests.record(self.outcome)
-            for place, tree in self.trees.items():
-                source = self.sources[place]
-                linecache.cache[place] = (len(source), None, source.splitlines(True), place)
-                exec(compile(rewritten(tree), place, "exec", dont_inherit=True), self.namespace)
+            for code in self.read.codes:
+                exec(code, self.namespace)
             unittests.record(self.outcome)
             self.run_what_was_only_defined()
         finally:
@@ -127,16 +112,16 @@ class Tests:
             elif name == "check" and value.__code__.co_argcount == 1 and self.entry_point is not None:
                 value(self.namespace[self.entry_point])
 
-    def verdict(self, checks: int, called: bool) -> Report:
+    def verdict(self, called: bool) -> Report:
         if self.outcome.errors:
             return self.failure(self.outcome.errors[0])
         if self.outcome.skipped:
             return Report("unsupported", message="a test was skipped")
-        if self.broken is not None:
-            return Report("unsupported", self.broken, "the test has a syntax error")
+        if self.read.broken is not None:
+            return Report("unsupported", self.read.broken, "the test has a syntax error")
         if not called:
             return Report("unsupported", message="the tests never call the program")
-        if not checks:
+        if not self.read.n_checks:
             return Report("unsupported", message="the tests hold no check")
         if self.link.taint.reasons:
             reason = self.link.taint.reasons[0]
@@ -159,12 +144,12 @@ class Tests:
         """The innermost statement of the tests that the exception came through."""
         traceback, found = error.__traceback__, None
         while traceback is not None:
-            if traceback.tb_frame.f_code.co_filename in self.sources:
+            if traceback.tb_frame.f_code.co_filename in self.read.sources:
                 found = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
             traceback = traceback.tb_next
         if found is None:
             return None
-        source = self.sources[found[0]]
+        source = self.read.sources[found[0]]
         tree = ast.parse(source)
         if len(tree.body) == 1 and isinstance(tree.body[0], ast.Assert):
             return source
@@ -211,6 +196,11 @@ def text_of(error: BaseException) -> str:
         return str(error)[:_TEXT_CHARS]
     except Exception:
         return ""
+
+
+def read_ahead(request: dict[str, Any]) -> ReadTests:
+    """What can be known before the program is: done by the server, so that its children find it done."""
+    return read_tests(request["setup"], tuple(request["tests"]))
 
 
 def run_tests(request: dict[str, Any], sockets: list[int], page: Any) -> dict[str, Any]:
