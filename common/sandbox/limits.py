@@ -33,7 +33,7 @@ def process_limits(limits: Limits) -> list[tuple[int, tuple[int, int]]]:
         resource.RLIMIT_AS: (limits.memory_bytes,) * 2,
         resource.RLIMIT_FSIZE: (limits.file_bytes,) * 2,
         resource.RLIMIT_NOFILE: (limits.open_files,) * 2,
-        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CORE: (1, 1),  # too small for any file; with 0 the kernel still starts a machine's core_pattern
     }
     if hasattr(resource, "RLIMIT_MEMLOCK"):
         wanted[resource.RLIMIT_MEMLOCK] = (0, 0)

@@ -80,6 +80,7 @@ class Server:
         if NAMESPACES in setup.layers:
             namespaces.enter(setup.home, setup.scratch)
         self.setup = setup
+        self.scratch = (scratch.InMemory if NAMESPACES in setup.layers else scratch.OnDisk)(setup.scratch, setup.limits)
         self.confinement = Confinement(setup)
         self.may_leave_strays = SECCOMP not in setup.layers
         if sys.platform == "linux":
@@ -96,7 +97,8 @@ class Server:
     def serve(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """(reply, answers of the child). A reply with `failed` says that the sandbox broke."""
         try:
-            scratch.empty(self.setup.scratch)
+            if self.scratch.empty_or_replace():
+                self.confinement.build_rules()
             outcome = self.run(request)
         except OSError as error:
             return {"failed": str(error)}, b""
@@ -123,8 +125,7 @@ class Server:
         if pid == 0:
             run_child(request, self.confinement, result)
         os.close(result)
-        folder = self.setup.scratch
-        outcome = monitor.Watch(pid, answers, self.setup.limits, lambda: scratch.used_bytes(folder)).run()
+        outcome = monitor.Watch(pid, answers, self.setup.limits, lambda: self.scratch.used_bytes(pid)).run()
         if self.may_leave_strays:
             _kill_strays()
         return outcome
