@@ -68,7 +68,7 @@ class Confinement:
         os.chdir(self.setup.scratch)
         if sys.platform == "linux":
             libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
-        if self.setup.layers[-1] == LANDLOCK:  # the server counts the files that a program holds; /proc is closed to it
+        if self.setup.layers[-1] == LANDLOCK:  # so that the server sees what files it holds; it cannot see /proc itself
             libc.prctl(libc.PR_SET_DUMPABLE, 1)
         if self.ruleset is not None:
             landlock.restrict(self.ruleset)
@@ -89,7 +89,7 @@ MAX_DESCRIPTORS = 1024  # servers lower their own limit to this, so that no high
 
 
 def make_undumpable() -> None:
-    """Let no process of the same user trace this one or read its memory (children inherit it)."""
+    """Let no process of the same user trace this one or read its memory. Children inherit it, but see `enter`."""
     if sys.platform == "linux":
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
 

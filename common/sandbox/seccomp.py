@@ -1,7 +1,8 @@
 """Refuse dangerous system calls with a classic BPF filter, without libseccomp and without root.
 
-A deny-list, because Python's own calls differ between versions and libraries. Refused calls fail with
-EPERM, so that a program sees an ordinary OSError. Source: seccomp(2), linux/filter.h.
+A deny-list, because Python's own calls differ between versions and libraries; but a list of what is allowed within
+fcntl and ioctl, which are families of calls themselves. Refused calls fail with EPERM, so that a program sees an
+ordinary OSError. Source: seccomp(2), linux/filter.h.
 """
 
 import ctypes
