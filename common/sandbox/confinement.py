@@ -45,8 +45,14 @@ class Confinement:
         self.ruleset: int | None = None
         if SECCOMP in setup.layers:
             self.filter = seccomp.build_filter(file_changes=LANDLOCK not in setup.layers)
-        if LANDLOCK in setup.layers:
-            self.ruleset = landlock.build_ruleset(setup.home, setup.scratch)
+        self.build_rules()
+
+    def build_rules(self) -> None:
+        """Landlock's rules name folders themselves, not their paths: a new scratch folder needs new rules."""
+        if self.ruleset is not None:
+            os.close(self.ruleset)
+        if LANDLOCK in self.setup.layers:
+            self.ruleset = landlock.build_ruleset(self.setup.home, self.setup.scratch)
 
     def enter(self, *descriptors: int) -> None:
         """Confine this process, for good. Keeps no descriptor open but `descriptors` and /dev/null.
@@ -62,6 +68,8 @@ class Confinement:
         os.chdir(self.setup.scratch)
         if sys.platform == "linux":
             libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+        if self.setup.layers[-1] == LANDLOCK:  # so that the server sees what files it holds; it cannot see /proc itself
+            libc.prctl(libc.PR_SET_DUMPABLE, 1)
         if self.ruleset is not None:
             landlock.restrict(self.ruleset)
             os.close(self.ruleset)
@@ -81,7 +89,7 @@ MAX_DESCRIPTORS = 1024  # servers lower their own limit to this, so that no high
 
 
 def make_undumpable() -> None:
-    """Let no process of the same user trace this one or read its memory (children inherit it)."""
+    """Let no process of the same user trace this one or read its memory. Children inherit it, but see `enter`."""
     if sys.platform == "linux":
         libc.prctl(libc.PR_SET_DUMPABLE, 0)
 

@@ -1,7 +1,8 @@
 """Confine file access to a few folders with Landlock (Linux 5.13 on), without root.
 
 Readable: what Python and its libraries need. Writable: the scratch folder. Everything else is refused,
-and from version 4 TCP, from version 6 signals and abstract sockets out of the sandbox.
+and from version 4 TCP, from version 6 signals and abstract sockets out of the sandbox: seccomp refuses these too, at
+every version, as it refuses to truncate at opening for reading, which Landlock overlooks before version 3.
 Source: landlock(7) and Documentation/userspace-api/landlock.rst.
 """
 

@@ -5,6 +5,7 @@ import os
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 PR_SET_CHILD_SUBREAPER = 36
+_MS_NOSUID, _MS_NODEV, _MNT_DETACH = 2, 4, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -41,6 +42,16 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
     result = _LIBC.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3])
     _checked(result, f"mount {kind or ''} on {target}")
+
+
+def mount_memory(target: str, options: str) -> None:
+    """A memory file system on `target`, without set-user-id programs and devices."""
+    mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+
+
+def unmount(target: str) -> None:
+    """umount2(2), lazily: what is still open goes when it is closed."""
+    _checked(_LIBC.umount2(os.fsencode(target), _MNT_DETACH), f"umount2 of {target}")
 
 
 def drop_capabilities() -> None:

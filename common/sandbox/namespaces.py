@@ -20,7 +20,8 @@ _NEW_PID, _NEW_IPC, _NEW_HOSTNAME = 0x20000000, 0x08000000, 0x04000000
 _MS_BIND, _MS_RECURSIVE, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _AT_FDCWD, _AT_RECURSIVE, _ATTR_READ_ONLY = -100, 0x8000, 1
-_COVERED = {"/tmp": "64m", "/var/tmp": "16m", "/dev/shm": "16m"}
+_COVERED = ("/tmp", "/var/tmp", "/dev/shm")
+_COVER = "size=1m,mode=0755"  # room for mount points; programs may write nowhere but to their own scratch folder
 
 
 def enter(home: str, scratch: str) -> None:
@@ -59,15 +60,12 @@ def _cover_places(home: str) -> None:
 
     A Python under the home (pyenv, conda, uv) or under /tmp would otherwise lose its library.
     """
-    covered = {place: size for place, size in _COVERED.items() if os.path.isdir(place)}
-    if os.path.isdir(home) and os.path.realpath(home) != "/":
-        covered.setdefault(os.path.realpath(home), "1m")
-    inner = [place for place in covered for other in covered if place.startswith(f"{other}/")]
-    covered = {place: size for place, size in covered.items() if place not in inner}
+    places = {place for place in (*_COVERED, os.path.realpath(home)) if place != "/" and os.path.isdir(place)}
+    covered = [place for place in places if not any(place.startswith(f"{other}/") for other in places)]
     wanted = [path for path in python_folders(home) if any(path.startswith(f"{place}/") for place in covered)]
     handles = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in wanted}
-    for place, size in covered.items():
-        libc.mount("tmpfs", place, "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={size},mode=0755")
+    for place in covered:
+        libc.mount_memory(place, _COVER)
     for path, handle in handles.items():
         os.makedirs(path, exist_ok=True)
         libc.mount(f"/proc/self/fd/{handle}", path, None, _MS_BIND | _MS_RECURSIVE)

@@ -4,6 +4,7 @@ Never by looking: a kernel can know Landlock and have it switched off, and Ubunt
 succeed and then refuses the map of user ids. Runs as its own process, before any server.
 """
 
+import fcntl
 import importlib
 import os
 import resource
@@ -99,6 +100,7 @@ class Probe:
         seccomp.install(seccomp.build_filter(file_changes=True))
         _must_fail("a socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         _must_fail("a signal to another process", lambda: os.kill(os.getppid(), 0))
+        _must_fail("a signal to another process at input", lambda: fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid()))
         _must_fail("another program", lambda: os.execv(sys.executable, [sys.executable, "-c", ""]))
         _must_fail("another process", _fork_and_end)
         _must_fail("changing a file", lambda: self.outside.write_text("touched"))
@@ -130,6 +132,7 @@ class Probe:
         if level == 3:
             folder = namespaces.SCRATCH
             namespaces.enter(self.home, folder)
+            scratch.InMemory(folder, self.limits)
         make_undumpable()
         confinement = Confinement(Setup(level, self.limits, self.home, folder))
         confinement.enter(_REPORT_FD)

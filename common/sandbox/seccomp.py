@@ -1,7 +1,8 @@
 """Refuse dangerous system calls with a classic BPF filter, without libseccomp and without root.
 
-A deny-list, because Python's own calls differ between versions and libraries. Refused calls fail with
-EPERM, so that a program sees an ordinary OSError. Source: seccomp(2), linux/filter.h.
+A deny-list, because Python's own calls differ between versions and libraries; but a list of what is allowed within
+fcntl and ioctl, which are families of calls themselves. Refused calls fail with EPERM, so that a program sees an
+ordinary OSError. Source: seccomp(2), linux/filter.h.
 """
 
 import ctypes
@@ -11,15 +12,33 @@ import struct
 from common.sandbox import libc, syscalls
 
 _LOAD, _EQUAL, _GREATER_EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+# What a rule asks of an argument: an instruction that compares, and the outcome for which the rule answers.
+_IS, _DIFFERS, _HAS_ANY, _LACKS = (_EQUAL, True), (_EQUAL, False), (_ANY_BIT, True), (_ANY_BIT, False)
+_Rule = tuple[int, tuple[int, bool], int, int]  # argument, question, operand, result
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = _ERRNO | 1, _ERRNO | 38
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data; arguments are 8 bytes each
 
-_CLONE_THREAD = 0x10000
+_CLONE_FILES, _CLONE_THREAD = 0x400, 0x10000
+_CLOSE_RANGE_UNSHARE = 2
 _X32_BIT = 0x40000000
-_WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | 0o20000000  # the last is __O_TMPFILE
-_SOCK_STREAM = 1
+_TMPFILE = 0o20000000  # __O_TMPFILE
+_WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | _TMPFILE
 _OWN_PID = 0x5A5A5A5A  # replaced in the child: the filter itself is built once, before any fork
+
+# fcntl and ioctl can make the kernel signal any process of the user, or a terminal's foreground group: by an owner
+# (F_SETOWN, F_SETSIG, SIOCSPGRP), by O_ASYNC on a terminal, by its size (TIOCSWINSZ). A lease makes others wait.
+# Hence what programs need, and nothing else; the numbers are those of both architectures.
+_F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL, _F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
+_LOCKS = (5, 6, 7, 36, 37, 38)  # F_GETLK, F_SETLK, F_SETLKW, and the same for open files (F_OFD_GETLK)
+_FCNTL_ALLOWED = (_F_DUPFD, _F_GETFD, _F_SETFD, _F_GETFL, _F_DUPFD_CLOEXEC, *_LOCKS)
+_O_ASYNC = 0o20000
+_FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = 0x541B, 0x5421, 0x5450, 0x5451
+_TCGETS, _TCGETS2, _TIOCGWINSZ = 0x5401, 0x802C542A, 0x5413  # whether it is a terminal, and how wide
+_IOCTL_ALLOWED = (_FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX, _TCGETS, _TCGETS2, _TIOCGWINSZ)
+
+_AF_UNIX, _SOCK_STREAM, _SOCK_CLOEXEC, _SOCK_NONBLOCK = 1, 1, 0o2000000, 0o4000
+_SEND_FLAGS = 0x40 | 0x4000  # MSG_DONTWAIT, MSG_NOSIGNAL; MSG_OOB would raise SIGURG at the other end
 
 
 class Filter:
@@ -43,15 +62,17 @@ class Filter:
         self.add(_EQUAL, 0, 1, number)
         self.add(_RETURN, 0, 0, result)
 
-    def test(self, number: int, argument: int, tests: list[tuple[int, int, int]]) -> None:
-        """For this call: the first (operation, operand, result) that holds for the argument, else EPERM.
+    def decide(self, number: int, otherwise: int, *rules: _Rule) -> None:
+        """For this call: the result of the first (argument, question, operand, result) that holds.
 
-        Only the lower half is looked at; every argument used here is a C int.
+        Only the lower half of an argument is looked at; every one used here is a C int.
         """
-        body: list[tuple[int, int, int, int]] = [(_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument)]
-        for operation, operand, result in tests:
-            body += [(operation, 0, 1, operand), (_RETURN, 0, 0, result)]
-        body.append((_RETURN, 0, 0, _EPERM))
+        body: list[tuple[int, int, int, int]] = []
+        for argument, (operation, outcome), operand, result in rules:
+            body.append((_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument))
+            body.append((operation, 0, 1, operand) if outcome else (operation, 1, 0, operand))
+            body.append((_RETURN, 0, 0, result))
+        body.append((_RETURN, 0, 0, otherwise))
         self.add(_EQUAL, 0, len(body), number)
         for instruction in body:
             self.add(*instruction)
@@ -73,25 +94,45 @@ def build_filter(file_changes: bool, machine: str = os.uname().machine) -> bytes
     rules = Filter(machine)
     calls = syscalls.conditional(machine)
     rules.answer(syscalls.CLONE3, _ENOSYS)  # its flags lie in memory, out of reach; glibc falls back to clone
-    rules.test(calls["clone"], 0, [(_ANY_BIT, _CLONE_THREAD, _ALLOW)])
-    rules.test(calls["kill"], 0, [(_EQUAL, _OWN_PID, _ALLOW)])
-    rules.test(calls["tgkill"], 0, [(_EQUAL, _OWN_PID, _ALLOW)])
-    pinned = [libc.PR_SET_PDEATHSIG, libc.PR_SET_DUMPABLE]
-    rules.test(calls["prctl"], 0, [(_EQUAL, option, _EPERM) for option in pinned] + [(_GREATER_EQUAL, 0, _ALLOW)])
+    # A thread with descriptors of its own could hold files where nobody counts them.
+    needed = [(0, _LACKS, flag, _EPERM) for flag in (_CLONE_THREAD, _CLONE_FILES)]
+    rules.decide(calls["clone"], _ALLOW, *needed)
+    rules.decide(calls["close_range"], _ALLOW, (2, _HAS_ANY, _CLOSE_RANGE_UNSHARE, _EPERM))
+    for name in ("kill", "tgkill"):
+        rules.decide(calls[name], _EPERM, (0, _IS, _OWN_PID, _ALLOW))
+    pinned = (libc.PR_SET_PDEATHSIG, libc.PR_SET_DUMPABLE)
+    rules.decide(calls["prctl"], _ALLOW, *[(0, _IS, option, _EPERM) for option in pinned])
+    rules.decide(calls["fcntl"], _EPERM, *_fcntl_rules())
+    rules.decide(calls["ioctl"], _EPERM, *[(1, _IS, request, _ALLOW) for request in _IOCTL_ALLOWED])
     # asyncio needs stream pairs; a datagram socket could send to any socket file of the machine.
-    rules.test(calls["socketpair"], 1, [(_EQUAL, kind, _ALLOW) for kind in _stream_types()])
-    if file_changes:
-        rules.answer(syscalls.OPENAT2, _ENOSYS)
-        for name, argument in (("open", 1), ("openat", 2)):
-            if name in calls:
-                rules.test(calls[name], argument, [(_ANY_BIT, _WRITING_FLAGS, _EPERM), (_GREATER_EQUAL, 0, _ALLOW)])
+    pairs = [(1, _IS, kind, _ALLOW) for kind in _stream_types()]
+    rules.decide(calls["socketpair"], _EPERM, (0, _DIFFERS, _AF_UNIX, _EPERM), *pairs)
+    rules.decide(calls["sendto"], _ALLOW, (3, _HAS_ANY, ~_SEND_FLAGS, _EPERM))
+    rules.answer(syscalls.OPENAT2, _ENOSYS)
+    for name, flags in (("open", 1), ("openat", 2)):
+        if name in calls:
+            rules.decide(calls[name], _ALLOW, *_open_rules(flags, file_changes))
+    if not file_changes:  # other modes take room beyond the end of a file, which no limit of its size counts
+        rules.decide(calls["fallocate"], _EPERM, (1, _IS, 0, _ALLOW))
     return rules.finish(sorted(syscalls.denied(machine, file_changes).values()))
+
+
+def _fcntl_rules() -> list[_Rule]:
+    plain = [(1, _IS, command, _ALLOW) for command in _FCNTL_ALLOWED]
+    return [*plain, (2, _HAS_ANY, _O_ASYNC, _EPERM), (1, _IS, _F_SETFL, _ALLOW)]
+
+
+def _open_rules(flags: int, file_changes: bool) -> list[_Rule]:
+    """Landlock looks at the right to write; before its version 3 it let an open for reading truncate."""
+    if file_changes:
+        return [(flags, _HAS_ANY, _WRITING_FLAGS, _EPERM)]
+    return [(flags, _HAS_ANY, os.O_WRONLY | os.O_RDWR, _ALLOW), (flags, _HAS_ANY, os.O_TRUNC, _EPERM)]
 
 
 def _stream_types() -> list[int]:
     """SOCK_STREAM with any of the flags that socketpair(2) takes."""
-    cloexec, nonblock = 0o2000000, 0o4000
-    return [_SOCK_STREAM | extra for extra in (0, cloexec, nonblock, cloexec | nonblock)]
+    extras = (0, _SOCK_CLOEXEC, _SOCK_NONBLOCK, _SOCK_CLOEXEC | _SOCK_NONBLOCK)
+    return [_SOCK_STREAM | extra for extra in extras]
 
 
 class _Program(ctypes.Structure):

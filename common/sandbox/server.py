@@ -97,6 +97,7 @@ class Server:
         self.page = turns.open_page(config["turn"], for_children=run_tests is not None)
         os.close(config["turn"])
         self.setup = setup
+        self.scratch = (scratch.InMemory if NAMESPACES in setup.layers else scratch.OnDisk)(setup.scratch, setup.limits)
         self.confinement = Confinement(setup)
         self.may_leave_strays = SECCOMP not in setup.layers
         if sys.platform == "linux":
@@ -117,7 +118,8 @@ class Server:
             self.import_what_is_named(request)
             if self.read_ahead is not None:
                 self.read_ahead(request)
-            scratch.empty(self.setup.scratch)
+            if self.scratch.empty_or_replace():
+                self.confinement.build_rules()
             outcome = self.run(request, sockets)
         except OSError as error:
             return {"failed": str(error)}, b""
@@ -171,13 +173,10 @@ class Server:
             os.close(descriptor)  # so that the other end sees when the child is gone
         sockets.clear()
         waits = bool if "calls" in request else self.waits
-        outcome = monitor.Watch(pid, answers, self.setup.limits, self.used_bytes, waits).run()
+        outcome = monitor.Watch(pid, answers, self.setup.limits, lambda: self.scratch.used_bytes(pid), waits).run()
         if self.may_leave_strays:
             _kill_strays()
         return outcome
-
-    def used_bytes(self) -> int:
-        return scratch.used_bytes(self.setup.scratch)
 
     def waits(self) -> bool:
         """Whether the child may wait, because its program or its tests are at work."""

@@ -12,14 +12,16 @@ _SAME_EVERYWHERE = dict(
     fchmodat2=452, setxattrat=463, removexattrat=466, open_tree_attr=467, file_setattr=469,
 )  # fmt: skip
 
-# Never allowed: processes, other processes, network, kernel, ownership and times of files (which Landlock
-# does not cover), System V IPC (whose objects belong to the whole machine), raising one's own limits.
+# Never allowed: processes, other processes, network, passing descriptors on, kernel, ownership and times of files
+# (which Landlock does not cover), IPC objects of the whole machine, raising one's own limits.
 _DENIED = {
     "x86_64": dict(
         socket=41, connect=42, accept=43, bind=49, listen=50, accept4=288,
+        sendmsg=46, recvmsg=47, sendmmsg=307, recvmmsg=299,
         execve=59, execveat=322, fork=57, vfork=58, setsid=112, setpgid=109,
         ptrace=101, tkill=200, rt_sigqueueinfo=129, rt_tgsigqueueinfo=297, kcmp=312,
         process_vm_readv=310, process_vm_writev=311, setpriority=141, ioprio_set=251,
+        migrate_pages=256, move_pages=279,
         sched_setaffinity=203, sched_setscheduler=144, sched_setparam=142, sched_setattr=314,
         prlimit64=302, setrlimit=160, mlock=149, mlockall=151, mlock2=325, personality=135,
         unshare=272, setns=308, mount=165, umount2=166, pivot_root=155, chroot=161, swapon=167, swapoff=168,
@@ -29,16 +31,18 @@ _DENIED = {
         iopl=172, ioperm=173, settimeofday=164, clock_settime=227, adjtimex=159, clock_adjtime=305,
         sethostname=170, setdomainname=171, memfd_create=319,
         shmget=29, shmat=30, shmctl=31, semget=64, semop=65, semctl=66, semtimedop=220,
-        msgget=68, msgsnd=69, msgrcv=70, msgctl=71, mq_open=240, mq_unlink=241,
+        msgget=68, msgsnd=69, msgrcv=70, msgctl=71, mq_open=240, mq_unlink=241, mq_notify=244,
         chmod=90, fchmod=91, fchmodat=268, chown=92, fchown=93, lchown=94, fchownat=260,
         utime=132, utimes=235, futimesat=261, utimensat=280, truncate=76,
         setxattr=188, lsetxattr=189, fsetxattr=190, removexattr=197, lremovexattr=198, fremovexattr=199,
     ),
     "aarch64": dict(
         socket=198, connect=203, accept=202, bind=200, listen=201, accept4=242,
+        sendmsg=211, recvmsg=212, sendmmsg=269, recvmmsg=243,
         execve=221, execveat=281, setsid=157, setpgid=154,
         ptrace=117, tkill=130, rt_sigqueueinfo=138, rt_tgsigqueueinfo=240, kcmp=272,
         process_vm_readv=270, process_vm_writev=271, setpriority=140, ioprio_set=30,
+        migrate_pages=238, move_pages=239,
         sched_setaffinity=122, sched_setscheduler=119, sched_setparam=118, sched_setattr=274,
         prlimit64=261, setrlimit=164, mlock=228, mlockall=230, mlock2=284, personality=92,
         unshare=97, setns=268, mount=40, umount2=39, pivot_root=41, chroot=51, swapon=224, swapoff=225,
@@ -48,7 +52,7 @@ _DENIED = {
         settimeofday=170, clock_settime=112, adjtimex=171, clock_adjtime=266,
         sethostname=161, setdomainname=162, memfd_create=279,
         shmget=194, shmat=196, shmctl=195, semget=190, semop=193, semctl=191, semtimedop=192,
-        msgget=186, msgsnd=189, msgrcv=188, msgctl=187, mq_open=180, mq_unlink=181,
+        msgget=186, msgsnd=189, msgrcv=188, msgctl=187, mq_open=180, mq_unlink=181, mq_notify=184,
         fchmod=52, fchmodat=53, fchown=55, fchownat=54, utimensat=88, truncate=45,
         setxattr=5, lsetxattr=6, fsetxattr=7, removexattr=14, lremovexattr=15, fremovexattr=16,
     ),
@@ -68,9 +72,15 @@ _FILE_CHANGES = {
 
 # Allowed with some arguments only; see seccomp.py.
 _CONDITIONAL = {
-    "x86_64": dict(clone=56, kill=62, tgkill=234, prctl=157, socketpair=53, open=2, openat=257),
-    "aarch64": dict(clone=220, kill=129, tgkill=131, prctl=167, socketpair=199, openat=56),
-}
+    "x86_64": dict(
+        clone=56, kill=62, tgkill=234, prctl=157, socketpair=53, sendto=44, fcntl=72, ioctl=16, close_range=436,
+        open=2, openat=257, fallocate=285,
+    ),
+    "aarch64": dict(
+        clone=220, kill=129, tgkill=131, prctl=167, socketpair=199, sendto=206, fcntl=25, ioctl=29, close_range=436,
+        openat=56, fallocate=47,
+    ),
+}  # fmt: skip
 CLONE3, OPENAT2 = 435, 437
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF, MOUNT_SETATTR = 444, 445, 446, 442
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,9 +98,11 @@ def test_a_program_whose_server_dies_twice_is_not_run_and_not_remembered(alone, 
     assert alone.submit(program(SLEEPY, TEST)).result().label == "correct"
 
 
-def test_a_layer_that_fails_inside_the_child_is_not_run(open_at, program):
+def test_a_layer_that_fails_inside_the_child_is_not_run(open_at, program, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     with open_at(0, workers=1) as sandbox:
-        os.rmdir(sandbox._clients[0].scratch)
+        shutil.rmtree(tmp_path / "temporary")
         verdict = sandbox.submit(program(RIGHT, TEST)).result()
     assert verdict.label == "not_run" and "No such file" in verdict.message
 

@@ -73,7 +73,7 @@ def test_a_loaded_machine_changes_no_label(judged):
     for hog in hogs:
         hog.start()
     code = (
-        "import time\ndef f(n):\n    end = time.process_time() + 0.7\n"
+        "import time\ndef f(n):\n    end = time.process_time() + 0.93\n"
         "    while time.process_time() < end: pass\n    return 2"
     )
     verdicts = [judged(code + "\n" * i, TEST) for i in range(3)]
