@@ -89,8 +89,9 @@ class OnDisk:
             if os.path.isdir(aside) and _emptied(aside, until):
                 os.rmdir(aside)
             return False
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(aside, 0o700)
+        for folder in (os.path.dirname(self.folder), aside):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
         with contextlib.suppress(FileNotFoundError):  # whoever tidies this machine's temporary files took it
             os.rename(self.folder, f"{aside}/{time.monotonic_ns()}")
         os.mkdir(self.folder, 0o700)

@@ -1,6 +1,7 @@
 """Covers the scratch folder: what a program leaves does not slow the next, and what it hides counts."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -102,7 +103,7 @@ def test_what_takes_little_room_is_legal(small, program, use):
 
 def test_a_scratch_folder_that_a_cleaner_took_is_made_again(open_at, program):
     with open_at(2, workers=1) as sandbox:
-        os.rmdir(sandbox._clients[0].scratch)
+        shutil.rmtree(sandbox._clients[0].scratch)
         verdict = sandbox.submit(program("def f(n): return open('a', 'w').write('x')", "assert f(1) == 1")).result()
     assert verdict.label == "correct", verdict
 
