@@ -9,12 +9,16 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Program:
-    """A program to judge. `setup` runs after the code (it may use its classes) and before the tests."""
+    """A program to judge. `setup` runs after the code (it may use its classes) and before the tests.
+
+    `reference`: a solution whose entry point the tests call as `reference`; it runs apart from the program.
+    """
 
     code: str
     tests: tuple[str, ...]
     entry_point: str | None
     setup: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)
