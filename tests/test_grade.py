@@ -197,6 +197,7 @@ def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path
     ("words", "message"),
     [
         (["nowhere.jsonl", "--out", "x"], "nowhere.jsonl cannot be read"),
+        (["requirements.txt", "--out", "x", "--dataset", "humanevil"], "line 1: no JSON"),
         (["in.jsonl"], "--out"),
         (["in.jsonl", "--out", "x", "--sandbox", "weak"], "--sandbox is 'weak'"),
         (["in.jsonl", "--out", "x", "--workers", "0"], "--workers is 0"),
@@ -237,6 +238,13 @@ def test_samples_of_evalplus_are_judged_by_the_plus_inputs_too(tmp_path):
     done = command("run.py", "grade", source, "--out", out, "--dataset", problems)
     assert "format: samples of HumanEval or EvalPlus; EvalPlus' problem file" in done.stderr
     assert [row["label"] for row in read(out)] == ["correct", "incorrect", "incorrect"]
+
+
+def test_generations_without_a_program_are_refused(tmp_path):
+    (tmp_path / "generations.json").write_text("[[]]")
+    words = ("run.py", "grade", tmp_path / "generations.json", "--dataset", write(tmp_path / "problems.jsonl", INC))
+    done = command(*words, "--out", tmp_path / "out.jsonl")
+    assert done.returncode == 2 and "generations.json holds no program" in done.stderr
 
 
 def test_both_kinds_of_tests_of_mbppplus_count(tmp_path):

@@ -26,16 +26,12 @@ mbppplus, HumanEval or EvalPlus) or a name."""
 _RESULTS = (
     ({"hash", "eval"}, "results of EvalPlus", "the samples that they were computed from"),
     ({"results", "configs"}, "results of lm-evaluation-harness", "the samples_*.jsonl of --log_samples"),
-    (
-        {"config", "pass@1"},
-        "results of bigcode-evaluation-harness",
-        "the file of --save_generations",
-    ),
+    ({"config", "pass@1"}, "results of bigcode-evaluation-harness", "the file of --save_generations"),
 )
 
 
 class Submissions:
-    """The programs of one file, each with its tests. Every iteration reads the file again: memory holds one of them.
+    """The programs of one file, each with its tests. Every iteration reads the file again: memory holds one line.
 
     `format` says what was recognised, for the log.
     """
@@ -74,18 +70,24 @@ def _reader(
         _refuse_field(field, harnesses.INSPECT)
         return harnesses.INSPECT, functools.partial(harnesses.inspect_log, path, problems)
     row = as_object(first, where)
+    if isinstance(row.get("doc"), dict) and ("resps" in row or "filtered_resps" in row):
+        return harnesses.LM_EVAL, functools.partial(harnesses.lm_eval_samples, path, problems, field)
+    if field is None and not any(name in row for name in FIELDS):
+        _refuse_by_name(path, row)
+    return _format_of_rows(row), functools.partial(_rows, path, problems, field)
+
+
+def _refuse_by_name(path: Path, row: dict[str, Any]) -> None:
+    """Raises: ConfigError when a row without a program is of a known kind."""
     for fields, name, wanted in _RESULTS:
         if fields <= row.keys():
             raise ConfigError(f"{path} holds {name}, no programs: {', '.join(sorted(row))}\nGive {wanted}")
-    if isinstance(row.get("doc"), dict) and ("resps" in row or "filtered_resps" in row):
-        return harnesses.LM_EVAL, functools.partial(harnesses.lm_eval_samples, path, problems, field)
-    if field is None and "canonical_solution" in row and not any(name in row for name in FIELDS):
+    if "canonical_solution" in row:
         raise ConfigError(
             f"{path} is {problem_format(row)}: {', '.join(row)}. It holds no programs of a model\n"
             f"Give it beside a file of samples (task_id, solution or completion): --dataset {path}; or judge its own "
             f"solutions with --field canonical_solution"
         )
-    return _format_of_rows(row), functools.partial(_rows, path, problems, field)
 
 
 def _is_inspect_log(first: Any) -> bool:

@@ -54,6 +54,8 @@ class Grading:
         for submission in submissions:
             digest.add(submission)
             self.n_programs += 1
+        if not self.n_programs:
+            raise ConfigError(f"{source} holds no program\nGive a file with one program or more")
         self.stamp = {"programs": digest.hexdigest(), "sandbox": isolation, "limits": asdict(Limits())}
 
     def is_finished(self) -> bool:

@@ -63,6 +63,7 @@ def field_of(row: dict, names: tuple[str, ...], kinds: tuple[type, ...], where: 
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:
+    """`value`, which is an object. Raises: ConfigError, naming its kind."""
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: {type(value).__name__} instead of an object\nWrite one object per line")
     return value
@@ -134,6 +135,8 @@ def _opened(path: Path) -> Iterator[Readable]:
 
 
 def _first_bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is no file, and what is read here is read more than once\nGive a file")
     try:
         with open(path, "rb") as file:
             return file.read(4)

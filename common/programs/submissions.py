@@ -49,11 +49,10 @@ class ProgramField:
         for preferred, other in _PREFERRED:
             if preferred in given and other in given:
                 given.remove(other)
-        if len({str(row[name]) for name in given}) > 1:
+        if len({field_of(row, (name,), (str,), where) for name in given}) > 1:
             raise ConfigError(
                 f"{where}: fields {' and '.join(map(repr, given))} both hold a program\nSay which: --field {given[0]}"
             )
-        field_of(row, (given[0],), (str,), where)
         return given[0]
 
     def _refuse_a_reference(self, row: dict[str, Any], where: str) -> None:
@@ -99,4 +98,5 @@ def submission_of(row: dict[str, Any], where: str, problems: Problems | None, fi
 
 
 def made(name: str | int, code: str, suite: Suite, where: str) -> Submission:
+    """Raises: ConfigError when nothing says which function of the program is tested."""
     return Submission(name, suite.program(code, where), suite.sha256)

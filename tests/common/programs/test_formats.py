@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -288,6 +289,13 @@ def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path, mark):
     text = json.dumps({**ROW, "code": "a?b"}).replace("?", mark if ord(mark) > 0x1F else f"\\u{ord(mark):04x}")
     source.write_text(text + "\n", encoding="utf-8", newline="\n")
     assert codes(programs(source)[1]) == [f"a{mark}b"]
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ConfigError, match="is no file.*\nGive a file"):
+            programs(path)
 
 
 def test_a_check_without_an_entry_point_needs_one_function(tmp_path):
