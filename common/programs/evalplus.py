@@ -10,7 +10,8 @@ import json
 from typing import Any
 
 from common.errors import ConfigError
-from common.programs.json_values import field_of, shown
+from common.problems.record import shown
+from common.programs.json_values import field_of
 
 REFERENCE_FIELD = "canonical_solution"
 

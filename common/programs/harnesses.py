@@ -10,7 +10,8 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.problems.extraction import extract_program
-from common.programs.json_values import as_object, field_of, is_zip, shown, values_in
+from common.problems.record import shown
+from common.programs.json_values import as_object, field_of, is_zip, values_in
 from common.programs.problem_files import Problems
 from common.programs.submissions import Submission, made
 from common.programs.suites import Suite, has_tests, suite_of, tested_function
@@ -153,7 +154,7 @@ def _inspect_documents(path: Path) -> Iterator[tuple[str, Any]]:
     if importlib.util.find_spec("inspect_ai") is None:
         raise ConfigError(
             f"{path} is {INSPECT} in its .eval format, which inspect_ai alone reads, and it is not installed here\n"
-            f"Convert it where it is: inspect log convert {shlex.quote(str(path))} --to json --output-dir ."
+            f"Convert it where it is installed: inspect log convert {shlex.quote(str(path))} --to json --output-dir ."
         )
     log = importlib.import_module("inspect_ai.log").read_eval_log(str(path))
     yield str(path), log.model_dump(mode="json", exclude_none=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.problems.record import shown
 
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 _BOM = b"\xef\xbb\xbf"
@@ -67,14 +68,6 @@ def as_object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: {type(value).__name__} instead of an object\nWrite one object per line")
     return value
-
-
-def shown(value: Any) -> str:
-    """A value as an error message shows it, at most 80 characters."""
-    try:
-        return f"{value!r:.80}"
-    except RecursionError:
-        return f"a {type(value).__name__} that is nested deeply"
 
 
 def _first_value(line: bytes, rest: Readable, where: str) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.files import text_sha256
+from common.problems.record import shown
 from common.programs.evalplus import REFERENCE_FIELD, comparison
-from common.programs.json_values import field_of, shown
+from common.programs.json_values import field_of
 from common.sandbox import Program, infer_entry_point
 from common.sandbox.entry_point import defined_names, parse_quietly
 
