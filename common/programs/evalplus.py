@@ -17,23 +17,19 @@ REFERENCE_FIELD = "canonical_solution"
 
 # JSON has no tuples, sets and complex numbers: what makes them of the inputs of a problem of MBPP.
 _CONVERSIONS = {
-    "[tuple(a) for a in args]": {
-        2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740, 744, 809,
-    },
-    "[[tuple(b) for b in a] for a in args]": {
-        63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780,
-    },
-    "[tuple(tuple(b) for b in a) for a in args]": {259, 401, 445},
-    "[tuple(tuple(b) if isinstance(b, list) else b for b in args[0])]": {278},
-    "[[tuple(b) for b in args[0]], args[1]]": {75, 413, 444, 753},
-    "[args[0], tuple(args[1])]": {106, 750},
-    "[tuple(args[0]), *args[1:]]": {250, 307, 405, 446, 617, 720, 763, 808},
-    "[[set(b) if isinstance(b, list) and b else {} for b in args[0]]]": {115},
-    "[float(args[0]), complex(args[1])]": {124},
-    "[complex(args[0])]": {252},
-    "[{key: tuple(b) for key, b in args[0].items()}, *args[1:]]": {722},
-    "_as_tuples(args)": {580, 615, 791},
-}  # fmt: skip
+    "[tuple(a) for a in args]": "2 116 132 143 222 261 273 394 399 421 424 429 470 560 579 596 616 630 726 740 744 809",
+    "[[tuple(b) for b in a] for a in args]": "63 64 70 94 120 237 272 299 400 409 417 438 473 614 780",
+    "[tuple(tuple(b) for b in a) for a in args]": "259 401 445",
+    "[tuple(tuple(b) if isinstance(b, list) else b for b in args[0])]": "278",
+    "[[tuple(b) for b in args[0]], args[1]]": "75 413 444 753",
+    "[args[0], tuple(args[1])]": "106 750",
+    "[tuple(args[0]), *args[1:]]": "250 307 405 446 617 720 763 808",
+    "[[set(b) if isinstance(b, list) and b else {} for b in args[0]]]": "115",
+    "[float(args[0]), complex(args[1])]": "124",
+    "[complex(args[0])]": "252",
+    "[{key: tuple(b) for key, b in args[0].items()}, *args[1:]]": "722",
+    "_as_tuples(args)": "580 615 791",
+}
 
 # When an output is right, by tested function, where that is not `got == expected`.
 _MBPP_ORACLES = {
@@ -126,7 +122,7 @@ def comparison(row: dict[str, Any], where: str) -> str:
     is_mbpp = task_id.casefold().startswith("mbpp")
     oracles = _MBPP_ORACLES if is_mbpp else _HUMANEVAL_ORACLES
     number = task_id.rpartition("/")[2]
-    conversion = next((code for code, ids in _CONVERSIONS.items() if is_mbpp and number in map(str, ids)), "args")
+    conversion = next((code for code, ids in _CONVERSIONS.items() if is_mbpp and number in ids.split()), "args")
     return _COMPARISON.format(
         oracle=oracles.get(entry_point, "got == expected"),
         may_be_close=entry_point not in _HUMANEVAL_ORACLES,

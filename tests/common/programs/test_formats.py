@@ -46,17 +46,29 @@ def codes(submissions: Iterable) -> list[str]:
         ({"tests": ["assert one(1)", "assert one(2)"]}, ("assert one(1)", "assert one(2)"), "", "one"),
         ({"tests": "assert one(1) == 1\nassert one(2)"}, ("assert one(1) == 1\nassert one(2)",), "", "one"),
         ({"test_list": ["assert one(x) == 1"], "test_setup_code": "x = 2"}, ("assert one(x) == 1",), "x = 2", "one"),
-        ({"test_list": ["assert one(e) == 1"], "test_imports": ["from math import e"], "setup": "x = 1"},
-         ("assert one(e) == 1",), "from math import e\nx = 1", "one"),
+        (
+            {"test_list": ["assert one(e) == 1"], "test_imports": ["from math import e"], "setup": "x = 1"},
+            ("assert one(e) == 1",),
+            "from math import e\nx = 1",
+            "one",
+        ),
         ({"test": "def check(f):\n    assert f(1) == 1"}, ("def check(f):\n    assert f(1) == 1",), "", "one"),
-        ({"test": "def check(f):\n    assert f(1) == 1\n\ncheck(one)"},
-         ("def check(f):\n    assert f(1) == 1\n\ncheck(one)",), "", "one"),
+        (
+            {"test": "def check(f):\n    assert f(1) == 1\n\ncheck(one)"},
+            ("def check(f):\n    assert f(1) == 1\n\ncheck(one)",),
+            "",
+            "one",
+        ),
         ({"test": "def check(f):\n    assert f(1)", "entry_point": "g"}, ("def check(f):\n    assert f(1)",), "", "g"),
-        ({"test_list": ["assert one(1) == 1"], "test": "for n in (1, 2):\n    assert one(n) == 1"},
-         ("assert one(1) == 1", "for n in (1, 2):\n    assert one(n) == 1"), "", "one"),
+        (
+            {"test_list": ["assert one(1) == 1"], "test": "for n in (1, 2):\n    assert one(n) == 1"},
+            ("assert one(1) == 1", "for n in (1, 2):\n    assert one(n) == 1"),
+            "",
+            "one",
+        ),
         ({"tests": ["assert one(1)"], "test_list": ["assert one(1)"]}, ("assert one(1)",), "", "one"),
     ],
-)  # fmt: skip
+)
 def test_a_row_brings_its_tests_in_every_spelling(tmp_path, fields, tests, setup, entry_point):
     _, [read] = programs(lines(tmp_path / "in.jsonl", {"id": 1, "code": ONE, **fields}))
     assert (read.program.tests, read.program.setup, read.program.entry_point) == (tests, setup, entry_point)
@@ -180,12 +192,16 @@ def sample(doc: dict, resps: list, filtered: list) -> dict:
     [
         (ADD, [["    return 1", "    return 2"]], [["whole 1", "whole 2"]], ["whole 1", "whole 2"]),
         (ADD, [["    return 1"]], ["    return 1"], [ADD["prompt"] + "    return 1"]),
-        (ADD, [["def add(a, b): return inf"]], ["def add(a, b): return inf"],
-         [ADD["prompt"] + "\ndef add(a, b): return inf"]),
+        (
+            ADD,
+            [["def add(a, b): return inf"]],
+            ["def add(a, b): return inf"],
+            [ADD["prompt"] + "\ndef add(a, b): return inf"],
+        ),
         (MBPP, [[f"```python\n{ONE}```"]], [[ONE]], [ONE]),
         (MBPP, [[ONE]], [ONE], [ONE]),
     ],
-)  # fmt: skip
+)
 def test_samples_of_lm_eval_are_what_the_harness_judged(tmp_path, doc, resps, filtered, read):
     format, found = programs(lines(tmp_path / "samples_x.jsonl", sample(doc, resps, filtered)))
     assert "lm-evaluation-harness" in format and codes(found) == read and found[0].id == doc["task_id"]
