@@ -1,6 +1,7 @@
 """Covers run.py grade and run.py doctor: files in and out, resume, refusals, and the line about the sandbox."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -11,9 +12,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from support import ROOT, cold_command, command
+from support import ROOT, cold_command, command, prepare_datasets_cache
 
+from common.errors import ConfigError
 from common.files import digest_of
+from common.programs.formats import read_submissions
+from common.programs.grading import Grading
+from common.sandbox import Sandbox
+from common.stopping import StopRequest
 
 GOOD = {"id": "good", "code": "def f(n):\n    return n + 1", "tests": ["assert f(1) == 2"]}
 BAD = {"task_id": 7, "generated_code": "def f(n):\n    return n", "test_list": ["assert f(1) == 2", "assert f(2) == 3"]}
@@ -42,10 +48,11 @@ def test_programs_of_both_spellings_are_judged_in_order(tmp_path):
         (3, "correct", None),
     ]
     assert rows[1]["failed_test"] == "assert f(1) == 2"
-    meta = json.loads((tmp_path / "out.meta.json").read_text())
+    meta = json.loads((tmp_path / "out.jsonl.meta.json").read_text())
+    assert "format: JSON lines with code\n" in done.stderr and meta["format"] == "JSON lines with code"
     assert meta["labels"] == {"correct": 2, "incorrect": 1} and meta["sandbox"]["n_programs"] == 3
     assert meta["sandbox"]["limits"]["cpu_s"] == 10 and meta["near_limit_count"] == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl", "out.meta.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl", "out.jsonl.meta.json"]
 
 
 def test_tests_come_from_the_dataset_where_a_line_has_none(tmp_path):
@@ -99,7 +106,7 @@ def test_a_stopped_grading_goes_on_where_it_was(tmp_path):
     assert command("run.py", "grade", source, "--out", out).returncode == 0
     assert [row["id"] for row in read(out)] == list(range(1500))
     assert {row["label"] for row in read(out)} == {"correct"}
-    assert json.loads((tmp_path / "out.meta.json").read_text())["sandbox"]["n_programs"] == 1500 - n_judged
+    assert json.loads((tmp_path / "out.jsonl.meta.json").read_text())["sandbox"]["n_programs"] == 1500 - n_judged
 
 
 def test_other_programs_do_not_continue_a_stopped_grading(tmp_path):
@@ -109,6 +116,60 @@ def test_other_programs_do_not_continue_a_stopped_grading(tmp_path):
     done = command("run.py", "grade", source, "--out", out)
     assert done.returncode == 2 and re.search(r"out\.jsonl\.part .*other programs.*\n.*--out.*--fresh", done.stderr)
     assert json.dumps(stamp) in (tmp_path / "out.jsonl.part").read_text()
+
+
+def test_the_input_is_never_replaced_by_whatever_name(tmp_path):
+    source = write(tmp_path / "in.jsonl", GOOD)
+    (tmp_path / "link.jsonl").symlink_to(source)
+    (tmp_path / "hard.jsonl").hardlink_to(source)
+    (tmp_path / "folder").mkdir()
+    part = write(tmp_path / "x.jsonl.part", GOOD)
+    outs = [source, "link.jsonl", "hard.jsonl", "IN.jsonl", "folder/../in.jsonl"]
+    before = sorted(tmp_path.rglob("*"))
+    for given, out in [*((source, out) for out in outs), (part, "x.jsonl")]:
+        for words in ([], ["--fresh"]):
+            done = command("run.py", "grade", given, "--out", tmp_path / out, *words)
+            assert done.returncode == 2 and re.search("--out is .*the input.*\nGive another --out", done.stderr)
+    done = command("run.py", "grade", source, "--dataset", part, "--out", part, "--fresh")
+    assert done.returncode == 2 and "which is the input" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before and read(source) == read(part) == [GOOD]
+
+
+def test_fresh_replaces_verdicts_and_nothing_else(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", GOOD), write(tmp_path / "notes.txt", "mine")
+    for words in ([], ["--fresh"]):
+        done = command("run.py", "grade", source, "--out", out, *words)
+        assert done.returncode == 2 and "holds" in done.stderr and out.read_text() == "mine\n"
+
+
+def test_two_outputs_of_one_stem_have_a_companion_each(tmp_path):
+    source = write(tmp_path / "in.jsonl", GOOD)
+    for name in ("out.jsonl", "out.txt", "out.jsonl"):
+        assert command("run.py", "grade", source, "--out", tmp_path / name).returncode == 0
+    assert (tmp_path / "out.jsonl.meta.json").exists() and (tmp_path / "out.txt.meta.json").exists()
+
+
+def test_programs_that_change_while_they_are_graded_are_refused(tmp_path):
+    source, out = write(tmp_path / "in.jsonl", GOOD), tmp_path / "out.jsonl"
+    grading = Grading(source, out, read_submissions(source, None), "auto")
+    write(source, {**GOOD, "code": "def f(n): return 5"})
+    with Sandbox(workers=1) as sandbox, pytest.raises(ConfigError, match="in.jsonl was changed"):
+        grading.run(sandbox, logging.getLogger("test"), StopRequest(), fresh=False)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("n_unsupported", "status"), [(1, 0), (2, 1)])
+def test_the_last_line_says_when_too_many_were_not_judged(tmp_path, n_unsupported, status):
+    rows = [{**GOOD, "id": i} for i in range(100 - n_unsupported)]
+    rows += [{**GOOD, "id": f"none {i}", "tests": ["pass"]} for i in range(n_unsupported)]
+    source, out = write(tmp_path / "in.jsonl", *rows), tmp_path / "out.jsonl"
+    for _ in range(2):  # graded, and graded already
+        done = command("run.py", "grade", source, "--out", out)
+        last = done.stderr.strip().splitlines()[-1]
+        assert done.returncode == status
+        assert last.startswith(
+            "sandbox: level" if not status else "2.0% of 100 programs were not judged: 2 unsupported"
+        )
 
 
 @pytest.mark.parametrize(
@@ -123,6 +184,7 @@ def test_other_programs_do_not_continue_a_stopped_grading(tmp_path):
         ({"id": 1, "code": "", "tests": []}, r"line 2: field 'tests' is \[\]"),
         ({"id": 1, "code": "", "tests": [3]}, r"line 2: field 'tests' is \[3\]"),
         ({"id": 1, "code": ""}, "line 2: field 'tests or test_list' is missing"),
+        ('{"id": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 2: no JSON: it is nested too deeply\n"),
     ],
 )
 def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path, row, message):
@@ -135,6 +197,7 @@ def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path
     ("words", "message"),
     [
         (["nowhere.jsonl", "--out", "x"], "nowhere.jsonl cannot be read"),
+        (["requirements.txt", "--out", "x", "--dataset", "humanevil"], "line 1: no JSON"),
         (["in.jsonl"], "--out"),
         (["in.jsonl", "--out", "x", "--sandbox", "weak"], "--sandbox is 'weak'"),
         (["in.jsonl", "--out", "x", "--workers", "0"], "--workers is 0"),
@@ -143,6 +206,81 @@ def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path
 def test_a_wrong_command_is_one_message(words, message):
     done = command("run.py", "grade", *words)
     assert done.returncode == 2 and re.search(message, done.stderr) and "Traceback" not in done.stderr
+
+
+INC = {
+    "task_id": "Mbpp/900",
+    "prompt": '"""Add one."""\n',
+    "entry_point": "inc",
+    "canonical_solution": "def inc(n):\n    return n + 1\n",
+    "base_input": [[1]],
+    "plus_input": [[10**20]],
+    "atol": 0,
+}
+PLUS_TEST = """\
+import numpy as np
+
+inputs, results = [[1], [5]], [2, 6]
+for i, (inp, exp) in enumerate(zip(inputs, results)):
+    assert np.allclose(inc(*inp), exp)
+"""
+
+
+def test_samples_of_evalplus_are_judged_by_the_plus_inputs_too(tmp_path):
+    problems = write(tmp_path / "MbppPlus.jsonl", INC)
+    answers = [
+        "def inc(n):\n    return n + 1",
+        "def inc(n):\n    return n + 1 if n < 9 else n",
+        "def inc(n):\n    return 2",
+    ]
+    samples = [{"task_id": "Mbpp/900", "solution": answer} for answer in answers]
+    source, out = write(tmp_path / "samples.jsonl", *samples), tmp_path / "out.jsonl"
+    done = command("run.py", "grade", source, "--out", out, "--dataset", problems)
+    assert "format: samples of HumanEval or EvalPlus; EvalPlus' problem file" in done.stderr
+    assert [row["label"] for row in read(out)] == ["correct", "incorrect", "incorrect"]
+
+
+def test_generations_without_a_program_are_refused(tmp_path):
+    (tmp_path / "generations.json").write_text("[[]]")
+    words = ("run.py", "grade", tmp_path / "generations.json", "--dataset", write(tmp_path / "problems.jsonl", INC))
+    done = command(*words, "--out", tmp_path / "out.jsonl")
+    assert done.returncode == 2 and "generations.json holds no program" in done.stderr
+
+
+def test_both_kinds_of_tests_of_mbppplus_count(tmp_path):
+    row = {"prompt": "Add one.", "source_file": "x", "test_imports": ["import math"], "test": PLUS_TEST}
+    row["test_list"] = ["assert math.isclose(inc(1), 2)"]
+    bodies = ["n + 1", "n + 1 if n < 5 else 0", "n + 1 if n > 1 else 0"]
+    rows = [{**row, "task_id": i, "code": f"def inc(n):\n    return {body}"} for i, body in enumerate(bodies)]
+    source, out = write(tmp_path / "mbppplus.jsonl", *rows), tmp_path / "out.jsonl"
+    done = command("run.py", "grade", source, "--out", out)
+    assert "format: rows of mbppplus" in done.stderr
+    assert [row["label"] for row in read(out)] == ["correct", "incorrect", "incorrect"]
+
+
+def test_the_published_labels_and_references_come_out_right(shared, tmp_path):
+    source = shared / "mbpp" / "gemma_generations.jsonl"
+    done = command(
+        *("run.py", "grade", source, "--out", tmp_path / "gemma.jsonl", "--dataset", shared / "mbpp" / "mbpp.jsonl")
+    )
+    published = [row["passed"] for row in read(source)]
+    assert done.returncode == 0 and [row["label"] == "correct" for row in read(tmp_path / "gemma.jsonl")] == published
+    done = command("run.py", "grade", shared / "mbpp" / "sanitized-mbpp.json", "--out", tmp_path / "sanitized.jsonl")
+    assert done.returncode == 0 and [row["label"] for row in read(tmp_path / "sanitized.jsonl")] == ["correct"] * 427
+
+
+def test_humaneval_is_judged_by_its_name(tmp_path):
+    problem = {"task_id": "HumanEval/0", "prompt": 'def f(n):\n    """Next."""\n', "entry_point": "f"}
+    problem |= {
+        "canonical_solution": "    return n + 1\n",
+        "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+    }
+    prepare_datasets_cache(tmp_path, "openai/openai_humaneval", "openai_humaneval", {"test": [problem]})
+    samples = [{"task_id": "HumanEval/0", "completion": text} for text in ("    return n + 1", "    return n")]
+    source, out = write(tmp_path / "samples.jsonl", *samples), tmp_path / "out.jsonl"
+    done = command("run.py", "grade", source, "--out", out, "--dataset", "humaneval", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [row["label"] for row in read(out)] == ["correct", "incorrect"]
 
 
 def test_the_adversarial_corpus_is_judged_as_expected(shared, tmp_path):

@@ -64,6 +64,8 @@ def shown(value: Any) -> str:
     """A value as an error message shows it: its repr, at most 80 characters."""
     try:
         text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deeply"
     except ValueError:  # an int of more than 4300 digits has no repr
         return f"an int of {value.bit_length()} bits"
     return text if len(text) <= 80 else text[:77] + "..."

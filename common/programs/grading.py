@@ -1,11 +1,12 @@
-"""Grade programs of any origin: a file of programs in, a file of verdicts out.
+"""Grade programs of any origin: a file of programs in (see formats.py), a file of verdicts out.
 
 While it runs, verdicts are appended to `<OUT>.part`, whose first line says what they belong
 to; the same command continues there. Each of its lines begins with a hash of the rest: from
 the first damaged one on, programs are judged again. Only when every program is judged does OUT appear, and
-with it `.meta.json`: isolation, limits, counts, versions.
+with it `<OUT>.meta.json`: what was read, isolation, limits, counts, versions.
 """
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -15,7 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,54 +30,33 @@ from common.files import (
     file_sha256,
     read_sealed_json,
     sweep_temporaries,
-    text_sha256,
     write_atomic,
     write_sealed_json,
 )
+from common.programs.formats import HELP, Submissions, read_submissions
+from common.programs.submissions import Submission
 from common.progress import Progress
-from common.sandbox import Limits, Program, Sandbox, Verdict, infer_entry_point
+from common.sandbox import Limits, Sandbox, Verdict
 from common.stopping import Stopped, StopRequest
 
 PROGRAMS_AHEAD = 32  # submitted at a time per worker: enough to keep it busy, and memory bounded
-
-
-@dataclass(frozen=True)
-class Submission:
-    """One line of the input: what the user calls it, and the program with its tests."""
-
-    id: str | int
-    program: Program
-
-
-def read_submissions(path: Path, dataset: str | None) -> list[Submission]:
-    """The programs of a JSON lines file; `dataset` gives the tests of lines that have none.
-
-    Raises: ConfigError naming line, field and what was expected; AssetError for the dataset.
-    """
-    problems = _problems_by_id(dataset)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}\nGive a file of JSON lines in UTF-8") from error
-    submissions = [_submission(line, f"{path}, line {n}", problems) for n, line in enumerate(lines, 1) if line.strip()]
-    if not submissions:
-        raise ConfigError(f"{path} holds no program\nGive one JSON object per line, with id, code and tests")
-    return submissions
+MOST_UNJUDGED = 0.01  # of the programs: above it the verdicts are no figure to report
+FAILED_TEST_CHARS = 2000  # EvalPlus' tests hold megabytes of inputs
 
 
 class Grading:
     """One run of `run.py grade`. `stamp` is what the verdicts depend on."""
 
-    def __init__(self, source: Path, out: Path, submissions: list[Submission], isolation: str):
+    def __init__(self, source: Path, out: Path, submissions: Submissions, isolation: str):
         self.source, self.out, self.submissions = source, out, submissions
-        self.part = out.with_name(f"{out.name}.part")
-        self.meta = out.with_suffix(".meta.json")
-        rows = [[s.id, s.program.code, s.program.tests, s.program.entry_point, s.program.setup] for s in submissions]
-        self.stamp = {
-            "programs": text_sha256(json.dumps(rows)),
-            "sandbox": isolation,
-            "limits": asdict(Limits()),
-        }
+        self.part, self.meta = _part_of(out), _meta_of(out)
+        self.n_programs, digest = 0, _Digest()
+        for submission in submissions:
+            digest.add(submission)
+            self.n_programs += 1
+        if not self.n_programs:
+            raise ConfigError(f"{source} holds no program\nGive a file with one program or more")
+        self.stamp = {"programs": digest.hexdigest(), "sandbox": isolation, "limits": asdict(Limits())}
 
     def is_finished(self) -> bool:
         """Whether OUT holds the verdicts of these programs already.
@@ -88,11 +68,20 @@ class Grading:
         known = self._known()
         if known.get("stamp") == self.stamp and known.get("sha256") == file_sha256(self.out):
             return True
-        raise ConfigError(f"{self.out} holds other verdicts\nGive another --out, or replace it with --fresh")
+        advice = "Give another --out, or replace it with --fresh" if self.meta.exists() else "Give another --out"
+        raise ConfigError(f"{self.out} holds other verdicts, or none\n{advice}")
 
-    def line_of_earlier_sandbox(self) -> str:
-        """What the finished grading said of its sandbox."""
-        return self._known()["sandbox"]["line"]
+    def said(self) -> tuple[str, Counter[str]]:
+        """Of a finished grading: the line about its sandbox, and how many programs have which label."""
+        known = self._known()
+        return known["sandbox"]["line"], Counter(known["labels"])
+
+    def _refuse_to_replace_what_is_not_ours(self) -> None:
+        if self.out.exists() and not self.meta.exists():
+            raise ConfigError(
+                f"{self.out} holds no verdicts of ours: there is no {self.meta.name} beside it\n"
+                f"Give another --out, or remove it"
+            )
 
     def _known(self) -> dict[str, Any]:
         with contextlib.suppress(OSError):
@@ -104,20 +93,22 @@ class Grading:
 
         Raises: Stopped when asked to, with what is judged saved; PipelineError while another process writes OUT.
         """
-        lock = FileLock(f"{self.part}.lock")
+        lock = FileLock(_lock_of(self.part))
         try:
             lock.acquire(blocking=False)
         except Timeout as held:
             raise PipelineError(f"{self.out} is being written by another process\nWait for it, or stop it") from held
         with lock:
+            if fresh:
+                self._refuse_to_replace_what_is_not_ours()
             for path in (self.out, self.part, self.meta):
                 sweep_temporaries(path)
                 if fresh:
                     path.unlink(missing_ok=True)
             began, verdicts = time.time(), self._resume(log)
             labels = [row["label"] for row in verdicts]
-            with open(self.part, "ab") as part, Progress(len(self.submissions), labels, log) as progress:
-                for row in self._judge(self.submissions[len(verdicts) :], sandbox, stop):
+            with open(self.part, "ab") as part, Progress(self.n_programs, labels, log) as progress:
+                for row in self._judge(len(verdicts), sandbox, stop):
                     part.write(_checked_line(row))
                     part.flush()
                     verdicts.append(row)
@@ -126,20 +117,27 @@ class Grading:
             self._finish(verdicts, sandbox, time.time() - began)
         Path(lock.lock_file).unlink(missing_ok=True)
 
-    def _judge(self, submissions: list[Submission], sandbox: Sandbox, stop: StopRequest) -> Iterator[dict[str, Any]]:
+    def _judge(self, n_judged: int, sandbox: Sandbox, stop: StopRequest) -> Iterator[dict[str, Any]]:
+        """Verdicts in order, without the first `n_judged`. Raises: ConfigError when the file was changed meanwhile."""
         waiting: deque[tuple[Submission, Future[Verdict]]] = deque()
-        n_submitted = 0
+        digest, all_read = _Digest(), False
         with stop.finishing_batches():
-            for submission in submissions:
+            for number, submission in enumerate(self.submissions):
                 if stop.asked:
                     break
-                n_submitted += 1
+                digest.add(submission)
+                if number < n_judged:
+                    continue
                 waiting.append((submission, sandbox.submit(submission.program)))
                 if len(waiting) >= PROGRAMS_AHEAD * sandbox.workers:
                     yield _verdict_row(*waiting.popleft())
+            else:
+                all_read = True
+            if all_read and digest.hexdigest() != self.stamp["programs"]:
+                raise ConfigError(f"{self.source} was changed while it was graded\nStart over with --fresh")
             while waiting:
                 yield _verdict_row(*waiting.popleft())
-        if n_submitted < len(submissions):
+        if not all_read:
             raise Stopped
 
     def _resume(self, log: Any) -> list[dict[str, Any]]:
@@ -156,7 +154,7 @@ class Grading:
             )
         sound = b"".join(map(_checked_line, rows or [self.stamp]))
         if data.removeprefix(sound).count(b"\n"):  # more than the torn last line that a kill leaves
-            damaged = self.part.with_name(f"{self.part.name}.damaged")
+            damaged = _damaged_of(self.part)
             write_atomic(damaged, data)
             words = "%s was damaged: kept as %s; %d verdicts are sound, the others are judged again"
             log.warning(words, self.part, damaged, max(0, len(rows) - 1))
@@ -171,6 +169,7 @@ class Grading:
             {
                 "stamp": self.stamp,
                 "source": str(self.source),
+                "format": self.submissions.format,
                 "sha256": hashlib.sha256(data).hexdigest(),
                 "labels": Counter(row["label"] for row in verdicts),
                 "errors": Counter(row["error"] for row in verdicts if row["error"]),
@@ -186,67 +185,93 @@ class Grading:
 
 
 def grade_file(
-    source: Path, out: Path, settings: dict[str, Any], *, dataset: str | None, fresh: bool, log: Any, stop: StopRequest
-) -> str:
-    """Grade `source` into `out`; returns the sandbox's line. Raises: PipelineErrors, Stopped."""
-    submissions = read_submissions(source, dataset)
+    source: Path,
+    out: Path,
+    settings: dict[str, Any],
+    *,
+    dataset: str | None,
+    field: str | None,
+    fresh: bool,
+    log: Any,
+    stop: StopRequest,
+) -> tuple[str, Counter[str]]:
+    """Grade `source` into `out`; returns the sandbox's line and the count of each label.
+
+    Raises: PipelineErrors, Stopped.
+    """
+    refuse_to_replace_an_input(out, [source, *([Path(dataset)] if dataset else [])])
+    submissions = read_submissions(source, dataset, field)
+    log.info("format: %s", submissions.format)
     grading = Grading(source, out, submissions, settings["isolation"])
     if not fresh and grading.is_finished():
         grading.part.unlink(missing_ok=True)  # left by a crash at the very end
         log.info("already graded: %s (--fresh grades it again)", out)
-        return grading.line_of_earlier_sandbox()
+        return grading.said()
     with Sandbox(**settings) as sandbox:
         grading.run(sandbox, log, stop, fresh)
-        return sandbox.line
+        return grading.said()
 
 
-def _problems_by_id(dataset: str | None) -> dict[int, Any]:
-    if dataset is None:
-        return {}
-    from common.problems.datasets import load_problems
-
-    return {problem.task_id: problem for problem in load_problems(dataset).problems}
-
-
-def _submission(line: str, where: str, problems: dict[int, Any]) -> Submission:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ConfigError(f"{where}: no JSON: {error}\nWrite one object per line") from error
-    if not isinstance(row, dict):
-        raise ConfigError(f"{where}: {type(row).__name__} instead of an object\nWrite one object per line")
-    name = _field(row, ("id", "task_id"), (str, int), where)
-    code = _field(row, ("code", "generated_code"), (str,), where)
-    problem = problems.get(name)
-    if problem is not None and "tests" not in row and "test_list" not in row:
-        return Submission(name, Program(code, problem.test_list, problem.entry_point, problem.test_setup_code))
-    if problems and problem is None and "tests" not in row and "test_list" not in row:
-        raise ConfigError(f"{where}: the dataset has no problem {name!r}\nGive its number as task_id, or add tests")
-    tests = _field(row, ("tests", "test_list"), (list,), where)
-    if not tests or not all(isinstance(test, str) for test in tests):
-        raise ConfigError(f"{where}: field 'tests' is {tests!r:.80}\nGive a list of asserts, as text")
-    setup = _field(row, ("setup", "test_setup_code"), (str,), where, default="")
-    entry_point = _field(row, ("entry_point",), (str,), where, default="") or infer_entry_point(code, tuple(tests))
-    return Submission(name, Program(code, tuple(tests), entry_point, setup))
+def refuse_to_replace_an_input(out: Path, inputs: list[Path]) -> None:
+    """Raises: ConfigError when a file that grading writes is one of `inputs`, by whatever path, link or capitals."""
+    part = _part_of(out)
+    for path in inputs:
+        for ours in (out, part, _meta_of(out), _damaged_of(part), _lock_of(part)):
+            spelt_alike = os.path.realpath(ours).casefold() == os.path.realpath(path).casefold()
+            if spelt_alike or (ours.exists() and path.exists() and ours.samefile(path)):
+                beside = "," if ours == out else f": beside it comes {ours.name},"
+                raise ConfigError(f"--out is {out}{beside} which is the input {path}\nGive another --out")
 
 
-def _field(row: dict, names: tuple[str, ...], kinds: tuple[type, ...], where: str, default: Any = None) -> Any:
-    name = next((name for name in names if row.get(name) is not None), None)
-    if name is None and default is not None:
-        return default
-    shown = " or ".join(names)
-    if name is None:
-        raise ConfigError(f"{where}: field '{shown}' is missing\nGive it a value of type {kinds[0].__name__}")
-    if not isinstance(row[name], kinds) or isinstance(row[name], bool):
-        raise ConfigError(f"{where}: field '{name}' is {row[name]!r:.80}\nGive it a value of type {kinds[0].__name__}")
-    return row[name]
+def warning_of(labels: Counter[str]) -> str | None:
+    """What to say of a grading in which too many programs were not judged; None when few were."""
+    missing = {label: labels[label] for label in ("not_run", "unsupported") if labels[label]}
+    share = sum(missing.values()) / labels.total()
+    if share <= MOST_UNJUDGED:
+        return None
+    counts = " and ".join(f"{n} {label}" for label, n in missing.items())
+    return f"{share:.1%} of {labels.total()} programs were not judged: {counts}. Their `message` says why"
+
+
+class _Digest:
+    """A hash of all that verdicts depend on, program by program."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, submission: Submission) -> None:
+        program = submission.program
+        parts = [submission.id, program.code, program.entry_point, submission.suite_sha256]
+        self._hash.update(_line(parts))
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _part_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.part")
+
+
+def _meta_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.meta.json")
+
+
+def _damaged_of(part: Path) -> Path:
+    return part.with_name(f"{part.name}.damaged")
+
+
+def _lock_of(part: Path) -> Path:
+    return part.with_name(f"{part.name}.lock")
 
 
 def _verdict_row(submission: Submission, future: "Future[Verdict]") -> dict[str, Any]:
-    return {"id": submission.id, **asdict(future.result())}
+    row = {"id": submission.id, **asdict(future.result())}
+    if row["failed_test"] and len(row["failed_test"]) > FAILED_TEST_CHARS:
+        row["failed_test"] = row["failed_test"][:FAILED_TEST_CHARS] + "..."
+    return row
 
 
-def _line(row: dict[str, Any]) -> bytes:
+def _line(row: dict[str, Any] | list[Any]) -> bytes:
     return (json.dumps(row) + "\n").encode()
 
 
@@ -270,23 +295,28 @@ def _checked_rows(data: bytes) -> list[dict[str, Any]]:
 def main(argv: list[str], _program: object) -> int:
     parser = Parser(
         prog="run.py grade",
-        description="Judge programs in the sandbox. A line of input: id (or task_id), code (or generated_code), tests "
-        "(or test_list), and where there are any entry_point and setup (or test_setup_code).",
+        description="Judge programs in the sandbox. Exit status 1: more than 1 % of them could not be judged.",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("programs", type=Path, help="file of JSON lines")
-    parser.add_argument("--out", type=Path, required=True, help="file for the verdicts; with .meta.json beside it")
-    parser.add_argument("--dataset", default=None, help="where lines without tests find them, by task_id")
+    parser.add_argument("programs", type=Path, help="file of programs, in one of the formats below")
+    parser.add_argument("--out", type=Path, required=True, help="file for the verdicts; OUT.meta.json comes beside it")
+    parser.add_argument("--dataset", default=None, help="where programs without tests find them, by task_id")
+    parser.add_argument("--field", default=None, help="the field that holds the program, where it is another one")
     parser.add_argument("--fresh", action="store_true", help="judge again, instead of continuing or keeping verdicts")
     add_sandbox_flags(parser)
     args = parser.parse_args(argv)
+    settings = sandbox_settings(args)
     log, stop = new_log(), StopRequest()
     stop.listen(log)
+    given = {"dataset": args.dataset, "field": args.field, "fresh": args.fresh}
     try:
-        line = grade_file(
-            args.programs, args.out, sandbox_settings(args), dataset=args.dataset, fresh=args.fresh, log=log, stop=stop
-        )
+        line, labels = grade_file(args.programs, args.out, settings, **given, log=log, stop=stop)
     except Stopped:
         log.warning("stopped; everything judged is saved. Give the same command to continue")
         return 130
     print(line, file=sys.stderr)
-    return 0
+    warning = warning_of(labels)
+    if warning is not None:
+        print(warning, file=sys.stderr)
+    return 0 if warning is None else 1

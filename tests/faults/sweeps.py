@@ -86,7 +86,7 @@ def crash_grading(folder: Path, n_programs: int = 12) -> dict[str, int]:
         assert done.status == 0, f"operation {at}: {done.said}"
         assert labels(folder / "data") == labels(folder / "whole"), f"operation {at}"
         left = {path.name for path in (folder / "data").iterdir()} - {"out.jsonl.part.lock"}
-        assert left == {"out.jsonl", "out.meta.json"}, f"operation {at}: {left}"
+        assert left == {"out.jsonl", "out.jsonl.meta.json"}, f"operation {at}: {left}"
     return {"faults": n_faults}
 
 
