@@ -72,15 +72,11 @@ _FILE_CHANGES = {
 
 # Allowed with some arguments only; see seccomp.py.
 _CONDITIONAL = {
-    "x86_64": dict(
-        clone=56, kill=62, tgkill=234, prctl=157, socketpair=53, sendto=44, fcntl=72, ioctl=16, close_range=436,
-        open=2, openat=257, fallocate=285,
-    ),
-    "aarch64": dict(
-        clone=220, kill=129, tgkill=131, prctl=167, socketpair=199, sendto=206, fcntl=25, ioctl=29, close_range=436,
-        openat=56, fallocate=47,
-    ),
-}  # fmt: skip
+    "x86_64": dict(clone=56, kill=62, tgkill=234, prctl=157, open=2, openat=257, fallocate=285)
+    | dict(fcntl=72, ioctl=16, socketpair=53, sendto=44, close_range=436),
+    "aarch64": dict(clone=220, kill=129, tgkill=131, prctl=167, openat=56, fallocate=47)
+    | dict(fcntl=25, ioctl=29, socketpair=199, sendto=206, close_range=436),
+}
 CLONE3, OPENAT2 = 435, 437
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF, MOUNT_SETATTR = 444, 445, 446, 442
 
