@@ -21,18 +21,18 @@ from dataclasses import dataclass
 from common.problems.lines import Line, OpenConstructs, lines_of
 from common.problems.marks import (
     FENCE_LINE,
-    THOUGHT_CLOSES,
     Kind,
     Mark,
     OpenMarks,
     before_marks,
     first_mark,
     indent_of,
+    thought_end,
 )
 from common.problems.program_end import ProgramEnd
 
 CORRECTED_WITHIN = 1_000  # a correction follows at once, an explanation may go on for long
-_BYTE_ORDER_MARK = "\ufeff"
+_INVISIBLE = "\ufeff\u200b\u2060"  # byte-order mark, spaces without width
 _BEGINNING = re.compile(r"(?:@\w|(?:async[ \t]+)?def|class|import|from)\b")
 
 
@@ -94,7 +94,7 @@ class _OpenBlock:
 
     def read(self, line: Line) -> int | None:
         """The end of the program, when this line shows it."""
-        line = dataclasses.replace(line, text=self._dedented(line.text))
+        line = line.with_text(self._dedented(line.text))
         if line.complete:
             self._lines.append(line)
             self._strings.read(line.text)
@@ -116,13 +116,16 @@ class _OpenBlock:
 
     def _dedented(self, text: str) -> str:
         own = indent_of(text)
-        if not text.strip():
-            return text[len(os.path.commonprefix([own, self._indent or ""])) :]
-        if self._indent is None or (self.program.nothing_kept and own and _BEGINNING.match(text.strip())):
+        bare = text[len(own) :]
+        if bare and self._begins_anew(own, bare):
             self._indent = own
-        elif self.program.between_lines and not text.lstrip().startswith("#"):
+        elif bare and self._indent and self.program.between_lines and not bare.startswith("#"):
             self._indent = os.path.commonprefix([own, self._indent])
-        return text[len(os.path.commonprefix([own, self._indent])) :]
+        return text[len(os.path.commonprefix([own, self._indent])) :] if self._indent else text
+
+    def _begins_anew(self, own: str, bare: str) -> bool:
+        """Whether the program begins with this line, at its indentation."""
+        return self._indent is None or (own != "" and self.program.nothing_kept and bool(_BEGINNING.match(bare)))
 
 
 class _Reader:
@@ -140,7 +143,7 @@ class _Reader:
 
     def read(self, line: Line) -> int | None:
         """Where the answer is over, when this line shows it."""
-        line = dataclasses.replace(line, text=line.text.removeprefix(_BYTE_ORDER_MARK))
+        line = line.with_text(line.text.lstrip(_INVISIBLE))
         waited = self._over_at is not None and line.start >= self._over_at
         if waited and not (self._marks or self._in_thought or self._may_be_thought):
             return line.start
@@ -160,25 +163,29 @@ class _Reader:
             return None
         if FENCE_LINE.match(line.text):
             return self._close_block(line.start, begins_fenced=True)
-        return self._read_code(dataclasses.replace(line, text=before_marks(line.text)))
+        return self._read_code(line.with_text(before_marks(line.text)))
 
     def _read_complete(self, line: Line) -> int | None:
-        if self._in_thought:
-            closing = THOUGHT_CLOSES.search(line.text)
-            return None if closing is None else self._end_thought(_rest_of(line, closing.end()))
-        mark = None
-        if not (self._block.in_long_string and self._strings_may_hold_fences):
-            mark = first_mark(
-                line.text, in_block=bool(self._marks), in_tag=self._marks.in_tag, in_code=self._block.in_code
-            )
-        if mark is None:
-            return self._read_code(line)
-        before = line.text[: mark.start]
-        if before.strip():
-            end = self._read_code(dataclasses.replace(line, text=before, end=line.start + mark.start))
-            if end is not None:
+        while True:
+            mark = self._mark_in(line)
+            if mark is None:
+                return None if self._in_thought else self._read_code(line)
+            before = line.text[: mark.start]
+            if before.strip() and not self._in_thought:
+                end = self._read_code(Line(line.start, before, True, line.start + mark.start))
+                if end is not None:
+                    return end
+            line = _rest_of(line, mark)
+            end = self._at_mark(mark, line)
+            if end is not None or not line.text.strip():
                 return end
-        return self._at_mark(mark, line)
+
+    def _mark_in(self, line: Line) -> Mark | None:
+        if self._in_thought:
+            return thought_end(line.text)
+        if self._block.in_long_string and self._strings_may_hold_fences:
+            return None
+        return first_mark(line.text, in_block=bool(self._marks), in_tag=self._marks.in_tag, in_code=self._block.in_code)
 
     def _read_code(self, line: Line) -> int | None:
         end = self._block.read(line)
@@ -187,29 +194,28 @@ class _Reader:
         self._judge_beginning()
         return None if self._may_be_thought else end
 
-    def _at_mark(self, mark: Mark, line: Line) -> int | None:
-        """Act on a mark, then read on behind it."""
-        offset, rest = line.start + mark.start, _rest_of(line, mark.end, mark.indent)
+    def _at_mark(self, mark: Mark, rest: Line) -> int | None:
+        """Act on a mark, which `rest` of its line follows; where the answer is over, if it is with it."""
+        offset = rest.start - (mark.end - mark.start)
         if mark.kind is Kind.THOUGHT_CLOSES:
-            self.blocks, self._defined, self._over_at = [], False, None
-            self._block = _OpenBlock(self._entry_point)
-            return self._end_thought(rest)
+            self._end_thought(rest.start)
+            return None
         closes = self._marks.take(mark)
         end = self._close_block(offset, closes, begins_fenced=mark.kind in (Kind.FENCE, Kind.TAG_OPENS))
         if end is not None:
             return end
-        if mark.kind is Kind.TURN and self._defined:
-            return offset
         self._in_thought = mark.kind is Kind.THOUGHT_OPENS
-        indent = mark.indent if rest.text.strip() else None
-        self._block = _OpenBlock(self._entry_point, bool(self._marks), indent)
-        return self._read_complete(rest) if rest.text.strip() else None
+        self._block = _OpenBlock(self._entry_point, bool(self._marks), mark.indent if rest.text.strip() else None)
+        return offset if mark.kind is Kind.TURN and self._defined else None
 
-    def _end_thought(self, rest: Line) -> int | None:
+    def _end_thought(self, offset: int) -> None:
+        """What stands before is dropped: all of it, if the thought began in the prompt."""
+        if not self._in_thought:
+            self.blocks, self._defined, self._over_at = [], False, None
         self._in_thought = self._may_be_thought = False
         self._marks = OpenMarks()
-        self.answer_start = rest.start
-        return self._read_complete(rest) if rest.text.strip() else None
+        self._block = _OpenBlock(self._entry_point)
+        self.answer_start = offset
 
     def _close_block(self, offset: int, closed: bool = False, begins_fenced: bool = False) -> int | None:
         """Take the block in that ends at `offset`; where the answer is over, if it is with it."""
@@ -236,8 +242,6 @@ class _Reader:
             self._may_be_thought = with_code is False
 
 
-def _rest_of(line: Line, start: int, indent: str = "") -> Line:
-    """What of the line follows `start`, at the indentation given."""
-    text = line.text[start:]
-    start += len(text) - len(text.lstrip(" \t"))
-    return Line(line.start + start, indent + text.strip(), True, line.end)
+def _rest_of(line: Line, mark: Mark) -> Line:
+    """What of the line follows the mark, at the mark's indentation."""
+    return Line(line.start + mark.end, mark.indent + line.text[mark.end :].strip(), True, line.end)

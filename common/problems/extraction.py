@@ -11,6 +11,7 @@
 docs/extraction.md has a table of the forms of answers.
 """
 
+import ast
 import re
 from collections.abc import Sequence
 
@@ -50,12 +51,13 @@ def extract_program(text: str, entry_point: str) -> str:
 
 def _program(blocks: Sequence[Block], entry_point: str) -> str | None:
     """The program of the block that counts, the best of its rank: of fences the last, of free text the first."""
-    ranks = [_rank(block, entry_point) for block in blocks]
+    prefixes = [longest_prefix(block.lines) for block in blocks]
+    ranks = [_rank(block, *prefix, entry_point) for block, prefix in zip(blocks, prefixes, strict=True)]
     best = [index for index, rank in enumerate(ranks) if rank == max(ranks)]
     chosen = next((index for index in reversed(best) if blocks[index].fenced), best[0] if best else None)
-    program = None if chosen is None else program_in(blocks[chosen].lines, entry_point)
-    if chosen is None or program is None:
+    if chosen is None or entry_point not in module_names(prefixes[chosen][1]):
         return None
+    program = program_in(*prefixes[chosen], entry_point)
     for block in reversed(blocks[:chosen]):
         program = _with_helpers(program, block, entry_point)
     for block in blocks[chosen + 1 :]:
@@ -63,9 +65,11 @@ def _program(blocks: Sequence[Block], entry_point: str) -> str | None:
     return program
 
 
-def _rank(block: Block, entry_point: str) -> int:
-    """How well a block defines the function: 0 not at all, 1 by an import or a stub, 2 it begins to."""
-    good, body = longest_prefix(block.lines)
+def _rank(block: Block, good: list[str], body: list[ast.stmt], entry_point: str) -> int:
+    """How well a block, of which the good lines parse, defines the function.
+
+    0 not at all, 1 by an import or a stub, 2 it begins to, from 3 on it does.
+    """
     rest = block.lines[len(good) :]
     if any(really_defines(item, entry_point) for item in body):
         whole = block.complete or not any(map(str.strip, rest))

@@ -16,17 +16,18 @@ _LANGUAGE = re.compile(r"[ \t]*[\w{.][\w{}.:+#/-]*(?:[ \t]+(?:[\d.]+|\{.*\}|\w+=
 
 _THOUGHT = r"(?:think(?:ing)?|thoughts?|reasoning|reflection)"
 _THOUGHT_OPENS = re.compile(rf"[ \t]*(?:<(?:seed:)?{_THOUGHT}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>)")
-THOUGHT_CLOSES = re.compile(
-    rf"</(?:seed:)?{_THOUGHT}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>"
-)
-_TURN = re.compile(
+_CLOSES_THOUGHT = rf"</(?:seed:)?{_THOUGHT}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>"
+_TURN = (
     r"<\|im_start\|>(?:assistant)?|<\|start_header_id\|>\w*<\|end_header_id\|>|<start_of_turn>(?:model)?"
     r"|<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|begin_of_text|end|eot|EOT|user|assistant|system)\|>"
     r"|<end_of_turn>|</?s>|<[be]os>|<｜[^<>｜]+｜>|(?<!\w)\[/?INST\]"
 )
 _SQUARE, _ANGLE = r"(?:BEGIN|PYTHON|CODE|SOLUTION|ANSWER)", r"(?:answer|solution|code|python|program|pre)"
 _TAG_OPENS = re.compile(rf"[ \t]*(?:\[{_SQUARE}\]|<{_ANGLE}>)")
-_TAG_CLOSES = re.compile(rf"\[/{_SQUARE}\]|</{_ANGLE}>|(?:\A[ \t]*|(?P<attached>))\[(?:DONE|END)\](?=\s*\Z)")
+_DONE = ("[DONE]", "[END]")
+_CLOSES_TAG = rf"\[/{_SQUARE}\]|</{_ANGLE}>|\[(?:DONE|END)\](?=\s*\Z)"
+_THOUGHT_CLOSES = re.compile(_CLOSES_THOUGHT)
+_CLOSES = re.compile(rf"(?P<THOUGHT_CLOSES>{_CLOSES_THOUGHT})|(?P<TURN>{_TURN})|(?P<TAG_CLOSES>{_CLOSES_TAG})")
 
 _STRINGS = re.compile(r'"""(?:[^\\]|\\.)*?"""|\'\'\'(?:[^\\]|\\.)*?\'\'\'|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _MAY_BEGIN_MARK = re.compile("[<`~\\[◁]")
@@ -103,21 +104,29 @@ def first_mark(line: str, *, in_block: bool, in_tag: bool, in_code: bool) -> Mar
     """The first mark in a complete line. `in_code` says that the line belongs to a program, fenced or not."""
     if not _MAY_BEGIN_MARK.search(line):
         return None
-    marks = [_fence(line, in_block=in_block, in_code=in_code)]
-    opens = None if in_block and not in_tag else _TAG_OPENS.match(line)
-    if opens is not None:
-        marks.append(Mark(Kind.TAG_OPENS, 0, opens.end(), indent=indent_of(line)))
-    opens = None if in_block else _THOUGHT_OPENS.match(line)
-    if opens is not None:
-        marks.append(Mark(Kind.THOUGHT_OPENS, 0, opens.end()))
-    patterns = {Kind.THOUGHT_CLOSES: THOUGHT_CLOSES, Kind.TURN: _TURN, Kind.TAG_CLOSES: _TAG_CLOSES}
-    for kind, pattern in patterns.items():
-        for match in pattern.finditer(line):
-            attached = match.groupdict().get("attached") is not None
-            if not _is_quoted(line[: match.start()], in_code) and (in_tag or not attached):
-                marks.append(Mark(kind, match.start(), match.end()))
-                break
-    return min((mark for mark in marks if mark is not None), key=lambda mark: mark.start, default=None)
+    if match := None if in_block and not in_tag else _TAG_OPENS.match(line):
+        return Mark(Kind.TAG_OPENS, 0, match.end(), indent=indent_of(line))
+    if match := None if in_block else _THOUGHT_OPENS.match(line):
+        return Mark(Kind.THOUGHT_OPENS, 0, match.end())
+    closing = _closing(line, in_tag, in_code)
+    fence = _fence(line if closing is None else line[: closing.start], in_block=in_block, in_code=in_code)
+    return fence or closing
+
+
+def _closing(line: str, in_tag: bool, in_code: bool) -> Mark | None:
+    """The first end of a thought, a tag, or a turn."""
+    for match in _CLOSES.finditer(line):
+        before = line[: match.start()]
+        is_code = match[0] in _DONE and before.strip() and not in_tag
+        if match.lastgroup and not is_code and not _is_quoted(before, in_code):
+            return Mark(Kind[match.lastgroup], match.start(), match.end())
+    return None
+
+
+def thought_end(line: str) -> Mark | None:
+    """The end of a thought that is open."""
+    match = _THOUGHT_CLOSES.search(line)
+    return None if match is None else Mark(Kind.THOUGHT_CLOSES, match.start(), match.end())
 
 
 def before_marks(line: str) -> str:
@@ -135,6 +144,8 @@ def _fence(line: str, *, in_block: bool, in_code: bool) -> Mark | None:
         if "`" not in info or (in_code and not in_block):
             opens = bool(_LANGUAGE.match(info)) or bool(info.strip() and not in_block)
             return Mark(Kind.FENCE, 0, len(line), match["fence"], opens, indent)
+    if "```" not in line:
+        return None
     runs = list(_INLINE_FENCE.finditer(line))
     if in_block or in_code:
         closing = (run for run in runs if run.start() > 0 and not _is_quoted(line[: run.start()], True))

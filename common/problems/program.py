@@ -10,12 +10,9 @@ from common.problems.syntax import module_names, parse_python
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")  # the parser refuses these without naming a line
 
 
-def program_in(lines: Sequence[str], entry_point: str) -> str | None:
-    """The program, ending with one newline; None if the lines that parse do not define the function."""
-    good, body = longest_prefix(lines)
-    if entry_point not in module_names(body):
-        return None
-    return _without(good, body, idle_statements(body, entry_point))
+def program_in(lines: list[str], body: Sequence[ast.stmt], entry_point: str) -> str:
+    """The program, ending with one newline, in lines and their statements, which define the function."""
+    return _without(lines, body, idle_statements(body, entry_point))
 
 
 def helpers_in(lines: Sequence[str], tested: str = "") -> str | None:

@@ -177,7 +177,7 @@ class ProgramEnd:
         if body is None and any(self._definition.match(_from_column_0(line)) for line in lines):
             return offset
         if self.defined and body and all(ends_solution(item, self._entry_point) for item in body):
-            return None if is_main_guard(body[0]) and self._lacking() else self._end_at(start)
+            return self._end_or_go_on(start, body[0])
         if is_prose and not self.defined:
             self.prose.append((start, offset))
             self._kept = []
@@ -185,11 +185,24 @@ class ProgramEnd:
             self._keep(lines, body)
         return None
 
+    def _end_or_go_on(self, start: int, statement: ast.stmt) -> int | None:
+        """The end at a statement that no solution has, unless the helper that the program lacks may stand behind it."""
+        lacking = self._lacking()
+        is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        if not lacking or not (is_text or is_main_guard(statement)) or (is_text and self._doubt):
+            return self._end_at(start)
+        if is_text:
+            self._doubt = (start, lacking)
+        return None
+
     def _keep(self, lines: list[str], body: list[ast.stmt]) -> None:
-        names = module_names(body)
         self._kept += lines
-        self.defined |= self._entry_point in names and not all(map(is_overload, body))
-        # An import there is of the next problem: what the program lacks because it was forgotten stays so.
+        self.defined |= self._entry_point in module_names(body) and not all(map(is_overload, body))
+        self._settle_doubt(body)
+
+    def _settle_doubt(self, body: list[ast.stmt]) -> None:
+        """Go on if these define what the program lacked. An import is of the next problem: one forgotten stays so."""
+        names = module_names(body)
         if self._doubt and any(kind != "import" and name in self._doubt[1] for name, kind in names.items()):
             self._doubt = None
 
@@ -205,6 +218,7 @@ class ProgramEnd:
         body = parsed("\n".join(lines))
         if body is None or not (self.defined or self._entry_point in module_names(body)):
             return None
+        self._settle_doubt(body)
         lacking = self._lacking(lines)
         if self._doubt or not lacking:
             return self._end_at(offset)

@@ -18,6 +18,7 @@ _STDIN = {"sys.stdin", "stdin"}
 _INPUT = {"input", "raw_input", *_STDIN}
 _LEAVING = {"exit", "quit", "sys.exit", "os._exit", "unittest.main", "doctest.testmod", "pytest.main"}
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_NEVER_IDLE = (*_DEFINITIONS, ast.Import, ast.ImportFrom)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -66,13 +67,16 @@ def idle_statements(body: Sequence[ast.stmt], entry_point: str) -> set[int]:
     so do, before the last statement that is kept, strings and constants that are computed with the function.
     """
     definers = [index for index, item in enumerate(body) if entry_point in module_names([item])]
-    others = [i for i, item in enumerate(body) if i not in definers and not isinstance(item, _DEFINITIONS)]
+    others = [i for i, item in enumerate(body) if i not in definers and not isinstance(item, _NEVER_IDLE)]
+    if not others:
+        return set()
     idle = _asking(body, others) | {i for i in others if _leaves(body[i])}
     testers = _functions_reaching(body, {entry_point}) - {entry_point}
     later = [i for i in others if i > definers[0] and i not in idle]
     tests = {i for i in later if _only_tests(body[i], entry_point, testers)}
     imported = _imported(body)
-    needed = {name for i, item in enumerate(body) if i not in idle | tests for name in _looked_up(item)}
+    kept = (item for i, item in enumerate(body) if tests and i not in idle | tests)
+    needed = {name for item in kept for name in _looked_up(item)}
     for i in sorted(tests, reverse=True):
         if not needed.isdisjoint(_stored(body[i]) - imported):
             tests.remove(i)
@@ -83,7 +87,7 @@ def idle_statements(body: Sequence[ast.stmt], entry_point: str) -> set[int]:
 
 def definitions_only(body: Sequence[ast.stmt], tested: str) -> set[int]:
     """Statements, by index, that no helper of the tested function needs: those that run it, that ask, show or talk."""
-    others = [i for i, item in enumerate(body) if not isinstance(item, _DEFINITIONS)]
+    others = [i for i, item in enumerate(body) if not isinstance(item, _NEVER_IDLE)]
     idle = _asking(body, others)
     idle |= {i for i in others if _leaves(body[i]) or tested in _looked_up(body[i])}
     idle |= {i for i in others if _only_tests(body[i], tested, set())}
@@ -145,8 +149,14 @@ def _leaves(statement: ast.stmt) -> bool:
 
 def _functions_reaching(body: Sequence[ast.stmt], targets: set[str]) -> set[str]:
     """Functions of the module that look up one of the targets, themselves or through other functions."""
-    functions = [item for item in body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
-    uses = {item.name: _looked_up(item) | (_mentioned(ast.walk(item)) & {"sys.stdin"}) for item in functions}
+    functions: dict[str, ast.stmt] = {}
+    for item in body:
+        match item:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                functions[name] = item
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()):
+                functions[name] = item
+    uses = {name: _looked_up(item) | (_mentioned(ast.walk(item)) & _STDIN) for name, item in functions.items()}
     reaching: set[str] = set()
     found = set(targets)
     while found:
