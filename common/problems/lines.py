@@ -34,6 +34,9 @@ class Line:
     complete: bool
     end: int
 
+    def with_text(self, text: str) -> "Line":
+        return self if text == self.text else Line(self.start, text, self.complete, self.end)
+
 
 def lines_of(text: str) -> Iterator[Line]:
     """The lines of `text` as Python splits them: at \\n, \\r\\n and \\r, and nowhere else."""

@@ -26,6 +26,14 @@ def parse_python(source: str) -> ast.Module:
             raise SyntaxError(f"{type(error).__name__}: {error}") from None
 
 
+def parsed(source: str) -> list[ast.stmt] | None:
+    """The statements of `source`; None where it is no Python module."""
+    try:
+        return parse_python(source + "\n").body
+    except SyntaxError:
+        return None
+
+
 def module_names(body: Iterable[ast.stmt]) -> dict[str, str]:
     """Names that running `body` binds in the module, each with its kind: function, class, value or import."""
     names: dict[str, str] = {}

@@ -66,8 +66,8 @@ def test_an_earlier_fence_that_is_no_helper_is_left_out(other):
     assert extract_program(answer, "add") == ADD
 
 
-@pytest.mark.parametrize("later", ["def add(a, b):\n    return 0\n", "add = None\n", "import math\nadd(1, 2)\n", "3\n"])
-def test_a_later_fence_changes_nothing(later):
+@pytest.mark.parametrize("later", ["def add(a, b): ...\n", "add = None\n", "import math\nadd(1, 2)\n", "3\n"])
+def test_a_later_fence_without_another_version_changes_nothing(later):
     answer = f"{fenced(HELPER)}\nSo:\n{fenced(USER)}\nOr:\n{fenced(later)}"
     assert runs(extract_program(answer, "add"))
 
@@ -79,7 +79,6 @@ def test_a_fence_of_any_kind_gives_the_program(mark, info, indent):
     answer = f"1. Write it:\n\n{fenced(ADD, mark, info, indent)}\n2. Done (or not).\n"
     assert extract_program(answer, "add") == ADD
     assert extract_program(answer[: solution_end(answer, "add")], "add") == ADD
-    assert solution_end(answer, "add") < answer.index("2. Done")
 
 
 def test_a_fence_behind_the_mark_of_a_list_gives_the_program():
