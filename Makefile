@@ -11,6 +11,7 @@ RUN := .venv/bin/python run.py
 # Two processes of one thread each: more threads wait for each other.
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 INSTALL := bin/python -m pip install --quiet --disable-pip-version-check
+unexport PYTHONDONTWRITEBYTECODE  # each of the tests' hundreds of commands would compile the same modules
 
 .PHONY: demo lint test test-sweeps test-natural bench bench-gpu
 demo: $(VENV)

@@ -41,12 +41,13 @@ notes: list[str] = []
 def measure(rounds: int, quick: bool) -> list[Row]:
     problems = load_problems("organism").problems[: 16 if quick else 128]
     texts = [build_prompt(problem.text, problem.test_list).text for problem in problems]
+    threads = 1 if quick else THREADS  # more wait for each other where a machine has other work
     with tempfile.TemporaryDirectory() as folder:
         save_detector(Path(folder))
         cold = _cold_start(Path(folder), texts[0], 1 if quick else rounds)
-        torch.set_num_threads(THREADS)
+        torch.set_num_threads(threads)
         pipeline = SAEAnomalyPipeline.load(folder, "cpu", batch_size=BATCH).load_model()
-    return [cold, *_warm(pipeline, texts, rounds)]
+    return [cold, *_warm(pipeline, texts, rounds, threads)]
 
 
 def save_detector(folder: Path) -> Path:
@@ -89,7 +90,7 @@ def _cold_start(folder: Path, text: str, rounds: int) -> Row:
     return row_of("run.py detect, cold start", f"{COLD_S:g} s", ratios, goal="<= 1", text=shown)
 
 
-def _warm(pipeline: SAEAnomalyPipeline, texts: Sequence[str], rounds: int) -> list[Row]:
+def _warm(pipeline: SAEAnomalyPipeline, texts: Sequence[str], rounds: int, threads: int) -> list[Row]:
     """Seconds are for one text in each contender; each round reads every text."""
     lm = load_model("organism", "cpu", "float32")
     wide = load_model("organism", "cpu", "float32")
@@ -115,9 +116,9 @@ def _warm(pipeline: SAEAnomalyPipeline, texts: Sequence[str], rounds: int) -> li
     }
     alternate(contenders, 1)  # the first pass of each is slower
     found = alternate(contenders, rounds)
-    notes[:] = [_note(found, ids)]
+    notes[:] = [_note(found, ids, threads)]
     limit = [seconds / WARM_S for seconds in found.seconds[ONE]]
-    tokens = f"prompts of {min(map(len, ids))} to {max(map(len, ids))} tokens, {THREADS} threads"
+    tokens = f"prompts of {min(map(len, ids))} to {max(map(len, ids))} tokens, {threads} threads"
     milliseconds = {name: f"{1000 * found.median(name):.1f} ms" for name in contenders}
 
     def beside(ours: str, other: str) -> Row:
@@ -148,10 +149,10 @@ def _forward(lm: LanguageModel, rows: list[list[int]]) -> int:
     return len(rows)
 
 
-def _note(found: Rounds, ids: list[list[int]]) -> str:
+def _note(found: Rounds, ids: list[list[int]], threads: int) -> str:
     rates = ", ".join(f"{name}: {1 / found.median(name):,.0f}" for name in found.seconds)
     return (
         f"{len(ids)} prompts of the organism's problems, {np.median([len(row) for row in ids]):.0f} tokens at the "
-        f"median, {THREADS} threads. Texts a second, median of {found.n} rounds: {rates}. The detector computes in "
+        f"median, {threads} threads. Texts a second, median of {found.n} rounds: {rates}. The detector computes in "
         f"float64, so that a score does not depend on the batch; transformers in what the row says."
     )

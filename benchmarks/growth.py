@@ -40,9 +40,9 @@ LAYERS = (0, 1, 2)  # of the SAEs whose latents are multiplied
 SPLIT = ["--fractions", "0.6,0.1,0.3"]  # phase 2 compares ten problems of each label at least
 DOCUMENTS = ["--documents", "128"]  # of general text
 FEW_DOCUMENTS = ["--documents", "32"]  # for SAEs whose latents nobody chooses from
-SHORT = ["--max-new-tokens", "120"]  # some steered programs never end by themselves
-CHOICE = ["--problems", "2", "--directions", "steer_correct", "--coefficients", "0.1", *SHORT]
-STEERED = ["--problems", "0", "--n-controls", "1", *SHORT]
+MOST_TOKENS, QUICK_TOKENS = 120, 60  # some steered programs never end by themselves
+CHOICE = ["--problems", "2", "--directions", "steer_correct", "--coefficients", "0.1"]
+STEERED = ["--problems", "0", "--n-controls", "1"]
 
 
 @dataclasses.dataclass
@@ -68,7 +68,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
     import_libraries()
     with tempfile.TemporaryDirectory() as name:
         if quick:
-            series = prepare(Path(name), 48, sizes=(1, 2), copies=(1, 2), batch_size=48)
+            series = prepare(Path(name), 48, sizes=(1, 2), copies=(1, 2), batch_size=48, quick=True)
         else:
             series = prepare(Path(name), 64, sizes=(1, 2, 4, 8), copies=(8, 16, 32), batch_size=32)
         for number in range(1 if quick else rounds):
@@ -127,9 +127,12 @@ def _be_the_phase(argv: list[str], said: int) -> None:
         os._exit(status)
 
 
-def prepare(folder: Path, n: int, sizes: Sequence[int], copies: Sequence[int], batch_size: int) -> list[Series]:
+def prepare(
+    folder: Path, n: int, sizes: Sequence[int], copies: Sequence[int], batch_size: int, quick: bool = False
+) -> list[Series]:
     """Datasets of `n` problems and more, SAEs, and what the phases read besides, for runs in this order."""
     data, batches = ["--data-dir", str(folder / "data")], ["--batch-size", str(batch_size)]
+    short = ["--max-new-tokens", str(QUICK_TOKENS if quick else MOST_TOKENS)]
     of_size, of_latents, n_latents = {}, {}, {}
     for size in sizes:
         of_size[size] = [*data, "--dataset", str(write_problems(folder, n, size))]
@@ -142,10 +145,11 @@ def prepare(folder: Path, n: int, sizes: Sequence[int], copies: Sequence[int], b
         of_latents[k] = [*of_size[max(sizes)], "--sae", str(saes), "--layers", ",".join(map(str, LAYERS))]
     counts = {size: n * size for size in sizes}
     programs = {size: [*words, *batches] for size, words in of_size.items()}
-    steered = {size: [*words, *STEERED] for size, words in programs.items()}
-    choices = [("3.2", [*words, *CHOICE]) for words in programs.values()]
+    written = {size: [*words, *(short if quick else [])] for size, words in programs.items()}
+    steered = {size: [*words, *short, *STEERED] for size, words in programs.items()}
+    choices = [("3.2", [*words, *short, *CHOICE]) for words in programs.values()]
     return [
-        Series("1", "problems", programs, counts),
+        Series("1", "problems", written, counts),
         Series("2", "problems", of_size, counts),
         Series("2", "latents", of_latents, n_latents),
         Series("3.3", "problems", steered, counts, choices),

@@ -41,7 +41,3 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         summary |= {"pass_rate": n_correct / n_judged, "pass_rate_95_percent_interval": list(interval)}
     others = {label: labels.count(label) for label in ("not_run", "unsupported") if label in labels}
     return summary | others
-
-
-def count_problems(ctx: RunContext) -> int:
-    return ctx.read(handoffs.DIFFICULTY).n_rows("difficulty.parquet")

@@ -12,6 +12,6 @@ PHASE = Phase(
     output=handoffs.GENERATIONS,
     run="phase1_dataset_building.building:run",
     report="phase1_dataset_building.report:programs_section",
-    n_records="phase1_dataset_building.building:count_problems",
+    n_records="phase1_dataset_building.counting:count_problems",
     n_kept_vectors=lambda config, n_layers: n_layers * len(config.positions),
 )

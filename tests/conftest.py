@@ -1,6 +1,9 @@
 """What the tests share: small models, small problem files, and the pipeline's commands."""
 
+import gc
 import os
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,17 @@ CHECKED = [
 ]
 install_import_hook(CHECKED, "beartype.beartype")
 
+
+class LibrariesFirst(MetaPathFinder):
+    """Imports the libraries of a checked module before it does: within it, they would all be compiled anew."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name in CHECKED:
+            from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel  # noqa: F401
+
+
+sys.meta_path.insert(0, LibrariesFirst())
+
 SMALL_PROBLEMS = [  # {k} makes twenty different problems of each
     ("add", "Write a function to add {k} to a number.", "def add(n):\n    return n + {k}", ["3", "9", "0"]),
     ("times", "Write a function to multiply by {k}.", "def times(n):\n    return n * {k}", ["3", "9", "1"]),
@@ -41,11 +55,16 @@ SMALL_PROBLEMS = [  # {k} makes twenty different problems of each
     ),
 ]
 
-LONG_FILES = [  # the longest first, by processor time: two processes of `make test` then end at almost the same time
-    "test_production_commands.py", "test_benchmarks.py", "test_whole_pipeline.py", "test_faults.py", "test_pipeline.py",
-    "test_cluster.py", "test_real_size.py", "test_service.py", "test_cli.py", "test_memory.py", "test_slurm.py",
-    "test_workers.py", "test_service_load.py", "test_detection.py", "test_detect_command.py", "test_phase.py",
+LONG_FILES = [  # the longest first, on the clock: two processes of `make test` then end at almost the same time
+    "test_slurm.py", "test_production_commands.py", "test_benchmarks.py", "test_pipeline.py", "test_workers.py",
+    "test_cluster.py", "test_whole_pipeline.py", "test_faults.py", "test_pipeline_api.py", "test_service.py",
+    "test_memory.py", "test_verification.py", "test_service_load.py", "test_pipeline_settings.py", "test_cli.py",
+    "test_detect_command.py", "test_phase.py", "test_steering_phases.py", "test_detection.py", "test_temperature.py",
 ]  # fmt: skip
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays: the collector need not look through it again and again
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The service in a process of its own, with a detector of the organism, and texts for it."""
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -28,11 +29,12 @@ def programs() -> list[str]:
     return [json.loads(row)["code"] for row in rows]
 
 
-def text_routed(pipeline: SAEAnomalyPipeline, route: str) -> str:
-    """A prompt that the detector sends there."""
+@functools.cache
+def texts_by_route(pipeline: SAEAnomalyPipeline) -> dict[str, str]:
+    """A prompt that the detector sends there, for each route."""
     routes = {found.route: text for text, found in zip(prompts(), pipeline.detect(list(prompts())), strict=True)}
     assert {*routes} == {"proceed", "verify", "abstain"}
-    return routes[route]
+    return routes
 
 
 @dataclass

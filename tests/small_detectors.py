@@ -31,11 +31,14 @@ def labels(texts: tuple[str, ...]) -> np.ndarray:
 
 
 def few_documents(folder: Path) -> str:
-    """A folder of general text, enough to tell that the organism's SAEs fit: all of it takes half a minute to read."""
+    """A folder of general text, enough to tell that the organism's SAEs fit: all of it takes half a minute to read.
+
+    Of each document its beginning, which is as long as a prompt.
+    """
     folder.mkdir()
     lines = (ROOT / "model_organism" / "general_text.jsonl").read_text().splitlines()[:40]
     for number, line in enumerate(lines):
-        (folder / f"{number:02d}.txt").write_text(json.loads(line)["text"], encoding="utf-8")
+        (folder / f"{number:02d}.txt").write_text(json.loads(line)["text"][:400], encoding="utf-8")
     return str(folder)
 
 

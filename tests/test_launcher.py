@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from support import cold_command
 
 import multi_gpu_launcher
 from common.errors import ConfigError
@@ -58,3 +59,14 @@ def test_a_dry_run_shows_slices_and_starts_nothing(cli, small_dataset, tmp_path)
 def test_a_phase_without_slices_is_refused(cli):
     done = cli("multi_gpu_launcher.py", "--phase", "0")
     assert done.returncode == 2 and re.search(r"phase 0 .*slices\n.*run\.py phase 0", done.stderr)
+
+
+def test_the_launcher_imports_no_heavy_library(cli, small_dataset, tmp_path):
+    """It starts in a moment, and leaves the memory to its workers: they import what runs a model."""
+    words = ("--preset", "demo", "--device", "cpu", "--dataset", small_dataset, "--data-dir", tmp_path / "data")
+    assert cli("run.py", "phase", "0", *words).returncode == 0
+    launch = ("multi_gpu_launcher.py", "--phase", "1", "--threads", 1, *words, "--dry-run")
+    done = cold_command("-X", "importtime", *launch)
+    assert done.returncode == 0 and "slice 0 to" in done.stdout, done.stderr
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "common.launch.running" in imported and not {"torch", "transformers"} & imported

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from runs import content, copy_inputs, newest, run_phases
+from runs import content, copy_inputs, newest, processes_of, run_phases
 from safetensors.numpy import load_file
 from support import ROOT, cold_command, command, obey_file_modes, warm_commands, write_problems
 from warm_commands import Started
@@ -136,16 +136,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(whole, begun, flags):
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
 
 
-def test_two_workers_of_the_launcher_give_the_same_bytes_as_one_process(whole, begun, flags):
-    done = command("multi_gpu_launcher.py", "--phase", "1", "--workers", 2, *flags, "--data-dir", begun)
-    assert done.returncode == 0, done.stderr
-    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
-    manifest = json.loads((newest(begun / "phase1_0") / "manifest.json").read_text())
-    assert len(manifest["processes"]) > 1 and sum(s["n_records"] for s in manifest["processes"]) == 100
-
-
-def test_a_stopped_launcher_passes_the_signal_on(whole, begun, flags):
-    """A stopped launcher passes the signal on and goes on to the same bytes."""
+def test_two_workers_stopped_and_continued_give_the_bytes_of_one_process(whole, begun, flags):
+    """A stopped launcher passes the signal on, and goes on to the same bytes with two workers."""
     words = [sys.executable, "multi_gpu_launcher.py", "--phase", "1", "--workers", "2", *flags, "--fresh"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
@@ -168,6 +160,8 @@ def test_a_stopped_launcher_passes_the_signal_on(whole, begun, flags):
     assert done.returncode == 0, done.stderr
     assert len(list((begun / "phase1_0").iterdir())) == 2  # one run, and the lock of choosing it
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+    processes = processes_of(newest(begun / "phase1_0"))
+    assert len(processes) > 2 and sum(process["n_records"] for process in processes) == 100
 
 
 def test_the_launcher_reports_a_slice_that_cannot_be_done(begun, flags, tmp_path):
@@ -179,12 +173,13 @@ def test_the_launcher_reports_a_slice_that_cannot_be_done(begun, flags, tmp_path
     assert done.returncode == 2 and "its last lines" in done.stderr and "cannot be loaded" in done.stderr
 
 
-def test_single_problems_give_the_same_programs_as_batches(whole, begun, flags):
-    words = ["1" if previous == "--batch-size" else word for previous, word in zip(["", *flags], flags, strict=False)]
-    done = command("run.py", "phase", "1", *words, "--data-dir", begun)
-    assert done.returncode == 0, done.stderr
-    one = pyarrow.parquet.read_table(newest(begun / "phase1_0") / "dataset.parquet")
-    four = pyarrow.parquet.read_table(newest(whole / "phase1_0") / "dataset.parquet")
+def test_single_problems_give_the_same_programs_as_batches(whole, flags, small_problem_rows, tmp_path):
+    few = write_problems(tmp_path / "few.jsonl", small_problem_rows[:30])
+    for words in (["0", "--dataset", few], ["1", *flags, "--dataset", few, "--batch-size", 1]):
+        done = command("run.py", "phase", *words, "--data-dir", tmp_path)
+        assert done.returncode == 0, done.stderr
+    one = pyarrow.parquet.read_table(newest(tmp_path / "phase1_0") / "dataset.parquet")
+    four = pyarrow.parquet.read_table(newest(whole / "phase1_0") / "dataset.parquet").slice(0, 30)
     for column in ("task_id", "token_ids", "code", "label", "error"):
         assert one[column].to_pylist() == four[column].to_pylist()
 
@@ -217,13 +212,7 @@ def test_the_production_command_runs_on_a_model_in_the_hub_cache(begun, flags, t
     (repository / "refs" / "main").write_text(revision)
     shutil.copytree(tiny_gemma, repository / "snapshots" / revision)
     words = ["google/gemma-2-2b" if word == str(tiny_gemma) else word for word in flags]
-    done = subprocess.run(
-        [sys.executable, "run.py", "phase", "1", *words, "--data-dir", str(begun)],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        env={**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
-    )
+    done = command("run.py", "phase", "1", *words, "--data-dir", begun, home=tmp_path / "hf")
     assert done.returncode == 0, done.stderr
     run = newest(begun / "phase1_0")
     assert run.name.endswith("Z_gemma-2-2b_small")

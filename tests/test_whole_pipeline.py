@@ -17,7 +17,7 @@ from run import PHASES, PROGRAM
 
 # The demo preset, as small as its statistics allow.
 SMALL = (
-    "--preset demo --fractions 0.4,0.25,0.35 --documents 100 --n-permutations 100 --max-new-tokens 100 "
+    "--preset demo --fractions 0.4,0.25,0.35 --documents 100 --n-permutations 100 --max-new-tokens 60 "
     "--temperatures 0.8 --samples 1 --problems 4 --n-controls 1 --coefficients -0.25,0.25 --n-random 2 "
     "--n-random-latents 10 --batch-size 128"
 ).split()

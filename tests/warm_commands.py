@@ -106,8 +106,9 @@ class Started:
 
 def serve() -> None:
     """Read commands to fork, or numbers of processes, a line each, until the input ends; answer as `_run` says."""
+    gc.disable()  # nothing that is imported is garbage
     import_libraries()
-    gc.freeze()  # a child that ends would look at all of it
+    gc.freeze(), gc.enable()  # a child that ends would look at all of it
     for line in sys.stdin:
         what, wait = json.loads(line)
         pid = what if isinstance(what, int) else os.fork()

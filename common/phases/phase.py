@@ -1,6 +1,7 @@
 """The one interface of a phase."""
 
 import dataclasses
+import gc
 import pkgutil
 from collections.abc import Callable
 from typing import Any
@@ -54,4 +55,11 @@ def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:
 
 
 def _function(named: str | Callable) -> Callable:
-    return pkgutil.resolve_name(named) if isinstance(named, str) else named
+    """The function of that name. Its module may import torch: looking for garbage meanwhile, in vain, takes a sixth."""
+    if not isinstance(named, str):
+        return named
+    gc.disable()
+    try:
+        return pkgutil.resolve_name(named)
+    finally:
+        gc.enable()

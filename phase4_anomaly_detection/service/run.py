@@ -179,7 +179,7 @@ def draining_server(app: Any, settings: ServiceSettings) -> "uvicorn.Server":
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=1,  # after drain_s, which was the time of the requests
     )
     return DrainingServer(config)
 

@@ -13,7 +13,7 @@ from slurm.one_node import NoSlurm, one_node_slurm, why_not
 from support import command
 
 pytestmark = [pytest.mark.sweep, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
-JOBS = ("multi_gpu_launcher.py", "--phase", "1", "--cluster", "slurm", "--slurm-cpus", 1, "--workers", 2)
+JOBS = ("multi_gpu_launcher.py", "--phase", "1", "--cluster", "slurm", "--slurm-cpus", 1, "--workers", 1)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,8 @@ def finish_alone(data: Path, flags: list[str]) -> Path:
 
 def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, begun, flags, figures):
     """Jobs that run out of time, die or are pre-empted go back to the queue and the bytes are the same."""
-    launcher = start(*JOBS, "--slurm-time", "0:40", *flags, "--data-dir", begun, environment=slurm)
+    words = (*JOBS[:-1], 2, "--slurm-time", "0:40", *flags, "--data-dir", begun)
+    launcher = start(*words, environment=slurm)
     try:
         wait_until(lambda: workers_of(begun), launcher)
         kill(parent_of(min(workers_of(begun))))  # a job's own process: nobody is left to give a result

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from services import PATIENCE_S, TOKEN, programs, serving, text_routed, token_file
+from services import PATIENCE_S, TOKEN, programs, serving, texts_by_route, token_file
 from small_detectors import LAYER, prompts, shared_detector
 from support import cold_command
 
@@ -207,7 +207,7 @@ def test_without_the_token_health_says_only_that_it_is_alive(guarded, holder):
 
 def test_verification_joins_the_answer_when_asked_for(holder, pipeline):
     """Verification joins the answer when it is asked for and the route is verify."""
-    text = text_routed(pipeline, "verify")
+    text = texts_by_route(pipeline)["verify"]
     wanted = {"text": text, "verify": True, "code": TEXT, "tests": ["assert add(1, 2) == 3"]}
     found = holder.post("/detect", json=wanted).json()
     status = {check["name"]: check["status"] for check in found["verification"]["checks"]}
@@ -215,7 +215,7 @@ def test_verification_joins_the_answer_when_asked_for(holder, pipeline):
     assert status["tests"] == "failed"
     assert holder.post("/detect", json={"text": text}).json()["verification"] is None
     for route in ("proceed", "abstain"):
-        wanted["text"] = text_routed(pipeline, route)
+        wanted["text"] = texts_by_route(pipeline)[route]
         found = holder.post("/detect", json=wanted).json()
         assert found["route"] == route and found["verification"] is None
 

@@ -6,7 +6,7 @@ import time
 
 import httpx
 import pytest
-from services import PATIENCE_S, Running, serving, text_routed
+from services import PATIENCE_S, Running, serving, texts_by_route
 from small_detectors import shared_detector
 
 from phase4_anomaly_detection import SAEAnomalyPipeline
@@ -22,7 +22,7 @@ def detector(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alarming(detector):
-    return text_routed(SAEAnomalyPipeline.load(detector, device="cpu", threads=1), "verify")
+    return texts_by_route(SAEAnomalyPipeline.load(detector, device="cpu", threads=1))["verify"]
 
 
 def wanted(text: str, code: str) -> dict:
