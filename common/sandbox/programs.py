@@ -9,12 +9,16 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Program:
-    """A program to judge. `setup` runs after the code (it may use its classes) and before the tests."""
+    """A program to judge. `setup` runs after the code (it may use its classes) and before the tests.
+
+    `reference` is a solution that the tests may call by that name, beside the program; it runs apart from both.
+    """
 
     code: str
     tests: tuple[str, ...]
     entry_point: str | None
     setup: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)
