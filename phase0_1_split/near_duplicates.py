@@ -4,14 +4,12 @@
 2. Similar text: TF-IDF cosine of the descriptions at or above a threshold. Terms are single
    words and pairs of neighbouring words, with scikit-learn's smoothed idf and L2 norm, fitted
    on the problems at hand.
-3. Same code: reference programs whose syntax trees are equal once docstrings are gone and the
-   tested function has the same name.
+3. Same code: reference programs that are equal up to the names that they give (see `canonical_code`).
 
 Two problems joined by any of these are a pair; groups are the connected components, so two
 members of a group may be alike only through a third.
 """
 
-import ast
 import re
 import unicodedata
 from collections.abc import Hashable, Sequence
@@ -23,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from common.problems.record import Problem
-from common.problems.syntax import parse_python
+from phase0_1_split.canonical_code import canonical_code
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def near_duplicate_pairs(problems: Sequence[Problem], cosine: float = 0.9) -> li
     for reason, pairs in (
         ("text", _pairs_with_equal([_normalised_text(problem.text) for problem in problems])),
         ("cosine", similar),
-        ("code", _pairs_with_equal([_normalised_code(problem) for problem in problems])),
+        ("code", _pairs_with_equal([canonical_code(problem.code, problem.entry_point) for problem in problems])),
     ):
         for pair in pairs:
             reasons.setdefault(pair, []).append(reason)
@@ -95,20 +93,6 @@ def _pairs_with_equal(keys: Sequence[Hashable]) -> list[tuple[int, int]]:
 
 def _normalised_text(text: str) -> str:
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
-
-
-def _normalised_code(problem: Problem) -> str:
-    tree = parse_python(problem.code)
-    for node in ast.walk(tree):
-        for name_field in ("name", "id", "attr"):
-            if getattr(node, name_field, None) == problem.entry_point:
-                setattr(node, name_field, "tested_function")
-        if (
-            isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
 
 
 def _vectors(problems: Sequence[Problem]):

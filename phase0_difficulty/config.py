@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 
+from common.phases.settings import setting
 from common.problems.settings import DatasetConfig
+from common.programs.settings import SandboxConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class DifficultyConfig(DatasetConfig):
-    """Phase 0 has no settings of its own: only the dataset."""
+class DifficultyConfig(SandboxConfig, DatasetConfig):
+    """The dataset, and how its reference solutions are run where they are not known to pass their tests."""
+
+    accept_failing_references: bool = setting(
+        False, "go on although reference solutions fail their own tests; the manifest names them"
+    )

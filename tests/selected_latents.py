@@ -19,6 +19,7 @@ from common.problems.settings import DatasetConfig
 from common.saes.settings import SaeConfig
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
+from phase0_difficulty.config import DifficultyConfig
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_dataset_building.config import GenerationConfig
 from phase1_dataset_building.phase import PHASE as GENERATION_PHASE
@@ -56,7 +57,7 @@ class SmallExperiment:
     def build(self, **generation: object) -> "SmallExperiment":
         """Run phases 0, 0.1 and 1; write what phases 1.1 and 2 would."""
         words = {"dataset": str(self.dataset)}
-        run_phase(DIFFICULTY_PHASE, self.data, DatasetConfig(**words))
+        run_phase(DIFFICULTY_PHASE, self.data, DifficultyConfig(**words))
         run_phase(SPLIT_PHASE, self.data, SplitConfig(**words))
         run_phase(GENERATION_PHASE, self.data, GenerationConfig(**words, model=str(self.model), **generation))
         self.write(handoffs.GENERAL_TEXT, self._norms)

@@ -1,17 +1,18 @@
-"""The problems a run works on, by name (mbpp, mbpp-sanitized, humaneval, organism) or from a file."""
+"""The problems a run works on, by name (mbpp, humaneval, organism ...) or from a file."""
 
 import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import AssetError, ConfigError, suggestion
 from common.problems.files import SUFFIXES, problems_in, read_problem_bytes
+from common.problems.formats import problem_of
 from common.problems.hub_datasets import hub_rows
-from common.problems.humaneval import humaneval_problem
-from common.problems.record import Problem, problem_from_row
+from common.problems.record import Problem
 from common.provenance import ROOT
 
 __all__ = ["DATASETS", "ORGANISM_FILE", "Problem", "ProblemSet", "dataset_name", "drawn", "load_problems", "pilot_size"]
@@ -21,20 +22,32 @@ _HUB = {
     "mbpp": ("google-research-datasets/mbpp", "full"),
     "mbpp-sanitized": ("google-research-datasets/mbpp", "sanitized"),
     "humaneval": ("openai/openai_humaneval", "openai_humaneval"),
+    "mbpp+": ("evalplus/mbppplus", "default"),
+    "humaneval+": ("evalplus/humanevalplus", "default"),
 }
 DATASETS = (*_HUB, "organism")
 PILOT = "-pilot"  # stands between the name of a dataset and the number of problems drawn from it
 _PILOT_SEED = 42
+# Content whose reference solutions pass their own tests, all of them; tests hold it.
+_KNOWN_GOOD = {
+    "b4df13decff55bc5b86552c5ec867c8d179bd9c421e7546934dc99859f8395c9",  # MBPP
+    "c78682361b8e6a15a0bf2c6369e6ef20cf554952d0a2ca998e45b0322099304a",  # its sanitized form
+    "2c1ea46738434dd6c555609074b25ffdf7b0a2fd124085c3d80129f6f74ff5bd",  # the organism's
+}
 
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """Problems, where they came from, and the SHA-256 of their canonical JSON: equal content, equal hash."""
+    """Problems, where they came from, and the SHA-256 of their canonical JSON: equal content, equal hash.
+
+    `is_known_good`: every reference solution of theirs is known to pass its tests.
+    """
 
     name: str
     problems: tuple[Problem, ...]
     source: str
     sha256: str
+    is_known_good: bool
 
 
 def dataset_name(dataset: str, limit: int = 0) -> str:
@@ -77,6 +90,7 @@ def load_problems(dataset: str, limit: int = 0) -> ProblemSet:
     else:
         path = _path_of(dataset)
         problems, source = problems_in(read_problem_bytes(path), path), str(path)
+    is_known_good = _content_hash(sorted(problems, key=_by_number)) in _KNOWN_GOOD
     if limit > len(problems):
         raise ConfigError(
             f"--limit is {limit}, but {dataset} has {len(problems)} problems\n"
@@ -84,7 +98,7 @@ def load_problems(dataset: str, limit: int = 0) -> ProblemSet:
         )
     if limit:
         problems, source = drawn(problems, limit), f"{source}; {limit} of {len(problems)} drawn"
-    return ProblemSet(dataset_name(dataset, limit), problems, source, _content_hash(problems))
+    return ProblemSet(dataset_name(dataset, limit), problems, source, _content_hash(problems), is_known_good)
 
 
 def drawn(problems: tuple[Problem, ...], n: int) -> tuple[Problem, ...]:
@@ -102,12 +116,17 @@ def _path_of(dataset: str) -> Path:
     if path.suffix not in SUFFIXES and not path.is_file():
         raise ConfigError(
             f"no dataset is called {dataset!r}; there are {', '.join(DATASETS)}.{suggestion(dataset, list(DATASETS))}\n"
-            "Give one of these to --dataset, or the path of a .jsonl or .json file in MBPP's schema"
+            "Give one of these to --dataset, or the path of a .jsonl or .json file in the schema of MBPP, HumanEval or "
+            "EvalPlus"
         )
     return path
 
 
-def _content_hash(problems: tuple[Problem, ...]) -> str:
+def _by_number(problem: Problem) -> int:
+    return problem.task_id
+
+
+def _content_hash(problems: Sequence[Problem]) -> str:
     rows = [dataclasses.asdict(problem) for problem in problems]
     canonical = json.dumps(rows, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
@@ -125,10 +144,5 @@ def _organism_bytes() -> bytes:
 def _hub_problems(dataset: str) -> tuple[tuple[Problem, ...], str]:
     repository, config = _HUB[dataset]
     rows, source = hub_rows(f"the problems of {dataset}", repository, config)
-    if dataset == "humaneval":
-        found = [humaneval_problem(row) for row in rows]
-        problems = [problem for problem in found if problem is not None]
-        source += f"; {len(found) - len(problems)} of {len(found)} left out: no assert of theirs can be taken literally"
-    else:
-        problems = [problem_from_row(row, f"{repository}, task {row['task_id']}") for row in rows]
-    return tuple(sorted(problems, key=lambda problem: problem.task_id)), source
+    problems = [problem_of(row, f"{repository}, task {row['task_id']}") for row in rows]
+    return tuple(sorted(problems, key=_by_number)), source

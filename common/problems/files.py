@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import ConfigError
-from common.problems.record import Problem, problem_from_row, shown
+from common.problems.formats import problem_of
+from common.problems.record import Problem, shown
 
 SUFFIXES = (".jsonl", ".json")
 
@@ -40,7 +41,7 @@ def problems_in(content: bytes, path: Path) -> tuple[Problem, ...]:
     problems: list[Problem] = []
     place_of_id: dict[int, str] = {}
     for place, row in rows:
-        problem = problem_from_row(row, f"{path}, {place}")
+        problem = problem_of(row, f"{path}, {place}")
         earlier = place_of_id.setdefault(problem.task_id, place)
         if earlier != place:
             raise ConfigError(
@@ -86,8 +87,10 @@ def _rows_of_list(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _parsed(text: str, where: str) -> Any:
+    # EvalPlus writes inputs as Python does, infinite ones too; the rows' other fields hold none.
+    parse_constant = float if '"plus_input"' in text else _refuse_constant
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=parse_constant)
     except json.JSONDecodeError as error:
         spot = f"column {error.colno}" if "\n" not in text else f"line {error.lineno}, column {error.colno}"
         raise ConfigError(f"{where}: is not JSON ({error.msg} at {spot})\nWrite one JSON object per problem") from None

@@ -7,6 +7,8 @@ message stands what the model's own chat template puts there, up to where the an
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.problems.shown_asserts import shown_asserts
+
 SOLUTION_MARKER = "# Solution:"
 CHAT_REQUEST = "Write this function in Python."
 
@@ -56,11 +58,12 @@ def build_prompt(description: str, tests: Sequence[str], chat: ChatTemplate | No
 
     The text ends with a newline, so the last prompt token is that newline and the model's
     first token starts the program; with `chat` it is the last token of the template. `tests` are complete statements
-    ("assert f(1) == 2"): prefixing them with another `assert` was one of the mistakes of earlier work.
+    ("assert f(1) == 2"): prefixing them with another `assert` was one of the mistakes of earlier work. Of whole test
+    code the prompt shows the asserts that `shown_asserts` finds.
     An empty description, or no tests (the prompts of phase 3.7), leaves out its blank line too.
     """
     description = description.strip()
-    asserts = "\n".join(test.strip() for test in tests)
+    asserts = "\n".join(shown_asserts(tests))
     body = "\n\n".join(section for section in (description, asserts) if section)
     if chat is None:
         return Prompt(f"{body}\n\n{SOLUTION_MARKER}\n", len(description), len(body))

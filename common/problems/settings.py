@@ -12,7 +12,8 @@ class DatasetConfig(PhaseConfig):
 
     dataset: str = setting(
         "mbpp",
-        "mbpp | mbpp-sanitized | humaneval | organism, or a .jsonl or .json file in MBPP's schema",
+        "mbpp | mbpp-sanitized | mbpp+ | humaneval | humaneval+ | organism, or a .jsonl or .json file in the schema of "
+        "MBPP, HumanEval or EvalPlus",
         demo="organism",
     )
     limit: int = setting(

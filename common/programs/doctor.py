@@ -1,18 +1,17 @@
 """Does this machine label programs rightly? Reference solutions, which must all pass, are judged here."""
 
+import itertools
 import time
-from collections import deque
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from common.cli import Parser, add_sandbox_flags, sandbox_settings
 from common.errors import AssetError
-from common.problems.datasets import Problem, ProblemSet, load_problems
+from common.problems.datasets import ProblemSet, load_problems
+from common.programs.references import judged_references
 from common.runs.discovery import plain_name
-from common.sandbox import Program, Sandbox, Verdict
+from common.sandbox import Sandbox
 
 SECONDS = 10.0  # for the quick check
-PROGRAMS_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,15 @@ def diagnose(dataset: str | None, isolation: str, workers: int, full: bool) -> D
     Without `dataset`: MBPP where it is on this disk, else the organism's problems; a line says which.
     """
     problems, lines = _problems(dataset)
-    wrong, n_judged, near_limit = [], 0, 0
     with Sandbox(isolation=isolation, workers=workers) as sandbox:
         lines.append(sandbox.line)
         lines += [f"  missing layer {layer}: {why}" for layer, why in sandbox.describe()["missing_layers"].items()]
-        began, waiting = time.monotonic(), deque()
-        for problem in problems.problems:
-            if not full and time.monotonic() - began > SECONDS:
-                break
-            program = Program(problem.code, problem.test_list, problem.entry_point, problem.test_setup_code)
-            waiting.append((problem, sandbox.submit(program)))
-            n_judged += 1
-            if len(waiting) > PROGRAMS_AHEAD:
-                wrong += _complaint(*waiting.popleft())
-        for judged in waiting:
-            wrong += _complaint(*judged)
+        began = time.monotonic()
+        some = itertools.takewhile(lambda _: full or time.monotonic() - began <= SECONDS, problems.problems)
+        judged = list(judged_references(some, sandbox))
         seconds = time.monotonic() - began
         near_limit = sandbox.describe()["near_limit_count"]
+    wrong, n_judged = [str(failing) for failing in judged if failing is not None], len(judged)
     lines.append(
         f"{n_judged - len(wrong)} of {n_judged} reference solutions of {plain_name(problems.name)} pass "
         f"({len(problems.problems)} there are; {n_judged / seconds:.0f} per second, {near_limit} near a limit)"
@@ -60,13 +51,6 @@ def _problems(dataset: str | None) -> tuple[ProblemSet, list[str]]:
         return load_problems("mbpp"), []
     except AssetError:
         return load_problems("organism"), ["mbpp is not on this disk: checked with the model organism's problems"]
-
-
-def _complaint(problem: Problem, future: "Future[Verdict]") -> list[str]:
-    verdict = future.result()
-    if verdict.label == "correct":
-        return []
-    return [f"problem {problem.task_id} is {verdict.label}: {verdict.error}, {verdict.failed_test}, {verdict.message}"]
 
 
 def main(argv: list[str], _program: object) -> int:

@@ -3,12 +3,20 @@
 import dataclasses
 
 from common.model.settings import ModelConfig, PromptConfig
-from common.phases.settings import RecordsConfig, setting
+from common.phases.settings import PhaseConfig, RecordsConfig, setting
 from common.problems.settings import DatasetConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SolutionConfig(ModelConfig, DatasetConfig, PromptConfig, RecordsConfig):
+class SandboxConfig(PhaseConfig):
+    """Settings of a phase that runs programs."""
+
+    sandbox: str = setting("auto", "isolation of the programs that are run", choices=("auto", "strict", "none"))
+    sandbox_workers: int = setting(2, "programs run at the same time", minimum=1, changes_results=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SolutionConfig(SandboxConfig, ModelConfig, DatasetConfig, PromptConfig, RecordsConfig):
     """Settings of a phase that has a model write programs, and judges them."""
 
     max_new_tokens: int = setting(2000, "tokens after which a solution is cut off", demo=400, unit="tokens", minimum=1)
@@ -16,5 +24,3 @@ class SolutionConfig(ModelConfig, DatasetConfig, PromptConfig, RecordsConfig):
         64, "programs generated together, fewer where memory does not suffice", minimum=1, changes_results=False
     )
     seed: int = setting(42, "base seed; each sample derives its own from it", minimum=0)
-    sandbox: str = setting("auto", "isolation of the programs that are run", choices=("auto", "strict", "none"))
-    sandbox_workers: int = setting(2, "programs run at the same time", minimum=1, changes_results=False)

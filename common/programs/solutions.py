@@ -8,8 +8,9 @@ import numpy as np
 
 from common.model.generation import CONTEXT_LENGTH, MAX_NEW_TOKENS, Generation, Request
 from common.problems.extraction import extract_program
+from common.problems.judging import program_for
 from common.problems.prompt import ChatTemplate, build_prompt
-from common.sandbox import Program, Sandbox, Verdict
+from common.sandbox import Sandbox, Verdict
 from common.seeds import record_seed
 
 
@@ -86,13 +87,7 @@ def submit(
         future: Future = Future()
         future.set_result(Verdict(earlier["label"], earlier["error"], earlier["failed_test"], "", 0.0, 0.0, False))
         return Solution(generation, code, future)
-    program = Program(
-        code=code,
-        tests=tuple(problem["test_list"]),
-        entry_point=problem["entry_point"],
-        setup=problem["test_setup_code"],
-    )
-    return Solution(generation, code, sandbox.submit(program))
+    return Solution(generation, code, sandbox.submit(program_for(problem, code)))
 
 
 def _is_judged_already(code: str, generation: Generation, earlier: dict[str, Any]) -> bool:

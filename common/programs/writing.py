@@ -21,6 +21,7 @@ from common.model.memory import FittingParts, batch_bytes
 from common.model.token_meter import TokenWork
 from common.phases.context import RunContext
 from common.programs.expectations import expectations
+from common.programs.isolation import sandbox_of
 from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution, Task, record_rows, record_tensors, submit
 from common.progress import Progress
@@ -68,10 +69,7 @@ def write_programs(
     `earlier`: as in `submit`, by problem.
     """
     config = ctx.config
-    with Sandbox(isolation=config.sandbox, workers=config.sandbox_workers) as sandbox:
-        ctx.log.info("%s", sandbox.line)
-        if sandbox.describe()["level"] == 0:
-            ctx.log.warning("programs run unconfined: they can read and write this user's files")
+    with sandbox_of(config, ctx.log) as sandbox:
         for line in expectations(ctx):
             ctx.log.info("%s", line)
         ctx.log.info("loading %s", model)

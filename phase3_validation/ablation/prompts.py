@@ -21,6 +21,7 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.problems.prompt import ChatTemplate, Prompt, build_prompt
+from common.problems.shown_asserts import shown_asserts
 from common.problems.syntax import parse_python
 
 Problem = dict[str, Any]
@@ -37,7 +38,8 @@ def ablated_prompt(ablation: str, problem: Problem, donor: Problem, chat: ChatTe
         case "name_only":
             return build_prompt(text, [f"assert callable({name})"], chat)
         case "shuffled_tests":
-            return build_prompt(text, [renamed(test, donor["entry_point"], name) for test in donor["test_list"]], chat)
+            others = [renamed(test, donor["entry_point"], name) for test in shown_asserts(donor["test_list"])]
+            return build_prompt(text, others, chat)
         case "no_description":
             return build_prompt("", tests, chat)
     raise KeyError(ablation)

@@ -5,6 +5,8 @@ from support import SHARED_MBPP, needs_shared_mbpp
 
 from common.problems.datasets import Problem, load_problems
 from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
+from phase0_1_split.stratify import split_problems
+from phase0_difficulty.difficulty import measure_difficulty
 
 
 def _problem(task_id: int, text: str, code: str = "", entry_point: str = "f") -> Problem:
@@ -68,13 +70,47 @@ def test_the_order_of_the_problems_does_not_matter():
     assert _groups(problems) == _groups(problems[::-1])
 
 
+# Pairs whose reference solutions are equal up to names, and which lay in two splits while the names counted.
+ONCE_ACROSS_SPLITS = [(49, 413), (52, 458), (64, 333), (204, 666), (451, 800), (563, 725)]
+
+
 @needs_shared_mbpp
-def test_mbpp_has_thirty_one_pairs_of_near_duplicates():
+def test_mbpp_has_forty_seven_pairs_of_near_duplicates():
     problems = load_problems(str(SHARED_MBPP / "mbpp.jsonl")).problems
     pairs = [(pair.task_id_a, pair.task_id_b) for pair in near_duplicate_pairs(problems)]
     assert pairs == [
-        (16, 43), (17, 716), (29, 842), (30, 338), (49, 154), (67, 608), (76, 347), (199, 388), (206, 470), (216, 872),
-        (217, 602), (248, 704), (296, 841), (310, 538), (362, 658), (427, 928), (439, 673), (478, 495), (505, 632),
-        (527, 767), (534, 607), (542, 732), (591, 625), (595, 699), (647, 956), (670, 680), (719, 930), (758, 779),
-        (775, 790), (794, 879), (933, 965),
+        (4, 232), (10, 496), (16, 43), (17, 716), (29, 842), (30, 338), (49, 154), (49, 413), (52, 458), (64, 333),
+        (67, 608), (76, 347), (116, 439), (118, 708), (154, 413), (161, 484), (170, 649), (173, 676), (199, 388),
+        (204, 666), (206, 470), (216, 872), (217, 602), (248, 704), (296, 841), (310, 538), (362, 658), (405, 703),
+        (427, 928), (439, 673), (451, 800), (478, 495), (505, 632), (527, 767), (534, 607), (542, 732), (563, 725),
+        (591, 625), (595, 699), (647, 956), (670, 680), (693, 892), (719, 930), (758, 779), (775, 790), (794, 879),
+        (933, 965),
     ]  # fmt: skip
+
+
+@needs_shared_mbpp
+@pytest.mark.parametrize("name", ["mbpp.jsonl", "sanitized-mbpp.json"])
+def test_no_near_duplicates_of_mbpp_lie_across_splits(name):
+    problems = load_problems(str(SHARED_MBPP / name)).problems
+    splits = _splits(problems)
+    split_of = {task_id: split for split, task_ids in splits.items() for task_id in task_ids}
+    pairs = [(pair.task_id_a, pair.task_id_b) for pair in near_duplicate_pairs(problems)]
+    assert {pair for pair in ONCE_ACROSS_SPLITS if {*pair} <= split_of.keys()} <= {*pairs}
+    assert [pair for pair in pairs if split_of[pair[0]] != split_of[pair[1]]] == []
+    assert name != "mbpp.jsonl" or [len(task_ids) for task_ids in splits.values()] == [489, 97, 388]
+
+
+def test_no_near_duplicates_of_the_organism_lie_across_splits():
+    problems = load_problems("organism").problems
+    split_of = {task_id: split for split, task_ids in _splits(problems).items() for task_id in task_ids}
+    pairs = near_duplicate_pairs(problems)
+    assert len(pairs) == 51
+    assert all(split_of[pair.task_id_a] == split_of[pair.task_id_b] for pair in pairs)
+
+
+def _splits(problems) -> dict[str, list[int]]:
+    """As phase 0.1 makes them with its own settings."""
+    groups = [group.task_ids for group in group_near_duplicates(problems, 0.9)]
+    complexity = [measure_difficulty(problem.code)["complexity"] for problem in problems]
+    fractions = {"sae": 0.5, "hyperparams": 0.1, "validation": 0.4}
+    return split_problems([problem.task_id for problem in problems], complexity, groups, fractions, seed=42)

@@ -16,11 +16,11 @@ from common.evaluation.statistics import clustered_rate_interval, wilson_interva
 from common.handoffs import GENERATION_FIELDS, TEMPERATURE
 from common.handoffs.document import as_json
 from common.handoffs.preparation import SampledRate
-from common.problems.settings import DatasetConfig
 from common.runs import discovery
 from common.stopping import Stopped
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
+from phase0_difficulty.config import DifficultyConfig
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_2_temperature.config import TemperatureConfig
 from phase1_2_temperature.pass_rates import draw_pass_rates, rate_at
@@ -36,7 +36,7 @@ def split(tmp_path_factory, small_problem_rows) -> tuple[Path, Path]:
     data = tmp_path_factory.mktemp("split")
     dataset = data / "small.jsonl"
     dataset.write_text("".join(json.dumps(row) + "\n" for row in small_problem_rows))
-    run_phase(DIFFICULTY_PHASE, data, DatasetConfig(dataset=str(dataset)))
+    run_phase(DIFFICULTY_PHASE, data, DifficultyConfig(dataset=str(dataset)))
     run_phase(SPLIT_PHASE, data, SplitConfig(dataset=str(dataset)))
     return dataset, data
 

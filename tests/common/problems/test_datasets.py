@@ -1,6 +1,4 @@
-"""Covers common/problems/datasets.py and the modules problem_*: names, hashes, the hub's cache, HumanEval, tested
-names.
-"""
+"""Covers common/problems/datasets.py: names, hashes, the hub's cache, tested names, what is known to be good."""
 
 import json
 import subprocess
@@ -8,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from humaneval_rows import HUMANEVAL_ROWS
 from support import REVISION, ROOT, SHARED_MBPP, needs_shared_mbpp, offline, prepare_datasets_cache
 
 from common.errors import ConfigError
 from common.problems.datasets import Problem, dataset_name, load_problems
-from common.problems.humaneval import humaneval_problem, literal_asserts
 from common.problems.syntax import parse_python
 
 ROW = {
@@ -20,22 +18,6 @@ ROW = {
     "text": "Add.",
     "code": "def add(a, b):\r\n    return a + b\r\n",
     "test_list": ["assert add(1, 2) == 3"],
-}
-
-HUMANEVAL_ROW = {
-    "task_id": "HumanEval/12",
-    "prompt": 'from typing import List\n\n\ndef helper(x):\n    """ Not this. """\n    return x\n\n\n'
-    'def longest(words: List[str]):\n    """ Return the longest word\n'
-    '    of a list.\n    >>> longest(["a", "bb"])\n    \'bb\'\n    """\n',
-    "canonical_solution": "    return max(words, key=len)\n",
-    "entry_point": "longest",
-    "test": "\n\nMETADATA = {'author': 'jt'}\n\n\ndef check(candidate):\n    import math\n    import random\n"
-    "    assert candidate(['a', 'bb']) == 'bb', 'This prints if this assert fails'\n    assert True, 'fine'\n"
-    "    assert abs(math.pi - len(candidate([\n        'abc'])) ) < 2e-1\n"
-    "    words = ['x']\n    assert candidate(words) == 'x'\n"
-    "    for i in range(100):\n        assert candidate([str(i)]) == str(i)\n"
-    "    assert candidate(helper(['a'])) == 'a'\n"
-    "    assert all(candidate([w]) == w for w in 'abc')\n",
 }
 
 
@@ -46,7 +28,7 @@ def _file(folder: Path, *rows: dict, name: str = "own.jsonl") -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "humaneval"])
+@pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "mbpp+", "humaneval", "humaneval+"])
 def test_a_dataset_of_the_hub_keeps_its_name_without_loading_anything(name):
     assert dataset_name(name) == name
 
@@ -65,7 +47,7 @@ def test_a_file_is_named_after_its_stem_and_content(tmp_path):
 @pytest.mark.parametrize("name", ["mbpp2", "", "MBPP", "google/mbpp", "data"])
 @pytest.mark.parametrize("function", [dataset_name, load_problems])
 def test_an_unknown_name_is_refused_with_the_valid_ones(function, name):
-    with pytest.raises(ConfigError, match="mbpp, mbpp-sanitized, humaneval, organism") as caught:
+    with pytest.raises(ConfigError, match="mbpp, mbpp-sanitized, humaneval, mbpp\\+, humaneval\\+, organism") as caught:
         function(name)
     assert repr(name) in str(caught.value)
 
@@ -135,31 +117,6 @@ def test_all_974_problems_of_mbpp_and_all_427_of_its_sanitized_form_load():
     assert all("\n" not in test for problem in (*full, *sanitized) for test in problem.test_list)
 
 
-def test_humaneval_takes_only_asserts_that_stand_alone():
-    tests, imports = literal_asserts(HUMANEVAL_ROW["test"], "longest")
-    assert tests == [
-        "assert longest(['a', 'bb']) == 'bb'",
-        "assert abs(math.pi - len(longest(['abc']))) < 0.2",
-        "assert all((longest([w]) == w for w in 'abc'))",
-    ]
-    assert imports == ["import math"]
-
-
-def test_a_humaneval_row_becomes_a_problem_whose_reference_passes_its_tests():
-    problem = humaneval_problem(HUMANEVAL_ROW)
-    assert (problem.task_id, problem.entry_point, problem.test_setup_code) == (12, "longest", "import math")
-    assert problem.text == 'Return the longest word\nof a list.\n>>> longest(["a", "bb"])\n\'bb\''
-    namespace: dict = {}
-    exec(problem.code + problem.test_setup_code, namespace)  # our own two lines, in this file
-    for test in problem.test_list:
-        exec(test, namespace)
-
-
-def test_a_humaneval_row_without_a_literal_assert_is_left_out():
-    test = "def check(candidate):\n    for i in range(9):\n        assert candidate([str(i)]) == str(i)\n"
-    assert humaneval_problem({**HUMANEVAL_ROW, "test": test}) is None
-
-
 _SHOW = """
 import json
 from common.errors import PipelineError
@@ -189,15 +146,42 @@ def test_mbpp_loads_from_the_hubs_cache_sorted_and_with_its_revision(tmp_path):
     assert other.startswith("AssetError the problems of mbpp-sanitized")
 
 
-def test_humaneval_loads_from_the_hubs_cache_and_counts_what_it_leaves_out(tmp_path):
-    looped = {**HUMANEVAL_ROW, "task_id": "HumanEval/3", "test": "def check(candidate):\n    assert True\n"}
-    prepare_datasets_cache(tmp_path, "openai/openai_humaneval", "openai_humaneval", {"test": [HUMANEVAL_ROW, looped]})
+def test_humaneval_loads_from_the_hubs_cache_with_every_row(tmp_path):
+    rows = HUMANEVAL_ROWS[::-1]
+    prepare_datasets_cache(tmp_path, "openai/openai_humaneval", "openai_humaneval", {"test": rows})
     name, source, _, task_ids = json.loads(offline(tmp_path, _SHOW.format(name="humaneval")).stdout)
-    assert (name, task_ids) == ("humaneval", [12])
-    assert source.endswith("; 1 of 2 left out: no assert of theirs can be taken literally")
+    assert (name, task_ids) == ("humaneval", list(range(20)))
+    assert source == f"openai/openai_humaneval, openai_humaneval, revision {REVISION}"
 
 
-@pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "humaneval"])
+@pytest.mark.parametrize(
+    ("name", "repository", "row"),
+    [
+        ("humaneval+", "evalplus/humanevalplus", HUMANEVAL_ROWS[7]),
+        ("mbpp+", "evalplus/mbppplus", {**ROW, "prompt": "Add.", "test": "assert add(0, 0) == 0"}),
+    ],
+)
+def test_evalplus_datasets_load_from_the_hubs_cache(tmp_path, name, repository, row):
+    prepare_datasets_cache(tmp_path, repository, "default", {"test": [row]})
+    shown = json.loads(offline(tmp_path, _SHOW.format(name=name)).stdout)
+    assert (shown[0], shown[3]) == (name, [7])
+
+
+def test_the_organisms_problems_and_pilots_of_them_are_known_to_be_good(tmp_path):
+    assert load_problems("organism").is_known_good and load_problems("organism", limit=3).is_known_good
+    assert not load_problems(str(_file(tmp_path, ROW))).is_known_good
+
+
+@needs_shared_mbpp
+@pytest.mark.parametrize("name", ["mbpp.jsonl", "sanitized-mbpp.json"])
+def test_both_forms_of_mbpp_are_known_to_be_good_in_any_order(tmp_path, name):
+    known = SHARED_MBPP / name
+    rows = json.loads(known.read_text()) if known.suffix == ".json" else map(json.loads, known.open())
+    assert load_problems(str(known)).is_known_good
+    assert load_problems(str(_file(tmp_path, *reversed(list(rows))))).is_known_good
+
+
+@pytest.mark.parametrize("name", ["mbpp", "mbpp-sanitized", "mbpp+", "humaneval", "humaneval+"])
 def test_a_dataset_that_cannot_be_had_says_how_to_fetch_it(name, tmp_path):
     """A dataset that cannot be had says how to fetch it and what runs without."""
     finished = offline(tmp_path, _SHOW.format(name=name))

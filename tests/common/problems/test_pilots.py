@@ -19,6 +19,7 @@ from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
 from phase0_1_split.sizes import fault_of, fractions_that_do
 from phase0_1_split.stratify import split_sizes
+from phase0_difficulty.config import DifficultyConfig
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_dataset_building.config import GenerationConfig
 
@@ -60,8 +61,8 @@ def test_a_limit_beyond_the_dataset_is_one_message(small_dataset):
 
 def test_a_pilot_and_the_whole_lie_side_by_side(tmp_path, small_dataset):
     words = {"dataset": str(small_dataset)}
-    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DatasetConfig(**words))
-    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DatasetConfig(**words, limit=50))
+    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DifficultyConfig(**words))
+    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DifficultyConfig(**words, limit=50))
     assert newest(tmp_path / "data" / "phase0").name.endswith("Z_small-pilot50")
     run_phase(SPLIT_PHASE, tmp_path / "data", SplitConfig(**words))  # reads the whole, though the pilot is newer
     assert newest(tmp_path / "data" / "phase0_1").name.endswith("Z_small")
@@ -73,7 +74,7 @@ def test_a_pilot_and_the_whole_lie_side_by_side(tmp_path, small_dataset):
 
 def test_a_pilot_too_small_to_split_is_one_message_with_fractions_that_do(tmp_path, small_dataset):
     words = {"dataset": str(small_dataset), "limit": 60}
-    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DatasetConfig(**words))
+    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DifficultyConfig(**words))
     with pytest.raises(ConfigError, match="(?s)--limit 60.*hyperparams.*6 problems.*--fractions 0") as error:
         run_phase(SPLIT_PHASE, tmp_path / "data", SplitConfig(**words))
     advised = tuple(map(float, str(error.value).partition("--fractions ")[2].partition(", or")[0].split(",")))
@@ -82,7 +83,7 @@ def test_a_pilot_too_small_to_split_is_one_message_with_fractions_that_do(tmp_pa
 
 def test_few_problems_of_one_s_own_are_split_with_a_warning(tmp_path, small_problem_rows, caplog):
     dataset = str(write_problems(tmp_path / "few.jsonl", small_problem_rows[:30]))
-    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DatasetConfig(dataset=dataset))
+    run_phase(DIFFICULTY_PHASE, tmp_path / "data", DifficultyConfig(dataset=dataset))
     log = logging.getLogger("test")
     with caplog.at_level(logging.WARNING, log.name):
         run_phase(SPLIT_PHASE, tmp_path / "data", SplitConfig(dataset=dataset))
