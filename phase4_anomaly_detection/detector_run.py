@@ -23,7 +23,6 @@ from common.phases.context import RunContext
 from common.saes.encoder import LayerSae
 from common.saes.rates import check_same_latents, rates_by_layer
 from common.saes.sources import SaeSource, sae_source
-from phase4_anomaly_detection.calibration import Target
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
 from phase4_anomaly_detection.discovery import FeatureDiscovery, contents
@@ -101,7 +100,7 @@ def _discovered(
         "seed": config.seed,
     }
     detector = _of_latents(sae, used, document)
-    detector = detector.having(**config.decision().decide(detector.scores(resid[tuning]), incorrect[tuning]))
+    detector = detector.having(**config.decide(detector.scores(resid[tuning]), incorrect[tuning]))
     areas = ", ".join(f"{rule} {area:.3f}" for rule, area in weights.auroc_tuning.items())
     words = "layer %d: %d latents, weights by %s (AUROC on hyperparams: %s)"
     ctx.log.info(words, sae.layer, len(used), weights.rule, areas)

@@ -25,7 +25,7 @@ from common.evaluation.statistics import wilson_interval
 from common.evaluation.strata import stratum_of, upper_bounds
 from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, BaselineCard
 from common.handoffs.document import as_json
-from phase4_anomaly_detection.calibration import Target, choose_threshold, reached_by
+from phase4_anomaly_detection.calibration import choose_threshold, reached_by
 from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY, AnomalyDetector
 from phase4_anomaly_detection.texts import Texts
 
