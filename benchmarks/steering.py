@@ -179,11 +179,8 @@ def added(lm: LanguageModel, push: Push | None):
         return output
 
     layer = int(push.site.split(".")[1])
-    handle = decoder_blocks(lm.model)[layer].register_forward_hook(hook)
-    try:
+    with decoder_blocks(lm.model)[layer].register_forward_hook(hook):
         yield
-    finally:
-        handle.remove()
 
 
 def _rows(found: Rounds, setup: Setup, controls: Sequence[int], n_of_loop: int, threads: tuple[int, int]) -> list[Row]:
