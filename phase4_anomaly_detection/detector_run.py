@@ -27,6 +27,7 @@ from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
 from phase4_anomaly_detection.discovery import FeatureDiscovery, contents
 from phase4_anomaly_detection.evaluation import Baseline, baselines, evaluate
+from phase4_anomaly_detection.options import Target
 from phase4_anomaly_detection.readings import note_reading
 from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, rebuild_baseline, texts_of
 

@@ -27,6 +27,7 @@ from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, 
 from common.handoffs.document import as_json
 from phase4_anomaly_detection.calibration import choose_threshold, reached_by
 from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY, AnomalyDetector
+from phase4_anomaly_detection.options import Target
 from phase4_anomaly_detection.texts import Texts
 
 ALWAYS = "always flag"
