@@ -39,7 +39,7 @@ def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> No
             ctx.log.info("%s: %s", source.name, source.note)
         texts, discovery = texts_of(ctx, config, source), FeatureDiscovery(config.discovery())
         layer, tried = _layer(ctx, config, texts, discovery, source)
-        sae, resid = texts.activations.sae(layer), texts.activations.of_layer(layer)
+        sae, resid = texts.sae(layer), texts.activations.of_layer(layer)
         detector = _discovered(ctx, config, texts, discovery, sae, resid)
         detector = detector.having(layers_tried=tried, experiment=out.identity["experiment"])
         readings = note_reading(ctx, detector, config.again)  # no number of validation was seen so far
@@ -66,7 +66,7 @@ def _layer(
     rates, own = _rates(ctx, config, layers), texts.of("sae")
     tried = {}
     for layer in layers:
-        acts = _encoded(ctx, texts.activations.sae(layer), texts.activations.of_layer(layer)[own], rates, layer)
+        acts = _encoded(ctx, texts.sae(layer), texts.activations.of_layer(layer)[own], rates, layer)
         tried[layer] = discovery.cross_validated_auroc(acts, texts.incorrect[own], rates.get(layer))
         ctx.log.info("layer %d: AUROC %.3f, mean of five folds of the sae split", layer, tried[layer])
     best = max(layers, key=lambda layer: tried[layer])
