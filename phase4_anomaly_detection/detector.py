@@ -206,12 +206,8 @@ class AnomalyDetector:
     def save(self, folder: str | Path) -> Path:
         """Write the folder, detector.json last; returns it. Raises: ConfigError when it holds other things."""
         folder = Path(folder)
-        files = self.files()
-        foreign = sorted({path.name for path in folder.iterdir()} - {*files}) if folder.is_dir() else []
-        if foreign or (folder.exists() and not folder.is_dir()):
-            held = f"already holds {', '.join(foreign[:3])}" if foreign else "is a file"
-            raise ConfigError(f"{folder} {held}\nGive a new folder, or that of an earlier detector")
-        for name, data in files.items():
+        check_folder(folder)
+        for name, data in self.files().items():
             write_atomic(folder / name, data)
         return folder
 
@@ -230,6 +226,14 @@ class AnomalyDetector:
 
         arrays = load(packed)
         return cls(arrays["W_enc"], arrays["b_enc"], arrays["threshold"], document)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises: ConfigError for a folder that holds anything but a detector."""
+    foreign = sorted({path.name for path in folder.iterdir()} - {ARRAYS, CARD, DOCUMENT}) if folder.is_dir() else []
+    if foreign or (folder.exists() and not folder.is_dir()):
+        held = f"already holds {', '.join(foreign[:3])}" if foreign else "is a file"
+        raise ConfigError(f"{folder} {held}\nGive a new folder, or that of an earlier detector")
 
 
 def _document(folder: Path) -> dict[str, Any]:
