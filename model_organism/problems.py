@@ -47,8 +47,8 @@ N_TESTS = 3
 INPUT_ATTEMPTS = 14
 BUILTINS_OF_SOLUTIONS = {
     name: getattr(builtins, name)
-    for name in "abs all any bin bool chr dict enumerate int len list map max min ord range reversed set sorted str sum "
-    "tuple zip".split()
+    for name in "abs all any bin bool chr dict enumerate int len list map max min ord range reversed set sorted str "
+    "sum tuple zip".split()
 }
 
 _BY_INPUT_TYPE: dict[str, list[Operation]] = {}
