@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.errors import ArtifactMismatchError, ConfigError
+from common.errors import ConfigError
 from common.saes.encoder import LayerSae, load_from_release
 from common.saes.sources import find_release, layer_of
 from common.saes.training import Dictionary, DictionarySettings, DictionaryTrainer, Samples
@@ -26,20 +26,7 @@ LEAST_ROWS = 10
 
 
 class JumpReLUSAE(Dictionary):
-    """Weights in SAELens' names and Gemma Scope's convention: the input is not shifted by b_dec.
-
-    Raises: ArtifactMismatchError where their shapes do not fit.
-    """
-
-    def __post_init__(self) -> None:
-        d_in, d_sae = self.W_enc.shape
-        shapes = {"b_enc": (d_sae,), "threshold": (d_sae,), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
-        for name, shape in shapes.items():
-            if tuple(getattr(self, name).shape) != shape:
-                raise ArtifactMismatchError(
-                    f"{name} has the shape {tuple(getattr(self, name).shape)}, but W_enc is {d_in} by {d_sae}\n"
-                    f"Give {name} of the shape {shape}"
-                )
+    """Weights in SAELens' names and Gemma Scope's convention: the input is not shifted by b_dec."""
 
     @classmethod
     def from_layer_sae(cls, sae: LayerSae) -> JumpReLUSAE:

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from common.errors import ConfigError
+from common.errors import ArtifactMismatchError, ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +72,26 @@ class DictionarySettings:
 
 @dataclass
 class Dictionary:
-    """Weights in SAELens' names and Gemma Scope's convention: acts = JumpReLU(x @ W_enc + b_enc)."""
+    """Weights in SAELens' names and Gemma Scope's convention: acts = JumpReLU(x @ W_enc + b_enc).
+
+    Raises: ArtifactMismatchError where their shapes do not fit.
+    """
 
     W_enc: Float[Tensor, "d_in d_sae"]
     b_enc: Float[Tensor, "d_sae"]
     W_dec: Float[Tensor, "d_sae d_out"]
     b_dec: Float[Tensor, "d_out"]
     threshold: Float[Tensor, "d_sae"]
+
+    def __post_init__(self) -> None:
+        (d_in, d_sae), d_out = self.W_enc.shape, self.W_dec.shape[1]
+        shapes = {"b_enc": (d_sae,), "threshold": (d_sae,), "W_dec": (d_sae, d_out), "b_dec": (d_out,)}
+        for name, shape in shapes.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise ArtifactMismatchError(
+                    f"{name} has the shape {tuple(getattr(self, name).shape)}, but W_enc is {d_in} by {d_sae}\n"
+                    f"Give {name} of the shape {shape}"
+                )
 
     def encode(self, inputs: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
         """Latent activations; a latent is zero unless its pre-activation exceeds its threshold strictly.
