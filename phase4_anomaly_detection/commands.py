@@ -71,7 +71,7 @@ def discover(argv: list[str], program: Program) -> int:
     check_phase_takes_slices(phase, args.start, args.end)
     from phase4_anomaly_detection.detector import check_folder
 
-    check_folder(args.out)  # better now than after discovery
+    check_folder(args.out, "--out ")  # better now than after discovery
     context = context_from(phase, args, ["phase", phase.id, *words_among(flags_of(phase), argv)])
     if args.dry_run:
         return dry_run(context)

@@ -228,12 +228,12 @@ class AnomalyDetector:
         return cls(arrays["W_enc"], arrays["b_enc"], arrays["threshold"], document)
 
 
-def check_folder(folder: Path) -> None:
-    """Raises: ConfigError for a folder that holds anything but a detector."""
+def check_folder(folder: Path, flag: str = "") -> None:
+    """Raises: ConfigError for a folder that holds anything but a detector; `flag` gave it, as in '--out '."""
     foreign = sorted({path.name for path in folder.iterdir()} - {ARRAYS, CARD, DOCUMENT}) if folder.is_dir() else []
     if foreign or (folder.exists() and not folder.is_dir()):
         held = f"already holds {', '.join(foreign[:3])}" if foreign else "is a file"
-        raise ConfigError(f"{folder} {held}\nGive a new folder, or that of an earlier detector")
+        raise ConfigError(f"{flag}{folder} {held}\nGive a new folder, or that of an earlier detector")
 
 
 def _document(folder: Path) -> dict[str, Any]:
