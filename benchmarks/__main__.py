@@ -35,8 +35,6 @@ BENCHMARKS = {  # in the order of the table
     "steering": "benchmarks.steering",
     "latents": "benchmarks.latents",
     "grading": "benchmarks.grading",
-    "store": "benchmarks.store",
-    "startup": "benchmarks.startup",
     "growth": "benchmarks.growth",
     "detect": "benchmarks.detect",
     "service": "benchmarks.service",

@@ -109,10 +109,10 @@ def _warm(pipeline: SAEAnomalyPipeline, texts: Sequence[str], rounds: int, threa
 
     contenders = {
         ONE: one_by_one,
-        bare: lambda _number: sum(_forward(lm, [row]) for row in ids),
-        bare_wide: lambda _number: sum(_forward(wide, [row]) for row in ids),
+        bare: lambda _number: sum(forward(lm, [row]) for row in ids),
+        bare_wide: lambda _number: sum(forward(wide, [row]) for row in ids),
         BATCHED: batched,
-        bare_batched: lambda _number: sum(_forward(lm, [ids[i] for i in rows]) for rows in _as_batched(ids)),
+        bare_batched: lambda _number: sum(forward(lm, [ids[i] for i in rows]) for rows in _as_batched(ids)),
     }
     alternate(contenders, 1)  # the first pass of each is slower
     found = alternate(contenders, rounds)
@@ -139,7 +139,7 @@ def _as_batched(ids: list[list[int]]) -> list[list[int]]:
     return list(sidecar._batches([len(row) for row in ids], BATCH))
 
 
-def _forward(lm: LanguageModel, rows: list[list[int]]) -> int:
+def forward(lm: LanguageModel, rows: list[list[int]]) -> int:
     """All blocks, without the output layer, padded on the right; how many texts that was."""
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])

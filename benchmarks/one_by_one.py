@@ -76,12 +76,10 @@ def residual_streams(lm: LanguageModel) -> Iterator[dict[int, np.ndarray]]:
 
         return hook
 
-    handles = [block.register_forward_hook(take(i)) for i, block in enumerate(decoder_blocks(lm.model))]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for layer, block in enumerate(decoder_blocks(lm.model)):
+            hooks.enter_context(block.register_forward_hook(take(layer)))
         yield taken
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def take_the_faster_threads(work: Callable[[], object]) -> int:

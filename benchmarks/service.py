@@ -21,11 +21,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.detect import save_detector
+from benchmarks.detect import forward, save_detector
 from benchmarks.http_load import Answer, ask_at_once
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
-from common.model.language_model import LanguageModel
 from common.model.loading import load_model
 from common.problems.datasets import load_problems
 from common.provenance import ROOT
@@ -72,10 +71,10 @@ def _measure(port: int, texts: Sequence[str], few: Sequence[str], rounds: int) -
 
     contenders = {
         AT_ONCE: at_once,
-        BARE64: lambda _number: sum(_forward(wide, rows) for rows in _batches(ids)),
-        BARE32: lambda _number: sum(_forward(narrow, rows) for rows in _batches(ids)),
+        BARE64: lambda _number: sum(forward(wide, rows) for rows in _batches(ids)),
+        BARE32: lambda _number: sum(forward(narrow, rows) for rows in _batches(ids)),
         ONE_BY_ONE: one_by_one,
-        BARE_ONE: lambda _number: sum(_forward(wide, [row]) for row in few_ids),
+        BARE_ONE: lambda _number: sum(forward(wide, [row]) for row in few_ids),
     }
     alternate(contenders, 1)  # the first pass of each is slower
     for measured in seconds.values():
@@ -95,16 +94,6 @@ def _seconds(answers: Sequence[Answer]) -> list[float]:
 def _batches(ids: Sequence[list[int]]) -> Iterator[list[list[int]]]:
     ordered = sorted(ids, key=len)
     return (ordered[first : first + BATCH] for first in range(0, len(ordered), BATCH))
-
-
-def _forward(lm: LanguageModel, rows: Sequence[list[int]]) -> int:
-    """All blocks, without the output layer, padded on the right; how many texts that was."""
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    with torch.inference_mode():
-        lm.model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False)
-    return len(rows)
 
 
 def _quantiles(rounds: Sequence[Sequence[float]]) -> tuple[float, float]:

@@ -31,7 +31,7 @@ from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common.interventions.conditions import UNSTEERED, Variant, pushes, steered
 from common.interventions.directions import Direction
 from common.interventions.steered_generation import Push
-from common.interventions.steered_programs import write_steered
+from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.model import loading as models
 from common.model.hooks import decoder_blocks, read_resid, resid_post_site
 from common.model.language_model import LanguageModel
@@ -130,8 +130,8 @@ def _engine(setup: Setup, k: int) -> Callable[[int], int]:
         def programs(ctx: RunContext[SteeringConfig], _config: SteeringConfig) -> None:
             problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
             with ctx.write() as out:
-                steered: dict[str, Any] = dict(directions=[setup.direction], norms=setup.norms, earlier={})
-                write_steered(ctx, out, problems, variants, **steered, steer_prompt=False)
+                plan = SteeringPlan(variants, [setup.direction], setup.norms)
+                write_steered(ctx, out, problems, plan, earlier={}, steer_prompt=False)
 
         own = dict(inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), n_records=lambda ctx: n_programs)
         phase = dataclasses.replace(STEERING_PHASE, run=programs, **own)
@@ -179,11 +179,8 @@ def added(lm: LanguageModel, push: Push | None):
         return output
 
     layer = int(push.site.split(".")[1])
-    handle = decoder_blocks(lm.model)[layer].register_forward_hook(hook)
-    try:
+    with decoder_blocks(lm.model)[layer].register_forward_hook(hook):
         yield
-    finally:
-        handle.remove()
 
 
 def _rows(found: Rounds, setup: Setup, controls: Sequence[int], n_of_loop: int, threads: tuple[int, int]) -> list[Row]:

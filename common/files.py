@@ -1,5 +1,6 @@
 """Files that are old or new, never half: every byte the pipeline keeps is written here."""
 
+import codecs
 import contextlib
 import glob
 import hashlib
@@ -8,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from common.errors import PipelineError
+from common.errors import ConfigError, PipelineError
 
 SEAL = "sha256_of_all_other_entries"
 
@@ -82,6 +83,17 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def decoded(content: bytes, where: str) -> str:
+    """UTF-8 without its byte order mark. Raises: ConfigError, naming the line."""
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"0x{content[error.start]:02x}"
+        raise ConfigError(f"{where}, line {line}: byte {byte} is not UTF-8\nSave the text as UTF-8") from None
 
 
 def text_sha256(text: str) -> str:

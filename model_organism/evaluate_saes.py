@@ -18,6 +18,7 @@ import torch
 from common.errors import PipelineError
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
+from common.saes.training import Dictionary
 from model_organism.dictionaries.activations import TokenBatch
 from model_organism.dictionaries.held_out import (
     HELD_OUT_SIZE,
@@ -34,7 +35,6 @@ from model_organism.dictionaries.measures import cross_entropy_recovered, mean_c
 from model_organism.dictionaries.report import refresh_readme
 from model_organism.dictionaries.sites import READS, SAE, WRITES, site_name
 from model_organism.dictionaries.storage import FOLDERS, load_dictionary, read_training
-from model_organism.dictionaries.training import Dictionary
 from model_organism.evaluation.graded_run import GradedRun, load_run
 
 HERE = Path(__file__).parent

@@ -12,16 +12,7 @@ from pathlib import Path
 from model_organism.operations.operation import stable_hash
 from model_organism.problems import EVALUATION, TRAINING
 
-LEFT_OUT = (
-    "site-packages",
-    "dist-packages",
-    "/test",
-    "idlelib",
-    "encodings",
-    "pydoc_data",
-    "__pycache__",
-    "/_sysconfig",
-)
+LEFT_OUT = "site-packages dist-packages /test idlelib encodings pydoc_data __pycache__ /_sysconfig".split()
 LONGEST_LINE = 400
 CHUNK_LENGTHS = (500, 700)
 

@@ -9,6 +9,7 @@
    training chain of three or four contains a held-out pair or triple.
 """
 
+import builtins
 import json
 import random
 from collections.abc import Sequence
@@ -45,32 +46,9 @@ EVALUATION_QUOTAS = {1: 0.10, 2: 0.25, 3: 0.35, 4: 0.30}
 N_TESTS = 3
 INPUT_ATTEMPTS = 14
 BUILTINS_OF_SOLUTIONS = {
-    builtin.__name__: builtin
-    for builtin in (
-        abs,
-        all,
-        any,
-        bin,
-        bool,
-        chr,
-        dict,
-        enumerate,
-        int,
-        len,
-        list,
-        map,
-        max,
-        min,
-        ord,
-        range,
-        reversed,
-        set,
-        sorted,
-        str,
-        sum,
-        tuple,
-        zip,
-    )
+    name: getattr(builtins, name)
+    for name in "abs all any bin bool chr dict enumerate int len list map max min ord range reversed set sorted str "
+    "sum tuple zip".split()
 }
 
 _BY_INPUT_TYPE: dict[str, list[Operation]] = {}

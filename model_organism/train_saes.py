@@ -7,9 +7,9 @@ then trains two layers at a time and writes model_organism/weights/saes/layer_{0
 stopped goes on with the layers that are missing when the same command is given again.
 """
 
+from common.saes.training import DictionarySettings
 from model_organism.dictionaries.command import run_command
 from model_organism.dictionaries.sites import SAE
-from model_organism.dictionaries.training import DictionarySettings
 
 if __name__ == "__main__":
     run_command(SAE, (__doc__ or "").splitlines()[0], DictionarySettings())

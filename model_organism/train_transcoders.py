@@ -7,9 +7,9 @@ model_organism/weights/transcoders/layer_{0..5}. A run that was stopped goes on 
 are missing when the same command is given again.
 """
 
+from common.saes.training import DictionarySettings
 from model_organism.dictionaries.command import run_command
 from model_organism.dictionaries.sites import TRANSCODER
-from model_organism.dictionaries.training import DictionarySettings
 
 if __name__ == "__main__":
     run_command(TRANSCODER, (__doc__ or "").splitlines()[0], DictionarySettings(n_samples=1_200_000))

@@ -22,12 +22,12 @@ class Memory:
     def look(self, pid: int) -> None:
         """Note each process' own peak, and every third time what all have together, which is dear to ask."""
         family = descendants(pid)
-        peaks = (_kilobytes(PROC / str(one) / "status", "VmHWM") for one in family)
+        peaks = (kilobytes(PROC / str(one) / "status", "VmHWM") for one in family)
         self.largest_process = max(self.largest_process, *(1024 * peak for peak in peaks), 0)
         self._looks += 1
         if self._looks % SHARES_EVERY != 1:
             return
-        now = sum(_kilobytes(PROC / str(one) / "smaps_rollup", "Pss") for one in family)
+        now = sum(kilobytes(PROC / str(one) / "smaps_rollup", "Pss") for one in family)
         self.all_processes = max(self.all_processes, 1024 * now)
 
 
@@ -46,7 +46,8 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def _kilobytes(path: Path, key: str) -> int:
+def kilobytes(path: Path, key: str) -> int:
+    """What a file of /proc says of a key; 0 for a process that has ended meanwhile."""
     found = re.search(rf"^{key}:\s+(\d+) kB", _text(path), re.MULTILINE)
     return int(found[1]) if found else 0
 

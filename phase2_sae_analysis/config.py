@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from common.errors import ConfigError
 from common.model.settings import PromptConfig
 from common.phases.settings import setting
 from common.problems.settings import DatasetConfig
-from common.saes.settings import NamedSaeConfig
+from common.saes.settings import NamedSaeConfig, layer_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +38,4 @@ class LatentConfig(NamedSaeConfig, DatasetConfig, PromptConfig):
 
     def chosen_layers(self) -> list[int] | None:
         """The layers given, ascending; None for all. Raises: ConfigError."""
-        words = [word.strip() for word in self.layers.split(",")]
-        if words == ["all"]:
-            return None
-        if not all(word.isdecimal() for word in words):
-            raise ConfigError(f"--layers is '{self.layers}'\nGive all, or layers with commas, as in 0,12,25")
-        return sorted({int(word) for word in words})
+        return layer_numbers(self.layers, usual="all")

@@ -1,5 +1,6 @@
 """Phase 2 on the page: which latents were selected, how sure that is, and which problems they fire on."""
 
+from dataclasses import replace
 from typing import Any
 
 from common.handoffs.selected import WARN_ABOVE, SelectedDirection, SelectedDocument, SelectedLatent, Site
@@ -12,8 +13,10 @@ from common.report.blocks import (
     Table,
     count_cell,
     figure_cell,
+    number_cell,
     p_cell,
     share,
+    table_of,
     text,
     warning,
 )
@@ -104,10 +107,9 @@ def _columns(first: list[Column]) -> list[Column]:
 
 
 def _cells(latent: SelectedLatent) -> list[Cell]:
-    number_of_latent = text(latent.latent, latent.neuronpedia)
     return [
-        Cell(str(latent.layer), sort=latent.layer),
-        Cell(number_of_latent.text, sort=latent.latent, link=number_of_latent.link),
+        number_cell(latent.layer),
+        replace(text(latent.latent, latent.neuronpedia), sort=latent.latent),
         figure_cell(latent.t, signed=True),
         p_cell(latent.p_max),
         figure_cell(latent.separation, signed=True),
@@ -137,25 +139,16 @@ def _runners_up(directions: dict[str, SelectedDirection]) -> Table:
 
 
 def _top_problems(rows: list[dict[str, Any]]) -> Table:
+    passes = "share of the problem's programs that are correct"
     columns = [
-        Column("Direction", numeric=False),
-        Column("Activation", "in the SAE's units"),
-        Column("Problem"),
-        Column("Passes", "share of the problem's programs that are correct"),
-        Column("Description", numeric=False),
+        Column("Direction", numeric=False, cell=lambda row: Cell(direction_words(row["direction"]))),
+        Column("Activation", "in the SAE's units", cell=lambda row: figure_cell(row["activation"])),
+        Column("Problem", cell=lambda row: number_cell(row["task_id"])),
+        Column("Passes", passes, cell=lambda row: share(row["pass_rate"])),
+        Column("Description", numeric=False, cell=lambda row: Cell(row["text"])),
     ]
-    shown = [
-        [
-            Cell(direction_words(row["direction"])),
-            figure_cell(row["activation"]),
-            Cell(str(row["task_id"]), sort=row["task_id"]),
-            share(row["pass_rate"]),
-            Cell(row["text"]),
-        ]
-        for row in rows
-        if row["rank"] == 1 and row["place"] <= N_PROBLEMS
-    ]
-    return Table("Problems on which the selected latents are most active", columns, shown, folded=True)
+    shown = [row for row in rows if row["rank"] == 1 and row["place"] <= N_PROBLEMS]
+    return table_of("Problems on which the selected latents are most active", columns, shown, folded=True)
 
 
 def _sites(sites: list[Site]) -> Table:
@@ -173,7 +166,7 @@ def _sites(sites: list[Site]) -> Table:
     ]
     rows = [
         [
-            Cell(str(site.layer), sort=site.layer),
+            number_cell(site.layer),
             Cell(site.sae_id),
             figure_cell(site.fvu_ordinary, 3),
             figure_cell(site.l0, 1),

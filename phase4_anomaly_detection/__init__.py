@@ -6,8 +6,8 @@ from typing import Any
 _HOME = {
     "AnomalyDetector": "detector",
     "Detection": "detector",
-    "DetectorConfig": "detector",
-    "DiscoveryConfig": "discovery",
+    "DetectorConfig": "config",
+    "DiscoveryConfig": "config",
     "FeatureDiscovery": "discovery",
     "JumpReLUSAE": "jumprelu_sae",
     "SAEAnomalyPipeline": "pipeline",

@@ -15,7 +15,6 @@ Niculescu-Mizil & Caruana 2005, ICML.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,38 +22,11 @@ from jaxtyping import Bool, Float
 
 from common.errors import ConfigError
 from common.evaluation.metrics import midpoints
-from phase4_anomaly_detection.options import METHODS
+from phase4_anomaly_detection.options import METHODS, Target
 
-KINDS = ("recall", "precision", "flag_rate")
 ISOTONIC_FROM = 1000  # texts
 MIN_FLAGGED = 5  # a precision of fewer flagged texts is noise
 CONSTANT = "the score does not rise with the share of incorrect texts, so every text gets the base rate"
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a threshold has to reach: a `kind` of KINDS, and how much of it."""
-
-    kind: str
-    wanted: float
-
-    @classmethod
-    def parse(cls, text: str) -> Target:
-        """'recall=0.8', 'precision=0.9' or 'flag_rate=0.1'. Raises: ConfigError."""
-        kind, _, value = text.strip().partition("=")
-        try:
-            wanted = float(value)
-        except ValueError:
-            wanted = math.nan
-        if kind not in KINDS or not 0 < wanted <= 1:
-            raise ConfigError(
-                f"the target is '{text}'\nGive recall=R, precision=P or flag_rate=R, with a number above 0 and at "
-                f"most 1, as in recall=0.8"
-            )
-        return cls(kind, wanted)
-
-    def __str__(self) -> str:
-        return f"{self.kind}={self.wanted:g}"
 
 
 def fit_calibration(scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], method: str) -> dict[str, Any]:

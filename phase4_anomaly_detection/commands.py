@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.cli import Parser
 from common.errors import ConfigError
+from common.files import decoded
 from common.launch.program import Program
 from common.launch.running import carry_out, context_from, dry_run, flags_of, phase_parser, say_what_runs, words_among
 from common.phases.phase import check_phase_takes_slices
@@ -42,18 +43,6 @@ class GivenText:
     where: str
     id: Any = None
     has_id: bool = False
-
-
-def check_out(out: Path) -> None:
-    """Better now than after discovery. Raises: ConfigError for a folder that holds anything but a detector."""
-    from phase4_anomaly_detection.detector import ARRAYS, CARD, DOCUMENT
-
-    held = {path.name for path in out.iterdir()} if out.is_dir() else {"a file"} if out.exists() else set()
-    if foreign := sorted(held - {ARRAYS, CARD, DOCUMENT}):
-        raise ConfigError(
-            f"--out is {out}, which already holds {', '.join(foreign[:3])}\nGive a new folder, or that of an earlier "
-            f"detector"
-        )
 
 
 def hand_over(context: "RunContext", out: Path) -> int:
@@ -80,7 +69,9 @@ def discover(argv: list[str], program: Program) -> int:
     parser.add_argument("--out", type=Path, required=True, help=text)
     args = parser.parse_args(argv)
     check_phase_takes_slices(phase, args.start, args.end)
-    check_out(args.out)
+    from phase4_anomaly_detection.detector import check_folder
+
+    check_folder(args.out, "--out ")  # better now than after discovery
     context = context_from(phase, args, ["phase", phase.id, *words_among(flags_of(phase), argv)])
     if args.dry_run:
         return dry_run(context)
@@ -168,8 +159,8 @@ def _pipeline(args: Any, **further: Any) -> "SAEAnomalyPipeline":
 def _texts(args: Any) -> list[GivenText]:
     """Every text that was given, in order: --input, --file, standard input. Raises: ConfigError."""
     sources = [("--input", text) for text in args.input]
-    sources += [(str(path), _utf8(_content(path), str(path))) for path in args.file]
-    sources += [("standard input", _utf8(sys.stdin.buffer.read(), "standard input"))] if args.stdin else []
+    sources += [(str(path), decoded(_content(path), str(path))) for path in args.file]
+    sources += [("standard input", decoded(sys.stdin.buffer.read(), "standard input"))] if args.stdin else []
     if not sources:
         raise ConfigError("there is no text to look at\nGive --input TEXT, --file FILE or --stdin")
     if not args.jsonl:
@@ -198,16 +189,6 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"--file {path} cannot be read: {error.strerror}\nGive an existing file") from error
-
-
-def _utf8(content: bytes, where: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{where}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8\nSave the text as UTF-8"
-        ) from error
 
 
 def _json_line(line: str, where: str) -> GivenText:

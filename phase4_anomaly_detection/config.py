@@ -1,22 +1,83 @@
-"""Settings of phase 4.1."""
+"""Settings of phase 4.1 and of its Python API."""
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import ConfigError
 from common.model.settings import PromptConfig
-from common.phases.settings import EvaluatingConfig, setting
+from common.phases.settings import EvaluatingConfig, PhaseConfig, setting
 from common.problems.settings import DatasetConfig
 from common.saes.settings import SaeConfig
-from phase4_anomaly_detection.options import METHODS, RULES, SIGNIFICANCE
+from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, SIGNIFICANCE, Target
 
 if TYPE_CHECKING:
-    from phase4_anomaly_detection.detector import DetectorConfig
-    from phase4_anomaly_detection.discovery import DiscoveryConfig
+    import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConfig):
+class DiscoveryConfig(PhaseConfig):
+    """What a latent must be to be added up, and how it is weighted."""
+
+    top_k: int = setting(20, "latents added up, at most", minimum=1, maximum=10_000)
+    min_t: float = setting(0.0, "Welch t, incorrect against correct, that a latent must reach", minimum=0.0)
+    general_text_limit: float = setting(
+        0.02,
+        "share of general-text documents above which a latent is left out; 1: no such baseline is needed",
+        minimum=0.0,
+        maximum=1.0,
+        source="arXiv 2411.14257",
+    )
+    significance: str = setting(
+        "none", "which latents may be added up: all, or those significant at a family-wise 0.05", choices=SIGNIFICANCE
+    )
+    weights: str = setting(
+        "auto", "t: share of the sum of t; l1: L1 regression; auto: the better one on hyperparams", choices=RULES
+    )
+    n_permutations: int = setting(
+        1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
+    )
+    seed: int = setting(42, "seed of splits, permutations, cross-validation and resamples", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig(PhaseConfig):
+    """How scores become decisions."""
+
+    target: str = setting("recall=0.8", "what the threshold reaches on hyperparams: recall=, precision= or flag_rate=")
+    calibration: str = setting("auto", "score to probability; auto: platt below 1,000 texts", choices=METHODS)
+    abstain: float = setting(
+        0.1, "share of the hyperparams texts nearest the threshold, on which it abstains", minimum=0.0, maximum=1.0
+    )
+    levels: tuple[float, ...] = setting(
+        (0.25, 0.5, 0.75, 0.9), "probabilities from which a text is low, medium, high, critical", minimum=0, maximum=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Target.parse(self.target)
+        if len(self.levels) != len(LEVELS) - 1 or sorted(self.levels) != list(self.levels):
+            raise ConfigError(
+                f"the levels are {', '.join(map(str, self.levels))}\n"
+                f"Give {len(LEVELS) - 1} rising probabilities, as in 0.25,0.5,0.75,0.9"
+            )
+
+    def decide(self, scores: "np.ndarray", incorrect: "np.ndarray") -> dict[str, Any]:
+        """Calibration, threshold, target and abstain band for texts [n], as they stand in detector.json."""
+        from phase4_anomaly_detection import calibration
+
+        threshold, target = calibration.choose_threshold(scores, incorrect, Target.parse(self.target))
+        return {
+            "calibration": calibration.fit_calibration(scores, incorrect, self.calibration),
+            "threshold": threshold,
+            "target": target,
+            "abstain": calibration.abstain_band(scores, threshold, self.abstain),
+            "levels": list(self.levels),
+            "settings": {"calibration": self.calibration, "abstain": self.abstain},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetConfig, PromptConfig, EvaluatingConfig):
     """Which latents are added up, how the sum is read, and on which texts."""
 
     labelled: str = setting(
@@ -27,50 +88,21 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConf
     layer: str = setting(
         "auto", "block whose latents are read; auto: the registry's, or the best by cross-validation on the sae split"
     )
-    top_k: int = setting(20, "latents added up, at most", minimum=1, maximum=10_000)
-    min_t: float = setting(0.0, "Welch t, incorrect against correct, that a latent must reach", minimum=0.0)
-    general_text_limit: float = setting(
-        0.02,
-        "share of general-text documents above which a latent is left out; 1: no such baseline is needed",
-        minimum=0.0,
-        maximum=1.0,
-        source="arXiv 2411.14257",
-    )
     text: str = setting(
         "auto",
         "general text that tells whether the SAEs fit, where phase 1.1 has stored none: pile-10k | organism, or a "
         "folder of .txt files; auto: organism for the model organism, else pile-10k",
-    )
-    significance: str = setting(
-        "none", "which latents may be added up: all, or those significant at a family-wise 0.05", choices=SIGNIFICANCE
-    )
-    weights: str = setting(
-        "auto", "t: share of the sum of t; l1: L1 regression; auto: the better one on hyperparams", choices=RULES
-    )
-    calibration: str = setting("auto", "score to probability; auto: platt below 1,000 texts", choices=METHODS)
-    target: str = setting("recall=0.8", "what the threshold reaches on hyperparams: recall=, precision= or flag_rate=")
-    abstain: float = setting(
-        0.1, "share of the hyperparams texts nearest the threshold, on which it abstains", minimum=0.0, maximum=1.0
-    )
-    levels: tuple[float, ...] = setting(
-        (0.25, 0.5, 0.75, 0.9), "probabilities from which a text is low, medium, high, critical", minimum=0, maximum=1
-    )
-    n_permutations: int = setting(
-        1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
     )
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
     quantisation: str = setting(
         "none", "weights of the model that reads --labelled texts; needs a GPU", choices=("none", "8bit", "4bit")
     )
     batch_size: int = setting(16, "--labelled texts read together", minimum=1)
-    seed: int = setting(42, "seed of splits, permutations, cross-validation and resamples", minimum=0)
     accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.decision()
-        self.discovery()
         if self.layer != "auto" and not self.layer.isdecimal():
             raise ConfigError(f"--layer is '{self.layer}'\nGive auto, or the number of a block, from 0")
         if self.quantisation != "none" and not self.labelled:
@@ -79,20 +111,9 @@ class DetectorPhaseConfig(SaeConfig, DatasetConfig, PromptConfig, EvaluatingConf
                 f"\nLeave it out, or give texts to read with --labelled"
             )
 
-    def decision(self) -> "DetectorConfig":
-        """How the score is read. Raises: ConfigError."""
-        from phase4_anomaly_detection.detector import DetectorConfig
-
-        return DetectorConfig(
-            target=self.target, calibration=self.calibration, abstain=self.abstain, levels=self.levels
-        )
-
-    def discovery(self) -> "DiscoveryConfig":
-        """What is selected. Raises: ConfigError."""
-        from phase4_anomaly_detection.discovery import DiscoveryConfig
-
-        names = [field.name for field in fields(DiscoveryConfig)]
-        return DiscoveryConfig(**{name: getattr(self, name) for name in names})
+    def discovery(self) -> DiscoveryConfig:
+        """What is selected."""
+        return DiscoveryConfig(**{field.name: getattr(self, field.name) for field in fields(DiscoveryConfig)})
 
     def experiment(self) -> dict[str, str]:
         if not self.labelled:

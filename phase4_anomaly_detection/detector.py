@@ -29,54 +29,16 @@ from safetensors.numpy import load, save
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.files import SEAL, digest_of, json_bytes, read_sealed_json, write_atomic
 from phase4_anomaly_detection import calibration
+from phase4_anomaly_detection.config import DetectorConfig
 from phase4_anomaly_detection.model_card import model_card
-from phase4_anomaly_detection.options import METHODS
+from phase4_anomaly_detection.options import LEVELS
 
 SCHEMA_VERSION = 1
 DOCUMENT, ARRAYS, CARD = "detector.json", "latents.safetensors", "README.md"
 SUBFOLDER = "detector"  # of a run of phase 4.1
-LEVELS = ("none", "low", "medium", "high", "critical")
 Numbers = Sequence[int] | Int[np.ndarray, " n"]
 PROCEED, VERIFY, ABSTAIN = "proceed", "verify", "abstain"
 NOT_EVALUATED = "not evaluated: calibrated again on other texts"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
-    """How scores become decisions. `levels` are the probabilities from which a text is low, medium, high, critical.
-
-    `abstain` is the share of the tuning texts, at most, for which the detector says that it does not know.
-    """
-
-    target: str = "recall=0.8"
-    calibration: str = "auto"
-    abstain: float = 0.1
-    levels: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
-
-    def __post_init__(self) -> None:
-        calibration.Target.parse(self.target)
-        if self.calibration not in METHODS:
-            raise ConfigError(f"the calibration is '{self.calibration}'\nGive one of: {', '.join(METHODS)}")
-        if not 0 <= self.abstain <= 1:
-            raise ConfigError(f"the share to abstain on is {self.abstain}\nGive a share from 0 to 1, as in 0.1")
-        steps = np.array([0.0, *self.levels, 1.0])
-        if len(self.levels) != len(LEVELS) - 1 or not (np.diff(steps) >= 0).all():
-            raise ConfigError(
-                f"the levels are {', '.join(map(str, self.levels))}\n"
-                f"Give {len(LEVELS) - 1} rising probabilities, as in 0.25,0.5,0.75,0.9"
-            )
-
-    def decide(self, scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"]) -> dict[str, Any]:
-        """Calibration, threshold, target and abstain band for these texts, as they stand in detector.json."""
-        threshold, target = calibration.choose_threshold(scores, incorrect, calibration.Target.parse(self.target))
-        return {
-            "calibration": calibration.fit_calibration(scores, incorrect, self.calibration),
-            "threshold": threshold,
-            "target": target,
-            "abstain": calibration.abstain_band(scores, threshold, self.abstain),
-            "levels": list(self.levels),
-            "settings": {"calibration": self.calibration, "abstain": self.abstain},
-        }
 
 
 @dataclass(frozen=True)
@@ -244,12 +206,8 @@ class AnomalyDetector:
     def save(self, folder: str | Path) -> Path:
         """Write the folder, detector.json last; returns it. Raises: ConfigError when it holds other things."""
         folder = Path(folder)
-        files = self.files()
-        foreign = sorted({path.name for path in folder.iterdir()} - {*files}) if folder.is_dir() else []
-        if foreign or (folder.exists() and not folder.is_dir()):
-            held = f"already holds {', '.join(foreign[:3])}" if foreign else "is a file"
-            raise ConfigError(f"{folder} {held}\nGive a new folder, or that of an earlier detector")
-        for name, data in files.items():
+        check_folder(folder)
+        for name, data in self.files().items():
             write_atomic(folder / name, data)
         return folder
 
@@ -268,6 +226,14 @@ class AnomalyDetector:
 
         arrays = load(packed)
         return cls(arrays["W_enc"], arrays["b_enc"], arrays["threshold"], document)
+
+
+def check_folder(folder: Path, flag: str = "") -> None:
+    """Raises: ConfigError for a folder that holds anything but a detector; `flag` gave it, as in '--out '."""
+    foreign = sorted({path.name for path in folder.iterdir()} - {ARRAYS, CARD, DOCUMENT}) if folder.is_dir() else []
+    if foreign or (folder.exists() and not folder.is_dir()):
+        held = f"already holds {', '.join(foreign[:3])}" if foreign else "is a file"
+        raise ConfigError(f"{flag}{folder} {held}\nGive a new folder, or that of an earlier detector")
 
 
 def _document(folder: Path) -> dict[str, Any]:

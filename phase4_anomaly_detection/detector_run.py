@@ -23,11 +23,11 @@ from common.phases.context import RunContext
 from common.saes.encoder import LayerSae
 from common.saes.rates import check_same_latents, rates_by_layer
 from common.saes.sources import SaeSource, sae_source
-from phase4_anomaly_detection.calibration import Target
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
 from phase4_anomaly_detection.discovery import FeatureDiscovery, contents
 from phase4_anomaly_detection.evaluation import Baseline, baselines, evaluate
+from phase4_anomaly_detection.options import Target
 from phase4_anomaly_detection.readings import note_reading
 from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, rebuild_baseline, texts_of
 
@@ -39,7 +39,7 @@ def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> No
             ctx.log.info("%s: %s", source.name, source.note)
         texts, discovery = texts_of(ctx, config, source), FeatureDiscovery(config.discovery())
         layer, tried = _layer(ctx, config, texts, discovery, source)
-        sae, resid = texts.activations.sae(layer), texts.activations.of_layer(layer)
+        sae, resid = texts.sae(layer), texts.activations.of_layer(layer)
         detector = _discovered(ctx, config, texts, discovery, sae, resid)
         detector = detector.having(layers_tried=tried, experiment=out.identity["experiment"])
         readings = note_reading(ctx, detector, config.again)  # no number of validation was seen so far
@@ -66,7 +66,7 @@ def _layer(
     rates, own = _rates(ctx, config, layers), texts.of("sae")
     tried = {}
     for layer in layers:
-        acts = _encoded(ctx, texts.activations.sae(layer), texts.activations.of_layer(layer)[own], rates, layer)
+        acts = _encoded(ctx, texts.sae(layer), texts.activations.of_layer(layer)[own], rates, layer)
         tried[layer] = discovery.cross_validated_auroc(acts, texts.incorrect[own], rates.get(layer))
         ctx.log.info("layer %d: AUROC %.3f, mean of five folds of the sae split", layer, tried[layer])
     best = max(layers, key=lambda layer: tried[layer])
@@ -101,7 +101,7 @@ def _discovered(
         "seed": config.seed,
     }
     detector = _of_latents(sae, used, document)
-    detector = detector.having(**config.decision().decide(detector.scores(resid[tuning]), incorrect[tuning]))
+    detector = detector.having(**config.decide(detector.scores(resid[tuning]), incorrect[tuning]))
     areas = ", ".join(f"{rule} {area:.3f}" for rule, area in weights.auroc_tuning.items())
     words = "layer %d: %d latents, weights by %s (AUROC on hyperparams: %s)"
     ctx.log.info(words, sae.layer, len(used), weights.rule, areas)

@@ -30,37 +30,11 @@ from common.evaluation.metrics import auroc
 from common.evaluation.permutation import NullMaximum, family_wise_p
 from common.evaluation.separation import layer_statistics
 from phase4_anomaly_detection.calibration import checked_labels
-from phase4_anomaly_detection.options import RULES, SIGNIFICANCE
+from phase4_anomaly_detection.config import DiscoveryConfig
 
 ALPHA = 0.05
 STRENGTHS = tuple(10.0 ** (k / 2) for k in range(-6, 5))  # C of the L1 regression: the inverse of its penalty
 N_FOLDS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiscoveryConfig:
-    """What a latent must be to be added up, and how it is weighted.
-
-    `general_text_limit` is the largest share of general-text documents on which it may fire; 1 asks for no baseline.
-    """
-
-    top_k: int = 20
-    min_t: float = 0.0
-    general_text_limit: float = 0.02
-    significance: str = "none"
-    weights: str = "auto"
-    n_permutations: int = 1000
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        for name, value, known in (("significance", self.significance, SIGNIFICANCE), ("weights", self.weights, RULES)):
-            if value not in known:
-                raise ConfigError(f"{name} is '{value}'\nGive one of: {', '.join(known)}")
-        if self.top_k < 1 or self.min_t < 0 or not 0 <= self.general_text_limit <= 1:
-            raise ConfigError(
-                f"top_k is {self.top_k}, min_t {self.min_t}, general_text_limit {self.general_text_limit}\n"
-                f"Give at least 1, at least 0, and a share from 0 to 1"
-            )
 
 
 @dataclass(frozen=True)

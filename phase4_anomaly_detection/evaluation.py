@@ -20,13 +20,15 @@ from jaxtyping import Bool, Float
 
 from common.evaluation import metrics, probes
 from common.evaluation.bootstrap import draws_by_label
+from common.evaluation.calibration import reliability_groups
 from common.evaluation.cards import evaluation_card, verdict
-from common.evaluation.statistics import wilson_interval
+from common.evaluation.statistics import rate
 from common.evaluation.strata import stratum_of, upper_bounds
 from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, BaselineCard
 from common.handoffs.document import as_json
-from phase4_anomaly_detection.calibration import Target, choose_threshold, reached_by
+from phase4_anomaly_detection.calibration import choose_threshold, reached_by
 from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY, AnomalyDetector
+from phase4_anomaly_detection.options import Target
 from phase4_anomaly_detection.texts import Texts
 
 ALWAYS = "always flag"
@@ -106,13 +108,6 @@ def calibration_error(
     Texts with equal probabilities are in one group. By chance: labels drawn from the probabilities themselves.
     """
     group = stratum_of(probability, upper_bounds(probability, N_GROUPS))
-    groups = []
-    for number in np.unique(group):
-        inside = group == number
-        n, hits = int(inside.sum()), int(incorrect[inside].sum())
-        low, high = wilson_interval(hits, n)
-        observed = {"value": hits / n, "low": low, "high": high}
-        groups.append({"predicted": float(probability[inside].mean()), "observed": observed, "n": n})
     drawn = np.random.default_rng(seed).random((N_DRAWN_LABELS, len(probability))) < probability
     by_chance = _ece(probability, drawn, group)
     return {
@@ -120,7 +115,7 @@ def calibration_error(
         "ece_by_chance": {"median": float(np.median(by_chance)), "q95": float(np.quantile(by_chance, 0.95))},
         "brier": float(np.mean((probability - incorrect) ** 2)),
         "brier_of_base_rate": float(incorrect.mean() * (1 - incorrect.mean())),
-        "groups": groups,
+        "groups": as_json(reliability_groups(probability, incorrect, group)),
     }
 
 
@@ -133,14 +128,11 @@ def _ece(probability: np.ndarray, labels: Bool[np.ndarray, "r n"], group: np.nda
 def outcome(target: Target, flagged: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"]) -> dict[str, Any]:
     """{"kind", "wanted", "value", "low", "high", "count", "of", "met"} of the target's metric on these texts."""
     count, total = reached_by(target, flagged, incorrect)
-    found: dict[str, Any] = {"kind": target.kind, "wanted": target.wanted, "count": count, "of": total}
-    if total == 0:
-        return {**found, "value": None, "low": None, "high": None, "met": NOT_MET}
-    low, high = wilson_interval(count, total)
-    value = count / total
-    reached = value <= target.wanted if target.kind == "flag_rate" else value >= target.wanted
-    met = MET if reached else WITHIN if low <= target.wanted <= high else NOT_MET
-    return {**found, "value": value, "low": low, "high": high, "met": met}
+    found, met = rate(count, total), NOT_MET
+    if found.value is not None and found.low is not None and found.high is not None:
+        reached = found.value <= target.wanted if target.kind == "flag_rate" else found.value >= target.wanted
+        met = MET if reached else WITHIN if found.low <= target.wanted <= found.high else NOT_MET
+    return {"kind": target.kind, "wanted": target.wanted, "count": count, "of": total, **as_json(found), "met": met}
 
 
 def routes(routed: list[str], incorrect: Bool[np.ndarray, " n"]) -> dict[str, dict[str, Any]]:
@@ -148,8 +140,6 @@ def routes(routed: list[str], incorrect: Bool[np.ndarray, " n"]) -> dict[str, di
     found = {}
     for name in (PROCEED, VERIFY, ABSTAIN):
         own = incorrect[np.array(routed) == name]
-        n, hits = len(own), int(own.sum())
-        low, high = wilson_interval(hits, n) if n else (None, None)
-        rate = {"value": hits / n if n else None, "low": low, "high": high}
-        found[name] = {"n": n, "share": n / len(incorrect), "error_rate": rate}
+        error_rate = as_json(rate(int(own.sum()), len(own)))
+        found[name] = {"n": len(own), "share": len(own) / len(incorrect), "error_rate": error_rate}
     return found

@@ -9,7 +9,6 @@ or 1 (1 = incorrect). The splits have 50, 10 and 40 % of each label, by seed; eq
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from common.errors import ConfigError
+from common.files import decoded
 
 TEXT_KEYS = ("text", "prompt", "code")
 LABELS = {"correct": False, "incorrect": True}
@@ -52,7 +52,7 @@ def read_labelled(path: str) -> LabelledFile:
     Raises: ConfigError naming the file and the line, or with fewer than 20 texts of a label.
     """
     texts, incorrect = [], []
-    for number, line in enumerate(_lines(Path(path)), start=1):
+    for number, line in enumerate(decoded(_content(Path(path)), path).split("\n"), start=1):
         if line.strip():
             text, label = _entry(line, f"{path}, line {number}")
             texts.append(text)
@@ -102,17 +102,6 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"--labelled {path} cannot be read: {error.strerror}\nGive an existing .jsonl file") from None
-
-
-def _lines(path: Path) -> list[str]:
-    content = _content(path).removeprefix(codecs.BOM_UTF8)
-    try:
-        return content.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8\nSave the file as UTF-8"
-        ) from None
 
 
 def _entry(line: str, where: str) -> tuple[str, bool]:

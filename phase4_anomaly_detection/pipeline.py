@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, overload
 from common.errors import ArtifactMismatchError, ConfigError
 from common.model.registry import MODELS, at_commit, model_identity
 from common.runs.discovery import plain_name
-from phase4_anomaly_detection.detector import AnomalyDetector, Detection, DetectorConfig, deciding_rows
+from phase4_anomaly_detection.config import DetectorConfig, DiscoveryConfig
+from phase4_anomaly_detection.detector import AnomalyDetector, Detection, deciding_rows
 from phase4_anomaly_detection.drift import DriftMonitor
 from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from common.phases.context import RunContext
     from common.phases.settings import PhaseConfig
-    from phase4_anomaly_detection.discovery import DiscoveryConfig
 
 LOG = logging.getLogger("pva_sae")
 PRECISION = ("float16", "bfloat16", "float32", "float64")  # a later one rounds less

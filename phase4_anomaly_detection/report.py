@@ -1,7 +1,7 @@
 """Phase 4.1 on the page: the detector's card beside simpler scores, its calibration, its routes, its latents."""
 
 from common.handoffs.detection import DetectionVerdict
-from common.handoffs.detector import DetectorCard, DetectorDocument
+from common.handoffs.detector import DetectorCard, DetectorDocument, DetectorLatent
 from common.report.blocks import (
     Block,
     Cell,
@@ -15,7 +15,9 @@ from common.report.blocks import (
     count_cell,
     estimate,
     figure_cell,
+    number_cell,
     share,
+    table_of,
     text,
 )
 from common.report.collect import Collected, PhaseResult
@@ -106,30 +108,25 @@ def _routes(card: DetectorCard) -> Table:
 
 
 def _reliability(card: DetectorCard) -> Table:
-    columns = [Column("Probability said"), Column("Incorrect"), Column("Texts")]
-    rows = [
-        [figure_cell(group.predicted), estimate(group.observed), count_cell(group.n)]
-        for group in card.calibration.groups
+    columns = [
+        Column("Probability said", cell=lambda group: figure_cell(group.predicted)),
+        Column("Incorrect", cell=lambda group: estimate(group.observed)),
+        Column("Texts", cell=lambda group: count_cell(group.n)),
     ]
-    return Table("Is a probability of incorrect what it says?", columns, rows, folded=True)
+    return table_of("Is a probability of incorrect what it says?", columns, card.calibration.groups, folded=True)
 
 
 def _latents(found: DetectorDocument) -> Table:
+    general_text = "share of general-text documents on which it fires"
     columns = [
-        Column("Latent"),
-        Column("t", "Welch t, incorrect against correct"),
-        Column("Weight"),
-        Column("General text", "share of general-text documents on which it fires"),
-        Column("Fires on"),
+        Column("Latent", cell=lambda latent: number_cell(latent.latent)),
+        Column("t", "Welch t, incorrect against correct", cell=lambda latent: figure_cell(latent.t)),
+        Column("Weight", cell=lambda latent: figure_cell(latent.weight, 3)),
+        Column("General text", general_text, cell=lambda latent: share(latent.general_text_rate)),
+        Column("Fires on", cell=_firings),
     ]
-    rows = [
-        [
-            Cell(str(latent.latent), sort=latent.latent),
-            figure_cell(latent.t),
-            figure_cell(latent.weight, 3),
-            share(latent.general_text_rate),
-            Cell(f"{latent.n_fired} of {latent.n}" if latent.n else UNKNOWN, sort=latent.n_fired),
-        ]
-        for latent in found.latents
-    ]
-    return Table("Its latents", columns, rows, folded=True)
+    return table_of("Its latents", columns, found.latents, folded=True)
+
+
+def _firings(latent: DetectorLatent) -> Cell:
+    return Cell(f"{latent.n_fired} of {latent.n}" if latent.n else UNKNOWN, sort=latent.n_fired)

@@ -6,8 +6,7 @@ the last token in both cases.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -39,6 +38,7 @@ MEASURES = {  # what is no activation, but may tell as much: name -> column of d
     "first-token entropy": "first_token_entropy",
 }
 LENGTH = "text length"
+LoadSae = Callable[[int], LayerSae]  # of a layer
 
 
 class Activations(Protocol):
@@ -52,17 +52,19 @@ class Activations(Protocol):
 
     def of_layer(self, layer: int) -> Tensor: ...
 
-    def sae(self, layer: int) -> LayerSae: ...
-
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts in the order of the splits. `measured` has simple quantities by name; `absent` those not all texts have."""
+    """Texts in the order of the splits, and the SAE of a layer, checked.
+
+    `measured` has simple quantities by name; `absent` those not all texts have.
+    """
 
     task_ids: np.ndarray
     incorrect: np.ndarray
     split: np.ndarray
     activations: Activations
+    sae: LoadSae
     described: str
     measured: dict[str, np.ndarray]
     absent: list[str] = field(default_factory=list)
@@ -79,10 +81,7 @@ class StoredActivations:
 
     generations: Artifact
     source: SaeSource
-    general_text: TextStreams
     task_ids: list[int]
-    accept_bad_fit: bool
-    log: logging.Logger
     model: dict[str, Any]
 
     @property
@@ -93,9 +92,6 @@ class StoredActivations:
     def of_layer(self, layer: int) -> Tensor:
         return layer_activations(self.generations, layer, self.task_ids)
 
-    def sae(self, layer: int) -> LayerSae:
-        return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
-
 
 @dataclass
 class ReadActivations:
@@ -103,10 +99,7 @@ class ReadActivations:
 
     sidecar: SidecarModel
     source: SaeSource
-    general_text: TextStreams
     texts: list[str]
-    accept_bad_fit: bool
-    log: logging.Logger
     wanted: Sequence[int]
     _read: dict[int, Tensor] = field(default_factory=dict)
 
@@ -127,13 +120,19 @@ class ReadActivations:
             self._read = {each: torch.from_numpy(reading.resid).float() for each, reading in found.items()}
         return self._read[layer]
 
-    def sae(self, layer: int) -> LayerSae:
-        return checked_sae(self.source, self.general_text, layer, self.accept_bad_fit, self.log)[0]
-
 
 def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
     """What the phase works on. Raises: ConfigError, MissingArtifactError."""
-    texts = _labelled(ctx, config, source) if config.labelled else _from_phase_1(ctx, config, source)
+    names = ("model", "dtype", "quantisation", "batch_size", "threads", "revision", "prompt")
+    sidecar = SidecarModel(SidecarConfig(device=ctx.device, **{name: getattr(config, name) for name in names}))
+    general_text: TextStreams = ReadText(config.text, config.model, lambda: sidecar.lm, ctx.log)
+    if handoffs.GENERAL_TEXT.name in ctx.artifacts:
+        general_text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild_baseline(ctx))
+
+    def sae(layer: int) -> LayerSae:
+        return checked_sae(source, general_text, layer, config.accept_bad_fit, ctx.log)[0]
+
+    texts = _labelled(config, source, sidecar, sae) if config.labelled else _from_phase_1(ctx, config, source, sae)
     for name in SPLITS:
         own = texts.incorrect[texts.of(name)]
         left_out = "".join(f"; left out: {n} {reason}" for reason, n in texts.left_out.get(name, {}).items())
@@ -141,7 +140,7 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
     return texts
 
 
-def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
+def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource, sae: LoadSae) -> Texts:
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
@@ -157,36 +156,19 @@ def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSourc
     facts = next((process["model"] for process in processes if "model" in process), {})
     model = _named(config.model, config.revision, config.prompt) | {"quantisation": "none"}
     model |= {"revision": config.revision or facts.get("revision"), "dtype": facts.get("dtype")}
-    text, bad_fit = _general_text(ctx, config, _sidecar(ctx, config)), config.accept_bad_fit
-    activations = StoredActivations(generations, source, text, problems.task_ids, bad_fit, ctx.log, model)
-    task_ids = np.array(problems.task_ids, dtype=np.int64)
-    return Texts(
-        task_ids, problems.incorrect, problems.split, activations, PROMPTS, measured, absent, problems.left_out
-    )
+    activations = StoredActivations(generations, source, problems.task_ids, model)
+    own = np.array(problems.task_ids, dtype=np.int64), problems.incorrect, problems.split
+    return Texts(*own, activations, sae, PROMPTS, measured, absent, problems.left_out)
 
 
-def _labelled(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) -> Texts:
+def _labelled(config: DetectorPhaseConfig, source: SaeSource, sidecar: SidecarModel, sae: LoadSae) -> Texts:
     found = read_labelled(config.labelled)
     split = split_of(found.texts, found.incorrect, config.seed)
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
-    sidecar, wanted = _sidecar(ctx, config), known_layer(config)
-    texts = [found.texts[place] for place in order]
-    general_text, layers = _general_text(ctx, config, sidecar), [] if wanted is None else [wanted]
-    activations = ReadActivations(sidecar, source, general_text, texts, config.accept_bad_fit, ctx.log, layers)
+    texts, wanted = [found.texts[place] for place in order], known_layer(config)
+    activations = ReadActivations(sidecar, source, texts, [] if wanted is None else [wanted])
     measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
-    return Texts(order, found.incorrect[order], split[order], activations, LABELLED, measured, list(MEASURES))
-
-
-def _sidecar(ctx: RunContext, config: DetectorPhaseConfig) -> SidecarModel:
-    names = ("model", "dtype", "quantisation", "batch_size", "threads", "revision", "prompt")
-    return SidecarModel(SidecarConfig(device=ctx.device, **{name: getattr(config, name) for name in names}))
-
-
-def _general_text(ctx: RunContext, config: DetectorPhaseConfig, sidecar: SidecarModel) -> TextStreams:
-    """What phase 1.1 stored, or else what the model is shown now."""
-    if handoffs.GENERAL_TEXT.name in ctx.artifacts:
-        return StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild_baseline(ctx))
-    return ReadText(config.text, config.model, lambda: sidecar.lm, ctx.log)
+    return Texts(order, found.incorrect[order], split[order], activations, sae, LABELLED, measured, list(MEASURES))
 
 
 def rebuild_baseline(ctx: RunContext) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 from common import handoffs
 from common.handoffs import HANDOFFS, Handoff
 from common.plots import new_figure, png_bytes, svg_bytes
+from common.report.collect import Collected, choose, collect_experiment, runs_in
+from common.report.document import ReportResult, write_reports
 from common.runs import discovery
 from common.runs.artifacts import ArtifactWriter
 
@@ -50,6 +52,17 @@ def build(
             path = write_run(data, handoff, lineage, model=model, preset=preset, changes=changes or {})
             lineage[handoff.name] = discovery.read_run(path, handoff).document["content_sha256"]
     return data
+
+
+def collect(data: Path, given: dict[str, str]) -> Collected:
+    """The newest experiment that fits."""
+    runs = runs_in(data)
+    return collect_experiment(runs, choose(runs, given, data)[0], data)
+
+
+def write_report(*arguments: Any, **given: Any) -> ReportResult:
+    """The report of the newest experiment that fits."""
+    return write_reports(*arguments, **given)[0]
 
 
 def write_run(

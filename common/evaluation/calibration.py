@@ -9,7 +9,7 @@ Sources: Zadrozny & Elkan 2002 (isotonic calibration); Brier 1950.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from sklearn.isotonic import IsotonicRegression
 
 from common.evaluation.statistics import rate
@@ -33,10 +33,17 @@ def reliability(
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(tuned, tuned_positive.astype(float))
     probability = fitted.predict(values)
     group = stratum_of(probability, upper_bounds(probability, N_GROUPS))
-    groups = []
-    for number in np.unique(group):
-        inside = group == number
-        n, n_positive = int(inside.sum()), int(positive[inside].sum())
-        predicted = float(probability[inside].mean())
-        groups.append(ReliabilityGroup(predicted=predicted, observed=rate(n_positive, n), n=n))
+    groups = reliability_groups(probability, positive, group)
     return Reliability(brier=float(np.mean((probability - positive) ** 2)), groups=groups)
+
+
+def reliability_groups(
+    probability: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> list[ReliabilityGroup]:
+    """What was predicted and observed in each group, the latter with Wilson's interval."""
+    found = []
+    for inside in (group == number for number in np.unique(group)):
+        n = int(inside.sum())
+        observed = rate(int(positive[inside].sum()), n)
+        found.append(ReliabilityGroup(predicted=float(probability[inside].mean()), observed=observed, n=n))
+    return found

@@ -27,8 +27,6 @@ PROBLEM_FIELDS = {
 DIFFICULTY = Handoff(
     name="difficulty",
     phase="0",
-    folder="phase0",
-    version=1,
     scope=("dataset",),
     tables={"difficulty.parquet": PROBLEM_FIELDS},
 )
@@ -39,8 +37,6 @@ SPLIT_PURPOSES = {"sae": "to select latents", "hyperparams": "to tune", "validat
 SPLIT: Handoff[SplitDocument] = Handoff(
     name="split",
     phase="0.1",
-    folder="phase0_1",
-    version=1,
     scope=("dataset",),
     tables={f"{name}_{{dataset}}.parquet": PROBLEM_FIELDS for name in SPLIT_NAMES},
     documents={"split_metadata.json": "preparation:SplitDocument"},
@@ -99,8 +95,6 @@ RESID_SITES = ("resid_pre", "resid_mid", "resid_post")
 GENERAL_TEXT = Handoff(
     name="general_text",
     phase="1.1",
-    folder="phase1_1",
-    version=1,
     scope=("model", "sae"),
     tables={
         "documents.parquet": {
@@ -134,12 +128,11 @@ _SAMPLE_FIELDS = {name: GENERATION_FIELDS[name] for name in ("temperature", "sam
 TEMPERATURE: Handoff[TemperatureDocument] = Handoff(
     name="temperature_samples",
     phase="1.2",
-    folder="phase1_2",
     version=2,
     scope=("model", "dataset"),
     tables={"dataset_temp_*.parquet": GENERATION_FIELDS, "grading.parquet": {**GRADING_FIELDS, **_SAMPLE_FIELDS}},
     documents={"temperature_metadata.json": "preparation:TemperatureDocument"},
-    unstable=("grading.parquet", "figures/*"),
+    unstable=("grading.parquet",),
 )
 
 _OF_NEITHER = "NaN where fewer than two problems of a group make it fire"
@@ -179,12 +172,10 @@ TOP_PROBLEM_FIELDS = {
 LATENTS: Handoff[SelectedDocument] = Handoff(
     name="latents",
     phase="2",
-    folder="phase2",
     version=2,
     scope=("model", "dataset", "sae"),
     tables={"latents.parquet": LATENT_FIELDS, "top_problems.parquet": TOP_PROBLEM_FIELDS},
     tensors={"max_abs_t": "largest |t| of all kept latents under each permutation of the labels, [n_permutations]"},
     documents={"selected.json": "selected:SelectedDocument"},
-    unstable=("figures/*",),
     feeds={"split": "sae"},
 )

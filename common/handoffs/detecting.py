@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 DETECTOR: Handoff[DetectorDocument] = Handoff(
     name="detector",
     phase="4.1",
-    folder="phase4_1",
-    version=1,
     scope=("model", "dataset", "sae"),
     tables={
         "scores.parquet": {
@@ -28,6 +26,5 @@ DETECTOR: Handoff[DetectorDocument] = Handoff(
         }
     },
     documents={"detector/detector.json": "detector:DetectorDocument"},
-    unstable=("figures/*",),
     feeds={"labelled": ""},  # detectors of somebody's own texts are no part of an experiment on problems
 )

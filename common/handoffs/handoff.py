@@ -16,24 +16,27 @@ USUAL = {"prompt": "plain"}  # of an experiment: not named where it is so
 class Handoff(Generic[Document]):
     """One kind of artifact. Raise `version` when a field is added, removed or changes its meaning.
 
-    `scope` names what keeps experiments apart. `tables` maps file name to columns ({dataset}
-    is filled in; * stands for a setting's value, with one file for each), `tensors` a tensor's
-    name to its meaning, `documents` a JSON file to what it holds, as 'module:class' of this folder, the artifact's own
-    first. `unstable` files (patterns) hold times or drawings, which differ between identical runs: they are hashed for
-    damage, but not part of the identity. `feeds` maps settings to the value that a run must have to be read by another
-    phase: any other is for description only.
+    `scope` names what keeps experiments apart; `folder` is phase3_1 for phase 3.1, unless it is named. `tables` maps
+    file name to columns ({dataset} is filled in; * stands for a setting's value, with one file for each), `tensors` a
+    tensor's name to its meaning, `documents` a JSON file to what it holds, as 'module:class' of this folder, the
+    artifact's own first. `unstable` files hold times, and figures drawings, which differ between identical runs: they
+    are hashed for damage, but not part of the identity. `feeds` maps settings to the value that a run must have to be
+    read by another phase: any other is for description only.
     """
 
     name: str
     phase: str
-    folder: str
-    version: int
+    folder: str = ""
+    version: int = 1
     scope: tuple[str, ...]
     tables: dict[str, dict[str, Field]]
     tensors: dict[str, str] = field(default_factory=dict)
     documents: dict[str, str] = field(default_factory=dict)
     unstable: tuple[str, ...] = ()
     feeds: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", self.folder or f"phase{self.phase.replace('.', '_')}")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -52,4 +55,4 @@ class Handoff(Generic[Document]):
         return pkgutil.resolve_name(f"common.handoffs.{self.documents[document]}")
 
     def is_unstable(self, file: str) -> bool:
-        return any(fnmatchcase(file, pattern) for pattern in self.unstable)
+        return file in self.unstable or file.startswith("figures/")

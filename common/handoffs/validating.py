@@ -17,8 +17,6 @@ _VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 ap
 DETECTION: Handoff[DetectionDocument] = Handoff(
     name="detection",
     phase="3.1",
-    folder="phase3_1",
-    version=1,
     scope=_VALIDATED,
     tables={
         "predictions.parquet": {
@@ -40,7 +38,6 @@ DETECTION: Handoff[DetectionDocument] = Handoff(
         },
     },
     documents={"detection.json": "detection:DetectionDocument"},
-    unstable=("figures/*",),
 )
 
 STEERING_FIELDS = {
@@ -65,32 +62,25 @@ STEERING_FIELDS = {
 COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
     name="coefficients",
     phase="3.2",
-    folder="phase3_2",
-    version=1,
     scope=_VALIDATED,
     tables={"steering.parquet": STEERING_FIELDS},
     documents={"coefficients.json": "steering:CoefficientsDocument"},
-    unstable=("figures/*",),
 )
 
 STEERING: Handoff[SteeringDocument] = Handoff(
     name="steering",
     phase="3.3",
-    folder="phase3_3",
-    version=1,
     scope=_VALIDATED,
     tables={"steering.parquet": STEERING_FIELDS},
     documents={
         "steering.json": "steering:SteeringDocument",
         "examples.json": "steering:Examples",
     },
-    unstable=("figures/*",),
 )
 
 ATTENTION: Handoff[AttentionDocument] = Handoff(
     name="attention",
     phase="3.4",
-    folder="phase3_4",
     version=2,
     scope=_VALIDATED,
     tables={
@@ -114,14 +104,11 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
         },
     },
     documents={"attention.json": "changes:AttentionDocument"},
-    unstable=("figures/*",),
 )
 
 ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
     name="orthogonalisation",
     phase="3.5",
-    folder="phase3_5",
-    version=1,
     scope=_VALIDATED,
     tables={
         "orthogonalised.parquet": {
@@ -146,13 +133,11 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
         "orthogonalisation.json": "changes:OrthogonalisationDocument",
         "examples.json": "steering:Examples",
     },
-    unstable=("figures/*",),
 )
 
 TRANSFER: Handoff[TransferDocument] = Handoff(
     name="transfer",
     phase="3.6",
-    folder="phase3_6",
     version=2,
     scope=_VALIDATED,
     tables={
@@ -176,7 +161,6 @@ TRANSFER: Handoff[TransferDocument] = Handoff(
         "record": "record of each row, [n records] int64",
     },
     documents={"transfer.json": "changes:TransferDocument"},
-    unstable=("figures/*",),
 )
 
 _ABLATION = Field("string", "prompt: none, the whole one | no_tests | name_only | shuffled_tests | no_description")
@@ -184,8 +168,6 @@ _ABLATION = Field("string", "prompt: none, the whole one | no_tests | name_only 
 ABLATION: Handoff[AblationDocument] = Handoff(
     name="prompt_ablation",
     phase="3.7",
-    folder="phase3_7",
-    version=1,
     scope=_VALIDATED,
     tables={
         "ablation.parquet": {
@@ -202,5 +184,4 @@ ABLATION: Handoff[AblationDocument] = Handoff(
     },
     tensors={"resid_post": "output of a selected latent's block, last prompt token, [n records, d_model] float32"},
     documents={"prompt_ablation.json": "changes:AblationDocument"},
-    unstable=("figures/*",),
 )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.phases.settings import setting
+from common.phases.settings import batches, setting
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
 
@@ -11,11 +11,5 @@ from common.saes.settings import SaeConfig
 class SteeredConfig(SolutionConfig, SaeConfig):
     """What both phases need to write programs while a direction is added."""
 
-    batch_size: int = setting(
-        64,
-        "programs generated together, fewer where memory does not suffice",
-        demo=128,
-        minimum=1,
-        changes_results=False,
-    )
+    batch_size: int = batches("programs generated", demo=128)
     seed: int = setting(42, "seed of the random directions", minimum=0)

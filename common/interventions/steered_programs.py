@@ -6,6 +6,7 @@ Where a program is the very one that phase 1 wrote, so are its label and error: 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from common.interventions.conditions import Variant, pushes
@@ -25,29 +26,35 @@ from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 
 
+@dataclass(frozen=True)
+class SteeringPlan:
+    """What is added, the unsteered variant first; `norms` are those of `conditions.mean_norms`."""
+
+    variants: list[Variant]
+    directions: list[Direction]
+    norms: dict[tuple[int, str], float]
+
+
 def write_steered(
     ctx: RunContext[SteeredConfig],
     out: RecordWriter,
     problems: Sequence[Problem],
-    variants: Sequence[Variant],
-    *,
-    directions: Sequence[Direction],
-    norms: dict[tuple[int, str], float],
+    plan: SteeringPlan,
     earlier: Earlier,
     steer_prompt: bool,
 ) -> None:
     """Compute the records of `out` that are not saved yet: record i is problem i // n, variant i % n.
 
-    `norms` are those of `conditions.mean_norms`; see `conditions.pushes` for what is added.
+    See `conditions.pushes` for what is added.
     """
-    config = ctx.config
+    config, variants = ctx.config, plan.variants
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
 
     def begin(lm: LanguageModel) -> Writer[Written]:
         chat = chat_template_for(config.prompt, config.model, config.revision)
         tasks = [task_for(problem, config.seed, chat=chat) for problem in problems]
         lengths = check_prompts_fit(lm, [task.request for task in tasks])
-        added = pushes(variants, directions, load, norms, seed=config.seed, d_model=lm.d_model)
+        added = pushes(variants, plan.directions, load, plan.norms, seed=config.seed, d_model=lm.d_model)
 
         def write(batch: list[int]) -> list[Written]:
             places = [divmod(index, len(variants)) for index in batch]

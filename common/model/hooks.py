@@ -10,7 +10,7 @@ where it is there to be read (see `common.model.resid_mid`).
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -117,18 +117,15 @@ def _hooked(model: PreTrainedModel, functions: Mapping[str, VisitFn]) -> Iterato
     blocks = decoder_blocks(model)
     places = {site: _parse(site, len(blocks), model) for site in functions}
     readers = readers_of_resid_mid(model) if any(kind == "resid_mid" for _, kind in places.values()) else []
-    handles: list[RemovableHandle] = []
-    try:
+    with ExitStack() as hooks:
         for site, (layer, kind) in places.items():
             block, function = blocks[layer], functions[site]
             if kind == "resid_mid":
-                handles += _register_mid(block, _reader(block, readers[layer], site), function)
+                for hook in _register_mid(block, _reader(block, readers[layer], site), function):
+                    hooks.enter_context(hook)
             else:
-                handles.append(_register(block, kind, function))
+                hooks.enter_context(_register(block, kind, function))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _parse(site: str, n_layers: int, model: PreTrainedModel) -> tuple[int, str]:

@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -43,7 +43,6 @@ def first_tensor(values: object) -> Tensor | None:
 def traced(blocks: nn.ModuleList) -> Iterator[list[BlockTrace]]:
     """Fill a trace for each block in the pass that is made while this is open."""
     traces = [BlockTrace() for _ in blocks]
-    handles = []
 
     def take(values: object, keep: Callable[[Tensor], object]) -> None:
         tensor = first_tensor(values)
@@ -56,18 +55,15 @@ def traced(blocks: nn.ModuleList) -> Iterator[list[BlockTrace]]:
     def writes(keep: Callable[[Tensor], object]) -> Callable[[nn.Module, Any, Any], None]:
         return lambda _module, _read, out: take(out, keep)
 
-    for block, trace in zip(blocks, traces, strict=True):
-        handles.append(block.register_forward_pre_hook(reads(partial(setattr, trace, "resid_pre"))))
-        handles.append(block.register_forward_hook(writes(partial(setattr, trace, "resid_post"))))
-        for name, child in block.named_children():
-            handles.append(child.register_forward_pre_hook(reads(partial(trace.read.setdefault, name))))
-        for module in list(block.modules())[1:]:
-            handles.append(module.register_forward_hook(writes(trace.written.append)))
-    try:
+    with ExitStack() as hooks:
+        for block, trace in zip(blocks, traces, strict=True):
+            hooks.enter_context(block.register_forward_pre_hook(reads(partial(setattr, trace, "resid_pre"))))
+            hooks.enter_context(block.register_forward_hook(writes(partial(setattr, trace, "resid_post"))))
+            for name, child in block.named_children():
+                hooks.enter_context(child.register_forward_pre_hook(reads(partial(trace.read.setdefault, name))))
+            for module in list(block.modules())[1:]:
+                hooks.enter_context(module.register_forward_hook(writes(trace.written.append)))
         yield traces
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def reader_of_resid_mid(trace: BlockTrace) -> str | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,12 +39,10 @@ class TokenMeter:
             last = now
             self.on_change()
 
-        handles = [block.register_forward_hook(count) for block in blocks]
-        try:
+        with ExitStack() as hooks:
+            for block in blocks:
+                hooks.enter_context(block.register_forward_hook(count))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[int, Sequence[int]], None]]:

@@ -57,6 +57,12 @@ def setting(
     return dataclasses.field(default=default, metadata={"spec": spec})
 
 
+def batches(of: str, default: int = 64, *, demo: int) -> Any:
+    """Declare how many of them a model takes together."""
+    text = f"{of} together, fewer where memory does not suffice"
+    return setting(default, text, demo=demo, minimum=1, changes_results=False)
+
+
 def spec_of(field: dataclasses.Field) -> SettingSpec:
     return field.metadata["spec"]
 

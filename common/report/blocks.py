@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -45,11 +46,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `meaning` is shown below the table."""
+    """One column; `meaning` is shown below the table, `cell` is what stands in it for an entry (see `table_of`)."""
 
     title: str
     meaning: str = ""
     numeric: bool = True
+    cell: Callable[[Any], Cell] = lambda entry: Cell(str(entry))
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,21 @@ def text(value: Any, link: str | None = None) -> Cell:
     """A cell of words. A link must be a web page: what a data folder says must not run in the reader's browser."""
     known = link if link and link.startswith("https://") else None
     return Cell(UNKNOWN if value is None else str(value), link=known)
+
+
+def table_of(title: str, columns: list[Column], entries: Iterable[Any], note: str = "", folded: bool = False) -> Table:
+    """A row for each entry, of what each column's `cell` makes of it."""
+    rows = [[column.cell(entry) for column in columns] for entry in entries]
+    return Table(title, columns, rows, note=note, folded=folded)
+
+
+def word_columns(*titles: str) -> list[Column]:
+    return [Column(title, numeric=False) for title in titles]
+
+
+def number_cell(number: int) -> Cell:
+    """A cell of what has a number for its name: a layer, a latent, a problem."""
+    return Cell(str(number), sort=number)
 
 
 def value_cell(value: Any) -> Cell:

@@ -125,15 +125,6 @@ class Collected:
 Runs = dict[str, list[RunFolder]]  # by the name of the artifact
 
 
-def collect(data_dir: Path, given: dict[str, str], preset: str | None = None) -> Collected:
-    """The newest experiment that fits what is `given` of model, dataset and sae, with all its phases.
-
-    `preset` is only for the advice. Raises: MissingArtifactError when no phase from 1 on has a finished run of it.
-    """
-    runs = runs_in(data_dir)
-    return collect_experiment(runs, choose(runs, given, data_dir, preset)[0], data_dir)
-
-
 def runs_in(data_dir: Path) -> Runs:
     """Every run of every phase, newest first."""
     return {handoff.name: list_runs(handoff, data_dir) for handoff in HANDOFFS}

@@ -48,18 +48,6 @@ class ReportResult:
     sentences: list[str]
 
 
-def write_report(
-    program: Program,
-    data_dir: Path,
-    preset: str | None = None,
-    given: dict[str, str] | None = None,
-    out: Path | None = None,
-    now: datetime.datetime | None = None,
-) -> ReportResult:
-    """Write the report of the newest experiment that fits; see `write_reports`."""
-    return write_reports(program, data_dir, preset, given, out, now, newest=True)[0]
-
-
 def write_reports(
     program: Program,
     data_dir: Path,
@@ -67,9 +55,8 @@ def write_reports(
     given: dict[str, str] | None = None,
     out: Path | None = None,
     now: datetime.datetime | None = None,
-    newest: bool = False,
 ) -> list[ReportResult]:
-    """Write a report for each experiment that fits, the newest first; only for that one with `newest` or `out`.
+    """Write a report for each experiment that fits, the newest first; only for that one with `out`.
 
     It is report.html in the data folder where that holds one experiment, else report_<model>_<dataset>.html, so that
     no experiment's report takes another's place. `given` holds model, dataset and sae as they are typed; the others
@@ -83,7 +70,7 @@ def write_reports(
     every = {tuple(names.values()): names for names in [*choose(runs, {}, data_dir), *chosen]}
     files = _file_names([*every.values()])
     written = []
-    for experiment in chosen[:1] if newest or out is not None else chosen:
+    for experiment in chosen if out is None else chosen[:1]:
         path = out or data_dir / files[tuple(experiment.values())]
         written.append(_write(program, collect_experiment(runs, experiment, data_dir), path, now))
     return written

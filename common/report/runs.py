@@ -3,7 +3,7 @@
 import shlex
 from typing import Any
 
-from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text
+from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text, word_columns
 from common.report.collect import FINISHED, Collected, PhaseResult
 from common.runs.discovery import plain_name
 from common.words import any_value, count, duration, listed, number
@@ -116,13 +116,9 @@ def _machine_words(process: Process) -> str:
 
 def _states(collected: Collected) -> Table:
     columns = [
-        Column("Phase", numeric=False),
-        Column("What", numeric=False),
-        Column("State", numeric=False),
-        Column("Run, or what to type", numeric=False),
-        Column("Ended (UTC)", numeric=False),
+        *word_columns("Phase", "What", "State", "Run, or what to type", "Ended (UTC)"),
         Column("Time", "of all its processes"),
-        Column("Code", numeric=False),
+        *word_columns("Code"),
     ]
     return Table("Phases", columns, [_state_row(phase) for phase in collected.phases.values()])
 
@@ -144,13 +140,7 @@ def _state_row(phase: PhaseResult) -> list[Cell]:
 
 
 def _settings(done: list[PhaseResult]) -> Table:
-    columns = [
-        Column("Phase", numeric=False),
-        Column("Preset", numeric=False),
-        Column("Setting", numeric=False),
-        Column("Value", numeric=False),
-        Column("Changed", numeric=False),
-    ]
+    columns = word_columns("Phase", "Preset", "Setting", "Value", "Changed")
     rows = []
     for phase in done:
         manifest = phase.manifest
@@ -165,7 +155,7 @@ def _settings(done: list[PhaseResult]) -> Table:
 
 
 def _commands(collected: Collected) -> Table:
-    columns = [Column("Phase", numeric=False), Column("Command", numeric=False)]
+    columns = word_columns("Phase", "Command")
     rows = [
         [
             Cell(phase.handoff.phase, sort=float(phase.handoff.phase)),
@@ -179,7 +169,7 @@ def _commands(collected: Collected) -> Table:
 
 
 def _versions(done: list[PhaseResult]) -> Block:
-    columns = [Column("Library", numeric=False), Column("Version", numeric=False)]
+    columns = word_columns("Library", "Version")
     rows = [[Cell(name), Cell(" and ".join(versions))] for name, versions in versions_of(done).items()]
     return Table("Versions", columns, rows, folded=True)
 

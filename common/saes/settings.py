@@ -2,9 +2,20 @@
 
 import dataclasses
 
+from common.errors import ConfigError
 from common.model.settings import ModelConfig, NamedModelConfig
 from common.phases.settings import setting
 from common.saes.sources import sae_source
+
+
+def layer_numbers(layers: str, usual: str) -> list[int] | None:
+    """What --layers names, ascending; None for the `usual` word. Raises: ConfigError."""
+    words = [word.strip() for word in layers.split(",")]
+    if words == [usual]:
+        return None
+    if not all(word.isdecimal() for word in words):
+        raise ConfigError(f"--layers is '{layers}'\nGive {usual}, or layers with commas, as in 0,12,25")
+    return sorted({int(word) for word in words})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

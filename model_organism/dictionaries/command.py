@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch.multiprocessing.spawn import spawn
 
+from common.saes.training import DictionarySettings, DictionaryTrainer, Samples
 from model_organism.dictionaries.activations import PROMPTS, TEXT, SampleSize, load_site, store_activations
 from model_organism.dictionaries.sites import READS, WRITES, site_name
 from model_organism.dictionaries.storage import COMMANDS, FOLDERS, layer_folder, read_training, save_dictionary
-from model_organism.dictionaries.training import DictionarySettings, DictionaryTrainer, Samples
 
 ORGANISM = Path(__file__).parents[1]
 WORK_FOLDER = ORGANISM.parent / "data" / "organism_dictionaries"

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.model.language_model import LanguageModel
+from common.saes.training import Dictionary
 from model_organism.dictionaries.activations import TokenBatch
 from model_organism.dictionaries.sites import READS, SAE, WRITES, read_site, replace_site
-from model_organism.dictionaries.training import Dictionary
 from model_organism.tokenizer import BOS_ID, PAD_ID
 
 CHUNK = 4096

@@ -5,8 +5,7 @@ the norm before the MLP *without* its gain, and writes `blocks.L.hook_mlp_out`, 
 residual stream (after Gemma-2's norm behind the MLP): the sites of Gemma Scope's transcoders.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -26,25 +25,18 @@ def site_name(kind: str, layer: int) -> str:
     return f"blocks.{layer}.{kind}"
 
 
-@contextmanager
-def read_site(model: PreTrainedModel, site: str, layer: int, take: Callable[[Tensor], None]) -> Iterator[None]:
+def read_site(model: PreTrainedModel, site: str, layer: int, take: Callable[[Tensor], None]) -> RemovableHandle:
     """Call `take(activations)`, [batch, pos, d_model], in every forward pass while the block is open."""
     block = decoder_blocks(model)[layer]
     if site == MLP_IN:
         norm = block.get_submodule("pre_feedforward_layernorm")
-        handle = norm.register_forward_pre_hook(lambda _module, arguments: take(without_gain(norm, arguments[0])))
-    else:
-        handle = _writer(block, site).register_forward_hook(_on_output(take))
-    with _removing(handle):
-        yield
+        return norm.register_forward_pre_hook(lambda _module, arguments: take(without_gain(norm, arguments[0])))
+    return _writer(block, site).register_forward_hook(_on_output(take))
 
 
-@contextmanager
-def replace_site(model: PreTrainedModel, site: str, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def replace_site(model: PreTrainedModel, site: str, layer: int, edit: Callable[[Tensor], Tensor]) -> RemovableHandle:
     """Replace the activations at `site` by `edit(activations)` while the block is open."""
-    module = _writer(decoder_blocks(model)[layer], site)
-    with _removing(module.register_forward_hook(_on_output(edit))):
-        yield
+    return _writer(decoder_blocks(model)[layer], site).register_forward_hook(_on_output(edit))
 
 
 def _on_output(function: Callable[[Tensor], Tensor | None]) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
@@ -60,11 +52,3 @@ def without_gain(norm: nn.Module, resid: Tensor) -> Tensor:
 def _writer(block: nn.Module, site: str) -> nn.Module:
     """The module whose output is the site's activations."""
     return {RESID_POST: block, MLP_OUT: block.get_submodule("post_feedforward_layernorm")}[site]
-
-
-@contextmanager
-def _removing(handle: RemovableHandle) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -11,8 +11,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from common.errors import AssetError
+from common.saes.training import Dictionary
 from model_organism.dictionaries.sites import READS, SAE, WRITES, site_name
-from model_organism.dictionaries.training import Dictionary
 
 FOLDERS = {"sae": "saes", "transcoder": "transcoders"}
 COMMANDS = {"sae": "train_saes", "transcoder": "train_transcoders"}

@@ -1,32 +1,24 @@
-"""The operations that problems are composed of, as tables, one module per type of value."""
+"""The operations that problems are composed of: one table per type of value, and families filled in."""
 
-from model_organism.operations import (
-    conditional_ints,
-    dicts,
-    int_list_maps,
-    int_list_order,
-    int_list_other,
-    int_list_reductions,
-    ints,
-    matrices,
-    pairs,
-    texts,
-    words,
-)
+from model_organism.operations import conditional_ints, int_list_maps
 from model_organism.operations.operation import Operation
+from model_organism.operations.table import read_table
 
 _TABLES = (
-    conditional_ints,
-    int_list_maps,
-    int_list_reductions,
-    int_list_order,
-    int_list_other,
-    texts,
-    words,
-    dicts,
-    pairs,
-    matrices,
-    ints,
+    "int_list_reductions",
+    "int_list_order",
+    "int_list_other",
+    "texts",
+    "words",
+    "dicts",
+    "pairs",
+    "matrices",
+    "ints",
 )
-OPERATIONS: dict[str, Operation] = {operation.name: operation for table in _TABLES for operation in table.OPERATIONS}
-assert len(OPERATIONS) == sum(len(table.OPERATIONS) for table in _TABLES), "two operations share a name"
+_ALL = [
+    *conditional_ints.OPERATIONS,
+    *int_list_maps.OPERATIONS,
+    *(operation for name in _TABLES for operation in read_table(name)),
+]
+OPERATIONS: dict[str, Operation] = {operation.name: operation for operation in _ALL}
+assert len(OPERATIONS) == len(_ALL), "two operations share a name"

@@ -57,53 +57,5 @@ CONDITIONS = {
 }
 
 # Where no template fits adjectives on both sides: the one before ~ the one after.
-FAMILIES = read_table("""
-filter_{name}  ints ints    1.5  {name}         -  [x for x in {v} if {test}]
-    the{adj} elements of {x}{that} / the{adj} numbers in {x}{that} |
-    keep only the{adj} elements of {x}{that} / filter {x} to the elements that are {adjective}
-    {o} = []
-    for x in {v}:
-        if {test}:
-            {o}.append(x)
-remove_{name}  ints ints    0.35 remove_{name}  -  [x for x in {v} if not {test}]
-    {x} without the{adj} elements{that} | remove the{adj} elements{that} from {x}
-zero_{name}    ints ints    0.3  zero_{name}    -  [0 if {test} else x for x in {v}]
-    {x} with the{adj} elements{that} replaced by zero | replace the{adj} elements of {x}{that} with zero
-split_{name}   ints matrix  0.2  split_{name}   -
-    the{adj} elements and the remaining elements of {x} as two lists ~
-    the elements of {x}{that} and the remaining elements as two lists |
-    split {x} into the{adj} elements{that} and the rest
-    a = []
-    b = []
-    for x in {v}:
-        if {test}:
-            a.append(x)
-        else:
-            b.append(x)
-    {o} = [a, b]
-count_{name}   ints int     0.45 count_{name}   -
-    the number of{adj} elements in {x}{that} | count the{adj} elements of {x}{that}
-    {o} = 0
-    for x in {v}:
-        if {test}:
-            {o} += 1
-sumif_{name}   ints int     0.4  sum_{name}     -
-    the sum of the{adj} elements in {x}{that} | add up the{adj} elements of {x}{that}
-    {o} = 0
-    for x in {v}:
-        if {test}:
-            {o} += x
-all_{name}     ints bool    0.3  all_{name}     -  all({test} for x in {v})
-    whether all elements of {x} are {adjective} | check whether all elements of {x} are {adjective}
-    for x in {v}:
-        if not {test}:
-            return False
-    {o} = True
-any_{name}     ints bool    0.3  any_{name}     -  any({test} for x in {v})
-    whether any element of {x} is {adjective} | check whether any element of {x} is {adjective}
-    for x in {v}:
-        if {test}:
-            return True
-    {o} = False
-""")
+FAMILIES = read_table("conditional_ints")
 OPERATIONS = tuple(condition.applied_to(family) for condition in CONDITIONS.values() for family in FAMILIES)

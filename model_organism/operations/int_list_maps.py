@@ -29,21 +29,7 @@ ELEMENT_MAPS = (
     ElementMap("lastdigit", "last digits", "take the last digit of", "abs(x) % 10", 0.5),
 )
 MAPPED_CONDITIONS = ("even", "odd", "neg", "gt", "lt", "div")
-MAP_ALL, MAP_SOME = read_table("""
-map_{map}           ints ints  1    {map}         -  [{result} for x in {v}]
-    the {noun} of {x} / the {noun} of the elements of {x} | {verb} each element of {x} / {verb} every number in {x}
-    {o} = []
-    for x in {v}:
-        {o}.append({result})
-mapif_{map}_{name}  ints ints  0.12 {map}_{name}  -  [{result} if {test} else x for x in {v}]
-    {x} with the{adj} elements{that} changed to their {noun} | {verb} the{adj} elements of {x}{that}
-    {o} = []
-    for x in {v}:
-        if {test}:
-            {o}.append({result})
-        else:
-            {o}.append(x)
-""")
+MAP_ALL, MAP_SOME = read_table("int_list_map_families")
 
 
 def _maps(m: ElementMap) -> Iterator[Operation]:
@@ -58,24 +44,4 @@ def _maps(m: ElementMap) -> Iterator[Operation]:
 
 
 MAP_FAMILIES = tuple(operation for m in ELEMENT_MAPS for operation in _maps(m))
-OPERATIONS = MAP_FAMILIES + read_table("""
-map_add     ints ints  1.4  add          1..20  [x + {k} for x in {v}]
-    the elements of {x} each increased by {k} / {x} with {k} added to each element |
-    add {k} to each element of {x} / increase every number in {x} by {k}
-    {o} = []
-    for x in {v}:
-        {o}.append(x + {k})
-map_sub     ints ints  1    sub          1..20  [x - {k} for x in {v}]
-    the elements of {x} each decreased by {k} / {x} with {k} subtracted from each element |
-    subtract {k} from each element of {x} / decrease every number in {x} by {k}
-map_mul     ints ints  1.2  mul          3..12  [x * {k} for x in {v}]
-    the elements of {x} multiplied by {k} | multiply each element of {x} by {k} / multiply every number in {x} by {k}
-map_mod     ints ints  0.7  mod          2..9   [x % {k} for x in {v}]
-    the remainders of the elements of {x} divided by {k} | take each element of {x} modulo {k}
-map_digsum  ints ints  0.4  digsum       -      [sum(int(d) for d in str(abs(x))) for x in {v}]
-    the digit sums of the elements of {x} | replace each element of {x} by the sum of its digits
-map_clip    ints ints  0.4  cap          5..25  [min(x, {k}) for x in {v}]
-    the elements of {x} capped at {k} | cap each element of {x} at {k}
-map_idx     ints ints  0.35 times_index  -      [i * x for i, x in enumerate({v})]
-    the elements of {x} multiplied by their index | multiply each element of {x} by its index
-""")
+OPERATIONS = MAP_FAMILIES + read_table("int_list_maps")

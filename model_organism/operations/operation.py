@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+# A value of type `positive` is an integer of at least 1.
 VALUE_TYPES = ("ints", "text", "words", "dict", "pairs", "matrix", "positive", "int", "bool", "other")
 BRANCH_WORDS = re.compile(r"\b(?:if|elif|for|while|and|or|lambda)\b")
 

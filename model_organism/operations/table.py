@@ -1,4 +1,4 @@
-"""Tables of operations as text.
+"""Tables of operations, the text files beside this module.
 
     s_novow  text text  1.1 remove_vowels  -    ''.join(c for c in {v} if c not in 'aeiou')
         {x} without vowels | remove the vowels from {x}
@@ -13,12 +13,14 @@ alternatives apart by " / ", on several lines where one is too short; then the b
 """
 
 import re
+from pathlib import Path
 
 from model_organism.operations.operation import IntRange, Letters, Operation
 
 
-def read_table(text: str) -> tuple[Operation, ...]:
-    """The operations of a table, in its order."""
+def read_table(name: str) -> tuple[Operation, ...]:
+    """The operations of the table `name`, in its order."""
+    text = (Path(__file__).parent / f"{name}.txt").read_text(encoding="utf-8")
     return tuple(_read_row(row) for row in re.split(r"\n(?! )", text.strip()))
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.model.settings import PromptConfig
-from common.phases.settings import setting
+from common.phases.settings import batches, setting
 from common.problems.settings import DatasetConfig
 from common.saes.settings import SaeConfig
 
@@ -12,9 +12,7 @@ from common.saes.settings import SaeConfig
 class AttentionConfig(SaeConfig, DatasetConfig, PromptConfig):
     """How the attention is read, and what its movement is compared with."""
 
-    batch_size: int = setting(
-        16, "prompts read together, fewer where memory does not suffice", demo=64, minimum=1, changes_results=False
-    )
+    batch_size: int = batches("prompts read", 16, demo=64)
     n_random: int = setting(
         19, "random directions of the same length that each direction is compared with", minimum=1, maximum=1000
     )

@@ -6,7 +6,7 @@ weights.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -46,19 +46,13 @@ def find_heads(lm: LanguageModel) -> Heads:
 
         return ask
 
-    handles = [
-        module.register_forward_hook(asking(layer))
-        for layer, block in enumerate(decoder_blocks(lm.model))
-        for module in set(block.modules()) - {block}
-    ]
     n_ids = embeddings_of(lm.model).num_embeddings
     ids = torch.arange(10, 10 + _N_TOKENS, device=lm.device)[None] % n_ids
-    try:
-        with torch.inference_mode(), eager(lm):
-            lm.model.get_decoder()(input_ids=ids, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.inference_mode(), eager(lm), ExitStack() as hooks:
+        for layer, block in enumerate(decoder_blocks(lm.model)):
+            for module in set(block.modules()) - {block}:
+                hooks.enter_context(module.register_forward_hook(asking(layer)))
+        lm.model.get_decoder()(input_ids=ids, use_cache=False)
     numbers = {weights.shape[1] for _, weights in found.values()}
     if len(numbers) != 1:
         lacks = f"its blocks have different numbers of heads: {sorted(numbers)}" if found else "none of its blocks does"
@@ -80,14 +74,12 @@ def last_rows(heads: Heads) -> Iterator[dict[int, Float[Tensor, "batch heads key
         assert weights is not None  # as when the heads were looked for
         rows.append(weights[:, :, -1].float())
 
-    handles = [module.register_forward_hook(take) for module in set(heads.modules.values())]
     found: dict[int, Tensor] = {}
-    try:
+    with ExitStack() as hooks:
+        for module in set(heads.modules.values()):
+            hooks.enter_context(module.register_forward_hook(take))
         yield found
         found.update(zip(heads.modules, rows, strict=True))
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

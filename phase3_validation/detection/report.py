@@ -28,6 +28,7 @@ from common.report.blocks import (
     estimate,
     figure_cell,
     share,
+    table_of,
     text,
     warning,
 )
@@ -239,38 +240,25 @@ def _card_row(score: str, card: Card) -> list[Cell]:
 
 
 def _strata(name: str, entry: DetectedDirection) -> Table:
-    columns = [Column("Stratum", numeric=False), Column("Problems"), Column("Positive"), Column("AUROC"), Column("F1")]
-    rows = [
-        [
-            Cell(row.stratum),
-            count_cell(row.n),
-            count_cell(row.n_positive),
-            estimate(row.auroc, scale=_AREA),
-            estimate(row.f1),
-        ]
-        for row in entry.strata
+    columns = [
+        Column("Stratum", numeric=False, cell=lambda row: Cell(row.stratum)),
+        Column("Problems", cell=lambda row: count_cell(row.n)),
+        Column("Positive", cell=lambda row: count_cell(row.n_positive)),
+        Column("AUROC", cell=lambda row: estimate(row.auroc, scale=_AREA)),
+        Column("F1", cell=lambda row: estimate(row.f1)),
     ]
-    return Table(f"{sentence_case(direction_words(name))} by difficulty", columns, rows, folded=True)
+    return table_of(f"{sentence_case(direction_words(name))} by difficulty", columns, entry.strata, folded=True)
 
 
 def _temperatures(name: str, entry: DetectedDirection) -> Table:
+    intervals = "intervals by bootstrap over problems"
     columns = [
-        Column("Temperature"),
-        Column("Problems"),
-        Column("Programs"),
-        Column("Base rate", "share of positive programs"),
-        Column("AUROC", "intervals by bootstrap over problems"),
-        Column("F1"),
+        Column("Temperature", cell=lambda row: figure_cell(row.temperature, 1)),
+        Column("Problems", cell=lambda row: count_cell(row.n_problems)),
+        Column("Programs", cell=lambda row: count_cell(row.n_programs)),
+        Column("Base rate", "share of positive programs", cell=lambda row: share(row.base_rate)),
+        Column("AUROC", intervals, cell=lambda row: estimate(row.auroc, scale=_AREA)),
+        Column("F1", cell=lambda row: estimate(row.f1)),
     ]
-    rows = [
-        [
-            figure_cell(row.temperature, 1),
-            count_cell(row.n_problems),
-            count_cell(row.n_programs),
-            share(row.base_rate),
-            estimate(row.auroc, scale=_AREA),
-            estimate(row.f1),
-        ]
-        for row in entry.temperatures
-    ]
-    return Table(f"{sentence_case(direction_words(name))} by sampling temperature", columns, rows, folded=True)
+    title = f"{sentence_case(direction_words(name))} by sampling temperature"
+    return table_of(title, columns, entry.temperatures, folded=True)

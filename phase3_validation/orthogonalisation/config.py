@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError
 from common.interventions.directions import NAMES
-from common.phases.settings import EvaluatingConfig, setting, typed
+from common.phases.settings import EvaluatingConfig, batches, setting, typed
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
 
@@ -13,13 +13,7 @@ from common.saes.settings import SaeConfig
 class OrthogonalisationConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
     """Which directions the model loses, and how many others for comparison."""
 
-    batch_size: int = setting(
-        64,
-        "programs generated together, fewer where memory does not suffice",
-        demo=120,
-        minimum=1,
-        changes_results=False,
-    )
+    batch_size: int = batches("programs generated", demo=120)
     directions: tuple[str, ...] = setting(
         ("steer_correct", "steer_incorrect"), "selected directions to take away, one at a time", choices=NAMES
     )

@@ -12,7 +12,7 @@ The idea is Arditi et al. 2024, arXiv:2406.11717, section 2.4; the norms behind 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,12 +136,8 @@ def watch_writes(
 
         return measure
 
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for writer in writers_of(model):
-            handles.append(writer.last.register_forward_hook(measuring(writer.name)))
-        handles.append(decoder_blocks(model)[-1].register_forward_hook(measuring(STREAM)))
+            hooks.enter_context(writer.last.register_forward_hook(measuring(writer.name)))
+        hooks.enter_context(decoder_blocks(model)[-1].register_forward_hook(measuring(STREAM)))
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()

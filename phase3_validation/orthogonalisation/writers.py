@@ -17,7 +17,7 @@ shows in use as well: weights.watch_writes.
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -240,19 +240,14 @@ def _cut_apart(model: PreTrainedModel, scopes: list[_Scope]) -> Iterator[None]:
         return leaf.clone()
 
     reads: list[Tensor | None] = []
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for layer, block in enumerate(decoder_blocks(model)):
-            handles.append(block.register_forward_pre_hook(entering(layer), with_kwargs=True))
-            handles.append(block.register_forward_hook(leave))
-        for module in model.modules():
-            if _holds_parameters(module):
-                handles.append(module.register_forward_pre_hook(read, with_kwargs=True))
-                handles.append(module.register_forward_hook(wrote))
+            hooks.enter_context(block.register_forward_pre_hook(entering(layer), with_kwargs=True))
+            hooks.enter_context(block.register_forward_hook(leave))
+        for module in filter(_holds_parameters, model.modules()):
+            hooks.enter_context(module.register_forward_pre_hook(read, with_kwargs=True))
+            hooks.enter_context(module.register_forward_hook(wrote))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _holds_parameters(module: nn.Module) -> bool:

@@ -20,7 +20,7 @@ from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows
 from common.interventions.directions import Direction, selected_directions
 from common.interventions.outcomes import effect, paired
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
-from common.interventions.steered_programs import write_steered
+from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
 from phase3_validation.steering.choice import choose, curve_point
@@ -31,13 +31,10 @@ HYPERPARAMS = "hyperparams_{dataset}.parquet"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is run: by direction and layer, one variant for each coefficient; all of them, the unsteered first."""
+class Plan(SteeringPlan):
+    """What is run: by direction and layer, one variant for each coefficient."""
 
-    directions: list[Direction]
     points: dict[str, dict[int, list[Variant]]]
-    variants: list[Variant]
-    norms: dict[tuple[int, str], float]
 
 
 def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
@@ -56,7 +53,7 @@ def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
         for direction in directions
     }
     variants = [variant for by_layer in points.values() for group in by_layer.values() for variant in group]
-    return Plan(directions, points, [UNSTEERED, *variants], norms)
+    return Plan([UNSTEERED, *variants], directions, norms, points)
 
 
 def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: str) -> None:
@@ -84,16 +81,7 @@ def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
             problems = spaced(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), config.problems)
-            write_steered(
-                ctx,
-                out,
-                problems,
-                plan.variants,
-                directions=plan.directions,
-                norms=plan.norms,
-                earlier=earlier,
-                steer_prompt=config.steer == "all",
-            )
+            write_steered(ctx, out, problems, plan, earlier, steer_prompt=config.steer == "all")
 
 
 def conclude(

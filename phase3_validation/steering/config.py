@@ -7,6 +7,7 @@ from common.handoffs import RESID_SITES
 from common.interventions.directions import NAMES
 from common.interventions.settings import SteeredConfig
 from common.phases.settings import EvaluatingConfig, setting, typed
+from common.saes.settings import layer_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,7 @@ class CoefficientsConfig(SteeredConfig):
 
     def chosen_layers(self) -> list[int] | None:
         """The layers given, ascending; None for each latent's own. Raises: ConfigError."""
-        words = [word.strip() for word in self.layers.split(",")]
-        if words == ["auto"]:
-            return None
-        if not all(word.isdecimal() for word in words):
-            raise ConfigError(f"--layers is '{self.layers}'\nGive auto, or layers with commas, as in 0,12,25")
-        return sorted({int(word) for word in words})
+        return layer_numbers(self.layers, usual="auto")
 
 
 @dataclass(frozen=True, kw_only=True)

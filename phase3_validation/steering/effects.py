@@ -31,10 +31,10 @@ from common.handoffs.steering import (
 from common.interventions.comparisons import compare_direction, judge_family
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
 from common.interventions.controls import controls_of, warn_of_few
-from common.interventions.directions import Direction, selected_directions
+from common.interventions.directions import selected_directions
 from common.interventions.outcomes import effect, paired
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
-from common.interventions.steered_programs import write_steered
+from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
 from phase3_validation.config import VALIDATION
@@ -46,25 +46,15 @@ from phase3_validation.steering.selective import flagged_problems, predictor_of,
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(SteeringPlan):
     """What is run. `chosen` is what phase 3.2 wrote; `own` and `controls` (by kind and index) are by direction's name.
 
     A direction without an admissible coefficient is in `chosen` alone.
     """
 
     chosen: CoefficientsDocument
-    directions: list[Direction]
     own: dict[str, Variant]
     controls: dict[str, dict[str, dict[int, Variant]]]
-    norms: dict[tuple[int, str], float]
-
-    @property
-    def variants(self) -> list[Variant]:
-        """All of them, the unsteered first."""
-        found = [UNSTEERED]
-        for name, variant in self.own.items():
-            found += [variant, *(control for group in self.controls[name].values() for control in group.values())]
-        return found
 
 
 def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
@@ -75,7 +65,7 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
     usable = [name for name, entry in chosen.directions.items() if entry.chosen]
     directions = selected_directions(latents, usable) if usable else []
     columns = latents.columns("latents.parquet") if usable else {}
-    own, controls = {}, {}
+    own, controls, variants = {}, {}, [UNSTEERED]
     for direction in directions:
         entry = chosen.directions[direction.name]
         place = (entry.chosen.layer, entry.site, entry.chosen.coefficient)
@@ -85,7 +75,9 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
             kind: {index: Variant(direction.name, kind, index, *place) for index in indices}
             for kind, indices in ((MATCHED_LATENT, matched), (RANDOM_DIRECTION, range(k)))
         }
-    return Plan(chosen, directions, own, controls, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
+        groups = controls[direction.name].values()
+        variants += [own[direction.name], *(control for group in groups for control in group.values())]
+    return Plan(variants, directions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), chosen, own, controls)
 
 
 def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
@@ -99,16 +91,7 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings, problems)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            write_steered(
-                ctx,
-                out,
-                problems,
-                plan.variants,
-                directions=plan.directions,
-                norms=plan.norms,
-                earlier=earlier,
-                steer_prompt=plan.chosen.steer == "all",
-            )
+            write_steered(ctx, out, problems, plan, earlier, steer_prompt=plan.chosen.steer == "all")
 
 
 def conclude(

@@ -27,9 +27,11 @@ from common.report.blocks import (
     count_cell,
     counted,
     figure_cell,
+    number_cell,
     p_cell,
     scale_of_changes,
     share,
+    table_of,
     text,
     warning,
 )
@@ -113,35 +115,23 @@ def _best_dose(result: CoefficientsDocument) -> str:
 
 
 def _curve(name: str, entry: TunedDirection) -> Table:
-    columns = [
-        Column("Layer"),
-        Column("Coefficient"),
-        Column("Net change", _NET),
-        Column("Pass rate"),
-        Column("Corrected"),
-        Column("Corrupted"),
-        Column("Degenerate", "share of outputs that repeat, do not parse or do not stop"),
-        Column("Newly degenerate", "share that was not so unsteered"),
-        Column("Median KL", _KL),
-        Column("Admissible", numeric=False),
-    ]
     scale = scale_of_changes([point.net_change for point in entry.curve])
-    rows = [
-        [
-            Cell(str(point.layer), sort=point.layer),
-            figure_cell(point.coefficient, 3, signed=True),
-            change(point.net_change, scale),
-            share(point.pass_rate),
-            count_cell(point.n_corrected),
-            count_cell(point.n_corrupted),
-            share(point.degenerate_rate),
-            share(point.newly_degenerate_rate),
-            figure_cell(point.median_kl, 3),
-            Cell("yes" if point.admissible else "no"),
-        ]
-        for point in entry.curve
+    degenerate = "share of outputs that repeat, do not parse or do not stop"
+    columns = [
+        Column("Layer", cell=lambda point: number_cell(point.layer)),
+        Column("Coefficient", cell=lambda point: figure_cell(point.coefficient, 3, signed=True)),
+        Column("Net change", _NET, cell=lambda point: change(point.net_change, scale)),
+        Column("Pass rate", cell=lambda point: share(point.pass_rate)),
+        Column("Corrected", cell=lambda point: count_cell(point.n_corrected)),
+        Column("Corrupted", cell=lambda point: count_cell(point.n_corrupted)),
+        Column("Degenerate", degenerate, cell=lambda point: share(point.degenerate_rate)),
+        Column(
+            "Newly degenerate", "share that was not so unsteered", cell=lambda point: share(point.newly_degenerate_rate)
+        ),
+        Column("Median KL", _KL, cell=lambda point: figure_cell(point.median_kl, 3)),
+        Column("Admissible", numeric=False, cell=lambda point: Cell("yes" if point.admissible else "no")),
     ]
-    return Table(f"Dose response of {direction_words(name)}", columns, rows, folded=True)
+    return table_of(f"Dose response of {direction_words(name)}", columns, entry.curve, folded=True)
 
 
 def steering_section(phase: PhaseResult, collected: Collected) -> Section:
@@ -321,24 +311,13 @@ def _points(value: float | None) -> Cell:
 
 
 def _each(name: str, kind: str, found: AgainstControls) -> Table:
-    label = "Latent" if kind == MATCHED_LATENT else "Number"
     columns = [
-        Column(label),
-        Column("Net change"),
-        Column("Corrected"),
-        Column("Corrupted"),
-        Column("Degenerate"),
-        Column("Median KL"),
+        Column("Latent" if kind == MATCHED_LATENT else "Number", cell=lambda one: number_cell(one.index)),
+        Column("Net change", cell=lambda one: _points(one.net_change)),
+        Column("Corrected", cell=lambda one: count_cell(one.n_corrected)),
+        Column("Corrupted", cell=lambda one: count_cell(one.n_corrupted)),
+        Column("Degenerate", cell=lambda one: share(one.degenerate_rate)),
+        Column("Median KL", cell=lambda one: figure_cell(one.median_kl, 3)),
     ]
-    rows = [
-        [
-            Cell(str(one.index), sort=one.index),
-            _points(one.net_change),
-            count_cell(one.n_corrected),
-            count_cell(one.n_corrupted),
-            share(one.degenerate_rate),
-            figure_cell(one.median_kl, 3),
-        ]
-        for one in found.each
-    ]
-    return Table(f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}", columns, rows, folded=True)
+    title = f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}"
+    return table_of(title, columns, found.each, folded=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.errors import ConfigError
-from common.phases.settings import EvaluatingConfig, setting
+from common.phases.settings import EvaluatingConfig, batches, setting
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
 
@@ -22,13 +22,7 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
         "the other model, of the same shape: hub id or folder; auto: the instruction-tuned model made from --model",
     )
     to_revision: str = setting("", "the same as --revision, of a --to of the hub", changes_results=False)
-    batch_size: int = setting(
-        64,
-        "programs generated together, fewer where memory does not suffice",
-        demo=128,
-        minimum=1,
-        changes_results=False,
-    )
+    batch_size: int = batches("programs generated", demo=128)
     seed: int = setting(42, "seed of the resamples", minimum=0)
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
     problems: int = setting(0, "validation problems that are steered, evenly spaced; 0: all", minimum=0)

@@ -99,19 +99,17 @@ class Finished:
 def run_limited(
     command: Sequence[str],
     folder: str,
+    patience: Patience,
     *,
     cpu_s: float,
-    elapsed_s: float,
     memory_bytes: int | None,
     stdin: bytes = b"",
-    patience: Patience | None = None,
 ) -> Finished:
     """Run `command` in `folder`, with standard error beside standard output, and wait for it.
 
-    `memory_bytes` is of address space (None: no limit). `patience` may end it before `elapsed_s`.
+    `memory_bytes` is of address space (None: no limit). `patience` may end it before its time is over.
     """
-    patience = patience or Patience(elapsed_s)
-    seconds = min(elapsed_s, patience.left_s)
+    seconds = min(ELAPSED * cpu_s, patience.left_s)
     if seconds <= 0:
         return Finished(-signal.SIGKILL, b"", patience.ended_by)
     limits = [str(max(1, round(cpu_s))), str(-1 if memory_bytes is None else memory_bytes)]

@@ -23,7 +23,7 @@ from common.errors import SandboxError
 from common.sandbox.levels import choose_isolation
 from common.sandbox.programs import Limits
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
-from phase4_anomaly_detection.verification.processes import ELAPSED, MIB, OPTIONS, Finished, Patience, run_limited
+from phase4_anomaly_detection.verification.processes import MIB, OPTIONS, Finished, Patience, run_limited
 
 NAME = "symbolic"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ _START = (
 )
 
 
-def check_symbolic(code: str, seconds: float, isolation: str, patience: Patience | None = None) -> Check:
+def check_symbolic(code: str, seconds: float, isolation: str, patience: Patience) -> Check:
     """failed, with an input that shows it; passed says whether that is proved or only not found in `seconds`.
 
     The search gets less where half of what `patience` has left is less: the other half is for the start.
@@ -51,13 +51,11 @@ def check_symbolic(code: str, seconds: float, isolation: str, patience: Patience
     except SandboxError as error:
         reason = str(error).partition("\n")[0]
         return Check(NAME, SKIPPED, f"CrossHair runs the program, and nothing here would confine it: {reason}")
-    search_s = seconds if patience is None else min(seconds, patience.left_s / 2)
+    search_s = min(seconds, patience.left_s / 2)
     request = {"code": code, "seconds": search_s, "level": level, "home": home, "limits": asdict(limits)}
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
         command, stdin = [sys.executable, *OPTIONS, "-c", _START, str(_ROOT)], json.dumps(request).encode()
-        finished = run_limited(
-            command, folder, cpu_s=cpu_s, elapsed_s=ELAPSED * cpu_s, memory_bytes=None, stdin=stdin, patience=patience
-        )
+        finished = run_limited(command, folder, patience, cpu_s=cpu_s, memory_bytes=None, stdin=stdin)
     return _verdict(finished, f"level {level}")
 
 

@@ -5,7 +5,7 @@ import sys
 import tempfile
 
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, Check
-from phase4_anomaly_detection.verification.processes import ELAPSED, MIB, OPTIONS, Patience, run_limited
+from phase4_anomaly_detection.verification.processes import MIB, OPTIONS, Patience, run_limited
 
 NAME = "syntax"
 _CPU_S = 10
@@ -21,20 +21,12 @@ print(json.dumps({"found": found}))
 """
 
 
-def check_syntax(code: str, patience: Patience | None = None) -> Check:
+def check_syntax(code: str, patience: Patience) -> Check:
     """failed, with line and column, for what Python's parser refuses."""
     source = b"# coding: utf-8\n" + code.encode("utf-8", "surrogatepass")  # whatever the program's own comment says
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
         command = [sys.executable, *OPTIONS, "-S", "-c", _PARSE]
-        finished = run_limited(
-            command,
-            folder,
-            cpu_s=_CPU_S,
-            elapsed_s=ELAPSED * _CPU_S,
-            memory_bytes=1024 * MIB,
-            stdin=source,
-            patience=patience,
-        )
+        finished = run_limited(command, folder, patience, cpu_s=_CPU_S, memory_bytes=1024 * MIB, stdin=source)
     if finished.stopped_for is None and finished.status < 0:
         return Check(NAME, FAILED, f"Python's parser does not survive it: {finished.reason()}")
     if finished.stopped_for is not None or finished.status != 0:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
-from phase4_anomaly_detection.verification.processes import ELAPSED, MIB, OPTIONS, Finished, Patience, run_limited
+from phase4_anomaly_detection.verification.processes import MIB, OPTIONS, Finished, Patience, run_limited
 
 NAME = "types"
 _FILE = "candidate.py"
@@ -28,7 +28,7 @@ _PYRIGHT = dict.fromkeys(("reportMissingImports", "reportMissingModuleSource", "
 _PYRIGHT |= {"typeCheckingMode": "basic", "reportAttributeAccessIssue": "error", "analyzeUnannotatedFunctions": True}
 
 
-def check_types(code: str, seconds: float, patience: Patience | None = None) -> Check:
+def check_types(code: str, seconds: float, patience: Patience) -> Check:
     """failed, with the first complaints; skipped where neither checker is installed. `seconds` are of the processor."""
     pyright = shutil.which("pyright", path=os.pathsep.join([_BESIDE_PYTHON, os.environ.get("PATH", "")]))
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
@@ -41,11 +41,9 @@ def check_types(code: str, seconds: float, patience: Patience | None = None) -> 
     return found or Check(NAME, SKIPPED, "neither pyright nor mypy is installed; to have one: pip install mypy")
 
 
-def _by_mypy(folder: str, seconds: float, patience: Patience | None) -> Check:
+def _by_mypy(folder: str, seconds: float, patience: Patience) -> Check:
     command = [sys.executable, *OPTIONS, "-m", "mypy", *_MYPY, _FILE]
-    finished = run_limited(
-        command, folder, cpu_s=seconds, elapsed_s=ELAPSED * seconds, memory_bytes=2048 * MIB, patience=patience
-    )
+    finished = run_limited(command, folder, patience, cpu_s=seconds, memory_bytes=2048 * MIB)
     if finished.stopped_for is not None or finished.status not in (0, 1):
         return Check(NAME, ERROR, f"mypy: {finished.reason()}{_last_line(finished)}")
     complaints = []
@@ -59,17 +57,10 @@ def _by_mypy(folder: str, seconds: float, patience: Patience | None) -> Check:
     return _verdict("mypy", complaints)
 
 
-def _by_pyright(program: str, folder: str, seconds: float, patience: Patience | None) -> Check:
+def _by_pyright(program: str, folder: str, seconds: float, patience: Patience) -> Check:
     Path(folder, "pyrightconfig.json").write_text(json.dumps(_PYRIGHT))
     # No limit on address space: node reserves far more than it uses.
-    finished = run_limited(
-        [program, "--outputjson", _FILE],
-        folder,
-        cpu_s=seconds,
-        elapsed_s=ELAPSED * seconds,
-        memory_bytes=None,
-        patience=patience,
-    )
+    finished = run_limited([program, "--outputjson", _FILE], folder, patience, cpu_s=seconds, memory_bytes=None)
     if finished.stopped_for is not None or finished.status not in (0, 1):
         return Check(NAME, ERROR, f"pyright: {finished.reason()}{_last_line(finished)}")
     text = finished.output.decode("utf-8", "replace")

@@ -1,6 +1,6 @@
 """Look at one program with everything this machine has, and say what each look found.
 
-    verify("def double(n: int) -> int:\\n    return n + n", ["assert double(2) == 4"])
+    Verifier().verify("def double(n: int) -> int:\\n    return n + n", ["assert double(2) == 4"])
     {"checks": [{"name": "syntax", "status": "passed", "detail": "it parses", "seconds": 0.04}, ...],
      "verdict": "passed"}
 
@@ -144,18 +144,3 @@ def verdict_of(checks: Sequence[Check]) -> str:
     if FAILED in status.values():
         return "doubtful"
     return "passed" if status.get("tests") == PASSED else "inconclusive"
-
-
-def verify(
-    code: str,
-    tests: Sequence[str] = (),
-    *,
-    setup: str = "",
-    checks: Sequence[str] = CHECKS,
-    isolation: str = "auto",
-    seconds: float = SECONDS,
-    total_s: float = TOTAL_S,
-) -> dict[str, Any]:
-    """`Verifier.verify` for one program."""
-    with Verifier(checks, isolation, seconds, total_s) as verifier:
-        return verifier.verify(code, tests, setup)

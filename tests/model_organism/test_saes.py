@@ -16,6 +16,7 @@ from common.errors import ArtifactMismatchError, AssetError
 from common.model.read_text import ReadText
 from common.saes.fit import checked_sae
 from common.saes.sources import sae_source
+from common.saes.training import Dictionary, DictionarySettings, DictionaryTrainer, Samples
 from model_organism.corpus import GENERAL, PROBLEM, Document, tokenize_documents
 from model_organism.dictionaries import activations, held_out
 from model_organism.dictionaries.command import Job, missing_layers, train_layer
@@ -24,7 +25,6 @@ from model_organism.dictionaries.measures import cross_entropy_recovered, mean_c
 from model_organism.dictionaries.report import refresh_readme
 from model_organism.dictionaries.sites import READS, SAE, TRANSCODER, WRITES, site_name
 from model_organism.dictionaries.storage import FOLDERS, load_dictionary, read_training, save_dictionary
-from model_organism.dictionaries.training import Dictionary, DictionarySettings, DictionaryTrainer, Samples
 
 ORGANISM = Path(__file__).resolve().parents[2] / "model_organism"
 WEIGHTS = ORGANISM / "weights"

@@ -14,17 +14,18 @@ import pytest
 from common.errors import ConfigError
 from common.sandbox.levels import choose_isolation
 from common.sandbox.programs import Limits
-from phase4_anomaly_detection.verification import symbolic, types
+from phase4_anomaly_detection.verification import processes, symbolic, types
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
 from phase4_anomaly_detection.verification.processes import Finished, Patience, run_limited
 from phase4_anomaly_detection.verification.symbolic import check_symbolic
 from phase4_anomaly_detection.verification.symbolic_child import prepare
 from phase4_anomaly_detection.verification.syntax import check_syntax
 from phase4_anomaly_detection.verification.types import check_types
-from phase4_anomaly_detection.verification.verify import CHECKS, Verifier, verdict_of, verify
+from phase4_anomaly_detection.verification.verify import CHECKS, Verifier, verdict_of
 
 SECONDS = 60.0  # of the processor, for mypy on a slow machine
 LOOK_S = 30.0  # for CrossHair to find what there is
+ENDLESS = Patience(1e6)
 DOUBLE = "def double(n: int) -> int:\n    return n + n\n"
 MEAN = "def mean(xs: list[int]) -> float:\n    return sum(xs) / len(xs)\n"
 needs_crosshair = pytest.mark.skipif(
@@ -33,6 +34,11 @@ needs_crosshair = pytest.mark.skipif(
 needs_mypy = pytest.mark.skipif(
     importlib.util.find_spec("mypy") is None, reason="pip install -r requirements-serve.txt"
 )
+
+
+def verify(code: str, tests=(), **settings) -> dict:
+    with Verifier(**settings) as verifier:
+        return verifier.verify(code, tests)
 
 
 def statuses(found: dict) -> dict[str, str]:
@@ -84,36 +90,39 @@ def test_what_does_not_parse_is_looked_at_no_further():
     ids=["brackets", "signs", "zero byte", "half a pair", "long number", "parameters", "indents", "quote"],
 )
 def test_source_that_hurts_a_parser_fails_and_hurts_nobody(code):
-    check = check_syntax(code)
+    check = check_syntax(code, ENDLESS)
     assert check.status == FAILED and check.detail
 
 
 def test_a_coding_comment_does_not_change_what_is_parsed():
-    assert check_syntax("# -*- coding: rot13 -*-\nqrs s(): cnff").status == FAILED
-    assert check_syntax("# coding: latin-1\nx = 'é'\n").status == PASSED
-    assert check_syntax("").status == PASSED
+    assert check_syntax("# -*- coding: rot13 -*-\nqrs s(): cnff", ENDLESS).status == FAILED
+    assert check_syntax("# coding: latin-1\nx = 'é'\n", ENDLESS).status == PASSED
+    assert check_syntax("", ENDLESS).status == PASSED
 
 
 @needs_mypy
 def test_types_finds_what_no_run_would_excuse_and_passes_over_style():
-    assert check_types(DOUBLE, SECONDS).status == PASSED
+    assert check_types(DOUBLE, SECONDS, ENDLESS).status == PASSED
     assert (
-        check_types("def f(xs):\n    found = {}\n    for x in xs: found[x] = 1\n    return found", SECONDS).status
+        check_types(
+            "def f(xs):\n    found = {}\n    for x in xs: found[x] = 1\n    return found", SECONDS, ENDLESS
+        ).status
         == PASSED
     )
     assert (
-        check_types("import a_library_that_is_not_here\nx = a_library_that_is_not_here.f()", SECONDS).status == PASSED
+        check_types("import a_library_that_is_not_here\nx = a_library_that_is_not_here.f()", SECONDS, ENDLESS).status
+        == PASSED
     )
-    wrong = check_types("def f(s):\n    return undefined_name + s", SECONDS)
+    wrong = check_types("def f(s):\n    return undefined_name + s", SECONDS, ENDLESS)
     assert wrong.status == FAILED and "line 2" in wrong.detail and "undefined_name" in wrong.detail
-    many = check_types("\n".join(f"x{i}: int = 'a'" for i in range(30)), SECONDS)
+    many = check_types("\n".join(f"x{i}: int = 'a'" for i in range(30)), SECONDS, ENDLESS)
     assert many.status == FAILED and "and 25 more" in many.detail
 
 
 @needs_mypy
 def test_types_does_not_run_the_program(tmp_path):
     there = tmp_path / "there"
-    assert check_types(f"open({str(there)!r}, 'w').write('x')", SECONDS).status == PASSED
+    assert check_types(f"open({str(there)!r}, 'w').write('x')", SECONDS, ENDLESS).status == PASSED
     assert not there.exists()
 
 
@@ -138,14 +147,14 @@ def test_pyright_is_asked_first_where_it_is_installed(tmp_path, monkeypatch):
         print(json.dumps({"version": "1.1.400", "generalDiagnostics": [row, {**row, "severity": "warning"}]}))
         sys.exit(1)""",
     )
-    check = check_types(DOUBLE, SECONDS)
+    check = check_types(DOUBLE, SECONDS, ENDLESS)
     assert (check.status, check.detail) == (FAILED, "pyright: line 7: no [reportCallIssue]")
 
 
 @needs_mypy
 def test_mypy_is_asked_where_pyright_is_broken(tmp_path, monkeypatch):
     fake_pyright(tmp_path, monkeypatch, "print('no network')\nraise SystemExit(1)")
-    assert check_types(DOUBLE, SECONDS) == Check("types", PASSED, "mypy: nothing found")
+    assert check_types(DOUBLE, SECONDS, ENDLESS) == Check("types", PASSED, "mypy: nothing found")
 
 
 @needs_crosshair
@@ -168,7 +177,7 @@ def test_mypy_is_asked_where_pyright_is_broken(tmp_path, monkeypatch):
     ],
 )
 def test_crosshair_finds_inputs_that_break_a_typed_function(code, status, words):
-    check = check_symbolic(code, LOOK_S if status == FAILED else 5.0, "auto")
+    check = check_symbolic(code, LOOK_S if status == FAILED else 5.0, "auto", ENDLESS)
     assert check.status == status and words in check.detail, check
 
 
@@ -183,7 +192,7 @@ def test_crosshair_runs_the_program_within_the_sandbox_and_nowhere_else(tmp_path
     acts += [f"{system}.fork()", f"{system}.kill({system}.getppid(), 9)", f"{system}.execv('/bin/true', ['true'])"]
     acts += ["__import__('socket').socket()"]
     for act in acts:
-        check = check_symbolic(f"{act}\n{DOUBLE}", 3.0, "auto")
+        check = check_symbolic(f"{act}\n{DOUBLE}", 3.0, "auto", ENDLESS)
         assert check.status == SKIPPED and "Error" in check.detail, (act, check)
     assert not there.exists()
 
@@ -199,19 +208,19 @@ def test_without_confinement_crosshair_is_not_started_unless_told_so(monkeypatch
         raise SandboxError("the sandbox finds no isolation on this machine\nTo run all the same: --sandbox none")
 
     monkeypatch.setattr(symbolic, "choose_isolation", no_layers)
-    check = check_symbolic(DOUBLE, 3.0, "auto")
+    check = check_symbolic(DOUBLE, 3.0, "auto", ENDLESS)
     assert asked == ["auto"] and check.status == SKIPPED and "nothing here would confine it" in check.detail
     monkeypatch.undo()
-    assert "level 0" in check_symbolic(DOUBLE, 3.0, "none").detail
+    assert "level 0" in check_symbolic(DOUBLE, 3.0, "none", ENDLESS).detail
 
 
 @needs_crosshair
 def test_a_program_that_hangs_or_floods_ends(monkeypatch):
     monkeypatch.setattr(symbolic, "_START_S", 4)  # of the processor, which a program that hangs uses up
-    check = check_symbolic(f"while True: pass\n{DOUBLE}", 1.0, "auto")
+    check = check_symbolic(f"while True: pass\n{DOUBLE}", 1.0, "auto", ENDLESS)
     assert check.status == ERROR and "gave no answer" in check.detail
     check = check_symbolic(
-        f"import os\nwhile True: [os.write(fd, b'x' * 65536) for fd in range(3, 9)]\n{DOUBLE}", 1.0, "auto"
+        f"import os\nwhile True: [os.write(fd, b'x' * 65536) for fd in range(3, 9)]\n{DOUBLE}", 1.0, "auto", ENDLESS
     )
     assert check.status in (ERROR, SKIPPED)
 
@@ -233,10 +242,12 @@ def test_contracts_are_added_to_typed_functions_alone():
     assert "Doc.\n" in source
 
 
-def test_a_process_has_its_time_its_memory_and_its_output_limited(tmp_path):
+def test_a_process_has_its_time_its_memory_and_its_output_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "ELAPSED", 300)  # so that a busy machine is no reason
+
     def run(code: str, elapsed_s: float = 300.0, cpu_s: float = 60.0):
         command = [sys.executable, "-c", code]
-        return run_limited(command, str(tmp_path), cpu_s=cpu_s, elapsed_s=elapsed_s, memory_bytes=1 << 30)
+        return run_limited(command, str(tmp_path), Patience(elapsed_s), cpu_s=cpu_s, memory_bytes=1 << 30)
 
     assert run("print('out')").output == b"out\n" and run("raise SystemExit(3)").status == 3
     assert "within 1 s" in run("import time; time.sleep(600)", elapsed_s=1.0).reason()
@@ -263,7 +274,7 @@ def test_a_process_that_nobody_waits_for_is_ended_and_none_follows_it(tmp_path):
     patience = Patience(3600)
     timer = threading.Timer(1.0, patience.stop)
     timer.start()
-    limits = {"cpu_s": 3600, "elapsed_s": 3600, "memory_bytes": None, "patience": patience}
+    limits = {"patience": patience, "cpu_s": 3600, "memory_bytes": None}
     command = [sys.executable, "-c", "import time; time.sleep(3600)"]
     assert "nobody waits" in run_limited(command, str(tmp_path), **limits).reason()
     timer.join()

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 import report_data
-from report_data import HOSTILE, build, interval, write_run
+from report_data import HOSTILE, build, collect, interval, write_report, write_run
 from support import cold_command, command, obey_file_modes
 
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
 from common.handoffs import DETECTION, GENERAL_TEXT, GENERATIONS, HANDOFFS, SPLIT, STEERING, TRANSFER
-from common.report import write_report
-from common.report.collect import APART, DAMAGED, FINISHED, MISSING, STALE, UNFINISHED, collect
+from common.report.collect import APART, DAMAGED, FINISHED, MISSING, STALE, UNFINISHED
 from common.runs import discovery
 from run import PROGRAM
 

@@ -2,9 +2,8 @@
 
 import pytest
 import report_data
+from report_data import collect, write_report
 
-from common.report import write_report
-from common.report.collect import collect
 from phase4_anomaly_detection.report import section as section_of
 from run import PROGRAM
 

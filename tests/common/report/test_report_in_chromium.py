@@ -7,8 +7,8 @@ import json
 import chromium
 import pytest
 import report_data
+from report_data import write_report
 
-from common.report import write_report
 from run import PROGRAM
 
 pytestmark = pytest.mark.skipif(chromium.why_not() is not None, reason=str(chromium.why_not()))

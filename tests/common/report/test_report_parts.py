@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import report_data
+from report_data import collect
 
 from common.handoffs import DETECTION, HANDOFFS, LATENTS
 from common.handoffs.estimates import UNDEFINED, Counted, Interval
@@ -21,7 +22,6 @@ from common.report.blocks import (
     text,
     value_cell,
 )
-from common.report.collect import collect
 from common.report.figures import caption_of, figures_of, within_budget
 from common.report.runs import TITLES
 from common.words import (

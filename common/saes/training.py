@@ -8,7 +8,7 @@
 3. Directions start random, at the scale that reconstructs a batch best. Latents that have not fired for
    a while start again from samples that are reconstructed badly (Bricken et al. 2023, "neuron
    resampling"). The target for active latents starts three times as high and falls.
-4. A share of every batch are last prompt tokens, the position that the pipeline reads.
+4. A share of every batch are rows of `prompts`: last prompt tokens, the position that the pipeline reads.
 
 Our own loop and not SAELens' trainer: that trains no transcoders, on one core a step of its JumpReLU takes
 twice as long, and in a prototype it left 74 % of the latents dead. The files are in SAELens' format.
@@ -24,12 +24,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from common.errors import ArtifactMismatchError, ConfigError
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DictionarySettings:
-    """All that the result depends on, besides the activations."""
+    """All that the result depends on, besides the activations.
+
+    Raises: ConfigError where no step can be made, or more latents would be active than there are.
+    """
 
     d_sae: int = 1536
     l0: float = 32.0
@@ -43,6 +48,12 @@ class DictionarySettings:
     resampled_share: float = 0.65
     decayed_share: float = 0.4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        most_active = self.d_sae / 2 / self.initial_l0_factor  # of more than half, the threshold would lie below 0
+        for name, value, most in (("batch_size", self.batch_size, self.n_samples), ("l0", self.l0, most_active)):
+            if not 0 < value <= most:
+                raise ConfigError(f"{name} is {value}\nGive a number above 0, at most {most:g}")
 
     @property
     def n_steps(self) -> int:
@@ -61,7 +72,10 @@ class DictionarySettings:
 
 @dataclass
 class Dictionary:
-    """Weights in SAELens' names and Gemma Scope's convention: acts = JumpReLU(x @ W_enc + b_enc)."""
+    """Weights in SAELens' names and Gemma Scope's convention: acts = JumpReLU(x @ W_enc + b_enc).
+
+    Raises: ArtifactMismatchError where their shapes do not fit.
+    """
 
     W_enc: Float[Tensor, "d_in d_sae"]
     b_enc: Float[Tensor, "d_sae"]
@@ -69,13 +83,26 @@ class Dictionary:
     b_dec: Float[Tensor, "d_out"]
     threshold: Float[Tensor, "d_sae"]
 
+    def __post_init__(self) -> None:
+        (d_in, d_sae), d_out = self.W_enc.shape, self.W_dec.shape[1]
+        shapes = {"b_enc": (d_sae,), "threshold": (d_sae,), "W_dec": (d_sae, d_out), "b_dec": (d_out,)}
+        for name, shape in shapes.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise ArtifactMismatchError(
+                    f"{name} has the shape {tuple(getattr(self, name).shape)}, but W_enc is {d_in} by {d_sae}\n"
+                    f"Give {name} of the shape {shape}"
+                )
+
     def encode(self, inputs: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
-        """Latent activations; a latent is zero unless its pre-activation exceeds its threshold strictly."""
-        pre = inputs @ self.W_enc + self.b_enc
-        return pre.relu() * (pre > self.threshold)
+        """Latent activations; a latent is zero unless its pre-activation exceeds its threshold strictly.
+
+        `inputs` may be of numpy, and of any number type: they are computed in that of the weights.
+        """
+        pre_acts = torch.as_tensor(inputs).to(self.W_enc) @ self.W_enc + self.b_enc
+        return pre_acts * (pre_acts > self.threshold)
 
     def decode(self, latent_acts: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_out"]:
-        return latent_acts @ self.W_dec + self.b_dec
+        return torch.as_tensor(latent_acts).to(self.W_dec) @ self.W_dec + self.b_dec
 
 
 @dataclass(frozen=True)
