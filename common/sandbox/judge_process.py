@@ -78,6 +78,7 @@ class Judge:
         # With namespaces each server has its own folder, which exists inside them only.
         self.own_scratch = "" if NAMESPACES in setup.layers else scratch.make()
         turn = turns.create()
+        self.page = turns.open_page(turn, for_children=False)
         servers = []
         for role in ("programs", "tests", "references"):
             folder = os.path.join(self.own_scratch, role) if self.own_scratch else namespaces.SCRATCH
@@ -136,6 +137,7 @@ class Judge:
             return Finding("unsupported", None, None, refused), [never]
         sides = [(self.programs, program.code)] + ([(self.references, program.reference)] if program.reference else [])
         theirs: list[socket.socket] = []
+        self.page[0] = turns.TURNS["programs"]
         try:
             for server, code in sides:
                 ours, other = socket.socketpair()
@@ -148,6 +150,7 @@ class Judge:
             for each in theirs:
                 each.close()
         tests_reply, written = self.tests.answer()
+        self.page[0] = turns.OVER
         replies = [server.answer()[0] for server, _ in sides]
         finding = judge_report(_report(written), replies[0], tests_reply, self.limits)
         return finding, [replies[0], tests_reply]

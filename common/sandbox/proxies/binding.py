@@ -32,15 +32,15 @@ def bind(
     Raises: Unsupported for tests that replace what the program would not see.
     """
     words = names_in(trees)
-    link.test_names, link.namespace = words.used, namespace
     for tree in trees:
         refuse_patches(tree, words.imported_modules | modules.keys())
     own = [name for name in names if name in words.used and name not in modules]
     shadowing = {name for name in own if hasattr(builtins, name)}
     if judged_by_the_program(trees, frozenset(own) - words.bound - shadowing):
         link.add_taint("a function of the program judges another of its answers")
+    link.namespace, link.renewed = namespace, frozenset(own) - words.bound
     for name, module in modules.items():
-        if name in words.used and module.split(".")[0] in TESTS_MODULES:
+        if name in words.used and not hasattr(builtins, name) and module.split(".")[0] in TESTS_MODULES:
             with contextlib.suppress(ImportError):
                 namespace[name] = importlib.import_module(module)
     for name in own:

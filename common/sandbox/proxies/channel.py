@@ -13,12 +13,22 @@ from common.sandbox.framing import LENGTH_BYTES, pack_text
 MAX_MESSAGE_BYTES = 64 << 20
 
 
-class Unsupported(BaseException):
-    """The tests cannot be judged. Not an Exception: no test may catch it."""
+class Stop(BaseException):
+    """The tests end here. Not an Exception, and noted at once, because a test may catch everything."""
+
+    noted: list["Stop"] = []  # in this process, which runs the tests of one program
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.noted.append(self)
 
 
-class Gone(BaseException):
-    """The other process ended, or says what no sandbox would. Not an Exception: no test may catch it."""
+class Unsupported(Stop):
+    """The tests cannot be judged."""
+
+
+class Gone(Stop):
+    """The other process ended, or says what no sandbox would."""
 
 
 class Channel:
@@ -53,7 +63,7 @@ class Channel:
         body = self._take(length)
         try:
             return self._decode(body)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise Gone("a frame that is no JSON") from error
 
     def _take(self, length: int) -> bytes:

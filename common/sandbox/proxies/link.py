@@ -43,8 +43,8 @@ class Connection:
         self._turn, self._page = turn, page
         self.taint = Taint()
         self.n_calls = 0
-        self.test_names: frozenset[str] = frozenset()
-        self.namespace: dict[str, Any] = {}  # of the tests, where names that the program rebinds are renewed
+        self.namespace: dict[str, Any] = {}  # of the tests
+        self.renewed: frozenset[str] = frozenset()  # its names that follow what the program binds them to
         self.random_states: list[tuple[str, Callable[[], Any], Callable[[Any], None]]] = []
         self._channel = Channel(descriptor)
         self._heap = Heap(2, self._foreign, self._local)
@@ -81,7 +81,8 @@ class Connection:
         return self._handles[id(value)]
 
     def is_named_in_tests(self, kind: type) -> bool:
-        return kind.__name__ in self.test_names
+        """Whether the tests mean this class by its name. One in lower case may stand where they mean a function."""
+        return self.namespace.get(kind.__name__) is kind and kind.__name__.lstrip("_")[:1].isupper()
 
     def raised_by_program(self, error: BaseException) -> bool:
         return id(error) in self._raised
@@ -129,9 +130,8 @@ class Connection:
                     sys.stdout.write(text)
                 value, *rebound = self._heap.unpack(nodes, changed)
                 self._heap.drop([each for each in dropped if type(each) is str])
-                for name, new in rebound[0].items() if rebound else ():
-                    if name in self.namespace:
-                        self.namespace[name] = new
+                if rebound and type(rebound[0]) is dict:
+                    self.namespace.update({name: rebound[0][name] for name in self.renewed & rebound[0].keys()})
                 return outcome, value
         raise Gone("a message that no sandbox writes")
 
@@ -193,7 +193,7 @@ class Connection:
         """What the program says of something that is no value."""
         tag, number, *rest = node
         if tag == "module":
-            if number.split(".")[0] not in STANDARD_MODULES:
+            if number not in STANDARD_MODULES:
                 raise Unsupported(f"the module {number:.50} as a value")
             return importlib.import_module(number)
         if tag == "callback":
