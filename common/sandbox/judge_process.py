@@ -131,7 +131,7 @@ class Judge:
 
     def _run_as_written(self, program: Program) -> tuple[Finding, list[_Reply]]:
         """Run the tests as they are written, beside the program."""
-        given, setup, refused = split_setup(program.setup, program.code)
+        given, setup, refused = split_setup(program.setup, program.code, program.tests)
         if refused is not None:
             never = {"cpu_s": 0.0, "wall_s": 0.0, "blocked_s": 0.0, "stopped_for": None, "exit_code": 0}
             return Finding("unsupported", None, None, refused), [never]
@@ -172,7 +172,7 @@ def _report(written: bytes) -> Any:
 
 def _was_signalled(result: Any, measured: Any) -> bool:
     if isinstance(result, Finding):
-        reply, interrupted = measured[0], result.message.startswith("KeyboardInterrupt")
+        replies, interrupted = measured, result.message.startswith("KeyboardInterrupt")
     else:
-        reply, interrupted = result, b'"KeyboardInterrupt"' in measured
-    return (reply["exit_code"] in _SIGNALLED and reply["stopped_for"] is None) or interrupted
+        replies, interrupted = [result], b'"KeyboardInterrupt"' in measured
+    return interrupted or any(each["exit_code"] in _SIGNALLED and each["stopped_for"] is None for each in replies)

@@ -68,6 +68,17 @@ def standard_class(full_name: str, kind: type = object) -> type:
     return found
 
 
+def standard_exception(full_name: str) -> type[BaseException] | None:
+    """The exception class of the standard library called `module.Name`, if the tests have its module. Raises nothing.
+
+    A module that the tests have not imported is not imported for a claim: they cannot name its classes.
+    """
+    module, _, name = full_name.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in TESTS_MODULES else None
+    own = isinstance(found, type) and issubclass(found, BaseException) and name[0] != "_"
+    return found if own and found.__qualname__ == name and found.__module__ == module else None
+
+
 def name_of(value: Any) -> tuple[str, str] | None:
     """(module, qualified name) under which a class or function crosses, or None."""
     name = _own_name(value)

@@ -123,7 +123,7 @@ class Tests:
         """TestCase classes, test functions and `check` that the tests define and leave to a runner."""
         unittests.run_left_over(self.namespace, self.entered)
         for name, value in list(self.namespace.items()):
-            own = isinstance(value, types.FunctionType) and value.__globals__ is self.namespace
+            own = type(value) is types.FunctionType and value.__globals__ is self.namespace
             if not own or name in self.entered:
                 continue
             if name.startswith("test"):
