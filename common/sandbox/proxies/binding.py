@@ -38,7 +38,7 @@ def bind(
     shadowing = {name for name in own if hasattr(builtins, name)}
     if judged_by_the_program(trees, frozenset(own) - words.bound - shadowing):
         link.add_taint("a function of the program judges another of its answers")
-    link.namespace, link.renewed = namespace, frozenset(own) - words.bound
+    link.namespace = namespace
     for name, module in modules.items():
         if name in words.used and not hasattr(builtins, name) and module.split(".")[0] in TESTS_MODULES:
             with contextlib.suppress(ImportError):
@@ -46,6 +46,8 @@ def bind(
     for name in own:
         if name not in shadowing or name == entry_point or _is_alone(own, shadowing, words, entry_point):
             namespace[name] = link.call("name", 0, name)
+    if "*" not in words.bound:  # which binds nobody knows what
+        link.renewed = {name: namespace[name] for name in own if name in namespace and name not in words.bound}
     if entry_point in names:
         namespace.setdefault(entry_point, link.call("name", 0, entry_point))
         namespace.setdefault("candidate", namespace[entry_point])

@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import sys
 import types
+from _thread import RLock
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
@@ -43,10 +44,11 @@ class Connection:
 
     def __init__(self, descriptor: int, turn: int, page: Any) -> None:
         self._turn, self._page = turn, page
+        self._lock = RLock()  # tests may have threads
         self.taint = Taint()
         self.n_calls = 0
         self.namespace: dict[str, Any] = {}  # of the tests
-        self.renewed: frozenset[str] = frozenset()  # its names that follow what the program binds them to
+        self.renewed: dict[str, Any] = {}  # its names that follow the program's, with what they were last bound to
         self.random_states: list[tuple[str, Callable[[], Any], Callable[[Any], None]]] = []
         self._channel = Channel(descriptor, Gone if turn == TURNS["programs"] else ReferenceGone)
         self._heap = Heap(2, self._foreign, self._local)
@@ -89,8 +91,12 @@ class Connection:
     def raised_by_program(self, error: BaseException) -> bool:
         return id(error) in self._raised
 
-    def call(self, operation: str, handle: int | None, *arguments: Any, **keywords: Any) -> Any:
+    def call(self, operation: str, handle: int | None, /, *arguments: Any, **keywords: Any) -> Any:
         """Have the program do something. Raises: what it raised; Unsupported; Gone."""
+        with self._lock:
+            return self._call_in_step(operation, handle, arguments, keywords)
+
+    def _call_in_step(self, operation: str, handle: int | None, arguments: Any, keywords: Any) -> Any:
         if not self.random_states or operation in ("name", "random", "numpy_random"):
             return self._call(operation, handle, arguments, keywords)
         states, self.random_states = self.random_states, []
@@ -139,9 +145,15 @@ class Connection:
                 value, *rebound = self._heap.unpack(nodes, changed)
                 self._heap.drop([each for each in dropped if type(each) is str])
                 if rebound and type(rebound[0]) is dict:
-                    self.namespace.update({name: rebound[0][name] for name in self.renewed & rebound[0].keys()})
+                    self._renew(rebound[0])
                 return outcome, value
         raise Gone("a message that no sandbox writes")
+
+    def _renew(self, rebound: dict[Any, Any]) -> None:
+        """Follow the program's bindings, unless the tests have bound the name themselves in the meantime."""
+        for name in self.renewed.keys() & rebound.keys():
+            if self.namespace.get(name) is self.renewed[name]:
+                self.namespace[name] = self.renewed[name] = rebound[name]
 
     def _note_error(self, error: Any, operation: str, arguments: tuple[Any, ...]) -> None:
         if not isinstance(error, BaseException):

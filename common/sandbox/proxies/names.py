@@ -75,8 +75,9 @@ def standard_exception(full_name: str) -> type[BaseException] | None:
     """
     module, _, name = full_name.rpartition(".")
     found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in TESTS_MODULES else None
-    own = isinstance(found, type) and issubclass(found, BaseException) and name[0] != "_"
-    return found if own and found.__qualname__ == name and found.__module__ == module else None
+    if not (isinstance(found, type) and issubclass(found, BaseException)) or name[0] == "_":
+        return None
+    return found if (found.__module__, found.__qualname__) == (module, name) else None
 
 
 def name_of(value: Any) -> tuple[str, str] | None:

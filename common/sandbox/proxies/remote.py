@@ -44,7 +44,7 @@ _FUNCTIONS = {
 class Link(Protocol):
     """What an object here needs of the connection."""
 
-    def call(self, operation: str, handle: int | None, *arguments: Any, **keywords: Any) -> Any: ...
+    def call(self, operation: str, handle: int | None, /, *arguments: Any, **keywords: Any) -> Any: ...
     def add_taint(self, reason: str) -> None: ...
     def is_of_program(self, value: Any) -> bool: ...
     def handle(self, value: Any) -> int: ...
@@ -114,7 +114,7 @@ class RemoteClass(type):
     def __init__(cls, *_arguments: Any, **_options: Any) -> None:
         pass
 
-    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(cls, /, *arguments: Any, **keywords: Any) -> Any:
         return _link(cls).call("call", _link(cls).handle(cls), *arguments, **keywords)
 
     def __getattr__(cls, name: str) -> Any:
@@ -127,7 +127,9 @@ class RemoteClass(type):
 
     def __eq__(cls, other: object) -> bool:
         """A class of the standard library that came as a description is that class."""
-        return cls is other or (isinstance(other, type) and other in (standard_of(cls), phantom_of(cls)))
+        return cls is other or (
+            isinstance(other, type) and any(other is each for each in (standard_of(cls), phantom_of(cls)))
+        )
 
     __hash__ = type.__hash__
 
@@ -207,7 +209,12 @@ def refuse_asynchronous_iteration(_self: Any) -> Any:
 
 
 def _class_of(self: Any) -> type:
-    return _FUNCTIONS.get(description_of(type(self)).standard or "") or standard_of(type(self)) or phantom_of(type(self)) or type(self)
+    return (
+        _FUNCTIONS.get(description_of(type(self)).standard or "")
+        or standard_of(type(self))
+        or phantom_of(type(self))
+        or type(self)
+    )
 
 
 def phantom_of(kind: type) -> type | None:
@@ -247,6 +254,8 @@ OBJECT_METHODS: dict[str, Any] = {
 
 def operator_method(name: str) -> Callable[..., Any]:
     """The method for one operator: taints where the program's class would decide, then asks."""
+    if name == "__call__":
+        return _call
     decide = _RULES.get(name)
 
     def method(self: Any, *others: Any) -> Any:
@@ -258,6 +267,11 @@ def operator_method(name: str) -> Callable[..., Any]:
 
     method.__name__ = name
     return method
+
+
+def _call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
+    link = _link(type(self))
+    return link.call("call", link.handle(self), *arguments, **keywords)
 
 
 _ASK = object()
