@@ -78,6 +78,7 @@ class Judge:
         # With namespaces each server has its own folder, which exists inside them only.
         self.own_scratch = "" if NAMESPACES in setup.layers else scratch.make()
         turn = turns.create()
+        self.page = turns.open_page(turn, for_children=False)
         servers = []
         for role in ("programs", "tests", "references"):
             folder = os.path.join(self.own_scratch, role) if self.own_scratch else namespaces.SCRATCH
@@ -130,12 +131,13 @@ class Judge:
 
     def _run_as_written(self, program: Program) -> tuple[Finding, list[_Reply]]:
         """Run the tests as they are written, beside the program."""
-        given, setup, refused = split_setup(program.setup, program.code)
+        given, setup, refused = split_setup(program.setup, program.code, program.tests)
         if refused is not None:
             never = {"cpu_s": 0.0, "wall_s": 0.0, "blocked_s": 0.0, "stopped_for": None, "exit_code": 0}
             return Finding("unsupported", None, None, refused), [never]
         sides = [(self.programs, program.code)] + ([(self.references, program.reference)] if program.reference else [])
         theirs: list[socket.socket] = []
+        self.page[0] = turns.TURNS["programs"]
         try:
             for server, code in sides:
                 ours, other = socket.socketpair()
@@ -148,6 +150,7 @@ class Judge:
             for each in theirs:
                 each.close()
         tests_reply, written = self.tests.answer()
+        self.page[0] = turns.OVER
         replies = [server.answer()[0] for server, _ in sides]
         finding = judge_report(_report(written), replies[0], tests_reply, self.limits)
         return finding, [replies[0], tests_reply]
@@ -169,7 +172,7 @@ def _report(written: bytes) -> Any:
 
 def _was_signalled(result: Any, measured: Any) -> bool:
     if isinstance(result, Finding):
-        reply, interrupted = measured[0], result.message.startswith("KeyboardInterrupt")
+        replies, interrupted = measured, result.message.startswith("KeyboardInterrupt")
     else:
-        reply, interrupted = result, b'"KeyboardInterrupt"' in measured
-    return (reply["exit_code"] in _SIGNALLED and reply["stopped_for"] is None) or interrupted
+        replies, interrupted = [result], b'"KeyboardInterrupt"' in measured
+    return interrupted or any(each["exit_code"] in _SIGNALLED and each["stopped_for"] is None for each in replies)

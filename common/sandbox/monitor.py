@@ -57,7 +57,10 @@ class Clocks:
 
 
 class Watch:
-    """One child's run. `disk_use` measures its scratch folder; `waits` says whether it is another process's turn."""
+    """One child's run. `disk_use` measures its scratch folder; `waits` says whether it is another process's turn.
+
+    `is_over`: whether nothing that it does counts any more.
+    """
 
     def __init__(
         self,
@@ -66,8 +69,10 @@ class Watch:
         limits: Limits,
         disk_use: Callable[[], int],
         waits: Callable[[], bool] = lambda: False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.pid, self.fd, self.limits, self.disk_use, self.waits = pid, answers_fd, limits, disk_use, waits
+        self.pid, self.fd, self.limits, self.disk_use = pid, answers_fd, limits, disk_use
+        self.waits, self.is_over = waits, is_over
         self.answers = bytearray()
         self.clocks = Clocks(pid)
         self.started = self.last_tick = time.monotonic()
@@ -85,7 +90,7 @@ class Watch:
         while stopped_for is None:
             ready = {fd for fd, _ in poll.poll(TICK_S * 1000)}
             open_end = self.drain() if ready else True
-            if not open_end or ended in ready:
+            if not open_end or ended in ready or self.is_over():
                 break  # no more answers can come, even if a thread or a grandchild lives on
             stopped_for = self.tick()
             if len(self.answers) > self.limits.answer_bytes:

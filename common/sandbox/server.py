@@ -172,8 +172,8 @@ class Server:
         for descriptor in sockets:
             os.close(descriptor)  # so that the other end sees when the child is gone
         sockets.clear()
-        waits = bool if "calls" in request else self.waits
-        outcome = monitor.Watch(pid, answers, self.setup.limits, lambda: self.scratch.used_bytes(pid), waits).run()
+        turns_of = () if "calls" in request else (self.waits, self.is_over)
+        outcome = monitor.Watch(pid, answers, self.setup.limits, lambda: self.scratch.used_bytes(pid), *turns_of).run()
         if self.may_leave_strays:
             _kill_strays()
         return outcome
@@ -181,6 +181,10 @@ class Server:
     def waits(self) -> bool:
         """Whether the child may wait, because its program or its tests are at work."""
         return self.page[0] != self.turn
+
+    def is_over(self) -> bool:
+        """Whether the tests have ended, and the child is a program that they were about."""
+        return self.run_tests is None and self.page[0] == turns.OVER
 
 
 def _forget_own_modules() -> None:

@@ -1,18 +1,22 @@
 """A dataset's setup code: what of it the program needs, and what belongs to the tests.
 
 Setup runs after the program and before the tests, with the tests. But a class or function that the program
-itself uses must exist on its side; a *value* that it uses could hold what is expected, and never goes there.
+itself uses must exist on its side. A *value* that it uses could hold what is expected, and so could a definition
+that checks, or a function that the tests call too: none of these ever goes there.
 """
 
 import ast
 import builtins
+import re
+from collections.abc import Sequence
 
 from common.sandbox.entry_point import parse_quietly
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 
 
-def split_setup(setup: str, code: str) -> tuple[str, str, str | None]:
+def split_setup(setup: str, code: str, tests: Sequence[str] = ()) -> tuple[str, str, str | None]:
     """(source for the program's side, source for the tests' side, why these tests cannot be judged or None)."""
     tree = parse_quietly(setup)
     if tree is None or not tree.body:
@@ -25,6 +29,8 @@ def split_setup(setup: str, code: str) -> tuple[str, str, str | None]:
             given.append(node)
             kept.append(node)
         elif isinstance(node, _DEFINITIONS):
+            if node.name in wanted and _may_hold_answers(node, tests):
+                return "", "", f"the program uses {node.name}, which the tests' setup holds for its tests"
             (given if node.name in wanted else kept).append(node)
         else:
             kept.append(node)
@@ -35,6 +41,18 @@ def split_setup(setup: str, code: str) -> tuple[str, str, str | None]:
                 name = sorted(assigned & wanted)[0]
                 return "", "", f"the program reads {name}, a value that the tests' setup holds"
     return "\n".join(map(ast.unparse, given)), "\n".join(map(ast.unparse, kept)), None
+
+
+def _may_hold_answers(node: ast.stmt, tests: Sequence[str]) -> bool:
+    """Whether a definition checks something, or is a function that the tests call beside the program."""
+    if any(isinstance(part, ast.Assert) or _names_a_check(part) for part in ast.walk(node)):
+        return True
+    return isinstance(node, _FUNCTIONS) and any(re.search(rf"\b{node.name}\b", test) for test in tests)
+
+
+def _names_a_check(node: ast.AST) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name.startswith(("assert", "AssertionError"))
 
 
 def _free_names(code: str) -> set[str]:

@@ -1,6 +1,7 @@
 """Whose turn it is, the program's or its tests': one shared byte, so that waiting for the other is no blocking.
 
-The tests' process writes it and both servers read it. The program's process does not have it.
+The tests' process writes it and both servers read it. The program's process does not have it. The judge gives
+the first turn, and ends the game: a program that stays when its tests are over would wait for ever.
 """
 
 import mmap
@@ -8,6 +9,7 @@ import os
 import tempfile
 
 TURNS = {"tests": 0, "programs": 1, "references": 2}  # by the role of the server whose child works
+OVER = len(TURNS)  # the tests have ended: nothing that the program does counts any more
 
 
 def create() -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.sandbox.proxies.channel import Channel, Unsupported
 from common.sandbox.proxies.describing import MODULE_NAME, Handles, plain_copy
+from common.sandbox.proxies.functions import stand_in
 from common.sandbox.proxies.heap import Heap
 
 _type, _BaseException, _getattr, _setattr, _vars, _dict = type, BaseException, getattr, setattr, vars, dict
@@ -147,19 +148,20 @@ class Answerer:
         return self._ask("input", str(prompt))
 
     def _local(self, node: list[Any]) -> Any:
-        kind, number = node
+        kind, number, *description = node
         if kind == "handle":
             return self._handles.objects[number]
         if number not in self._callbacks:
-            self._callbacks[number] = self._iterator(number) if kind == "iterator" else self._callback(number)
+            made = self._iterator(number) if kind == "iterator" else self._callback(number, *description)
+            self._callbacks[number] = made
             self._handles.callbacks[id(self._callbacks[number])] = number
         return self._callbacks[number]
 
-    def _callback(self, number: int) -> Callable[..., Any]:
-        def callback(*arguments: Any, **keywords: Any) -> Any:
+    def _callback(self, number: int, description: list[Any]) -> Callable[..., Any]:
+        def call(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             return self._ask("callback", number, arguments, tuple(keywords.items()))
 
-        return callback
+        return stand_in(call, description)
 
     def _iterator(self, number: int) -> Iterator[Any]:
         while True:

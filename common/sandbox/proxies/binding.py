@@ -31,18 +31,20 @@ def bind(
     Raises: Unsupported for tests that replace what the program would not see.
     """
     refuse_patches(tests, modules)
-    link.test_names, link.namespace = tests.used, namespace
     own = [name for name in names if name in tests.used and name not in modules]
     shadowing = {name for name in own if hasattr(builtins, name)}
     if judged_by_the_program(tests, frozenset(own) - tests.bound - shadowing):
         link.add_taint("a function of the program judges another of its answers")
+    link.namespace = namespace
     for name, module in modules.items():
-        if name in tests.used and module.split(".")[0] in TESTS_MODULES:
+        if name in tests.used and not hasattr(builtins, name) and module.split(".")[0] in TESTS_MODULES:
             with contextlib.suppress(ImportError):
                 namespace[name] = importlib.import_module(module)
     for name in own:
         if name not in shadowing or name == entry_point or _is_alone(own, shadowing, tests, entry_point):
             namespace[name] = link.call("name", 0, name)
+    if "*" not in tests.bound:  # which binds nobody knows what
+        link.renewed = {name: namespace[name] for name in own if name in namespace and name not in tests.bound}
     if entry_point in names:
         namespace.setdefault(entry_point, link.call("name", 0, entry_point))
         namespace.setdefault("candidate", namespace[entry_point])

@@ -13,19 +13,36 @@ from common.sandbox.framing import LENGTH_BYTES, pack_text
 MAX_MESSAGE_BYTES = 64 << 20
 
 
-class Unsupported(BaseException):
-    """The tests cannot be judged. Not an Exception: no test may catch it."""
+class Stop(BaseException):
+    """The tests end here. Not an Exception, and noted at once, because a test may catch everything."""
+
+    noted: list["Stop"] = []  # in this process, which runs the tests of one program
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.noted.append(self)
 
 
-class Gone(BaseException):
-    """The other process ended, or says what no sandbox would. Not an Exception: no test may catch it."""
+class Unsupported(Stop):
+    """The tests cannot be judged."""
+
+
+class Gone(Stop):
+    """The other process ended, or says what no sandbox would."""
+
+
+class ReferenceGone(Unsupported):
+    """The process of the reference solution ended: no fault of the program's."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the reference solution: {reason}")
 
 
 class Channel:
-    """One end of the socket. What it needs is bound before any program runs."""
+    """One end of the socket, which raises `gone` when the other is. What it needs is bound before any program runs."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, descriptor: int, gone: type[Stop] = Gone) -> None:
+        self.descriptor, self._gone = descriptor, gone
         self._pending = bytearray()
         self._read, self._write, self._set_blocking = os.read, os.write, os.set_blocking
         self._encode, self._decode = json.JSONEncoder(check_circular=False).encode, json.loads
@@ -33,7 +50,10 @@ class Channel:
 
     def send(self, message: Any) -> None:
         """Raises: Unsupported for a message that is too large; Gone when nobody reads."""
-        text = self._encode(message)
+        try:
+            text = self._encode(message)
+        except (RecursionError, MemoryError):
+            raise Unsupported("a value is too deep or too large to pass on") from None
         if len(text) > MAX_MESSAGE_BYTES:
             raise Unsupported("a value is too large to pass on")
         data = memoryview(self._pack(text))
@@ -43,18 +63,18 @@ class Channel:
             except BlockingIOError:
                 self._set_blocking(self.descriptor, True)
             except OSError as error:
-                raise Gone("the other end is closed") from error
+                raise self._gone("the other end is closed") from error
 
     def receive(self) -> Any:
-        """Raises: Gone at the end, for a torn or absurd frame, and for what is no JSON."""
+        """Raises: what `gone` is at the end, for a torn or absurd frame, and for what is no JSON."""
         length = int.from_bytes(self._take(LENGTH_BYTES), "little")
         if length > MAX_MESSAGE_BYTES:
-            raise Gone("an absurd frame")
+            raise self._gone("an absurd frame")
         body = self._take(length)
         try:
             return self._decode(body)
-        except (ValueError, RecursionError) as error:
-            raise Gone("a frame that is no JSON") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise self._gone("a frame that is no JSON") from error
 
     def _take(self, length: int) -> bytes:
         pending = self._pending
@@ -67,7 +87,7 @@ class Channel:
             except OSError:
                 chunk = b""
             if not chunk:
-                raise Gone("the other end is closed")
+                raise self._gone("the other end is closed")
             pending += chunk
         taken = bytes(pending[:length])
         del pending[:length]

@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 from common.sandbox.proxies.heap import Heap
-from common.sandbox.proxies.names import OPERATORS, STANDARD_MODULES
+from common.sandbox.proxies.names import OPERATORS, STANDARD_MODULES, TESTS_MODULES
 
 MODULE_NAME = "candidate"
 MAX_TEXT = 100_000
@@ -78,8 +78,16 @@ class Handles:
             cut = _len(_str(value)) > MAX_TEXT
         except BaseException:
             cut = False
-        arguments = [] if cut else [self.heap.encode(argument) for argument in value.args]
-        return ["exception", self.handle(value), self.describe(kind), arguments, cut]
+        arguments = list(value.args)
+        if _isinstance(value, OSError) and _len(arguments) == 2 and value.filename is not None:
+            arguments.append(value.filename)  # which its constructor takes out of them
+        encode = self.heap.encode
+        written = [] if cut else [encode(argument) for argument in arguments]
+        # A class of the program's own answers for its attributes itself; a standard one is rebuilt with them.
+        attributes = {} if cut or _standard_name(kind) is None else value.__dict__
+        more = [[name, encode(each)] for name, each in attributes.items()]
+        cause = encode(value.__cause__) if value.__cause__ is not value else "N"
+        return ["exception", self.handle(value), self.describe(kind), written, cut, more, cause]
 
     def describe(self, kind: type) -> int:
         """The handle of a class, which is described the first time."""
@@ -144,6 +152,8 @@ def _standard_name(kind: type) -> str | None:
     module = kind.__module__
     if _type(module) is not _str or module == MODULE_NAME:
         return None
+    if _issubclass(kind, BaseException):
+        return f"{module}.{kind.__qualname__}" if module.partition(".")[0] in TESTS_MODULES else None
     if module in STANDARD_MODULES or module in sys.stdlib_module_names or module == "numpy":
         return f"{module}.{kind.__qualname__}"
     return None

@@ -5,12 +5,14 @@ import contextlib
 import importlib
 import sys
 import types
+from _thread import RLock
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
-from common.sandbox.proxies.channel import Channel, Gone, Unsupported
+from common.sandbox.proxies.channel import Channel, Gone, ReferenceGone, Unsupported
+from common.sandbox.proxies.functions import described
 from common.sandbox.proxies.heap import Heap
-from common.sandbox.proxies.names import STANDARD_MODULES, UnknownName, standard_class
+from common.sandbox.proxies.names import STANDARD_MODULES, UnknownName, standard_class, standard_exception
 from common.sandbox.proxies.remote import (
     MODULE,
     OBJECT_METHODS,
@@ -18,6 +20,7 @@ from common.sandbox.proxies.remote import (
     RemoteClass,
     RemoteEnumClass,
     operator_method,
+    refuse_asynchronous_iteration,
 )
 from common.sandbox.proxies.taint import EQUALITY, Taint
 from common.sandbox.turns import TURNS
@@ -41,12 +44,13 @@ class Connection:
 
     def __init__(self, descriptor: int, turn: int, page: Any) -> None:
         self._turn, self._page = turn, page
+        self._lock = RLock()  # tests may have threads
         self.taint = Taint()
         self.n_calls = 0
-        self.test_names: frozenset[str] = frozenset()
-        self.namespace: dict[str, Any] = {}  # of the tests, where names that the program rebinds are renewed
+        self.namespace: dict[str, Any] = {}  # of the tests
+        self.renewed: dict[str, Any] = {}  # its names that follow the program's, with what they were last bound to
         self.random_states: list[tuple[str, Callable[[], Any], Callable[[Any], None]]] = []
-        self._channel = Channel(descriptor)
+        self._channel = Channel(descriptor, Gone if turn == TURNS["programs"] else ReferenceGone)
         self._heap = Heap(2, self._foreign, self._local)
         self._objects: dict[int, Any] = {}
         self._classes: dict[int, RemoteClass] = {}
@@ -81,13 +85,18 @@ class Connection:
         return self._handles[id(value)]
 
     def is_named_in_tests(self, kind: type) -> bool:
-        return kind.__name__ in self.test_names
+        """Whether the tests mean this class by its name. One in lower case may stand where they mean a function."""
+        return self.namespace.get(kind.__name__) is kind and kind.__name__.lstrip("_")[:1].isupper()
 
     def raised_by_program(self, error: BaseException) -> bool:
         return id(error) in self._raised
 
-    def call(self, operation: str, handle: int | None, *arguments: Any, **keywords: Any) -> Any:
+    def call(self, operation: str, handle: int | None, /, *arguments: Any, **keywords: Any) -> Any:
         """Have the program do something. Raises: what it raised; Unsupported; Gone."""
+        with self._lock:
+            return self._call_in_step(operation, handle, arguments, keywords)
+
+    def _call_in_step(self, operation: str, handle: int | None, arguments: Any, keywords: Any) -> Any:
         if not self.random_states or operation in ("name", "random", "numpy_random"):
             return self._call(operation, handle, arguments, keywords)
         states, self.random_states = self.random_states, []
@@ -102,7 +111,7 @@ class Connection:
 
     def _call(self, operation: str, handle: int | None, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         self.n_calls += operation not in ("name", "random", "numpy_random", "execute", "assign")
-        nodes, changed = self._heap.pack(operation, handle, arguments, tuple(keywords.items()))
+        nodes, changed = self._pack(operation, handle, arguments, tuple(keywords.items()))
         self._page[0] = self._turn
         self._channel.send(["do", nodes, changed, []])
         while True:
@@ -113,6 +122,12 @@ class Connection:
                 self._note_error(value, operation, arguments)
                 raise value
             self._answer(value)
+
+    def _pack(self, *values: Any) -> tuple[list[Any], dict[str, Any]]:
+        try:
+            return self._heap.pack(*values)
+        except (RecursionError, MemoryError):
+            raise Unsupported("a value of the tests is too deep or too large to pass on") from None
 
     def _receive(self) -> tuple[str, Any]:
         message = self._channel.receive()
@@ -129,17 +144,22 @@ class Connection:
                     sys.stdout.write(text)
                 value, *rebound = self._heap.unpack(nodes, changed)
                 self._heap.drop([each for each in dropped if type(each) is str])
-                for name, new in rebound[0].items() if rebound else ():
-                    if name in self.namespace:
-                        self.namespace[name] = new
+                if rebound and type(rebound[0]) is dict:
+                    self._renew(rebound[0])
                 return outcome, value
         raise Gone("a message that no sandbox writes")
+
+    def _renew(self, rebound: dict[Any, Any]) -> None:
+        """Follow the program's bindings, unless the tests have bound the name themselves in the meantime."""
+        for name in self.renewed.keys() & rebound.keys():
+            if self.namespace.get(name) is self.renewed[name]:
+                self.namespace[name] = self.renewed[name] = rebound[name]
 
     def _note_error(self, error: Any, operation: str, arguments: tuple[Any, ...]) -> None:
         if not isinstance(error, BaseException):
             raise Gone("an error that is none")
         iterates = operation == "operator" and arguments[0] in _ITERATES
-        if isinstance(error, _CONTROL) and not iterates:
+        if not iterates and (isinstance(error, _CONTROL) or type(error).__name__ == "CancelledError"):
             self.taint.add(f"{type(error).__name__} from a call, which ends loops of the tests")
         self._raised[id(error)] = error
 
@@ -153,7 +173,7 @@ class Connection:
             nearest = next(base.__name__ for base in type(error).__mro__ if base.__module__ == "builtins")
             # No text: the message of an assertion holds what is expected.
             answer = False, error if self.is_of_program(error) else nearest
-        nodes, changed = self._heap.pack(*answer)
+        nodes, changed = self._pack(*answer)
         self._page[0] = self._turn
         self._channel.send(["answer", nodes, changed, []])
 
@@ -179,7 +199,7 @@ class Connection:
         if isinstance(value, Iterator):
             return ["iterator", self._callback_number(value)]
         if isinstance(value, _CALLABLES) or (callable(value) and type(value).__module__ in STANDARD_MODULES):
-            return ["callback", self._callback_number(value)]
+            return ["callback", self._callback_number(value), described(value)]
         if isinstance(value, type):
             raise Unsupported(f"a class of the tests as argument: {value.__name__}")
         raise Unsupported(f"an argument of class {type(value).__name__}")
@@ -193,7 +213,7 @@ class Connection:
         """What the program says of something that is no value."""
         tag, number, *rest = node
         if tag == "module":
-            if number.split(".")[0] not in STANDARD_MODULES:
+            if number not in STANDARD_MODULES:
                 raise Unsupported(f"the module {number:.50} as a value")
             return importlib.import_module(number)
         if tag == "callback":
@@ -221,18 +241,20 @@ class Connection:
         return self._classes[number]
 
     def _build_class(self, described: ClassDescription) -> RemoteClass:
-        own = [base for base in described.ancestors if self._descriptions[base].standard is None]
-        bases: tuple[type, ...] = (self._class(own[0]),) if own else ()
+        bases = tuple(self._bases(described))
         names: dict[str, Any] = {"__module__": MODULE, "__qualname__": described.qualified_name}
         if described.is_exception:
-            bases = bases or (self._exception_base(described),)
             names["__getattr__"] = lambda error, name: self.call("get", self._handles[id(error)], name)
+            for text in ("__str__", "__repr__"):
+                names[text] = lambda error, text=text: self.call("operator", self._handles[id(error)], text)
         else:
             names |= OBJECT_METHODS
             names |= {name: operator_method(name) for name in described.operators if self._is_asked(name, described)}
             if described.unhashable:
                 names["__hash__"] = None
             names["_phantom"] = self._phantom(described)
+            if "__aiter__" in described.operators:
+                names["__aiter__"] = refuse_asynchronous_iteration
         meta = RemoteEnumClass if described.is_enum else RemoteClass
         return meta(described.name, bases, names, link=self, description=described)
 
@@ -242,18 +264,39 @@ class Connection:
             return described.equality != "object"
         return name not in ("__str__", "__repr__", "__aiter__", "__anext__")
 
-    def _exception_base(self, described: ClassDescription) -> type[BaseException]:
-        for each in (described, *(self._descriptions[base] for base in described.ancestors)):
-            if each.standard is not None and each.is_exception:
-                return standard_class(each.standard, BaseException)
-        return Exception
+    def _bases(self, described: ClassDescription) -> Iterator[type]:
+        """What the class derives from directly: the program's own classes, and exceptions of the standard library."""
+        ancestors = described.ancestors
+        for base in ancestors:
+            inherited = any(base in self._descriptions[other].ancestors for other in ancestors if other != base)
+            if not inherited and (made := self._base(base)) is not None:
+                yield made
+
+    def _base(self, number: int) -> type | None:
+        described = self._descriptions[number]
+        if described.is_exception:
+            return self._exception_class(number)
+        return self._class(number) if described.standard is None else None
+
+    def _exception_class(self, number: int) -> type[BaseException]:
+        """The class itself if the tests can name it, else what stands for it."""
+        described = self._descriptions[number]
+        standard = standard_exception(described.standard) if described.standard else None
+        made: Any = standard or self._class(number)
+        if not issubclass(made, BaseException):
+            raise Gone("an exception that is none")
+        return made
 
     def _phantom(self, described: ClassDescription) -> type | None:
+        if described.standard is not None:
+            return None
         for base in described.ancestors:
             name = self._descriptions[base].standard
-            if name and name.startswith(("builtins.", "collections.")) and described.standard is None:
+            if name and name.startswith(("builtins.", "collections.", "enum.")):
                 with contextlib.suppress(UnknownName, TypeError):  # one that nothing may derive from
-                    return type(described.name, (standard_class(name),), {"__module__": MODULE})
+                    phantom = types.new_class(described.name, (standard_class(name),))
+                    phantom.__module__ = MODULE
+                    return phantom
         return None
 
     def _object(self, _number: int, kind: int) -> Any:
@@ -269,7 +312,12 @@ class Connection:
                         item = self.call("operator", number, *operation)
                     except StopIteration as end:
                         return end.value
-                    sent = yield item
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        raise
+                    except Exception:
+                        raise Unsupported("a test throws an exception into a generator of the program") from None
             except GeneratorExit:
                 self.call("operator", number, "close")
                 raise
@@ -282,21 +330,24 @@ class Connection:
 
         return coroutine()
 
-    def _exception(self, number: int, kind: int, arguments: list[Any], cut: bool) -> BaseException:
+    def _exception(
+        self, _number: int, kind: int, arguments: list[Any], cut: bool, attributes: list[Any], cause: Any
+    ) -> BaseException:
         if cut:
             self.taint.add("the text of an exception was cut")
-        described = self._descriptions[kind]
         values = [self._heap.decode(argument) for argument in arguments]
-        if described.standard is None:
-            made: Any = self._class(kind)
-            error = made.__new__(made, *values)
-            error.args = tuple(values)
-            return error
-        standard: Any = standard_class(described.standard, BaseException)
-        try:
-            return standard(*values)
-        except Exception:
-            return standard.__new__(standard, *values)
+        made: Any = self._exception_class(kind)
+        error = made.__new__(made, *values)
+        error.args = tuple(values)
+        if made.__module__ == "builtins":
+            with contextlib.suppress(Exception):  # the program has changed its arguments since it was made
+                error = made(*values)
+        if not isinstance(made, RemoteClass):
+            vars(error).update({str(name): self._heap.decode(node) for name, node in attributes})
+        because = self._heap.decode(cause)
+        if because is not None:
+            error.__cause__ = because
+        return error
 
     def _subclass_value(self, number: int, kind: int, plain: Any, base: str) -> Any:
         """A namedtuple, say: a real tuple here, whose further attributes are asked for."""

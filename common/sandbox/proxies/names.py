@@ -18,11 +18,14 @@ STANDARD_MODULES = frozenset(
 # Modules that the tests' own process may import when the tests or the program name them.
 TESTS_MODULES = STANDARD_MODULES | sys.stdlib_module_names | {"numpy", "pytest"}
 
-# Called by a test, these read or change the test's own frame, files or process.
+# Modules whose functions are all pure. Functions of the others stay where they are, and answer as handles.
+_PURE_MODULES = frozenset({"builtins", "math", "cmath", "operator"})
+# Called by a test, these read or change the test's own frame, files or process, or the insides of its functions.
 _ACTS_ON_CALLER = frozenset(
-    "breakpoint compile delattr dir eval exec exit getattr globals help input locals open print quit setattr "
-    "vars".split()
-)
+    f"builtins.{name}"
+    for name in "breakpoint compile delattr dir eval exec exit getattr globals help input locals open print quit "
+    "setattr str.format str.format_map super vars".split()
+) | {"operator.attrgetter", "operator.methodcaller", "string.Formatter", "typing.ForwardRef"}
 
 # Operators that a stand-in for an object may carry, whatever the program claims.
 OPERATORS = frozenset(
@@ -40,16 +43,19 @@ class UnknownName(Exception):
 
 
 def standard_object(module: str, qualified_name: str) -> Any:
-    """A class or function of a standard module. Raises: UnknownName."""
+    """The class or pure function that calls itself so. Raises: UnknownName."""
     parts = qualified_name.split(".")
     if module not in STANDARD_MODULES or not all(part.isidentifier() and part[0] != "_" for part in parts):
         raise UnknownName(f"{module}.{qualified_name}")
-    if module == "builtins" and parts[0] in _ACTS_ON_CALLER:
+    if f"{module}.{qualified_name}" in _ACTS_ON_CALLER:
         raise UnknownName(f"{module}.{qualified_name} acts on its caller")
     found: Any = importlib.import_module(module)
     for part in parts:
         found = getattr(found, part, None)
-    if found is None or isinstance(found, types.ModuleType):
+    # A module also holds what it imports: `dataclasses.builtins.exec` would be no class or function of its own.
+    if _own_name(found) != (module, qualified_name):
+        raise UnknownName(f"{module}.{qualified_name}")
+    if not isinstance(found, type) and module not in _PURE_MODULES:
         raise UnknownName(f"{module}.{qualified_name}")
     return found
 
@@ -62,8 +68,29 @@ def standard_class(full_name: str, kind: type = object) -> type:
     return found
 
 
+def standard_exception(full_name: str) -> type[BaseException] | None:
+    """The exception class of the standard library called `module.Name`, if the tests have its module. Raises nothing.
+
+    A module that the tests have not imported is not imported for a claim: they cannot name its classes.
+    """
+    module, _, name = full_name.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in TESTS_MODULES else None
+    if not (isinstance(found, type) and issubclass(found, BaseException)) or name[0] == "_":
+        return None
+    return found if (found.__module__, found.__qualname__) == (module, name) else None
+
+
 def name_of(value: Any) -> tuple[str, str] | None:
     """(module, qualified name) under which a class or function crosses, or None."""
+    name = _own_name(value)
+    try:
+        return name if name is not None and standard_object(*name) is value else None
+    except (UnknownName, ImportError):
+        return None
+
+
+def _own_name(value: Any) -> tuple[str, str] | None:
+    """What a class or function says that it is called."""
     kind = type(value)
     if isinstance(value, type) or kind is types.BuiltinFunctionType or kind is types.FunctionType:
         module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
@@ -73,9 +100,4 @@ def name_of(value: Any) -> tuple[str, str] | None:
     else:
         return None
     module = {"_operator": "operator", "_functools": "functools", "_bisect": "bisect"}.get(module or "", module)
-    if type(module) is not str or type(name) is not str:
-        return None
-    try:
-        return (module, name) if standard_object(module, name) is value else None
-    except (UnknownName, ImportError):
-        return None
+    return (module, name) if type(module) is str and type(name) is str else None

@@ -5,6 +5,7 @@ type(x).__name__ are plain Python. What such an object does is asked for through
 """
 
 import inspect
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,13 +34,17 @@ _ABSENT = frozenset(
     "__array_interface__ __array_struct__ __array_priority__ __array_function__ __array_ufunc__ __index__ __fspath__ "
     "__len__ __iter__ _mock_methods".split()
 )
-_FUNCTIONS = ("builtins.function", "builtins.method", "builtins.builtin_function_or_method")
+_FUNCTIONS = {
+    "builtins.function": types.FunctionType,
+    "builtins.method": types.MethodType,
+    "builtins.builtin_function_or_method": types.BuiltinFunctionType,
+}
 
 
 class Link(Protocol):
     """What an object here needs of the connection."""
 
-    def call(self, operation: str, handle: int | None, *arguments: Any, **keywords: Any) -> Any: ...
+    def call(self, operation: str, handle: int | None, /, *arguments: Any, **keywords: Any) -> Any: ...
     def add_taint(self, reason: str) -> None: ...
     def is_of_program(self, value: Any) -> bool: ...
     def handle(self, value: Any) -> int: ...
@@ -109,7 +114,7 @@ class RemoteClass(type):
     def __init__(cls, *_arguments: Any, **_options: Any) -> None:
         pass
 
-    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(cls, /, *arguments: Any, **keywords: Any) -> Any:
         return _link(cls).call("call", _link(cls).handle(cls), *arguments, **keywords)
 
     def __getattr__(cls, name: str) -> Any:
@@ -122,7 +127,9 @@ class RemoteClass(type):
 
     def __eq__(cls, other: object) -> bool:
         """A class of the standard library that came as a description is that class."""
-        return cls is other or (isinstance(other, type) and standard_of(cls) is other)
+        return cls is other or (
+            isinstance(other, type) and any(other is each for each in (standard_of(cls), phantom_of(cls)))
+        )
 
     __hash__ = type.__hash__
 
@@ -171,8 +178,13 @@ def _ask(self: Any, operation: str, *arguments: Any) -> Any:
 
 
 def get_attribute(self: Any, name: str) -> Any:
-    if name == "__signature__" and description_of(type(self)).standard in _FUNCTIONS:
+    standard = description_of(type(self)).standard
+    if name == "__signature__" and standard in _FUNCTIONS:
         return _signature(self)
+    if name == "__code__" and standard == "builtins.function":
+        return _ask(self, "get", name)
+    if name == "__dataclass_fields__":
+        raise Unsupported("a test asks for the fields of a dataclass of the program")
     if name in _ABSENT:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
     return _ask(self, "get", name)
@@ -192,8 +204,17 @@ def _refuse_copy(self: Any, *_arguments: Any) -> Any:
     raise Unsupported("a test copies an object of the program")
 
 
+def refuse_asynchronous_iteration(_self: Any) -> Any:
+    raise Unsupported("a test iterates asynchronously over an object of the program")
+
+
 def _class_of(self: Any) -> type:
-    return standard_of(type(self)) or phantom_of(type(self)) or type(self)
+    return (
+        _FUNCTIONS.get(description_of(type(self)).standard or "")
+        or standard_of(type(self))
+        or phantom_of(type(self))
+        or type(self)
+    )
 
 
 def phantom_of(kind: type) -> type | None:
@@ -204,8 +225,18 @@ def phantom_of(kind: type) -> type | None:
     return kind.__dict__.get("_phantom")
 
 
+class _Documentation:
+    """`__doc__` of an object or of its class, which every class of ours would answer itself."""
+
+    def __get__(self, instance: Any, kind: type) -> Any:
+        asked = kind if instance is None else instance
+        link = _link(kind)
+        return link.call("get", link.handle(asked), "__doc__")
+
+
 OBJECT_METHODS: dict[str, Any] = {
     "__slots__": (),
+    "__doc__": _Documentation(),
     "__getattr__": get_attribute,
     "__setattr__": lambda self, name, value: _ask(self, "set", name, value),
     "__delattr__": lambda self, name: _ask(self, "delete", name),
@@ -223,6 +254,8 @@ OBJECT_METHODS: dict[str, Any] = {
 
 def operator_method(name: str) -> Callable[..., Any]:
     """The method for one operator: taints where the program's class would decide, then asks."""
+    if name == "__call__":
+        return _call
     decide = _RULES.get(name)
 
     def method(self: Any, *others: Any) -> Any:
@@ -234,6 +267,11 @@ def operator_method(name: str) -> Callable[..., Any]:
 
     method.__name__ = name
     return method
+
+
+def _call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
+    link = _link(type(self))
+    return link.call("call", link.handle(self), *arguments, **keywords)
 
 
 _ASK = object()

@@ -14,7 +14,7 @@ from typing import Any
 
 from common.sandbox.proxies import unittests
 from common.sandbox.proxies.binding import bind
-from common.sandbox.proxies.channel import Gone, Unsupported
+from common.sandbox.proxies.channel import Gone, Stop, Unsupported
 from common.sandbox.proxies.link import Connection
 from common.sandbox.proxies.reading import ENTERED, IS, SEEN, ReadTests, read_tests
 from common.sandbox.turns import TURNS
@@ -65,13 +65,19 @@ class Tests:
             self.bind_reference()
             start = self.link.n_calls
             self.execute()
-        except Unsupported as reason:
-            return Report("unsupported", message=str(reason))
-        except Gone as reason:
-            return Report("incorrect", self.failed_test(reason), str(reason), ended=True)
+            called = self.link.n_calls > start
         except BaseException as error:
-            return self.failure(error)
-        return self.verdict(self.link.n_calls > start)
+            return self.stopped() or self.failure(error)
+        return self.stopped() or self.verdict(called)
+
+    def stopped(self) -> Report | None:
+        """The report on tests that could not go on, whether they noticed or not."""
+        if not Stop.noted:
+            return None
+        reason = Stop.noted[0]
+        if isinstance(reason, Gone):
+            return Report("incorrect", self.failed_test(reason), str(reason), ended=True)
+        return Report("unsupported", message=str(reason))
 
     def bind_reference(self) -> None:
         """The name `reference`. Raises: Unsupported when the reference solution does not run."""
@@ -102,7 +108,7 @@ class Tests:
         """TestCase classes, test functions and `check` that the tests define and leave to a runner."""
         unittests.run_left_over(self.namespace, self.entered)
         for name, value in list(self.namespace.items()):
-            own = isinstance(value, types.FunctionType) and value.__globals__ is self.namespace
+            own = type(value) is types.FunctionType and value.__globals__ is self.namespace
             if not own or name in self.entered:
                 continue
             if name.startswith("test"):
@@ -185,7 +191,7 @@ def shown(value: Any) -> str:
     """A short text of a value."""
     try:
         text = repr(value)
-    except Exception:  # an int of more digits than Python prints, an object of the program that cannot
+    except (Exception, Stop):  # an int of more digits than Python prints, an object of the program that cannot
         return f"a {type(value).__name__} too large to show"
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
@@ -194,7 +200,7 @@ def text_of(error: BaseException) -> str:
     """The message of an exception whose own methods may raise."""
     try:
         return str(error)[:_TEXT_CHARS]
-    except Exception:
+    except (Exception, Stop):
         return ""
 
 
