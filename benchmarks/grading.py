@@ -50,7 +50,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         contenders |= {name: _checked(name, method, problems) for name, method in METHODS.items()}
         as_written = [in_humanevals_form(problem) for problem in problems]
         contenders[OURS_AS_WRITTEN] = _in_sandbox(sandbox, as_written)
-        contenders[ONE_BY_ONE_AS_WRITTEN] = _checked(ONE_BY_ONE, in_subprocesses_one_by_one, as_written)
+        contenders[ONE_BY_ONE_AS_WRITTEN] = _checked(ONE_BY_ONE, METHODS[ONE_BY_ONE], as_written)
         found = alternate(contenders, rounds)
         both = [problem for pair in zip(problems, as_written, strict=True) for problem in pair]
         points = _memory_over(sandbox, both, 100 if quick else N_IN_MEMORY_CURVE)
