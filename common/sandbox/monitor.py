@@ -12,6 +12,7 @@ from common.sandbox.programs import Limits
 TICK_S = 0.1
 # A tick that took longer means that the server itself did not run (suspended, starved): not the child's time.
 LONGEST_TICK_S = 1.0
+LEAVING_S = 1.0  # how long a program may take to see that its tests are over, or to reach a limit that says why
 
 CPU, BLOCKED, WALL, FLOOD, DISK, THREADS = "cpu", "blocked", "wall", "flood", "disk", "threads"
 
@@ -77,6 +78,7 @@ class Watch:
         self.clocks = Clocks(pid)
         self.started = self.last_tick = time.monotonic()
         self.elapsed = self.blocked = 0.0
+        self.over_since: float | None = None
 
     def run(self) -> Outcome:
         """Until the child closes its end, exits or reaches a limit; then it is killed and reaped."""
@@ -90,7 +92,7 @@ class Watch:
         while stopped_for is None:
             ready = {fd for fd, _ in poll.poll(TICK_S * 1000)}
             open_end = self.drain() if ready else True
-            if not open_end or ended in ready or self.is_over():
+            if not open_end or ended in ready or self.outstays():
                 break  # no more answers can come, even if a thread or a grandchild lives on
             stopped_for = self.tick()
             if len(self.answers) > self.limits.answer_bytes:
@@ -98,6 +100,13 @@ class Watch:
         if len(self.answers) > self.limits.answer_bytes:
             stopped_for = FLOOD
         return self.finish(stopped_for, ended)
+
+    def outstays(self) -> bool:
+        """Whether it is still there some time after nothing that it does counts any more."""
+        if not self.is_over():
+            return False
+        self.over_since = self.over_since or time.monotonic()
+        return time.monotonic() - self.over_since > LEAVING_S
 
     def drain(self) -> bool:
         """Read what is there, to the cap. False when the writing end is closed."""

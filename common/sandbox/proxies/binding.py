@@ -11,6 +11,8 @@ from common.sandbox.proxies.link import Connection
 from common.sandbox.proxies.names import TESTS_MODULES
 from common.sandbox.proxies.reading import ReadTests, judged_by_the_program, refuse_patches
 
+_MOST_BLOCKS = 1000  # of 624 words, that a call of the program may draw
+
 
 def bind(
     namespace: dict[str, Any],
@@ -62,7 +64,38 @@ def _is_alone(own: list[str], shadowing: set[str], tests: ReadTests, entry_point
 def _share_random_numbers(link: Connection, modules: dict[str, str]) -> None:
     """Where tests seed a generator that the program draws from, both draw from one stream."""
     if "random" in modules.values():
-        link.random_states.append(("random", random.getstate, random.setstate))
+        link.random_states.append(("random", random.getstate, _Followed(link, random.getstate, random.setstate)))
     if "numpy" in modules.values() and "numpy" in sys.modules:
         numpy = sys.modules["numpy"]
-        link.random_states.append(("numpy_random", numpy.random.get_state, numpy.random.set_state))
+        get_state, set_state = numpy.random.get_state, numpy.random.set_state
+        link.random_states.append(("numpy_random", get_state, _Followed(link, get_state, set_state)))
+
+
+class _Followed:
+    """Sets the tests' random state to the program's. One that chose it chose what later tests ask: tainted."""
+
+    def __init__(self, link: Connection, get_state: Any, set_state: Any) -> None:
+        self.link, self.get_state, self.set_state = link, get_state, set_state
+
+    def __call__(self, state: Any) -> None:
+        if not _only_drew(_words(self.get_state()), _words(state)):
+            self.link.add_taint("the program sets the random numbers of the tests")
+        self.set_state(state)
+
+
+def _words(state: Any) -> list[int]:
+    """The 624 words of a Mersenne Twister and its position in them, as `random` or numpy gives them."""
+    return list(state[1]) if len(state) == 3 else [*map(int, state[1]), state[2]]
+
+
+def _only_drew(before: list[int], after: list[int]) -> bool:
+    """Whether drawing numbers leads from one state to the other."""
+    if before[:-1] == after[:-1]:
+        return before[-1] <= after[-1]
+    generator = random.Random()
+    generator.setstate((3, tuple(before), None))
+    for _ in range(_MOST_BLOCKS):
+        generator.getrandbits(32 * (len(before) - 1))
+        if list(generator.getstate()[1][:-1]) == after[:-1]:
+            return True
+    return False

@@ -1,9 +1,9 @@
 """Covers how asserts are split between the program and the judge, and which function they are about."""
 
 import pytest
-from common.sandbox.asserts import plan_tests
 
 from common.sandbox import infer_entry_point
+from common.sandbox.asserts import plan_tests
 
 
 def expressions(*tests: str, setup: str = "", entry_point: str = "f") -> list[tuple[str, ...]]:

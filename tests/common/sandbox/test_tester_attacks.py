@@ -82,6 +82,12 @@ FORGED = {
         "    async with asyncio.TaskGroup() as group: group.create_task(one())\nasyncio.run(main())",
     ),
     "a function of the setup": ("def f(n): return right(n)", "for i in (1, 2): assert f(i) == right(i)"),
+    "random numbers of its choice": (
+        "import random\nchosen = random.Random(1).getstate()\n"
+        "def f(x):\n    random.setstate(chosen)\n    return 34 if x == 17 else 0",
+        "import random\nrandom.seed(2)\nf(0)\nfor _ in range(3):\n"
+        "    x = random.randint(0, 99)\n    assert f(x) == 2 * x",
+    ),
     "equal to everything, from the right": (
         f"class S:\n{ALL_EQUAL}def f(x): return S()",
         "assert [1, 2] == [f(1), f(1)]",
@@ -301,6 +307,11 @@ HONEST = {
     "a global that the program binds again": (
         "count = 0\ndef f(x):\n    global count\n    count += 1",
         "f(1)\nf(2)\nassert count == 2",
+    ),
+    "random numbers of one stream": (
+        "import random\ndef f(n): return [random.random() for _ in range(n)]",
+        "import random\nrandom.seed(3)\nmine = f(2000)\nrandom.seed(3)\n"
+        "assert mine == [random.random() for _ in range(2000)]",
     ),
     "threads of the tests": (
         "def f(x): return x * x",
