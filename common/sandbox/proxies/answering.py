@@ -194,7 +194,9 @@ class Answerer:
         target[name] = self._watched[name] = value
 
     def _do_execute(self, target: dict[str, Any], source: str) -> None:
-        exec(compile(source, "<setup>", "exec", dont_inherit=True), target)
+        """Imports of the tests. What is not here they will miss themselves: it is no fault of the program."""
+        with contextlib.suppress(ImportError):
+            exec(compile(source, "<setup>", "exec", dont_inherit=True), target)
 
     def _do_plain(self, target: Any) -> Any:
         return plain_copy(target)
@@ -227,8 +229,6 @@ class Answerer:
         ]
 
     def _do_operator(self, target: Any, name: str, *others: Any) -> Any:
-        if name == "__call__":
-            return target(*others)
         function = _SPECIAL.get(name) or _getattr(operator, name, None) or _getattr(_type(target), name, None)
         if function is None:  # an iterator's own method, as `send` of a generator
             return _getattr(target, name)(*others)

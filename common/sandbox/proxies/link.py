@@ -86,7 +86,7 @@ class Connection:
     def raised_by_program(self, error: BaseException) -> bool:
         return id(error) in self._raised
 
-    def call(self, operation: str, handle: int | None, *arguments: Any, **keywords: Any) -> Any:
+    def call(self, operation: str, handle: int | None, /, *arguments: Any, **keywords: Any) -> Any:
         """Have the program do something. Raises: what it raised; Unsupported; Gone."""
         if not self.random_states or operation in ("name", "random", "numpy_random"):
             return self._call(operation, handle, arguments, keywords)

@@ -39,7 +39,7 @@ _FUNCTIONS = ("builtins.function", "builtins.method", "builtins.builtin_function
 class Link(Protocol):
     """What an object here needs of the connection."""
 
-    def call(self, operation: str, handle: int | None, *arguments: Any, **keywords: Any) -> Any: ...
+    def call(self, operation: str, handle: int | None, /, *arguments: Any, **keywords: Any) -> Any: ...
     def add_taint(self, reason: str) -> None: ...
     def is_of_program(self, value: Any) -> bool: ...
     def handle(self, value: Any) -> int: ...
@@ -109,7 +109,7 @@ class RemoteClass(type):
     def __init__(cls, *_arguments: Any, **_options: Any) -> None:
         pass
 
-    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(cls, /, *arguments: Any, **keywords: Any) -> Any:
         return _link(cls).call("call", _link(cls).handle(cls), *arguments, **keywords)
 
     def __getattr__(cls, name: str) -> Any:
@@ -221,8 +221,15 @@ OBJECT_METHODS: dict[str, Any] = {
 }
 
 
+def call_object(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
+    link = _link(type(self))
+    return link.call("call", link.handle(self), *arguments, **keywords)
+
+
 def operator_method(name: str) -> Callable[..., Any]:
     """The method for one operator: taints where the program's class would decide, then asks."""
+    if name == "__call__":
+        return call_object
     decide = _RULES.get(name)
 
     def method(self: Any, *others: Any) -> Any:

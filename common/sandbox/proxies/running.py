@@ -152,6 +152,8 @@ class Tests:
         if isinstance(error, ImportError) and own:
             return Report("unsupported", test, f"the tests need what is not here: {text_of(error)}")
         kind = type(error)
+        if own and kind.__name__ in ("Skipped", "SkipTest"):
+            return Report("unsupported", test, "a test was skipped")
         nearest = next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
         return Report("incorrect", test, error=(nearest, kind.__name__, text_of(error)))
 
