@@ -141,7 +141,13 @@ class Answerer:
             self._depth -= 1
         if answered:
             return value
-        raise _getattr(builtins, value, Exception)() if _type(value) is str else value
+        raise self._stand_in(*value) if _type(value) is tuple else value
+
+    def _stand_in(self, nearest: str, number: int) -> BaseException:
+        """For an exception of the tests: as itself it goes back to them, and here nothing of it is known."""
+        error = self._callbacks[number] = _getattr(builtins, nearest, Exception)()
+        self._handles.callbacks[id(error)] = number
+        return error
 
     def _input(self, prompt: object = "", /) -> str:
         return self._ask("input", str(prompt))

@@ -6,19 +6,29 @@ close it, write to it, or make it non-blocking, and hurts only itself.
 
 import json
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 from common.sandbox.framing import LENGTH_BYTES, pack_text
 
 MAX_MESSAGE_BYTES = 64 << 20
 
 
-class Unsupported(BaseException):
-    """The tests cannot be judged. Not an Exception: no test may catch it."""
+class Ending(BaseException):
+    """Ends the tests. Not an Exception, and remembered: no test and no runner of tests gets past it."""
+
+    first: "ClassVar[Ending | None]" = None
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        Ending.first = Ending.first or self
 
 
-class Gone(BaseException):
-    """The other process ended, or says what no sandbox would. Not an Exception: no test may catch it."""
+class Unsupported(Ending):
+    """The tests cannot be judged."""
+
+
+class Gone(Ending):
+    """The other process ended (no reason is given: its server knows more), or says what no sandbox would."""
 
 
 class Channel:
@@ -43,7 +53,7 @@ class Channel:
             except BlockingIOError:
                 self._set_blocking(self.descriptor, True)
             except OSError as error:
-                raise Gone("the other end is closed") from error
+                raise Gone("") from error
 
     def receive(self) -> Any:
         """Raises: Gone at the end, for a torn or absurd frame, and for what is no JSON."""
@@ -67,7 +77,7 @@ class Channel:
             except OSError:
                 chunk = b""
             if not chunk:
-                raise Gone("the other end is closed")
+                raise Gone("")
             pending += chunk
         taken = bytes(pending[:length])
         del pending[:length]

@@ -15,7 +15,7 @@ from typing import Any
 
 from common.sandbox.proxies import unittests
 from common.sandbox.proxies.binding import bind
-from common.sandbox.proxies.channel import Gone, Unsupported
+from common.sandbox.proxies.channel import Ending, Gone, Unsupported
 from common.sandbox.proxies.link import Connection
 from common.sandbox.proxies.reading import ENTERED, FILE, IS, SEEN, n_checks, rewritten
 from common.sandbox.turns import TURNS
@@ -71,12 +71,8 @@ class Tests:
             checks = n_checks(self.trees.values())
             start = self.link.n_calls
             self.execute()
-        except Unsupported as reason:
-            return Report("unsupported", message=str(reason))
-        except Gone as reason:
-            return Report("incorrect", self.failed_test(reason), str(reason), ended=True)
         except BaseException as error:
-            return self.failure(error)
+            return self.failure(self.first_failure() or error)
         return self.verdict(checks, self.link.n_calls > start)
 
     def parse(self) -> None:
@@ -128,8 +124,9 @@ class Tests:
                 value(self.namespace[self.entry_point])
 
     def verdict(self, checks: int, called: bool) -> Report:
-        if self.outcome.errors:
-            return self.failure(self.outcome.errors[0])
+        failure = self.first_failure()
+        if failure is not None:
+            return self.failure(failure)
         if self.outcome.skipped:
             return Report("unsupported", message="a test was skipped")
         if self.broken is not None:
@@ -143,11 +140,19 @@ class Tests:
             return Report("unsupported", message=f"only the program's own code could judge: {reason}")
         return Report("correct")
 
+    def first_failure(self) -> BaseException | None:
+        """What a runner of tests, or a test that catches everything, kept to itself."""
+        return self.outcome.errors[0] if self.outcome.errors else Ending.first
+
     def failure(self, error: BaseException) -> Report:
         """The report on an exception that ended a test."""
+        if isinstance(error, Unsupported):
+            return Report("unsupported", message=str(error))
+        if isinstance(error, Gone):
+            return Report("incorrect", self.failed_test(error), str(error), ended=True)
         test, own = self.failed_test(error), not self.link.raised_by_program(error)
         if isinstance(error, AssertionError) and own:
-            found = "got " + shown(self.seen[0]) if self.seen else "the check does not hold"
+            found = "got " + shown(self.seen[0]) if self.seen and not self.outcome.errors else "the check does not hold"
             return Report("incorrect", test, text_of(error) or found)
         if isinstance(error, ImportError) and own:
             return Report("unsupported", test, f"the tests need what is not here: {text_of(error)}")

@@ -22,5 +22,6 @@ def test_a_case_that_graders_get_wrong_has_its_label(sandbox, row):
     given = row["input"]
     code, tests = given["code"], tuple(given["tests"])
     entry_point = given.get("entry_point") or infer_entry_point(code, tests)
-    verdict = sandbox.submit(Program(code, tests, entry_point, given.get("setup", ""))).result()
+    program = Program(code, tests, entry_point, given.get("setup", ""))
+    verdict = sandbox.submit(program).result()
     assert verdict.label in row["expected"].split(", or "), verdict

@@ -43,7 +43,8 @@ LOOP = "for n in range(3):\n    assert f(n) == n + 1"
         ("def f(n): raise SystemExit", LOOP, "other_exception", "assert f(n) == n + 1", "SystemExit: "),
         ("def f(n): raise AssertionError('mine')", LOOP, "other_exception", "assert f(n) == n + 1",
          "AssertionError: mine"),
-        ("import os\ndef f(n): os._exit(3)", LOOP, "other_exception", "assert f(n) == n + 1", None),
+        ("import os\ndef f(n): os._exit(3)", LOOP, "other_exception", "assert f(n) == n + 1",
+         "it left with exit status 3 before answering"),
         ("import os\ndef f(n): os.abort()", LOOP, "killed", "assert f(n) == n + 1", "killed by SIGABRT"),
         ("import os\ndef f(n): os.kill(os.getpid(), 9)", LOOP, "killed", "assert f(n) == n + 1", "killed by SIGKILL"),
         ("import os\nos._exit(0)", LOOP, "other_exception", None, None),
@@ -64,6 +65,29 @@ def test_the_innermost_statement_of_nested_tests_is_named(judged):
     verdict = judged("def f(n): return 0", test)
     assert (verdict.failed_test, verdict.message) == ("assert is_right(n), 'not right'", "not right")
     assert judged("def f(n): return 1 / 0", test).failed_test == "x = f(n)"
+
+
+CASE = "import unittest\nclass T(unittest.TestCase):\n    def test_it(self):\n        "
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("import os\ndef f(n): os._exit(0)", "other_exception"), ("def f(n):\n    while True: pass", "timeout")],
+)
+@pytest.mark.parametrize(
+    "test", [CASE + "self.assertEqual(f(1), 2)", "try:\n    f(1)\nexcept:\n    pass\nassert 1 == 1"]
+)
+def test_no_runner_of_tests_gets_past_the_end_of_the_program(judged, code, error, test):
+    verdict = judged(code, test)
+    assert (verdict.label, verdict.error) == ("incorrect", error)
+
+
+def test_a_runner_that_catches_everything_cannot_fail_what_is_unsupported(judged):
+    run = "\nresult = unittest.TestResult()\nunittest.defaultTestLoader.loadTestsFromTestCase(T).run(result)\n"
+    run += "assert result.wasSuccessful()"
+    assert judged("def f(n): return n", CASE + "assert f((1,)) is (1,)" + run).label == "unsupported"
+    verdict = judged("def f(n): return n", CASE + "assert f(1) == 2" + run)
+    assert (verdict.label, verdict.failed_test) == ("incorrect", "assert f(1) == 2")
 
 
 def test_the_first_of_several_texts_that_fails_is_named(judged):

@@ -138,8 +138,8 @@ TRICKS = {
     ),
     "claims exec": sending("[['value', [['name', 'builtins', 'exec']], {}, {}, '', []]] * 4"),
     "claims eval as a class": sending(
-        "[['value', [['object', 1, 1]], {}, {'1': ['A', 'A', 'builtins.eval', [], [], 'own', False, True, False, False]},"
-        " '', []]] * 4"
+        "[['value', [['object', 1, 1]], {}, {'1': ['A', 'A', 'builtins.eval', [], [], 'own', False, True, False,"
+        " False]}, '', []]] * 4"
     ),
     "raises a claimed class": sending(
         "[['raise', [['exception', 1, 1, [['s', 'import os; os._exit(0)']], False]], {},"
