@@ -2,7 +2,7 @@
 
 import random
 
-from generated_subjects import Subject, many, small
+from generated_values import Subject, many, small
 
 METHODS = {
     "__len__": ("return len(self.items) + K", ["? len(o)", "? bool(o)"]),

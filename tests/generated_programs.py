@@ -9,31 +9,18 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import generated_subjects as subjects
 from generated_classes import classes
+from generated_functions import callbacks, closures, errors, states, yields
+from generated_objects import records, trees, values
+from generated_values import arithmetic, collected, lists, mutating, nested, strings, tables
 from mutations import mutated
 
 from common.sandbox import Program
 
-SUBJECTS = [
-    subjects.arithmetic,
-    subjects.strings,
-    subjects.lists,
-    subjects.mutating,
-    subjects.nested,
-    subjects.tables,
-    subjects.collected,
-    subjects.yields,
-    subjects.errors,
-    subjects.closures,
-    subjects.callbacks,
-    subjects.values,
-    subjects.records,
-    subjects.states,
-    subjects.trees,
-    classes,
-    classes,
-]
+ABOUT_VALUES = [arithmetic, strings, lists, mutating, nested, tables, collected]
+ABOUT_FUNCTIONS = [yields, errors, closures, callbacks, states]
+ABOUT_OBJECTS = [values, records, trees, classes, classes]
+SUBJECTS = [*ABOUT_VALUES, *ABOUT_FUNCTIONS, *ABOUT_OBJECTS]
 PLAIN = (int, str, float, bool, bytes, complex, type(None))
 
 
@@ -44,7 +31,7 @@ def generated_program(rng: random.Random) -> Program:
         lines = list(_asserted(rng, code, script))
         if any(line.startswith(("assert", "    assert", "self.")) or "raise AssertionError" in line for line in lines):
             tests = _framed(rng, lines, entry_point)
-            if rng.random() < 0.6:
+            if rng.random() < 0.75:
                 code = next(filter(None, (mutated(code, rng) for _ in range(5))), code)
             return Program(code, tests, entry_point)
     raise AssertionError("no subject can be observed")

@@ -1,27 +1,11 @@
 """Covers programs and tests that other graders judged wrong: all of ../shared/cases/grading.jsonl."""
 
-import json
-
 import pytest
-from support import SHARED
-
-from common.sandbox import Program, infer_entry_point
-
-CASES = SHARED / "cases" / "grading.jsonl"
+from grading_cases import graded_programs, needs_grading_cases
 
 
-def rows() -> list[dict]:
-    if not CASES.is_file():
-        return []
-    return [row for row in map(json.loads, CASES.read_text().splitlines()) if row["kind"] == "grade"]
-
-
-@pytest.mark.skipif(not CASES.is_file(), reason=f"{CASES} is not on this machine")
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row["name"])
-def test_a_case_that_graders_get_wrong_has_its_label(sandbox, row):
-    given = row["input"]
-    code, tests = given["code"], tuple(given["tests"])
-    entry_point = given.get("entry_point") or infer_entry_point(code, tests)
-    program = Program(code, tests, entry_point, given.get("setup", ""))
+@needs_grading_cases
+@pytest.mark.parametrize(("program", "allowed"), graded_programs().values(), ids=graded_programs())
+def test_a_case_that_graders_get_wrong_has_its_label(sandbox, program, allowed):
     verdict = sandbox.submit(program).result()
-    assert verdict.label in row["expected"].split(", or "), verdict
+    assert verdict.label in allowed, verdict

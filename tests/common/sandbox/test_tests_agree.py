@@ -7,12 +7,14 @@ from collections import Counter
 import ordinary_python
 import pytest
 from generated_programs import generated_program
+from grading_cases import graded_programs, needs_grading_cases
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from mutations import mutated
 from support import swept
 
 from common.sandbox import Limits, Program, infer_entry_point
+from common.sandbox.plain import plain_tests
 
 LARGEST_UNSUPPORTED_SHARE = 0.03
 ENOUGH = Limits(cpu_s=2.0, blocked_s=5.0)
@@ -89,3 +91,17 @@ def test_plain_tests_and_written_ones_give_one_label(patient, mbpp):
     ]
     assert different == []
     assert plain[: len(chosen)] == [("correct", None)] * len(chosen)
+
+
+@needs_grading_cases
+def test_plain_cases_that_graders_get_wrong_have_one_label_too(patient):
+    programs = [
+        program
+        for program, _ in graded_programs().values()
+        if plain_tests(program.tests, program.setup, program.entry_point) is not None
+    ]
+    plain, written = labels(patient, programs), labels(patient, [as_written(program) for program in programs])
+    different = [
+        (program, one, other) for program, one, other in zip(programs, plain, written, strict=True) if one != other
+    ]
+    assert different == [] and len(programs) > 20
