@@ -102,7 +102,7 @@ def _run_program(request: dict[str, Any], send: Callable[[Any], None]) -> None:
             exec(program, names)
             import_what_a_main_guard_imports(request[part], names)
         except _BaseException as error:
-            return send(["failed", "run", *_describe(error)])
+            return send(["failed", "run" if part == "code" else part, *_describe(error)])
     for index, source in enumerate(request["calls"]):
         try:
             value = _encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names))

@@ -49,8 +49,10 @@ def start(
         raise SandboxError(
             f"the sandbox finds no Python: sys.executable is {sys.executable!r}\nRun under a python command"
         )
+    # A virtual environment that is reached through a link under the home or /tmp would be out of sight once inside.
+    executable = Path(sys.executable).parent.resolve() / Path(sys.executable).name
     return Piped(
-        [sys.executable, *_OPTIONS, "-c", _START.format(module), str(_ROOT)],
+        [executable, *_OPTIONS, "-c", _START.format(module), str(_ROOT)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,

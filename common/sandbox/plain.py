@@ -11,7 +11,7 @@ import ast
 import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, EllipsisType, NoneType
 from typing import Any
 
 from common.sandbox.entry_point import imported_names, parse_quietly
@@ -22,6 +22,7 @@ _PURE = frozenset(
     "abs all any bool dict float frozenset int isinstance len list max min round set sorted str sum tuple".split()
 )
 _BUILTIN_NAMES = frozenset(dir(builtins))
+_SINGLE = (bool, NoneType, EllipsisType)  # classes whose equal objects are one object
 # Modules of which the judge has its own copy, which no program can have patched.
 _MODULES = frozenset({"math", "cmath"})
 
@@ -125,7 +126,7 @@ class _TakeCall(ast.NodeTransformer):
             if not (isinstance(node.value, ast.Name) and node.value.id in _MODULES & self.imported):
                 raise _NotPlain
             return node
-        if not isinstance(node, self._ALLOWED):
+        if not isinstance(node, self._ALLOWED) or (isinstance(node, ast.Compare) and _asks_for_identity(node)):
             raise _NotPlain
         return self.generic_visit(node)
 
@@ -139,6 +140,16 @@ class _TakeCall(ast.NodeTransformer):
 
     def _is_of_program(self, name: str) -> bool:
         return name not in _BUILTIN_NAMES and name not in self.imported
+
+
+def _asks_for_identity(node: ast.Compare) -> bool:
+    """`is`, other than with an object of which there is only one."""
+    sides = [node.left, *node.comparators]
+    return any(
+        isinstance(operator, ast.Is | ast.IsNot)
+        and not any(isinstance(side, ast.Constant) and isinstance(side.value, _SINGLE) for side in pair)
+        for operator, *pair in zip(node.ops, sides, sides[1:], strict=False)
+    )
 
 
 def _arguments(node: ast.Call) -> list[ast.expr]:

@@ -21,7 +21,7 @@ def split_setup(setup: str, code: str, tests: Sequence[str] = ()) -> tuple[str, 
     tree = parse_quietly(setup)
     if tree is None or not tree.body:
         return "", setup, None
-    wanted = _free_names(code)
+    wanted = _wanted_names(tree, code)
     given: list[ast.stmt] = []
     kept: list[ast.stmt] = []
     for node in tree.body:
@@ -55,11 +55,21 @@ def _names_a_check(node: ast.AST) -> bool:
     return name.startswith(("assert", "AssertionError"))
 
 
-def _free_names(code: str) -> set[str]:
-    """Names that a program reads and does not bind anywhere."""
-    tree = parse_quietly(code)
-    if tree is None:
-        return set()
+def _wanted_names(setup: ast.Module, code: str) -> set[str]:
+    """Names that the program needs of the setup: those that it reads, and what the definitions among them read."""
+    program = parse_quietly(code)
+    wanted = _free_names(program) if program is not None else set()
+    definitions = {node.name: node for node in setup.body if isinstance(node, _DEFINITIONS)}
+    unread = wanted & definitions.keys()
+    while unread:
+        found = _free_names(definitions[unread.pop()]) - wanted
+        wanted |= found
+        unread |= found & definitions.keys()
+    return wanted
+
+
+def _free_names(tree: ast.AST) -> set[str]:
+    """Names that a program or a definition reads and does not bind anywhere."""
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
     bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}

@@ -142,7 +142,13 @@ class Answerer:
             self._depth -= 1
         if answered:
             return value
-        raise _getattr(builtins, value, Exception)() if _type(value) is str else value
+        raise self._stand_in(*value) if _type(value) is tuple else value
+
+    def _stand_in(self, nearest: str, number: int) -> BaseException:
+        """For an exception of the tests: as itself it goes back to them, and here nothing of it is known."""
+        error = self._callbacks[number] = _getattr(builtins, nearest, Exception)()
+        self._handles.callbacks[id(error)] = number
+        return error
 
     def _input(self, prompt: object = "", /) -> str:
         return self._ask("input", str(prompt))
@@ -196,7 +202,9 @@ class Answerer:
         target[name] = self._watched[name] = value
 
     def _do_execute(self, target: dict[str, Any], source: str) -> None:
-        exec(compile(source, "<setup>", "exec", dont_inherit=True), target)
+        """Imports of the tests. What is not here they will miss themselves: it is no fault of the program."""
+        with contextlib.suppress(ImportError):
+            exec(compile(source, "<setup>", "exec", dont_inherit=True), target)
 
     def _do_plain(self, target: Any) -> Any:
         return plain_copy(target)
@@ -229,8 +237,6 @@ class Answerer:
         ]
 
     def _do_operator(self, target: Any, name: str, *others: Any) -> Any:
-        if name == "__call__":
-            return target(*others)
         function = _SPECIAL.get(name) or _getattr(operator, name, None) or _getattr(_type(target), name, None)
         if function is None:  # an iterator's own method, as `send` of a generator
             return _getattr(target, name)(*others)

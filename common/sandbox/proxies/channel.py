@@ -28,14 +28,14 @@ class Unsupported(Stop):
 
 
 class Gone(Stop):
-    """The other process ended, or says what no sandbox would."""
+    """The other process ended (no reason is given: its server knows more), or says what no sandbox would."""
 
 
 class ReferenceGone(Unsupported):
     """The process of the reference solution ended: no fault of the program's."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the reference solution: {reason}")
+        super().__init__(f"the reference solution: {reason or 'its process ended'}")
 
 
 class Channel:
@@ -63,7 +63,7 @@ class Channel:
             except BlockingIOError:
                 self._set_blocking(self.descriptor, True)
             except OSError as error:
-                raise self._gone("the other end is closed") from error
+                raise self._gone("") from error
 
     def receive(self) -> Any:
         """Raises: what `gone` is at the end, for a torn or absurd frame, and for what is no JSON."""
@@ -87,7 +87,7 @@ class Channel:
             except OSError:
                 chunk = b""
             if not chunk:
-                raise self._gone("the other end is closed")
+                raise self._gone("")
             pending += chunk
         taken = bytes(pending[:length])
         del pending[:length]

@@ -161,7 +161,8 @@ class Connection:
         iterates = operation == "operator" and arguments[0] in _ITERATES
         if not iterates and (isinstance(error, _CONTROL) or type(error).__name__ == "CancelledError"):
             self.taint.add(f"{type(error).__name__} from a call, which ends loops of the tests")
-        self._raised[id(error)] = error
+        if id(error) not in self._callback_numbers:  # the tests' own comes back from a callback as itself
+            self._raised[id(error)] = error
 
     def _answer(self, question: Any) -> None:
         """Answer what the program asks while one of our calls is running."""
@@ -172,7 +173,7 @@ class Connection:
                 self.taint.add("an assertion failed inside a callback")
             nearest = next(base.__name__ for base in type(error).__mro__ if base.__module__ == "builtins")
             # No text: the message of an assertion holds what is expected.
-            answer = False, error if self.is_of_program(error) else nearest
+            answer = False, error if self.is_of_program(error) else (nearest, self._callback_number(error))
         nodes, changed = self._pack(*answer)
         self._page[0] = self._turn
         self._channel.send(["answer", nodes, changed, []])
@@ -260,7 +261,7 @@ class Connection:
 
     @staticmethod
     def _is_asked(name: str, described: ClassDescription) -> bool:
-        if name in EQUALITY or name == "__hash__":
+        if name in EQUALITY:
             return described.equality != "object"
         return name not in ("__str__", "__repr__", "__aiter__", "__anext__")
 

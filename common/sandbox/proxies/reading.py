@@ -4,13 +4,14 @@ import ast
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, EllipsisType, NoneType
 
 from common.sandbox.proxies.channel import Unsupported
 from common.sandbox.proxies.names import TESTS_MODULES
 
 FILE = "<tests>"
 IS, SEEN, ENTERED = "__is__", "__seen__", "__entered__"  # what rewritten tests call
+_SINGLE = (bool, NoneType, EllipsisType)  # classes whose equal objects are one object
 # Attributes of modules that tests may replace: the program's own input and output go through them.
 _STREAMS = {("sys", "stdout"), ("sys", "stdin"), ("sys", "stderr"), ("builtins", "input"), ("builtins", "print")}
 _PATCHED_STREAMS = frozenset({"sys.stdout", "sys.stdin", "sys.stderr", "builtins.input"})
@@ -209,7 +210,8 @@ class Rewritten(ast.NodeTransformer):
         self.generic_visit(node)
         if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Is | ast.IsNot):
             return node
-        if any(isinstance(side, ast.Constant) for side in (node.left, node.comparators[0])):
+        sides = (node.left, node.comparators[0])
+        if any(isinstance(side, ast.Constant) and isinstance(side.value, _SINGLE) for side in sides):
             return node
         same = _call(IS, node.left, node.comparators[0])
         return same if isinstance(node.ops[0], ast.Is) else ast.UnaryOp(ast.Not(), same)

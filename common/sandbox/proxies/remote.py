@@ -252,10 +252,15 @@ OBJECT_METHODS: dict[str, Any] = {
 }
 
 
+def call_object(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
+    link = _link(type(self))
+    return link.call("call", link.handle(self), *arguments, **keywords)
+
+
 def operator_method(name: str) -> Callable[..., Any]:
     """The method for one operator: taints where the program's class would decide, then asks."""
     if name == "__call__":
-        return _call
+        return call_object
     decide = _RULES.get(name)
 
     def method(self: Any, *others: Any) -> Any:
@@ -267,11 +272,6 @@ def operator_method(name: str) -> Callable[..., Any]:
 
     method.__name__ = name
     return method
-
-
-def _call(self: Any, /, *arguments: Any, **keywords: Any) -> Any:
-    link = _link(type(self))
-    return link.call("call", link.handle(self), *arguments, **keywords)
 
 
 _ASK = object()

@@ -67,17 +67,8 @@ class Tests:
             self.execute()
             called = self.link.n_calls > start
         except BaseException as error:
-            return self.stopped() or self.failure(error)
-        return self.stopped() or self.verdict(called)
-
-    def stopped(self) -> Report | None:
-        """The report on tests that could not go on, whether they noticed or not."""
-        if not Stop.noted:
-            return None
-        reason = Stop.noted[0]
-        if isinstance(reason, Gone):
-            return Report("incorrect", self.failed_test(reason), str(reason), ended=True)
-        return Report("unsupported", message=str(reason))
+            return self.failure(self.first_failure() or error)
+        return self.verdict(called)
 
     def bind_reference(self) -> None:
         """The name `reference`. Raises: Unsupported when the reference solution does not run."""
@@ -119,8 +110,9 @@ class Tests:
                 value(self.namespace[self.entry_point])
 
     def verdict(self, called: bool) -> Report:
-        if self.outcome.errors:
-            return self.failure(self.outcome.errors[0])
+        failure = self.first_failure()
+        if failure is not None:
+            return self.failure(failure)
         if self.outcome.skipped:
             return Report("unsupported", message="a test was skipped")
         if self.read.broken is not None:
@@ -134,15 +126,25 @@ class Tests:
             return Report("unsupported", message=f"only the program's own code could judge: {reason}")
         return Report("correct")
 
+    def first_failure(self) -> BaseException | None:
+        """What a runner of tests, or a test that catches everything, kept to itself."""
+        return self.outcome.errors[0] if self.outcome.errors else next(iter(Stop.noted), None)
+
     def failure(self, error: BaseException) -> Report:
         """The report on an exception that ended a test."""
+        if isinstance(error, Unsupported):
+            return Report("unsupported", message=str(error))
+        if isinstance(error, Gone):
+            return Report("incorrect", self.failed_test(error), str(error), ended=True)
         test, own = self.failed_test(error), not self.link.raised_by_program(error)
         if isinstance(error, AssertionError) and own:
-            found = "got " + shown(self.seen[0]) if self.seen else "the check does not hold"
+            found = "got " + shown(self.seen[0]) if self.seen and not self.outcome.errors else "the check does not hold"
             return Report("incorrect", test, text_of(error) or found)
         if isinstance(error, ImportError) and own:
             return Report("unsupported", test, f"the tests need what is not here: {text_of(error)}")
         kind = type(error)
+        if own and kind.__name__ in ("Skipped", "SkipTest"):
+            return Report("unsupported", test, "a test was skipped")
         nearest = next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
         return Report("incorrect", test, error=(nearest, kind.__name__, text_of(error)))
 

@@ -7,22 +7,25 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from common.sandbox.proxies.channel import Stop
+
 _RECORDED = "_pva_recorded"
 
 
 class Outcome:
-    """What TestCases found, whoever ran them."""
+    """What TestCases found, whoever ran them, until the tests could not go on."""
 
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
         self.skipped = False
 
     def note_error(self, _test: Any, raised: Any) -> None:
-        self.errors.append(raised[1])
-
-    def note_subtest(self, _test: Any, _subtest: Any, raised: Any) -> None:
-        if raised is not None:
+        if not Stop.noted:
             self.errors.append(raised[1])
+
+    def note_subtest(self, test: Any, _subtest: Any, raised: Any) -> None:
+        if raised is not None:
+            self.note_error(test, raised)
 
     def note_unexpected_success(self, _test: Any) -> None:
         self.errors.append(AssertionError("a test that was expected to fail passed"))

@@ -140,7 +140,9 @@ def test_no_trick_makes_a_wrong_program_pass(judged, code):
         ("def f(n): return (i for i in range(n))", "assert f(2) == [0, 1]"),
         ("def f(n): return n * 0.1 + 0.2", "assert f(1) == 0.3"),
         ("def f(n): return float('nan')", "assert f(1) == float('nan')"),
-        ("class A:\n    def __bool__(self): return True\ndef f(n): return A()", "assert f(1)"),
+        ("class A:\n    def __bool__(self): return False\ndef f(n): return A()", "assert f(1)"),
+        ("class A: pass\ndef f(n): return A()", "assert f(1) == f(1)"),
+        ("class A: pass\ndef f(n): return A()", "assert str(f(1)) == 'a'"),
         ("def f(n): return None", "assert len(f(1)) == 0"),
     ],
 )
@@ -148,13 +150,55 @@ def test_the_judge_compares_by_itself(judged, code, test):
     assert judged(code, test).label == "incorrect"
 
 
+OWN = """class A:
+    def __init__(self, n): self.n = n
+    def __eq__(self, other): return self.n == getattr(other, 'n', other)
+    def __lt__(self, other): return self.n < getattr(other, 'n', other)
+    def __add__(self, other): return A(self.n + other)
+    def __contains__(self, item): return item == self.n
+    def __enter__(self): return self
+    def __exit__(self, *error): return True
+def f(n): return A(n)
+"""
+
+
 @pytest.mark.parametrize(
     "test",
-    ["assert A() == A()", "assert str(f(1)) == 'a'", "for i in (1, 2):\n    assert f(i)", "assert f(1) ==", "x = f(1)"],
+    [
+        "assert f(1) == 1",
+        "assert A(1) == f(1)",
+        "assert f(1) < f(2)",
+        "assert f(1) < 2",
+        "assert (f(1) + 2).n == 3",
+        "assert 1 in f(1)",
+        "assert f(1) in [f(1)]",
+        "assert [f(1)] == [f(1)]",
+        "with f(1):\n    assert f(1).n == 2",
+    ],
 )
 def test_what_only_the_programs_own_code_could_judge_is_unsupported(judged, test):
+    verdict = judged(OWN, test)
+    assert (verdict.label, verdict.error) == ("unsupported", None)
+
+
+@pytest.mark.parametrize("test", ["assert f(1) ==", "x = f(1)", "assert 1 == 1", "f(1)"])
+def test_tests_that_check_nothing_are_unsupported(judged, test):
     verdict = judged("class A: pass\ndef f(n): return A()", test)
     assert (verdict.label, verdict.error) == ("unsupported", None)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert f(1)",
+        "for i in (1, 2):\n    assert f(i).n == i",
+        "assert sorted([f(2), f(1)])[0].n == 1",
+        "with f(1) as a:\n    assert a.n == 1",
+        "a = f(1)\nassert a is not f(1) and a is a",
+    ],
+)
+def test_what_the_program_answers_as_a_value_is_judged(judged, test):
+    assert judged(OWN, test).label == "correct"
 
 
 def test_a_program_without_tests_is_not_correct(judged):
@@ -168,8 +212,9 @@ def test_the_first_failing_test_is_named_in_order(judged):
 
 
 def test_a_failure_outweighs_a_test_that_cannot_be_judged(judged):
-    code = "class A: pass\ndef f(n): return A() if n else 1"
-    assert judged(code, "assert str(f(1)) == 'a'", "assert f(0) == 2").label == "incorrect"
+    code = OWN + "def f(n): return A(n) if n else 1"
+    assert judged(code, "assert f(1) == 1").label == "unsupported"
+    assert judged(code, "assert f(1) == 1", "assert f(0) == 2").label == "incorrect"
 
 
 def test_setup_runs_after_the_solution_and_before_the_tests(judged):

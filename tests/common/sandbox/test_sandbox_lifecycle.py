@@ -162,13 +162,13 @@ def pipeline(best_level):
     """Start a small pipeline in its own process group; it writes on a pipe that the test reads."""
     started = []
 
-    def start(body: str, prelude: str = "", **options) -> tuple[subprocess.Popen, int]:
+    def start(body: str, prelude: str = "", python: str = sys.executable, **options) -> tuple[subprocess.Popen, int]:
         reading, writing = os.pipe()
         isolation = "auto" if best_level else "none"
         prelude = f"done = {writing}\n{prelude}"
         source = SCRIPT.format(root=str(ROOT), prelude=prelude, body=body, isolation=isolation, level=best_level)
         process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(source)], pass_fds=[writing], start_new_session=True, **options
+            [python, "-c", textwrap.dedent(source)], pass_fds=[writing], start_new_session=True, **options
         )
         os.close(writing)
         started.append((process, reading))
@@ -184,6 +184,14 @@ def pipeline(best_level):
 def test_it_works_from_any_folder_with_standard_input_closed(pipeline, tmp_path):
     process, reading = pipeline(GRADE, cwd=tmp_path, preexec_fn=lambda: os.close(0))
     assert os.read(reading, 10) == b"done" and process.wait() == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_python_that_is_reached_through_a_link_keeps_its_packages(pipeline, tmp_path):
+    pytest.importorskip("numpy")
+    (tmp_path / "link").symlink_to(Path(sys.executable).parent.parent)  # level 3 covers where the link lies
+    code = "import numpy\ndef f(n): return int(numpy.int64(n)) + 1"
+    process, reading = pipeline(GRADE.replace(repr(RIGHT), repr(code)), python=str(tmp_path / "link/bin/python"))
+    assert os.read(reading, 10) == b"done" and process.wait() == 0
 
 
 def test_it_works_in_a_process_that_has_threads_and_much_memory(pipeline):

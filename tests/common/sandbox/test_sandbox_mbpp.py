@@ -1,14 +1,12 @@
 """Covers real programs: every MBPP reference, 62 programs of Gemma-2-2b, mutants against plain asserts, the corpus."""
 
-import ast
-import contextlib
 import json
-import multiprocessing
 import random
-import resource
 from collections import Counter
 
+import ordinary_python
 import pytest
+from mutations import mutated
 
 from common.sandbox import Limits, Program, infer_entry_point
 
@@ -43,90 +41,21 @@ def test_all_62_labels_of_gemma_programs_are_the_published_ones(full, mbpp, shar
 N_MUTANTS = 80
 
 
-class Mutate(ast.NodeTransformer):
-    """Changes the n-th thing that can be changed."""
-
-    def __init__(self, position: int) -> None:
-        self.position = position
-
-    def here(self) -> bool:
-        self.position -= 1
-        return self.position == -1
-
-    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
-        if type(node.value) is int and self.here():
-            return ast.Constant(node.value + 1)
-        return node
-
-    def visit_Compare(self, node: ast.Compare) -> ast.Compare:
-        self.generic_visit(node)
-        if self.here():
-            swapped = {
-                ast.Lt: ast.GtE,
-                ast.Gt: ast.LtE,
-                ast.LtE: ast.Gt,
-                ast.GtE: ast.Lt,
-                ast.Eq: ast.NotEq,
-                ast.NotEq: ast.Eq,
-            }
-            node.ops = [swapped.get(type(op), type(op))() for op in node.ops]
-        return node
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.BinOp:
-        self.generic_visit(node)
-        if self.here():
-            swapped = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.FloorDiv, ast.Mod: ast.Add}
-            node.op = swapped.get(type(node.op), type(node.op))()
-        return node
-
-    def visit_Return(self, node: ast.Return) -> ast.Return:
-        self.generic_visit(node)
-        return ast.Return(ast.List([node.value], ast.Load())) if node.value and self.here() else node
-
-
 def mutants(problems: list[dict], count: int) -> list[tuple[dict, str]]:
     rng = random.Random(0)
     chosen = []
     while len(chosen) < count:
         problem = rng.choice(problems)
-        tree = ast.parse(problem["code"])
-        mutated = ast.unparse(ast.fix_missing_locations(Mutate(rng.randrange(8)).visit(tree)))
-        if mutated != ast.unparse(ast.parse(problem["code"])):
-            chosen.append((problem, mutated))
+        code = mutated(problem["code"], rng)
+        if code is not None:
+            chosen.append((problem, code))
     return chosen
-
-
-def plain_asserts(problem: dict, code: str) -> bool | None:
-    """Whether code, setup and asserts run through in one process of their own; None when it takes too long."""
-    context = multiprocessing.get_context("fork")
-    reading, writing = context.Pipe(duplex=False)
-
-    def run() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 31, 1 << 31))
-        passed, names = True, {"__name__": "plain"}
-        with contextlib.redirect_stdout(None):
-            try:
-                exec("\n".join([code, problem["test_setup_code"], *problem["test_list"]]), names)
-            except BaseException:
-                passed = False
-        writing.send_bytes(b"%d" % passed)
-
-    process = context.Process(target=run)
-    process.start()
-    writing.close()
-    try:
-        return reading.recv_bytes() == b"1"
-    except EOFError:
-        return None
-    finally:
-        process.join()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_mutants_get_the_label_of_plain_asserts(open_at, best_level, mbpp):
     chosen = mutants([problem for problem in mbpp if problem["task_id"] != 123], N_MUTANTS)
-    plain = [plain_asserts(problem, code) for problem, code in chosen]
+    plain = [ordinary_python.passes(mbpp_program(problem, code)) for problem, code in chosen]
     with open_at(best_level, Limits(cpu_s=2, blocked_s=5)) as sandbox:
         verdicts = sandbox.grade([mbpp_program(problem, code) for problem, code in chosen])
     pairs = Counter((passed, verdict.label) for passed, verdict in zip(plain, verdicts, strict=True))

@@ -1,0 +1,107 @@
+"""Covers that labels are those of one ordinary Python process, and the same for plain tests as for written ones."""
+
+import random
+import textwrap
+from collections import Counter
+
+import ordinary_python
+import pytest
+from generated_programs import generated_program
+from grading_cases import graded_programs, needs_grading_cases
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+from mutations import mutated
+from support import swept
+
+from common.sandbox import Limits, Program, infer_entry_point
+from common.sandbox.plain import plain_tests
+
+LARGEST_UNSUPPORTED_SHARE = 0.03
+ENOUGH = Limits(cpu_s=2.0, blocked_s=5.0)
+
+
+@pytest.fixture(scope="module")
+def patient(open_at, best_level):
+    """A sandbox with time enough for every generated program on a busy machine."""
+    with open_at(best_level, ENOUGH, workers=2) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.sweep
+@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
+def test_labels_are_those_of_one_ordinary_process(patient):
+    found: Counter[tuple[bool | None, str]] = Counter()
+
+    @settings(
+        max_examples=swept(2000, 100),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],  # a program that differs is short enough as it is
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.integers(0, 2**64 - 1))
+    def compare(seed: int) -> None:
+        program = generated_program(random.Random(seed))
+        passes, verdict = ordinary_python.passes(program), patient.submit(program).result()
+        found[passes, verdict.label] += 1
+        note("\n".join([program.code, *program.tests, str(verdict)]))
+        assert (passes, verdict.label) not in {(True, "incorrect"), (False, "correct"), (None, "correct")}
+        assert verdict.label != "not_run"
+
+    compare()
+    unsupported = sum(count for (_, label), count in found.items() if label == "unsupported")
+    assert unsupported <= LARGEST_UNSUPPORTED_SHARE * found.total(), found
+    right = sum(count for (passes, _), count in found.items() if passes)
+    assert 0.3 * found.total() < right < 0.7 * found.total(), found
+
+
+def of_problem(problem: dict, code: str) -> Program:
+    tests = tuple(problem["test_list"])
+    return Program(code, tests, infer_entry_point(problem["code"], tests), problem["test_setup_code"])
+
+
+def as_written(program: Program) -> Program:
+    """The same tests in a form that is not plain."""
+    body = textwrap.indent("\n".join(program.tests), "    ")
+    tests = f"def check_all():\n{body}\n\n\ncheck_all()\n"
+    return Program(program.code, (tests,), program.entry_point, program.setup)
+
+
+def labels(sandbox, programs: list[Program]) -> list[tuple[str, str | None]]:
+    return [(verdict.label, verdict.error) for verdict in sandbox.grade(programs)]
+
+
+@pytest.mark.sweep
+@pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
+def test_plain_tests_and_written_ones_give_one_label(patient, mbpp):
+    rng = random.Random(0)
+    problems = [problem for problem in mbpp if problem["task_id"] != 123]  # which needs seconds
+    chosen = rng.sample(problems, swept(len(problems), 40))
+    programs = [of_problem(problem, problem["code"]) for problem in chosen]
+    n_mutants = swept(500, 60)
+    while len(programs) < len(chosen) + n_mutants:
+        problem = rng.choice(problems)
+        code = mutated(problem["code"], rng)
+        if code is not None:
+            programs.append(of_problem(problem, code))
+    plain, written = labels(patient, programs), labels(patient, [as_written(program) for program in programs])
+    different = [
+        (program, one, other) for program, one, other in zip(programs, plain, written, strict=True) if one != other
+    ]
+    assert different == []
+    assert plain[: len(chosen)] == [("correct", None)] * len(chosen)
+
+
+@needs_grading_cases
+def test_plain_cases_that_graders_get_wrong_have_one_label_too(patient):
+    programs = [
+        program
+        for program, _ in graded_programs().values()
+        if plain_tests(program.tests, program.setup, program.entry_point) is not None
+    ]
+    plain, written = labels(patient, programs), labels(patient, [as_written(program) for program in programs])
+    different = [
+        (program, one, other) for program, one, other in zip(programs, plain, written, strict=True) if one != other
+    ]
+    assert different == [] and len(programs) > 20
