@@ -153,18 +153,19 @@ class Answerer:
         return self._ask("input", str(prompt))
 
     def _local(self, node: list[Any]) -> Any:
-        kind, number = node
+        kind, number, *name = node
         if kind == "handle":
             return self._handles.objects[number]
         if number not in self._callbacks:
-            self._callbacks[number] = self._iterator(number) if kind == "iterator" else self._callback(number)
+            self._callbacks[number] = self._iterator(number) if kind == "iterator" else self._callback(number, *name)
             self._handles.callbacks[id(self._callbacks[number])] = number
         return self._callbacks[number]
 
-    def _callback(self, number: int) -> Callable[..., Any]:
+    def _callback(self, number: int, name: str) -> Callable[..., Any]:
         def callback(*arguments: Any, **keywords: Any) -> Any:
             return self._ask("callback", number, arguments, tuple(keywords.items()))
 
+        callback.__name__ = callback.__qualname__ = name  # all that a decorator may keep of it
         return callback
 
     def _iterator(self, number: int) -> Iterator[Any]:

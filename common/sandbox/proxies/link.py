@@ -180,7 +180,7 @@ class Connection:
         if isinstance(value, Iterator):
             return ["iterator", self._callback_number(value)]
         if isinstance(value, _CALLABLES) or (callable(value) and type(value).__module__ in STANDARD_MODULES):
-            return ["callback", self._callback_number(value)]
+            return ["callback", self._callback_number(value), getattr(value, "__name__", "callback")]
         if isinstance(value, type):
             raise Unsupported(f"a class of the tests as argument: {value.__name__}")
         raise Unsupported(f"an argument of class {type(value).__name__}")

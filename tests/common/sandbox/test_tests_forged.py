@@ -262,7 +262,8 @@ ELSEWHERE = [
         "import random\nrandom.seed(1)\nassert f(1) == random.randint(1, 10 ** 9)",
     ),
     (
-        "import sys\nclass Out:\n    def write(self, text): pass\n    def getvalue(self): return '7'\nsys.stdout = Out()\n"
+        "import sys\nclass Out:\n    def write(self, text): pass\n    def getvalue(self): return '7'\n"
+        "sys.stdout = Out()\n"
         "def f(n): print(0)",
         "import io, sys\nsys.stdout = io.StringIO()\nf(1)\nassert sys.stdout.getvalue() == '7\\n'",
     ),

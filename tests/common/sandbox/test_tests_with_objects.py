@@ -221,7 +221,7 @@ class Countdown:
 @pytest.mark.parametrize(
     "test",
     [
-        "@twice\ndef add(x):\n    return x + 1\nassert add(1) == 3",
+        "@twice\ndef add(x):\n    return x + 1\nassert add(1) == 3 and add.__name__ == 'add'",
         "calls = []\n@memo\ndef square(x):\n    calls.append(x)\n    return x * x\n"
         "assert square(3) == square(3) == 9 and calls == [3]",
         "class Stop(Exception): pass\ndef stops(x):\n    raise Stop('x', x)\ntry:\n    safely(stops, 3)\n"
