@@ -201,11 +201,15 @@ def _framed(rng: random.Random, lines: list[str], entry_point: str) -> tuple[str
     if frame == 2:
         deeper = "\n".join(f"    {line}" for line in body.split("\n"))
         run = "result = unittest.TestResult()\nunittest.defaultTestLoader.loadTestsFromTestCase(Case).run(result)\n"
-        return (f"import unittest\nclass Case(unittest.TestCase):\n    def test_it(self):\n{deeper}\n{run}"
-                "assert result.wasSuccessful()\n",)  # fmt: skip
+        return (
+            f"import unittest\nclass Case(unittest.TestCase):\n    def test_it(self):\n{deeper}\n{run}"
+            "assert result.wasSuccessful()\n",
+        )
     if frame == 3:
-        return (f"def helper(subject, twice=1):\n{_renamed(body, entry_point, 'subject')}\n    return True\n"
-                f"assert helper({entry_point}, twice=2) is True\n",)  # fmt: skip
+        return (
+            f"def helper(subject, twice=1):\n{_renamed(body, entry_point, 'subject')}\n    return True\n"
+            f"assert helper({entry_point}, twice=2) is True\n",
+        )
     if frame == 4:
         return (f"for subject in [{entry_point}]:\n{_renamed(body, entry_point, 'subject')}\n",)
     if frame == 5:

@@ -210,7 +210,7 @@ TRICKS = {
     "'no test' not in other\n    __hash__ = None\ndef f(n): return L()",
     "an exception that equals all": "class E(Exception):\n    __eq__ = lambda s, o: True\n    __hash__ = None\n"
     "def f(n): return E()",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("trick", TRICKS)
@@ -231,31 +231,55 @@ ELSEWHERE = [
     ("class np:\n    allclose = staticmethod(lambda *a: True)\ndef f(n): return 0", "assert np.allclose(f(1), 7)"),
     ("import unittest\nclass T(unittest.TestCase):\n    def test(self): pass\ndef f(n): return 0", "assert f(1) == 2"),
     ("def f(g):\n    try: g(0)\n    except BaseException: pass", "def g(x): assert x == 4\nf(g)"),
-    ("def f(g):\n    try: g(0)\n    except BaseException as e: return eval(str(e) or '0')",
-     "def g(x): assert x == 4, '[5017]'\nassert f(g) == [5017]"),
-    ("def f(g):\n    try: return g.__globals__['secret']\n    except Exception: return g.__closure__",
-     "secret = [5017]\ndef g(): return len(secret)\nassert f(g) == secret"),
+    (
+        "def f(g):\n    try: g(0)\n    except BaseException as e: return eval(str(e) or '0')",
+        "def g(x): assert x == 4, '[5017]'\nassert f(g) == [5017]",
+    ),
+    (
+        "def f(g):\n    try: return g.__globals__['secret']\n    except Exception: return g.__closure__",
+        "secret = [5017]\ndef g(): return len(secret)\nassert f(g) == secret",
+    ),
     ("def f(x):\n    x[:] = [9]\n    return x", "xs = [1]\nexpected = [1, 2]\nassert f(xs) == expected"),
     ("kept = []\ndef f(x):\n    kept.append(x)\n    return 0", "expected = [5]\nassert f([1]) == expected[0]"),
-    ("import contextlib\n@contextlib.contextmanager\ndef timer():\n    try: yield\n    except BaseException: pass\n"
-     "def f(n): return 0", "with timer():\n    assert f(1) == 5"),
+    (
+        "import contextlib\n@contextlib.contextmanager\ndef timer():\n    try: yield\n    except BaseException: pass\n"
+        "def f(n): return 0",
+        "with timer():\n    assert f(1) == 5",
+    ),
     ("class D(dict):\n    def __missing__(self, key): return 7\ndef f(n): return D()", "x = f(1)\nassert x['q'] == 8"),
-    ("class K(int):\n    def __eq__(s, o): return True\n    def __hash__(s): return hash('abc')\n"
-     "def f(n): return {K(1): 5}",
-     "x = f(1)\nassert x['abc'] == 5"),
-    ("def f(n): return '{0.__class__.__mro__}{expected}'",
-     "expected = '[4]'\nassert f(1).format(1, expected=expected) == expected"),
-    ("import random\nrandom.seed = random.setstate = lambda *a: None\nrandom.randint = lambda a, b: 5\n"
-     "def f(n): return 5", "import random\nrandom.seed(1)\nassert f(1) == random.randint(1, 10 ** 9)"),
-    ("import sys\nclass Out:\n    def write(self, text): pass\n    def getvalue(self): return '7'\nsys.stdout = Out()\n"
-     "def f(n): print(0)", "import io, sys\nsys.stdout = io.StringIO()\nf(1)\nassert sys.stdout.getvalue() == '7\\n'"),
-    ("class L:\n    def __iter__(self): return iter([7])\n    def __len__(self): return 0\n"
-     "    def __bool__(self): return True\n"
-     "def f(n): return L()", "x = f(1)\nassert list(x) == [8] or len(x) == 1"),
-    ("class S:\n    def __str__(self): return 'b'\n    def __repr__(self): return 'b'\n"
-     "    def __format__(self, spec): return 'b'\n"
-     "def f(n): return S()", "x = f(1)\nassert f'{x}' == 'a' or str(x) == 'a'"),
-]  # fmt: skip
+    (
+        "class K(int):\n    def __eq__(s, o): return True\n    def __hash__(s): return hash('abc')\n"
+        "def f(n): return {K(1): 5}",
+        "x = f(1)\nassert x['abc'] == 5",
+    ),
+    (
+        "def f(n): return '{0.__class__.__mro__}{expected}'",
+        "expected = '[4]'\nassert f(1).format(1, expected=expected) == expected",
+    ),
+    (
+        "import random\nrandom.seed = random.setstate = lambda *a: None\nrandom.randint = lambda a, b: 5\n"
+        "def f(n): return 5",
+        "import random\nrandom.seed(1)\nassert f(1) == random.randint(1, 10 ** 9)",
+    ),
+    (
+        "import sys\nclass Out:\n    def write(self, text): pass\n    def getvalue(self): return '7'\n"
+        "sys.stdout = Out()\n"
+        "def f(n): print(0)",
+        "import io, sys\nsys.stdout = io.StringIO()\nf(1)\nassert sys.stdout.getvalue() == '7\\n'",
+    ),
+    (
+        "class L:\n    def __iter__(self): return iter([7])\n    def __len__(self): return 0\n"
+        "    def __bool__(self): return True\n"
+        "def f(n): return L()",
+        "x = f(1)\nassert list(x) == [8] or len(x) == 1",
+    ),
+    (
+        "class S:\n    def __str__(self): return 'b'\n    def __repr__(self): return 'b'\n"
+        "    def __format__(self, spec): return 'b'\n"
+        "def f(n): return S()",
+        "x = f(1)\nassert f'{x}' == 'a' or str(x) == 'a'",
+    ),
+]
 
 
 @pytest.mark.parametrize(("code", "test"), ELSEWHERE)

@@ -83,8 +83,11 @@ def test_a_skipped_test_is_no_pass(judged, skip):
     ("test", "label"),
     [
         ("with pytest.raises(EmptyError):\n    Stack().pop()", "correct"),
-        ("with pytest.raises(LookupError, match='emp') as raised:\n    Stack().pop()\n"
-         "assert raised.type is EmptyError and str(raised.value) == 'empty'", "correct"),
+        (
+            "with pytest.raises(LookupError, match='emp') as raised:\n    Stack().pop()\n"
+            "assert raised.type is EmptyError and str(raised.value) == 'empty'",
+            "correct",
+        ),
         ("assert Stack([0.1 + 0.2]).pop() == pytest.approx(0.3)", "correct"),
         ("@pytest.mark.parametrize('n', [1, 2])\ndef test_it(n):\n    assert len(Stack(range(n))) == n", "unsupported"),
         ("@pytest.fixture\ndef s():\n    return Stack([1])\ndef test_it(s):\n    assert s.pop() == 1", "unsupported"),
@@ -92,10 +95,12 @@ def test_a_skipped_test_is_no_pass(judged, skip):
         ("with pytest.raises(EmptyError):\n    Stack([1]).pop()", "incorrect"),
         ("with pytest.raises(EmptyError, match='full'):\n    Stack().pop()", "incorrect"),
         ("def test_it():\n    assert Stack([1]).pop() == pytest.approx(2)", "incorrect"),
-        ("def test_it():\n    pytest.skip('later')\n    assert len(Stack()) == 0\n"
-         "assert len(Stack()) == 0", "unsupported"),
+        (
+            "def test_it():\n    pytest.skip('later')\n    assert len(Stack()) == 0\nassert len(Stack()) == 0",
+            "unsupported",
+        ),
     ],
-)  # fmt: skip
+)
 def test_pytests_helpers_judge_the_program(judged, test, label):
     verdict = judged(STACK, "import pytest\n" + test, entry_point="Stack")
     assert verdict.label == label, verdict
@@ -166,7 +171,7 @@ def test_the_programs_streams_are_those_of_the_tests(judged, test):
         ("np.testing.assert_allclose(f([1]), [3.0])", "incorrect"),
         ("x = np.zeros(3)\ng(x)\nassert x.tolist() == [0.0] * 3", "incorrect"),
     ],
-)  # fmt: skip
+)
 def test_arrays_are_compared_by_the_tests_own_numpy(judged, test, label):
     pytest.importorskip("numpy")
     code = "import numpy as np\ndef f(x): return np.asarray(x) * 2.0\ndef g(x):\n    x += 1\n    return x"

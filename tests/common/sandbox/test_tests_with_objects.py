@@ -127,17 +127,25 @@ def test_tuples_enums_and_dataclasses_of_the_program_are_themselves(judged, test
 @pytest.mark.parametrize(
     ("code", "test"),
     [
-        ("def f(self=1, handle=2, operation=3, name=4): return [self, handle, operation, name]",
-         "assert f(self=9, handle=8, operation=7, name=6) == [9, 8, 7, 6] and f(name=0)[3] == 0"),
-        ("class A:\n    def __call__(self, a, *, k=1): return a + k\n    def m(self, *, cls=2): return cls\n"
-         "def f(): return A()",
-         "assert f()(1, k=3) == 4 and f().m(cls=5) == 5 and A().m() == 2"),
-        ("def f(g): return g(1, self=2, number=3)", "def g(x, self, number): return (x, self, number)\n"
-         "assert f(g) == (1, 2, 3)"),
-        ("class A:\n    def __hash__(self): return 7\ndef f(): return A()", "a = f()\n"
-         "assert hash(a) == 7 and a == a and a != f()"),
+        (
+            "def f(self=1, handle=2, operation=3, name=4): return [self, handle, operation, name]",
+            "assert f(self=9, handle=8, operation=7, name=6) == [9, 8, 7, 6] and f(name=0)[3] == 0",
+        ),
+        (
+            "class A:\n    def __call__(self, a, *, k=1): return a + k\n    def m(self, *, cls=2): return cls\n"
+            "def f(): return A()",
+            "assert f()(1, k=3) == 4 and f().m(cls=5) == 5 and A().m() == 2",
+        ),
+        (
+            "def f(g): return g(1, self=2, number=3)",
+            "def g(x, self, number): return (x, self, number)\nassert f(g) == (1, 2, 3)",
+        ),
+        (
+            "class A:\n    def __hash__(self): return 7\ndef f(): return A()",
+            "a = f()\nassert hash(a) == 7 and a == a and a != f()",
+        ),
     ],
-)  # fmt: skip
+)
 def test_keywords_and_hashes_mean_what_they_mean_in_python(judged, code, test):
     assert judged(code, test).label == "correct"
 
@@ -213,7 +221,7 @@ class Countdown:
 @pytest.mark.parametrize(
     "test",
     [
-        "@twice\ndef add(x):\n    return x + 1\nassert add(1) == 3",
+        "@twice\ndef add(x):\n    return x + 1\nassert add(1) == 3 and add.__name__ == 'add'",
         "calls = []\n@memo\ndef square(x):\n    calls.append(x)\n    return x * x\n"
         "assert square(3) == square(3) == 9 and calls == [3]",
         "class Stop(Exception): pass\ndef stops(x):\n    raise Stop('x', x)\ntry:\n    safely(stops, 3)\n"
