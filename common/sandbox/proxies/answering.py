@@ -188,6 +188,9 @@ class Answerer:
     def _do_delete(self, target: Any, name: str) -> None:
         delattr(target, name)
 
+    def _do_release(self, target: Any) -> None:
+        self._handles.release(target)
+
     def _do_vars(self, target: Any) -> dict[str, Any]:
         return _dict(_vars(target))
 

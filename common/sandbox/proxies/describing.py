@@ -34,6 +34,7 @@ class Handles:
     def __init__(self) -> None:
         self.objects: dict[int, Any] = {}
         self._handles: dict[int, int] = {}
+        self._last = 0
         self._described: set[int] = set()
         self._new_classes: dict[int, Any] = {}
         self.callbacks: dict[int, int] = {}  # id() of a stand-in for the tests' function: its number
@@ -42,10 +43,15 @@ class Handles:
     def handle(self, value: Any) -> int:
         known = self._handles.get(_id(value))
         if known is None:
-            known = _len(self.objects) + 1
+            self._last += 1
+            known = self._last
             self.objects[known] = value
             self._handles[_id(value)] = known
         return known
+
+    def release(self, value: Any) -> None:
+        """Forget an object of which the tests let go: it ends here if the program does not hold it."""
+        self.objects.pop(self._handles.pop(_id(value)))
 
     def take_new_classes(self) -> dict[int, Any]:
         """Descriptions that the tests have not seen yet."""

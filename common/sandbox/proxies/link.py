@@ -8,6 +8,7 @@ import types
 from _thread import RLock
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
+from weakref import WeakValueDictionary, finalize
 
 from common.sandbox.proxies.channel import Channel, Gone, ReferenceGone, Unsupported
 from common.sandbox.proxies.functions import described
@@ -53,6 +54,8 @@ class Connection:
         self._channel = Channel(descriptor, Gone if turn == TURNS["programs"] else ReferenceGone)
         self._heap = Heap(2, self._foreign, self._local)
         self._objects: dict[int, Any] = {}
+        # Generators of which the tests let go end, unless the program holds them too.
+        self._generators: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._classes: dict[int, RemoteClass] = {}
         self._descriptions: dict[int, ClassDescription] = {}
         self._handles: dict[int, int] = {}  # by id() of objects that are kept in _objects or _classes
@@ -110,7 +113,7 @@ class Connection:
             self.random_states = states
 
     def _call(self, operation: str, handle: int | None, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        self.n_calls += operation not in ("name", "random", "numpy_random", "execute", "assign")
+        self.n_calls += operation not in ("name", "random", "numpy_random", "execute", "assign", "release")
         nodes, changed = self._pack(operation, handle, arguments, tuple(keywords.items()))
         self._page[0] = self._turn
         self._channel.send(["do", nodes, changed, []])
@@ -221,10 +224,11 @@ class Connection:
             return self._callbacks[number]
         if tag == "class":
             return self._class(number)
+        if tag == "generator":
+            return self._generators.get(number) or self._new_generator(number)
         if number not in self._objects:
             build = {
                 "object": self._object,
-                "generator": self._generator,
                 "coroutine": self._coroutine,
                 "exception": self._exception,
                 "subclass": self._subclass_value,
@@ -303,7 +307,18 @@ class Connection:
     def _object(self, _number: int, kind: int) -> Any:
         return object.__new__(self._class(kind))
 
-    def _generator(self, number: int, _kind: int) -> Generator[Any, Any, Any]:
+    def _new_generator(self, number: int) -> Generator[Any, Any, Any]:
+        made = self._generator(number)
+        self._generators[number] = made
+        self._handles[id(made)] = number
+        finalize(made, self._release, number, id(made)).atexit = False
+        return made
+
+    def _release(self, number: int, identity: int) -> None:
+        del self._handles[identity]
+        self.call("release", number)
+
+    def _generator(self, number: int) -> Generator[Any, Any, Any]:
         def generator() -> Generator[Any, Any, Any]:
             sent = None
             try:
@@ -320,7 +335,8 @@ class Connection:
                     except Exception:
                         raise Unsupported("a test throws an exception into a generator of the program") from None
             except GeneratorExit:
-                self.call("operator", number, "close")
+                if self._generators.get(number) is not None:  # closed by the tests, which still hold it
+                    self.call("operator", number, "close")
                 raise
 
         return generator()

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType, EllipsisType, NoneType
@@ -64,7 +65,7 @@ def read_tests(setup: str, tests: tuple[str, ...]) -> ReadTests:
         codes,
         broken,
         _refused(nodes),
-        used=frozenset(node.id for node in names),
+        used=frozenset({node.id for node in names} | _words_in_texts(nodes)),
         bound=frozenset(
             imported
             | {node.id for node in names if not isinstance(node.ctx, ast.Load)}
@@ -77,6 +78,12 @@ def read_tests(setup: str, tests: tuple[str, ...]) -> ReadTests:
         seeds=any(isinstance(node, ast.Attribute) and node.attr == "seed" for node in nodes),
         n_checks=sum(map(_checks, nodes)),
     )
+
+
+def _words_in_texts(nodes: Iterable[ast.AST]) -> set[str]:
+    """Names that stand in texts, which tests may evaluate: `eval("f(1)")`."""
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
 
 
 def _imports(nodes: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
@@ -119,6 +126,8 @@ def _refused(nodes: Iterable[ast.AST]) -> str | None:
     for node in nodes:
         if isinstance(node, ast.arg) and node.arg in ("monkeypatch", "mocker", "capsys", "tmp_path", "caplog"):
             return f"the tests use the fixture {node.arg}"
+        if isinstance(node, ast.Call) and _called(node) in ("getsource", "getsourcelines", "isfunction"):
+            return "the tests inspect the program's functions"
         if isinstance(node, ast.Call) and _patches_what_the_program_would_not_see(node):
             return "the tests patch what the program would not see"
     return None

@@ -318,3 +318,44 @@ def test_containers_are_one_object_on_both_sides(judged, test):
 def test_what_the_program_would_not_see_is_unsupported(judged, test, reason):
     verdict = judged(SHARING + "class Base: pass\n", test, entry_point=None)
     assert verdict.label == "unsupported" and reason in verdict.message, verdict
+
+
+COUNTING = """log = []
+def count():
+    n = 0
+    try:
+        while True:
+            yield n
+            n += 1
+    finally: log.append('closed')
+def ended(): return list(log)
+held = count()
+def f(): return held
+"""
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "g = count()\nassert next(g) == 0\ndel g\nassert ended() == ['closed']",
+        "assert next(count()) == 0\nassert ended() == ['closed']",
+        "assert next(f()) == 0\nassert next(f()) == 1\nassert f() is f()\nassert ended() == []",
+        "g = f()\ng.close()\nassert list(f()) == [] and ended() == ['closed']",
+    ],
+    ids="dropped temporary held closed".split(),
+)
+def test_a_generator_ends_when_nobody_holds_it_any_more(judged, test):
+    assert judged(COUNTING, test).label == "correct"
+
+
+@pytest.mark.parametrize("items", [(7, 15), (15, 7), (1, 9, 2), (33, 1, 65, 2)])
+def test_a_small_set_keeps_the_order_that_it_was_built_in(judged, items):
+    build = f"s = set()\nfor item in {items}: s.add(item)"
+    code = f"def f(n):\n    {build.replace(chr(10), chr(10) + '    ')}\n    return s"
+    assert judged(code, f"{build}\nassert list(f(1)) == list(s)").label == "correct"
+
+
+def test_names_in_a_text_that_tests_evaluate_are_the_programs(judged):
+    code = "def f(n): return n + 1"
+    assert judged(code, "assert eval('f(1)') == 2").label == "correct"
+    assert judged(code, "assert eval('f(1)') == 3").label == "incorrect"
