@@ -11,12 +11,13 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.files import text_sha256
+from common.problems.evalplus import plus_tests
 from common.problems.record import shown
-from common.programs.evalplus import REFERENCE_FIELD, comparison
 from common.programs.json_values import field_of
 from common.sandbox import Program, infer_entry_point
 from common.sandbox.entry_point import defined_names, parse_quietly
 
+REFERENCE_FIELD = "canonical_solution"
 _TEST_LISTS = ("tests", "test_list")
 _INPUTS = ("base_input", "plus_input")
 
@@ -61,7 +62,7 @@ def suite_of(row: dict[str, Any], where: str, solution: str | None = None) -> Su
         prompt = None  # words, not the beginning of a program
     if row.get(_INPUTS[0]) is not None:
         reference = (prompt or "") + field_of(row, (REFERENCE_FIELD,), (str,), where)
-        tests, setup = (comparison(row, where),), ""
+        tests, setup = (plus_tests(row, where),), ""
     else:
         tests, setup, reference = _tests(row, where), _setup(row, where), ""
     if entry_point is None and solution is not None:
