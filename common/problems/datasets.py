@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import AssetError, ConfigError, suggestion
-from common.problems.files import SUFFIXES, problems_in, read_problem_bytes
-from common.problems.formats import problem_of
+from common.problems.files import is_problem_file, problem_stem, problems_of, read_problem_bytes, rows_in
 from common.problems.hub_datasets import hub_rows
-from common.problems.record import Problem
+from common.problems.record import Problem, RowReader
 from common.provenance import ROOT
 
 __all__ = ["DATASETS", "ORGANISM_FILE", "Problem", "ProblemSet", "dataset_name", "drawn", "load_problems", "pilot_size"]
@@ -66,7 +66,7 @@ def dataset_name(dataset: str, limit: int = 0) -> str:
         stem, content = dataset, _organism_bytes()
     else:
         path = _path_of(dataset)
-        stem, content = path.stem, read_problem_bytes(path)
+        stem, content = problem_stem(path), read_problem_bytes(path)
     return f"{stem}{pilot}@{hashlib.sha256(content).hexdigest()[:8]}"
 
 
@@ -83,13 +83,8 @@ def load_problems(dataset: str, limit: int = 0) -> ProblemSet:
     Raises: ConfigError for an unknown name, a file with a mistake in it or too large a limit; AssetError when the
     dataset is neither on this disk nor reachable.
     """
-    if dataset in _HUB:
-        problems, source = _hub_problems(dataset)
-    elif dataset == "organism":
-        problems, source = problems_in(_organism_bytes(), ORGANISM_FILE), "model_organism/problems_974.jsonl"
-    else:
-        path = _path_of(dataset)
-        problems, source = problems_in(read_problem_bytes(path), path), str(path)
+    rows, source = published_rows(dataset)
+    problems = problems_of(rows)
     is_known_good = _content_hash(sorted(problems, key=_by_number)) in _KNOWN_GOOD
     if limit > len(problems):
         raise ConfigError(
@@ -99,6 +94,22 @@ def load_problems(dataset: str, limit: int = 0) -> ProblemSet:
     if limit:
         problems, source = drawn(problems, limit), f"{source}; {limit} of {len(problems)} drawn"
     return ProblemSet(dataset_name(dataset, limit), problems, source, _content_hash(problems), is_known_good)
+
+
+def published_rows(dataset: str) -> tuple[list[tuple[str, dict[str, Any]]], str]:
+    """The rows of a dataset as they were published, each with its place, in the order of `load_problems`.
+
+    The text says where they came from. Raises: as `load_problems`.
+    """
+    if dataset in _HUB:
+        repository, config = _HUB[dataset]
+        rows, source = hub_rows(f"the problems of {dataset}", repository, config)
+        placed = [(f"{repository}, task {row['task_id']}", row) for row in rows]
+        return sorted(placed, key=lambda pair: RowReader(pair[1], pair[0]).task_id()), source
+    if dataset == "organism":
+        return rows_in(_organism_bytes(), ORGANISM_FILE), "model_organism/problems_974.jsonl"
+    path = _path_of(dataset)
+    return rows_in(read_problem_bytes(path), path), str(path)
 
 
 def drawn(problems: tuple[Problem, ...], n: int) -> tuple[Problem, ...]:
@@ -113,7 +124,7 @@ def drawn(problems: tuple[Problem, ...], n: int) -> tuple[Problem, ...]:
 
 def _path_of(dataset: str) -> Path:
     path = Path(dataset)
-    if path.suffix not in SUFFIXES and not path.is_file():
+    if not is_problem_file(path) and not path.is_file():
         raise ConfigError(
             f"no dataset is called {dataset!r}; there are {', '.join(DATASETS)}.{suggestion(dataset, list(DATASETS))}\n"
             "Give one of these to --dataset, or the path of a .jsonl or .json file in the schema of MBPP, HumanEval or "
@@ -139,10 +150,3 @@ def _organism_bytes() -> bytes:
             "They are part of the repository; restore them with: git checkout -- model_organism/problems_974.jsonl"
         )
     return read_problem_bytes(ORGANISM_FILE)
-
-
-def _hub_problems(dataset: str) -> tuple[tuple[Problem, ...], str]:
-    repository, config = _HUB[dataset]
-    rows, source = hub_rows(f"the problems of {dataset}", repository, config)
-    problems = [problem_of(row, f"{repository}, task {row['task_id']}") for row in rows]
-    return tuple(sorted(problems, key=_by_number)), source

@@ -1,8 +1,11 @@
-"""Problems from a file: .jsonl, one object per line, or .json, a list of objects."""
+"""Problems from a file: .jsonl, one object per line, or .json, a list of objects; either plain or gzipped (.gz)."""
 
 import codecs
+import gzip
 import json
 import shlex
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,41 +16,62 @@ from common.problems.record import Problem, shown
 SUFFIXES = (".jsonl", ".json")
 
 
+def is_problem_file(path: Path) -> bool:
+    """Whether the name says so."""
+    return _unpacked_name(path).suffix in SUFFIXES
+
+
+def problem_stem(path: Path) -> str:
+    return _unpacked_name(path).stem
+
+
+def _unpacked_name(path: Path) -> Path:
+    return Path(path.name.removesuffix(".gz"))
+
+
 def read_problem_bytes(path: Path) -> bytes:
-    """The file's bytes.
+    """The file's bytes, unpacked where its name ends in .gz, as HumanEval and EvalPlus are published.
 
     Raises: ConfigError when it is not there, no file, may not be read, or has another suffix.
     """
-    if path.suffix not in SUFFIXES:
+    if not is_problem_file(path):
         raise ConfigError(
             f"{path}: a file of problems ends in {' or '.join(SUFFIXES)}\nRename it, or write it in one of these forms"
         )
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file\nGive the path of an existing {' or '.join(SUFFIXES)} file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})\nGive a file that this user may read") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read ({reason})\nGive a file that this user may read") from None
 
 
-def problems_in(content: bytes, path: Path) -> tuple[Problem, ...]:
-    """The problems in a file's content, in the file's order. A byte order mark is accepted.
+def rows_in(content: bytes, path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The rows in a file's content, in the file's order, each with its place. A byte order mark is accepted.
 
-    Raises: ConfigError naming the file, the line (.jsonl) or item (.json), the field, what it
-    holds, and what was expected.
+    Raises: ConfigError naming the file and the line (.jsonl) or item (.json).
     """
     text = _decoded(content, path)
-    rows = _rows_of_lines(text, path) if path.suffix == ".jsonl" else _rows_of_list(text, path)
+    return _rows_of_lines(text, path) if _unpacked_name(path).suffix == ".jsonl" else _rows_of_list(text, path)
+
+
+def problems_of(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Problem, ...]:
+    """The problems in rows with their places, in their order.
+
+    Raises: ConfigError naming the place, the field, what it holds, and what was expected.
+    """
     problems: list[Problem] = []
     place_of_id: dict[int, str] = {}
     for place, row in rows:
-        problem = problem_of(row, f"{path}, {place}")
-        earlier = place_of_id.setdefault(problem.task_id, place)
-        if earlier != place:
+        problem = problem_of(row, place)
+        if problem.task_id in place_of_id:
             raise ConfigError(
-                f"{path}, {place}: field 'task_id' is {problem.task_id}, already used by {earlier}\n"
+                f"{place}: field 'task_id' is {problem.task_id}, already used by {place_of_id[problem.task_id]}\n"
                 "Give that entry another number: every problem has its own"
             )
+        place_of_id[problem.task_id] = place
         problems.append(problem)
     return tuple(problems)
 
@@ -71,8 +95,8 @@ def _rows_of_lines(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            place = f"line {number}"
-            rows.append((place, _object(_parsed(line, f"{path}, {place}"), f"{path}, {place}")))
+            place = f"{path}, line {number}"
+            rows.append((place, _object(_parsed(line, place), place)))
     return rows
 
 
@@ -82,8 +106,8 @@ def _rows_of_list(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
         raise ConfigError(
             f"{path}: holds {shown(items)}\nWrite a list of objects, or one object per line into a .jsonl file"
         )
-    places = [f"item {number}" for number in range(1, len(items) + 1)]
-    return [(place, _object(item, f"{path}, {place}")) for place, item in zip(places, items, strict=True)]
+    places = [f"{path}, item {number}" for number in range(1, len(items) + 1)]
+    return [(place, _object(item, place)) for place, item in zip(places, items, strict=True)]
 
 
 def _parsed(text: str, where: str) -> Any:

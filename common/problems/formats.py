@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from common.problems.evalplus import evalplus_problem
+from common.problems.evalplus import evalplus_problem, is_evalplus_row
 from common.problems.humaneval import humaneval_problem
 from common.problems.record import Problem, problem_from_row
 
@@ -14,7 +14,7 @@ def problem_of(row: Mapping[str, Any], where: str) -> Problem:
     `where` opens every message: "problems.jsonl, line 3".
     Raises: ConfigError naming the field, what it holds and what was expected.
     """
-    if "plus_input" in row:
+    if is_evalplus_row(row):
         return evalplus_problem(row, where)
     if "canonical_solution" in row:
         return humaneval_problem(row, where)

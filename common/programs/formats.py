@@ -8,7 +8,7 @@ from typing import Any
 from common.errors import ConfigError
 from common.programs import harnesses
 from common.programs.json_values import as_object, is_zip, values_in
-from common.programs.problem_files import Problems, problem_format, read_problems
+from common.programs.problem_files import Problems, problem_format
 from common.programs.submissions import FIELDS, ProgramField, Submission, submission_of
 
 HELP = """formats, each recognised by its fields (plain or gzipped; the line "format:" says which was seen):
@@ -53,7 +53,7 @@ def read_submissions(path: Path, dataset: str | None, field: str | None = None) 
     first = (str(path), {}) if is_zip(path) else next(values_in(path), None)
     if first is None:
         raise ConfigError(f"{path} holds no program\nGive one JSON object per line, with id, code and tests")
-    problems = read_problems(dataset) if dataset is not None else None
+    problems = Problems(dataset) if dataset is not None else None
     format, read = _reader(path, *first, problems, field)
     if problems is not None:
         format += f"; {problems.format}"

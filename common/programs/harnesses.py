@@ -14,7 +14,7 @@ from common.problems.record import shown
 from common.programs.json_values import as_object, field_of, is_zip, values_in
 from common.programs.problem_files import Problems
 from common.programs.submissions import Submission, made
-from common.programs.suites import Suite, has_tests, suite_of, tested_function
+from common.programs.suites import Suite, has_tests, suite_of
 from common.sandbox.entry_point import defined_names, parse_quietly
 
 BIGCODE = "generations of bigcode-evaluation-harness"
@@ -81,7 +81,7 @@ def inspect_log(path: Path, problems: Problems | None) -> Iterator[Submission]:
             metadata = field_of(sample, ("metadata",), (dict,), where, default={})
             suite = _suite(metadata, name, f"{where}, metadata", problems, INSPECT)
             for answer in _answers(sample, path, where):
-                tested = suite.entry_point or tested_function(answer, suite.tests, where)
+                tested = suite.entry_point(answer, where)
                 block = _BLOCK.search(answer)
                 program = block[1] if block else answer
                 if tested is not None and tested in defined_names(answer):
@@ -102,7 +102,7 @@ def _suite(row: dict[str, Any], name: str | int, where: str, problems: Problems 
 
 
 def _may_be_tested(program: str, suite: Suite) -> bool:
-    return suite.entry_point is None or re.search(rf"\b{re.escape(suite.entry_point)}\b", program) is not None
+    return re.search(rf"\b{re.escape(suite.judge.entry_point or '')}\b", program) is not None
 
 
 def _continued(text: str, suite: Suite) -> str:
@@ -112,7 +112,7 @@ def _continued(text: str, suite: Suite) -> str:
     """
     if suite.prompt is None:
         return text
-    if suite.entry_point not in defined_names(text):
+    if suite.judge.entry_point not in defined_names(text):
         return suite.prompt + text
     goes_before = parse_quietly(suite.prompt) is not None and "__future__" not in text
     return f"{suite.prompt}\n{text}" if goes_before else text

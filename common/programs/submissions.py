@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ConfigError
-from common.programs.evalplus import REFERENCE_FIELD
 from common.programs.json_values import field_of
 from common.programs.problem_files import Problems
-from common.programs.suites import Suite, has_tests, suite_of
+from common.programs.suites import REFERENCE_FIELD, Suite, has_tests, suite_of
 from common.sandbox import Program
 
 # Where several stand in a row, the first of a pair is what was judged by whoever wrote the row: the original

@@ -1,72 +1,80 @@
-"""What judges the programs of one problem, out of a row of any of the schemas in which problems are published.
+"""What judges the programs of one problem: the problem of a dataset, or the tests that a row brings.
 
-The tests stay as they are written: a list of statements, one text, or HumanEval's `check(candidate)`.
+A row's tests may be a list of statements, one text, or HumanEval's `check(candidate)`.
 """
 
 import ast
+import dataclasses
 import functools
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ConfigError
-from common.files import text_sha256
-from common.problems.record import shown
-from common.programs.evalplus import REFERENCE_FIELD, comparison
+from common.files import digest_of
+from common.problems.evalplus import is_evalplus_row
+from common.problems.formats import problem_of
+from common.problems.judging import program_for
+from common.problems.record import Problem, shown
 from common.programs.json_values import field_of
 from common.sandbox import Program, infer_entry_point
 from common.sandbox.entry_point import defined_names, parse_quietly
 
+REFERENCE_FIELD = "canonical_solution"
 _TEST_LISTS = ("tests", "test_list")
-_INPUTS = ("base_input", "plus_input")
 
 
 @dataclass(frozen=True)
 class Suite:
-    """`prompt` is the code that a completion continues, None where a program stands alone.
+    """What judges a program: one whose code is not there yet, without entry point where the tests say it of each.
 
-    Without `entry_point`, it is found in each program by what the tests call.
+    `prompt` is the code that a completion continues, None where a program stands alone.
     """
 
-    tests: tuple[str, ...]
-    entry_point: str | None = None
-    setup: str = ""
-    reference: str = ""
+    judge: Program
     prompt: str | None = None
 
     def program(self, code: str, where: str) -> Program:
         """Raises: ConfigError when nothing says which function is tested."""
-        entry_point = self.entry_point or tested_function(code, self.tests, where)
-        return Program(code, self.tests, entry_point, self.setup, self.reference)
+        return dataclasses.replace(self.judge, code=code, entry_point=self.entry_point(code, where))
+
+    def entry_point(self, code: str, where: str) -> str | None:
+        """The tested function of `code`. Raises: ConfigError, as `tested_function`."""
+        return self.judge.entry_point or tested_function(code, self.judge.tests, where)
 
     @functools.cached_property
     def sha256(self) -> str:
         """Of all that a verdict depends on besides the code; computed once for all programs of a problem."""
-        return text_sha256(json.dumps([self.tests, self.entry_point, self.setup, self.reference]))
+        return digest_of(dataclasses.asdict(self.judge))
 
 
 def has_tests(row: dict[str, Any]) -> bool:
-    return any(row.get(name) is not None for name in (*_TEST_LISTS, "test", *_INPUTS))
+    return is_evalplus_row(row) or any(row.get(name) is not None for name in (*_TEST_LISTS, "test"))
+
+
+def suite_of_problem(problem: Problem, row: dict[str, Any]) -> Suite:
+    """The suite of a problem, with the row that it was read from; one of EvalPlus' is judged as EvalPlus does."""
+    judge = program_for(problem.row(), "")
+    if judge.reference:  # EvalPlus runs its inputs alone, and shows MBPP's asserts
+        judge = dataclasses.replace(judge, tests=judge.tests[-1:])
+    return Suite(judge, row["prompt"] if REFERENCE_FIELD in row else None)
 
 
 def suite_of(row: dict[str, Any], where: str, solution: str | None = None) -> Suite:
-    """The suite of a problem in the schema of MBPP (full, sanitized or plus), HumanEval or EvalPlus.
+    """The suite in a row that has tests, which stay as they are written.
 
     `solution` is a program that is known to be right: it tells the tested function where no field does.
     Raises: ConfigError, naming field and value.
     """
+    if is_evalplus_row(row):
+        return suite_of_problem(problem_of(row, where), row)
     entry_point = field_of(row, ("entry_point",), (str,), where, default="") or None
     prompt = row.get("prompt")
     if not isinstance(prompt, str) or (REFERENCE_FIELD not in row and not defined_names(prompt)):
         prompt = None  # words, not the beginning of a program
-    if row.get(_INPUTS[0]) is not None:
-        reference = (prompt or "") + field_of(row, (REFERENCE_FIELD,), (str,), where)
-        tests, setup = (comparison(row, where),), ""
-    else:
-        tests, setup, reference = _tests(row, where), _setup(row, where), ""
+    tests = _tests(row, where)
     if entry_point is None and solution is not None:
         entry_point = tested_function(solution, tests, where)
-    return Suite(tests, entry_point, setup, reference, prompt)
+    return Suite(Program("", tests, entry_point, _setup(row, where)), prompt)
 
 
 def tested_function(code: str, tests: tuple[str, ...], where: str) -> str | None:

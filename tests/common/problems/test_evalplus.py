@@ -1,10 +1,16 @@
-"""Covers common/problems/evalplus.py and judging.py: rows of EvalPlus' files, their tests, and the reference."""
+"""Covers common/problems/evalplus.py and judging.py: rows of EvalPlus' files, their tests, and the reference.
+
+The tests are run here as plain Python, and what they call close is held against numpy's allclose.
+"""
 
 import json
+import math
 from typing import Any
 
+import numpy as np
 import pytest
-from humaneval_rows import ROOT_FINDER
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from common.errors import ConfigError
 from common.problems.datasets import load_problems
@@ -46,26 +52,22 @@ HUB_ROW = {
 
 
 def _passes(row: dict[str, Any], code: str) -> bool:
-    """Whether plain Python runs the row's plus tests on `code`, with its reference solution beside it."""
-    reference: dict[str, Any] = {}
+    """Whether a program passes the row's plus tests, in one process: the sandbox keeps program and tests apart."""
+    program, reference = {}, {}
+    exec(code, program)
     exec(evalplus_problem(row).code, reference)
+    names = {row["entry_point"]: program[row["entry_point"]], "reference": reference[row["entry_point"]]}
     try:
-        exec(f"{code}\n{plus_tests(row)}", {"reference": reference[row["entry_point"]]})
+        exec(plus_tests(row), names)
     except AssertionError:
         return False
     return True
 
 
-def _mbpp(number: int, entry_point: str, solution: str, *inputs: list, atol: float = 0) -> dict[str, Any]:
-    return {
-        **MBPP_PLUS,
-        "task_id": f"Mbpp/{number}",
-        "entry_point": entry_point,
-        "canonical_solution": f"def {entry_point}({solution}\n",
-        "assertion": f"assert callable({entry_point})",
-        "base_input": list(inputs),
-        "plus_input": [],
-        "atol": atol,
+def _as_lambda(task_id: str, entry_point: str, solution: str, *inputs: list, atol: float = 0) -> dict[str, Any]:
+    row = {"task_id": task_id, "entry_point": entry_point, "canonical_solution": f"{entry_point} = {solution}\n"}
+    return {**MBPP_PLUS, **row, "assertion": "", "base_input": list(inputs[:1]), "plus_input": list(inputs[1:])} | {
+        "atol": atol
     }
 
 
@@ -119,75 +121,118 @@ def test_floats_may_be_close_and_whole_numbers_may_not():
 
 
 def test_a_program_that_changes_its_argument_changes_no_other_input():
-    row = _mbpp(900, "total", "values):\n    return sum(values)", [[1, 2]], [[3]])
-    assert _passes(row, "def total(values):\n    n = sum(values)\n    values.clear()\n    return n")
+    row = _as_lambda("Mbpp/900", "total", "sum", [[1, 2], 0], [[3], 0])
+    assert _passes(row, "def total(values, zero):\n    n = sum(values)\n    values.clear()\n    return n")
 
 
 @pytest.mark.parametrize(
-    ("number", "given", "wanted"),
+    ("atol", "answer", "right"),
     [
-        (2, [[1, 2], [3]], [(1, 2), (3,)]),
-        (63, [[[1, 2]]], [[(1, 2)]]),
-        (75, [[[1, 2]], 3], [[(1, 2)], 3]),
-        (106, [[1], [2]], [[1], (2,)]),
-        (115, [[[1], []]], [[{1}, {}]]),
-        (124, ["1", "2j"], [1.0, 2j]),
-        (250, [[1], 2], [(1,), 2]),
-        (252, ["1j"], [1j]),
-        (259, [[[1], [2]]], [((1,), (2,))]),
-        (278, [[1, [2]]], [(1, (2,))]),
-        (307, [[1], 2, 3], [(1,), 2, 3]),
-        (580, [[1, [2, [3]]]], [(1, (2, (3,)))]),
-        (722, [{"a": [1]}, 2], [{"a": (1,)}, 2]),
-        (900, [[1, [2]]], [[1, [2]]]),
+        (0, "n / 3", True),
+        (0, "n / 3 + 1e-8", True),  # floats have a tolerance of 1e-6 of their own
+        (0, "n / 3 + 1e-3", False),
+        (0.01, "n / 3 + 1e-3", True),
+        (0.01, "str(n / 3)", False),
+        (0.01, "[n / 3]", False),
+        (0.01, "float('nan')", False),
+        (0.01, "float('inf')", False),
+        (0.01, "10**400", False),
     ],
 )
-def test_inputs_are_turned_back_from_json(number, given, wanted):
-    code = f"def f(*given):\n    assert list(given) == {wanted!r} and str(list(given)) == {str(wanted)!r}, given"
-    assert _passes(_mbpp(number, "f", "*given): pass", given), code)
+def test_floats_are_close_or_wrong(atol, answer, right):
+    row = _as_lambda("Mbpp/900", "third", "lambda n: n / 3", [1], [7.5], atol=atol)
+    assert _passes(row, f"third = lambda n: {answer}") is right
+
+
+def test_a_float_gives_a_tolerance_to_what_follows_it_among_inputs_of_its_kind():
+    """A float that is expected gives a tolerance to the inputs after it, and those of base and plus are apart."""
+    nearly = "same = lambda x: [x[0], x[1] + 1e-9] if isinstance(x, list) else x"
+    row = _as_lambda("Mbpp/900", "same", "lambda x: x")
+    mixed = [[1, 0.5]]  # not floats alone: no tolerance of its own
+    assert _passes({**row, "base_input": [[0.5], mixed]}, nearly)
+    assert not _passes({**row, "base_input": [mixed, [0.5]]}, nearly)
+    assert not _passes({**row, "base_input": [[0.5]], "plus_input": [mixed]}, nearly)
+
+
+number = st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6) | st.sampled_from([math.inf, -math.inf, math.nan, 0.0])
+
+
+@given(st.lists(number, min_size=1), st.data(), st.sampled_from([1e-6, 1e-3, 0.5]))
+@example([math.inf], None, 1e-6)
+def test_closeness_is_that_of_numpy(expected, data, atol):
+    shift = st.sampled_from([0, atol / 2, atol, 2 * atol, math.inf])
+    got = [value + data.draw(shift) for value in expected] if data else [1.0]
+    names = {"inc": lambda n: n, "reference": lambda n: n}
+    exec(plus_tests(_as_lambda("Mbpp/900", "inc", "lambda n: n", [1])), names)
+    assert names["_is_close"](got, expected, atol) == np.allclose(got, expected, rtol=1e-7, atol=atol)
 
 
 @pytest.mark.parametrize(
-    ("row", "right", "wrong"),
+    ("task_id", "given", "received"),
     [
-        (
-            _mbpp(2, "similar_elements", "a, b):\n    return (4, 5)", [[4, 5], [5, 4]]),
-            "def similar_elements(a, b): return [5, 4]",
-            "def similar_elements(a, b): return [5]",
-        ),
-        (
-            _mbpp(900, "check_str", "s):\n    import re\n    return re.match('a', s)", ["ab"], ["b"]),
-            "def check_str(s): return s.startswith('a')",
-            "def check_str(s): return True",
-        ),
-        (
-            _mbpp(164, "are_equivalent", "a, b):\n    return True", [1, 2]),
-            "def are_equivalent(a, b): return False",
-            None,
-        ),
-        (_mbpp(295, "sum_div", "n):\n    return 7", [8]), "def sum_div(n): return 0", "def sum_div(n): return 1"),
-        (
-            _mbpp(581, "surface_Area", "b, s):\n    return 2 * b * s + b * b", [3, 4]),
-            "def surface_Area(b, h): return 35",
-            "def surface_Area(b, h): return 34",
-        ),
-        (
-            _mbpp(558, "digit_distance_nums", "a, b):\n    return 3", [1, 23]),
-            "def digit_distance_nums(a, b): return 4",
-            "def digit_distance_nums(a, b): return 5",
-        ),
-        (
-            {**ROOT_FINDER, "entry_point": "find_zero", "base_input": [[[1, 2]]], "plus_input": [], "atol": 1e-4}
-            | {"prompt": ROOT_FINDER["prompt"].replace("find_root", "find_zero")},
-            "def find_zero(xs): return -0.500001",
-            "def find_zero(xs): return 0.5",
-        ),
+        ("Mbpp/2", [[1], [2]], "((1,), (2,))"),
+        ("Mbpp/63", [[[1, 2]]], "([(1, 2)],)"),
+        ("Mbpp/75", [[[1, 2]], 3], "([(1, 2)], 3)"),
+        ("Mbpp/106", [[1], [2]], "([1], (2,))"),
+        ("Mbpp/115", [[[1], [], {}]], "([{1}, {}, {}],)"),
+        ("Mbpp/124", ["1.5", "2"], "(1.5, (2+0j))"),
+        ("Mbpp/250", [[1], 2], "((1,), 2)"),
+        ("Mbpp/252", ["(1+2j)"], "((1+2j),)"),
+        ("Mbpp/259", [[[1]], [[2]]], "(((1,),), ((2,),))"),
+        ("Mbpp/278", [[1, [2]]], "((1, (2,)),)"),
+        ("Mbpp/307", [[1], 2, 3], "((1,), 2, 3)"),
+        ("Mbpp/580", [[1, [2, [3]]]], "((1, (2, (3,))),)"),
+        ("Mbpp/722", [{"a": [1]}, 2], "({'a': (1,)}, 2)"),
+        ("Mbpp/900", [[1, [2]]], "([1, [2]],)"),
+        ("HumanEval/2", [[1], [2]], "([1], [2])"),
     ],
-    ids=lambda value: value["entry_point"] if isinstance(value, dict) else "",
 )
-def test_a_task_with_several_right_answers_has_evalplus_own_rule(row, right, wrong):
-    assert _passes(row, right)
-    assert wrong is None or not _passes(row, wrong)
+def test_inputs_are_turned_back_from_json(task_id, given, received):
+    seen = []
+    names = {"f": lambda *args: seen.append(repr(args)), "reference": lambda *args: None}
+    exec(plus_tests(_as_lambda(task_id, "f", "None", given)), names)
+    assert seen == [received]
+
+
+@pytest.mark.parametrize(
+    ("task_id", "name", "reference", "inputs", "answer", "right"),
+    [
+        ("Mbpp/2", "similar_elements", "lambda a, b: (4, 5)", [[1], [2]], "lambda a, b: (5, 4, 4)", True),
+        ("Mbpp/2", "similar_elements", "lambda a, b: (4, 5)", [[1], [2]], "lambda a, b: (5,)", False),
+        ("Mbpp/164", "are_equivalent", "lambda a, b: True", [1, 2], "lambda a, b: False", True),
+        ("Mbpp/295", "sum_div", "lambda n: 7", [8], "lambda n: 0", True),
+        ("Mbpp/295", "sum_div", "lambda n: 7", [8], "lambda n: 1", False),
+        ("Mbpp/558", "digit_distance_nums", "lambda a, b: -1", [1, 256], "lambda a, b: 12", True),
+        ("Mbpp/558", "digit_distance_nums", "lambda a, b: -1", [1, 256], "lambda a, b: 10", False),
+        ("Mbpp/558", "digit_distance_nums", "lambda a, b: -1", [23, 56], "lambda a, b: 6", True),
+        ("Mbpp/581", "surface_Area", "lambda b, h: -1", [3, 4], "lambda b, h: 35", True),
+        ("Mbpp/581", "surface_Area", "lambda b, h: -1", [3, 4], "lambda b, h: 34", False),
+        # EvalPlus asks this rule before it gives floats their tolerance.
+        ("Mbpp/581", "surface_Area", "lambda b, h: -1.0", [3, 4], "lambda b, h: 35.0000005", False),
+        ("Mbpp/802", "check_str", "lambda s: object()", ["a"], "lambda s: True", True),
+        ("Mbpp/802", "check_str", "lambda s: object()", ["a"], "lambda s: 'match'", True),
+        ("Mbpp/802", "check_str", "lambda s: object()", ["a"], "lambda s: None", False),
+        ("Mbpp/802", "check_str", "lambda s: None", ["a"], "lambda s: False", True),
+        ("HumanEval/2", "sum_div", "lambda n: 7", [8], "lambda n: 0", False),
+        ("HumanEval/32", "find_zero", "lambda xs: 0", [[-6, 11, -6, 1]], "lambda xs: 3.00001", True),
+        ("HumanEval/32", "find_zero", "lambda xs: 0", [[-6, 11, -6, 1]], "lambda xs: 4.0", False),
+        ("HumanEval/32", "find_zero", "lambda xs: 4.0", [[-6, 11, -6, 1]], "lambda xs: 4.0", False),
+    ],
+)
+def test_a_task_with_several_right_answers_has_evalplus_own_rule(task_id, name, reference, inputs, answer, right):
+    row = _as_lambda(task_id, name, reference, inputs, atol=1e-4 if name == "find_zero" else 0)
+    assert _passes(row, f"{name} = {answer}") is right
+
+
+def test_a_failure_names_the_call():
+    tests = plus_tests(_as_lambda("Mbpp/900", "inc", "lambda n: n + 1", [1], [7]))
+    with pytest.raises(AssertionError, match=r"inc\(7,\)"):
+        exec(tests, {"inc": lambda n: 2, "reference": lambda n: n + 1})
+
+
+def test_a_row_of_mbpp_plus_may_have_no_asserts():
+    row = {**MBPP_PLUS, "prompt": '"""Double a number."""\n', "assertion": None}
+    assert evalplus_problem(row).test_list == (plus_tests(row),)
 
 
 def test_only_tests_that_look_up_the_reference_are_given_it():
@@ -204,6 +249,9 @@ def test_only_tests_that_look_up_the_reference_are_given_it():
         ("task_id", "Mbpp/x", "is 'Mbpp/x'"),
         ("base_input", None, "is None"),
         ("plus_input", [[1], 2], r"is \[\[1\], 2\]"),
+        ("base_input", [], "plus_input"),
+        ("entry_point", None, "is None"),
+        ("entry_point", "a b", "is 'a b'"),
         ("atol", "small", "is 'small'"),
         ("assertion", "assert (", "does not parse"),
         ("canonical_solution", "", "is ''"),
@@ -211,7 +259,7 @@ def test_only_tests_that_look_up_the_reference_are_given_it():
 )
 def test_a_bad_row_of_a_release_file_is_named_with_its_field(tmp_path, field, value, found):
     path = tmp_path / "own.jsonl"
-    path.write_text(json.dumps({**MBPP_PLUS, field: value}))
+    path.write_text(json.dumps({**MBPP_PLUS, "plus_input": [], field: value}))
     with pytest.raises(ConfigError, match=found) as caught:
         load_problems(str(path))
     assert f"own.jsonl, line 1: field '{field}'" in str(caught.value)

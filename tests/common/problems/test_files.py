@@ -1,6 +1,7 @@
 """Covers common/problems/files.py and record.py: every mistake in a file is named with its place."""
 
 import codecs
+import gzip
 import json
 import re
 
@@ -122,11 +123,18 @@ def test_a_bad_list_is_named_with_its_item(tmp_path, content, found):
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("none.jsonl", "no such file"), ("folder.jsonl", "cannot be read"), ("own.csv", r"\.jsonl or \.json")],
+    [
+        ("none.jsonl", "no such file"),
+        ("folder.jsonl", "cannot be read"),
+        ("own.csv", r"\.jsonl or \.json"),
+        ("own.csv.gz", r"\.jsonl or \.json"),
+        ("plain.jsonl.gz", "cannot be read .*gzip"),
+    ],
 )
 def test_a_path_that_is_no_file_of_problems_is_refused(tmp_path, name, found):
     (tmp_path / "folder.jsonl").mkdir()
-    (tmp_path / "own.csv").write_text("task_id,text\n")
+    for own in ("own.csv", "own.csv.gz", "plain.jsonl.gz"):
+        (tmp_path / own).write_text("task_id,text\n")
     with pytest.raises(ConfigError, match=found):
         load_problems(str(tmp_path / name))
 
@@ -137,6 +145,14 @@ def test_a_byte_order_mark_windows_line_ends_and_blank_lines_are_accepted(tmp_pa
         codecs.BOM_UTF8 + (json.dumps(ROW) + "\r\n\r\n" + json.dumps({**ROW, "task_id": 8}) + "\r\n").encode()
     )
     assert [problem.task_id for problem in load_problems(str(path)).problems] == [7, 8]
+
+
+@pytest.mark.parametrize(("name", "content"), [("own.jsonl", json.dumps(ROW)), ("own.json", json.dumps([ROW]))])
+def test_a_gzipped_file_is_the_dataset_that_it_holds(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content.encode()))
+    plain, packed = load_problems(str(tmp_path / name)), load_problems(str(tmp_path / f"{name}.gz"))
+    assert (packed.name, packed.sha256) == (plain.name, plain.sha256)
 
 
 def test_sanitized_mbpps_schema_is_read_with_its_imports_as_setup(tmp_path):

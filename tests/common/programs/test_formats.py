@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
+from common.problems.datasets import load_problems
 from common.programs.formats import read_submissions
 
 ADD = {
@@ -130,7 +131,9 @@ def test_completions_continue_the_prompt_of_their_problem(tmp_path):
     assert format.startswith("samples of HumanEval or EvalPlus; HumanEval's problem file")
     assert codes(read) == [SUB["prompt"] + "    return a - b\n", "add = max", ADD["prompt"] + "    return 3\n"]
     assert [one.program.entry_point for one in read] == ["sub", "add", "add"]
-    assert {one.program.tests for one in read} == {(ADD["test"],)}
+    assert [one.program.tests for one in read] == [
+        (f"{ADD['test']}\n\ncheck({name})\n",) for name in ("sub", "add", "add")
+    ]
     with pytest.raises(ConfigError, match=r"line 1: the dataset has no problem 'HumanEval/7'.*first is 'HumanEval/0'"):
         programs(lines(tmp_path / "other.jsonl", {"task_id": "HumanEval/7", "completion": ""}), problems)
     with pytest.raises(ConfigError, match="no problem 'Mbpp/1'"):
@@ -156,11 +159,20 @@ def test_samples_of_evalplus_are_judged_beside_the_reference(tmp_path):
     assert "reference(*" in read.program.tests[0] and "add(*" in read.program.tests[0]
 
 
+def test_the_asserts_of_mbpp_plus_are_shown_and_evalplus_inputs_are_run(tmp_path):
+    row = {**PLUS, "prompt": '"""Sum.\nassert add(1, 2) == 3\n"""', "canonical_solution": "add = lambda a, b: a + b"}
+    problems = tmp_path / "MbppPlus.jsonl.gz"
+    problems.write_bytes(gzip.compress(json.dumps(row).encode()))
+    _, [read] = programs(lines(tmp_path / "s.jsonl", {"task_id": "Mbpp/900", "solution": "add = max"}), problems)
+    assert len(load_problems(str(problems)).problems[0].test_list) == 2
+    assert len(read.program.tests) == 1 and "reference(*" in read.program.tests[0]
+
+
 def test_the_dataset_tells_the_tested_function_and_its_setup(tmp_path):
     problem = {**MBPP, "test_imports": ["import math"], "test_list": ["assert math.ceil(one(2)) == 1"]}
     problems = lines(tmp_path / "mbpp.jsonl", problem)
     _, [read] = programs(lines(tmp_path / "in.jsonl", {"id": "x", "task_id": "Mbpp/2", "code": ""}), problems)
-    assert (read.id, read.program.entry_point, read.program.setup) == ("x", "one", "import math\n")
+    assert (read.id, read.program.entry_point, read.program.setup) == ("x", "one", "import math")
 
 
 def test_generations_are_programs_by_the_index_of_their_problem(tmp_path):
@@ -322,5 +334,5 @@ def test_a_check_without_an_entry_point_needs_one_function(tmp_path):
 
 def test_a_problem_that_stands_twice_is_refused(tmp_path):
     source = lines(tmp_path / "in.jsonl", {"task_id": 0, "code": "x"})
-    with pytest.raises(ConfigError, match="'HumanEval/0' stands there twice"):
+    with pytest.raises(ConfigError, match="HumanEval.jsonl, line 2: field 'task_id' is 0, already used by .*line 1"):
         programs(source, lines(tmp_path / "HumanEval.jsonl", ADD, ADD))
