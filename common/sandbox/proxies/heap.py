@@ -37,6 +37,8 @@ _VIEWS: dict[type, str] = {}
 for _empty in ({}, collections.OrderedDict()):
     _VIEWS |= {type(_empty.keys()): "keys", type(_empty.values()): "values", type(_empty.items()): "items"}
 
+_FEW = 16
+
 # Bound now: a program may replace the builtins of its own process.
 _type, _id, _getrefcount, _len, _list = type, id, sys.getrefcount, len, list
 
@@ -252,7 +254,10 @@ def inserted_as(items: list[Any]) -> list[Any]:
 
     A set that was built in another order can hold an item outside the slot of its hash; a test may show the order.
     """
-    for order in (items, items[::-1], _own_slots_first(items), _own_slots_first(items[::-1])):
+    orders = [items, items[::-1], _own_slots_first(items), _own_slots_first(items[::-1])]
+    if len(items) <= _FEW:  # among few, one that took the slot of others decides most
+        orders += [[items[n], *items[:n], *items[n + 1 :]] for n in range(len(items))]
+    for order in orders:
         if all(map(operator.is_, set(order), items)):
             return order
     return items

@@ -340,7 +340,7 @@ def f(): return held
         "g = count()\nassert next(g) == 0\ndel g\nassert ended() == ['closed']",
         "assert next(count()) == 0\nassert ended() == ['closed']",
         "assert next(f()) == 0\nassert next(f()) == 1\nassert f() is f()\nassert ended() == []",
-        "g = f()\ng.close()\nassert list(f()) == [] and ended() == ['closed']",
+        "g = f()\nassert next(g) == 0\ng.close()\nassert list(f()) == [] and ended() == ['closed']",
     ],
     ids="dropped temporary held closed".split(),
 )
