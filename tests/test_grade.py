@@ -240,6 +240,15 @@ def test_samples_of_evalplus_are_judged_by_the_plus_inputs_too(tmp_path):
     assert [row["label"] for row in read(out)] == ["correct", "incorrect", "incorrect"]
 
 
+def test_verdicts_beside_another_reference_are_other_verdicts(tmp_path):
+    source, stamps = write(tmp_path / "samples.jsonl", {"task_id": 900, "solution": "def inc(n): return n + 1"}), []
+    for solution in (INC["canonical_solution"], "def inc(n):\n    return n + 2\n"):
+        problems = write(tmp_path / "MbppPlus.jsonl", {**INC, "canonical_solution": solution})
+        submissions = read_submissions(source, str(problems))
+        stamps.append(Grading(source, tmp_path / "out.jsonl", submissions, "auto").stamp["programs"])
+    assert stamps[0] != stamps[1]
+
+
 def test_generations_without_a_program_are_refused(tmp_path):
     (tmp_path / "generations.json").write_text("[[]]")
     words = ("run.py", "grade", tmp_path / "generations.json", "--dataset", write(tmp_path / "problems.jsonl", INC))

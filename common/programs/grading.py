@@ -13,9 +13,8 @@ import json
 import os
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,11 @@ from common.files import (
 )
 from common.programs.formats import HELP, Submissions, read_submissions
 from common.programs.submissions import Submission
+from common.programs.verdicts import verdicts_of
 from common.progress import Progress
-from common.sandbox import Limits, Sandbox, Verdict
+from common.sandbox import Limits, Program, Sandbox, Verdict
 from common.stopping import Stopped, StopRequest
 
-PROGRAMS_AHEAD = 32  # submitted at a time per worker: enough to keep it busy, and memory bounded
 MOST_UNJUDGED = 0.01  # of the programs: above it the verdicts are no figure to report
 FAILED_TEST_CHARS = 2000  # EvalPlus' tests hold megabytes of inputs
 
@@ -119,24 +118,23 @@ class Grading:
 
     def _judge(self, n_judged: int, sandbox: Sandbox, stop: StopRequest) -> Iterator[dict[str, Any]]:
         """Verdicts in order, without the first `n_judged`. Raises: ConfigError when the file was changed meanwhile."""
-        waiting: deque[tuple[Submission, Future[Verdict]]] = deque()
         digest, all_read = _Digest(), False
-        with stop.finishing_batches():
+
+        def unjudged() -> Iterator[tuple[Submission, Program]]:
+            nonlocal all_read
             for number, submission in enumerate(self.submissions):
                 if stop.asked:
-                    break
+                    return
                 digest.add(submission)
-                if number < n_judged:
-                    continue
-                waiting.append((submission, sandbox.submit(submission.program)))
-                if len(waiting) >= PROGRAMS_AHEAD * sandbox.workers:
-                    yield _verdict_row(*waiting.popleft())
-            else:
-                all_read = True
-            if all_read and digest.hexdigest() != self.stamp["programs"]:
+                if number >= n_judged:
+                    yield submission, submission.program
+            all_read = True
+            if digest.hexdigest() != self.stamp["programs"]:
                 raise ConfigError(f"{self.source} was changed while it was graded\nStart over with --fresh")
-            while waiting:
-                yield _verdict_row(*waiting.popleft())
+
+        with stop.finishing_batches():
+            for submission, verdict in verdicts_of(unjudged(), sandbox):
+                yield _verdict_row(submission, verdict)
         if not all_read:
             raise Stopped
 
@@ -264,8 +262,8 @@ def _lock_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.lock")
 
 
-def _verdict_row(submission: Submission, future: "Future[Verdict]") -> dict[str, Any]:
-    row = {"id": submission.id, **asdict(future.result())}
+def _verdict_row(submission: Submission, verdict: Verdict) -> dict[str, Any]:
+    row = {"id": submission.id, **asdict(verdict)}
     if row["failed_test"] and len(row["failed_test"]) > FAILED_TEST_CHARS:
         row["failed_test"] = row["failed_test"][:FAILED_TEST_CHARS] + "..."
     return row

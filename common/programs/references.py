@@ -1,14 +1,13 @@
 """Reference solutions, judged by their own tests: all must pass."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from common.problems.judging import program_for
 from common.problems.record import Problem
+from common.programs.verdicts import verdicts_of
 from common.sandbox import Sandbox, Verdict
 
-PROGRAMS_AHEAD = 32  # submitted at a time per worker: a slow solution then does not leave the others idle
 _TEST_CHARS = 100  # of a failed test that a message shows: whole test code may be long
 
 
@@ -31,17 +30,10 @@ class FailingReference:
 
 def judged_references(problems: Iterable[Problem], sandbox: Sandbox) -> Iterator[FailingReference | None]:
     """For each problem, in order, what is wrong with its reference solution; None where it passes."""
-    waiting = deque()
-    for problem in problems:
-        waiting.append((problem, sandbox.submit(program_for(problem.row(), problem.code))))
-        if len(waiting) > PROGRAMS_AHEAD * sandbox.workers:
-            problem, future = waiting.popleft()
-            yield _failing(problem, future.result())
-    for problem, future in waiting:
-        yield _failing(problem, future.result())
+    programs = ((problem, program_for(problem.row(), problem.code)) for problem in problems)
+    for problem, verdict in verdicts_of(programs, sandbox):
+        yield None if verdict.label == "correct" else _failing(problem, verdict)
 
 
-def _failing(problem: Problem, verdict: Verdict) -> FailingReference | None:
-    if verdict.label == "correct":
-        return None
+def _failing(problem: Problem, verdict: Verdict) -> FailingReference:
     return FailingReference(problem.task_id, verdict.label, verdict.error, verdict.failed_test, verdict.message)
