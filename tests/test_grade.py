@@ -175,8 +175,8 @@ def test_the_last_line_says_when_too_many_were_not_judged(tmp_path, n_unsupporte
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{", "line 2: no JSON"),
-        ("[1]", "line 2: list .*object"),
+        ("{", "line 2: is not JSON"),
+        ("[1]", r"line 2: is \[1\], no object"),
         ({"code": "x = 1", "tests": ["assert x"]}, "line 2: field 'id or task_id' is missing"),
         ({"id": 1, "tests": ["assert x"]}, "line 2: field 'code or generated_code' is missing"),
         ({"id": 1, "code": 5, "tests": ["assert x"]}, "line 2: field 'code' is 5"),
@@ -184,7 +184,7 @@ def test_the_last_line_says_when_too_many_were_not_judged(tmp_path, n_unsupporte
         ({"id": 1, "code": "", "tests": []}, r"line 2: field 'tests' is \[\]"),
         ({"id": 1, "code": "", "tests": [3]}, r"line 2: field 'tests' is \[3\]"),
         ({"id": 1, "code": ""}, "line 2: field 'tests or test_list' is missing"),
-        ('{"id": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 2: no JSON: it is nested too deeply\n"),
+        ('{"id": 1, "x": ' + "[" * 100_000 + "]" * 100_000 + "}", r"line 2: is not JSON \(it is nested too deeply\)\n"),
     ],
 )
 def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path, row, message):
@@ -197,7 +197,7 @@ def test_a_bad_line_is_refused_by_number_and_field_before_anything_runs(tmp_path
     ("words", "message"),
     [
         (["nowhere.jsonl", "--out", "x"], "nowhere.jsonl cannot be read"),
-        (["requirements.txt", "--out", "x", "--dataset", "humanevil"], "line 1: no JSON"),
+        (["requirements.txt", "--out", "x", "--dataset", "humanevil"], "line 1: is not JSON"),
         (["in.jsonl"], "--out"),
         (["in.jsonl", "--out", "x", "--sandbox", "weak"], "--sandbox is 'weak'"),
         (["in.jsonl", "--out", "x", "--workers", "0"], "--workers is 0"),

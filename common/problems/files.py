@@ -2,15 +2,14 @@
 
 import codecs
 import gzip
-import json
-import shlex
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import ConfigError
 from common.problems.formats import problem_of
+from common.problems.json_values import as_object, parsed
 from common.problems.record import Problem, shown
 
 SUFFIXES = (".jsonl", ".json")
@@ -53,8 +52,11 @@ def rows_in(content: bytes, path: Path) -> list[tuple[str, dict[str, Any]]]:
 
     Raises: ConfigError naming the file and the line (.jsonl) or item (.json).
     """
-    text = _decoded(content, path)
-    return _rows_of_lines(text, path) if _unpacked_name(path).suffix == ".jsonl" else _rows_of_list(text, path)
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if not content.strip():
+        raise ConfigError(f"{path}: holds no problem\nWrite one object per problem, as in MBPP's mbpp.jsonl")
+    values = _lines(content, path) if _unpacked_name(path).suffix == ".jsonl" else _items(content, path)
+    return [(place, as_object(value, place)) for place, value in values]
 
 
 def problems_of(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Problem, ...]:
@@ -76,61 +78,26 @@ def problems_of(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Problem,
     return tuple(problems)
 
 
-def _decoded(content: bytes, path: Path) -> str:
-    content = content.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8\n"
-            f"Convert it with: iconv -f <its encoding> -t utf-8 {shlex.quote(str(path))}"
-        ) from None
-    if not text.strip():
-        raise ConfigError(f"{path}: holds no problem\nWrite one object per problem, as in MBPP's mbpp.jsonl")
-    return text
-
-
-def _rows_of_lines(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
+def _lines(content: bytes, path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             place = f"{path}, line {number}"
-            rows.append((place, _object(_parsed(line, place), place)))
-    return rows
+            yield place, _parsed(line, place)
 
 
-def _rows_of_list(text: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
-    items = _parsed(text, str(path))
+def _items(content: bytes, path: Path) -> list[tuple[str, Any]]:
+    items = _parsed(content, str(path))
     if not isinstance(items, list) or not items:
         raise ConfigError(
             f"{path}: holds {shown(items)}\nWrite a list of objects, or one object per line into a .jsonl file"
         )
-    places = [f"{path}, item {number}" for number in range(1, len(items) + 1)]
-    return [(place, _object(item, place)) for place, item in zip(places, items, strict=True)]
+    return [(f"{path}, item {number}", item) for number, item in enumerate(items, start=1)]
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(content: bytes, where: str) -> Any:
     # EvalPlus writes inputs as Python does, infinite ones too; the rows' other fields hold none.
-    parse_constant = float if '"plus_input"' in text else _refuse_constant
-    try:
-        return json.loads(text, parse_constant=parse_constant)
-    except json.JSONDecodeError as error:
-        spot = f"column {error.colno}" if "\n" not in text else f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{where}: is not JSON ({error.msg} at {spot})\nWrite one JSON object per problem") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"{where}: is not JSON that can be read ({error})\nWrite one JSON object per problem"
-        ) from None
+    return parsed(content, where, float if b'"plus_input"' in content else _refuse_constant)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ConfigError(
-            f'{where}: is {shown(value)}\nWrite an object with the fields "task_id", "text", "code", "test_list"'
-        )
-    return value

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.problems.json_values import as_object, is_zip, values_in
 from common.programs import harnesses
-from common.programs.json_values import as_object, is_zip, values_in
 from common.programs.problem_files import Problems, problem_format
 from common.programs.submissions import FIELDS, ProgramField, Submission, submission_of
 
@@ -19,8 +19,8 @@ HELP = """formats, each recognised by its fields (plain or gzipped; the line "fo
   bigcode-evaluation-harness  generations.json, with --dataset FILE in the harness's order
   lm-evaluation-harness       samples_*.jsonl: filtered_resps, with the tests in doc
   inspect_ai                  logs: .json, and .eval where inspect_ai is installed
-Beside `code`, `generated_code` is the program and `code` the reference. --dataset takes a file of problems (of MBPP,
-mbppplus, HumanEval or EvalPlus) or a name."""
+Beside `code`, `generated_code` is the program and `code` the reference. --dataset takes a file of problems (.jsonl or
+.json, plain or .gz; of MBPP, mbppplus, HumanEval or EvalPlus) or a name."""
 
 # What tools write besides programs: fields that tell it, its name, and where the programs are.
 _RESULTS = (

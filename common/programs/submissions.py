@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ConfigError
-from common.programs.json_values import field_of
+from common.problems.json_values import field_of
 from common.programs.problem_files import Problems
 from common.programs.suites import REFERENCE_FIELD, Suite, has_tests, suite_of
 from common.sandbox import Program

@@ -13,9 +13,9 @@ from common.errors import ConfigError
 from common.files import digest_of
 from common.problems.evalplus import is_evalplus_row
 from common.problems.formats import problem_of
+from common.problems.json_values import field_of
 from common.problems.judging import program_for
 from common.problems.record import Problem, shown
-from common.programs.json_values import field_of
 from common.sandbox import Program, infer_entry_point
 from common.sandbox.entry_point import defined_names, parse_quietly
 

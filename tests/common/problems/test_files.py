@@ -114,7 +114,7 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, content, found):
         ("{}", "holds {}"),
         ("[]", r"holds \[\]"),
         ("[7]", "item 1: is 7"),
-        ("[\n1,\n", r"not JSON .*line 3, column 1\)"),
+        ("[\n1,\n", r"not JSON .*line 3 column 1"),
     ],
 )
 def test_a_bad_list_is_named_with_its_item(tmp_path, content, found):

@@ -277,11 +277,14 @@ def test_an_answer_that_never_came_is_no_wrong_program(tmp_path):
         (b'{"results": {}, "configs": {}}', "results of lm-evaluation-harness.*\nGive"),
         (b"", "holds no program"),
         (b"[]", "holds no program"),
-        (b"null", "line 1: NoneType instead of an object"),
+        (b"null", "line 1: is None, no object"),
         (b'[{"id": 1}]\n{"id": 2}', "follows the end of a list"),
-        (b'{"id": 1, "code": }', "line 1: no JSON"),
-        (b"[" * 100_000, "line 1: no JSON: it is nested too deeply"),
-        (b'{"id": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1: no JSON: it is nested too deeply"),
+        (b'{"id": 1, "code": }', "line 1: is not JSON"),
+        (b"[" * 100_000, r"line 1: is not JSON \(it is nested too deeply\)"),
+        (
+            b'{"id": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            r"line 1: is not JSON \(it is nested too deeply\)",
+        ),
         (b'{"id": 1, "code": "", "tests": ' + b"[" * 900 + b"]" * 900 + b"}", "line 1: field 'tests' is "),
     ],
 )

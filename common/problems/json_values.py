@@ -8,7 +8,7 @@ import itertools
 import json
 import shlex
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -39,7 +39,7 @@ def values_in(path: Path) -> Iterator[tuple[str, Any]]:
             _refuse_more(file, path)
             yield from ((f"{path}, item {n}", item) for n, item in enumerate(first, 1))
         for where, line in lines:
-            yield where, _parsed(line, where)
+            yield where, parsed(line, where)
 
 
 def is_zip(path: Path) -> bool:
@@ -64,10 +64,21 @@ def field_of(row: dict, names: tuple[str, ...], kinds: tuple[type, ...], where: 
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:
-    """`value`, which is an object. Raises: ConfigError, naming its kind."""
+    """`value`, which is an object. Raises: ConfigError, showing it."""
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {type(value).__name__} instead of an object\nWrite one object per line")
+        raise ConfigError(f"{where}: is {shown(value)}, no object\nWrite one object per line, or a list of objects")
     return value
+
+
+def parsed(line: bytes, where: str, constant: Callable[[str], Any] | None = None) -> Any:
+    """The value of a line or a document; `constant` reads NaN, Infinity and -Infinity, which are no JSON.
+
+    Raises: ConfigError, saying what is wrong.
+    """
+    try:
+        return json.loads(_decoded(line, where), parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise _no_json(error, where) from error
 
 
 def _first_value(line: bytes, rest: Readable, where: str) -> Any:
@@ -80,19 +91,12 @@ def _first_value(line: bytes, rest: Readable, where: str) -> Any:
             raise _no_json(error, where) from error
     except (ValueError, RecursionError) as error:
         raise _no_json(error, where) from error
-    return _parsed(line + rest.read(), where)
-
-
-def _parsed(line: bytes, where: str) -> Any:
-    try:
-        return json.loads(_decoded(line, where))
-    except (ValueError, RecursionError) as error:
-        raise _no_json(error, where) from error
+    return parsed(line + rest.read(), where)
 
 
 def _no_json(error: Exception, where: str) -> ConfigError:
     reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-    return ConfigError(f"{where}: no JSON: {reason}\nWrite one object per line")
+    return ConfigError(f"{where}: is not JSON ({reason})\nWrite one object per line, or a list of objects")
 
 
 def _decoded(line: bytes, where: str) -> str:
