@@ -44,7 +44,8 @@ class Method:
 
 
 def measure(rounds: int, quick: bool) -> list[Row]:
-    problems = load_problems("organism").problems[: 10 if quick else N_PROGRAMS]
+    problems = [each for each in load_problems("organism").problems if each.entry_point != "check"]  # HumanEval's word
+    problems = problems[: 10 if quick else N_PROGRAMS]
     with Sandbox(workers=WORKERS) as sandbox:
         contenders = {OURS: _in_sandbox(sandbox, problems)}
         contenders |= {name: _checked(name, method, problems) for name, method in METHODS.items()}
