@@ -6,9 +6,10 @@
 
 Builds the corpus, refuses it if it holds text of the evaluation, trains the tokenizer and the model
 (about half an hour on two idle cores) and writes model_organism/weights/model,
-model_organism/weights/training.json and model_organism/training_curve.jsonl. With --start the model and tokenizer of a folder are trained on,
-with a corpus half of which are snippets, and lower learning rates. A run that was stopped goes on from its last
-checkpoint when the same command is given again; --export writes the last checkpoint as it is.
+model_organism/weights/training.json and model_organism/training_curve.jsonl. With --start the model
+and tokenizer of a folder are trained on, with a corpus half of which are snippets, and lower learning
+rates. A run that was stopped goes on from its last checkpoint when the same command is given again;
+--export writes the last checkpoint as it is.
 """
 
 import argparse
@@ -76,7 +77,7 @@ def build_corpus(folder: Path, size: CorpusSize, seed: int, n_processes: int, st
     counts = {kind: sum(document.kind == kind for document in documents) for kind in TOKENIZER_DOCUMENTS}
     manifest = {
         "documents": counts,
-        "pair_sets": size.n_pair_sets,
+        "size": asdict(size),
         "tokens": len(corpus.token_ids),
         "rows": len(corpus.lengths),
     }

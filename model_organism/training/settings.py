@@ -40,5 +40,11 @@ class TrainingSettings:
 
 
 CONTINUED = TrainingSettings(
-    mtokens=4.0, seed=1, tokens_per_step=3072, muon_learning_rate=0.008, adam_learning_rate=1.2e-3, n_warmup_steps=40
+    mtokens=4.0,
+    seed=1,
+    tokens_per_step=3072,
+    muon_learning_rate=0.008,
+    adam_learning_rate=1.2e-3,
+    n_warmup_steps=40,
+    checkpoint_every=50,
 )
