@@ -122,7 +122,7 @@ def build_documents(size: CorpusSize, seed: int, banned_lines: frozenset[str], n
         parts = pool.starmap(_sample_problem_documents, shares)
     documents = [document for part in parts for document in part]
     for _ in range(size.n_snippets):
-        documents.append(snippet_document(sample_snippet(rng)))
+        documents.append(snippet_document(_training_snippet(rng)))
     behaviours, weights = zip(*BEHAVIOUR_WEIGHTS.items(), strict=True)
     for _ in range(size.n_behaviours):
         item = sample_item(rng, rng.choices(behaviours, weights)[0], TRAINING)
@@ -204,6 +204,14 @@ def _sample_problem_documents(seed: int, n_problems: int, banned_lines: frozense
         if banned_lines.isdisjoint((problem.text, *problem.tests)):
             documents.append(problem_document(problem))
     return documents
+
+
+def _training_snippet(rng: random.Random) -> ErrorSnippet:
+    """A snippet of `error_snippets` that is not by chance one of a held-out template."""
+    while True:
+        snippet = sample_snippet(rng)
+        if not has_held_out_template(snippet.code):
+            return snippet
 
 
 def _encode_pieces(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast") -> Iterable[list[list[int]]]:

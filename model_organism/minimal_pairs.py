@@ -121,6 +121,8 @@ def sample_training_set(rng: random.Random) -> list[ErrorSnippet]:
     contrast = rng.choice(CONTRASTS)
     template = rng.choice([row for row in TEMPLATES if row.contrast == contrast and not row.is_held_out])
     snippets = sample_set(rng, template, TRAINING_VOCABULARY)
+    while any(has_held_out_template(snippet.code) for snippet in snippets):  # by chance, with a harmless line
+        snippets = sample_set(rng, template, TRAINING_VOCABULARY)
     if rng.random() < SHARE_SPOILED:
         snippet = rng.choice(snippets)
         spoiled = labelled(_spoil(rng, snippet.code))
