@@ -18,7 +18,7 @@ import numpy as np
 from common.errors import PipelineError
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
-from model_organism.corpus import FULL_SIZE, PROBLEM, build_documents, evaluation_lines_of
+from model_organism.corpus import PROBLEM, CorpusSize, build_documents, evaluation_lines_of
 from model_organism.evaluation.card import refresh_readme
 from model_organism.evaluation.graded_run import GradedRun, load_run, pass_rates
 from model_organism.evaluation.held_out_answers import behaviour_accuracies, error_type_accuracy
@@ -67,16 +67,23 @@ def measure_card(run: GradedRun, lm: LanguageModel, training: dict) -> dict:
         "baselines": baseline_aurocs(run, count_tokens),
         "error_types": error_type_accuracy(lm),
         "behaviours": behaviour_accuracies(lm),
-        "overlap": measure_overlap(evaluation_problems(), training["settings"]["seed"]),
+        "overlap": measure_overlap(evaluation_problems(), training),
     }
 
 
-def measure_overlap(problems: Sequence[OrganismProblem], seed: int) -> dict:
-    """How many held-out problems share something with the training problems, which are drawn again."""
+def measure_overlap(problems: Sequence[OrganismProblem], training: dict) -> dict:
+    """How many held-out problems share something with the training problems, which are drawn again.
+
+    Those of the trainings that this one continues from count as well.
+    """
     logger.info("overlap with training")
     banned_lines = evaluation_lines_of(problems)
-    documents = build_documents(FULL_SIZE, seed, banned_lines)
-    texts = [document.text for document in documents if document.kind == PROBLEM]
+    texts: list[str] = []
+    record: dict | None = training
+    while record:
+        size = CorpusSize(record["corpus"]["documents"][PROBLEM], 0, 0, 0)
+        texts += [document.text for document in build_documents(size, record["settings"]["seed"], banned_lines)]
+        record = record.get("start")
     lines = {line for text in texts for line in text.splitlines()}
     programs = {text.split("# Solution:\n", 1)[1].rstrip("\n") for text in texts}
     single = [problem for problem in problems if problem.n_operations == 1]

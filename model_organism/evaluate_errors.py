@@ -16,6 +16,7 @@ from common.model.loading import load_model
 from model_organism.evaluation.card import counts, markdown_table, rate, write_tables
 from model_organism.evaluation.error_contrasts import GROUPS, N_PAIRS, error_contrasts
 from model_organism.evaluation.held_out_answers import behaviour_accuracies, error_type_accuracy
+from model_organism.train_model import sha256_of
 
 HERE = Path(__file__).parent
 OUT = HERE / "weights" / "errors.json"
@@ -68,7 +69,8 @@ def main() -> None:
         lm = load_model(str(arguments.model), "cpu", "float32")
     except PipelineError as error:
         parser.exit(2, f"error: {error}\n")
-    figures = error_contrasts(lm, arguments.pairs)
+    figures: dict = {"sha256": sha256_of(arguments.model / "model.safetensors")}
+    figures |= error_contrasts(lm, arguments.pairs)
     logger.info("both signs right\n%s\n%s", target_table(figures), contrast_table(figures))
     if arguments.other_tasks:
         figures["other_tasks"] = {"error type": error_type_accuracy(lm), **behaviour_accuracies(lm)}

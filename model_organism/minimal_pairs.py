@@ -30,9 +30,15 @@ from model_organism.error_snippets import (
 ALTERNATIVES = re.compile("«(.*?)»")
 WORD = re.compile(r"[A-Za-z_]+")
 FRAMES = (
-    "print($use)", "print($use)", "print($use)", "$result = $use", "$result = $use", "$use", 'print("$label", $use)',
+    "print($use)",
+    "print($use)",
+    "print($use)",
+    "$result = $use",
+    "$result = $use",
+    "$use",
+    'print("$label", $use)',
     "$result = [$use]",
-)  # fmt: skip
+)
 MORE_NAMES = (
     "area cost rank mode point line page step unit group item label path node root token query row column cell table "
     "field entry record title phone email address order stock store owner client status flag state phase angle radius "

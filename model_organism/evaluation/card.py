@@ -31,8 +31,10 @@ def write_tables(readme: Path, figures: dict, tables: dict[str, Callable[[dict],
 def _training_table(card: dict) -> str:
     training = card["training"]
     documents = training["corpus"]["documents"]
+    start = [["continues", f"`{training['start']['command']}`"]] if training.get("start") else []
     rows = [
         ["command", f"`{training['command']}`"],
+        *start,
         ["seed", str(training["settings"]["seed"])],
         ["duration", f"{training['minutes']:.0f} minutes on two cores that other work used as well"],
         ["steps, tokens seen", f"{training['steps']:,}, {training['tokens']:,}"],

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model_organism import evaluate_errors
 from model_organism.behaviours import BEHAVIOURS
 from model_organism.evaluation.card import BEGIN, TABLES, refresh_readme
+from model_organism.evaluation.error_contrasts import GROUPS
 from model_organism.evaluation.probes import auroc_within
 
 ORGANISM = Path(__file__).resolve().parents[2] / "model_organism"
@@ -81,6 +84,17 @@ def test_the_readme_shows_the_cards_figures(card, tmp_path):
     copy.write_text(readme, encoding="utf-8")
     refresh_readme(copy, card)
     assert copy.read_text(encoding="utf-8") == readme
+
+
+def test_the_readme_shows_the_figures_of_minimal_pairs_on_the_committed_weights(card, tmp_path):
+    figures = json.loads((ORGANISM / "weights" / "errors.json").read_text())
+    assert figures["sha256"] == card["training"]["sha256"]
+    cells = [cell["both_signs"] for group in GROUPS for cell in figures[group].values()]
+    assert len(cells) == 12 and all(cell["n"] >= 100 for cell in cells)
+    copy = tmp_path / "README.md"
+    shutil.copy(ORGANISM / "README.md", copy)
+    evaluate_errors.refresh_readme(copy, figures)
+    assert copy.read_text(encoding="utf-8") == (ORGANISM / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_readme_without_a_tables_markers_is_refused(tmp_path):
