@@ -4,7 +4,8 @@
 
 Reads a finished run of phase 1 on the organism's problems (pass rates, activations), asks the model
 the held-out items of the other tasks, draws the training problems again to count the overlap, and
-writes model_organism/card.json and the tables in model_organism/README.md.
+writes model_organism/card.json and the tables in model_organism/README.md. The card of another --model is
+written beside that folder, as training.json is.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from model_organism.evaluation.probes import (
 )
 from model_organism.problems import OrganismProblem, evaluation_problems
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+SHIPPED = HERE / "weights" / "model"
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ def measure_overlap(problems: Sequence[OrganismProblem], training: dict) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of phase 1")
-    parser.add_argument("--model", type=Path, default=HERE / "weights" / "model", help="folder of the model")
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="folder of the model (default: the shipped one)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
@@ -110,9 +112,12 @@ def main() -> None:
         parser.exit(2, f"error: {error}\n")
     training = json.loads((arguments.model.parent / "training.json").read_text())
     card = measure_card(run, lm, training)
-    (HERE / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    refresh_readme(HERE / "README.md", json.loads((HERE / "card.json").read_text()))
-    logger.info("wrote %s", HERE / "card.json")
+    is_shipped = arguments.model.resolve() == SHIPPED
+    path = (HERE if is_shipped else arguments.model.parent) / "card.json"
+    path.write_text(json.dumps(card, indent=1) + "\n")
+    if is_shipped:
+        refresh_readme(HERE / "README.md", json.loads(path.read_text()))
+    logger.info("wrote %s", path)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python3 -m model_organism.evaluate_errors
 
-Writes model_organism/weights/errors.json and its table in model_organism/README.md. With --model the
-model of another folder, such as an exported checkpoint, is measured and its figures written to --out.
+Writes model_organism/weights/errors.json and its tables in model_organism/README.md. The figures of another
+--model, such as an exported checkpoint, are written beside that folder.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from model_organism.evaluation.error_contrasts import GROUPS, N_PAIRS, error_con
 from model_organism.evaluation.held_out_answers import behaviour_accuracies, error_type_accuracy
 from model_organism.train_model import sha256_of
 
-HERE = Path(__file__).parent
-OUT = HERE / "weights" / "errors.json"
+HERE = Path(__file__).resolve().parent
+SHIPPED = HERE / "weights" / "model"
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +58,8 @@ def refresh_readme(readme: Path, figures: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    shipped = HERE / "weights" / "model"
-    parser.add_argument("--model", type=Path, default=shipped, help="folder of the model (default: the shipped one)")
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="folder of the model (default: the shipped one)")
     parser.add_argument("--pairs", type=int, default=N_PAIRS, help=f"pairs of each contrast (default: {N_PAIRS})")
-    parser.add_argument("--out", type=Path, default=OUT, help="file for the figures")
     parser.add_argument("--other-tasks", action="store_true", help="measure error types and behaviours as well")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -75,10 +73,11 @@ def main() -> None:
     if arguments.other_tasks:
         figures["other_tasks"] = {"error type": error_type_accuracy(lm), **behaviour_accuracies(lm)}
         logger.info("%s", {name: rate(cell) for name, cell in figures["other_tasks"].items()})
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
-    if arguments.out == OUT:
+    path = arguments.model.parent / "errors.json"
+    path.write_text(json.dumps(figures, indent=1) + "\n")
+    if arguments.model.resolve() == SHIPPED:
         refresh_readme(HERE / "README.md", figures)
-    logger.info("wrote %s", arguments.out)
+    logger.info("wrote %s", path)
 
 
 if __name__ == "__main__":
