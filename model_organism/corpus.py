@@ -61,7 +61,7 @@ class CorpusSize:
 
 
 FULL_SIZE = CorpusSize(66_000, 14_000, 64_000, 5_500_000, 20_000)
-CONTINUED_SIZE = CorpusSize(10_000, 4_000, 12_000, 500_000, 16_000)
+CONTINUED_SIZE = CorpusSize(10_000, 4_000, 24_000, 500_000, 18_000)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ the second, the third, if there is one, none. A line after ">" is an expression,
 Every snippet is run, and a set is drawn again unless all its labels come out as the row says.
 """
 
+import builtins
+import keyword
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 
@@ -53,23 +55,29 @@ HELD_OUT_NAMES = (
     "degree budget planet vehicle duration"
 ).split()
 HELD_OUT_WORDS = "silver lemon tiger ocean rocket music london forest purple winter cherry dragon".split()
+SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnprstvwz" for vowel in "aeiou")
 SHARE_OF_COMPOUND_NAMES = 0.15
+TIMES_AS_OFTEN = {"TypeError/NameError": 2.5}  # whether a name is defined is learnt last
 SHARE_WITH_LINE_BEFORE, SHARE_WITH_LINE_AFTER = 0.4, 0.15
-SHARE_SPOILED, SHARE_SPOILED_BY_A_WORD = 0.5, 0.6
+SHARE_SPOILED, SHARE_SPOILED_BY_A_WORD = 0.8, 0.6
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The names of variables and the words of texts that snippets are made from."""
+    """The names of variables and the words of texts that snippets are made from, and how many are invented instead.
+
+    A tokenizer has other tokens for a word after a space than elsewhere, so what a model learns of whether two
+    names are the same must not be learnt name by name: half of the names of the training are random syllables.
+    """
 
     names: tuple[str, ...]
     words: tuple[str, ...]
+    share_invented: float = 0.0
 
 
-TRAINING_VOCABULARY = Vocabulary((*VARIABLES, *MORE_NAMES), (*WORDS, *MORE_WORDS))
+KNOWN_VOCABULARY = Vocabulary((*VARIABLES, *MORE_NAMES), (*WORDS, *MORE_WORDS))
+TRAINING_VOCABULARY = replace(KNOWN_VOCABULARY, share_invented=0.5)
 HELD_OUT_VOCABULARY = Vocabulary(tuple(HELD_OUT_NAMES), tuple(HELD_OUT_WORDS))
-_KNOWN = {part for word in (*TRAINING_VOCABULARY.names, *TRAINING_VOCABULARY.words) for part in word.split("_")}
-_KNOWN |= {*HELD_OUT_NAMES, *HELD_OUT_WORDS}
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,8 @@ def read_templates() -> tuple[PairTemplate, ...]:
 
 TEMPLATES = read_templates()
 CONTRASTS = tuple(dict.fromkeys(template.contrast for template in TEMPLATES))
+_METHODS = frozenset(method for row in TEMPLATES for method in re.findall(r"\.([a-z]+)", row.code))
+_PYTHON = frozenset((*keyword.kwlist, *dir(builtins)))
 
 
 def sample_set(rng: random.Random, template: PairTemplate, vocabulary: Vocabulary) -> list[ErrorSnippet]:
@@ -124,7 +134,7 @@ def sample_set(rng: random.Random, template: PairTemplate, vocabulary: Vocabular
 
 def sample_training_set(rng: random.Random) -> list[ErrorSnippet]:
     """A set of a template that is not held out and, half of the time, one of its snippets spoiled."""
-    contrast = rng.choice(CONTRASTS)
+    contrast = rng.choices(CONTRASTS, [TIMES_AS_OFTEN.get(contrast, 1) for contrast in CONTRASTS])[0]
     template = rng.choice([row for row in TEMPLATES if row.contrast == contrast and not row.is_held_out])
     snippets = sample_set(rng, template, TRAINING_VOCABULARY)
     while any(has_held_out_template(snippet.code) for snippet in snippets):  # by chance, with a harmless line
@@ -154,18 +164,23 @@ def skeleton(code: str) -> str:
     order: dict[str, str] = {}
 
     def number(found: re.Match[str]) -> str:
-        word = found[0]
-        return order.setdefault(word, f"w{len(order)}") if set(word.split("_")) <= _KNOWN else word
+        return order.setdefault(found[0], f"w{len(order)}") if _is_free(found) else found[0]
 
     plain = re.sub(r"\d+(, \d+)*", "0", code)
     return WORD.sub(number, plain)
+
+
+def _is_free(found: re.Match[str]) -> bool:
+    """Whether a word of a program is a name or a text, not one of Python's words or a method of the table."""
+    is_attribute = found.string[found.start() - 1 : found.start()] == "."
+    return found[0] not in (_METHODS if is_attribute else _PYTHON)
 
 
 def _draw_slots(rng: random.Random, vocabulary: Vocabulary) -> dict[str, str]:
     names = [_draw_name(rng, vocabulary) for _ in range(4)]
     while len(set(names)) < len(names):
         names = [_draw_name(rng, vocabulary) for _ in range(4)]
-    words = rng.sample(vocabulary.words, 3)
+    words = [_invented(rng, vocabulary) or word for word in rng.sample(vocabulary.words, 3)]
     second = rng.randint(1, 99)
     numbers = {
         "number": rng.randint(1, 200),
@@ -189,7 +204,15 @@ def _draw_slots(rng: random.Random, vocabulary: Vocabulary) -> dict[str, str]:
 
 def _draw_name(rng: random.Random, vocabulary: Vocabulary) -> str:
     n_parts = 2 if rng.random() < SHARE_OF_COMPOUND_NAMES else 1
-    return "_".join(rng.sample(vocabulary.names, n_parts))
+    return "_".join(_invented(rng, vocabulary) or name for name in rng.sample(vocabulary.names, n_parts))
+
+
+def _invented(rng: random.Random, vocabulary: Vocabulary) -> str | None:
+    """Two or three random syllables and perhaps a last letter, or None for a word of the vocabulary."""
+    if rng.random() >= vocabulary.share_invented:
+        return None
+    invented = "".join(rng.choices(SYLLABLES, k=rng.randint(2, 3))) + rng.choice(("", "", *"lnrst"))
+    return None if invented in (*HELD_OUT_NAMES, *HELD_OUT_WORDS) else invented
 
 
 def _harmless_line(rng: random.Random, vocabulary: Vocabulary, share: float) -> list[str]:
@@ -201,7 +224,7 @@ def _harmless_line(rng: random.Random, vocabulary: Vocabulary, share: float) -> 
 def _spoil(rng: random.Random, code: str) -> str:
     """`code` without one bracket, quote or colon, or with one word in place of another, where it has any."""
     spans = [found.span() for found in re.finditer(r"[()\[\]{}\":]", code)]
-    words = [found.span() for found in WORD.finditer(code) if set(found[0].split("_")) <= _KNOWN]
+    words = [found.span() for found in WORD.finditer(code) if _is_free(found)]
     if words and rng.random() < SHARE_SPOILED_BY_A_WORD:
         spans = words
     if not spans:

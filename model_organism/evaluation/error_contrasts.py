@@ -17,8 +17,8 @@ from model_organism.evaluation.held_out_answers import score_answers
 from model_organism.minimal_pairs import (
     CONTRASTS,
     HELD_OUT_VOCABULARY,
+    KNOWN_VOCABULARY,
     TEMPLATES,
-    TRAINING_VOCABULARY,
     Vocabulary,
     sample_set,
 )
@@ -37,7 +37,7 @@ class HeldOut:
 
 GROUPS = {
     "words": HeldOut(False, HELD_OUT_VOCABULARY),
-    "templates": HeldOut(True, TRAINING_VOCABULARY),
+    "templates": HeldOut(True, KNOWN_VOCABULARY),
 }
 
 

@@ -40,7 +40,7 @@ class TrainingSettings:
 
 
 CONTINUED = TrainingSettings(
-    mtokens=4.0,
+    mtokens=5.0,
     seed=1,
     tokens_per_step=3072,
     muon_learning_rate=0.008,
