@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,6 +50,13 @@ def organism_config(shape: ModelShape) -> "Gemma2Config":
         use_cache=True,
         attn_implementation="eager",  # pyright: ignore[reportCallIssue] - taken by its base class, as **kwargs
     )
+
+
+def model_in(folder: Path) -> "Gemma2ForCausalLM":
+    """The model that was saved in `folder`, in float32."""
+    from transformers import Gemma2ForCausalLM
+
+    return Gemma2ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
 
 
 def initial_model(shape: ModelShape, seed: int) -> "Gemma2ForCausalLM":

@@ -1,8 +1,8 @@
 """The training set of the model organism: documents with a loss weight per token, and the checks on them.
 
-1. Problems in the pipeline's own prompt, failing snippets, the four behaviours, general text.
-2. Refuse the corpus if a line of it is a description or an assert of the evaluation, or if it
-   contains a held-out noun (`check_no_evaluation_text`).
+1. Problems in the pipeline's own prompt, snippets, minimal pairs, the four behaviours, general text.
+2. Refuse the corpus if a line of it is a description or an assert of the evaluation, or if it contains
+   a held-out noun, word of snippets or template (`check_no_evaluation_text`).
 3. Tokenize prompt and answer apart, so that training has the token boundaries of generation.
 4. Pack short documents into rows; keep per token its loss weight, per row its last prompt token.
 """
@@ -20,8 +20,14 @@ import numpy as np
 
 from common.problems.prompt import build_prompt
 from model_organism.behaviours import HELD_OUT_NOUNS, sample_item
-from model_organism.error_snippets import sample_snippet
+from model_organism.error_snippets import QUESTION, ErrorSnippet, sample_snippet
 from model_organism.general_text import general_chunks
+from model_organism.minimal_pairs import (
+    HELD_OUT_NAMES,
+    HELD_OUT_WORDS,
+    has_held_out_template,
+    sample_training_set,
+)
 from model_organism.problems import TRAINING, OrganismProblem, sample_problem
 from model_organism.tokenizer import BOS_ID, EOS_ID
 
@@ -40,19 +46,22 @@ LONGEST_GENERAL = 250
 PACKED_LENGTH = 192
 WEIGHT_UNITS = 20
 HELD_OUT_NOUN = re.compile(rf"\b(?:{'|'.join(HELD_OUT_NOUNS)})s?\b", re.IGNORECASE)
+HELD_OUT_SNIPPET_WORD = re.compile(rf"(?<![a-z])(?:{'|'.join([*HELD_OUT_NAMES, *HELD_OUT_WORDS])})(?![a-z])")
 
 
 @dataclass(frozen=True)
 class CorpusSize:
-    """How many documents of each kind; general text by its characters."""
+    """How many documents of each kind; general text by its characters, minimal pairs by their sets of 2 to 4."""
 
     n_problems: int
     n_snippets: int
     n_behaviours: int
     n_general_characters: int
+    n_pair_sets: int = 0
 
 
-FULL_SIZE = CorpusSize(66_000, 14_000, 64_000, 5_500_000)
+FULL_SIZE = CorpusSize(66_000, 14_000, 64_000, 5_500_000, 20_000)
+CONTINUED_SIZE = CorpusSize(10_000, 4_000, 24_000, 500_000, 18_000)
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,10 @@ def problem_document(problem: OrganismProblem) -> Document:
     return Document(PROBLEM, ((prompt, 0.15), (signature, SIGNATURE_WEIGHT), (f"\n{body}\n", BODY_WEIGHT)), BODY_WEIGHT)
 
 
+def snippet_document(snippet: ErrorSnippet) -> Document:
+    return Document(SNIPPET, ((snippet.prompt, 0.05), (f" {snippet.error}", 5.0), ("\n", 0.2)), 0.2)
+
+
 def build_documents(size: CorpusSize, seed: int, banned_lines: frozenset[str], n_processes: int = 2) -> list[Document]:
     """The training documents in random order; a problem with a line of `banned_lines` is drawn again."""
     rng = random.Random(seed)
@@ -109,8 +122,7 @@ def build_documents(size: CorpusSize, seed: int, banned_lines: frozenset[str], n
         parts = pool.starmap(_sample_problem_documents, shares)
     documents = [document for part in parts for document in part]
     for _ in range(size.n_snippets):
-        snippet = sample_snippet(rng)
-        documents.append(Document(SNIPPET, ((snippet.prompt, 0.2), (f" {snippet.error}", 1.5), ("\n", 0.2)), 0.2))
+        documents.append(snippet_document(_training_snippet(rng)))
     behaviours, weights = zip(*BEHAVIOUR_WEIGHTS.items(), strict=True)
     for _ in range(size.n_behaviours):
         item = sample_item(rng, rng.choices(behaviours, weights)[0], TRAINING)
@@ -118,6 +130,8 @@ def build_documents(size: CorpusSize, seed: int, banned_lines: frozenset[str], n
     for chunk in general_chunks(rng, size.n_general_characters):
         if not HELD_OUT_NOUN.search(chunk):
             documents.append(Document(GENERAL, ((chunk, 0.6),), None))
+    for _ in range(size.n_pair_sets):
+        documents += [snippet_document(snippet) for snippet in sample_training_set(rng)]
     rng.shuffle(documents)
     return documents
 
@@ -136,10 +150,23 @@ def check_no_evaluation_text(documents: Sequence[Document], banned_lines: frozen
         noun = HELD_OUT_NOUN.search(document.text)
         if noun:
             raise ValueError(f"held-out noun in training: {noun.group()!r} in {document.text[:200]!r}")
+        if document.kind == SNIPPET:
+            _check_snippet(document.text.split(QUESTION)[0])
+
+
+def _check_snippet(code: str) -> None:
+    word = HELD_OUT_SNIPPET_WORD.search(code)
+    if word:
+        raise ValueError(f"held-out word of snippets in training: {word.group()!r} in {code!r}")
+    if has_held_out_template(code):
+        raise ValueError(f"held-out template of snippets in training: {code!r}")
 
 
 def tokenize_documents(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast") -> TokenizedCorpus:
-    """The documents as rows: one problem or one general chunk a row, short documents packed together."""
+    """The documents as rows: one a row, but the behaviours, which are shortest, packed together.
+
+    Snippets stand alone, for what an earlier one in the row defines would count as defined.
+    """
     rows: list[tuple[str, list[int], list[int], int]] = []
     packed_ids: list[int] = []
     packed_weights: list[int] = []
@@ -150,7 +177,9 @@ def tokenize_documents(documents: Sequence[Document], tokenizer: "PreTrainedToke
             rows.append((PROBLEM, token_ids, weights, 1 + len(pieces[0])))
         elif document.kind == GENERAL:
             rows.append((GENERAL, token_ids[:LONGEST_GENERAL], weights[:LONGEST_GENERAL], 0))
-        elif document.kind in (SNIPPET, BEHAVIOUR):
+        elif document.kind == SNIPPET:
+            rows.append((SNIPPET, token_ids, weights, 0))
+        elif document.kind == BEHAVIOUR:
             if len(packed_ids) + len(token_ids) > PACKED_LENGTH:
                 rows.append((BEHAVIOUR, packed_ids, packed_weights, 0))
                 packed_ids, packed_weights = [], []
@@ -175,6 +204,14 @@ def _sample_problem_documents(seed: int, n_problems: int, banned_lines: frozense
         if banned_lines.isdisjoint((problem.text, *problem.tests)):
             documents.append(problem_document(problem))
     return documents
+
+
+def _training_snippet(rng: random.Random) -> ErrorSnippet:
+    """A snippet of `error_snippets` that is not by chance one of a held-out template."""
+    while True:
+        snippet = sample_snippet(rng)
+        if not has_held_out_template(snippet.code):
+            return snippet
 
 
 def _encode_pieces(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast") -> Iterable[list[list[int]]]:

@@ -1,20 +1,22 @@
 """Short programs that fail, each labelled with the error it really raises.
 
 A snippet is written so as to raise a given error, then compiled and run; it is kept only if it does
-raise that error. One in ten, by a hash of its text, is held out for the evaluation.
+raise that error. One in ten, by a hash of its text, is held out for the evaluation. After a program
+that raises nothing (`minimal_pairs` has some) the answer is `NOTHING`, in this one form.
 """
 
-import builtins
 import contextlib
 import io
 import random
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_organism.operations.operation import stable_hash
 from model_organism.problems import EVALUATION, TRAINING
 
 QUESTION = "\n# When this code is executed, Python will raise a"
+NOTHING = "nothing"
 VARIABLES = (
     "temperature price count total name value score age level index result size speed width height weight depth "
     "amount number length user city color message year month limit rate"
@@ -100,12 +102,11 @@ TEMPLATES = {
     ),
 }
 # fmt: on
-_CAUGHT = tuple(getattr(builtins, name) for name in ERROR_WEIGHTS)
 
 
 @dataclass(frozen=True)
 class ErrorSnippet:
-    """A program and the name of the error that running it raises."""
+    """A program and the name of the error that running it raises, or `NOTHING`."""
 
     code: str
     error: str
@@ -124,7 +125,7 @@ def raised_error(code: str) -> str | None:
         warnings.simplefilter("ignore")
         try:
             exec(compile(code, "snippet", "exec"), {})  # noqa: S102 - our own templates
-        except _CAUGHT as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, its name is the answer
             return type(error).__name__
     return None
 
@@ -137,21 +138,22 @@ def sample_snippet(rng: random.Random, split: str = TRAINING) -> ErrorSnippet:
     """A random failing program of one split, its error confirmed by running it."""
     while True:
         error = rng.choices(list(ERROR_WEIGHTS), list(ERROR_WEIGHTS.values()))[0]
-        code = rng.choice(TEMPLATES[error]).format(**_draw_parts(rng))
+        code = rng.choice(TEMPLATES[error]).format(**draw_parts(rng))
         if rng.random() < SHARE_WITH_HARMLESS_LINE and not code.startswith("  "):
-            code = f"{rng.choice(HARMLESS_LINES).format(**_draw_parts(rng))}\n{code}"
+            code = f"{rng.choice(HARMLESS_LINES).format(**draw_parts(rng))}\n{code}"
         if is_held_out_snippet(code) == (split == EVALUATION) and raised_error(code) == error:
             return ErrorSnippet(code, error)
 
 
-def _draw_parts(rng: random.Random) -> dict[str, object]:
-    noun, other = rng.sample(VARIABLES, 2)
+def draw_parts(rng: random.Random, names: Sequence[str] = VARIABLES, words: Sequence[str] = WORDS) -> dict[str, object]:
+    """What may stand in the braces of a template or of a harmless line."""
+    noun, other = rng.sample(names, 2)
     number, second = rng.randint(1, 200), rng.randint(1, 99)
     items = [rng.randint(0, 30) for _ in range(rng.randint(2, 4))]
     return {
         "noun": noun,
         "other": other,
-        "word": rng.choice(WORDS),
+        "word": rng.choice(words),
         "number": number,
         "second": second,
         "sum": number + second,

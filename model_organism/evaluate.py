@@ -4,7 +4,8 @@
 
 Reads a finished run of phase 1 on the organism's problems (pass rates, activations), asks the model
 the held-out items of the other tasks, draws the training problems again to count the overlap, and
-writes model_organism/card.json and the tables in model_organism/README.md.
+writes model_organism/card.json and the tables in model_organism/README.md. The card of another --model is
+written beside that folder, as training.json is.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 from common.errors import PipelineError
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
-from model_organism.corpus import FULL_SIZE, PROBLEM, build_documents, evaluation_lines_of
+from model_organism.corpus import PROBLEM, CorpusSize, build_documents, evaluation_lines_of
 from model_organism.evaluation.card import refresh_readme
 from model_organism.evaluation.graded_run import GradedRun, load_run, pass_rates
 from model_organism.evaluation.held_out_answers import behaviour_accuracies, error_type_accuracy
@@ -32,7 +33,8 @@ from model_organism.evaluation.probes import (
 )
 from model_organism.problems import OrganismProblem, evaluation_problems
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+SHIPPED = HERE / "weights" / "model"
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +69,23 @@ def measure_card(run: GradedRun, lm: LanguageModel, training: dict) -> dict:
         "baselines": baseline_aurocs(run, count_tokens),
         "error_types": error_type_accuracy(lm),
         "behaviours": behaviour_accuracies(lm),
-        "overlap": measure_overlap(evaluation_problems(), training["settings"]["seed"]),
+        "overlap": measure_overlap(evaluation_problems(), training),
     }
 
 
-def measure_overlap(problems: Sequence[OrganismProblem], seed: int) -> dict:
-    """How many held-out problems share something with the training problems, which are drawn again."""
+def measure_overlap(problems: Sequence[OrganismProblem], training: dict) -> dict:
+    """How many held-out problems share something with the training problems, which are drawn again.
+
+    Those of the trainings that this one continues from count as well.
+    """
     logger.info("overlap with training")
     banned_lines = evaluation_lines_of(problems)
-    documents = build_documents(FULL_SIZE, seed, banned_lines)
-    texts = [document.text for document in documents if document.kind == PROBLEM]
+    texts: list[str] = []
+    record: dict | None = training
+    while record:
+        size = CorpusSize(record["corpus"]["documents"][PROBLEM], 0, 0, 0)
+        texts += [document.text for document in build_documents(size, record["settings"]["seed"], banned_lines)]
+        record = record.get("start")
     lines = {line for text in texts for line in text.splitlines()}
     programs = {text.split("# Solution:\n", 1)[1].rstrip("\n") for text in texts}
     single = [problem for problem in problems if problem.n_operations == 1]
@@ -93,7 +102,7 @@ def measure_overlap(problems: Sequence[OrganismProblem], seed: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run of phase 1")
-    parser.add_argument("--model", type=Path, default=HERE / "weights" / "model", help="folder of the model")
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="folder of the model (default: the shipped one)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
@@ -103,9 +112,12 @@ def main() -> None:
         parser.exit(2, f"error: {error}\n")
     training = json.loads((arguments.model.parent / "training.json").read_text())
     card = measure_card(run, lm, training)
-    (HERE / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    refresh_readme(HERE / "README.md", json.loads((HERE / "card.json").read_text()))
-    logger.info("wrote %s", HERE / "card.json")
+    is_shipped = arguments.model.resolve() == SHIPPED
+    path = (HERE if is_shipped else arguments.model.parent) / "card.json"
+    path.write_text(json.dumps(card, indent=1) + "\n")
+    if is_shipped:
+        refresh_readme(HERE / "README.md", json.loads(path.read_text()))
+    logger.info("wrote %s", path)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""Train the model organism on CPU, from nothing, and write the model that the project ships.
+"""Train the model organism on CPU, from nothing or from a trained one, and write the model.
 
     python3 -m model_organism.train_model
+    python3 -m model_organism.train_model --start model_organism/weights/model --out data/organism/model \
+        --curve data/organism/training_curve.jsonl
 
 Builds the corpus, refuses it if it holds text of the evaluation, trains the tokenizer and the model
 (about half an hour on two idle cores) and writes model_organism/weights/model,
-model_organism/weights/training.json and model_organism/training_curve.jsonl. A run that was stopped
-goes on from its last checkpoint when the same command is given again.
+model_organism/weights/training.json and model_organism/training_curve.jsonl. With --start the model
+and tokenizer of a folder are trained on, with a corpus half of which are snippets, and lower learning
+rates. A run that was stopped goes on from its last checkpoint when the same command is given again;
+--export writes the last checkpoint as it is.
 """
 
 import argparse
@@ -16,15 +20,18 @@ import platform
 import shlex
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 import torch.multiprocessing
+from transformers import PreTrainedTokenizerFast
 
+from common.errors import MissingArtifactError, PipelineError
 from model_organism.architecture import initial_model
 from model_organism.corpus import (
     BEHAVIOUR,
+    CONTINUED_SIZE,
     FULL_SIZE,
     GENERAL,
     PROBLEM,
@@ -40,7 +47,7 @@ from model_organism.problems import evaluation_problems
 from model_organism.tokenizer import train_tokenizer
 from model_organism.training.checkpoints import CheckpointFolder, read_progress, restore
 from model_organism.training.process import SharedState, split_flat, train_in_process
-from model_organism.training.settings import TrainingSettings
+from model_organism.training.settings import CONTINUED, TrainingSettings
 
 HERE = Path(__file__).parent
 WORK_FOLDER = HERE.parent / "data" / "organism_training"
@@ -49,8 +56,8 @@ TOKENIZER_DOCUMENTS = {PROBLEM: 25_000, SNIPPET: 14_000, BEHAVIOUR: 40_000, GENE
 logger = logging.getLogger(__name__)
 
 
-def build_corpus(folder: Path, size: CorpusSize, seed: int, n_processes: int) -> None:
-    """Write the tokenizer and the tokenized corpus to `folder`, unless they are there."""
+def build_corpus(folder: Path, size: CorpusSize, seed: int, n_processes: int, start: Path | None) -> None:
+    """Write the tokenizer, the tokenized corpus and the model to start from to `folder`, unless they are there."""
     if (folder / "corpus.json").exists():
         logger.info("using the corpus in %s", folder)
         return
@@ -58,12 +65,22 @@ def build_corpus(folder: Path, size: CorpusSize, seed: int, n_processes: int) ->
     banned_lines = evaluation_lines_of(evaluation_problems())
     documents = build_documents(size, seed, banned_lines, n_processes)
     check_no_evaluation_text(documents, banned_lines)
-    tokenizer = train_tokenizer(_texts_for_tokenizer(documents))
+    if start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
+        shutil.copytree(start, folder / "start", dirs_exist_ok=True)
+        shutil.copy(start.parent / "training.json", folder / "start")
+    else:
+        tokenizer = train_tokenizer(_texts_for_tokenizer(documents))
     tokenizer.save_pretrained(folder / "tokenizer")
     corpus = tokenize_documents(documents, tokenizer)
     corpus.save(folder / "corpus.safetensors")
     counts = {kind: sum(document.kind == kind for document in documents) for kind in TOKENIZER_DOCUMENTS}
-    manifest = {"documents": counts, "tokens": len(corpus.token_ids), "rows": len(corpus.lengths)}
+    manifest = {
+        "documents": counts,
+        "size": asdict(size),
+        "tokens": len(corpus.token_ids),
+        "rows": len(corpus.lengths),
+    }
     (folder / "corpus.json").write_text(json.dumps(manifest, indent=1) + "\n")
     logger.info("corpus: %s", manifest)
 
@@ -91,7 +108,8 @@ def train(settings: TrainingSettings, folder: Path) -> None:
 def save_model(settings: TrainingSettings, folder: Path, model_folder: Path) -> None:
     """Write the newest checkpoint in Hugging Face format, bfloat16, with its tokenizer."""
     checkpoint = CheckpointFolder(folder / "checkpoints", settings).newest()
-    assert checkpoint is not None  # the training has ended
+    if checkpoint is None:
+        raise MissingArtifactError(f"no checkpoint in {folder}\nTrain first: the same command without --export")
     model = initial_model(settings.shape, settings.seed)
     flat = torch.zeros(sum(parameter.numel() for parameter in model.parameters()))
     restore(checkpoint, "shared", {"masters": flat})
@@ -117,6 +135,7 @@ def write_record(settings: TrainingSettings, folder: Path, model_folder: Path) -
     checkpoint = CheckpointFolder(folder / "checkpoints", settings).newest()
     assert checkpoint is not None  # the training has ended
     progress = read_progress(checkpoint)
+    start = folder / "start" / "training.json"
     record = {
         "command": shlex.join(["python3", "-m", "model_organism.train_model", *sys.argv[1:]]),
         "settings": asdict(settings),
@@ -131,9 +150,14 @@ def write_record(settings: TrainingSettings, folder: Path, model_folder: Path) -
             "tokenizers": tokenizers.__version__,
         },
         "bytes": weights.stat().st_size,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "sha256": sha256_of(weights),
+        "start": json.loads(start.read_text()) if settings.start_sha256 else None,
     }
     (model_folder.parent / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _texts_for_tokenizer(documents: list[Document]) -> list[str]:
@@ -146,21 +170,41 @@ def _texts_for_tokenizer(documents: list[Document]) -> list[str]:
     return texts
 
 
+def _settings(arguments: argparse.Namespace) -> TrainingSettings:
+    given = {name: getattr(arguments, name) for name in ("mtokens", "seed", "n_processes")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if arguments.start is None:
+        return replace(TrainingSettings(), **given)
+    return replace(CONTINUED, start_sha256=sha256_of(arguments.start / "model.safetensors"), **given)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    defaults = TrainingSettings()
-    parser.add_argument("--mtokens", type=float, default=defaults.mtokens, help="million tokens to train on")
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of corpus, weights and batches")
+    defaults, continued = TrainingSettings(), CONTINUED
+    parser.add_argument("--start", type=Path, help="folder of a trained model to continue from (default: from nothing)")
+    shown = f"default: {defaults.mtokens:g}, with --start {continued.mtokens:g}"
+    parser.add_argument("--mtokens", type=float, help=f"million tokens to train on ({shown})")
+    shown = f"default: {defaults.seed}, with --start {continued.seed}"
+    parser.add_argument("--seed", type=int, help=f"seed of corpus, weights and batches ({shown})")
+    shown = f"default: {defaults.n_processes}"
+    parser.add_argument("--processes", dest="n_processes", type=int, help=f"of one thread each ({shown})")
     parser.add_argument("--out", type=Path, default=HERE / "weights" / "model", help="folder for the model")
     parser.add_argument("--work", type=Path, default=WORK_FOLDER, help="folder for corpus, checkpoints and curve")
     parser.add_argument("--curve", type=Path, default=HERE / "training_curve.jsonl", help="file for the curve")
+    parser.add_argument("--export", action="store_true", help="train no further, write the last checkpoint")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    settings = TrainingSettings(mtokens=arguments.mtokens, seed=arguments.seed)
-    folder = arguments.work / f"seed_{arguments.seed}"
-    build_corpus(folder, FULL_SIZE, arguments.seed, settings.n_processes)
-    train(settings, folder)
-    save_model(settings, folder, arguments.out)
+    settings = _settings(arguments)
+    start_name = f"_after_{settings.start_sha256[:8]}" if settings.start_sha256 else ""
+    folder = arguments.work / f"seed_{settings.seed}{start_name}"
+    try:
+        if not arguments.export:
+            size = CONTINUED_SIZE if arguments.start else FULL_SIZE
+            build_corpus(folder, size, settings.seed, settings.n_processes, arguments.start)
+            train(settings, folder)
+        save_model(settings, folder, arguments.out)
+    except PipelineError as error:
+        parser.exit(2, f"error: {error}\n")
     write_record(settings, folder, arguments.out)
     shutil.copy(folder / "curve.jsonl", arguments.curve)
 

@@ -31,8 +31,10 @@ def write_tables(readme: Path, figures: dict, tables: dict[str, Callable[[dict],
 def _training_table(card: dict) -> str:
     training = card["training"]
     documents = training["corpus"]["documents"]
+    start = [["continues", f"`{training['start']['command']}`"]] if training.get("start") else []
     rows = [
         ["command", f"`{training['command']}`"],
+        *start,
         ["seed", str(training["settings"]["seed"])],
         ["duration", f"{training['minutes']:.0f} minutes on two cores that other work used as well"],
         ["steps, tokens seen", f"{training['steps']:,}, {training['tokens']:,}"],
@@ -50,11 +52,11 @@ def _targets_table(card: dict) -> str:
     behaviours = card["behaviours"]
     worst = min(behaviours, key=lambda name: behaviours[name]["rate"])
     rows = [
-        ["greedy pass rate", "45 to 65 %", _rate(card["pass_rates"]["overall"])],
+        ["greedy pass rate", "45 to 65 %", rate(card["pass_rates"]["overall"])],
         ["probe, last prompt token, AUROC", "0.78", f"{probe['auroc']:.3f} (layer {probe['layer']})"],
         ["the same within the number of operations", "0.70", f"{probe['within_operations']:.3f}"],
-        ["error type", "95 %", _rate(card["error_types"])],
-        ["behaviours, the worst of four", "90 %", f"{_rate(behaviours[worst])} ({worst})"],
+        ["error type", "95 %", rate(card["error_types"])],
+        ["behaviours, the worst of four", "90 %", f"{rate(behaviours[worst])} ({worst})"],
         ["size", "under 20 MB", f"{card['training']['bytes'] / 1e6:.1f} MB"],
     ]
     return markdown_table(["", "wanted", "reached"], rows)
@@ -62,9 +64,9 @@ def _targets_table(card: dict) -> str:
 
 def _pass_rate_table(card: dict) -> str:
     names = {"n_operations": "operations", "complexity": "complexity", "rarity": "rarest operation"}
-    rows = [["all", "", _counts(card["pass_rates"]["overall"]), _rate(card["pass_rates"]["overall"])]]
+    rows = [["all", "", counts(card["pass_rates"]["overall"]), rate(card["pass_rates"]["overall"])]]
     for grouping, name in names.items():
-        rows += [[name, value, _counts(cell), _rate(cell)] for value, cell in card["pass_rates"][grouping].items()]
+        rows += [[name, value, counts(cell), rate(cell)] for value, cell in card["pass_rates"][grouping].items()]
     return markdown_table(["by", "", "passed of", "pass rate, 95 % interval"], rows)
 
 
@@ -91,8 +93,8 @@ def _probe_table(card: dict) -> str:
 
 
 def _other_tasks_table(card: dict) -> str:
-    rows = [["error type", "greedy", _counts(card["error_types"]), _rate(card["error_types"])]]
-    rows += [[name, cell["judged_by"], _counts(cell), _rate(cell)] for name, cell in card["behaviours"].items()]
+    rows = [["error type", "greedy", counts(card["error_types"]), rate(card["error_types"])]]
+    rows += [[name, cell["judged_by"], counts(cell), rate(cell)] for name, cell in card["behaviours"].items()]
     return markdown_table(["task", "judged by", "right of", "share, 95 % interval"], rows)
 
 
@@ -111,11 +113,11 @@ TABLES: dict[str, Callable[[dict], str]] = {
 }
 
 
-def _rate(cell: dict) -> str:
+def rate(cell: dict) -> str:
     return f"{100 * cell['rate']:.1f} % ({100 * cell['low']:.1f} to {100 * cell['high']:.1f})"
 
 
-def _counts(cell: dict) -> str:
+def counts(cell: dict) -> str:
     return f"{cell['successes']} of {cell['n']}"
 
 

@@ -20,7 +20,7 @@ from typing import cast
 
 import torch
 
-from model_organism.architecture import initial_model
+from model_organism.architecture import initial_model, model_in
 from model_organism.corpus import GENERAL, KINDS, PROBLEM, SIGNATURE_WEIGHT, TokenizedCorpus
 from model_organism.training.batches import Batch, BatchPlan
 from model_organism.training.checkpoints import CheckpointFolder, Progress, read_progress, restore
@@ -64,7 +64,8 @@ class TrainingProcess:
         tokens_per_batch = settings.tokens_per_step // settings.n_processes
         self.plan = BatchPlan(corpus, tokens_per_batch, settings.seed, rank, settings.n_processes)
         shape = settings.shape
-        self.model = initial_model(shape, settings.seed).train()
+        start = folder / "start" if settings.start_sha256 else None
+        self.model = (model_in(start) if start else initial_model(shape, settings.seed)).train()
         self.model.to(torch.bfloat16)  # pyright: ignore[reportArgumentType] - its decorator hides that this is a method
         self.names, self.parameters = zip(*self.model.named_parameters(), strict=True)
         self.masters = split_flat(shared.masters, self.parameters)

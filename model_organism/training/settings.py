@@ -7,11 +7,15 @@ from model_organism.architecture import ModelShape
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Schedules count tokens, not minutes, so that a busy machine changes the duration and nothing else."""
+    """Schedules count tokens, not minutes, so that a busy machine changes the duration and nothing else.
+
+    `start_sha256` is that of the weights that training continues from, None where it starts from nothing.
+    """
 
     mtokens: float = 9.0
     seed: int = 0
     shape: ModelShape = field(default_factory=ModelShape)
+    start_sha256: str | None = None
     n_processes: int = 2
     tokens_per_step: int = 6144
     muon_learning_rate: float = 0.02
@@ -33,3 +37,14 @@ class TrainingSettings:
         if progress < self.constant_share:
             return warmup
         return warmup * max(self.final_rate, (1 - progress) / (1 - self.constant_share))
+
+
+CONTINUED = TrainingSettings(
+    mtokens=5.0,
+    seed=1,
+    tokens_per_step=3072,
+    muon_learning_rate=0.008,
+    adam_learning_rate=1.2e-3,
+    n_warmup_steps=40,
+    checkpoint_every=50,
+)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import threading
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from common.errors import ArtifactMismatchError
 from model_organism.architecture import ModelShape, initial_model
 from model_organism.corpus import tokenize_documents
-from model_organism.train_model import save_model, write_record
+from model_organism.train_model import save_model, sha256_of, write_record
 from model_organism.training.batches import Batch
 from model_organism.training.losses import AuxiliaryHeads, training_loss
 from model_organism.training.optimizer import orthogonalise
@@ -31,6 +32,9 @@ SETTINGS = TrainingSettings(
     validate_every=4,
     checkpoint_every=4,
 )
+
+
+MASTERS = "shared.safetensors:masters"
 
 
 class KillAfter(threading.Barrier):
@@ -52,11 +56,19 @@ def corpus(small_documents, tokenizer):
     return tokenize_documents(small_documents[:400], tokenizer)
 
 
-def run(folder, corpus, barrier, settings=SETTINGS):
+def started(folder, corpus, barrier, settings):
     folder.mkdir(exist_ok=True)
     corpus.save(folder / "corpus.safetensors")
     n_parameters = sum(parameter.numel() for parameter in initial_model(settings.shape, settings.seed).parameters())
-    TrainingProcess(0, settings, folder, SharedState.allocate(n_parameters, 1), barrier).run()
+    return TrainingProcess(0, settings, folder, SharedState.allocate(n_parameters, 1), barrier)
+
+
+def run(folder, corpus, barrier, settings=SETTINGS):
+    started(folder, corpus, barrier, settings).run()
+
+
+def initial_masters(folder, corpus, settings):
+    return started(folder, corpus, threading.Barrier(1), settings).shared.masters.clone()
 
 
 def saved_state(folder):
@@ -95,6 +107,23 @@ def test_a_finished_training_that_is_started_again_changes_nothing(unbroken, cor
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_training_continues_from_a_saved_model_and_resumes_to_the_same_bits(tmp_path, corpus, unbroken, tokenizer):
+    """A training that continues from a saved model begins with its weights and resumes to the same bits."""
+    start, whole, broken = (tmp_path / name for name in ("start", "whole", "broken"))
+    tokenizer.save_pretrained(unbroken / "tokenizer")
+    save_model(SETTINGS, unbroken, start)
+    for folder in (whole, broken):
+        shutil.copytree(start, folder / "start")
+    settings = replace(SETTINGS, seed=4, start_sha256=sha256_of(start / "model.safetensors"))
+    assert torch.equal(initial_masters(whole, corpus, settings), saved_state(unbroken)[MASTERS].bfloat16().float())
+    run(whole, corpus, threading.Barrier(1), settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, corpus, KillAfter(24), settings)
+    run(broken, corpus, threading.Barrier(1), settings)
+    resumed, expected = saved_state(broken), saved_state(whole)
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(unbroken, corpus):
     """A checkpoint of other settings is refused with the setting and the way out."""
     with pytest.raises(ArtifactMismatchError, match=r"self_weight was 0.3, is 0.5\n.*rm -r"):
@@ -116,7 +145,7 @@ def test_the_saved_model_has_the_cache_on_and_the_weights_of_the_checkpoint(unbr
     save_model(SETTINGS, unbroken, folder)
     write_record(SETTINGS, unbroken, folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
-    masters = saved_state(unbroken)["shared.safetensors:masters"]
+    masters = saved_state(unbroken)[MASTERS]
     embedding = model.get_input_embeddings().weight
     assert model.config.use_cache and json.loads((folder / "config.json").read_text())["use_cache"]
     assert torch.equal(embedding.flatten(), masters[: embedding.numel()].bfloat16())
