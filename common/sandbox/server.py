@@ -118,6 +118,7 @@ class Server:
             self.import_what_is_named(request)
             if self.read_ahead is not None:
                 self.read_ahead(request)
+                gc.freeze()  # what it keeps is for children too; no cycles are made here
             if self.scratch.empty_or_replace():
                 self.confinement.build_rules()
             outcome = self.run(request, sockets)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType, EllipsisType, NoneType
 
+from common.sandbox.entry_point import parse_quietly
 from common.sandbox.proxies.channel import Unsupported
 from common.sandbox.proxies.names import TESTS_MODULES
 
@@ -27,7 +28,6 @@ class ReadTests:
     """
 
     sources: dict[str, str]  # by the file name of its code
-    trees: list[ast.Module]
     codes: list[CodeType]
     broken: str | None
     refused: str | None
@@ -61,7 +61,6 @@ def read_tests(setup: str, tests: tuple[str, ...]) -> ReadTests:
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return ReadTests(
         sources,
-        trees,
         codes,
         broken,
         _refused(nodes),
@@ -165,7 +164,8 @@ def judged_by_the_program(tests: ReadTests, names: frozenset[str]) -> bool:
     """
     if not names & tests.judges:
         return False
-    nodes = [node for tree in tests.trees for node in ast.walk(tree)]
+    # Parsed again, for the few that need it: kept trees would make every fork of their server dearer.
+    nodes = [node for tree in map(parse_quietly, tests.sources.values()) if tree for node in ast.walk(tree)]
     parameters = {arg.arg for node in nodes if isinstance(node, ast.FunctionDef) for arg in node.args.args}
     answers: set[str] = set()
 
