@@ -73,6 +73,8 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
     except OSError as error:
+        if _is_an_interrupt(error):
+            _stopped_at_once()
         if error.errno not in DISK_REFUSALS:
             raise
         where = f": {error.filename}" if error.filename else ""
@@ -84,9 +86,18 @@ def exit_with(main: Callable[[list[str]], int]) -> NoReturn:
     except KeyboardInterrupt:
         _stopped_at_once()
     except RuntimeError as error:
-        if not isinstance(error.__cause__, KeyboardInterrupt):
+        if not _is_an_interrupt(error):
             raise
-        _stopped_at_once()  # while a class was made: up to 3.11, Python wraps what is raised in __set_name__
+        _stopped_at_once()
+
+
+def _is_an_interrupt(error: OSError | RuntimeError) -> bool:
+    """Whether Python's own code made this of an interrupt.
+
+    Up to 3.11 it wraps what is raised while a class is made (in __set_name__), and shutil.rmtree, interrupted as it
+    closes a folder, closes it twice.
+    """
+    return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
 
 
 def _stopped_at_once() -> NoReturn:

@@ -62,3 +62,27 @@ def test_a_signal_that_comes_while_a_class_is_made_stops_the_process(error, stat
     text = INTERRUPTED.format(error=error)
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == status and ("Traceback" in done.stderr) == (status == 1), done.stderr
+
+
+CLOSED_TWICE = """import os, shutil, sys
+from common.cli import exit_with
+close, folder = os.close, sys.argv[1]
+def interrupted(descriptor):
+    close(descriptor)
+    os.close = close
+    raise {error}
+def main(argv):
+    os.close = interrupted
+    shutil.rmtree(folder)
+exit_with(main)
+"""
+
+
+@pytest.mark.parametrize(("error", "status"), [("KeyboardInterrupt", 130), ("ValueError", 1)])
+def test_a_signal_that_comes_while_a_folder_is_removed_stops_the_process(tmp_path, error, status):
+    """rmtree closes a folder a second time when the first close was interrupted, and that raises OSError."""
+    (tmp_path / "inner").mkdir()
+    text = CLOSED_TWICE.format(error=error)
+    words = [sys.executable, "-c", text, str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status and ("Traceback" in done.stderr) == (status == 1), done.stderr
