@@ -81,10 +81,6 @@ class _OpenBlock:
         self._lines: list[Line] = []
 
     @property
-    def is_blank(self) -> bool:
-        return not any(line.text.strip() for line in self._lines)
-
-    @property
     def in_long_string(self) -> bool:
         return self.in_code and self._strings.in_long_string
 

@@ -71,7 +71,7 @@ _plan = functools.lru_cache(maxsize=1024)(plain_tests)
 
 
 class Judge:
-    """Two servers, and the verdicts on what they ran."""
+    """The servers of programs, tests and references, and the verdicts on what they ran."""
 
     def __init__(self, setup: Setup, pipeline: Pipeline) -> None:
         self.limits = setup.limits

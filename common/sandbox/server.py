@@ -39,8 +39,8 @@ OFFERED_MODULES = (
     "heapq io itertools json math operator random re statistics string struct textwrap time traceback types typing "
     "warnings"
 ).split()
-# Imported once by a server whose programs or tests name them, so that each child need not.
 _INT = struct.Struct("i")
+# Imported once by a server whose programs or tests name them, so that each child need not.
 _WHEN_NAMED = ("numpy", "unittest", "pytest", "asyncio")
 
 

@@ -32,7 +32,6 @@ from phase4_anomaly_detection.verification.tests import GivenUp, check_tests
 from phase4_anomaly_detection.verification.types import check_types
 
 CHECKS = ("syntax", "types", "tests", "symbolic")
-VERDICTS = ("failed", "doubtful", "passed", "inconclusive")
 SECONDS, TOTAL_S = 10.0, 60.0
 
 

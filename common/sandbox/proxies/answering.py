@@ -82,9 +82,8 @@ class Answerer:
         return None
 
     def _serve(self, message: list[Any]) -> None:
-        _, nodes, changed, dropped = message
+        _, nodes, changed = message
         operation, handle, arguments, keywords = self._heap.unpack(nodes, changed)
-        self._heap.drop(dropped)
         target: Any = None
         try:
             if handle is not None:
@@ -200,9 +199,6 @@ class Answerer:
     def _do_name(self, target: dict[str, Any], name: str) -> Any:
         self._watched[name] = target[name]
         return target[name]
-
-    def _do_assign(self, target: dict[str, Any], name: str, value: Any) -> None:
-        target[name] = self._watched[name] = value
 
     def _do_execute(self, target: dict[str, Any], source: str) -> None:
         """Imports of the tests. What is not here they will miss themselves: it is no fault of the program."""

@@ -48,7 +48,8 @@ def bind(
     if "*" not in tests.bound:  # which binds nobody knows what
         link.renewed = {name: namespace[name] for name in own if name in namespace and name not in tests.bound}
     if entry_point in names:
-        namespace.setdefault(entry_point, link.call("name", 0, entry_point))
+        if entry_point not in namespace:
+            namespace[entry_point] = link.call("name", 0, entry_point)
         namespace.setdefault("candidate", namespace[entry_point])
     if tests.imports:  # they count for the program, as they would in one process
         link.call("execute", 0, tests.imports)

@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 from common.sandbox.proxies.heap import Heap
-from common.sandbox.proxies.names import OPERATORS, STANDARD_MODULES, TESTS_MODULES
+from common.sandbox.proxies.names import OPERATORS, PLAIN_BASES, SCALARS, STANDARD_MODULES, TESTS_MODULES
 
 MODULE_NAME = "candidate"
 MAX_TEXT = 100_000
@@ -21,9 +21,6 @@ _HARMLESS = frozenset(
     "init_subclass class_getitem getnewargs replace dataclass_fields dataclass_params getattr repr reduce "
     "static_attributes firstlineno".split()
 )
-_SCALARS = (tuple, int, float, str, bytes)
-PLAIN_BASES = (*_SCALARS, list, dict, set, frozenset, collections.deque, collections.OrderedDict, collections.Counter)
-_FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 
 _type, _id, _isinstance, _issubclass, _str, _len = type, id, isinstance, issubclass, str, len
 
@@ -112,13 +109,8 @@ class Handles:
                 kind.__hash__ is None,
                 _issubclass(kind, BaseException),
                 _issubclass(kind, enum.Enum),
-                callable_instances(kind),
             ]
         return number
-
-
-def callable_instances(kind: type) -> bool:
-    return kind in _FUNCTIONS
 
 
 def plain_copy(value: Any) -> Any:
@@ -146,7 +138,7 @@ def _harmless_base(value: Any, kind: type) -> type | None:
     """The scalar or tuple that `value` is in all but its class and its own named methods."""
     if _isinstance(value, enum.Enum):
         return None
-    for base in _SCALARS:
+    for base in SCALARS:
         if _issubclass(kind, base):
             own = [each for each in kind.__mro__ if not _issubclass(base, each)]
             names = {name for each in own for name in each.__dict__}

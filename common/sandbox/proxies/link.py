@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary, finalize
 from common.sandbox.proxies.channel import Channel, Gone, ReferenceGone, Unsupported
 from common.sandbox.proxies.functions import described
 from common.sandbox.proxies.heap import Heap
-from common.sandbox.proxies.names import STANDARD_MODULES, UnknownName, standard_class, standard_exception
+from common.sandbox.proxies.names import SCALARS, STANDARD_MODULES, UnknownName, standard_class, standard_exception
 from common.sandbox.proxies.remote import (
     MODULE,
     OBJECT_METHODS,
@@ -30,7 +30,8 @@ TESTS = TURNS["tests"]
 _OUTCOMES = ("value", "raise", "ask")
 _CONTROL = (StopIteration, StopAsyncIteration, GeneratorExit)
 _ITERATES = ("__next__", "send", "throw", "__anext__")
-_SCALARS: dict[str, type] = {"tuple": tuple, "int": int, "float": float, "str": str, "bytes": bytes}
+_NO_CALLS = ("name", "random", "numpy_random", "execute", "release")  # the tests' machinery, not the tests
+_SCALARS = {base.__name__: base for base in SCALARS}
 _CALLABLES = (
     types.FunctionType,
     types.BuiltinFunctionType,
@@ -113,10 +114,10 @@ class Connection:
             self.random_states = states
 
     def _call(self, operation: str, handle: int | None, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        self.n_calls += operation not in ("name", "random", "numpy_random", "execute", "assign", "release")
+        self.n_calls += operation not in _NO_CALLS
         nodes, changed = self._pack(operation, handle, arguments, tuple(keywords.items()))
         self._page[0] = self._turn
-        self._channel.send(["do", nodes, changed, []])
+        self._channel.send(["do", nodes, changed])
         while True:
             outcome, value = self._receive()
             if outcome == "value":
@@ -179,7 +180,7 @@ class Connection:
             answer = False, error if self.is_of_program(error) else (nearest, self._callback_number(error))
         nodes, changed = self._pack(*answer)
         self._page[0] = self._turn
-        self._channel.send(["answer", nodes, changed, []])
+        self._channel.send(["answer", nodes, changed])
 
     def _do(self, what: Any, *arguments: Any) -> Any:
         if what == "input":

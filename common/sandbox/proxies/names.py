@@ -4,6 +4,7 @@ Both sides use the lists; only the tests' side relies on them. Whatever a progra
 looked up here and nowhere else, so no claim can reach an object that acts on its caller.
 """
 
+import collections
 import importlib
 import sys
 import types
@@ -26,6 +27,10 @@ _ACTS_ON_CALLER = frozenset(
     for name in "breakpoint compile delattr dir eval exec exit getattr globals help input locals open print quit "
     "setattr str.format str.format_map super vars".split()
 ) | {"operator.attrgetter", "operator.methodcaller", "string.Formatter", "typing.ForwardRef"}
+
+# Classes that a class of the program's may derive from and still compare, or be, as they do.
+SCALARS = (tuple, int, float, str, bytes)
+PLAIN_BASES = (*SCALARS, list, dict, set, frozenset, collections.deque, collections.OrderedDict, collections.Counter)
 
 # Operators that a stand-in for an object may carry, whatever the program claims.
 OPERATORS = frozenset(

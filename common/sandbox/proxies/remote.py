@@ -11,24 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from common.sandbox.proxies.channel import Gone, Unsupported
-from common.sandbox.proxies.names import OPERATORS, UnknownName, standard_class
+from common.sandbox.proxies.names import OPERATORS, PLAIN_BASES, UnknownName, standard_class
 from common.sandbox.proxies.taint import ARITHMETIC, EQUALITY, ORDER, ordered_by_a_comparison, says_yes_to_everything
 
 MODULE = "program"
-_PLAIN = {
-    "tuple",
-    "int",
-    "float",
-    "str",
-    "bytes",
-    "list",
-    "dict",
-    "set",
-    "frozenset",
-    "deque",
-    "OrderedDict",
-    "Counter",
-}
+_PLAIN = frozenset(base.__name__ for base in PLAIN_BASES)
 _ABSENT = frozenset(
     "__signature__ __text_signature__ __wrapped__ __set_name__ __abstractmethods__ __code__ __globals__ __array__ "
     "__array_interface__ __array_struct__ __array_priority__ __array_function__ __array_ufunc__ __index__ __fspath__ "
@@ -46,7 +33,6 @@ class Link(Protocol):
 
     def call(self, operation: str, handle: int | None, /, *arguments: Any, **keywords: Any) -> Any: ...
     def add_taint(self, reason: str) -> None: ...
-    def is_of_program(self, value: Any) -> bool: ...
     def handle(self, value: Any) -> int: ...
     def is_named_in_tests(self, kind: type) -> bool: ...
     def raised_by_program(self, error: BaseException) -> bool: ...
@@ -65,7 +51,6 @@ class ClassDescription:
     unhashable: bool
     is_exception: bool
     is_enum: bool
-    is_function: bool
 
     @classmethod
     def checked(cls, words: Any) -> "ClassDescription":
@@ -81,27 +66,19 @@ class ClassDescription:
                 bool(unhashable),
                 bool(is_exception),
                 bool(is_enum),
-                bool(is_function),
             ] if (
                 all(type(number) is int for number in ancestors)
                 and OPERATORS.issuperset(operators)
                 and (equality in _PLAIN or equality in ("object", "own"))
                 and name.isidentifier()
             ):
-                flags = (unhashable, is_exception, is_enum, is_function)
+                flags = (unhashable, is_exception, is_enum)
                 return cls(name, qualified, standard, tuple(ancestors), tuple(operators), equality, *flags)
         raise Gone("a class that no sandbox describes")
-
-    def derives_from_standard(self, of: Callable[[int], "ClassDescription"]) -> bool:
-        """Whether a class of the standard library, abstract ones apart, is among its bases or is itself it."""
-        names = [self.standard, *(of(number).standard for number in self.ancestors)]
-        return any(name and not name.startswith(("abc.", "typing.", "enum.")) for name in names)
 
 
 class RemoteClass(type):
     """The class of classes that stand for the program's."""
-
-    link: Link
 
     def __new__(mcs, name: str, bases: tuple[type, ...], names: dict[str, Any], **options: Any) -> "RemoteClass":
         if "link" not in options:

@@ -16,7 +16,7 @@ CHANNEL = A._channel
 def send(outcome, nodes, changed={}, classes={}):
     CHANNEL.send([outcome, nodes, changed, classes, "", []])
 def claim(name, standard=None, ancestors=(), operators=(), equality="object", exception=False):
-    return [name, name, standard, list(ancestors), list(operators), equality, False, exception, False, False]
+    return [name, name, standard, list(ancestors), list(operators), equality, False, exception, False]
 def f(x): return "go"
 _honest = A._reply
 def _reply(outcome, result):

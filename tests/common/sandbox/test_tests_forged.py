@@ -138,12 +138,12 @@ TRICKS = {
     ),
     "claims exec": sending("[['value', [['name', 'builtins', 'exec']], {}, {}, '', []]] * 4"),
     "claims eval as a class": sending(
-        "[['value', [['object', 1, 1]], {}, {'1': ['A', 'A', 'builtins.eval', [], [], 'own', False, True, False,"
+        "[['value', [['object', 1, 1]], {}, {'1': ['A', 'A', 'builtins.eval', [], [], 'own', False, True,"
         " False]}, '', []]] * 4"
     ),
     "raises a claimed class": sending(
-        "[['raise', [['exception', 1, 1, [['s', 'import os; os._exit(0)']], False]], {},"
-        " {'1': ['A', 'A', 'builtins.exec', [], [], 'own', False, True, False, False]}, '', []]] * 4"
+        "[['raise', [['exception', 1, 1, [['s', 'import os; os._exit(0)']], False, [], 'N']], {},"
+        " {'1': ['A', 'A', 'builtins.exec', [], [], 'own', False, True, False]}, '', []]] * 4"
     ),
     "claims mock.ANY": sending("[['value', [['name', 'unittest.mock', 'ANY']], {}, {}, '', []]] * 4"),
     "claims a module": sending("[['value', [['module', 'os']], {}, {}, '', []]] * 4"),
@@ -156,7 +156,7 @@ TRICKS = {
     "drops what is shared": sending("[['value', [0], {}, {}, '', [str(i) for i in range(99)]]] * 4"),
     "claims strange operators": sending(
         "[['value', [['object', 5, 5]], {}, {'5': ['A', 'A', None, [], ['__array_function__', '__getattribute__',"
-        " '__class__', '__del__'], 'own', False, False, False, False]}, '', []]] * 4"
+        " '__class__', '__del__'], 'own', False, False, False]}, '', []]] * 4"
     ),
     "claims a name with a dot": sending(
         "[['value', [['name', 'builtins', 'str.__class__.__base__']], {}, {}, '', []]] * 4"
