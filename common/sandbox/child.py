@@ -4,34 +4,28 @@ Everything here runs beside candidate code and may be tampered with by it; the j
 What the harness needs afterwards is bound before, and nothing is imported once candidate code has started.
 """
 
-import builtins
 import gc
 import os
 import random
 import signal
 import sys
-import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from common.sandbox.confinement import Confinement
 from common.sandbox.encoding import encode
+from common.sandbox.executing import describe, execute, module_names
 from common.sandbox.framing import pack
-from common.sandbox.proxies.answering import Answerer, import_what_a_main_guard_imports
+from common.sandbox.proxies.answering import Answerer
 
 READY, FAILED = b"R", b"F"  # the first byte of the answers, written before candidate code can run
-MODULE_NAME = "candidate"
 USUAL_RECURSION_LIMIT = 1000
 _ENCODER_FRAMES = 400
 _ANSWERING_FRAMES = 8  # between the harness and a function that the tests call
 
 _exit, _write, _set_blocking = os._exit, os.write, os.set_blocking
 _set_recursion_limit, _get_recursion_limit = sys.setrecursionlimit, sys.getrecursionlimit
-_type, _str, _BaseException = type, str, BaseException
-_BUILTIN_EXCEPTIONS = frozenset(
-    value for value in vars(builtins).values() if isinstance(value, type) and issubclass(value, BaseException)
-)
-
+_BaseException = BaseException
 
 RunTests = Callable[[dict[str, Any], list[int], Any], dict[str, Any]]
 
@@ -66,7 +60,7 @@ def run_child(
             _sender(result_fd)(run_tests(request, sockets, page))
         else:
             _set_recursion_limit(USUAL_RECURSION_LIMIT + _depth() + _ANSWERING_FRAMES)
-            Answerer(sockets[0], _describe).run(request["code"], request["given"])
+            Answerer(sockets[0]).run(request["code"], request["given"])
     except BaseException:  # the harness, broken by the candidate: the answers stop here
         pass
     _exit(0)
@@ -86,30 +80,26 @@ def _sender(result_fd: int) -> Callable[[Any], None]:
 
 def _run_program(request: dict[str, Any], send: Callable[[Any], None]) -> None:
     """Code, then the tests' imports, then the call of each test; stops at the first exception."""
-    module = types.ModuleType(MODULE_NAME)
-    sys.modules[MODULE_NAME] = module
-    names = vars(module)
-    names["__builtins__"] = builtins
-    names.pop("__doc__")
-    # The harness's own frames must not count against the candidate's recursion.
-    _set_recursion_limit(USUAL_RECURSION_LIMIT + _depth())
-    for part in ("code", "imports"):
-        try:
-            program = compile(request[part], f"<{part}>", "exec", dont_inherit=True)
-        except _BaseException as error:
-            return send(["failed", "compile", *_describe(error)])
-        try:
-            exec(program, names)
-            import_what_a_main_guard_imports(request[part], names)
-        except _BaseException as error:
-            return send(["failed", "run" if part == "code" else part, *_describe(error)])
+    names = module_names()
+    # The harness's own frames must not count against the candidate's recursion: these, and one of `execute`.
+    _set_recursion_limit(USUAL_RECURSION_LIMIT + _depth() + 1)
+    failure = execute(request["code"], "<code>", names)
+    if failure is not None:
+        return send(["failed", *failure])
+    failure = execute(request["imports"], "<imports>", names)
+    if failure is not None:
+        return send(["failed", "imports", *failure[1:]])
     for index, source in enumerate(request["calls"]):
         try:
-            value = _encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names))
+            value = _value_of(source, names)
         except _BaseException as error:
-            return send(["raised", index, *_describe(error)])
+            return send(["raised", index, *describe(error)])
         send(["value", index, value])
     return None
+
+
+def _value_of(source: str, names: dict[str, Any]) -> Any:
+    return _encoded(eval(compile(source, "<test>", "eval", dont_inherit=True), names))
 
 
 def _depth() -> int:
@@ -128,14 +118,3 @@ def _encoded(value: Any) -> Any:
         return encode(value)
     finally:
         _set_recursion_limit(limit)
-
-
-def _describe(error: BaseException) -> tuple[str, str, str]:
-    """(nearest builtin class, class, message) of an exception whose own methods may lie or raise."""
-    kind = _type(error)
-    nearest = "Exception"
-    try:
-        nearest = next(base.__name__ for base in kind.__mro__ if base in _BUILTIN_EXCEPTIONS)
-        return nearest, kind.__name__[:100], _str(error)[:500]
-    except _BaseException:
-        return nearest, "Exception", ""

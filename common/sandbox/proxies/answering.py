@@ -1,6 +1,5 @@
 """The program's side: run the program, then do what the tests ask and answer with values. Never holds an answer."""
 
-import ast
 import builtins
 import contextlib
 import io
@@ -11,8 +10,9 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from common.sandbox.executing import execute, module_names
 from common.sandbox.proxies.channel import Channel, Unsupported
-from common.sandbox.proxies.describing import MODULE_NAME, Handles, plain_copy
+from common.sandbox.proxies.describing import Handles, plain_copy
 from common.sandbox.proxies.functions import stand_in
 from common.sandbox.proxies.heap import Heap
 
@@ -37,11 +37,10 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
 
 
 class Answerer:
-    """Serves one program. `describe` turns an exception into (nearest builtin class, class, message)."""
+    """Serves one program."""
 
-    def __init__(self, descriptor: int, describe: Callable[[BaseException], tuple[str, str, str]]) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._channel = Channel(descriptor)
-        self._describe = describe
         self._handles = Handles()
         self._heap = Heap(1, self._handles.foreign, self._local)
         self._handles.heap = self._heap
@@ -53,33 +52,17 @@ class Answerer:
 
     def run(self, code: str, given: str) -> None:
         """Run the program and what the tests' setup defines for it, say what it defined, then serve for ever."""
-        module = types.ModuleType(MODULE_NAME)
-        sys.modules[MODULE_NAME] = module
-        self._names = _vars(module)
-        self._names["__builtins__"] = builtins
-        self._names.pop("__doc__")
+        self._names = module_names()
         sys.stdout = self._output
         builtins.input = self._input
         sys.stdin = _StandardInput(self._ask)
-        failure = self._execute(code, "<code>") or self._execute(given, "<setup>")
+        failure = execute(code, "<code>", self._names) or execute(given, "<setup>", self._names)
         self._take_output()
         names = [name for name in self._names if _type(name) is str and name != "__builtins__"]
         modules = {name: value.__name__ for name, value in self._names.items() if _type(value) is types.ModuleType}
         self._channel.send(["ready", failure, names, modules])
         while True:
             self._serve(self._channel.receive())
-
-    def _execute(self, source: str, file: str) -> list[Any] | None:
-        try:
-            program = compile(source, file, "exec", dont_inherit=True)
-        except _BaseException as error:
-            return ["compile", *self._describe(error)]
-        try:
-            exec(program, self._names)
-            import_what_a_main_guard_imports(source, self._names)
-        except _BaseException as error:
-            return ["run", *self._describe(error)]
-        return None
 
     def _serve(self, message: list[Any]) -> None:
         _, nodes, changed = message
@@ -256,17 +239,3 @@ class _StandardInput(io.TextIOBase):
 
     def read(self, size: int | None = -1, /) -> str:
         return self._ask_tests("read", -1 if size is None else size)
-
-
-def import_what_a_main_guard_imports(source: str, names: dict[str, Any]) -> None:
-    """Imports below `if __name__ == "__main__":` bind names that the program's functions may use.
-
-    The rest of such a block is the program's own use of itself (it reads input, prints, exits) and is not run.
-    """
-    if "__main__" not in source:
-        return
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.If) and ast.unparse(node.test).replace('"', "'") == "__name__ == '__main__'":
-            imports: list[ast.stmt] = [each for each in node.body if isinstance(each, ast.Import | ast.ImportFrom)]
-            with contextlib.suppress(ImportError):  # a program that needs the name fails by its own NameError
-                exec(compile(ast.Module(imports, []), "<code>", "exec", dont_inherit=True), names)

@@ -9,10 +9,10 @@ import sys
 import types
 from typing import Any
 
+from common.sandbox.executing import MODULE_NAME
 from common.sandbox.proxies.heap import Heap
 from common.sandbox.proxies.names import OPERATORS, PLAIN_BASES, SCALARS, STANDARD_MODULES, TESTS_MODULES
 
-MODULE_NAME = "candidate"
 MAX_TEXT = 100_000
 # Methods that a subclass of tuple, int, float, str or bytes may have and still behave as its base does.
 _HARMLESS = frozenset(
