@@ -16,9 +16,7 @@ from common.sandbox.encoding import NOT_PLAIN
 from common.sandbox.framing import split_frames
 from common.sandbox.plain import VALUE_NAME, PlainTest, PlainTests
 from common.sandbox.programs import MIB, Limits
-from common.sandbox.verdicts import NEAR_LIMIT_FRACTION, Verdict, clean_message, error_class
-
-_SHOWN_CHARS = 120
+from common.sandbox.verdicts import NEAR_LIMIT_FRACTION, Verdict, clean_message, error_class, shown
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def _compare(test: PlainTest, node: Any, names: dict[str, Any]) -> Finding:
     except Exception as error:  # the test's own operation on a value of the wrong kind: len(None)
         message = f"{type(error).__name__}: {error}"
         return Finding("incorrect", error_class(type(error).__name__, False), test.text, message)
-    return Finding("incorrect", "wrong_answer", test.text, "got " + _shown(value))
+    return Finding("incorrect", "wrong_answer", test.text, "got " + shown(value, ValueError, RecursionError))
 
 
 def judge_report(report: Any, program: Mapping[str, Any], tests: Mapping[str, Any], limits: Limits) -> Finding:
@@ -158,14 +156,6 @@ def verdict(finding: Finding, replies: list[Mapping[str, Any]], limits: Limits, 
         wall_s=round(reply["wall_s"], 4),
         near_limit=used >= NEAR_LIMIT_FRACTION,
     )
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an int of more digits than Python prints
-        return f"a {type(value).__name__} too large to show"
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
 
 def _silence(test: str | None, reply: Mapping[str, Any], limits: Limits, broken: str | None) -> Finding:

@@ -142,12 +142,16 @@ class _TakeCall(ast.NodeTransformer):
         return name not in _BUILTIN_NAMES and name not in self.imported
 
 
+def is_single(node: ast.expr) -> bool:
+    """Whether it is a constant of which there is only one object, so that `is` needs no care."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, _SINGLE)
+
+
 def _asks_for_identity(node: ast.Compare) -> bool:
     """`is`, other than with an object of which there is only one."""
     sides = [node.left, *node.comparators]
     return any(
-        isinstance(operator, ast.Is | ast.IsNot)
-        and not any(isinstance(side, ast.Constant) and isinstance(side.value, _SINGLE) for side in pair)
+        isinstance(operator, ast.Is | ast.IsNot) and not any(map(is_single, pair))
         for operator, *pair in zip(node.ops, sides, sides[1:], strict=False)
     )
 

@@ -10,7 +10,7 @@ import builtins
 import re
 from collections.abc import Sequence
 
-from common.sandbox.entry_point import parse_quietly
+from common.sandbox.entry_point import imported_names, parse_quietly
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
@@ -72,12 +72,10 @@ def _free_names(tree: ast.AST) -> set[str]:
     """Names that a program or a definition reads and does not bind anywhere."""
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
-    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    bound = imported_names(tree) | {node.id for node in names if not isinstance(node.ctx, ast.Load)}
     for node in ast.walk(tree):
         if isinstance(node, _DEFINITIONS):
             bound.add(node.name)
         elif isinstance(node, ast.arg):
             bound.add(node.arg)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).split(".")[0])
     return read - bound - set(dir(builtins))

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 MESSAGE_CHARS = 300
+_SHOWN_CHARS = 120  # of a value in a message
 NEAR_LIMIT_FRACTION = 0.5
 
 # Order matters: the first class that the exception is a kind of (UnboundLocalError is a NameError).
@@ -55,6 +56,15 @@ def error_class(builtin_name: str, while_compiling: bool) -> str:
     if issubclass(exception, SyntaxError):
         return "other_exception"
     return next((name for kind, name in _ERROR_CLASSES if issubclass(exception, kind)), "other_exception")
+
+
+def shown(value: object, *refusals: type[BaseException]) -> str:
+    """A short text of a value whose repr may raise one of `refusals`, as that of an int of many digits does."""
+    try:
+        text = repr(value)
+    except refusals:
+        return f"a {type(value).__name__} too large to show"
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
 
 def clean_message(text: str, scratch: str = "") -> str:

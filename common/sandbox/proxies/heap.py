@@ -61,7 +61,7 @@ class Heap:
     def pack(self, *values: Any) -> tuple[list[Any], dict[str, Any]]:
         """Encoded values, and the shared containers that changed. Raises: Unsupported."""
         self._encoded, self._unwritten = {}, _list(self._shared)
-        nodes = [self._encode(value) for value in values]
+        nodes = [self.encode(value) for value in values]
         while self._unwritten:  # a list, not recursion: containers nest deeper than any stack
             shared_id = self._unwritten.pop()
             if shared_id not in self._encoded:
@@ -83,7 +83,7 @@ class Heap:
             self._seen.update(changed)
             for shared_id, node in changed.items():
                 self._fill(self._shared[shared_id], node)
-            return [self._decode(node) for node in nodes]
+            return [self.decode(node) for node in nodes]
         except MemoryError:
             raise Unsupported("a value is too large to pass on") from None
         except Exception as error:
@@ -106,30 +106,23 @@ class Heap:
         return dropped
 
     def encode(self, value: Any) -> Any:
-        """One value inside the message that is being written: for `foreign`, which may hold others."""
-        return self._encode(value)
-
-    def decode(self, node: Any) -> Any:
-        """One value inside the message that is being read: for `local`."""
-        return self._decode(node)
-
-    def _encode(self, value: Any) -> Any:
+        """One value inside the message that is being written; `foreign` calls it for what a node holds."""
         kind = _type(value)
         leaf = encode_leaf(value, kind)
         if leaf is not None:
             return leaf
         if kind is tuple:
-            return ["tuple", [self._encode(item) for item in value]]
+            return ["tuple", [self.encode(item) for item in value]]
         if kind is frozenset:
-            return ["frozenset", [self._encode(item) for item in value]]
+            return ["frozenset", [self.encode(item) for item in value]]
         if kind in _CONTAINERS or _is_array(kind):
             return ["shared", self._share(value)]
         if kind in _VIEWS:
-            return [_VIEWS[kind], [self._encode(item) for item in value]]
+            return [_VIEWS[kind], [self.encode(item) for item in value]]
         if kind is slice:
-            return ["slice", [self._encode(part) for part in (value.start, value.stop, value.step)]]
+            return ["slice", [self.encode(part) for part in (value.start, value.stop, value.step)]]
         if kind is types.MappingProxyType:
-            return ["mapping", self._encode(dict(value))]
+            return ["mapping", self.encode(dict(value))]
         name = name_of(value)
         if name is not None:
             return ["name", *name]
@@ -148,7 +141,7 @@ class Heap:
 
     def _shallow(self, container: Any) -> list[Any]:
         """A container's own level; containers in it are shared themselves."""
-        encode = self._encode
+        encode = self.encode
         kind = _CONTAINERS.get(_type(container))
         if kind in ("list", "set"):
             return [kind, [encode(item) for item in container]]
@@ -169,14 +162,14 @@ class Heap:
 
     def _shallow_array(self, array: Any) -> list[Any]:
         if array.dtype.hasobject:
-            return ["objects", _list(array.shape), [self._encode(item) for item in array.ravel().tolist()]]
+            return ["objects", _list(array.shape), [self.encode(item) for item in array.ravel().tolist()]]
         if array.dtype.names:
             raise Unsupported("a structured array")
         description = sys.modules["numpy"].lib.format.dtype_to_descr(array.dtype)
         return ["array", _list(array.shape), base64.b64encode(array.tobytes()).decode(), description]
 
     def _fill(self, container: Any, node: list[Any]) -> None:
-        decode, kind = self._decode, node[0]
+        decode, kind = self.decode, node[0]
         if _CONTAINERS.get(_type(container), "") != kind and kind not in ("array", "objects"):
             raise Gone("a container that changed its class")
         if kind == "list":
@@ -212,12 +205,13 @@ class Heap:
         if node[0] == "objects":
             items = numpy.empty(array.size, object)
             for position, item in enumerate(node[2]):
-                items[position] = self._decode(item)
+                items[position] = self.decode(item)
             array[...] = items.reshape(array.shape)
         else:
             array[...] = numpy.frombuffer(base64.b64decode(node[2]), array.dtype).reshape(array.shape)
 
-    def _decode(self, node: Any) -> Any:
+    def decode(self, node: Any) -> Any:
+        """One value inside the message that is being read; `local` calls it for what a node holds."""
         if _type(node) is int:
             return node
         if _type(node) is str:
@@ -231,9 +225,9 @@ class Heap:
         if tag == "name":
             return standard_object(node[1], node[2])
         if tag in _REBUILD:
-            return _REBUILD[tag]([self._decode(item) for item in node[1]])
+            return _REBUILD[tag]([self.decode(item) for item in node[1]])
         if tag == "mapping":
-            return types.MappingProxyType(self._decode(node[1]))
+            return types.MappingProxyType(self.decode(node[1]))
         if tag == "member":
             return _named_member(*node[1:])
         return self._local(node)

@@ -23,7 +23,7 @@ from common.sandbox.proxies.remote import (
     operator_method,
     refuse_asynchronous_iteration,
 )
-from common.sandbox.proxies.taint import EQUALITY, Taint
+from common.sandbox.proxies.taint import EQUALITY
 from common.sandbox.turns import TURNS
 
 TESTS = TURNS["tests"]
@@ -47,7 +47,7 @@ class Connection:
     def __init__(self, descriptor: int, turn: int, page: Any) -> None:
         self._turn, self._page = turn, page
         self._lock = RLock()  # tests may have threads
-        self.taint = Taint()
+        self.taints: list[str] = []  # why a pass of this program would not be its own
         self.n_calls = 0
         self.namespace: dict[str, Any] = {}  # of the tests
         self.renewed: dict[str, Any] = {}  # its names that follow the program's, with what they were last bound to
@@ -80,7 +80,7 @@ class Connection:
     # What objects that stand for the program's ask of the connection: see remote.Link.
 
     def add_taint(self, reason: str) -> None:
-        self.taint.add(reason)
+        self.taints.append(reason)
 
     def is_of_program(self, value: Any) -> bool:
         return id(value) in self._handles
@@ -164,7 +164,7 @@ class Connection:
             raise Gone("an error that is none")
         iterates = operation == "operator" and arguments[0] in _ITERATES
         if not iterates and (isinstance(error, _CONTROL) or type(error).__name__ == "CancelledError"):
-            self.taint.add(f"{type(error).__name__} from a call, which ends loops of the tests")
+            self.add_taint(f"{type(error).__name__} from a call, which ends loops of the tests")
         if id(error) not in self._callback_numbers:  # the tests' own comes back from a callback as itself
             self._raised[id(error)] = error
 
@@ -174,7 +174,7 @@ class Connection:
             answer = True, self._do(*question)
         except Exception as error:
             if isinstance(error, AssertionError) and not self.raised_by_program(error):
-                self.taint.add("an assertion failed inside a callback")
+                self.add_taint("an assertion failed inside a callback")
             nearest = next(base.__name__ for base in type(error).__mro__ if base.__module__ == "builtins")
             # No text: the message of an assertion holds what is expected.
             answer = False, error if self.is_of_program(error) else (nearest, self._callback_number(error))
@@ -352,7 +352,7 @@ class Connection:
         self, _number: int, kind: int, arguments: list[Any], cut: bool, attributes: list[Any], cause: Any
     ) -> BaseException:
         if cut:
-            self.taint.add("the text of an exception was cut")
+            self.add_taint("the text of an exception was cut")
         values = [self._heap.decode(argument) for argument in arguments]
         made: Any = self._exception_class(kind)
         error = made.__new__(made, *values)

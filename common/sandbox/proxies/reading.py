@@ -5,15 +5,15 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import CodeType, EllipsisType, NoneType
+from types import CodeType
 
-from common.sandbox.entry_point import parse_quietly
+from common.sandbox.entry_point import imported_names, parse_quietly
+from common.sandbox.plain import is_single
 from common.sandbox.proxies.channel import Unsupported
 from common.sandbox.proxies.names import TESTS_MODULES
 
 FILE = "<tests>"
 IS, SEEN, ENTERED = "__is__", "__seen__", "__entered__"  # what rewritten tests call
-_SINGLE = (bool, NoneType, EllipsisType)  # classes whose equal objects are one object
 # Attributes of modules that tests may replace: the program's own input and output go through them.
 _STREAMS = {("sys", "stdout"), ("sys", "stdin"), ("sys", "stderr"), ("builtins", "input"), ("builtins", "print")}
 _PATCHED_STREAMS = frozenset({"sys.stdout", "sys.stdin", "sys.stderr", "builtins.input"})
@@ -57,7 +57,8 @@ def read_tests(setup: str, tests: tuple[str, ...]) -> ReadTests:
             broken = broken or source
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = [node for node in nodes if isinstance(node, ast.Name)]
-    modules, imported = _imports(nodes)
+    imports: list[ast.stmt] = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules: list[ast.stmt] = [node for node in imports if isinstance(node, ast.Import)]
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return ReadTests(
         sources,
@@ -66,11 +67,11 @@ def read_tests(setup: str, tests: tuple[str, ...]) -> ReadTests:
         _refused(nodes),
         used=frozenset({node.id for node in names} | _words_in_texts(nodes)),
         bound=frozenset(
-            imported
+            imported_names(ast.Module(imports, []))
             | {node.id for node in names if not isinstance(node.ctx, ast.Load)}
             | {node.name for node in nodes if isinstance(node, definitions)}
         ),
-        imported_modules=frozenset(modules),
+        imported_modules=frozenset(imported_names(ast.Module(modules, []))),
         replaced=frozenset(_replaced(nodes)),
         judges=frozenset(filter(None, (root_name(call) for call in _deciding_calls(nodes)))),
         imports="\n".join(ast.unparse(node) for tree in trees for node in tree.body if _is_standard_import(node)),
@@ -83,18 +84,6 @@ def _words_in_texts(nodes: Iterable[ast.AST]) -> set[str]:
     """Names that stand in texts, which tests may evaluate: `eval("f(1)")`."""
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return {word for text in texts for word in re.findall(r"[^\W\d]\w*", text)}
-
-
-def _imports(nodes: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
-    """(names that `import m` binds to modules, names that any import binds)."""
-    modules: set[str] = set()
-    imported: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-            imported |= names
-            modules |= names if isinstance(node, ast.Import) else set()
-    return modules, imported
 
 
 def _is_standard_import(node: ast.stmt) -> bool:
@@ -219,8 +208,7 @@ class Rewritten(ast.NodeTransformer):
         self.generic_visit(node)
         if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Is | ast.IsNot):
             return node
-        sides = (node.left, node.comparators[0])
-        if any(isinstance(side, ast.Constant) and isinstance(side.value, _SINGLE) for side in sides):
+        if is_single(node.left) or is_single(node.comparators[0]):
             return node
         same = _call(IS, node.left, node.comparators[0])
         return same if isinstance(node.ops[0], ast.Is) else ast.UnaryOp(ast.Not(), same)

@@ -18,9 +18,9 @@ from common.sandbox.proxies.channel import Gone, Stop, Unsupported
 from common.sandbox.proxies.link import Connection
 from common.sandbox.proxies.reading import ENTERED, IS, SEEN, ReadTests, read_tests
 from common.sandbox.turns import TURNS
+from common.sandbox.verdicts import shown
 
 PROGRAM, REFERENCE = TURNS["programs"], TURNS["references"]
-_SHOWN_CHARS = 120
 _TEXT_CHARS = 500
 _IMMUTABLE = (tuple, str, bytes, int, float, complex, frozenset)
 # What tests might replace for the program to see, and it would not.
@@ -121,9 +121,8 @@ class Tests:
             return Report("unsupported", message="the tests never call the program")
         if not self.read.n_checks:
             return Report("unsupported", message="the tests hold no check")
-        if self.link.taint.reasons:
-            reason = self.link.taint.reasons[0]
-            return Report("unsupported", message=f"only the program's own code could judge: {reason}")
+        if self.link.taints:
+            return Report("unsupported", message=f"only the program's own code could judge: {self.link.taints[0]}")
         return Report("correct")
 
     def first_failure(self) -> BaseException | None:
@@ -138,7 +137,11 @@ class Tests:
             return Report("incorrect", self.failed_test(error), str(error), ended=True)
         test, own = self.failed_test(error), not self.link.raised_by_program(error)
         if isinstance(error, AssertionError) and own:
-            found = "got " + shown(self.seen[0]) if self.seen and not self.outcome.errors else "the check does not hold"
+            found = (
+                "got " + shown(self.seen[0], Exception, Stop)
+                if self.seen and not self.outcome.errors
+                else "the check does not hold"
+            )
             return Report("incorrect", test, text_of(error) or found)
         if isinstance(error, ImportError) and own:
             return Report("unsupported", test, f"the tests need what is not here: {text_of(error)}")
@@ -187,15 +190,6 @@ def statement_at(tree: ast.Module, source: str, line: int) -> str | None:
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
             found = node if found is None or node.lineno >= found.lineno else found
     return ast.get_source_segment(source, found) if found is not None else None
-
-
-def shown(value: Any) -> str:
-    """A short text of a value."""
-    try:
-        text = repr(value)
-    except (Exception, Stop):  # an int of more digits than Python prints, an object of the program that cannot
-        return f"a {type(value).__name__} too large to show"
-    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
 
 
 def text_of(error: BaseException) -> str:

@@ -22,16 +22,6 @@ _COMPARE = opcode.opmap["COMPARE_OP"]
 _STRANGERS: tuple[Any, ...] = ("\0 no test expects this", -7919.5, object)
 
 
-class Taint:
-    """The reasons why a pass of this program would not be its own. Empty: none."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def add(self, reason: str) -> None:
-        self.reasons.append(reason)
-
-
 def ordered_by_a_comparison() -> bool:
     """Whether a comparison written in Python asks an operator's rule, not a sort, min, max or heap."""
     frame = sys._getframe(3)  # this function, the rule, the operator's method, who compares
