@@ -10,6 +10,8 @@ import functools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+from common.sandbox.entry_point import imported_names
+
 
 def shown_asserts(tests: Sequence[str]) -> list[str]:
     """One line for each assert that a prompt shows of `tests`. Raises: SyntaxError for what is no Python."""
@@ -30,12 +32,8 @@ def _literal_asserts(tree: ast.Module) -> Iterator[str]:
     would tell the model about the tests.
     """
     statements = list(_statements(tree.body))
-    imports = {
-        alias.asname or alias.name.split(".")[0]
-        for node in statements
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
+    own_imports: list[ast.stmt] = [node for node in statements if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = imported_names(ast.Module(own_imports, []))
     computed = {name for node in statements for name in _names_made_by(node)} - imports
     given = {*dir(builtins), *imports} - computed
     for body, parameter, tested in _tested_bodies(tree):

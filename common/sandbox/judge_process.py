@@ -92,26 +92,29 @@ class Judge:
 
         The first message tells the pipeline, should comparing kill this process, that it was the comparing.
         """
-        limits, folder = self.limits, self.programs.setup.scratch
         plan = _plan(tuple(program.tests), program.setup, program.entry_point)
+        finding, replies = None, []
         try:
             if plan is not None:
                 reply, answers = self._with_retry(lambda: self._run_plain(program, plan))
                 yield {"ran": {"cpu_s": round(reply["cpu_s"], 4), "wall_s": round(reply["wall_s"], 4)}}
-                signal.setitimer(signal.ITIMER_PROF, limits.comparison_cpu_s)  # its default action kills this process
-                try:
-                    finding = judge_plain(plan, reply, answers, limits)
-                    yield {"verdict": asdict(verdict(finding, [reply], limits, folder))}
-                    return
-                except NotPlain:
-                    pass
-                finally:
-                    signal.setitimer(signal.ITIMER_PROF, 0)
-            finding, replies = self._with_retry(lambda: self._run_as_written(program))
+                finding, replies = self._compared(plan, reply, answers), [reply]
+            if finding is None:
+                finding, replies = self._with_retry(lambda: self._run_as_written(program))
         except ServerFailure as error:
             yield {"not_run": str(error)}
             return
-        yield {"verdict": asdict(verdict(finding, replies, limits, folder))}
+        yield {"verdict": asdict(verdict(finding, replies, self.limits, self.programs.setup.scratch))}
+
+    def _compared(self, plan: PlainTests, reply: _Reply, answers: bytes) -> Finding | None:
+        """The finding by values; None where one is not plain."""
+        signal.setitimer(signal.ITIMER_PROF, self.limits.comparison_cpu_s)  # its default action kills this process
+        try:
+            return judge_plain(plan, reply, answers, self.limits)
+        except NotPlain:
+            return None
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     def _with_retry(self, run: Any) -> Any:
         """What `run` gives; once more with new servers if they failed, or if it was ended from outside."""
