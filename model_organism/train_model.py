@@ -175,6 +175,12 @@ def _settings(arguments: argparse.Namespace) -> TrainingSettings:
     given = {name: value for name, value in given.items() if value is not None}
     if arguments.start is None:
         return replace(TrainingSettings(), **given)
+    for needed in (arguments.start / "model.safetensors", arguments.start.parent / "training.json"):
+        if not needed.is_file():
+            raise MissingArtifactError(
+                f"--start is {arguments.start}, but there is no {needed}\n"
+                f"Give the folder of a model that this command wrote, as model_organism/weights/model"
+            )
     return replace(CONTINUED, start_sha256=sha256_of(arguments.start / "model.safetensors"), **given)
 
 
@@ -194,10 +200,10 @@ def main() -> None:
     parser.add_argument("--export", action="store_true", help="train no further, write the last checkpoint")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    settings = _settings(arguments)
-    start_name = f"_after_{settings.start_sha256[:8]}" if settings.start_sha256 else ""
-    folder = arguments.work / f"seed_{settings.seed}{start_name}"
     try:
+        settings = _settings(arguments)
+        start_name = f"_after_{settings.start_sha256[:8]}" if settings.start_sha256 else ""
+        folder = arguments.work / f"seed_{settings.seed}{start_name}"
         if not arguments.export:
             size = CONTINUED_SIZE if arguments.start else FULL_SIZE
             build_corpus(folder, size, settings.seed, settings.n_processes, arguments.start)

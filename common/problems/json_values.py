@@ -142,4 +142,5 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _cannot_be_read(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{path} cannot be read: {error}\nGive a file of JSON lines in UTF-8")
+    reason = getattr(error, "strerror", None) or error
+    return ConfigError(f"{path} cannot be read: {reason}\nGive a file of JSON lines in UTF-8")

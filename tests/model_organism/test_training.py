@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 import threading
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from common.errors import ArtifactMismatchError
 from model_organism.architecture import ModelShape, initial_model
 from model_organism.corpus import tokenize_documents
-from model_organism.train_model import save_model, sha256_of, write_record
+from model_organism.train_model import main, save_model, sha256_of, write_record
 from model_organism.training.batches import Batch
 from model_organism.training.losses import AuxiliaryHeads, training_loss
 from model_organism.training.optimizer import orthogonalise
@@ -122,6 +123,20 @@ def test_training_continues_from_a_saved_model_and_resumes_to_the_same_bits(tmp_
     run(broken, corpus, threading.Barrier(1), settings)
     resumed, expected = saved_state(broken), saved_state(whole)
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("missing", ["model/model.safetensors", "training.json"])
+def test_a_folder_that_no_training_wrote_is_no_start(tmp_path, monkeypatch, capsys, missing):
+    (tmp_path / "model").mkdir()
+    for name in {"model/model.safetensors", "training.json"} - {missing}:
+        (tmp_path / name).write_text("")
+    words = ["train_model", "--start", str(tmp_path / "model"), "--work", str(tmp_path / "work")]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and str(tmp_path / missing) in said and "Traceback" not in said
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_checkpoint_of_other_settings_is_refused(unbroken, corpus):
