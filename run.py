@@ -22,6 +22,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "1": "phase1_dataset_building.phase",
     "1.1": "phase1_dataset_building.general_text_phase",
     "1.2": "phase1_2_temperature.phase",
+    "1.3": "phase1_3_dictionaries.phase",
     "2": "phase2_sae_analysis.phase",
     "3.1": "phase3_validation.detection.phase",
     "3.2": "phase3_validation.steering.coefficients_phase",
@@ -100,7 +101,7 @@ EXAMPLES = {
     "phase 1 --preset demo": "on the model organism: no network, no GPU",
     "phase 3": "phases 3.1, 3.2 and 3.3, then the report",
 }
-PROGRAM = Program(PHASES, COMMANDS, groups={"3": ("3.1", "3.2", "3.3")}, apart=("3.6",))
+PROGRAM = Program(PHASES, COMMANDS, groups={"3": ("3.1", "3.2", "3.3")}, apart=("1.3", "3.6"))
 
 
 def overview() -> str:

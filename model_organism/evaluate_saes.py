@@ -18,7 +18,7 @@ import torch
 from common.errors import PipelineError
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
-from common.saes.training import Dictionary
+from common.saes.dictionary import Dictionary
 from model_organism.dictionaries.activations import TokenBatch
 from model_organism.dictionaries.held_out import (
     HELD_OUT_SIZE,

@@ -18,9 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.errors import ConfigError
+from common.saes.dictionary import Dictionary
 from common.saes.encoder import LayerSae, load_from_release
+from common.saes.mixture import Part, Samples
 from common.saes.sources import find_release, layer_of
-from common.saes.training import Dictionary, DictionarySettings, DictionaryTrainer, Samples
+from common.saes.training import DictionarySettings, train_dictionary
 
 LEAST_ROWS = 10
 
@@ -36,7 +38,7 @@ class JumpReLUSAE(Dictionary):
             raise ConfigError(
                 f"{sae.id} is {kind}, which has no JumpReLU form\nGive an SAE with thresholds, or of ReLU"
             )
-        return cls(sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, sae.threshold)
+        return cls(W_enc=sae.W_enc, b_enc=sae.b_enc, W_dec=sae.W_dec, b_dec=sae.b_dec, threshold=sae.threshold)
 
     @classmethod
     def from_sae_lens(cls, release: str, sae_id: str) -> JumpReLUSAE:
@@ -59,14 +61,5 @@ class JumpReLUSAE(Dictionary):
                 f"activations of the shape {tuple(x.shape)} cannot train an SAE\n"
                 f"Give {LEAST_ROWS} or more rows of finite numbers"
             )
-        samples, batch_size = Samples(x, x), min(settings.batch_size, len(x))
-        trained = DictionaryTrainer(replace(settings, batch_size=batch_size), samples, samples).train()
-        return cls(**vars(trained))
-
-    @property
-    def d_in(self) -> int:
-        return self.W_enc.shape[0]
-
-    @property
-    def n_latents(self) -> int:
-        return self.W_enc.shape[1]
+        settings = replace(settings, batch_size=min(settings.batch_size, len(x)))
+        return cls(**vars(train_dictionary(settings, [Part(1.0, Samples(x, x))])))

@@ -8,7 +8,10 @@ from common.cli import Parser
 from common.errors import ConfigError, suggestion
 from common.launch.program import Program
 from common.launch.running import context_for, flags_of, words_among
+from common.saes.own import OWN, has_default
 
+OWN_DICTIONARIES, READS_SAES, SECOND_MODEL = "1.3", "2", "3.6"  # phases
+USE_OWN = ("--sae", OWN)
 OF_THE_REPORT = ("--preset", "--data-dir", "--model", "--dataset", "--limit", "--sae", "--prompt")
 
 
@@ -18,13 +21,26 @@ def main(argv: list[str], program: Program) -> int:
     parser.add_argument("--from", dest="first", default="0")
     args, words = parser.parse_known_args(argv)
     ids = [phase_id for phase_id in program.phases if phase_id not in program.apart]
+    if trains_its_own(program, words):
+        ids, words = (
+            [phase_id for phase_id in program.phases if phase_id in (*ids, OWN_DICTIONARIES)],
+            [*words, *USE_OWN],
+        )
+        print(f"no SAEs are known for this model: phase {OWN_DICTIONARIES} trains some", file=sys.stderr)
     if args.first in program.groups:
         args.first = program.groups[args.first][0]
     if args.first not in ids:
         raise ConfigError(f"--from is '{args.first}'.{suggestion(args.first, ids)}\nGive one of: {', '.join(ids)}")
-    print(f"left out, since they need a second model: phase {', '.join(program.apart)}", file=sys.stderr)
+    print(f"left out, since it needs a second model: phase {SECOND_MODEL}", file=sys.stderr)
     name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
     return run_in_order(program, ids[ids.index(args.first) :], words, name, others=ids)
+
+
+def trains_its_own(program: Program, words: list[str]) -> bool:
+    """Whether the model has no SAEs that anyone published, and none were named."""
+    phase = program.phase(READS_SAES)
+    config = context_for(phase, words_among(flags_of(phase), words))[0].config
+    return config.sae == "auto" and not has_default(config.model)
 
 
 def run_in_order(program: Program, ids: Sequence[str], words: list[str], name: str, others: Sequence[str] = ()) -> int:

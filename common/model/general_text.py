@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import json
+import platform
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from common.provenance import ROOT
 
 HUB_TEXTS = {"pile-10k": "NeelNanda/pile-10k"}
 ORGANISM_FILE = ROOT / "model_organism" / "general_text.jsonl"
-TEXTS = (*HUB_TEXTS, "organism")
+CODE = "code"  # Python's own library, as this machine has it
+TEXTS = (*HUB_TEXTS, "organism", CODE)
+_APART = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3", "__pycache__"}
 TEXT_OF_MODEL = {"organism": "organism"}  # every other model reads the first of TEXTS
 
 
@@ -44,6 +48,10 @@ def text_identity(text: str) -> str:
         return text
     if text == "organism":
         return f"organism@{file_sha256(_organism_file())[:8]}"
+    if text == CODE:
+        files = _library_files()
+        digest = hashlib.sha256("".join(f"{path.name}:{file_sha256(path)}\n" for path in files).encode())
+        return f"{CODE}@{digest.hexdigest()[:8]}"
     files = _files_in(text)
     digest = hashlib.sha256("".join(f"{path.name}:{file_sha256(path)}\n" for path in files).encode())
     return f"{Path(text).resolve().name}@{digest.hexdigest()[:8]}"
@@ -65,6 +73,9 @@ def load_text(text: str) -> GeneralText:
     elif text == "organism":
         lines, source = _organism_file().read_text(encoding="utf-8").split("\n"), "model_organism/general_text.jsonl"
         documents = [json.loads(line)["text"] for line in lines if line]
+    elif text == CODE:
+        documents = [path.read_text(encoding="utf-8", errors="replace") for path in _library_files()]
+        source = f"the library of Python {platform.python_version()}"
     else:
         documents, source = [_text_of(path) for path in _files_in(text)], text
     return GeneralText(tuple(documents), source)
@@ -85,6 +96,14 @@ def first_documents(text: str, n_documents: int) -> tuple[str, ...]:
     if not kept:
         raise ConfigError(f"the first {n_documents} documents of '{text}' are blank\nGive another text with --text")
     return kept
+
+
+@functools.cache
+def _library_files() -> tuple[Path, ...]:
+    """The modules of Python's own library, without their tests and what was installed beside them."""
+    library = Path(sysconfig.get_path("stdlib"))
+    files = (path for path in library.rglob("*.py") if not _APART.intersection(path.relative_to(library).parts))
+    return tuple(sorted(files))
 
 
 def _organism_file() -> Path:

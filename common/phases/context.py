@@ -12,7 +12,7 @@ from filelock import FileLock
 from typing_extensions import TypeVar
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError, PipelineError
-from common.handoffs import USUAL, Handoff
+from common.handoffs import DICTIONARIES, HANDOFFS, SPLIT, USUAL, Handoff
 from common.phases.command_line import build_command
 from common.phases.phase import Phase
 from common.phases.revisions import Belonging, check_settled, settled, with_commits
@@ -77,6 +77,7 @@ class RunContext(Generic[Config]):
     def settle(self, network: bool = True) -> None:
         """Put commits and the form of prompts into the settings, where they were left open (see revisions.py)."""
         typed = self.config
+        self.config = self.config.found_in(self.data_dir)
         self.config = settled(self.config, self._belonging(), self.log, network)
         self.command = shlex.join(with_commits(shlex.split(self.command), typed, self.config))
 
@@ -88,6 +89,11 @@ class RunContext(Generic[Config]):
         given = [discovery.run_at(path, needed + optional) for path in self.given_inputs]
         chosen = {handoff.name: run for handoff, run in given}
         lineage: dict[str, str] = {}
+        for path in self.config.runs_named():
+            handoff, run = discovery.run_at(path, HANDOFFS)
+            self.artifacts[handoff.name] = Artifact(handoff, run, discovery.command_in(run, self.data_dir))
+            self.reasons[handoff.name] = "named by the settings"
+            self.log.info("%s: %s", handoff.name, run.path)
         for handoff in needed + optional:
             build = build_command(handoff, typed, self.preset, self.data_dir)
             if handoff.name in chosen:
@@ -106,6 +112,7 @@ class RunContext(Generic[Config]):
             self.reasons[handoff.name] = reason
             lineage |= discovery.lineage_of(handoff, run)
             self.log.info("input %s: %s (%s)", handoff.name, run.path, reason)
+        self._check_trained_on()
 
     def unusable_inputs(self) -> list[tuple[Handoff, PipelineError]]:
         """Needed inputs that there are not, or not as they must be, each with what `pick_inputs` would say.
@@ -183,7 +190,8 @@ class RunContext(Generic[Config]):
         """All that the output depends on; a run is continued only if every entry is equal."""
         output = self.phase.output
         inputs = {name: artifact.content_sha256 for name, artifact in self.artifacts.items()}
-        ancestors = [artifact.manifest["lineage"] for artifact in self.artifacts.values()]
+        # Dictionaries may have been trained on prompts of other problems, whose split is not this run's.
+        ancestors = [one.manifest["lineage"] for name, one in self.artifacts.items() if name != DICTIONARIES.name]
         known = self.config.experiment()
         unusual = [key for key in output.keys if known.get(key, USUAL.get(key)) != USUAL.get(key) or key not in USUAL]
         experiment = {key: known[key] for key in unusual}
@@ -223,6 +231,18 @@ class RunContext(Generic[Config]):
         for name in discovery.lineage_conflicts(handoff, run, lineage):
             raise ArtifactMismatchError(
                 f"{run.path} was made from another {name} than the one picked\nRebuild it with: {build} --fresh"
+            )
+
+    def _check_trained_on(self) -> None:
+        """Dictionaries trained on prompts of problems that are evaluated here would have seen them."""
+        own, split = self.artifacts.get(DICTIONARIES.name), self.artifacts.get(SPLIT.name)
+        if own is None or split is None:
+            return
+        same_problems = own.manifest["settings"].get("dataset") == self.config.experiment().get("dataset")
+        if same_problems and own.manifest["lineage"].get(SPLIT.name) != split.content_sha256:
+            raise ArtifactMismatchError(
+                f"the dictionaries in {own.path} were trained on prompts of another split than {split.path}\n"
+                f"Train them again with: {discovery.with_data_dir(own.manifest['command'], self.data_dir)} --fresh"
             )
 
     def _details(self) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def check_settled(config: PhaseConfig) -> None:
 
 def with_commits(words: list[str], typed: PhaseConfig, config: PhaseConfig) -> list[str]:
     """`words` with commits for the branches and tags in them, which may stand for others tomorrow."""
-    for name in config.repositories():
+    for name in (*config.repositories(), *_named_by_a_word(typed, config)):
         flag, was, now = _flag(name), getattr(typed, name), getattr(config, name)
         words = [f"{flag}={now}" if word == f"{flag}={was}" else word for word in words]
         words = [
@@ -79,10 +79,15 @@ def with_commits(words: list[str], typed: PhaseConfig, config: PhaseConfig) -> l
 def words_as_settled(words: list[str], typed: PhaseConfig, config: PhaseConfig) -> list[str]:
     """What makes another process run as `config` was settled here, where `words` were typed for `typed`."""
     words = with_commits(words, typed, config)
-    open_ones = [name for name in (*config.repositories(), "prompt") if hasattr(config, name)]
+    open_ones = [name for name in (*config.repositories(), "prompt", "sae") if hasattr(config, name)]
     settled_here = [name for name in open_ones if getattr(config, name) != getattr(typed, name)]
     again = [name for name in settled_here if _flag(name) not in words or name == "prompt"]
     return [*words, *(word for name in again for word in (_flag(name), getattr(config, name)))]
+
+
+def _named_by_a_word(typed: PhaseConfig, config: PhaseConfig) -> list[str]:
+    """`--sae own` may name another folder tomorrow."""
+    return [name for name in ("sae",) if getattr(typed, name, None) != getattr(config, name, None)]
 
 
 def _flag(name: str) -> str:

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import math
 import re
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from common.errors import ConfigError, suggestion
@@ -96,6 +97,14 @@ class PhaseConfig:
     def near_miss(self, key: str) -> str:
         """'Did you mean X? ' where what `experiment` has under `key` nearly has a known name; else nothing."""
         return ""
+
+    def found_in(self, data_dir: Path) -> Self:
+        """These settings, with a folder for what names the newest of its kind in the data folder."""
+        return self
+
+    def runs_named(self) -> tuple[Path, ...]:
+        """Finished runs that a setting names, and not an input: what is made with these settings rests on them."""
+        return ()
 
     def settled(self, log: logging.Logger, network: bool) -> Self:
         """These settings, with what was left open in them put in; without `network`, as far as this disk tells."""

@@ -25,17 +25,16 @@ from torch import Tensor
 
 from common.errors import AssetError, ConfigError
 from common.phases.hub import cached_revision, check_read_at, what_is_cached
+from common.saes.dictionary import Dictionary
 from common.saes.sources import Release, SaeSource, folder_config, layer_of, listing
 
 SaeLensSae = Any  # sae_lens.SAE; importing it takes five seconds
-# Share of latents that fire below which the sparse product is faster: 9 times at .4 %, 3 times at 2 %, slower at 10 %.
-SPARSE = 0.02
 _GATES = ("jumprelu", "jumprelu_transcoder")
 _SUPPORTED = ("standard", "topk", "transcoder", *_GATES)
 
 
-@dataclass(frozen=True, eq=False)
-class LayerSae:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerSae(Dictionary):
     """One SAE (or transcoder), for inference on the CPU in float32.
 
     `site` is the activation it reads. An SAE reconstructs that; a transcoder gives `site_out`.
@@ -50,47 +49,21 @@ class LayerSae:
     site_out: str
     neuronpedia_id: str | None
     revision: str | None
-    W_enc: Float[Tensor, "d_in d_sae"]
-    b_enc: Float[Tensor, " d_sae"]
-    threshold: Float[Tensor, " d_sae"]
-    W_dec: Float[Tensor, "d_sae d_out"]
-    b_dec: Float[Tensor, " d_out"]
     top_k: int | None = None
     published_fvu: float | None = None
     published_l0: float | None = None
-
-    @property
-    def n_latents(self) -> int:
-        return self.W_enc.shape[1]
-
-    @property
-    def d_in(self) -> int:
-        return self.W_enc.shape[0]
 
     def neuronpedia_url(self, latent: int) -> str | None:
         """The latent's page, where Neuronpedia has these SAEs."""
         return self.neuronpedia_id and f"https://www.neuronpedia.org/{self.neuronpedia_id}/{latent}"
 
-    def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
-        """Latent activations, JumpReLU(x @ W_enc + b_enc), in the SAE's own units; none is negative.
-
-        The threshold is a gate, not a shift: a latent is zero unless its pre-activation exceeds
-        it strictly, and then keeps the whole pre-activation.
-
-        Source: Rajamanoharan et al. 2024, arXiv:2407.14435; top-k: Gao et al. 2024, arXiv:2406.04093.
-        """
-        pre_acts = x @ self.W_enc + self.b_enc
+    def encode(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
+        """Latent activations in the SAE's own units, none negative; by the top-k rule where it has that."""
         if self.top_k is None:
-            return pre_acts * (pre_acts > self.threshold)
+            return super().encode(x)
+        pre_acts = torch.as_tensor(x).to(self.W_enc) @ self.W_enc + self.b_enc
         values, latents = pre_acts.topk(self.top_k, dim=-1)
         return torch.zeros_like(pre_acts).scatter_(-1, latents, values.relu())
-
-    def decode(self, latent_acts: Float[Tensor, "n d_sae"]) -> Float[Tensor, "n d_out"]:
-        """The reconstruction in the residual stream. Few latents fire as a rule: then only their rows are read."""
-        if (latent_acts != 0).float().mean() < SPARSE:
-            with warnings.catch_warnings(action="ignore", category=UserWarning):  # the format is in beta, torch says
-                latent_acts = latent_acts.to_sparse_csr()
-        return latent_acts @ self.W_dec + self.b_dec
 
 
 def load_sae(source: SaeSource, layer: int) -> LayerSae:

@@ -1,10 +1,13 @@
 """The SAEs of a phase."""
 
 import dataclasses
+from pathlib import Path
+from typing import Self
 
 from common.errors import ConfigError
 from common.model.settings import ModelConfig, NamedModelConfig
 from common.phases.settings import setting
+from common.saes.own import OWN, newest_own, run_of
 from common.saes.sources import sae_source
 
 
@@ -22,13 +25,26 @@ def layer_numbers(layers: str, usual: str) -> list[int] | None:
 class NamedSaeConfig(NamedModelConfig):
     """Settings of a phase that works with SAEs of a model."""
 
-    sae: str = setting("auto", "SAELens release, or folder of SAEs; auto: the registry's choice for the model")
+    sae: str = setting(
+        "auto",
+        "SAELens release, or folder of SAEs; auto: the registry's choice for the model; own: the newest of phase 1.3",
+    )
     sae_revision: str = setting(
         "", "the same as --revision, of the repository of an --sae of the hub", changes_results=False
     )
 
     def experiment(self) -> dict[str, str]:
         return {**super().experiment(), "sae": sae_source(self.sae, self.model, self.sae_revision).identity}
+
+    def found_in(self, data_dir: Path) -> Self:
+        config = super().found_in(data_dir)
+        if config.sae != OWN:
+            return config
+        return dataclasses.replace(config, sae=str(newest_own(config.model, config.revision, data_dir)))
+
+    def runs_named(self) -> tuple[Path, ...]:
+        own = run_of(self.sae)
+        return (*super().runs_named(), *([] if own is None else [own.path]))
 
     def repositories(self) -> dict[str, tuple[str, str]]:
         release = sae_source(self.sae, self.model).release

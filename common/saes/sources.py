@@ -4,6 +4,7 @@
     gemma-scope-2b-pt-res-canonical         a release in SAELens' table
     RELEASE:layer_{layer}/width_65k/canonical   the same with one id per layer, where there are several
     path/to/saes                            a folder of layer_0, layer_1 ... or of one SAE
+    own                                     the newest that phase 1.3 trained (own.py puts its folder in)
 
 A command asks this when it starts, so nothing here imports torch or sae_lens or needs a network.
 """
@@ -22,6 +23,7 @@ from common.errors import AssetError, ConfigError, suggestion
 from common.files import file_sha256
 from common.model.registry import MODELS, at_commit
 from common.provenance import ROOT
+from common.saes.own import OWN, has_default, run_of
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # as SAELens' save_model writes them
 
@@ -83,10 +85,11 @@ def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
     """
     entry = MODELS.get(model)
     if sae == "auto":
-        if entry is None or not (entry.sae_release or entry.sae_folder):
+        if entry is None or not has_default(model):
             raise ConfigError(
                 f"there are no default SAEs for --model {model}\n"
-                f"Give a SAELens release or a folder with --sae; defaults exist for: {', '.join(MODELS)}"
+                f"Give a SAELens release or a folder with --sae, or train some with phase 1.3 and give --sae {OWN}; "
+                f"defaults exist for: {', '.join(MODELS)}"
             )
         if entry.sae_release:
             return _release_source(entry.sae_release, "", model, revision)
@@ -219,7 +222,8 @@ def _folder_source(name: str, folder: Path, model: str) -> SaeSource:
         raise ConfigError(f"--sae {name} holds SAEs and transcoders\nKeep them in folders of their own")
     trained_on = {_metadata(config).get("model_name") or "" for config in configs.values()}
     notes = sorted({_note(other, model) for other in trained_on if other} - {""})
-    identity = f"{folder.resolve().name}@{_content_hash(folder.resolve())}"
+    known = OWN if run_of(str(folder.resolve())) else folder.resolve().name
+    identity = f"{known}@{_content_hash(folder.resolve())}"
     ids = {layer: str(path) for layer, path in folders.items()}
     return SaeSource(name, identity, "; ".join(notes), kinds.pop(), ids)
 

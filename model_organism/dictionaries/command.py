@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from common.saes.training import DictionarySettings, DictionaryTrainer, Samples
+from common.saes.mixture import Part, Samples
+from common.saes.training import DictionarySettings, train_dictionary
 from model_organism.dictionaries.activations import PROMPTS, TEXT, SampleSize, load_site, store_activations
 from model_organism.dictionaries.sites import READS, WRITES, site_name
 from model_organism.dictionaries.storage import COMMANDS, FOLDERS, layer_folder, read_training, save_dictionary
@@ -90,7 +91,7 @@ def train_layer(job: Job, layer: int) -> None:
     started = time.monotonic()
     text, prompts = (load_samples(job.activations, part, job.kind, layer) for part in (TEXT, PROMPTS))
     logger.info("%s of layer %d", job.kind, layer)
-    dictionary = DictionaryTrainer(job.settings, text, prompts).train()
+    dictionary = train_dictionary(job.settings, [Part(0.8, text), Part(0.2, prompts)])
     minutes = round((time.monotonic() - started) / 60, 2)
     save_dictionary(dictionary, job.kind, layer, {**job.made_by, "minutes": minutes}, job.out)
     logger.info("wrote %s after %.1f minutes", layer_folder(job.out, layer), minutes)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.model.language_model import LanguageModel
-from common.saes.training import Dictionary
+from common.saes.dictionary import Dictionary
 from model_organism.dictionaries.activations import TokenBatch
 from model_organism.dictionaries.sites import READS, SAE, WRITES, read_site, replace_site
 from model_organism.tokenizer import BOS_ID, PAD_ID

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from common.errors import AssetError
-from common.saes.training import Dictionary
+from common.saes.dictionary import Dictionary
 from model_organism.dictionaries.sites import READS, SAE, WRITES, site_name
 
 FOLDERS = {"sae": "saes", "transcoder": "transcoders"}

@@ -1,0 +1,47 @@
+"""Dictionaries of one's own, which phase 1.3 trained: `--sae own` names the newest of a model."""
+
+from pathlib import Path
+
+from common.errors import MissingArtifactError
+from common.handoffs import DICTIONARIES
+from common.model.registry import MODELS, model_identity
+from common.runs.discovery import RunFolder, list_runs, plain_name, read_run, with_data_dir
+
+OWN = "own"
+RESID_POST = "resid_post"
+
+
+def newest_own(model: str, revision: str, data_dir: Path, site: str = RESID_POST) -> Path:
+    """The run folder of the newest finished dictionaries of a model, at a site.
+
+    Raises: MissingArtifactError when there is none.
+    """
+    identity = model_identity(model, revision)
+    for run in list_runs(DICTIONARIES, data_dir):
+        if run.damage is None and run.finished and run.document["settings"].get("site") == site:
+            if _is_of(run.experiment["model"], identity):
+                return run.path
+    site_words = "" if site == RESID_POST else f" --site {site}"
+    build = with_data_dir(f"python3 run.py phase 1.3 --model {model}{site_words}", data_dir)
+    raise MissingArtifactError(
+        f"--sae is '{OWN}', but {data_dir / DICTIONARIES.folder} holds no finished dictionaries of {model} at {site}\n"
+        f"Train some with: {build}"
+    )
+
+
+def run_of(sae: str) -> RunFolder | None:
+    """The finished run of phase 1.3 that `--sae` names the folder of; None for anything else."""
+    folder = Path(sae)
+    run = read_run(folder, DICTIONARIES) if sae and folder.parent.name == DICTIONARIES.folder else None
+    return run if run is not None and run.finished and run.damage is None else None
+
+
+def has_default(model: str) -> bool:
+    """Whether `--sae auto` names anything for a model."""
+    entry = MODELS.get(model)
+    return entry is not None and bool(entry.sae_release or entry.sae_folder)
+
+
+def _is_of(trained_on: str, identity: str) -> bool:
+    """A hub id whose commit is not settled yet stands for any."""
+    return trained_on == identity or ("@" not in identity and plain_name(trained_on) == identity)

@@ -1,0 +1,48 @@
+"""What the training of a dictionary depends on, besides the activations. Nothing here imports torch."""
+
+from dataclasses import dataclass
+
+from common.errors import ConfigError
+
+FEEDBACK, BATCHTOPK = "feedback", "batchtopk"
+
+
+@dataclass(frozen=True)
+class DictionarySettings:
+    """All that the result depends on, besides the activations.
+
+    Raises: ConfigError where no step can be made, or more latents would be active than there are.
+    """
+
+    d_sae: int = 1536
+    l0: float = 32.0
+    n_samples: int = 1_500_000
+    batch_size: int = 1024
+    threshold: str = FEEDBACK
+    learning_rate: float = 1.5e-3
+    initial_l0_factor: float = 3.0
+    annealed_share: float = 0.25
+    resample_every: int = 200
+    resampled_share: float = 0.65
+    decayed_share: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        most_active = self.d_sae / 2 / self.initial_l0_factor  # of more than half, the threshold would lie below 0
+        for name, value, most in (("batch_size", self.batch_size, self.n_samples), ("l0", self.l0, most_active)):
+            if not 0 < value <= most:
+                raise ConfigError(f"{name} is {value}\nGive a number above 0, at most {most:g}")
+
+    @property
+    def n_steps(self) -> int:
+        return self.n_samples // self.batch_size
+
+    def learning_rate_at(self, step: int) -> float:
+        """Warm-up over 50 steps, constant, then linear to a hundredth."""
+        left = (self.n_steps - step) / (self.n_steps * self.decayed_share)
+        return self.learning_rate * min(1.0, (step + 1) / 50) * max(0.01, min(1.0, left))
+
+    def l0_at(self, step: int) -> float:
+        """Geometrically from `initial_l0_factor` times the target to the target."""
+        progress = min(1.0, step / (self.n_steps * self.annealed_share))
+        return self.l0 * self.initial_l0_factor ** (1 - progress)

@@ -1,0 +1,137 @@
+"""What a dictionary does on what it was not trained on: fit, dead latents, firing rates, cross-entropy, neighbours.
+
+- FVU and L0 on held-out text, of all parts together and of each; at held-out last prompt tokens the share of |x|^2
+  that is missed, and the FVU between prompts (common/saes/fit.py). Massive activations are left out, as in training.
+- Firing rates over the held-out text and as much of the text trained on; a latent that never fires there is dead.
+- Cross-entropy recovered: (zero - spliced) / (zero - clean). What does not count in training is left alone.
+- Neighbours: an SAE of the residual stream, fed the layers beside its own.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.handoffs.dictionaries import DictionaryCard, FiringRates, LastTokenFit, NeighbourFit, TextFit
+from common.model.language_model import LanguageModel
+from common.saes.encoder import LayerSae
+from common.saes.fit import neighbours, prompt_fit, site_fit
+from common.saes.mixture import Ordinary
+from phase1_3_dictionaries.corpus import Parts, Piece, Prompts, Text
+from phase1_3_dictionaries.cross_entropy import Splicing
+from phase1_3_dictionaries.reading import Reader, Sites
+
+EDGES = np.linspace(-5, 0, 26)  # log10 of the firing rate
+ROWS_AT_ONCE = 1024
+PIECES_OF_CROSS_ENTROPY = 64
+
+
+class HeldOut:
+    """Activations that no dictionary was trained on, read once for all layers."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        sites: Sites,
+        layers: Sequence[int],
+        parts: Parts,
+        log: logging.Logger,
+    ) -> None:
+        self._sites = sites
+        texts = {name: part for name, (_, part) in parts.items() if isinstance(part, Text)}
+        prompts = {name: part for name, (_, part) in parts.items() if isinstance(part, Prompts)}
+        beside = {layer + step for layer in layers for step in (-1, 0, 1)} if sites.is_resid_post else {*layers}
+        reader = Reader(lm, sites.names(sorted(beside & {*range(lm.n_layers)})), log)
+        self.text = {name: reader.every_token(part.held_out, part.stream.n_skipped) for name, part in texts.items()}
+        self.prompts = {name: reader.last_tokens(part.held_out) for name, part in prompts.items()}
+        trained = Reader(lm, sites.names(layers), log)
+        self.trained = {
+            name: trained.every_token(_as_much(part), part.stream.n_skipped) for name, part in texts.items()
+        }
+        pieces = [piece for part in texts.values() for piece in part.held_out[:PIECES_OF_CROSS_ENTROPY]]
+        self.n_skipped = max(part.stream.n_skipped for part in texts.values())
+        self.splicing = Splicing(lm, sites, pieces, self.n_skipped)
+
+    def samples(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of all held-out text, on the processor."""
+        parts = [self._sites.samples(rows, layer) for rows in self.text.values()]
+        inputs = torch.cat([part.inputs for part in parts]).cpu()
+        return inputs, inputs if self._sites.is_autoencoder else torch.cat([part.targets for part in parts]).cpu()
+
+    def beside(self, layer: int) -> dict[int, Tensor]:
+        """The same tokens at the layers beside, of the residual stream."""
+        if not self._sites.is_resid_post:
+            return {}
+        names = {other: f"blocks.{other}.{self._sites.reads}" for other in (layer - 1, layer + 1)}
+        held = next(iter(self.text.values()))
+        return {
+            other: torch.cat([rows[name] for rows in self.text.values()]).cpu()
+            for other, name in names.items()
+            if name in held
+        }
+
+
+def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, n_resampled: int) -> DictionaryCard:
+    """The card of one layer's dictionary."""
+    inputs, targets = held_out.samples(sae.layer)
+    by_part = {}
+    for name, rows in held_out.text.items():
+        own = sites.samples(rows, sae.layer)
+        by_part[name] = text_fit(sae, own.inputs.cpu(), own.targets.cpu())
+    return DictionaryCard(
+        n_latents=sae.n_latents,
+        text=text_fit(sae, inputs, targets),
+        by_part=by_part,
+        last_tokens={name: last_token_fit(sae, sites, rows) for name, rows in held_out.prompts.items()},
+        cross_entropy=held_out.splicing.recovered(sae, ordinary),
+        firing=firing_rates(
+            sae, [inputs, *(sites.samples(rows, sae.layer).inputs for rows in held_out.trained.values())]
+        ),
+        neighbours=[
+            NeighbourFit(layer=one.layer, fvu=one.fvu, n_better=one.n_better, n=one.n)
+            for one in neighbours(sae, inputs, held_out.beside(sae.layer))
+        ],
+        n_resampled=n_resampled,
+    )
+
+
+def text_fit(sae: LayerSae, inputs: Tensor, targets: Tensor) -> TextFit:
+    fit = site_fit(sae, inputs, targets)
+    return TextFit(fvu=fit.decisive, l0=fit.l0, n=fit.n, n_massive=fit.n_massive)
+
+
+def last_token_fit(sae: LayerSae, sites: Sites, rows: dict[str, Tensor]) -> LastTokenFit:
+    own = sites.samples(rows, sae.layer)
+    latent_acts = sae.encode(own.inputs.cpu())
+    fit = prompt_fit(sae, own.targets.cpu(), latent_acts)
+    l0 = (latent_acts > 0).sum(-1).double().mean().item()
+    return LastTokenFit(missed_share=fit.missed_share, fvu_between=fit.fvu_between, l0=l0, n=fit.n)
+
+
+@torch.inference_mode()
+def firing_rates(sae: LayerSae, rows: Sequence[Tensor]) -> FiringRates:
+    """How often each latent fires on all of the rows."""
+    n_fires = torch.zeros(sae.n_latents, dtype=torch.int64)
+    for part in rows:
+        for some in part.split(ROWS_AT_ONCE):
+            n_fires += (sae.encode(some.cpu()) > 0).sum(0)
+    n = sum(map(len, rows))
+    rates = n_fires.numpy() / n
+    fires = rates > 0
+    counts, _ = np.histogram(np.log10(rates[fires]).clip(EDGES[0], EDGES[-1]), EDGES)
+    return FiringRates(
+        n=n,
+        mean=float(rates.mean()),
+        n_dead=int((~fires).sum()),
+        edges=[round(float(edge), 6) for edge in EDGES],
+        counts=counts.tolist(),
+    )
+
+
+def _as_much(part: Text) -> list[Piece]:
+    """Pieces that were trained on, as many tokens of them as are held out."""
+    wanted = sum(map(len, part.held_out))
+    ends = np.cumsum([len(piece) for piece in part.stream.pieces])
+    return part.stream.pieces[: int(np.searchsorted(ends, wanted)) + 1]

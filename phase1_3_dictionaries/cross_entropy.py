@@ -1,0 +1,96 @@
+"""What a model's loss is with a dictionary in place of a site.
+
+    recovered = (zero - spliced) / (zero - clean)
+
+the loss with zeros at the site, with the dictionary's output, and of the model left alone. Tokens that the dictionary
+was never trained on are left alone: the first of a text, what stands in front, and massive activations.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.handoffs.dictionaries import CrossEntropy
+from common.model.hooks import change_resid, read_resid
+from common.model.language_model import LanguageModel
+from common.saes.encoder import LayerSae
+from common.saes.mixture import Ordinary
+from phase1_3_dictionaries.corpus import Piece
+from phase1_3_dictionaries.reading import Sites, batches_of, padded
+
+ROWS_OF_LOGITS = 512
+
+Edit = Callable[[Tensor], Tensor]
+
+
+class Splicing:
+    """Held-out pieces, and the loss on them while a site is replaced."""
+
+    def __init__(self, lm: LanguageModel, sites: Sites, pieces: Sequence[Piece], n_skipped: int) -> None:
+        self._lm, self._sites, self._pieces, self._n_skipped = lm, sites, pieces, n_skipped
+
+    def recovered(self, sae: LayerSae, ordinary: Ordinary) -> CrossEntropy:
+        """The loss of a layer's dictionary beside those of nothing and of the model."""
+        device = self._lm.device
+        weights = {name: getattr(sae, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+        read_at = f"blocks.{sae.layer}.{self._sites.reads}"
+        written_at = f"blocks.{sae.layer}.{self._sites.writes}"
+
+        def output(read: Tensor) -> Tensor:
+            pre_acts = read.float() @ weights["W_enc"] + weights["b_enc"]
+            return (pre_acts * (pre_acts > weights["threshold"])) @ weights["W_dec"] + weights["b_dec"]
+
+        def losses(make: Edit) -> tuple[float, int]:
+            return self._loss(lambda: self._spliced(read_at, written_at, make, ordinary))
+
+        clean, n = self._clean
+        spliced, zero = losses(output)[0], losses(torch.zeros_like)[0]
+        share = (zero - spliced) / (zero - clean) if zero > clean else None
+        return CrossEntropy(clean=clean, spliced=spliced, zero=zero, recovered=share, n=n)
+
+    @cached_property
+    def _clean(self) -> tuple[float, int]:
+        return self._loss(ExitStack)
+
+    @contextmanager
+    def _spliced(self, read_at: str, written_at: str, make: Edit, ordinary: Ordinary) -> Iterator[None]:
+        """While open, the site holds what `make` gives of what is read, where a dictionary was trained."""
+        read: list[Tensor] = []
+
+        def edit(written: Tensor) -> Tensor:
+            made = make(read.pop() if read else written).to(written.dtype)
+            spared = ~ordinary.among(written.flatten(0, 1)).view(written.shape[:2])
+            spared[:, : self._n_skipped] = True
+            return torch.where(spared[..., None], written, made)
+
+        with ExitStack() as hooks:
+            if read_at != written_at:
+                hooks.enter_context(read_resid(self._lm.model, [read_at], lambda _site, found: read.append(found)))
+            hooks.enter_context(change_resid(self._lm.model, {written_at: edit}))
+            yield
+
+    @torch.inference_mode()
+    def _loss(self, editing: Callable) -> tuple[float, int]:
+        """Mean loss of the next token in nats, over every token but what stands in front; and how many there are."""
+        total, n_tokens = 0.0, 0
+        for batch in batches_of([len(piece) for piece in self._pieces]):
+            ids, mask = padded([self._pieces[place] for place in batch], self._lm)
+            with editing():
+                hidden = self._lm.model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+            counted = mask[:, 1:].bool()
+            counted[:, : self._n_skipped - 1] = False
+            rows, wanted = hidden[:, :-1][counted], ids[:, 1:][counted]
+            for some, right in zip(rows.split(ROWS_OF_LOGITS), wanted.split(ROWS_OF_LOGITS), strict=True):
+                total += functional.cross_entropy(self._logits(some), right, reduction="sum").item()
+            n_tokens += len(wanted)
+        return total / n_tokens, n_tokens
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        head = self._lm.model.get_output_embeddings()
+        logits = head(hidden).float()
+        cap = getattr(self._lm.model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if not cap else cap * torch.tanh(logits / cap)
