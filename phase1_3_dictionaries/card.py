@@ -76,6 +76,7 @@ class HeldOut:
 def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, n_resampled: int) -> DictionaryCard:
     """The card of one layer's dictionary."""
     inputs, targets = held_out.samples(sae.layer)
+    beside = held_out.beside(sae.layer)
     by_part = {}
     for name, rows in held_out.text.items():
         own = sites.samples(rows, sae.layer)
@@ -90,8 +91,8 @@ def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, 
             sae, [inputs, *(sites.samples(rows, sae.layer).inputs for rows in held_out.trained.values())]
         ),
         neighbours=[
-            NeighbourFit(layer=one.layer, fvu=one.fvu, n_better=one.n_better, n=one.n)
-            for one in neighbours(sae, inputs, held_out.beside(sae.layer))
+            NeighbourFit(layer=one.layer, fvu=site_fit(sae, beside[one.layer]).decisive, n_better=one.n_better, n=one.n)
+            for one in neighbours(sae, inputs, beside)
         ],
         n_resampled=n_resampled,
     )

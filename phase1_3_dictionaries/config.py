@@ -48,13 +48,14 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
         choices=(FEEDBACK, BATCHTOPK),
     )
     context: int = setting(256, "tokens that are read together, as one piece of a text", unit="tokens", minimum=8)
-    batch_size: int = setting(1024, "tokens in a step of training", unit="tokens", minimum=16)
+    batch_size: int = setting(256, "tokens in a step of training", unit="tokens", minimum=16)
+    learning_rate: float = setting(3e-3, "learning rate of Adam, once warmed up", minimum=1e-6, maximum=1.0)
     weights: str = setting("float32", "number type of the saved weights", choices=("float32", "bfloat16"))
     seed: int = setting(
         42, "seed of the order of the text, of the directions at the start and of resampling", minimum=0
     )
     checkpoint_every: int = setting(
-        500, "steps after which training is saved, at the end of the text in memory", minimum=1, changes_results=False
+        2000, "steps after which training is saved, at the end of the text in memory", minimum=1, changes_results=False
     )
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ was never trained on are left alone: the first of a text, what stands in front, 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ class Splicing:
         return total / n_tokens, n_tokens
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        head = self._lm.model.get_output_embeddings()
+        head = cast(torch.nn.Module, self._lm.model.get_output_embeddings())
         logits = head(hidden).float()
         cap = getattr(self._lm.model.config.get_text_config(), "final_logit_softcapping", None)
         return logits if not cap else cap * torch.tanh(logits / cap)

@@ -76,6 +76,7 @@ def settings_for(config: DictionariesConfig, d_model: int) -> DictionarySettings
         n_samples=config.tokens,
         batch_size=config.batch_size,
         threshold=config.threshold,
+        learning_rate=config.learning_rate,
         seed=config.seed,
     )
 

@@ -47,7 +47,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourFit:
-    """The same dictionary fed the layer beside its own: FVU, and on how many of n tokens it fits better there."""
+    """The same dictionary fed the layer beside its own: FVU, and on how many of n tokens of a sample it fits better."""
 
     layer: int
     fvu: float

@@ -9,6 +9,7 @@ from common.errors import ConfigError, suggestion
 from common.launch.program import Program
 from common.launch.running import context_for, flags_of, words_among
 from common.saes.own import OWN, has_default
+from common.saes.settings import NamedSaeConfig
 
 OWN_DICTIONARIES, READS_SAES, SECOND_MODEL = "1.3", "2", "3.6"  # phases
 USE_OWN = ("--sae", OWN)
@@ -40,6 +41,7 @@ def trains_its_own(program: Program, words: list[str]) -> bool:
     """Whether the model has no SAEs that anyone published, and none were named."""
     phase = program.phase(READS_SAES)
     config = context_for(phase, words_among(flags_of(phase), words))[0].config
+    assert isinstance(config, NamedSaeConfig)
     return config.sae == "auto" and not has_default(config.model)
 
 

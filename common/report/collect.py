@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
-from common.handoffs import GENERATIONS, HANDOFFS, SPLIT, Handoff
+from common.handoffs import DICTIONARIES, GENERATIONS, HANDOFFS, SPLIT, Handoff
 from common.problems.datasets import PILOT, pilot_size
 from common.report.experiments import typed_as
 from common.report.what_to_type import OTHER_MODEL, phase_command
@@ -27,9 +27,11 @@ from common.runs.discovery import (
     runs_of,
 )
 from common.runs.ledger import count_selections, readings_of
+from common.saes.own import own_identity
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model
+NOT_USED = "not used"  # dictionaries of one's own, where the experiment's are others
 KEYS = ("model", "dataset", "sae", "prompt")
 Names = dict[str, Any]  # of an experiment: the SAE is None where no phase has used one yet
 
@@ -84,7 +86,7 @@ class Collected:
     @property
     def unfinished(self) -> list[PhaseResult]:
         """Phases that this experiment lacks."""
-        return [phase for phase in self.phases.values() if phase.state not in (FINISHED, APART)]
+        return [phase for phase in self.phases.values() if phase.state not in (FINISHED, APART, NOT_USED)]
 
     @property
     def name(self) -> str:
@@ -211,6 +213,8 @@ def _nothing_to_report(whole: list[RunFolder], asked: dict[str, str], data_dir: 
 
 def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[str, str], build: str) -> PhaseResult:
     """The state of one phase, given the content hashes of the artifacts picked before it."""
+    if handoff == DICTIONARIES:
+        return _dictionaries(data_dir, experiment, build)
     if any(experiment[key] is None for key in handoff.keys):
         return _not_begun(handoff, build)
     try:
@@ -227,6 +231,14 @@ def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[st
     except ArtifactMismatchError as error:
         return _unusable(handoff, DAMAGED, error)
     return PhaseResult(handoff, FINISHED, artifact, newer=_newer(handoff, data_dir, experiment, run))
+
+
+def _dictionaries(data_dir: Path, experiment: Names, build: str) -> PhaseResult:
+    """Those of one's own that the experiment was made with."""
+    for run in runs_of(DICTIONARIES, data_dir, experiment):
+        if run.finished and own_identity(run) == experiment["sae"]:
+            return PhaseResult(DICTIONARIES, FINISHED, Artifact(DICTIONARIES, run, build))
+    return PhaseResult(DICTIONARIES, NOT_USED, command=build)
 
 
 def _unusable(handoff: Handoff, state: str, error: ArtifactMismatchError) -> PhaseResult:

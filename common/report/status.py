@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.cli import Parser
 from common.errors import PipelineError
-from common.handoffs import HANDOFFS, Handoff
+from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
 from common.problems.datasets import dataset_name
 from common.report.experiments import Experiment, experiments_in
 from common.report.what_to_type import phase_command
@@ -132,6 +132,8 @@ def _missing(
     handoff: Handoff, present: list[RunFolder], experiments: list[Experiment], data_dir: Path
 ) -> list[StatusLine]:
     """A line for each experiment, as far as the phase tells them apart, that it has no run of."""
+    if handoff == DICTIONARIES:  # who has others needs none
+        return []
     lines: dict[tuple, StatusLine] = {}
     for experiment in experiments or [Experiment()]:
         names = {key: experiment.names[key] for key in handoff.keys if key in experiment.names}

@@ -1,8 +1,10 @@
 """Dictionaries of one's own, which phase 1.3 trained: `--sae own` names the newest of a model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import MissingArtifactError
+from common.files import text_sha256
 from common.handoffs import DICTIONARIES
 from common.model.registry import MODELS, model_identity
 from common.runs.discovery import RunFolder, list_runs, plain_name, read_run, with_data_dir
@@ -34,6 +36,18 @@ def run_of(sae: str) -> RunFolder | None:
     folder = Path(sae)
     run = read_run(folder, DICTIONARIES) if sae and folder.parent.name == DICTIONARIES.folder else None
     return run if run is not None and run.finished and run.damage is None else None
+
+
+def own_identity(run: RunFolder) -> str:
+    """The identity of a run's dictionaries, as `sae_source` gives it for the folder; no weights are read."""
+    files = {name: entry["sha256"] for name, entry in run.document["files"].items() if name.startswith("layer_")}
+    return f"{OWN}@{hash_of_files(files)}"
+
+
+def hash_of_files(sha256: Mapping[str, str]) -> str:
+    """Eight digits that name files by their place in a folder and their content."""
+    lines = sorted(f"{name}:{digest}\n" for name, digest in sha256.items())
+    return text_sha256("".join(lines))[:8]
 
 
 def has_default(model: str) -> bool:

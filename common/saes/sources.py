@@ -10,7 +10,6 @@ A command asks this when it starts, so nothing here imports torch or sae_lens or
 """
 
 import functools
-import hashlib
 import importlib.util
 import json
 import re
@@ -23,7 +22,7 @@ from common.errors import AssetError, ConfigError, suggestion
 from common.files import file_sha256
 from common.model.registry import MODELS, at_commit
 from common.provenance import ROOT
-from common.saes.own import OWN, has_default, run_of
+from common.saes.own import OWN, has_default, hash_of_files, run_of
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # as SAELens' save_model writes them
 
@@ -279,8 +278,7 @@ def _content_hash(folder: Path) -> str:
     """Eight digits that name the settings and weights of all SAEs in a folder, wherever it lies."""
     files = [folder / file for file in (CONFIG_FILE, WEIGHTS_FILE) if (folder / file).is_file()]
     files += [path for file in (CONFIG_FILE, WEIGHTS_FILE) for path in folder.glob(f"layer_*/{file}")]
-    lines = sorted(f"{path.relative_to(folder).as_posix()}:{file_sha256(path)}\n" for path in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:8]
+    return hash_of_files({path.relative_to(folder).as_posix(): file_sha256(path) for path in files})
 
 
 def _note(trained_on: str, model: str) -> str:
