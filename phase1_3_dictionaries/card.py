@@ -25,7 +25,7 @@ from phase1_3_dictionaries.reading import Reader, Sites
 
 EDGES = np.linspace(-5, 0, 26)  # log10 of the firing rate
 ROWS_AT_ONCE = 1024
-PIECES_OF_CROSS_ENTROPY = 64
+PIECES_OF_CROSS_ENTROPY = 40
 
 
 class HeldOut:

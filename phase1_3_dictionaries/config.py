@@ -42,6 +42,7 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
         "parts and their shares: text; code: Python's own library; prompts: last prompt tokens of the problems that "
         "select; a .jsonl file with a prompt in each line, of which the last token is taken",
     )
+    held_out: int = setting(15_000, "tokens of each text that are kept out, and measured on", unit="tokens", minimum=1)
     threshold: str = setting(
         FEEDBACK,
         "how few latents are active: by one threshold that feedback moves, or exactly the largest of a batch",

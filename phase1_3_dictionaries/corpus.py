@@ -20,7 +20,7 @@ from common.model.language_model import LanguageModel
 from common.model.tokenization import encode, tokens_in_front
 from common.seeds import document_seed
 
-TOKENS_HELD_OUT, HELD_OUT_SHARE = 15_000, 0.1
+HELD_OUT_SHARE = 0.1  # at most, of the documents of a text
 FEW_DOCUMENTS = 20
 LEAST_PIECE = 8
 DOCUMENTS_AT_ONCE = 32
@@ -84,7 +84,9 @@ class Prompts:
 Parts = dict[str, tuple[float, Text | Prompts]]  # by name: each with its share of every batch
 
 
-def text_part(lm: LanguageModel, name: str, text: str, n_tokens: int, context: int, seed: int) -> Text:
+def text_part(
+    lm: LanguageModel, name: str, text: str, n_tokens: int, *, context: int, held_out: int, seed: int
+) -> Text:
     """As much of a text as `n_tokens` tokens need, or all of it. Raises: ConfigError for one that is too short."""
     loaded = load_text(text)
     documents = [document for document in loaded.documents if document.strip()]
@@ -93,7 +95,7 @@ def text_part(lm: LanguageModel, name: str, text: str, n_tokens: int, context: i
     n_skipped = max(1, len(front))
     context = min(context, lm.context_length)
     trained: list[Piece] = []
-    held_out: list[Piece] = []
+    kept_out: list[Piece] = []
     by_document = len(documents) >= FEW_DOCUMENTS
     n_held_out = n_trained = 0
     for first in range(0, len(order), DOCUMENTS_AT_ONCE):
@@ -103,22 +105,22 @@ def text_part(lm: LanguageModel, name: str, text: str, n_tokens: int, context: i
             n_own = sum(len(piece) - n_skipped for piece in pieces)
             if not by_document:
                 end = len(pieces) - max(1, round(HELD_OUT_SHARE * len(pieces)))
-                trained, held_out = trained + pieces[:end], held_out + pieces[end:]
+                trained, kept_out = trained + pieces[:end], kept_out + pieces[end:]
                 n_trained += sum(len(piece) - n_skipped for piece in pieces[:end])
-            elif n_held_out < TOKENS_HELD_OUT and place < max(1, HELD_OUT_SHARE * len(documents)):
-                held_out += pieces
+            elif n_held_out < held_out and place < max(1, HELD_OUT_SHARE * len(documents)):
+                kept_out += pieces
                 n_held_out += n_own
             else:
                 trained += pieces
                 n_trained += n_own
         if n_trained >= n_tokens:
             break
-    if not trained or not held_out:
+    if not trained or not kept_out:
         raise ConfigError(
             f"the text '{text}' has too few tokens to train on some and hold out others: {n_trained} and {n_held_out}\n"
             f"Give a longer one with --text, or leave the part '{name}' out of --mixture"
         )
-    return Text(Stream(name, trained, n_skipped, seed), held_out, loaded.source)
+    return Text(Stream(name, trained, n_skipped, seed), kept_out, loaded.source)
 
 
 def prompts_part(lm: LanguageModel, name: str, ids: Sequence[list[int]], source: str, seed: int) -> Prompts:

@@ -89,7 +89,15 @@ def parts_of(ctx: RunContext[DictionariesConfig], lm: LanguageModel, settings: D
     for name in sorted(shares, key=lambda name: name not in texts):
         if name in texts:
             n_tokens = round(shares[name] * settings.n_steps * settings.batch_size)
-            part = text_part(lm, name, texts[name], n_tokens, config.context, config.seed)
+            part = text_part(
+                lm,
+                name,
+                texts[name],
+                n_tokens,
+                context=config.context,
+                held_out=config.held_out,
+                seed=config.seed,
+            )
             ctx.log.info("%s: %d tokens of %s", name, part.stream.n_tokens, part.source)
         else:
             ids, source = select_prompts(ctx, lm) if name == PROMPTS else prompts_of_file(lm, Path(name))
