@@ -33,8 +33,9 @@ from common.interventions.directions import Direction
 from common.interventions.steered_generation import Push
 from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.model import loading as models
-from common.model.hooks import decoder_blocks, read_resid, resid_post_site
+from common.model.hooks import decoder_blocks, read_sites
 from common.model.language_model import LanguageModel
+from common.model.sites import resid_post_site
 from common.phases.context import RunContext
 from common.phases.settings import build_config
 from common.problems.datasets import Problem
@@ -112,7 +113,7 @@ def _mean_norm(lm: LanguageModel, problems: Sequence[Problem], layer: int) -> fl
     def note(_site: object, resid: torch.Tensor) -> None:
         lengths.append(float(resid[0, -1].norm()))
 
-    with torch.no_grad(), read_resid(lm.model, [resid_post_site(layer)], note):
+    with torch.no_grad(), read_sites(lm.model, [resid_post_site(layer)], note):
         for problem in problems:
             lm.model(**lm.tokenizer(build_prompt(problem.text, problem.test_list).text, return_tensors="pt"))
     return statistics.mean(lengths)

@@ -33,7 +33,7 @@ from model_organism.dictionaries.held_out import (
 from model_organism.dictionaries.latent_auroc import best_latent_aurocs
 from model_organism.dictionaries.measures import cross_entropy_recovered, mean_cross_entropy, measure_fit
 from model_organism.dictionaries.report import refresh_readme
-from model_organism.dictionaries.sites import READS, SAE, WRITES, site_name
+from model_organism.dictionaries.sites import SAE, read_by, written_by
 from model_organism.dictionaries.storage import FOLDERS, load_dictionary, read_training
 from model_organism.evaluation.graded_run import GradedRun, load_run
 
@@ -77,7 +77,7 @@ def measure_all(lm: LanguageModel, run: GradedRun, weights: Path) -> dict:
 def measure_layer(bench: Bench, kind: str, layer: int, folder: Path) -> dict:
     """The figures of one dictionary."""
     dictionary = load_dictionary(kind, layer, folder)
-    read, written = site_name(READS[kind], layer), site_name(WRITES[kind], layer)
+    read, written = read_by(kind, layer), written_by(kind, layer)
     text, prompts = bench.activations.text, bench.activations.prompts
     on_text = measure_fit(dictionary, text[read], text[written])
     on_prompts = measure_fit(dictionary, prompts[read], prompts[written])
@@ -124,7 +124,7 @@ def _fed_other_layers(bench: Bench, dictionary: Dictionary, layer: int) -> dict[
     neighbours = [other for other in (layer - 1, layer + 1) if 0 <= other < bench.lm.n_layers]
     found = {}
     for other in neighbours:
-        name = site_name(READS[SAE], other)
+        name = read_by(SAE, other)
         fits = {
             part: measure_fit(dictionary, rows[name], rows[name])
             for part, rows in (("text", bench.activations.text), ("prompts", bench.activations.prompts))

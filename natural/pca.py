@@ -68,7 +68,8 @@ def read_vectors(
     and the document of each vector."""
     import torch
 
-    from common.model.hooks import read_resid, resid_post_site
+    from common.model.hooks import read_sites
+    from common.model.sites import resid_post_site
     from common.model.tokenization import encode
 
     layer_of = {resid_post_site(layer): layer for layer in layers}
@@ -86,7 +87,7 @@ def read_vectors(
             found[layer_of[site]].append(resid[at].float().cpu())
 
         # Padding stands on the right, where causal attention does not see it; the head is not needed.
-        with torch.inference_mode(), read_resid(lm.model, list(layer_of), take):
+        with torch.inference_mode(), read_sites(lm.model, list(layer_of), take):
             lm.model.get_decoder()(input_ids=ids.to(lm.device), use_cache=False)
         owners += [first + row for row, _ in wanted]
         if len(owners) >= n_vectors:
@@ -110,7 +111,7 @@ def save(pca: Pca, layer: int, model: str, facts: dict, folder: Path) -> None:
     from sae_lens import StandardSAE, StandardSAEConfig
     from sae_lens.saes.sae import SAEMetadata
 
-    from common.model.hooks import resid_post_site
+    from common.model.sites import resid_post_site
 
     W_enc = torch.cat([pca.directions, -pca.directions], dim=1).float()
     metadata = SAEMetadata(model_name=model, hook_name=resid_post_site(layer), training=facts)

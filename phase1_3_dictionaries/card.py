@@ -16,6 +16,7 @@ from torch import Tensor
 
 from common.handoffs.dictionaries import DictionaryCard, FiringRates, LastTokenFit, NeighbourFit, TextFit
 from common.model.language_model import LanguageModel
+from common.model.sites import site_name
 from common.saes.encoder import LayerSae
 from common.saes.fit import neighbours, prompt_fit, site_fit
 from common.saes.mixture import Ordinary
@@ -64,7 +65,7 @@ class HeldOut:
         """The same tokens at the layers beside, of the residual stream."""
         if not self._sites.is_resid_post:
             return {}
-        names = {other: f"blocks.{other}.{self._sites.reads}" for other in (layer - 1, layer + 1)}
+        names = {other: site_name(other, self._sites.reads) for other in (layer - 1, layer + 1)}
         held = next(iter(self.text.values()))
         return {
             other: torch.cat([rows[name] for rows in self.text.values()]).cpu()

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.handoffs.dictionaries import CrossEntropy
-from common.model.hooks import change_resid, read_resid
+from common.model.hooks import change_sites, read_sites
 from common.model.language_model import LanguageModel
+from common.model.sites import site_name
 from common.saes.encoder import LayerSae
 from common.saes.mixture import Ordinary
 from phase1_3_dictionaries.corpus import Piece
@@ -38,8 +39,7 @@ class Splicing:
         """The loss of a layer's dictionary beside those of nothing and of the model."""
         device = self._lm.device
         weights = {name: getattr(sae, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
-        read_at = f"blocks.{sae.layer}.{self._sites.reads}"
-        written_at = f"blocks.{sae.layer}.{self._sites.writes}"
+        read_at, written_at = (site_name(sae.layer, kind) for kind in (self._sites.reads, self._sites.writes))
 
         def output(read: Tensor) -> Tensor:
             pre_acts = read.float() @ weights["W_enc"] + weights["b_enc"]
@@ -70,8 +70,8 @@ class Splicing:
 
         with ExitStack() as hooks:
             if read_at != written_at:
-                hooks.enter_context(read_resid(self._lm.model, [read_at], lambda _site, found: read.append(found)))
-            hooks.enter_context(change_resid(self._lm.model, {written_at: edit}))
+                hooks.enter_context(read_sites(self._lm.model, [read_at], lambda _site, found: read.append(found)))
+            hooks.enter_context(change_sites(self._lm.model, {written_at: edit}))
             yield
 
     @torch.inference_mode()

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.model.hooks import read_resid
+from common.model.hooks import read_sites
 from common.model.language_model import LanguageModel
 from common.model.memory import FittingParts, batch_bytes
+from common.model.sites import RESID_POST, site_name
 from common.saes.mixture import Samples
 from phase1_3_dictionaries.corpus import Piece
 
@@ -26,11 +27,11 @@ class Sites:
     writes: str
 
     def names(self, layers: Sequence[int]) -> list[str]:
-        return list(dict.fromkeys(f"blocks.{layer}.{kind}" for layer in layers for kind in (self.reads, self.writes)))
+        return list(dict.fromkeys(site_name(layer, kind) for layer in layers for kind in (self.reads, self.writes)))
 
     def samples(self, rows: dict[str, Tensor], layer: int) -> Samples:
-        inputs = rows[f"blocks.{layer}.{self.reads}"]
-        return Samples(inputs, rows[f"blocks.{layer}.{self.writes}"] if self.reads != self.writes else inputs)
+        inputs = rows[site_name(layer, self.reads)]
+        return Samples(inputs, inputs if self.is_autoencoder else rows[site_name(layer, self.writes)])
 
     @property
     def is_autoencoder(self) -> bool:
@@ -38,7 +39,7 @@ class Sites:
 
     @property
     def is_resid_post(self) -> bool:
-        return self.reads == self.writes == "hook_resid_post"
+        return self.reads == self.writes == RESID_POST
 
 
 Item = tuple[Piece, int]  # a piece, and the first of its tokens that is kept
@@ -83,7 +84,7 @@ class Reader:
         def take(name: str, activations: Float[Tensor, "batch pos d"]) -> None:
             found[name] = activations[kept.to(activations.device)].float().split(lengths)
 
-        with torch.inference_mode(), read_resid(self._lm.model, self._names, take):
+        with torch.inference_mode(), read_sites(self._lm.model, self._names, take, stop=True):
             self._lm.model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False)
         return [{name: pieces[row] for name, pieces in found.items()} for row in range(len(items))]
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from common.model.language_model import LanguageModel
+from common.model.sites import site_name
 from common.model.tokenization import tokens_in_front
 from common.runs.artifacts import ArtifactWriter
 from common.saes.dictionary import Dictionary
@@ -53,8 +54,8 @@ def _container(dictionary: Dictionary, sites: Sites, layer: int, config: Diction
 
     metadata = SAEMetadata(
         model_name=config.model,
-        hook_name=f"blocks.{layer}.{sites.reads}",
-        hook_name_out=f"blocks.{layer}.{sites.writes}",
+        hook_name=site_name(layer, sites.reads),
+        hook_name_out=site_name(layer, sites.writes),
         prepend_bos=bool(tokens_in_front(lm.tokenizer)),
         context_size=min(config.context, lm.context_length),
     )

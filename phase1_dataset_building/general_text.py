@@ -24,6 +24,7 @@ from common.phases.context import RunContext
 from common.programs.expectations import expectations
 from common.progress import Progress
 from common.runs.records import RecordWriter
+from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import load_sae
 from common.saes.fit import check_site, site_fit
 from common.saes.sources import SaeSource, sae_source
@@ -94,6 +95,7 @@ def check_sae_fits(source: SaeSource, lm: LanguageModel) -> None:
     Raises: AssetError, ConfigError.
     """
     sae = load_sae(source, source.layers(lm.n_layers)[0])
+    check_reads_the_residual_stream(source, sae)
     if sae.d_in != lm.d_model:
         raise ConfigError(
             f"{sae.id} reads vectors of {sae.d_in} numbers, but the residual stream of {lm.name} has {lm.d_model}\n"
@@ -160,9 +162,11 @@ def write_rates(out: RecordWriter, rates: dict[int, np.ndarray]) -> None:
 def count_documents(ctx: RunContext[GeneralTextConfig]) -> int:
     """Raises: ConfigError when the text has fewer than were asked for, or the SAEs read something else."""
     config = ctx.config
-    if sae_source(config.sae, config.model, config.sae_revision).kind != "sae":
+    source = sae_source(config.sae, config.model, config.sae_revision)
+    if source.kind != "sae":
         raise ConfigError(
             f"--sae {config.sae} for {config.model} names transcoders, which do not read the residual stream\n"
             f"Give SAEs of the residual stream with --sae"
         )
+    check_reads_the_residual_stream(source)
     return len(first_documents(text_for(config.text, config.model), config.documents))

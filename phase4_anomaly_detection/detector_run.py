@@ -20,6 +20,7 @@ import torch
 from common import handoffs
 from common.errors import ConfigError
 from common.phases.context import RunContext
+from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae
 from common.saes.rates import check_same_latents, rates_by_layer
 from common.saes.sources import SaeSource, sae_source
@@ -34,6 +35,7 @@ from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, rebu
 
 def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> None:
     source = sae_source(config.sae, config.model, config.sae_revision)
+    check_reads_the_residual_stream(source)
     with ctx.write() as out:  # first: what is built already need not be read
         if source.note:
             ctx.log.info("%s: %s", source.name, source.note)

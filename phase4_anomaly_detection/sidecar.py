@@ -226,7 +226,8 @@ class SidecarModel:
         """Read one batch, and write each row's last token into its place in `resid`."""
         import torch
 
-        from common.model.hooks import read_resid, resid_post_site
+        from common.model.hooks import read_sites
+        from common.model.sites import resid_post_site
 
         lengths = torch.tensor([len(row) for row in rows])
         ids = torch.full((len(rows), int(lengths.max())), self.lm.pad_token_id)
@@ -241,7 +242,7 @@ class SidecarModel:
             resid[of_site[site]][places] = stream[numbers, last].to("cpu").double().numpy()
 
         decoder = self.lm.model.get_decoder()  # without the output layer, which nothing here needs
-        with self._one_at_a_time, torch.inference_mode(), read_resid(self.lm.model, list(of_site), take):
+        with self._one_at_a_time, torch.inference_mode(), read_sites(self.lm.model, list(of_site), take):
             with _readable_errors(self.config), float32_as_float64(self._float64):
                 decoder(input_ids=ids.to(device), attention_mask=mask.long().to(device), use_cache=False)
 

@@ -40,6 +40,26 @@ OWN = {
 }
 
 
+# The child of a block that reads the stream between attention and MLP.
+WITH_RESID_MID = {
+    model: module
+    for module, models in {
+        "post_attention_layernorm": "llama gemma qwen2 qwen3 bloom olmo glm4 starcoder2 stablelm granite mistral "
+        "mixtral qwen2_moe gpt_oss nemotron persimmon phi3",
+        "pre_feedforward_layernorm": "gemma2 gemma3_text",
+        "ln_2": "gpt2 gpt_bigcode gpt_neo",
+        "norm_2": "mpt",
+        "mlp": "olmo2",
+        "ffn_norm": "lfm2",
+        "pre_ff_layernorm": "jamba bamba",
+        "final_layer_norm": "xglm biogpt opt",
+    }.items()
+    for model in models.split()
+}
+PARALLEL = ["gptj", "gpt_neox", "falcon", "phi", "cohere", "cohere2", "codegen"]
+OTHERWISE_WITHOUT = ["mamba", "mamba2"]  # their blocks have one branch
+
+
 @cache
 def small(architecture: str, **settings) -> LanguageModel:
     """`architecture` is a model_type of transformers, whose configuration gets `settings` besides."""

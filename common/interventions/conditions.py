@@ -18,7 +18,7 @@ from torch import Tensor
 from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common.interventions.directions import Direction, unit_decoder_row
 from common.interventions.steered_generation import Push
-from common.model.hooks import resid_site
+from common.model.sites import resid_site
 from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae
 from common.seeds import direction_seed

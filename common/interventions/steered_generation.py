@@ -19,7 +19,7 @@ from transformers import BatchEncoding, DynamicCache
 
 from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.generation import Generation, Request, decode, start_row
-from common.model.hooks import Resid, change_resid, embeddings_of
+from common.model.hooks import Activations, change_sites, embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.tokenization import encode_padded
 from common.problems.prompt import bodies_of
@@ -101,8 +101,8 @@ class _SteeredRows:
     def hooks(self, lm: LanguageModel) -> Iterator[Callable]:
         """Steer every pass; gives `only`, with which a pass steers no position, or those of a mask only."""
 
-        def change(site: str) -> Callable[[Resid], Resid]:
-            def add(resid: Resid) -> Resid:
+        def change(site: str) -> Callable[[Activations], Activations]:
+            def add(resid: Activations) -> Activations:
                 if self._paused:
                     return resid
                 added = self._vectors[site] = self._vectors[site].to(resid.device)  # layers may lie on several
@@ -116,7 +116,7 @@ class _SteeredRows:
             yield
             self._paused, self._mask = False, None
 
-        with change_resid(lm.model, {site: change(site) for site in self._vectors}):
+        with change_sites(lm.model, {site: change(site) for site in self._vectors}):
             yield only
 
 

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from common.errors import AssetError, ConfigError
 from common.model.forward import new_cache, next_token_logits, select_rows
-from common.model.hooks import decoder_blocks, read_resid, readers_of_resid_mid, resid_post_site
+from common.model.hooks import decoder_blocks, parts_of_blocks, read_sites
 from common.model.language_model import LanguageModel
-from common.model.resid_mid import BlockTrace, traced
+from common.model.sites import resid_post_site
 from common.model.tokenization import encode, tokens_in_front
+from common.model.traces import BlockTrace, traced, two_rows
 
 PROBE = "def add_one(x):\n    return x + 1  # Adds one.\n"
 LENGTHS = 9, 6  # tokens of the two rows
@@ -71,11 +72,11 @@ def find_capabilities(lm: LanguageModel) -> Capabilities:
     """Run the model on a few tokens. Raises: AssetError for one that has no blocks, or cannot read tokens at all."""
     blocks = decoder_blocks(lm.model)
     ids, mask = _left_padded(lm, [row[:n] for row, n in zip(encode(lm, [PROBE, PROBE[4:]]), LENGTHS, strict=True)])
-    alone = ids[1:, mask[1].bool()]
+    both = two_rows(ids[1:, mask[1].bool()])
     with torch.inference_mode():
         try:
             with traced(blocks) as traces:
-                next_token_logits(lm, alone, torch.ones_like(alone), None)
+                next_token_logits(lm, both, torch.ones_like(both), None)
         except torch.OutOfMemoryError:
             raise
         except _FAILURES as error:
@@ -84,14 +85,14 @@ def find_capabilities(lm: LanguageModel) -> Capabilities:
                 f"Give a --model that reads text alone and writes it on, like Llama or GPT-2"
             ) from error
         _check_numbers(lm, traces)
-        lacks = _streams(traces, (*alone.shape, lm.d_model))
+        lacks = _streams(traces, (*both.shape, lm.d_model))
         if RESID_POST not in lacks:
             expected = torch.stack([trace.resid_post[0] for trace in traces if trace.resid_post is not None])
             if why := _differs(lm, _go_on_from_cache, ids, mask, expected):
                 lacks[CACHE] = why
                 if why := _differs(lm, _read_padded, ids, mask, expected):
                     lacks[PADDING] = why
-    if any(name is None for name in readers_of_resid_mid(lm.model, traces)):
+    if any(parts.reads_mid is None for parts in parts_of_blocks(lm.model, traces)):
         lacks[RESID_MID] = "no part of a block reads it by itself"
     return Capabilities(lm.name, lacks, tuple(tokens_in_front(lm.tokenizer)))
 
@@ -99,7 +100,7 @@ def find_capabilities(lm: LanguageModel) -> Capabilities:
 def _check_numbers(lm: LanguageModel, traces: list[BlockTrace]) -> None:
     """Raises: AssetError where a block writes NaN or infinity."""
     for layer, trace in enumerate(traces):
-        if trace.resid_post is not None and not trace.resid_post.isfinite().all():
+        if trace.resid_post is not None and not trace.resid_post[0].isfinite().all():
             raise AssetError(
                 f"block {layer} of {lm.name} writes numbers that are not finite in {lm.dtype}: its weights are "
                 f"damaged, or too large for this number type\nGive another --dtype (float32 holds most), or --model"
@@ -160,7 +161,7 @@ def _kept(lm: LanguageModel) -> Iterator[list[Tensor]]:
     """The output of every block in the pass made meanwhile, [batch, pos, d_model] on the processor."""
     kept: list[Tensor] = []
     sites = [resid_post_site(layer) for layer in range(lm.n_layers)]
-    with read_resid(lm.model, sites, lambda _site, resid: kept.append(resid.cpu())):
+    with read_sites(lm.model, sites, lambda _site, resid: kept.append(resid.cpu())):
         yield kept
 
 

@@ -22,8 +22,9 @@ from transformers import BatchEncoding, DynamicCache
 
 from common.errors import ConfigError
 from common.model.forward import new_cache, next_token_logits, select_rows
-from common.model.hooks import read_resid, resid_post_site
+from common.model.hooks import read_sites
 from common.model.language_model import LanguageModel
+from common.model.sites import resid_post_site
 from common.model.tokenization import encode, encode_padded
 from common.problems.extraction import solution_end
 from common.problems.prompt import Prompt, bodies_of
@@ -151,7 +152,7 @@ def _prefill(
     mask = encoded["attention_mask"].to(lm.device)
     cache = new_cache(lm)
     sites = [resid_post_site(layer) for layer in range(lm.n_layers)] if columns else []
-    with read_resid(lm.model, sites, take), lm.meter.reading(lm.model, mask.numel()):
+    with read_sites(lm.model, sites, take), lm.meter.reading(lm.model, mask.numel()):
         logits = next_token_logits(lm, encoded["input_ids"].to(lm.device), mask, cache)
     for row, result in enumerate(results):
         result.resid_post = {name: np.stack([layer[row] for layer in layers]) for name, layers in kept.items()}

@@ -1,13 +1,18 @@
-"""Read and change the residual stream of a Hugging Face decoder, by TransformerLens names.
+"""Read and change a Hugging Face decoder at the sites that common/model/sites.py names, in any architecture.
 
-A site is written `blocks.{layer}.hook_resid_post`: the output of block `layer`, counted
-from 0. It equals `hidden_states[layer + 1]` of transformers, except for the last block,
-where that entry is already normalised: so activations are always read with hooks.
-`hook_resid_pre` is the block's input, `hook_resid_mid` the stream between attention and MLP,
-where it is there to be read (see `common.model.resid_mid`).
+    with torch.inference_mode(), read_sites(model, ["blocks.3.hook_resid_post"], take, stop=True):
+        model(input_ids=ids)
+
+resid_post of a block equals `hidden_states[layer + 1]` of transformers, except for the last block, where that entry is
+already normalised: so activations are always read with hooks. What else a block has (resid_mid, attention's output and
+the MLP's, the norm before the MLP) is found out in one pass, on numbers (common/model/block_parts.py).
+
+Contexts nest. At one site they act in the order in which they were opened: what is read inside sees what was changed
+outside. A transcoder takes the MLP's place so:
+
+    with read_sites(model, ["blocks.3.ln2.hook_normalized"], keep), change_sites(model, {"blocks.3.hook_mlp_out": put}):
 """
 
-import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,24 +25,27 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from common.errors import AssetError, UnknownHookError
-from common.model.resid_mid import BlockTrace, reader_of_resid_mid, traced
+from common.model.block_parts import BlockParts, Branch, Norm, parts_of_block
+from common.model.sites import ATTN_OUT, KINDS, MLP_NORMALIZED, MLP_OUT, RESID_MID, RESID_POST, RESID_PRE, parsed
+from common.model.traces import BlockTrace, traced, two_rows
 
-Resid = Float[Tensor, "batch pos d_model"]
-TakeFn = Callable[[str, Resid], None]
-ChangeFn = Callable[[Resid], Resid]
-VisitFn = Callable[[Resid], Resid | None]
+Activations = Float[Tensor, "batch pos d_model"]
+TakeFn = Callable[[str, Activations], None]
+ChangeFn = Callable[[Activations], Activations]
+VisitFn = Callable[[Activations], Activations | None]
+Output = Tensor | tuple | list  # a block or a module may give a tuple (GPT-J) or a list (GPT-1) around it
 
-_SITE = re.compile(r"blocks\.(\d+)\.hook_(resid_pre|resid_mid|resid_post)")
-_READERS_OF_RESID_MID: weakref.WeakKeyDictionary[nn.Module, list[str | None]] = weakref.WeakKeyDictionary()
+_PARTS: weakref.WeakKeyDictionary[nn.Module, list[BlockParts]] = weakref.WeakKeyDictionary()
+_LACKING = {
+    RESID_MID: "reads the stream between what attention adds and what the MLP adds",
+    ATTN_OUT: "writes by itself what attention adds to the stream",
+    MLP_OUT: "writes by itself what the MLP adds to the stream",
+    MLP_NORMALIZED: "normalises the stream for the MLP, but for a gain and a bias",
+}
 
 
-def resid_post_site(layer: int) -> str:
-    return resid_site(layer, "resid_post")
-
-
-def resid_site(layer: int, kind: str) -> str:
-    """`kind` is resid_pre, resid_mid or resid_post."""
-    return f"blocks.{layer}.hook_{kind}"
+class _PassEnds(Exception):
+    """What stops a pass; it never leaves `read_sites`."""
 
 
 def decoder_blocks(model: PreTrainedModel) -> nn.ModuleList:
@@ -66,119 +74,184 @@ def name_of(model: nn.Module) -> str:
     return getattr(model.config, "_name_or_path", "") or "this model"
 
 
-def readers_of_resid_mid(model: PreTrainedModel, traces: list[BlockTrace] | None = None) -> list[str | None]:
-    """The child of each block that reads resid_mid; None for a block that has no such site.
+def parts_of_blocks(model: PreTrainedModel, traces: list[BlockTrace] | None = None) -> list[BlockParts]:
+    """What each block has between its input and its output.
 
     Found once for a model, in the `traces` of a pass; unless given, a pass over eight tokens is made.
     """
-    if model not in _READERS_OF_RESID_MID:
+    if model not in _PARTS:
+        blocks = decoder_blocks(model)
         if traces is None:
             table = embeddings_of(model)
-            ids = torch.arange(8, device=table.weight.device)[None] % table.num_embeddings
-            with torch.inference_mode(), traced(decoder_blocks(model)) as traces:
-                model.get_decoder()(input_ids=ids, use_cache=False)
-        _READERS_OF_RESID_MID[model] = [reader_of_resid_mid(trace) for trace in traces]
-    return _READERS_OF_RESID_MID[model]
+            ids = (torch.arange(1, 9, device=table.weight.device) * table.num_embeddings // 9)[None]
+            with torch.inference_mode(), traced(blocks) as traces:
+                model.get_decoder()(input_ids=two_rows(ids), use_cache=False)
+        _PARTS[model] = [parts_of_block(block, trace) for block, trace in zip(blocks, traces, strict=True)]
+    return _PARTS[model]
 
 
 @contextmanager
-def read_resid(model: PreTrainedModel, sites: list[str], take: TakeFn) -> Iterator[None]:
-    """Call `take(site, resid)` in every forward pass while the block is open.
+def read_sites(model: PreTrainedModel, sites: list[str], take: TakeFn, *, stop: bool = False) -> Iterator[None]:
+    """Call `take(site, activations)` in every forward pass while the block is open.
 
-    `resid` is the residual stream [batch, pos, d_model] at that site, not copied.
-    Raises: UnknownHookError, naming the sites there are, when one is misspelt: a wrong name
-    must never become a measurement of nothing.
+    `activations` [batch, pos, d_model] are what the model goes on with, not copied, at hook_resid_*; a copy elsewhere,
+    in float32 at ln2.hook_normalized.
+    `stop` ends the pass, and with it this `with` block, behind the deepest block that is asked for: nothing after it is
+    computed, neither in the model nor in the `with` block.
+    Raises: UnknownHookError, naming the sites there are, when one is misspelt: a wrong name must never become a
+    measurement of nothing.
     """
 
     def reading(site: str) -> VisitFn:
-        def read(resid: Resid) -> None:
-            take(site, resid)
+        def read(activations: Activations) -> None:
+            take(site, activations)
 
         return read
 
-    with _hooked(model, {site: reading(site) for site in sites}):
-        yield
+    with _hooked(model, {site: reading(site) for site in sites}) as layers:
+        if not stop:
+            yield
+            return
+        ends = _PassEnds()
+
+        def end(_block: nn.Module, _arguments: tuple, _output: Output) -> None:
+            raise ends
+
+        with decoder_blocks(model)[max(layers)].register_forward_hook(end):
+            try:
+                yield
+            except _PassEnds as raised:
+                if raised is not ends:
+                    raise
+                raised.__traceback__ = None  # its frames hold what the pass had computed
 
 
 @contextmanager
-def change_resid(model: PreTrainedModel, changes: dict[str, ChangeFn]) -> Iterator[None]:
-    """Replace the residual stream at each site by `changes[site](resid)` in every forward pass while the block is open.
+def change_sites(model: PreTrainedModel, changes: dict[str, ChangeFn]) -> Iterator[None]:
+    """Replace the activations at each site by `changes[site](activations)` in every forward pass while this is open.
 
-    What follows computes with the new stream, the sum that the block's output is made of included.
-    Raises: UnknownHookError, as `read_resid`.
+    What follows computes with them, the sum that the block's output is made of included.
+    Raises: UnknownHookError, as `read_sites`, and for ln2.hook_normalized, which can only be read.
     """
+    for site in changes:
+        if site.endswith(MLP_NORMALIZED):
+            raise UnknownHookError(f"'{site}' can be read, not changed\nChange hook_mlp_out, or hook_resid_mid")
     with _hooked(model, changes):
         yield
 
 
 @contextmanager
-def _hooked(model: PreTrainedModel, functions: Mapping[str, VisitFn]) -> Iterator[None]:
-    """Call `functions[site](resid)` in every pass; what it returns takes the stream's place, None leaves it."""
+def _hooked(model: PreTrainedModel, functions: Mapping[str, VisitFn]) -> Iterator[list[int]]:
+    """Call `functions[site](activations)` in every pass; what it returns takes their place, None leaves them.
+
+    Gives the layers of the sites.
+    """
     blocks = decoder_blocks(model)
-    places = {site: _parse(site, len(blocks), model) for site in functions}
-    readers = readers_of_resid_mid(model) if any(kind == "resid_mid" for _, kind in places.values()) else []
+    places = {site: _place(site, len(blocks), model) for site in functions}
+    finding = any(kind in _LACKING for _, kind in places.values())
+    parts = parts_of_blocks(model) if finding else [BlockParts()] * len(blocks)
     with ExitStack() as hooks:
         for site, (layer, kind) in places.items():
-            block, function = blocks[layer], functions[site]
-            if kind == "resid_mid":
-                for hook in _register_mid(block, _reader(block, readers[layer], site), function):
-                    hooks.enter_context(hook)
-            else:
-                hooks.enter_context(_register(block, kind, function))
-        yield
+            for hook in _register(blocks[layer], parts[layer], site, kind, functions[site]):
+                hooks.enter_context(hook)
+        yield [layer for layer, _ in places.values()]
 
 
-def _parse(site: str, n_layers: int, model: PreTrainedModel) -> tuple[int, str]:
-    match = _SITE.fullmatch(site)
-    if match is None or int(match[1]) >= n_layers:
+def _place(site: str, n_layers: int, model: PreTrainedModel) -> tuple[int, str]:
+    place = parsed(site)
+    if place is None or place[0] >= n_layers or place[1] not in KINDS:
         raise UnknownHookError(
             f"no activation is called '{site}'; {name_of(model)} has blocks.0 to blocks.{n_layers - 1}\n"
-            f"Give blocks.LAYER.hook_resid_pre, hook_resid_mid or hook_resid_post"
+            f"Give blocks.LAYER. and one of {', '.join(KINDS)}"
         )
-    return int(match[1]), match[2]
+    return place
 
 
-def _register(block: nn.Module, kind: str, function: VisitFn) -> RemovableHandle:
-    def before(_block: nn.Module, arguments: tuple) -> tuple | None:
+def _register(block: nn.Module, parts: BlockParts, site: str, kind: str, function: VisitFn) -> list[RemovableHandle]:
+    if kind == RESID_PRE:
+        return [_before(block, function)]
+    if kind == RESID_POST:
+        return [_after(block, function)]
+    part = {RESID_MID: parts.reads_mid, ATTN_OUT: parts.attn, MLP_OUT: parts.mlp, MLP_NORMALIZED: parts.mlp_norm}[kind]
+    if part is None:
+        raise UnknownHookError(
+            f"no activation is called '{site}': nothing in {type(block).__name__} {_LACKING[kind]}\n"
+            f"Give {RESID_PRE} or {RESID_POST}"
+        )
+    shape = _ShapeOfStream()
+    noting = block.register_forward_pre_hook(shape.note)
+    if isinstance(part, Branch):
+        return [noting, _after(block.get_submodule(part.module), shape.shown_to(_scaled(function, part.scale)))]
+    if isinstance(part, Norm):
+        return [noting, _before(block.get_submodule(part.module), shape.shown_to(_normalized(function, part)))]
+    return [noting, *_register_mid(block, block.get_submodule(part), shape.shown_to(function))]
+
+
+def _before(module: nn.Module, function: VisitFn) -> RemovableHandle:
+    def before(_module: nn.Module, arguments: tuple) -> tuple | None:
         changed = function(arguments[0])
         return None if changed is None else (changed, *arguments[1:])
 
-    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple | list) -> Resid | tuple | list | None:
+    return module.register_forward_pre_hook(before)
+
+
+def _after(module: nn.Module, function: VisitFn) -> RemovableHandle:
+    def after(_module: nn.Module, _arguments: tuple, output: Output) -> Output | None:
         return _with_stream(output, function(_stream(output)))
 
-    return block.register_forward_pre_hook(before) if kind == "resid_pre" else block.register_forward_hook(after)
+    return module.register_forward_hook(after)
 
 
-def _stream(output: Resid | tuple | list) -> Resid:
-    """Some blocks give a tuple (GPT-J) or a list (GPT-1) that begins with the stream."""
+def _stream(output: Output) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def _with_stream(output: Resid | tuple | list, changed: Resid | None) -> Resid | tuple | list | None:
+def _with_stream(output: Output, changed: Tensor | None) -> Output | None:
     return changed if changed is None or isinstance(output, Tensor) else type(output)([changed, *output[1:]])
 
 
 def _register_mid(block: nn.Module, reader: nn.Module, function: VisitFn) -> list[RemovableHandle]:
     """The stream goes past its reader too: what is added for that must be added to the block's output as well."""
-    added: list[Resid] = []
+    added: list[Tensor] = []
 
     def before(_reader: nn.Module, arguments: tuple) -> tuple | None:
         changed = function(arguments[0])
         if changed is None:
             return None
-        added.append(changed - arguments[0])
+        added[:] = [changed - arguments[0]]
         return (changed, *arguments[1:])
 
-    def after(_block: nn.Module, _arguments: tuple, output: Resid | tuple | list) -> Resid | tuple | list | None:
-        return _with_stream(output, _stream(output) + added.pop()) if added else None
+    def after(_block: nn.Module, _arguments: tuple, output: Output) -> Output | None:
+        stream = _stream(output)
+        return _with_stream(output, stream + added.pop().reshape(stream.shape)) if added else None
 
-    return [reader.register_forward_pre_hook(before), block.register_forward_hook(after)]
+    # First of the block's hooks, so that those on its output, opened earlier, see it.
+    return [reader.register_forward_pre_hook(before), block.register_forward_hook(after, prepend=True)]
 
 
-def _reader(block: nn.Module, name: str | None, site: str) -> nn.Module:
-    if name is None:
-        raise UnknownHookError(
-            f"no activation is called '{site}': nothing in {type(block).__name__} reads the stream between what "
-            f"attention adds and what the MLP adds\nGive hook_resid_pre or hook_resid_post"
-        )
-    return block.get_submodule(name)
+def _scaled(function: VisitFn, scale: float) -> VisitFn:
+    """`function` of what a branch adds to the stream, which is its output times `scale`."""
+
+    def visit(output: Activations) -> Activations | None:
+        changed = function(output * scale)  # never the output itself: what follows may add to it in place (Falcon)
+        return None if changed is None else changed / scale
+
+    return visit
+
+
+def _normalized(function: VisitFn, norm: Norm) -> VisitFn:
+    return lambda stream: function(norm.normalized(stream))
+
+
+class _ShapeOfStream:
+    """Some modules read and write rows of tokens, [batch * pos, d_model] (OPT): functions see them as the stream is."""
+
+    def note(self, _block: nn.Module, arguments: tuple) -> None:
+        self._shape = arguments[0].shape
+
+    def shown_to(self, function: VisitFn) -> VisitFn:
+        def visit(rows: Tensor) -> Tensor | None:
+            changed = function(rows.reshape(self._shape))
+            return None if changed is None else changed.reshape(rows.shape)
+
+        return visit

@@ -19,8 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.handoffs import RESID_SITES
-from common.model.hooks import read_resid, readers_of_resid_mid, resid_site
+from common.model.hooks import parts_of_blocks, read_sites
 from common.model.language_model import LanguageModel
+from common.model.sites import resid_site
 from common.model.tokenization import encode
 from common.seeds import document_seed
 
@@ -49,7 +50,7 @@ def read_documents(lm: LanguageModel, documents: Sequence[str], *, max_tokens: i
     position = torch.tensor([reading.position for reading in readings])
     numbers = torch.arange(len(readings))
     sums = np.full((len(readings), lm.n_layers, len(RESID_SITES)), np.nan)
-    has_mid = [reader is not None for reader in readers_of_resid_mid(lm.model)]
+    has_mid = [parts.reads_mid is not None for parts in parts_of_blocks(lm.model)]
     places = [(layer, kind) for layer in range(lm.n_layers) for kind in RESID_SITES]
     where = {resid_site(*place): place for place in places if place[1] != "resid_mid" or has_mid[place[0]]}
 
@@ -62,7 +63,7 @@ def read_documents(lm: LanguageModel, documents: Sequence[str], *, max_tokens: i
             for row, reading in enumerate(readings):
                 reading.resid_post.append(chosen[row])
 
-    with torch.inference_mode(), read_resid(lm.model, list(where), take):
+    with torch.inference_mode(), read_sites(lm.model, list(where), take):
         lm.model.get_decoder()(  # without the output layer, which nothing here needs
             input_ids=torch.tensor(rows, device=lm.device), attention_mask=mask.long().to(lm.device), use_cache=False
         )

@@ -12,7 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.errors import ArtifactMismatchError, ConfigError
+from common.model.sites import RESID_POST
 from common.runs.artifacts import Artifact
+from common.saes.encoder import LayerSae
 from common.saes.sources import SaeSource
 
 _LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")
@@ -86,10 +88,16 @@ class StoredText:
         return [documents[place] for place in np.unique(spaced.round().astype(int))]
 
 
-def check_reads_the_residual_stream(source: SaeSource) -> None:
-    """Raises: ConfigError for transcoders: what they read is not stored."""
-    if source.kind != "sae":
+def check_reads_the_residual_stream(source: SaeSource, sae: LayerSae | None = None) -> None:
+    """That the SAEs read what is stored: of some releases only one that is loaded, `sae`, tells what it reads.
+
+    Raises: ConfigError for SAEs of another site, and for transcoders.
+    """
+    site = source.site if sae is None else sae.site.removeprefix(f"blocks.{sae.layer}.")
+    if source.kind != "sae" or site not in (None, RESID_POST):
+        kind = "SAEs" if source.kind == "sae" else f"{source.kind}s"
+        read = f"do not read {RESID_POST}" if site is None else f"read {site}, not {RESID_POST}"
         raise ConfigError(
-            f"--sae {source.name} names {source.kind}s, which do not read the residual stream\n"
-            "Give SAEs of the residual stream with --sae"
+            f"--sae {source.name} names {kind}, which {read}\n"
+            f"Give SAEs of the residual stream behind each block ({RESID_POST}) with --sae"
         )

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.errors import AssetError, ConfigError
+from common.model.sites import ATTN_OUT, MLP_OUT, RESID_POST, site_name
 from common.phases.hub import cached_revision, check_read_at, what_is_cached
 from common.saes.dictionary import Dictionary
 from common.saes.sources import Release, SaeSource, folder_config, layer_of, listing
@@ -31,6 +32,7 @@ from common.saes.sources import Release, SaeSource, folder_config, layer_of, lis
 SaeLensSae = Any  # sae_lens.SAE; importing it takes five seconds
 _GATES = ("jumprelu", "jumprelu_transcoder")
 _SUPPORTED = ("standard", "topk", "transcoder", *_GATES)
+_READ_BY_SAES = (RESID_POST, ATTN_OUT, MLP_OUT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,19 +172,19 @@ def _check_supported(sae: SaeLensSae, label: str) -> None:
 
 
 def _check_hook(sae: SaeLensSae, label: str, layer: int, kind: str) -> None:
-    """Hold that the SAE reads what the pipeline stores of this layer. Raises: ConfigError."""
+    """Hold that the SAE reads what there is of this layer. Raises: ConfigError."""
     hook = sae.cfg.metadata.hook_name
     transcodes = "transcoder" in sae.cfg.architecture()
-    expected = f"blocks.{layer}.hook_resid_post"
+    sites = [site_name(layer, kind) for kind in _READ_BY_SAES]
     if transcodes != (kind == "transcoder") or hook is None:
         problem = f"it is called a {kind}, but is a '{sae.cfg.architecture()}' that reads '{hook}'"
-    elif kind == "sae" and hook != expected:
-        problem = f"it reads '{hook}', not '{expected}', the output of block {layer}"
+    elif kind == "sae" and hook not in sites:
+        problem = f"it reads '{hook}', none of {', '.join(sites)}"
     elif kind == "transcoder" and layer_of(hook) != layer:
         problem = f"it reads '{hook}', which is not in block {layer}"
     else:
         return
-    raise ConfigError(f"SAE {label} cannot be used: {problem}\nGive SAEs of the residual stream with --sae")
+    raise ConfigError(f"SAE {label} cannot be used: {problem}\nGive SAEs of these sites with --sae")
 
 
 @torch.no_grad()

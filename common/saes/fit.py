@@ -113,11 +113,13 @@ def checked_sae(
 ) -> tuple[LayerSae, SiteFit]:
     """The SAE of one layer, once it was seen to fit general text there, and no worse than at the layers beside it.
 
-    Raises: ConfigError for a transcoder, and as `load_sae`; ArtifactMismatchError when more than 0.9 of the
-    variance is unexplained, unless `accept_bad_fit`, and when a neighbour fits better, whatever was accepted.
+    Raises: ConfigError for what does not read the residual stream, and as `load_sae`; ArtifactMismatchError when more
+    than 0.9 of the variance is unexplained, unless `accept_bad_fit`, and when a neighbour fits better, whatever was
+    accepted.
     """
     check_reads_the_residual_stream(source)
     sae = load_sae(source, layer)
+    check_reads_the_residual_stream(source, sae)
     own = text.of_layer(layer)
     fit = site_fit(sae, own)
     check_site(fit, sae, accept_bad_fit, log)

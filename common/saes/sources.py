@@ -21,11 +21,14 @@ from typing import Any
 from common.errors import AssetError, ConfigError, suggestion
 from common.files import file_sha256
 from common.model.registry import MODELS, at_commit
+from common.model.sites import ATTN_OUT, MLP_OUT, RESID_POST, parsed
 from common.provenance import ROOT
 from common.saes.own import OWN, has_default, hash_of_files, run_of
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # as SAELens' save_model writes them
 
+_HOOK = re.compile(r"hook_(?:resid_pre|resid_mid|resid_post|attn_out|mlp_out|z)(?![a-z])")
+_LLAMA_SCOPE = {"r": RESID_POST, "a": ATTN_OUT, "m": MLP_OUT}  # l7r_8x
 _LAYER = re.compile(r"(?:layers?[_.]?|blocks\.|(?<![a-z_])l)(\d+)|^(\d+)(?!\w)", re.IGNORECASE)
 
 
@@ -52,7 +55,10 @@ class Release:
 
 @dataclass(frozen=True)
 class SaeSource:
-    """Where the SAEs of a run come from. `ids` maps a layer to its SAELens id, or to its folder."""
+    """Where the SAEs of a run come from. `ids` maps a layer to its SAELens id, or to its folder.
+
+    `site` is what they read in each block, as "hook_resid_post"; None where only loading one tells.
+    """
 
     name: str
     identity: str
@@ -61,6 +67,7 @@ class SaeSource:
     ids: dict[int, str]
     release: Release | None = None
     revision: str = ""
+    site: str | None = None
 
     def layers(self, n_layers: int) -> list[int]:
         """The layers of a model of `n_layers` that have an SAE.
@@ -183,7 +190,9 @@ def _release_source(name: str, pattern: str, model: str, revision: str) -> SaeSo
     assert len(kinds) == 1, f"{name} mixes SAEs and transcoders"
     named = name if pattern in ("", default) else f"{name}:{pattern}"
     note, identity = _note(release.model, model), at_commit(named, revision)
-    return SaeSource(named, identity, note, kinds.pop(), ids, release, revision)
+    sites = {_release_site(release, sae_id) for sae_id in ids.values()}
+    site = sites.pop() if len(sites) == 1 else None
+    return SaeSource(named, identity, note, kinds.pop(), ids, release, revision, site)
 
 
 def _ids_by_layer(release: Release, pattern: str) -> dict[int, str]:
@@ -213,6 +222,20 @@ def _release_kind(release: Release, sae_id: str) -> str:
     return "transcoder" if transcodes else "sae"
 
 
+def _release_site(release: Release, sae_id: str) -> str | None:
+    """What SAELens' converters say that an SAE reads; None where its own file says it."""
+    path = release.paths[sae_id]
+    if named := _HOOK.search(sae_id):
+        return "attn.hook_z" if named[0] == "hook_z" else named[0]
+    if release.conversion == "llama_scope" and (letter := re.match(r"l\d+([ram])_", sae_id)):
+        return _LLAMA_SCOPE[letter[1]]
+    if _release_kind(release, sae_id) == "sae" and release.conversion in ("gemma_2", "gemma_3"):
+        of_part = {"-att": "attn.hook_z", "attn_out": "attn.hook_z", "-mlp": MLP_OUT, "mlp_out": MLP_OUT}
+        where = release.repo_id if release.conversion == "gemma_2" else path
+        return next((site for part, site in of_part.items() if part in where), RESID_POST)
+    return None
+
+
 def _folder_source(name: str, folder: Path, model: str) -> SaeSource:
     folders = _layer_folders(name, folder)
     configs = {layer: folder_config(path) for layer, path in folders.items()}
@@ -224,7 +247,16 @@ def _folder_source(name: str, folder: Path, model: str) -> SaeSource:
     known = OWN if run_of(str(folder.resolve())) else folder.resolve().name
     identity = f"{known}@{_content_hash(folder.resolve())}"
     ids = {layer: str(path) for layer, path in folders.items()}
-    return SaeSource(name, identity, "; ".join(notes), kinds.pop(), ids)
+    return SaeSource(name, identity, "; ".join(notes), kinds.pop(), ids, site=_site_of(name, configs))
+
+
+def _site_of(name: str, configs: dict[int, dict[str, Any]]) -> str | None:
+    """The one site that the SAEs of a folder read in their blocks. Raises: ConfigError where there are several."""
+    places = [parsed(str(_metadata(config).get("hook_name"))) for config in configs.values()]
+    sites = sorted({place[1] for place in places if place})
+    if len(sites) > 1:
+        raise ConfigError(f"--sae {name} holds SAEs of {' and '.join(sites)}\nKeep them in folders of their own")
+    return sites[0] if sites else None
 
 
 def _layer_folders(name: str, folder: Path) -> dict[int, Path]:

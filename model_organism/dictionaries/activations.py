@@ -11,7 +11,6 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch.multiprocessing.spawn import spawn
 
+from common.model.hooks import read_sites
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
 from model_organism.corpus import (
@@ -31,12 +31,11 @@ from model_organism.corpus import (
     evaluation_lines_of,
     tokenize_documents,
 )
-from model_organism.dictionaries.sites import MLP_IN, MLP_OUT, RESID_POST, read_site, site_name
+from model_organism.dictionaries.sites import sites_of
 from model_organism.problems import evaluation_problems
 from model_organism.tokenizer import BOS_ID, PAD_ID
 
 TEXT, PROMPTS = "text", "prompts"
-SITES = (RESID_POST, MLP_IN, MLP_OUT)
 ROWS_PER_BATCH = 16
 
 logger = logging.getLogger(__name__)
@@ -106,15 +105,7 @@ def token_batches(corpus: TokenizedCorpus, rows: np.ndarray) -> Iterator[TokenBa
 def activations_of(lm: LanguageModel, batch: TokenBatch) -> dict[tuple[str, str], torch.Tensor]:
     """(part, site) -> activations [row, d_model] of every layer's sites in one pass without the output head."""
     found: dict[str, torch.Tensor] = {}
-    with ExitStack() as stack:
-        for layer in range(lm.n_layers):
-            for kind in SITES:
-                name = site_name(kind, layer)
-
-                def take(activations: torch.Tensor, name: str = name) -> None:
-                    found[name] = activations
-
-                stack.enter_context(read_site(lm.model, kind, layer, take))
+    with read_sites(lm.model, sites_of(lm.n_layers), found.__setitem__):
         lm.model.get_decoder()(input_ids=batch.token_ids.to(lm.device), use_cache=False)
     parts = {TEXT: batch.is_text, PROMPTS: batch.is_prompt_end}
     return {(part, name): values[mask] for part, mask in parts.items() for name, values in found.items()}
@@ -135,7 +126,7 @@ def store_activations(model_folder: Path, size: SampleSize, seed: int, folder: P
     counts = [_counts(corpus, share) for share in shares]
     totals = {part: sum(count[part] for count in counts) for part in (TEXT, PROMPTS)}
     for part, n_rows in totals.items():
-        for name in (site_name(kind, layer) for kind in SITES for layer in range(lm.n_layers)):
+        for name in sites_of(lm.n_layers):
             np.lib.format.open_memmap(folder / f"{part}.{name}.npy", "w+", np.float16, (n_rows, lm.d_model)).flush()
     logger.info("reading activations: %s", totals)
     firsts = [{part: sum(c[part] for c in counts[:rank]) for part in totals} for rank in range(n_processes)]

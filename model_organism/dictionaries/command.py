@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import spawn
 from common.saes.mixture import Part, Samples
 from common.saes.training import DictionarySettings, train_dictionary
 from model_organism.dictionaries.activations import PROMPTS, TEXT, SampleSize, load_site, store_activations
-from model_organism.dictionaries.sites import READS, WRITES, site_name
+from model_organism.dictionaries.sites import SAE, read_by, written_by
 from model_organism.dictionaries.storage import COMMANDS, FOLDERS, layer_folder, read_training, save_dictionary
 
 ORGANISM = Path(__file__).parents[1]
@@ -98,6 +98,6 @@ def train_layer(job: Job, layer: int) -> None:
 
 
 def load_samples(folder: Path, part: str, kind: str, layer: int) -> Samples:
-    inputs = load_site(folder, part, site_name(READS[kind], layer))
-    same = READS[kind] == WRITES[kind]
-    return Samples(inputs, inputs if same else load_site(folder, part, site_name(WRITES[kind], layer)))
+    inputs = load_site(folder, part, read_by(kind, layer))
+    same = kind == SAE
+    return Samples(inputs, inputs if same else load_site(folder, part, written_by(kind, layer)))

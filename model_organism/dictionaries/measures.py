@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common.model.hooks import change_sites, read_sites
 from common.model.language_model import LanguageModel
 from common.saes.dictionary import Dictionary
 from model_organism.dictionaries.activations import TokenBatch
-from model_organism.dictionaries.sites import READS, SAE, WRITES, read_site, replace_site
+from model_organism.dictionaries.sites import SAE, read_by, written_by
 from model_organism.tokenizer import BOS_ID, PAD_ID
 
 CHUNK = 4096
@@ -93,6 +94,7 @@ def _splice(
 
     with ExitStack() as stack:
         if kind != SAE:
-            stack.enter_context(read_site(lm.model, READS[kind], layer, read.append))
-        stack.enter_context(replace_site(lm.model, WRITES[kind], layer, edit))
+            keep = read_sites(lm.model, [read_by(kind, layer)], lambda _site, activations: read.append(activations))
+            stack.enter_context(keep)
+        stack.enter_context(change_sites(lm.model, {written_by(kind, layer): edit}))
         yield

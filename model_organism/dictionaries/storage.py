@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from common.errors import AssetError
 from common.saes.dictionary import Dictionary
-from model_organism.dictionaries.sites import READS, SAE, WRITES, site_name
+from model_organism.dictionaries.sites import SAE, read_by, written_by
 
 FOLDERS = {"sae": "saes", "transcoder": "transcoders"}
 COMMANDS = {"sae": "train_saes", "transcoder": "train_transcoders"}
@@ -30,8 +30,8 @@ def save_dictionary(dictionary: Dictionary, kind: str, layer: int, training: dic
     d_in, d_sae = dictionary.W_enc.shape
     metadata = SAEMetadata(
         model_name="organism",
-        hook_name=site_name(READS[kind], layer),
-        hook_name_out=site_name(WRITES[kind], layer),
+        hook_name=read_by(kind, layer),
+        hook_name_out=written_by(kind, layer),
         prepend_bos=True,
         context_size=1024,
         training=training,

@@ -20,7 +20,7 @@ from transformers import BatchEncoding, DynamicCache
 from common.errors import ArtifactMismatchError
 from common.interventions.steered_generation import Push
 from common.model.forward import new_cache, next_token_logits, positions
-from common.model.hooks import Resid, change_resid
+from common.model.hooks import Activations, change_sites
 from common.model.language_model import LanguageModel
 from common.model.tokenization import encode_padded
 from common.problems.prompt import Prompt, bodies_of
@@ -155,10 +155,10 @@ def _pushed(lm: LanguageModel, push: Push | None) -> Iterator[None]:
         yield
         return
 
-    def add(resid: Resid) -> Resid:
+    def add(resid: Activations) -> Activations:
         return resid + push.vector.to(resid.device, resid.dtype)
 
-    with change_resid(lm.model, {push.site: add}):
+    with change_sites(lm.model, {push.site: add}):
         yield
 
 

@@ -23,7 +23,7 @@ from model_organism.dictionaries.command import Job, missing_layers, train_layer
 from model_organism.dictionaries.latent_auroc import auroc_by_latent, best_latent_aurocs
 from model_organism.dictionaries.measures import cross_entropy_recovered, mean_cross_entropy, measure_fit
 from model_organism.dictionaries.report import refresh_readme
-from model_organism.dictionaries.sites import READS, SAE, TRANSCODER, WRITES, site_name
+from model_organism.dictionaries.sites import SAE, TRANSCODER, read_by, written_by
 from model_organism.dictionaries.storage import FOLDERS, load_dictionary, read_training, save_dictionary
 
 ORGANISM = Path(__file__).resolve().parents[2] / "model_organism"
@@ -78,7 +78,7 @@ def folder_of(kind: str) -> Path:
 
 
 def fed(dictionary: Dictionary, rows: dict, kind: str, layer: int) -> float:
-    return measure_fit(dictionary, rows[site_name(READS[kind], layer)], rows[site_name(WRITES[kind], layer)]).fvu
+    return measure_fit(dictionary, rows[read_by(kind, layer)], rows[written_by(kind, layer)]).fvu
 
 
 @pytest.mark.parametrize("kind, layer", EVERY)
@@ -87,10 +87,10 @@ def test_saelens_loads_each_and_computes_what_our_formula_says(kind, layer, rows
 
     loaded = sae_lens.SAE.load_from_disk(folder_of(kind) / f"layer_{layer}")
     assert isinstance(loaded, sae_lens.JumpReLUSAE if kind == SAE else sae_lens.JumpReLUTranscoder)
-    assert loaded.cfg.metadata.hook_name == site_name(READS[kind], layer)
+    assert loaded.cfg.metadata.hook_name == read_by(kind, layer)
     assert not loaded.cfg.apply_b_dec_to_input and loaded.cfg.normalize_activations == "none"
     ours = load_dictionary(kind, layer, folder_of(kind))
-    inputs = rows[site_name(READS[kind], layer)][:500].float()
+    inputs = rows[read_by(kind, layer)][:500].float()
     pre = inputs @ ours.W_enc + ours.b_enc
     by_hand = torch.where(pre > ours.threshold, pre, 0.0)
     with torch.no_grad():
@@ -183,7 +183,7 @@ def test_the_readme_shows_the_figures(figures, tmp_path):
 
 def test_the_sites_are_those_of_transformer_lens(lm):
     """ln2.hook_normalized times the gain is the MLP's input; hook_mlp_out is what is added to the stream."""
-    from model_organism.dictionaries.sites import MLP_IN, MLP_OUT, RESID_POST, read_site
+    from common.model.hooks import read_sites
 
     layer, found = 3, {}
     block = lm.model.model.layers[layer]
@@ -191,13 +191,13 @@ def test_the_sites_are_those_of_transformer_lens(lm):
     resid_mid, mlp_in = [], []
     block.pre_feedforward_layernorm.register_forward_pre_hook(lambda _m, arguments: resid_mid.append(arguments[0]))
     block.mlp.register_forward_pre_hook(lambda _m, arguments: mlp_in.append(arguments[0]))
-    for kind in (MLP_IN, MLP_OUT, RESID_POST):
-        with read_site(lm.model, kind, layer, lambda values, kind=kind: found.update({kind: values})):
-            lm.model(token_ids)
+    normalized, mlp_out, resid_post = read_by(TRANSCODER, layer), written_by(TRANSCODER, layer), written_by(SAE, layer)
+    with read_sites(lm.model, [normalized, mlp_out, resid_post], found.__setitem__):
+        lm.model(token_ids)
     gain = 1 + block.pre_feedforward_layernorm.weight
-    assert torch.allclose(found[MLP_IN] * gain, mlp_in[0], atol=1e-5)
-    assert torch.allclose(found[MLP_IN].pow(2).mean(-1), torch.ones(token_ids.shape), atol=1e-3)
-    assert torch.allclose(resid_mid[0] + found[MLP_OUT], found[RESID_POST], atol=1e-5)
+    assert torch.allclose(found[normalized] * gain, mlp_in[0], atol=1e-5)
+    assert torch.allclose(found[normalized].pow(2).mean(-1), torch.ones(token_ids.shape), atol=1e-3)
+    assert torch.allclose(resid_mid[0] + found[mlp_out], found[resid_post], atol=1e-5)
 
 
 def test_splicing_what_was_there_recovers_all_and_zero_nothing(lm, small_text):
@@ -258,7 +258,7 @@ def test_training_fits_planted_sparse_data_with_the_wanted_number_of_latents(is_
 def test_a_finished_layer_is_not_trained_again_unless_something_changed(tmp_path):
     samples = planted_samples(600, 0.0, torch.Generator().manual_seed(0))
     for part in (activations.TEXT, activations.PROMPTS):
-        np.save(tmp_path / f"{part}.{site_name(READS[SAE], 0)}.npy", samples.inputs.numpy())
+        np.save(tmp_path / f"{part}.{read_by(SAE, 0)}.npy", samples.inputs.numpy())
     settings = replace(SMALL, n_samples=1024)
     made_by = {"model_sha256": "a", "settings": {"l0": 4, "n_samples": 1024}, "sample": {"seed": 1}}
     job = Job(SAE, settings, tmp_path, tmp_path / "out", made_by)

@@ -31,8 +31,9 @@ def resid(request) -> dict[str, torch.Tensor]:
     folder = Path(os.environ.get("NATURAL", "")) / request.param
     if "NATURAL" not in os.environ or not (folder / "config.json").is_file():
         pytest.skip("needs a natural model: NATURAL=folder make test-natural")
-    from common.model.hooks import read_resid, resid_site
+    from common.model.hooks import read_sites
     from common.model.loading import load_model
+    from common.model.sites import resid_site
 
     lm = load_model(str(folder), "cpu", "bfloat16", threads=1)
     where = {resid_site(layer, "resid_post"): layer for layer in range(lm.n_layers)}
@@ -46,7 +47,7 @@ def resid(request) -> dict[str, torch.Tensor]:
             kept = stream[0, 1:] if number < N_FITTED else stream[0, chosen]
             (fitted if number < N_FITTED else checked)[where[site]].append(kept.float())
 
-        with torch.inference_mode(), read_resid(lm.model, list(where), take):
+        with torch.inference_mode(), read_sites(lm.model, list(where), take):
             lm.model(token_ids, use_cache=False)
     return {
         "fitted": torch.stack([torch.cat(part) for part in fitted]),

@@ -11,9 +11,10 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from common.errors import ArtifactMismatchError
 from common.interventions.steered_generation import Push
-from common.model.hooks import decoder_blocks, resid_site
+from common.model.hooks import decoder_blocks
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
+from common.model.sites import resid_site
 from common.problems.prompt import Prompt, build_prompt
 from phase3_validation.attention.heads import eager
 from phase3_validation.attention.reading import eager_differs_by, normalised, read_attention

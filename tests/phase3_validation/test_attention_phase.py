@@ -17,8 +17,8 @@ from common.handoffs.document import as_json, from_json
 from common.handoffs.steering import RANDOM_DIRECTION, CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Variant, steered
 from common.interventions.steered_generation import Push
-from common.model.hooks import resid_site
 from common.model.loading import load_model
+from common.model.sites import resid_site
 from common.problems.prompt import build_prompt
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source

@@ -1,4 +1,4 @@
-"""Covers common/interventions/steered_generation.py and change_resid: against plain passes without a cache, and by
+"""Covers common/interventions/steered_generation.py and change_sites: against plain passes without a cache, and by
 hand.
 """
 
@@ -11,9 +11,10 @@ from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
 from common.interventions.steered_generation import Push, generate_steered
 from common.model.generation import Request, generate
-from common.model.hooks import change_resid, decoder_blocks, read_resid, resid_site
+from common.model.hooks import change_sites, decoder_blocks, read_sites
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
+from common.model.sites import resid_site
 from common.problems.prompt import Prompt, build_prompt
 
 N_NEW = 6
@@ -36,7 +37,7 @@ def vector(lm: LanguageModel, seed: int, length: float) -> torch.Tensor:
     """A random vector, `length` times as long as the output of the first block at some token."""
     direction = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(seed))
     norms = []
-    with torch.no_grad(), read_resid(lm.model, [resid_site(0, "resid_post")], lambda _site, x: norms.append(x.norm())):
+    with torch.no_grad(), read_sites(lm.model, [resid_site(0, "resid_post")], lambda _site, x: norms.append(x.norm())):
         lm.model(torch.tensor([[5]]))
     return length * norms[0] * direction / direction.norm()
 
@@ -123,7 +124,7 @@ def test_the_change_is_exactly_the_vector_at_the_positions_asked_and_nothing_els
         (before if site.endswith("post") else after).append(resid.clone())
 
     push = Push("blocks.1.hook_resid_post", vector(lm, 5, 2.0))
-    with read_resid(lm.model, ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"], take):
+    with read_sites(lm.model, ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"], take):
         generate_steered(
             lm,
             [*requests(2), *requests(2)],
@@ -209,6 +210,6 @@ def test_a_misspelt_site_is_an_error(lm):
     before = n_hooks(lm)
     with pytest.raises(UnknownHookError, match=r"'blocks\.1\.hook_resid'.*\n.*hook_resid_pre"):
         generate_steered(lm, requests(1), [Push("blocks.1.hook_resid", vector(lm, 0, 1.0))], max_new_tokens=1)
-    with pytest.raises(UnknownHookError), change_resid(lm.model, {"blocks.99.hook_resid_post": lambda resid: resid}):
+    with pytest.raises(UnknownHookError), change_sites(lm.model, {"blocks.99.hook_resid_post": lambda resid: resid}):
         pass
     assert n_hooks(lm) == before

@@ -1,5 +1,5 @@
-"""Covers common/model/capabilities.py, forward.py, resid_mid.py and hooks.py: what small models of many kinds can
-do.
+"""Covers common/model/capabilities.py, forward.py, block_parts.py and hooks.py: what small models of many kinds can do,
+and where their residual stream is.
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from architectures import small
+from architectures import OTHERWISE_WITHOUT, PARALLEL, WITH_RESID_MID, small
 from tiny_models import SPECIAL
 from transformers import LlamaForCausalLM
 
@@ -24,28 +24,11 @@ from common.model.capabilities import (
     find_capabilities,
 )
 from common.model.forward import new_cache, next_token_logits, select_rows
-from common.model.hooks import change_resid, decoder_blocks, read_resid, readers_of_resid_mid, resid_site
+from common.model.hooks import change_sites, decoder_blocks, parts_of_blocks, read_sites
 from common.model.loading import load_model
+from common.model.sites import resid_site
 from common.model.tokenization import encode_padded
 
-# The child of a block that reads the stream between attention and MLP.
-WITH_RESID_MID = {
-    model: module
-    for module, models in {
-        "post_attention_layernorm": "llama gemma qwen2 qwen3 bloom olmo glm4 starcoder2 stablelm granite mistral "
-        "mixtral qwen2_moe gpt_oss nemotron persimmon phi3",
-        "pre_feedforward_layernorm": "gemma2 gemma3_text",
-        "ln_2": "gpt2 gpt_bigcode gpt_neo",
-        "norm_2": "mpt",
-        "mlp": "olmo2",
-        "ffn_norm": "lfm2",
-        "pre_ff_layernorm": "jamba bamba",
-        "final_layer_norm": "xglm biogpt",
-    }.items()
-    for model in models.split()
-}
-PARALLEL = ["gptj", "gpt_neox", "falcon", "phi", "cohere", "cohere2", "codegen"]
-OTHERWISE_WITHOUT = ["opt", "mamba", "mamba2"]  # OPT's MLP reads rows of tokens, Mamba's blocks have one branch
 USABLE = [*WITH_RESID_MID, *PARALLEL, *OTHERWISE_WITHOUT]
 PROMPTS = ["def f(x):\n    return x", "# Solution:\n", "Write a function that adds two numbers, and test it."]
 
@@ -54,7 +37,7 @@ def read(lm, sites, prompt):
     """The stream at each site, [pos, d_model], of one prompt."""
     found = {}
     ids = encode_padded(lm, [prompt])["input_ids"]
-    with torch.inference_mode(), read_resid(lm.model, sites, lambda site, resid: found.update({site: resid[0]})):
+    with torch.inference_mode(), read_sites(lm.model, sites, lambda site, resid: found.update({site: resid[0]})):
         lm.model(input_ids=ids, attention_mask=torch.ones_like(ids))
     return found
 
@@ -129,7 +112,7 @@ def test_rows_of_a_batch_are_written_as_transformers_generates_them(architecture
 def test_resid_mid_is_resid_pre_and_what_attention_adds(architecture):
     """Found independently: without its MLP's branch a block gives resid_mid."""
     lm = small(architecture)
-    assert set(readers_of_resid_mid(lm.model)) == {WITH_RESID_MID[architecture]}
+    assert {parts.reads_mid for parts in parts_of_blocks(lm.model)} == {WITH_RESID_MID[architecture]}
     sites = [resid_site(1, kind) for kind in ("resid_pre", "resid_mid", "resid_post")]
     pre, mid, post = read(lm, sites, PROMPTS[0]).values()
     block = decoder_blocks(lm.model)[1]
@@ -160,9 +143,9 @@ def test_what_is_added_at_resid_mid_reaches_the_mlp_and_the_output(architecture)
     site, after = resid_site(1, "resid_mid"), resid_site(1, "resid_post")
     plain = read(lm, [site, after], PROMPTS[0])
     delta = torch.randn(lm.d_model, generator=torch.Generator().manual_seed(0))
-    with change_resid(lm.model, {site: lambda resid: resid + delta}):
+    with change_sites(lm.model, {site: lambda resid: resid + delta}):
         changed = read(lm, [after], PROMPTS[0])[after]
-    with change_resid(lm.model, {site: lambda resid: resid + 0 * delta}):
+    with change_sites(lm.model, {site: lambda resid: resid + 0 * delta}):
         same = read(lm, [after], PROMPTS[0])[after]
     assert torch.equal(same, plain[after])
     moved = changed - plain[after]

@@ -10,8 +10,9 @@ from tiny_models import save_tiny_llama, save_tiny_qwen
 
 from common.errors import ConfigError, UnknownHookError
 from common.model.generation import POSITIONS, Request, check_prompts_fit, generate
-from common.model.hooks import read_resid, resid_post_site
+from common.model.hooks import read_sites
 from common.model.loading import load_model
+from common.model.sites import resid_post_site
 from common.problems.extraction import extract_program
 from common.problems.prompt import build_prompt
 
@@ -173,7 +174,7 @@ def organism():
 
 def test_the_hook_is_removed_when_the_pass_fails(tiny_gemma):
     lm = load_model(str(tiny_gemma), "cpu", threads=1)
-    with pytest.raises(RuntimeError), read_resid(lm.model, [resid_post_site(0)], lambda site, resid: None):
+    with pytest.raises(RuntimeError), read_sites(lm.model, [resid_post_site(0)], lambda site, resid: None):
         raise RuntimeError("the pass failed")
     assert not lm.model.model.layers[0]._forward_hooks
 
@@ -181,14 +182,14 @@ def test_the_hook_is_removed_when_the_pass_fails(tiny_gemma):
 @pytest.mark.parametrize("site", ["blocks.4.hook_resid_post", "blocks.0.hook_resid_pots", "blocks.-1.hook_resid_post"])
 def test_a_misspelt_site_is_an_error_that_lists_the_sites(tiny_gemma, site):
     lm = load_model(str(tiny_gemma), "cpu", threads=1)
-    with pytest.raises(UnknownHookError, match=r"blocks\.0 to blocks\.3"), read_resid(lm.model, [site], print):
+    with pytest.raises(UnknownHookError, match=r"blocks\.0 to blocks\.3"), read_sites(lm.model, [site], print):
         pass
 
 
 def test_a_model_without_a_resid_mid_gets_no_hook_at_all():
     lm = small("gptj")
     site = "blocks.1.hook_resid_mid"
-    with pytest.raises(UnknownHookError, match=site), read_resid(lm.model, [resid_post_site(0), site], print):
+    with pytest.raises(UnknownHookError, match=site), read_sites(lm.model, [resid_post_site(0), site], print):
         pass
     assert not lm.model.transformer.h[0]._forward_hooks
 
@@ -198,7 +199,7 @@ def test_the_output_of_a_block_is_the_input_of_the_next(tiny_gemma):
     seen = {}
     with (
         torch.no_grad(),
-        read_resid(
+        read_sites(
             lm.model,
             ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"],
             lambda site, resid: seen.update({site: resid}),

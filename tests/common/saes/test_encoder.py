@@ -5,7 +5,6 @@ check.
 import json
 import logging
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 from safetensors.torch import load_file, save_file
+from saved_saes import D_IN, D_SAE, LAYER, saelens_sae, saved
 
 from common.errors import ArtifactMismatchError, AssetError, ConfigError
 from common.model.registry import MODELS, ModelEntry
@@ -24,33 +24,7 @@ with install_import_hook(
     from common.saes.encoder import LayerSae, load_sae
     from common.saes.fit import SiteFit, check_site, site_fit
 
-D_IN, D_SAE, LAYER = 16, 48, 3
 LOG = logging.getLogger("test")
-
-
-def saelens_sae(architecture: str, **settings):
-    """A random SAE of SAELens itself, whose decoder rows have unequal lengths."""
-    from sae_lens import SAE
-
-    torch.manual_seed(0)
-    metadata = {"hook_name": f"blocks.{LAYER}.hook_resid_post", "model_name": "organism"}
-    if "transcoder" in architecture:
-        settings = {"d_out": D_IN, "apply_b_dec_to_input": False, **settings}
-        metadata |= {"hook_name": f"blocks.{LAYER}.mlp.hook_in", "hook_name_out": f"blocks.{LAYER}.hook_mlp_out"}
-    metadata |= settings.pop("metadata", {})
-    config = {"architecture": architecture, "d_in": D_IN, "d_sae": D_SAE, "metadata": metadata, **settings}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        sae = SAE.from_dict(config)
-    with torch.no_grad():
-        for parameter in sae.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3)
-    return sae
-
-
-def saved(folder: Path, architecture: str = "jumprelu", layer: int = LAYER, **settings) -> Path:
-    saelens_sae(architecture, **settings).save_model(folder / f"layer_{layer}")
-    return folder
 
 
 @pytest.fixture
@@ -216,9 +190,13 @@ REFUSED = {
     "skip connection": ("jumprelu_skip_transcoder", {}, "architecture .*'jumprelu_skip_transcoder'"),
     "layer norm": ("standard", {"normalize_activations": "layer_norm"}, "normalises its input"),
     "norm unknown": ("standard", {"normalize_activations": "expected_average_only_in"}, "normalises its input"),
-    "other site": ("jumprelu", {"metadata": {"hook_name": "blocks.3.hook_mlp_out"}}, "it reads 'blocks.3.hook_mlp"),
-    "block's input": ("jumprelu", {"metadata": {"hook_name": "blocks.3.hook_resid_pre"}}, "not 'blocks.3.hook_resid"),
-    "other layer": ("jumprelu", {"metadata": {"hook_name": "blocks.2.hook_resid_post"}}, "output of block 3"),
+    "heads": ("jumprelu", {"metadata": {"hook_name": "blocks.3.attn.hook_z"}}, "it reads 'blocks.3.attn.hook_z'"),
+    "block's input": (
+        "jumprelu",
+        {"metadata": {"hook_name": "blocks.3.hook_resid_pre"}},
+        "none of blocks.3.hook_resid",
+    ),
+    "other layer": ("jumprelu", {"metadata": {"hook_name": "blocks.2.hook_resid_post"}}, "2.hook_resid_post', none of"),
     "no site": ("jumprelu", {"metadata": {"hook_name": None}}, "reads 'None'"),
     "transcoder's layer": ("transcoder", {"metadata": {"hook_name": "blocks.2.mlp.hook_in"}}, "not in block 3"),
 }
