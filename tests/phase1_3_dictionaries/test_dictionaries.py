@@ -20,6 +20,7 @@ from common.model.loading import load_model
 from common.phases.phase import Phase
 from common.phases.settings import build_config
 from common.runs.discovery import list_runs
+from common.saes.encoder import load_sae
 from common.saes.own import newest_own, own_identity
 from common.saes.sources import sae_source
 from phase0_1_split.config import SplitConfig
@@ -265,3 +266,18 @@ def test_a_text_that_is_too_short_is_refused(lm, tmp_path):
     (tmp_path / "one.txt").write_text("short")
     with pytest.raises(ConfigError, match="too few tokens"):
         text_part(lm, "text", str(tmp_path), 1_000, context=64, held_out=100, seed=0)
+
+
+@pytest.mark.parametrize("site", ["attn_out", "mlp_out", "mlp"])
+def test_every_site_is_trained_measured_and_loaded(site, tmp_path):
+    run = run_phase(PHASE, tmp_path, config_of(site=site, layers="2", tokens=40_000))
+    document = json.loads((run / "dictionaries.json").read_text())
+    card = document["layers"]["2"]
+    assert card["text"]["fvu"] < 0.8 and card["neighbours"] == []
+    assert 0 < card["cross_entropy"]["recovered"] < 1.01
+    source = sae_source(str(run), "organism")
+    loaded = load_sae(source, 2)
+    assert (loaded.site, loaded.site_out) == tuple(f"blocks.2.{document[key]}" for key in ("hook", "hook_out"))
+    assert source.kind == ("transcoder" if site == "mlp" else "sae")
+    with pytest.raises(MissingArtifactError, match="no finished dictionaries of organism at resid_post"):
+        newest_own("organism", "", tmp_path)
