@@ -72,7 +72,7 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "export": Command(
         "common.npz.commands:export_run",
         "export --layout npz --out FOLDER",
-        "a run of phase 1 in the original project's files",
+        "a run of phase 1 in the original project's files; --to sae-lens FOLDER: dictionaries of phase 1.3",
     ),
     "import": Command(
         "common.npz.commands:import_run",

@@ -29,8 +29,8 @@ def firing_rates(document: DictionariesDocument) -> bytes:
     with new_figure(6, 3.5) as (figure, axis):
         for place, (layer, card) in enumerate(document.layers.items()):
             shade = (place + 1) / len(document.layers)
-            axis.stairs(card.firing.counts, 10 ** np.array(card.firing.edges), color=BLUE, alpha=0.2 + 0.8 * shade,
-                        label=f"layer {layer}")  # fmt: skip
+            edges, look = 10 ** np.array(card.firing.edges), {"color": BLUE, "alpha": 0.2 + 0.8 * shade}
+            axis.stairs(card.firing.counts, edges, label=f"layer {layer}", **look)
         axis.set(xscale="log", xlabel="share of tokens on which a latent fires", ylabel="latents")
         if len(document.layers) <= 8:
             axis.legend()

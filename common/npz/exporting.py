@@ -41,7 +41,7 @@ def export_run(ctx: RunContext, folder: Path) -> None:
     judged = [row for row in rows if row["label"] in LABELS]
     problems = _problems(ctx, generations)
     layers = sorted(int(match[1]) for match in map(_LAYER_FILE.fullmatch, generations.manifest["files"]) if match)
-    with _appearing(folder) as partial:
+    with appearing(folder) as partial:
         table = tables.to_parquet([_table_row(row, problems.get(row["task_id"], {})) for row in judged], TABLE_FIELDS)
         dataset = discovery.slug(ctx.config.experiment()["dataset"])
         (partial / table_name(dataset)).write_bytes(table)
@@ -61,7 +61,7 @@ def check_target(folder: Path) -> None:
     """Raises: ConfigError when something lies where the export is to appear."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "is not empty" if folder.is_dir() else "is a file"
-        raise ConfigError(f"--out {folder} {what}, and nothing is ever overwritten\nGive a new folder")
+        raise ConfigError(f"{folder} {what}, and nothing is ever overwritten\nGive a new folder")
 
 
 def _write_layer(generations: Artifact, layer: int, judged: list[dict[str, Any]], folder: Path) -> None:
@@ -112,7 +112,7 @@ def _excluded(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
+def appearing(folder: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `folder` when the block ends without an error, and vanishes otherwise."""
     partial = folder.with_name(f".{folder.name}.partial")
     try:
@@ -129,10 +129,10 @@ def _appearing(folder: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except Timeout:
-        raise PipelineError(f"another process is exporting to {folder}\nWait for it, or give another --out") from None
+        raise PipelineError(f"another process is exporting to {folder}\nWait for it, or give another folder") from None
     except OSError as error:
         raise PipelineError(
-            f"cannot write {folder}: {error.strerror}\nMake room, or give another --out; nothing was left behind"
+            f"cannot write {folder}: {error.strerror}\nMake room, or give another folder; nothing was left behind"
         ) from error
 
 

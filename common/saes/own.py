@@ -27,7 +27,7 @@ def newest_own(model: str, revision: str, data_dir: Path, site: str = RESID_POST
     build = with_data_dir(f"python3 run.py phase 1.3 --model {model}{site_words}", data_dir)
     raise MissingArtifactError(
         f"--sae is '{OWN}', but {data_dir / DICTIONARIES.folder} holds no finished dictionaries of {model} at {site}\n"
-        f"Train some with: {build}"
+        f"Build them with: {build}"
     )
 
 

@@ -281,3 +281,17 @@ def test_every_site_is_trained_measured_and_loaded(site, tmp_path):
     assert source.kind == ("transcoder" if site == "mlp" else "sae")
     with pytest.raises(MissingArtifactError, match="no finished dictionaries of organism at resid_post"):
         newest_own("organism", "", tmp_path)
+
+
+def test_export_copies_what_sae_lens_reads_and_overwrites_nothing(built, run, tmp_path):
+    words = ["run.py", "export", "--to", "sae-lens", tmp_path / "out", "--model", "organism", "--data-dir", built]
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    for layer in (1, 4):
+        for name in ("cfg.json", "sae_weights.safetensors"):
+            assert (tmp_path / "out" / f"layer_{layer}" / name).read_bytes() == (
+                run / f"layer_{layer}" / name
+            ).read_bytes()
+    assert sae_source(str(tmp_path / "out"), "organism").kind == "sae"
+    again = command(*words)
+    assert again.returncode == 2 and "is not empty" in again.stderr

@@ -1,0 +1,47 @@
+"""`run.py export --to sae-lens FOLDER`: dictionaries of phase 1.3 as a folder of their own, which SAELens reads.
+
+FOLDER/layer_8/cfg.json, sae_weights.safetensors     SAE.load_from_disk("FOLDER/layer_8")
+FOLDER/dictionaries.json                             the card: what they were trained on, what they do
+"""
+
+from functools import partial
+from pathlib import Path
+
+from common import handoffs
+from common.model.settings import NamedModelConfig
+from common.npz.exporting import appearing, check_target
+from common.phases.context import RunContext
+from common.phases.phase import Phase
+
+
+def export_dictionaries(ctx: RunContext, folder: Path) -> None:
+    """Copy the dictionaries that `ctx` picked into `folder`, which must not exist or be empty.
+
+    Raises: ConfigError, ArtifactMismatchError for files that are not what was written, PipelineError.
+    """
+    folder = folder.resolve()
+    check_target(folder)
+    found = ctx.read(handoffs.DICTIONARIES)
+    layers = sorted(name for name in found.manifest["files"] if name.startswith("layer_"))
+    with appearing(folder) as partial_folder:
+        for name in ("dictionaries.json", *layers):
+            target = partial_folder / name
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(found.file(name).read_bytes())
+    ctx.log.info("wrote %d dictionaries of %s to %s", len(layers) // 2, found.path.name, folder)
+
+
+def dictionaries_to(folder: Path) -> Phase:
+    """What `run.py export --to sae-lens` runs: it reads the newest run of phase 1.3, and writes no artifact."""
+    return Phase(
+        id="1.3",
+        title="its dictionaries as a folder that SAELens reads",
+        config=NamedModelConfig,
+        inputs=(handoffs.DICTIONARIES,),
+        output=handoffs.DICTIONARIES,
+        run=partial(_run, folder=folder),
+    )
+
+
+def _run(ctx: RunContext, _config: NamedModelConfig, folder: Path) -> None:
+    export_dictionaries(ctx, folder)
