@@ -100,9 +100,9 @@ def test_records_that_could_not_be_judged_are_listed_beside_the_table(tmp_path, 
 def test_nothing_is_overwritten(tmp_path, data):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
-    with pytest.raises(ConfigError, match=r"--out .*/out is not empty.*\n.*new folder"):
+    with pytest.raises(ConfigError, match=r".*/out is not empty.*\n.*new folder"):
         carry_out(export_to(tmp_path / "out"), data)
-    with pytest.raises(ConfigError, match=r"--out .*/mine is a file.*\n"):
+    with pytest.raises(ConfigError, match=r".*/mine is a file.*\n"):
         carry_out(export_to(tmp_path / "out" / "mine"), data)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
@@ -155,7 +155,7 @@ def test_a_stopped_export_leaves_no_half_folder_and_can_be_repeated(cli, tmp_pat
     process.send_signal(signal.SIGSTOP)  # whatever the machine does now, it is in the middle of its work
     assert not (tmp_path / "out").exists()
     other = cli(*words)
-    assert other.returncode == 2 and re.search(rf"another process .*{tmp_path / 'out'}\n.*--out", other.stderr)
+    assert other.returncode == 2 and re.search(rf"another process .*{tmp_path / 'out'}\n.*folder", other.stderr)
     process.send_signal(number)
     process.send_signal(signal.SIGCONT)
     rest = process.communicate()[1]
