@@ -39,7 +39,6 @@ NAME = "Growth"
 LAYERS = (0, 1, 2)  # of the SAEs whose latents are multiplied
 SPLIT = ["--fractions", "0.6,0.1,0.3"]  # phase 2 compares ten problems of each label at least
 DOCUMENTS = ["--documents", "128"]  # of general text
-FEW_DOCUMENTS = ["--documents", "32"]  # for SAEs whose latents nobody chooses from
 MOST_TOKENS, QUICK_TOKENS = 120, 60  # some steered programs never end by themselves
 CHOICE = ["--problems", "2", "--directions", "steer_correct", "--coefficients", "0.1"]
 STEERED = ["--problems", "0", "--n-controls", "1"]
@@ -141,7 +140,6 @@ def prepare(
     run_phase("1.1", [*data, *DOCUMENTS])
     for k in copies:
         saes, n_latents[k] = write_saes(folder / f"saes_{k}", k)
-        run_phase("1.1", [*data, *FEW_DOCUMENTS, "--sae", str(saes)])
         of_latents[k] = [*of_size[max(sizes)], "--sae", str(saes), "--layers", ",".join(map(str, LAYERS))]
     counts = {size: n * size for size in sizes}
     programs = {size: [*words, *batches] for size, words in of_size.items()}

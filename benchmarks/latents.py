@@ -1,12 +1,13 @@
 """Phase 2 at real size, beside the matrix products that it cannot do without and beside what people write.
 
-Arrays have the shapes of Gemma-2-2b on MBPP and are made here, one layer at a time: activations of 974 problems in a
-file per layer, of which the 489 of the sae split are analysed, and a random SAE that fires sparsely. Each layer is a
-round, in alternating order: the phase's own functions (reading, site checks, encoding, exact statistics, permutations);
-the products alone (activations x encoder; permuted labels x activations and x their squares, for the same latents in
-the same chunks, in float32); scipy's Welch test for one latent after the other, on some of them; and the encoder of
-SAELens on one problem after the other, on some of them. What comes after the last layer (q, selection, tables,
-figures) counts as the phase's. Loading an SAE from a disk counts for neither. All cores.
+Arrays have the shapes of Gemma-2-2b on MBPP and are made here, one layer at a time: activations of 974 problems and of
+10,000 documents of general text in a file each, of which the 489 problems of the sae split are analysed, and a random
+SAE that fires sparsely. Each layer is a round, in alternating order: the phase's own functions (reading, site checks,
+firing rates, encoding, exact statistics, permutations); the products alone (activations of documents and problems x
+encoder; permuted labels x activations and x their squares, for the same latents in the same chunks, in float32);
+scipy's Welch test for one latent after the other, on some of them; and the encoder of SAELens on one problem after the
+other, on some of them. What comes after the last layer (q, selection, tables, figures) counts as the phase's. Loading
+an SAE from a disk counts for neither. All cores.
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ from common.handoffs import LATENTS
 from common.saes.activations import N_DOCUMENTS
 from common.saes.encoder import LayerSae
 from common.saes.fit import check_neighbours, prompt_fit, site_fit
+from common.saes.rates import DOCUMENTS_AT_ONCE, firing_rates
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
 
@@ -40,6 +42,7 @@ NAME = "Latents (phase 2)"
 LIMIT = 0.02
 N_LAYERS_BESIDE = 2
 SMALLER = 0.8  # activations of a layer beside: this SAE fits them worse, as a real one does
+PROBLEMS, TEXT = "problems.safetensors", "text.safetensors"  # activations of a layer
 PHASE, PRODUCTS, STATISTICS, SCIPY, ENCODER, SAE_LENS = "phase", "products", "statistics", "scipy", "encoder", "SAELens"
 notes: list[str] = []
 
@@ -52,6 +55,7 @@ class Sizes:
     permutations: int = 1000
     problems: int = 974
     analysed: int = 489
+    documents: int = 10_000
     d_model: int = 2304
     latents: int = 16384
     tested: int = 200
@@ -59,7 +63,9 @@ class Sizes:
 
 
 Result = TypeVar("Result")
-QUICK = Sizes(layers=2, permutations=50, problems=150, analysed=100, d_model=64, latents=512, tested=20, encoded=5)
+QUICK = Sizes(
+    layers=2, permutations=50, problems=150, analysed=100, documents=600, d_model=64, latents=512, tested=20, encoded=5
+)
 
 
 def measure(_rounds: int, quick: bool) -> list[Row]:
@@ -71,7 +77,8 @@ def measure(_rounds: int, quick: bool) -> list[Row]:
         found, end, n_latents = measure_layers(sizes, Path(folder))
     notes.append(
         f"{sizes.problems} x {sizes.layers} layers x {sizes.d_model:,}, of which {sizes.analysed} problems are "
-        f"analysed; {sizes.latents:,} latents a layer, {n_latents:,} in all pass the filter and fire; "
+        f"analysed, and {sizes.documents:,} documents; {sizes.latents:,} latents a layer, {n_latents:,} in all pass "
+        f"the filter and fire; "
         f"{sizes.permutations:,} permutations; {threads} threads. Peak memory of the process, the arrays of the "
         f"comparison included: {peak_gib():.2f} GiB."
     )
@@ -94,8 +101,8 @@ def measure_layers(sizes: Sizes, folder: Path) -> tuple[Rounds, float, int]:
     end += took
     parts, activations, seconds = [], {}, {}
     for layer in range(sizes.layers):
-        sae, rates = make_layer(sizes, layer, folder / "layer.safetensors")
-        contenders = _contenders(sizes, folder / "layer.safetensors", rows, sae, rates, pass_rate, null)
+        sae = make_layer(sizes, layer, folder)
+        contenders = _contenders(sizes, folder, rows, sae, pass_rate, null)
         found = {}
         for name in contenders if layer % 2 == 0 else reversed(list(contenders)):
             took, found[name] = _timed(contenders[name])
@@ -110,11 +117,11 @@ def measure_layers(sizes: Sizes, folder: Path) -> tuple[Rounds, float, int]:
     return Rounds(seconds), end + took, null.n_latents
 
 
-def make_layer(sizes: Sizes, layer: int, path: Path) -> tuple[LayerSae, np.ndarray]:
-    """An SAE and its rates on general text; the layer's activations are written to `path`."""
+def make_layer(sizes: Sizes, layer: int, folder: Path) -> LayerSae:
+    """An SAE; the layer's activations are written to `folder`."""
     rng, generator = np.random.default_rng(layer), torch.Generator().manual_seed(layer)
-    resid = torch.randn(sizes.problems, sizes.d_model, generator=generator)
-    save_file({"resid_post": resid.numpy()}, path)
+    for name, n in ((PROBLEMS, sizes.problems), (TEXT, sizes.documents)):
+        save_file({"resid_post": torch.randn(n, sizes.d_model, generator=generator).numpy()}, folder / name)
     rates = np.clip(rng.lognormal(np.log(0.002), 1.5, sizes.latents), 0, 0.3)
     W_enc = torch.randn(sizes.d_model, sizes.latents, generator=generator) / sizes.d_model**0.5
     threshold = torch.from_numpy(norm.isf(rates)).float()
@@ -122,27 +129,22 @@ def make_layer(sizes: Sizes, layer: int, path: Path) -> tuple[LayerSae, np.ndarr
     where = dict(id=f"random {layer}", layer=layer, kind="sae", site=name, site_out=name)
     encoder = dict(W_enc=W_enc, b_enc=torch.zeros(sizes.latents), threshold=threshold.clamp(min=0))
     decoder = dict(W_dec=W_enc.T.contiguous(), b_dec=torch.zeros(sizes.d_model))
-    sae = LayerSae(**where, neuronpedia_id=None, revision=None, **encoder, **decoder)
-    return sae, rates
+    return LayerSae(**where, neuronpedia_id=None, revision=None, **encoder, **decoder)
 
 
 def _contenders(
-    sizes: Sizes,
-    path: Path,
-    rows: np.ndarray,
-    sae: LayerSae,
-    rates: np.ndarray,
-    pass_rate: np.ndarray,
-    null: NullMaximum,
+    sizes: Sizes, folder: Path, rows: np.ndarray, sae: LayerSae, pass_rate: np.ndarray, null: NullMaximum
 ) -> dict[str, Callable[[], object]]:
     """What is timed on one layer; what they need beyond the phase's own input is made before."""
-    resid = _read_rows(path, rows)
-    operands, acts, of_sae_lens = _operands_of(resid, sae, rates, null), sae.encode(resid), _in_sae_lens(sae)
+    resid, text = _read_rows(folder / PROBLEMS, rows), _read_rows(folder / TEXT, np.arange(sizes.documents))
+    operands = _operands_of(resid, sae, firing_rates(sae, text), null)
+    acts, of_sae_lens = sae.encode(resid), _in_sae_lens(sae)
     firing = (acts > 0).sum(dim=0).argsort(descending=True)[: sizes.tested].tolist()  # others have no t
     values, failed = acts[:, firing].numpy(), pass_rate == 0
 
     def products() -> None:
-        _ = resid @ sae.W_enc
+        for some in (*text.split(DOCUMENTS_AT_ONCE), resid):
+            _ = some @ sae.W_enc
         for activations, squares in operands:
             _ = null.labels @ activations, null.labels @ squares
 
@@ -154,7 +156,7 @@ def _contenders(
             return [of_sae_lens.encode(resid[i]) for i in range(sizes.encoded)]
 
     return {
-        PHASE: lambda: _by_phase(path, rows, sae, rates, pass_rate, null),
+        PHASE: lambda: _by_phase(sizes, folder, rows, sae, pass_rate, null),
         PRODUCTS: products,
         STATISTICS: lambda: layer_statistics(acts, pass_rate),
         SCIPY: by_scipy,
@@ -169,12 +171,17 @@ def _read_rows(path: Path, rows: np.ndarray) -> torch.Tensor:
 
 
 def _by_phase(
-    path: Path, rows: np.ndarray, sae: LayerSae, rates: np.ndarray, pass_rate: np.ndarray, null: NullMaximum
+    sizes: Sizes, folder: Path, rows: np.ndarray, sae: LayerSae, pass_rate: np.ndarray, null: NullMaximum
 ) -> LayerResult:
-    resid, text = _read_rows(path, rows), _read_rows(path, rows[:N_DOCUMENTS])
+    documents = np.arange(sizes.documents)
+    text = _read_rows(folder / TEXT, documents[:N_DOCUMENTS])
     site_fit(sae, text)
-    others = {beside: SMALLER * _read_rows(path, rows[-N_DOCUMENTS:]) for beside in range(N_LAYERS_BESIDE)}
+    others = {
+        beside: SMALLER * _read_rows(folder / TEXT, documents[-N_DOCUMENTS:]) for beside in range(N_LAYERS_BESIDE)
+    }
     check_neighbours(sae, text, others)
+    rates = firing_rates(sae, _read_rows(folder / TEXT, documents))
+    resid = _read_rows(folder / PROBLEMS, rows)
     latent_acts = sae.encode(resid)
     prompt_fit(sae, resid, latent_acts)
     return analyse_layer(latent_acts, sae, rates, LIMIT, pass_rate, null)

@@ -10,18 +10,17 @@ from common.handoffs import HANDOFFS
 from natural.page import fill
 from natural.steps import STOPPED, Step, costs_table, run_steps
 
-DOCUMENTS, OF_PHASE_1_1 = 4000, 1000  # most are for the dictionary, which so is tried on text that is new to it
+DOCUMENTS, OF_PHASE_1_1 = 4000, 1000  # most are for the pilot's dictionary, which so is tried on text new to it
 FOLDERS = {handoff.phase: handoff.folder for handoff in HANDOFFS}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One model on one file of problems, in one folder: text/, pca/, data/, steps.json."""
+    """One model on one file of problems, in one folder: text/, data/, steps.json."""
 
     model: str
     dataset: str
     folder: Path
-    layers: str
     workers: int
 
     @property
@@ -33,10 +32,6 @@ class Experiment:
         return ("--model", self.model, "--dtype", "bfloat16", "--threads", "1", "--device", "cpu")
 
     @property
-    def sae(self) -> tuple[str, ...]:
-        return ("--sae", str(self.folder / "pca"))
-
-    @property
     def writing(self) -> tuple[str, ...]:
         """The settings of a phase that writes programs."""
         return (*self.loading, "--prompt", "plain", "--max-new-tokens", "256")
@@ -45,14 +40,9 @@ class Experiment:
         out = self.folder / "text"
         return Step("general text", ("-m", "natural.text", "--out", str(out), "--documents", str(DOCUMENTS)), out)
 
-    def dictionary(self) -> Step:
-        out = self.folder / "pca"
-        words = ("--text", str(self.folder / "text"), "--layers", self.layers, "--out", str(out))
-        return Step("PCA dictionary", ("-m", "natural.pca", *self.loading, *words), out)
-
     def general_text(self) -> Step:
         words = ("--text", str(self.folder / "text"), "--documents", str(OF_PHASE_1_1))
-        return self.sliced("1.1", *self.loading, *self.sae, *words)
+        return self.sliced("1.1", *self.loading, *words)
 
     def phase(self, phase_id: str, *words: str, name: str = "phase") -> Step:
         """One phase, in one process."""
@@ -71,7 +61,6 @@ def parser_of(module: str, description: str | None) -> Parser:
     parser.add_argument("--model", required=True, help="folder of the model, or its hub id")
     parser.add_argument("--dataset", required=True, help="problems: a .jsonl file in MBPP's schema, or mbpp")
     parser.add_argument("--folder", type=Path, required=True, help="where everything is written, and goes on")
-    parser.add_argument("--layers", default="12,18", help="layers of the PCA dictionary (default: 12,18)")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread (default: 2)")
     parser.add_argument("--page", type=Path, help="page whose table of costs is filled when all is done")
     parser.add_argument("--dry-run", action="store_true", help="list the commands, and run none")
@@ -83,7 +72,7 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
     if args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}\nGive 1 or more")
     model, dataset, folder = _absolute(args.model), _absolute(args.dataset), args.folder.expanduser().resolve()
-    return Experiment(model=model, dataset=dataset, folder=folder, layers=args.layers, workers=args.workers)
+    return Experiment(model=model, dataset=dataset, folder=folder, workers=args.workers)
 
 
 def _absolute(name: str) -> str:

@@ -19,14 +19,15 @@ from natural.steps import Step
 
 PROBLEMS, STEERED, CONTROLS = "240", "8", "10"
 FRACTIONS = "0.4,0.2,0.4"  # 48 problems for tuning: 24 would leave too few of a label
+LAYERS = "12,18"  # of the dictionary
 COEFFICIENTS = "-0.1,0.1"  # at 0.5 of the stream's norm, too many programs are degenerate
 
 
-def steps_of(experiment: Experiment) -> list[Step]:
-    problems = ("--dataset", experiment.dataset, "--limit", PROBLEMS)
+def steps_of(experiment: Experiment, layers: str = LAYERS) -> list[Step]:
+    problems, sae = ("--dataset", experiment.dataset, "--limit", PROBLEMS), ("--sae", str(folder_of_saes(experiment)))
     generating = (*experiment.writing, *problems)
-    writing = (*generating, *experiment.sae)
-    reading = ("--model", experiment.model, *experiment.sae, *problems)
+    writing = (*generating, *sae)
+    reading = ("--model", experiment.model, *sae, *problems)
     some = ("--problems", STEERED)
 
     def phase(phase_id: str, *words: str) -> Step:
@@ -37,22 +38,33 @@ def steps_of(experiment: Experiment) -> list[Step]:
 
     return [
         experiment.text(),
-        experiment.dictionary(),
         experiment.general_text(),
+        dictionary(experiment, layers),
         phase("0", *problems),
         phase("0.1", *problems, "--fractions", FRACTIONS),
         sliced("1", *generating),
         sliced("1.2", *generating, "--temperatures", "0.6,1.2", "--samples", "1"),
-        phase("2", *reading, "--layers", experiment.layers, "--general-text-limit", "1"),
+        phase("2", *reading, "--layers", layers, "--general-text-limit", "1"),
         phase("3.1", *reading),
         sliced("3.2", *writing, *some, "--coefficients", COEFFICIENTS),
         sliced("3.3", *writing, *some, "--n-controls", CONTROLS),
-        phase("3.4", *experiment.loading, *experiment.sae, *problems, "--n-random", CONTROLS),
+        phase("3.4", *experiment.loading, *sae, *problems, "--n-random", CONTROLS),
         sliced("3.5", *writing, *some, "--n-controls", CONTROLS),
         sliced("3.6", *writing, *some, "--to", str(twin_of(experiment))),
         sliced("3.7", *writing, *some),
-        phase("4.1", *experiment.loading, *experiment.sae, *problems, "--general-text-limit", "1"),
+        phase("4.1", *experiment.loading, *sae, *problems, "--general-text-limit", "1"),
     ]
+
+
+def folder_of_saes(experiment: Experiment) -> Path:
+    return experiment.folder / "pca"
+
+
+def dictionary(experiment: Experiment, layers: str) -> Step:
+    """It reads other documents than phase 1.1, on which so it is tried."""
+    out = folder_of_saes(experiment)
+    words = ("--text", str(experiment.folder / "text"), "--layers", layers, "--out", str(out))
+    return Step("PCA dictionary", ("-m", "natural.pca", *experiment.loading, *words), out)
 
 
 def twin_of(experiment: Experiment) -> Path:
@@ -83,11 +95,13 @@ def _link(source: str, target: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    args = parser_of("natural.pilot", __doc__).parse_args(argv)
+    parser = parser_of("natural.pilot", __doc__)
+    parser.add_argument("--layers", default=LAYERS, help=f"layers of the PCA dictionary (default: {LAYERS})")
+    args = parser.parse_args(argv)
     experiment = experiment_of(args)
     if not args.dry_run:
         make_twin(experiment)
-    return carry_out(steps_of(experiment), args, experiment, "costs of the pilot")
+    return carry_out(steps_of(experiment, args.layers), args, experiment, "costs of the pilot")
 
 
 if __name__ == "__main__":

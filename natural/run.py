@@ -2,9 +2,9 @@
 
     python3 -m natural.run --model qwen-coder --dataset mbpp.jsonl --folder data/natural
 
-Everything is written under --folder: general text, a PCA dictionary (phase 1.1 wants one for firing rates), artifacts
-of the phases in data/, and steps.json with time, memory and size of every command. Stop it at any time and give the
-same command again. --page fills the table 'costs' of a page.
+Everything is written under --folder: general text, artifacts of the phases in data/, and steps.json with time, memory
+and size of every command. Stop it at any time and give the same command again. --page fills the table 'costs' of a
+page.
 """
 
 from common.cli import exit_with
@@ -13,14 +13,12 @@ from natural.steps import Step
 
 
 def steps_of(experiment: Experiment) -> list[Step]:
-    """In this order: the dictionary is made from general text alone, before phase 1.1 reads that with it."""
     problems = ("--dataset", experiment.dataset)
     return [
         experiment.phase("0", *problems),
         experiment.phase("0.1", *problems),
         experiment.sliced("1", *experiment.writing, *problems, "--positions", "last,description_end,tests_end"),
         experiment.text(),
-        experiment.dictionary(),
         experiment.general_text(),
         experiment.sliced("1.2", *experiment.writing, *problems, "--samples", "2"),
     ]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from common.errors import ConfigError
+from common.model.settings import ModelConfig
 from common.phases.settings import RecordsConfig, setting, typed
 from common.programs.settings import SolutionConfig
-from common.saes.settings import SaeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class GenerationConfig(SolutionConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneralTextConfig(SaeConfig, RecordsConfig):
+class GeneralTextConfig(ModelConfig, RecordsConfig):
     """Which general text the model reads."""
 
     text: str = setting(

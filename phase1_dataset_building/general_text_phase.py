@@ -1,4 +1,4 @@
-"""Phase 1.1: general text: norms of the residual stream, firing rates of latents."""
+"""Phase 1.1: general text: activations and norms of the residual stream."""
 
 from common import handoffs
 from common.phases.phase import Phase
@@ -6,7 +6,7 @@ from phase1_dataset_building.config import GeneralTextConfig
 
 PHASE = Phase(
     id="1.1",
-    title="general text: norms of the residual stream, firing rates of latents",
+    title="general text: activations and norms of the residual stream",
     config=GeneralTextConfig,
     inputs=(),
     output=handoffs.GENERAL_TEXT,

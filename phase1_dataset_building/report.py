@@ -9,7 +9,7 @@ from common.handoffs.estimates import Interval
 from common.report.blocks import PERCENT, Cell, Column, Paragraph, Section, Table, count_cell, share
 from common.report.collect import Collected, PhaseResult
 from common.report.program_warnings import warnings_of
-from common.words import count, percent
+from common.words import count, number, percent
 
 Row = dict[str, Any]
 
@@ -25,10 +25,10 @@ def programs_section(phase: PhaseResult, collected: Collected) -> Section:
 
 def general_text_section(phase: PhaseResult, _collected: Collected) -> Section:
     summary = phase.manifest["summary"]
-    often = summary["latents_that_fire_on_more_than_2_percent"]
+    first, last = summary["mean_norm_of_resid_post"]
     words = (
-        f"General text: {count(summary['documents'])} documents; of the latents in "
-        f"{count(summary['layers_with_an_sae'])} layers, {count(often)} fire on more than 2 % of them."
+        f"General text: {count(summary['documents'])} documents; on average the residual stream has a norm of "
+        f"{number(first, 1)} behind the first block and of {number(last, 1)} behind the last."
     )
     return Section("problems", blocks=[Paragraph(words)])
 

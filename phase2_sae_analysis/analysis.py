@@ -2,7 +2,8 @@
 
     python3 run.py phase 2 --model google/gemma-2-2b
 
-1. Each layer's SAE is checked against its layer's activations on general text, and encodes those of the prompts.
+1. Each layer's SAE is checked against its layer's activations on general text, and encodes them and those of the
+   prompts.
 2. Every latent gets its firing fractions, Welch t, AUROC (common/evaluation/separation.py), and the family-wise p of
    its |t| among all latents of all layers (common/evaluation/permutation.py).
 3. Latents that fire on general text are left out first; then four directions are chosen (selection.py).
@@ -26,7 +27,7 @@ from common.saes.activations import (
     stored_layers,
 )
 from common.saes.fit import checked_sae, prompt_fit
-from common.saes.rates import check_same_latents, rates_by_layer
+from common.saes.rates import firing_rates
 from common.saes.sources import SaeSource, sae_source
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.config import LatentConfig
@@ -46,13 +47,14 @@ def run(ctx: RunContext, config: LatentConfig) -> None:
     check_reads_the_residual_stream(source)
     layers = layers_to_analyse(config.chosen_layers(), stored, source.layers(max(stored) + 1), config.sae)
     ctx.log.info("layers %s", layer_list(layers))
-    general_text, rebuild = ctx.read(handoffs.GENERAL_TEXT), _rebuild_baseline(ctx)
-    rates, text = rates_by_layer(general_text, layers, rebuild), StoredText(general_text, rebuild)
+    rebuild = build_command(handoffs.GENERAL_TEXT, ctx.config, ctx.preset, ctx.data_dir)
+    text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild)
+    text.check_layers(layers)  # before the first of them takes its time
     null = NullMaximum(problems.pass_rate, config.n_permutations, config.seed)
     with ctx.write() as out:
         found = LayersFound()
         for layer in layers:
-            found.add(ctx, config, layer, source, text, problems, rates[layer], null)
+            found.add(ctx, config, layer, source, text, problems, null)
         columns = found.joined()
         add_family_statistics(columns, null.max_abs_t)
         words = _write(out, config, problems, found, columns, null)
@@ -70,12 +72,12 @@ class LayersFound:
 
     def add(
         self, ctx: RunContext, config: LatentConfig, layer: int, source: SaeSource, text: StoredText,
-        problems: LabelledProblems, rates: np.ndarray, null: NullMaximum,
+        problems: LabelledProblems, null: NullMaximum,
     ) -> None:  # fmt: skip
         """Analyse one layer. Its SAE and activations are gone when this returns."""
-        generations, ids = ctx.read(handoffs.GENERATIONS), problems.task_ids
-        resid = layer_activations(generations, layer, ids)
         sae, fit = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
+        rates = firing_rates(sae, text.every_of_layer(layer))
+        resid = layer_activations(ctx.read(handoffs.GENERATIONS), layer, problems.task_ids)
         with torch.no_grad():
             latent_acts = sae.encode(resid)
         carried = prompt_fit(sae, resid, latent_acts)
@@ -84,8 +86,6 @@ class LayersFound:
         known |= {"published_fvu": sae.published_fvu, "published_l0": sae.published_l0}
         at_prompt = PromptFitFacts(**carried.as_json())
         self.sites.append(Site(**known, **fit.as_json(), last_prompt_token=at_prompt))
-        where = str(ctx.read(handoffs.GENERAL_TEXT).path)
-        check_same_latents(rates, sae.n_latents, layer, where, _rebuild_baseline(ctx))
         result = analyse_layer(latent_acts, sae, rates, config.general_text_limit, problems.pass_rate, null)
         n_latents = len(rates)
         place = {"layer": np.full(n_latents, layer), "latent": np.arange(n_latents)}
@@ -94,8 +94,9 @@ class LayersFound:
         self.urls |= {(layer, latent): sae.neuronpedia_url(latent) for latent in result.activations}
         kept = result.columns["kept"]
         ctx.log.info(
-            "layer %d: %d of %d latents pass the general-text filter, %d fire here; largest |t| %.2f",
+            "layer %d: mean rate on general text %.2g; %d of %d latents are kept, %d fire here; largest |t| %.2f",
             layer,
+            rates.mean(),
             kept.sum(),
             n_latents,
             (result.columns["n_active"] > 0).sum(),
@@ -180,6 +181,7 @@ def _write(
         out.file(f"figures/{name}", data)
     shown = ("split", "use", "problems", "correct", "incorrect", "latents", "kept")
     out.summary = {name: counts[name] for name in shown if name in counts}
+    out.summary |= {"layers": len(found.sites), "mean_general_text_rate": float(columns["general_text_rate"].mean())}
     out.summary["significant_latents"] = int((columns["p_max"] <= selection.ALPHA).sum())
     significant = [name for name, entry in chosen.items() if entry.significant]
     out.summary["significant_directions"] = ", ".join(significant) or "none"
@@ -189,7 +191,3 @@ def _write(
 def _count(value: float) -> int | float:
     """A whole number where labels are whole; pass rates add up to others."""
     return round(value) if abs(value - round(value)) < 1e-9 else round(value, 6)
-
-
-def _rebuild_baseline(ctx: RunContext) -> str:
-    return build_command(handoffs.GENERAL_TEXT, ctx.config, ctx.preset, ctx.data_dir)

@@ -22,7 +22,7 @@ class DiscoveryConfig(PhaseConfig):
     min_t: float = setting(0.0, "Welch t, incorrect against correct, that a latent must reach", minimum=0.0)
     general_text_limit: float = setting(
         0.02,
-        "share of general-text documents above which a latent is left out; 1: no such baseline is needed",
+        "share of general-text documents above which a latent is left out; 1: phase 1.1 is not needed",
         minimum=0.0,
         maximum=1.0,
         source="arXiv 2411.14257",

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import handoffs
 from common.errors import ConfigError
 from common.phases.context import RunContext
 from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae
-from common.saes.rates import check_same_latents, rates_by_layer
+from common.saes.rates import firing_rates
 from common.saes.sources import SaeSource, sae_source
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
@@ -30,7 +29,7 @@ from phase4_anomaly_detection.discovery import FeatureDiscovery, contents
 from phase4_anomaly_detection.evaluation import Baseline, baselines, evaluate
 from phase4_anomaly_detection.options import Target
 from phase4_anomaly_detection.readings import note_reading
-from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, rebuild_baseline, texts_of
+from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, stored_text, texts_of
 
 
 def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> None:
@@ -65,14 +64,21 @@ def _layer(
     if known is not None and (known in layers or config.layer != "auto"):
         check_layer(known, layers, source.name)
         return known, {}
-    rates, own = _rates(ctx, config, layers), texts.of("sae")
     tried = {}
     for layer in layers:
-        acts = _encoded(ctx, texts.sae(layer), texts.activations.of_layer(layer)[own], rates, layer)
-        tried[layer] = discovery.cross_validated_auroc(acts, texts.incorrect[own], rates.get(layer))
+        tried[layer] = _auroc_of_layer(ctx, config, texts, discovery, layer)
         ctx.log.info("layer %d: AUROC %.3f, mean of five folds of the sae split", layer, tried[layer])
     best = max(layers, key=lambda layer: tried[layer])
     return best, {str(layer): area for layer, area in tried.items()}
+
+
+def _auroc_of_layer(
+    ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, layer: int
+) -> float:
+    """Cross-validated on the `sae` split. The layer's SAE and activations are gone when this returns."""
+    sae, own = texts.sae(layer), texts.of("sae")
+    acts = _encoded(sae, texts.activations.of_layer(layer)[own])
+    return discovery.cross_validated_auroc(acts, texts.incorrect[own], _rates(ctx, config, sae))
 
 
 def _discovered(
@@ -80,10 +86,7 @@ def _discovered(
 ) -> AnomalyDetector:
     """Latents, weights, calibration and threshold; nothing of the validation split is looked at."""
     own, tuning = texts.of("sae"), texts.of("hyperparams")
-    rates = _rates(ctx, config, [sae.layer])
-    selection = discovery.select(
-        _encoded(ctx, sae, resid[own], rates, sae.layer), texts.incorrect[own], rates.get(sae.layer)
-    )
+    selection = discovery.select(_encoded(sae, resid[own]), texts.incorrect[own], _rates(ctx, config, sae))
     detector = _of_latents(sae, selection.latents, {"layer": sae.layer, "model": texts.activations.model})
     incorrect = texts.incorrect
     sides = [(detector.activations(resid[rows]), incorrect[rows]) for rows in (own, tuning)]
@@ -115,25 +118,22 @@ def _of_latents(sae: LayerSae, latents: np.ndarray, document: dict[str, Any]) ->
     return AnomalyDetector(W_enc.detach().numpy(), b_enc.detach().numpy(), threshold.detach().numpy(), document)
 
 
-def _encoded(ctx: RunContext, sae: LayerSae, resid: Any, rates: dict[int, np.ndarray], layer: int) -> Any:
-    """Activations of every latent, after a look whether the baseline is of this SAE. Raises: ConfigError."""
+def _encoded(sae: LayerSae, resid: Any) -> Any:
+    """Activations of every latent. Raises: ConfigError where they depend on each other."""
     if sae.top_k is not None:
         raise ConfigError(
             f"{sae.id} keeps the {sae.top_k} largest latents of all, so a few of them cannot be read alone\n"
             f"Give SAEs with a threshold (JumpReLU or ReLU) with --sae"
         )
-    if layer in rates:
-        where = str(ctx.read(handoffs.GENERAL_TEXT).path)
-        check_same_latents(rates[layer], sae.n_latents, layer, where, rebuild_baseline(ctx))
     with torch.no_grad():
         return sae.encode(resid)
 
 
-def _rates(ctx: RunContext, config: DetectorPhaseConfig, layers: list[int]) -> dict[int, np.ndarray]:
-    """Firing rates on general text by layer; none where no baseline is asked for."""
+def _rates(ctx: RunContext, config: DetectorPhaseConfig, sae: LayerSae) -> np.ndarray | None:
+    """Firing rates on general text; None where no baseline is asked for."""
     if config.general_text_limit >= 1:
-        return {}
-    return rates_by_layer(ctx.read(handoffs.GENERAL_TEXT), layers, rebuild_baseline(ctx))
+        return None
+    return firing_rates(sae, stored_text(ctx).every_of_layer(sae.layer))
 
 
 def _judged(detector: AnomalyDetector, card: dict[str, Any], verdict: str, firing: np.ndarray) -> AnomalyDetector:

@@ -146,7 +146,8 @@ class FeatureDiscovery:
         if rates is None and self.config.general_text_limit < 1:
             raise ConfigError(
                 f"no firing rates on general text are given, and the limit is {self.config.general_text_limit}\n"
-                f"Run phase 1.1 first, or do without this filter: --general-text-limit 1"
+                f"Give those that common.saes.rates.firing_rates counts, or do without this filter: "
+                f"--general-text-limit 1"
             )
         return np.ones(n, dtype=bool) if rates is None else rates <= self.config.general_text_limit
 

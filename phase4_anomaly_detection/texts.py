@@ -127,7 +127,7 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
     sidecar = SidecarModel(SidecarConfig(device=ctx.device, **{name: getattr(config, name) for name in names}))
     general_text: TextStreams = ReadText(config.text, config.model, lambda: sidecar.lm, ctx.log)
     if handoffs.GENERAL_TEXT.name in ctx.artifacts:
-        general_text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild_baseline(ctx))
+        general_text = stored_text(ctx)
 
     def sae(layer: int) -> LayerSae:
         return checked_sae(source, general_text, layer, config.accept_bad_fit, ctx.log)[0]
@@ -171,9 +171,10 @@ def _labelled(config: DetectorPhaseConfig, source: SaeSource, sidecar: SidecarMo
     return Texts(order, found.incorrect[order], split[order], activations, sae, LABELLED, measured, list(MEASURES))
 
 
-def rebuild_baseline(ctx: RunContext) -> str:
-    """The command that makes the general-text baseline."""
-    return build_command(handoffs.GENERAL_TEXT, ctx.config, ctx.preset, ctx.data_dir)
+def stored_text(ctx: RunContext) -> StoredText:
+    """What phase 1.1 stored."""
+    rebuild = build_command(handoffs.GENERAL_TEXT, ctx.config, ctx.preset, ctx.data_dir)
+    return StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild)
 
 
 def known_layer(config: DetectorPhaseConfig) -> int | None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from common.runs import discovery
 from phase2_sae_analysis.config import LatentConfig
 from phase2_sae_analysis.phase import PHASE
 
-N, D, LAYERS = 130, 16, 3
+N, D, LAYERS, N_DOCUMENTS = 130, 16, 3, 1000
 PLANTED, GENERAL = (1, 7), (2, 3)  # (layer, latent); the second separates better, but fires on general text
 
 
@@ -24,7 +25,8 @@ PLANTED, GENERAL = (1, 7), (2, 3)  # (layer, latent); the second separates bette
 class Experiment:
     """What the artifacts are made from; change it before `build`.
 
-    `text` holds the activations on general text; where there are none, those of the problems stand for them.
+    `rates` holds the share of general text on which each latent shall fire; `text`, where there is any, the activations
+    on it.
     `split` holds the problems of every split, unless `splits` names those of each. `problems` and `programs` hold
     further fields of a problem (phase 0.1) and of its program (phase 1), by task.
     """
@@ -127,13 +129,7 @@ class Experiment:
             out.table(f"dataset_temp_{temperature:g}.parquet".replace("0.", "0_"), rows)
 
     def _general_text(self, out) -> None:
-        columns = {
-            "layer": np.concatenate([np.full(len(rate), layer) for layer, rate in self.rates.items()]),
-            "latent": np.concatenate([np.arange(len(rate)) for rate in self.rates.values()]),
-            "rate": np.concatenate(list(self.rates.values())),
-        }
-        out.columns("firing_rates.parquet", columns)
-        text = self.text or self.resid
+        text = self.text or {layer: text_with(rates, quiet(layer)) for layer, rates in self.rates.items()}
         numbers = np.arange(len(next(iter(text.values()))))
         rows = [{**_blank(handoffs.GENERAL_TEXT.columns("documents.parquet")), "position": 1} for _ in numbers]
         out.table("documents.parquet", [{**row, "document": i} for i, row in enumerate(rows)])
@@ -150,10 +146,15 @@ def _blank(fields: dict[str, handoffs.Field]) -> dict:
     return {name: empty.get(field.type, []) for name, field in fields.items()}
 
 
-def save_saes(folder: Path) -> Path:
+def quiet(layer: int) -> list[int]:
+    """The dimensions in which a layer's activations vary little."""
+    return [8 + 2 * layer, 9 + 2 * layer]
+
+
+def save_saes(folder: Path, silent: Callable[[int], list[int]] = quiet) -> Path:
     """SAEs saved by SAELens that reconstruct well: latent j is x_j above 0.5, latent D + j is -x_j above 0.5.
 
-    Those of a layer's quiet dimensions never fire, so that an SAE fits its own layer better than another.
+    Those of a layer's `silent` dimensions never fire, so that an SAE fits its own layer better than another.
     """
     import torch
     from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
@@ -165,15 +166,23 @@ def save_saes(folder: Path) -> Path:
         sae = JumpReLUSAE(JumpReLUSAEConfig(d_in=D, d_sae=2 * D, dtype="float32", device="cpu", metadata=metadata))
         with torch.no_grad():
             sae.W_enc.copy_(both), sae.W_dec.copy_(both.T), sae.threshold.fill_(0.5)
-            sae.threshold[[side + j for side in (0, D) for j in quiet(layer)]] = 100.0
+            sae.threshold[[side + j for side in (0, D) for j in silent(layer)]] = 100.0
             sae.b_enc.zero_(), sae.b_dec.zero_()
         sae.save_model(folder / f"layer_{layer}")
     return folder
 
 
-def quiet(layer: int) -> list[int]:
-    """The dimensions in which a layer's activations vary little."""
-    return [8 + 2 * layer, 9 + 2 * layer]
+def text_with(rates: np.ndarray, silent: list[int]) -> np.ndarray:
+    """Activations of documents, on whose share each latent of `save_saes` fires; those of `silent` dimensions never do.
+
+    What makes none fire is noise too small for any threshold, and too large for activity to be called massive.
+    """
+    rng = np.random.default_rng(1)
+    text = rng.normal(scale=0.06, size=(N_DOCUMENTS, D))
+    for j in set(range(D)) - set(silent):
+        counts = [round(rates[latent] * N_DOCUMENTS) for latent in (j, D + j)]
+        text[rng.permutation(N_DOCUMENTS)[: sum(counts)], j] = np.repeat([0.8, -0.8], counts)
+    return text.astype(np.float32)
 
 
 def make_experiment(folder: Path, saes: Path, n: int = N) -> Experiment:

@@ -205,7 +205,7 @@ def _generations(out: Any) -> None:
 
 
 def _general_text(out: Any) -> None:
-    out.summarize(documents=1000, layers_with_an_sae=6, latents_that_fire_on_more_than_2_percent=3991)
+    out.summarize(documents=1000, mean_norm_of_resid_post=[23.4, 71.0])
 
 
 def _samples(out: Any) -> None:

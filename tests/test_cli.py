@@ -134,7 +134,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(cli, data, small_d
         (["run.py", "phase", "1.1"], ["load_dataset"]),
         (
             ["run.py", "phase", "2", "--model", "some/other", "--sae", "gemma-scope-2b-pt-res-canonical"],
-            ["phase 0.1 --data", "phase 1 --model some/other", "phase 1.1 --model some/other --sae gemma-scope"],
+            ["phase 0.1 --data", "phase 1 --model some/other", "phase 1.1 --model some/other --data"],
         ),
         (["multi_gpu_launcher.py", "--phase", "1", "--preset", "demo"], ["phase 0 --preset demo"]),
         (["clean_data.py", "--phase", "1"], []),
@@ -205,13 +205,13 @@ def test_every_command_that_status_tells_names_the_experiment_and_can_be_typed(c
         assert told["--model"] == str(model) and told["--data-dir"] == str(data)
         assert told.get("--dataset") == (None if command[2] == "1.1" else str(problems))
         command = ["other/model" if word == "OTHER_MODEL" else word for word in command]
-        own_saes = [] if command[2] == "1.2" else ["--sae", saes]
+        own_saes = [] if command[2] in ("1.1", "1.2") else ["--sae", saes]
         done = cli(*command, *own_saes, "--dry-run")
         assert done.returncode == 0 and "error" not in done.stderr, (command, done.stderr)
         lines = [line.partition("python3 ")[2] for line in done.stdout.splitlines() if "python3 run.py" in line]
         told = [*map(shlex.split, lines)]
         assert all(str(data) in line and (str(model) in line or line[2] in ("0", "0.1")) for line in told)
-        assert all(str(saes) in line for line in told if line[2] not in ("0", "0.1", "1", "1.2"))
+        assert all(str(saes) in line for line in told if line[2] not in ("0", "0.1", "1", "1.1", "1.2"))
 
 
 def test_clean_data_lists_asks_and_deletes_only_runs(cli, data, tmp_path):

@@ -128,9 +128,8 @@ class Machine:
 
     def _finish(self, model: str) -> Row:
         row = self.with_solutions(model)
-        write_saes(self.home, row)
         row.said["1.1"] = finished(self.typed(row, "1.1", "--text", self.texts, *READING))
-        write_saes(self.home, row, "phase1_1")
+        write_saes(self.home, row)
         layers = [] if len(row.layers) == row.n_layers else ["--layers", ",".join(map(str, row.layers))]
         row.said["2"] = finished(self.typed(row, "2", "--dataset", self.dataset, *COMPARING, *layers))
         return row
@@ -145,12 +144,10 @@ class Machine:
         row = new_row(DEFAULT, self.folder / "default")
         write_model(self.home, DEFAULT, row.n_layers)
         for phase, words in (("0", []), ("0.1", []), ("1", WRITING), ("1.1", READING), ("2", COMPARING)):
-            if phase == "1.1":
-                write_saes(self.home, row)
             done = cold_command("run.py", "phase", phase, *words, "--data-dir", row.data, home=self.home)
             row.said[phase] = finished(done)
             if phase == "1.1":
-                write_saes(self.home, row, "phase1_1")
+                write_saes(self.home, row)
         return row
 
 
@@ -167,15 +164,15 @@ def new_row(model: str, data: Path) -> Row:
     return Row(model, data, source, n_layers, [layer for layer in source.ids if layer < n_layers], width)
 
 
-def write_saes(home: Path, row: Row, folder: str = "phase1_0") -> None:
-    """SAEs that fit what a phase has stored of their layers."""
+def write_saes(home: Path, row: Row) -> None:
+    """SAEs that fit what phase 1.1 has stored of their layers."""
     for layer in row.layers:
-        write_sae(home, row, layer, fitting_arrays(stored(row, layer, folder), row.width, seed=layer))
+        write_sae(home, row, layer, fitting_arrays(stored(row, layer), row.width, seed=layer))
 
 
-def stored(row: Row, layer: int, folder: str = "phase1_1") -> np.ndarray:
-    """What a phase has kept of a layer, [n, d_model]."""
-    return load_file(row.output(folder) / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"]
+def stored(row: Row, layer: int) -> np.ndarray:
+    """What phase 1.1 has kept of a layer, [n, d_model]."""
+    return load_file(row.output("phase1_1") / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"]
 
 
 def write_sae(home: Path, row: Row, layer: int, arrays: dict[str, np.ndarray]) -> None:
@@ -236,26 +233,24 @@ def test_every_phase_of_every_row_finishes(machine, model):
 def test_the_log_shows_how_well_each_sae_fits(machine, model):
     """The log shows how well each SAE fits and what its id stands for."""
     row = machine.finished(model)
-    for phase, folder in (("1.1", "phase1_1"), ("2", "phase2")):
-        pattern = r"(.*): FVU (\d\.\d\d), mean L0 (\d+\.\d) over (\d+) activations of (\S+)"
-        lines = re.findall(rf"^\S+ {pattern}", row.said[phase].stderr, re.MULTILINE)
-        n = str(row.manifest("phase1_1")["summary"]["documents"])
-        assert [line[0].removesuffix(" fits badly") for line in lines] == [row.shown(layer) for layer in row.layers]
-        assert [line[3:] for line in lines] == [(n, f"blocks.{layer}.hook_resid_post") for layer in row.layers]
-        log = (row.output(folder) / "log.txt").read_text()
-        assert all(line[0] in log for line in lines)
-    assert all(float(fvu) < 0.2 and float(l0) > 0 for _, fvu, l0, *_ in lines), "in phase 2 they fit"
+    pattern = r"(.*): FVU (\d\.\d\d), mean L0 (\d+\.\d) over (\d+) activations of (\S+)"
+    lines = re.findall(rf"^\S+ {pattern}", row.said["2"].stderr, re.MULTILINE)
+    n = str(row.manifest("phase1_1")["summary"]["documents"])
+    assert [line[0] for line in lines] == [row.shown(layer) for layer in row.layers]
+    assert [line[3:] for line in lines] == [(n, f"blocks.{layer}.hook_resid_post") for layer in row.layers]
+    log = (row.output("phase2") / "log.txt").read_text()
+    assert all(line[0] in log for line in lines)
+    assert all(float(fvu) < 0.2 and float(l0) > 0 for _, fvu, l0, *_ in lines)
     assert "fits badly" not in row.said["2"].stderr
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
-def test_every_latent_of_every_layer_is_in_the_tables(machine, model):
+def test_every_latent_of_every_layer_is_in_the_table(machine, model):
     row = machine.finished(model)
-    for folder, name in (("phase1_1", "firing_rates.parquet"), ("phase2", "latents.parquet")):
-        table = pyarrow.parquet.read_table(row.output(folder) / name)
-        assert np.array_equal(table["layer"].to_numpy(), np.repeat(row.layers, row.width))
-        assert np.array_equal(table["latent"].to_numpy(), np.tile(np.arange(row.width), len(row.layers)))
+    table = pyarrow.parquet.read_table(row.output("phase2") / "latents.parquet")
+    assert np.array_equal(table["layer"].to_numpy(), np.repeat(row.layers, row.width))
+    assert np.array_equal(table["latent"].to_numpy(), np.tile(np.arange(row.width), len(row.layers)))
 
 
 @pytest.mark.sweep
@@ -265,10 +260,9 @@ def test_what_is_written_names_the_model_its_width_and_its_saes(machine, model):
     [process] = row.manifest("phase1_0")["processes"]
     loaded = {"name": model, "n_layers": row.n_layers, "d_model": d_model_of(model)}
     assert loaded.items() <= process["model"].items()
-    for folder in ("phase1_1", "phase2"):
-        experiment = row.manifest(folder)["experiment"]
-        names = [f"{name}@{COMMIT[:8]}" for name in (model, MODELS[model].sae_release)]
-        assert [experiment["model"], experiment["sae"]] == names
+    names = {"model": f"{model}@{COMMIT[:8]}", "sae": f"{MODELS[model].sae_release}@{COMMIT[:8]}"}
+    assert names.items() <= row.manifest("phase2")["experiment"].items()
+    assert row.manifest("phase1_1")["experiment"] == {"model": names["model"]}
     sites = json.loads((row.output("phase2") / "selected.json").read_text())["sites"]
     assert [(site["layer"], site["sae_id"]) for site in sites] == [(layer, row.shown(layer)) for layer in row.layers]
 
@@ -288,9 +282,8 @@ def test_latents_are_selected_with_their_page_where_there_is_one(machine, model)
 @pytest.mark.sweep
 @pytest.mark.parametrize("model", EVERY_SAE)
 def test_the_log_says_when_saes_are_those_of_the_base_model(machine, model):
-    for phase in ("1.1", "2"):
-        notes = re.findall(r"\S+: SAEs of .*", machine.finished(model).said[phase].stderr)
-        assert notes == [note for tuned, note in OF_A_BASE_MODEL.items() if tuned == model]
+    notes = re.findall(r"\S+: SAEs of .*", machine.finished(model).said["2"].stderr)
+    assert notes == [note for tuned, note in OF_A_BASE_MODEL.items() if tuned == model]
 
 
 def test_the_default_row_is_gemma_2_2b_on_mbpp_with_pile_10k(machine):
@@ -320,7 +313,7 @@ def test_the_revisions_of_model_and_saes_of_the_hub_are_kept(machine):
 def test_a_forked_command_writes_the_bytes_of_a_typed_one(machine):
     row = machine.finished(DEFAULT)
     typed = row.output("phase2")
-    write_saes(machine.home, row, "phase1_1")  # gemma-2-2b-it has the same
+    write_saes(machine.home, row)  # gemma-2-2b-it has the same
     finished(command("run.py", "phase", "2", *COMPARING, "--fresh", "--data-dir", row.data, home=machine.home))
     assert row.output("phase2") != typed and content(row.output("phase2")) == content(typed)
 
@@ -336,7 +329,8 @@ def test_a_release_of_some_layers_is_read_at_those(machine):
 @pytest.mark.skipif(ASKED, reason="LARGE_SAES is set, so they are there")
 def test_saes_too_large_for_this_test_are_looked_for_where_they_lie(machine):
     row = machine.with_solutions(LARGE)
-    done = machine.typed(row, "1.1", "--text", machine.texts, *READING, "--sae-revision", COMMIT)
+    row.said["1.1"] = finished(machine.typed(row, "1.1", "--text", machine.texts, *READING))
+    done = machine.typed(row, "2", "--dataset", machine.dataset, "--sae-revision", COMMIT)
     assert done.returncode == 2 and row.layers == [10] and "cannot be fetched" in done.stderr
     assert "layer_10/width_131k/canonical = layer_10/width_131k/average_l0_106" in row.shown(10)
     assert f"SAE {row.shown(10)} (hub repository google/gemma-scope-27b-pt-res, commit {COMMIT})" in done.stderr
@@ -348,9 +342,11 @@ def test_saes_too_large_for_this_test_are_looked_for_where_they_lie(machine):
 def test_transcoders_are_refused_in_words_once_the_model_has_written_its_programs(machine, model):
     row = machine.with_solutions(model)
     assert row.manifest("phase1_0")["processes"][0]["model"]["d_model"] == d_model_of(model)
-    done = machine.typed(row, "2", "--dataset", machine.dataset)
+    words = ("2", "--dataset", machine.dataset, "--sae-revision", COMMIT)
+    done = machine.typed(row, *words)
     assert done.returncode == 2 and f"python3 run.py phase 1.1 --model {model}" in done.stderr
-    done = machine.typed(row, "1.1", "--text", machine.texts, *READING, "--sae-revision", COMMIT)
+    finished(machine.typed(row, "1.1", "--text", machine.texts, *READING))
+    done = machine.typed(row, *words)
     assert done.returncode == 2 and re.search(rf" {model} .*transcoders.*\n.*--sae", done.stderr)
 
 
@@ -366,7 +362,7 @@ def test_saes_that_do_not_fit_are_refused_unless_that_is_accepted(machine, kind,
         write_sae(machine.home, row, 0, arrays)
         refused, accepted = (machine.typed(row, "2", *words, *more) for more in ([], ["--accept-bad-fit"]))
     finally:
-        write_saes(machine.home, row, "phase1_1")
+        write_saes(machine.home, row)
     assert refused.returncode == 2 and re.search(rf"error: {re.escape(row.shown(0))} .*layer 0: FVU ", refused.stderr)
     assert "Traceback" not in refused.stderr
     if kind == "those of another layer":

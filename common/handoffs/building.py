@@ -95,7 +95,8 @@ RESID_SITES = ("resid_pre", "resid_mid", "resid_post")
 GENERAL_TEXT = Handoff(
     name="general_text",
     phase="1.1",
-    scope=("model", "sae"),
+    version=2,
+    scope=("model",),
     tables={
         "documents.parquet": {
             "document": Field("int64", "0-based number of the document in the text"),
@@ -103,11 +104,6 @@ GENERAL_TEXT = Handoff(
             "position": Field("int64", "0-based position of the stored activation; 0: the only token, counted nowhere"),
             "token_id": Field("int64", "the token there"),
             "token": Field("string", "its text"),
-        },
-        "firing_rates.parquet": {
-            "layer": Field("int64", "block whose output the SAE reads, from 0"),
-            "latent": Field("int64", "number of the latent in the SAE"),
-            "rate": Field("float64", "share of the documents whose stored activation makes the latent fire, 0 to 1"),
         },
         "resid_norms.parquet": {
             "layer": Field("int64", "block, from 0"),

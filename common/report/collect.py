@@ -177,7 +177,7 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
 
 def _sae_of(names: Names, sound: list[RunFolder], asked: dict[str, str]) -> str | None:
     """The SAE that a model was last read with, of those that are meant, where the phase itself used none."""
-    same = [run for run in sound if all(run.experiment.get(key) in (None, name) for key, name in names.items())]
+    same = [run for run in sound if names.items() <= run.experiment.items()]
     saes = [run.experiment["sae"] for run in same if "sae" in run.experiment]
     return next((sae for sae in saes if _is_meant(asked.get("sae"), sae)), None)
 

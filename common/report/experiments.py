@@ -29,13 +29,9 @@ def experiments_in(runs: Iterable[RunFolder]) -> list[Experiment]:
             names = _with_sae(dict(run.experiment), sound)
             found.setdefault(tuple(sorted(names.items())), names)
     worked_on = {names["dataset"] for names in found.values()}
-    models = {
-        run.experiment["model"]: _with_sae({"model": run.experiment["model"]}, sound)
-        for run in sound
-        if "model" in run.experiment
-    }
+    models = {run.experiment["model"] for run in sound if "model" in run.experiment}
     # A model that has read general text alone is the one that the folder's datasets are meant for.
-    alone = next(iter(models.values())) if len(models) == 1 and not found else {}
+    alone = {"model": models.pop()} if len(models) == 1 and not found else {}
     for run in sound:
         if "model" not in run.experiment and run.experiment["dataset"] not in worked_on:
             names = {**alone, **run.experiment}
@@ -66,5 +62,5 @@ def _with_sae(names: dict[str, str], newest_first: list[RunFolder]) -> dict[str,
     """The identities, with the SAE that was used last where a phase of them has none."""
     if "sae" in names:
         return names
-    alike = (run for run in newest_first if all(run.experiment.get(key, name) == name for key, name in names.items()))
+    alike = (run for run in newest_first if names.items() <= run.experiment.items())
     return {**names, **next(({"sae": run.experiment["sae"]} for run in alike if "sae" in run.experiment), {})}

@@ -12,7 +12,7 @@ TITLES = {  # artifact -> what its phase does
     "difficulty": "difficulty of the problems",
     "split": "split into selection, tuning and reporting",
     "generations": "programs, labels and activations",
-    "general_text": "general text: norms, firing rates",
+    "general_text": "general text: activations, norms",
     "temperature_samples": "samples at several temperatures",
     "latents": "latents that separate correct from incorrect",
     "detection": "detection, against baselines",

@@ -54,9 +54,10 @@ def layer_activations(
 
 
 class StoredText:
-    """resid_post on general text, which phase 1.1 stored: documents evenly spaced over all, the same at every layer.
+    """resid_post on general text, which phase 1.1 stored, one activation per document, the same ones at every layer.
 
-    `rebuild` is the command that makes them. A document whose only token is its first one is left out.
+    `rebuild` is the command that makes them. A document whose only token is its first one is left out: position 0, an
+    attention sink, is no sample of text.
     """
 
     def __init__(self, general_text: Artifact, rebuild: str) -> None:
@@ -66,14 +67,33 @@ class StoredText:
     def layers(self) -> list[int]:
         return self._layers
 
-    def of_layer(self, layer: int) -> Float[Tensor, "n d_model"]:
-        """Raises: ArtifactMismatchError when the layer is not stored, or holds no finite numbers."""
-        if layer not in self._layers:
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Raises: ArtifactMismatchError when a layer is not stored."""
+        absent = sorted({*layers} - {*self._layers})
+        if absent:
             raise ArtifactMismatchError(
-                f"general text has no stored activations of layer {layer}; there are those of layers "
+                f"general text has no stored activations of layer {layer_list(absent)}; there are those of layers "
                 f"{layer_list(self._layers)}: {self._general_text.path}\nBuild them with: {self._rebuild} --fresh"
             )
-        return layer_activations(self._general_text, layer, self._documents, item="document")
+
+    def of_layer(self, layer: int) -> Float[Tensor, "n d_model"]:
+        """Those of documents evenly spaced over all, which tell whether an SAE belongs to the layer.
+
+        Raises: as `every_of_layer`.
+        """
+        spaced = np.linspace(0, len(self._documents) - 1, min(len(self._documents), N_DOCUMENTS))
+        return self._read(layer, [self._documents[place] for place in np.unique(spaced.round().astype(int))])
+
+    def every_of_layer(self, layer: int) -> Float[Tensor, "n d_model"]:
+        """Those of all documents.
+
+        Raises: ArtifactMismatchError when the layer is not stored, or holds no finite numbers.
+        """
+        return self._read(layer, self._documents)
+
+    def _read(self, layer: int, documents: list[int]) -> Float[Tensor, "n d_model"]:
+        self.check_layers([layer])
+        return layer_activations(self._general_text, layer, documents, item="document")
 
     @functools.cached_property
     def _documents(self) -> list[int]:
@@ -84,8 +104,7 @@ class StoredText:
                 f"no document of general text has more than its first token: {self._general_text.path}\n"
                 f"Give phase 1.1 another text: {self._rebuild} --fresh --text FOLDER"
             )
-        spaced = np.linspace(0, len(documents) - 1, min(len(documents), N_DOCUMENTS))
-        return [documents[place] for place in np.unique(spaced.round().astype(int))]
+        return documents
 
 
 def check_reads_the_residual_stream(source: SaeSource, sae: LayerSae | None = None) -> None:

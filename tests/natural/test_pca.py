@@ -1,4 +1,4 @@
-"""Covers natural.pca: the dictionary reconstructs as the PCA does, and phase 1.1 reads prose with it."""
+"""Covers natural.pca: the dictionary reconstructs as the PCA does, also what phase 1.1 stored of other prose."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from runs import newest
+from safetensors.torch import load_file
 from support import cold_command, command
 
 from common.errors import ConfigError
@@ -70,21 +71,24 @@ def prose(tmp_path_factory):
     return folder
 
 
-def test_phase_1_1_reads_prose_with_the_dictionary_that_was_made_of_it(smollm2, prose, tmp_path):
+def test_half_of_its_latents_fire_on_what_phase_1_1_stored(smollm2, prose, tmp_path):
+    from common.saes.encoder import load_from_folder
+    from common.saes.rates import firing_rates
+
     pca, data = tmp_path / "pca", tmp_path / "data"
     loading = ["--model", smollm2, "--dtype", "bfloat16", "--threads", "1", "--device", "cpu"]
     made = cold_command(
         "-m", "natural.pca", *loading, "--text", prose, "--layers", "9,20", "--out", pca, "--vectors", "3300"
     )
     assert made.returncode == 0, made.stderr
-    done = command(
-        "run.py", "phase", "1.1", *loading, "--sae", pca, "--text", prose, "--documents", "16", "--data-dir", data
-    )
+    done = command("run.py", "phase", "1.1", *loading, "--text", prose, "--documents", "16", "--data-dir", data)
     assert done.returncode == 0, done.stderr
     run = newest(data / "phase1_1")
     documents = pyarrow.parquet.read_table(run / "documents.parquet").to_pylist()
     assert {row["n_tokens"] for row in documents} == {128} and min(row["position"] for row in documents) > 0
-    rates = pyarrow.parquet.read_table(run / "firing_rates.parquet").to_pandas()
-    assert set(rates.layer) == {9, 20} and rates.rate.mean() == pytest.approx(0.5, abs=0.02)
+    for layer in (9, 20):
+        resid = load_file(run / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"]
+        rates = firing_rates(load_from_folder(pca / f"layer_{layer}", "pca", layer, "sae"), resid)
+        assert rates.mean() == pytest.approx(0.5, abs=0.02)
     facts = json.loads((pca / "layer_9" / "cfg.json").read_text())["metadata"]["training"]
     assert facts["directions"] == 403 and facts["fvu_held_out"] < 0.2

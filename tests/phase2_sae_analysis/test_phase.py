@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet
 import pytest
+from experiments import quiet, save_saes, text_with
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
@@ -132,10 +133,11 @@ def test_too_few_of_a_label_are_an_error(noise, labels, message):
         noise.build().run()
 
 
-def test_a_layer_without_a_general_text_baseline_is_an_error_with_the_command(noise):
-    del noise.rates[1]
-    with pytest.raises(ArtifactMismatchError, match=r"firing rates .*layer 1; .*layers 0,2: .*\n.*phase 1\.1"):
+def test_layers_that_general_text_lacks_are_an_error_with_the_command(noise):
+    noise.rates = {0: noise.rates[0]}
+    with pytest.raises(ArtifactMismatchError, match=r"layer 1,2; .*layers 0: .*\n.*phase 1\.1 --model") as refused:
         noise.build().run()
+    assert "--sae" not in str(refused.value)
 
 
 def test_a_missing_general_text_baseline_is_an_error_with_the_command(noise):
@@ -146,10 +148,11 @@ def test_a_missing_general_text_baseline_is_an_error_with_the_command(noise):
         noise.run()
 
 
-def test_a_baseline_of_another_width_is_an_error(noise):
-    noise.rates[2] = np.full(31, 0.01)
-    with pytest.raises(ArtifactMismatchError, match=r"31 latents .*layer 2, .* 32: .*\n.*phase 1\.1"):
-        noise.build().run()
+def test_the_rates_on_general_text_are_those_of_all_its_documents(planted_run):
+    planted, folder = planted_run
+    wanted = np.concatenate([planted.rates[layer] for layer in range(3)])
+    wanted[[32 * layer + side + j for layer in range(3) for side in (0, 16) for j in quiet(layer)]] = 0
+    assert latents(folder)["general_text_rate"].tolist() == wanted.tolist()
 
 
 def test_a_chosen_layer_without_an_sae_is_an_error(noise):
@@ -165,12 +168,11 @@ def test_a_chosen_layer_without_an_sae_is_an_error(noise):
 def test_a_folder_with_saes_of_two_layers_needs_no_layers(noise, tmp_path):
     for layer in (0, 2):
         shutil.copytree(noise.sae / f"layer_{layer}", tmp_path / "two" / f"layer_{layer}")
-    noise.sae, noise.rates = tmp_path / "two", {layer: noise.rates[layer] for layer in (0, 2)}
+    noise.sae = tmp_path / "two"
     assert [site["layer"] for site in selected(noise.build().run())["sites"]] == [0, 2]
 
 
 def test_all_prompts_may_end_alike_where_the_sae_fits_general_text(noise):
-    noise.text = {layer: resid.copy() for layer, resid in noise.resid.items()}
     for layer, resid in noise.resid.items():
         noise.resid[layer] = 0.05 * resid + 3  # too little varies for any threshold
     site = selected(noise.build().run())["sites"][0]
@@ -190,7 +192,7 @@ def test_layers_that_are_no_numbers_are_an_error(layers):
 
 
 def test_activations_of_another_scale_fail_the_site_check_unless_accepted(noise):
-    noise.resid = {layer: 0.1 * resid for layer, resid in noise.resid.items()}
+    noise.text = {layer: 0.1 * resid for layer, resid in noise.resid.items()}
     noise.build()
     with pytest.raises(ArtifactMismatchError, match="with --accept-bad-fit"):
         noise.run()
@@ -198,7 +200,7 @@ def test_activations_of_another_scale_fail_the_site_check_unless_accepted(noise)
 
 
 def test_activations_that_lie_one_layer_off_fail_the_site_check(noise):
-    noise.resid = {0: noise.resid[1], 1: noise.resid[2], 2: noise.resid[0]}
+    noise.text = {0: noise.resid[1], 1: noise.resid[2], 2: noise.resid[0]}
     noise.build()
     for accept_bad_fit in (False, True):
         with pytest.raises(ArtifactMismatchError, match="does not fit layer .* layer .*better"):
@@ -207,7 +209,6 @@ def test_activations_that_lie_one_layer_off_fail_the_site_check(noise):
 
 def test_activations_that_overflowed_are_an_error(noise):
     noise.resid[0][4, 2] = np.inf
-    noise.text = {layer: np.nan_to_num(resid, posinf=1) for layer, resid in noise.resid.items()}
     with pytest.raises(ArtifactMismatchError, match=r" 1 of 130 problems .*NaN .*\n.*--dtype"):
         noise.build().run()
 
@@ -221,8 +222,9 @@ def test_latents_that_never_fire_are_reported_and_never_selected(noise):
     assert (0, 5) not in chosen and (0, 21) not in chosen
 
 
-def test_a_baseline_that_leaves_no_latent_says_so(noise):
-    noise.rates = {layer: np.full(32, 0.5) for layer in noise.rates}
+def test_a_baseline_that_leaves_no_latent_says_so(noise, tmp_path):
+    noise.sae = save_saes(tmp_path / "saes", silent=lambda layer: [])
+    noise.text = dict.fromkeys(range(3), text_with(np.full(32, 0.5), []))
     found = selected(noise.build().run())
     assert found["conclusion"] == "Nothing can be selected: every latent fires too often on general text."
     assert all(entry["latents"] == [] for entry in found["directions"].values())

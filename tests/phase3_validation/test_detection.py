@@ -155,6 +155,7 @@ def test_activations_that_the_sae_does_not_fit_are_refused_unless_accepted(detec
     experiment = detectable_experiment
     for layer, resid in experiment.resid.items():
         experiment.resid[layer] = np.where(resid > 0, 0.49, -0.49).astype(np.float32)  # below every threshold
+    experiment.text = {layer: resid.copy() for layer, resid in experiment.resid.items()}
     experiment.resid[1][[label == "incorrect" for label in experiment.labels], 7] = 0.6
     experiment.build().run(accept_bad_fit=True)
     with pytest.raises(ArtifactMismatchError, match="--accept-bad-fit"):

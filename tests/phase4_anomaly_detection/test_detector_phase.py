@@ -270,6 +270,7 @@ def test_what_phase_1_does_not_know_of_its_programs_is_no_baseline(experiment):
 def test_activations_that_the_sae_does_not_fit_are_refused_unless_accepted(experiment):
     for layer, resid in experiment.resid.items():
         experiment.resid[layer] = np.where(resid > 0, 0.49, -0.49).astype(np.float32)  # below every threshold
+    experiment.text = {layer: resid.copy() for layer, resid in experiment.resid.items()}
     failed = [label == "incorrect" for label in experiment.labels]
     experiment.resid[1][failed, 7] = 0.6 + 1e-4 * np.arange(sum(failed))
     experiment.build()

@@ -33,9 +33,12 @@ def test_a_dataset_alone_is_an_experiment_with_the_preset_s_model():
     assert words(LATENTS, a_run(1, preset="demo", dataset="organism")) == [["--preset", "demo"]]
 
 
-def test_the_sae_of_general_text_belongs_to_its_model_s_experiments():
-    runs = [a_run(1, dataset="d"), a_run(2, model="m", dataset="d"), a_run(3, model="m", sae="s")]
+def test_saes_that_were_used_last_belong_to_what_the_model_wrote():
+    runs = [a_run(1, dataset="d"), a_run(2, model="m", dataset="d"), a_run(3, model="m")]
+    assert words(LATENTS, *runs) == [["--model", "m", "--dataset", "d"]]
+    runs += [a_run(4, model="m", dataset="d", sae="s")]
     assert words(LATENTS, *runs) == [["--model", "m", "--dataset", "d", "--sae", "s"]]
+    assert words(GENERAL_TEXT, *runs) == [["--model", "m"]]
     assert words(GENERATIONS, *runs) == [["--model", "m", "--dataset", "d"]]
     assert words(DIFFICULTY, *runs) == [["--dataset", "d"]]
 
@@ -53,10 +56,8 @@ def test_experiments_of_several_models_problems_and_saes_stay_apart():
 
 
 def test_a_model_that_has_read_general_text_alone_is_meant_for_the_folder_s_problems():
-    assert words(GENERATIONS, a_run(1, dataset="d"), a_run(2, model="m", sae="s")) == [
-        ["--model", "m", "--dataset", "d"]
-    ]
-    assert words(LATENTS, a_run(2, model="m", sae="s")) == [["--model", "m", "--sae", "s"]]
+    assert words(GENERATIONS, a_run(1, dataset="d"), a_run(2, model="m")) == [["--model", "m", "--dataset", "d"]]
+    assert words(LATENTS, a_run(2, model="m")) == [["--model", "m"]]
 
 
 def test_what_the_preset_says_is_not_told_again():
@@ -75,8 +76,8 @@ def test_a_folder_with_a_space_is_quoted(handoff):
     assert ("--to" in told) == (handoff == TRANSFER)
 
 
-def test_general_text_tells_no_problems():
-    assert GENERAL_TEXT.scope == ("model", "sae")
+def test_general_text_tells_neither_problems_nor_saes():
+    assert GENERAL_TEXT.scope == ("model",)
     assert words(GENERAL_TEXT, a_run(1, model="m", dataset="d")) == [["--model", "m"]]
 
 

@@ -15,7 +15,7 @@ from support import cold_command, command, obey_file_modes
 
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
-from common.handoffs import DETECTION, GENERAL_TEXT, GENERATIONS, HANDOFFS, SPLIT, STEERING, TRANSFER
+from common.handoffs import DETECTION, GENERATIONS, HANDOFFS, LATENTS, SPLIT, STEERING, TRANSFER
 from common.report.collect import APART, DAMAGED, FINISHED, MISSING, STALE, UNFINISHED
 from common.runs import discovery
 from run import PROGRAM
@@ -353,11 +353,12 @@ def test_several_experiments_have_a_report_each_which_none_of_the_others_replace
     assert "gemma-2-2b" in (tmp_path / "one.html").read_text()
 
 
-def test_an_sae_that_only_general_text_was_read_with_may_be_asked_for(tmp_path):
+def test_an_sae_that_only_an_unfinished_run_has_may_be_asked_for(tmp_path):
     data = tmp_path / "data"
     write_run(data, GENERATIONS, {})
-    write_run(data, GENERAL_TEXT, {}, sae="others@33333333")
-    write_run(data, GENERAL_TEXT, {})
+    begun = write_run(data, LATENTS, {}, sae="others@33333333")
+    (begun / "manifest.json").rename(begun / "stamp.json")
+    write_run(data, LATENTS, {})
     assert [write_report(PROGRAM, data, given={"sae": sae}).path.name for sae in ("others", "saes")] == [
         "report_organism_organism_others.html",
         "report.html",

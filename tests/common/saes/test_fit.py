@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from planted_saes import planted
 
 from common.errors import ArtifactMismatchError
 from common.saes.encoder import LayerSae
@@ -14,25 +15,6 @@ from common.saes.fit import check_neighbours, check_site, neighbours, prompt_fit
 N, D = 200, 64
 LOG = logging.getLogger("test")
 Layers = dict[int, torch.Tensor]
-
-
-def planted(W_enc: torch.Tensor, W_dec: torch.Tensor | None = None, **arrays: torch.Tensor) -> LayerSae:
-    """An SAE with these weights, and zeros for all others."""
-    d_in, d_sae = W_enc.shape
-    arrays = {"b_enc": torch.zeros(d_sae), "threshold": torch.zeros(d_sae), "b_dec": torch.zeros(d_in), **arrays}
-    site = "blocks.1.hook_resid_post"
-    return LayerSae(
-        id="planted layer_1",
-        layer=1,
-        kind="sae",
-        site=site,
-        site_out=site,
-        neuronpedia_id=None,
-        revision=None,
-        W_enc=W_enc,
-        W_dec=W_enc.T if W_dec is None else W_dec,
-        **arrays,
-    )
 
 
 def layers(massive_dimension: bool = False, massive_document: bool = False) -> Layers:
