@@ -34,6 +34,7 @@ BENCHMARKS = {  # in the order of the table
     "generation": "benchmarks.generation",
     "steering": "benchmarks.steering",
     "latents": "benchmarks.latents",
+    "dictionaries": "benchmarks.dictionaries",
     "grading": "benchmarks.grading",
     "growth": "benchmarks.growth",
     "detect": "benchmarks.detect",

@@ -11,6 +11,8 @@
 4. The bandwidth floor: every step must read the weights once, and the cache of its rows; divided by the bandwidth
    that copying reaches on this GPU.
 
+5. Training a dictionary of the middle block (phase 1.3), beside reading and steps alone.
+
 Judging and storing are no part of it: they run beside the next batch, on the processor.
 """
 
@@ -23,6 +25,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM
 
+from benchmarks import dictionaries
 from benchmarks.one_by_one import ends_at, residual_streams, write_text
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
@@ -43,6 +46,7 @@ TINY = dict(vocab_size=4096, hidden_size=32, intermediate_size=64, num_hidden_la
 TINY |= dict(num_attention_heads=2, num_key_value_heads=1, head_dim=16, query_pre_attn_scalar=16)
 TINY |= dict(sliding_window=512, max_position_embeddings=1024)
 SECONDS_ALLOWED = 60
+DICTIONARIES = dictionaries.Sizes(tokens=262_144, batch=4096)
 KEPT, BARE, LOOP = "all layers kept", "nothing kept", "one by one"
 
 
@@ -108,8 +112,10 @@ def measure(rounds: int, quick: bool, gpu_memory: float = 30.0) -> list[Row]:
     }
     found = alternate(contenders, rounds)
     peak = max(timing.peak_bytes for timing in [whole, *(kept for kept, _ in tried)])
-    notes[:] = [_table(tried, timed.bandwidth, gpu_memory, device)]
-    return _rows(size, whole, found, peak / 1e9, gpu_memory)
+    rows = _rows(size, whole, found, peak / 1e9, gpu_memory)
+    rows += dictionaries.rows_of(lm, dictionaries.QUICK if quick else DICTIONARIES, rounds)
+    notes[:] = [_table(tried, timed.bandwidth, gpu_memory, device), *dictionaries.notes]
+    return rows
 
 
 def random_model(shape: dict[str, int], device: str) -> LanguageModel:
