@@ -16,7 +16,6 @@
 import functools
 import itertools
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -26,7 +25,6 @@ from common.model.traces import BlockTrace
 
 Stream = Float[Tensor, "pos d_model"]
 Written = dict[str, Stream]
-Name = TypeVar("Name", str, tuple[str, str])
 
 ROUNDINGS = 4  # of three numbers and their sum
 ROUNDINGS_OF_NORM = 32  # in float32, of a sum over d_model
@@ -46,10 +44,10 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Sum(Generic[Name]):
+class Sum:
     """What the stream became by `scale` times what the modules `of` wrote, `exact` to the last bit."""
 
-    of: Name
+    of: tuple[str, ...]
     scale: float
     exact: bool
 
@@ -106,17 +104,16 @@ def _one_after_the_other(
     In 16 bits, others may seem to but for rounding: then what adds up to the last bit counts.
     """
     found = []
-    alone = {name: [write] for name, write in written.items()}
     for name, mid in read.items():
         if not torch.equal(mid, pre) and not torch.equal(mid, post):
-            attn, mlp = _best(pre, mid, alone), _best(mid, post, alone)
+            attn, mlp = _best(pre, mid, written, 1), _best(mid, post, written, 1)
             if attn and mlp:
                 found.append((attn.exact and mlp.exact, name, attn, mlp))
     found = [one for one in found if one[0]] or found
     if len(found) != 1:
         return None
     _, name, attn, mlp = found[0]
-    return name, Branch(attn.of, attn.scale), Branch(mlp.of, mlp.scale)
+    return name, Branch(attn.of[0], attn.scale), Branch(mlp.of[0], mlp.scale)
 
 
 def _side_by_side(pre: Stream, post: Stream, trace: BlockTrace, written: Written) -> tuple[Branch, Branch] | None:
@@ -125,8 +122,7 @@ def _side_by_side(pre: Stream, post: Stream, trace: BlockTrace, written: Written
     for name, write in written.items():
         same = [other for other, kept in distinct.items() if torch.equal(kept, write)]
         distinct = {other: kept for other, kept in distinct.items() if other not in same} | {name: write}
-    sums = {pair: [distinct[name] for name in pair] for pair in itertools.combinations(distinct, 2)}
-    if (found := _best(pre, post, sums)) is None:
+    if (found := _best(pre, post, distinct, 2)) is None:
         return None
     looking = [name for name in found.of if _looks_elsewhere(trace.written[name])]
     if not looking:
@@ -136,12 +132,15 @@ def _side_by_side(pre: Stream, post: Stream, trace: BlockTrace, written: Written
     return Branch(attn, found.scale), Branch(mlp, found.scale)
 
 
-def _best(stream: Stream, total: Stream, sums: dict[Name, list[Stream]]) -> Sum[Name] | None:
-    """The last of those that, times one number, add up to `total`; to the last bit, where any does."""
+def _best(stream: Stream, total: Stream, written: Written, n_modules: int) -> Sum | None:
+    """The last that many modules which, times one number, add up to `total`: to the last bit, where any do."""
     if torch.equal(stream, total):
         return None
-    scales = {name: scale for name, writes in sums.items() if (scale := _scale(stream, total, writes)) is not None}
-    found = [Sum(name, scale, _adds_up(stream, total, sums[name], scale)) for name, scale in scales.items()]
+    found = []
+    for names in itertools.combinations(written, n_modules):
+        writes = [written[name] for name in names]
+        if (scale := _scale(stream, total, writes)) is not None:
+            found.append(Sum(names, scale, _adds_up(stream, total, writes, scale)))
     return next(reversed([one for one in found if one.exact] or found), None)
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +280,15 @@ def test_activations_that_the_sae_does_not_fit_are_refused_unless_accepted(exper
     detector = AnomalyDetector.load(discover(experiment, layer="1", accept_bad_fit=True))
     assert [latent["latent"] for latent in detector.latents] == [7]
     assert detector.document["card"]["detector"]["auroc"]["value"] == 1
+
+
+def test_saes_of_another_site_are_refused_before_anything_is_loaded(tmp_path, saes):
+    others = shutil.copytree(saes, tmp_path / "others")
+    for path in others.glob("layer_*/cfg.json"):
+        path.write_text(path.read_text().replace("hook_resid_post", "hook_mlp_out"))
+        (path.parent / "sae_weights.safetensors").write_bytes(b"not read")
+    with pytest.raises(ConfigError, match=r"others names SAEs, which read hook_mlp_out, not hook_resid_post\n.*--sae"):
+        discover(detectable(tmp_path, others).build())
 
 
 def test_the_layer_is_the_one_given_else_the_registrys_else_to_be_found():
