@@ -86,6 +86,31 @@ def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(f
     assert later.returncode == 0 and "phase 3.1:" in later.stderr and "phase 2:" not in later.stderr
 
 
+def test_dictionaries_of_ones_own_go_through_phase_2_and_onto_the_page(finished, dataset, tmp_path):
+    data = shutil.copytree(finished[0], tmp_path / "data")
+    where = ["--preset", "demo", "--dataset", dataset, "--data-dir", data]
+    small = ["--layers", "3", "--tokens", "60000", "--held-out", "2000", "--width", "4"]
+    trained = command("run.py", "phase", "1.3", *where, *small)
+    assert trained.returncode == 0, trained.stderr
+    found = command("run.py", "phase", "2", *where, "--sae", "own", "--layers", "3", "--n-permutations", "100")
+    assert found.returncode == 0, found.stderr
+    told = command("run.py", "status", "--data-dir", data)
+    assert re.search(r"phase 1\.3 +built +organism", told.stdout)
+    manifest = json.loads(max((data / "phase2").glob("*/manifest.json")).read_text())
+    assert manifest["experiment"]["sae"].startswith("own@") and "dictionaries" in manifest["inputs"]
+    assert command("run.py", "report", *where, "--sae", "own").returncode == 0
+    assert "Dictionaries of one" in (data / "report.html").read_text()
+
+
+def test_a_model_without_saes_trains_its_own_in_the_pipeline(tiny_gemma, tmp_path):
+    words = ["--preset", "demo", "--model", tiny_gemma, "--dry-run", "--data-dir", tmp_path / "data"]
+    done = command("run.py", "pipeline", *words)
+    assert done.returncode == 0, done.stderr
+    assert "phase 1.3 trains some" in done.stderr
+    assert done.stderr.index("phase 1.3: ") < done.stderr.index("phase 2: ")
+    assert f"Build them with: python3 run.py phase 1.3 --model {tiny_gemma}" in done.stdout
+
+
 def test_validation_read_with_another_selection_is_refused_unless_again(finished, dataset, tmp_path):
     data = shutil.copytree(finished[0], tmp_path / "data")
     flags = [*SMALL, "--dataset", dataset, "--data-dir", data]

@@ -119,7 +119,10 @@ class RunContext(Generic[Config]):
 
         No hub is asked. Raises: ConfigError for an --input.
         """
-        self.settle(network=False)
+        try:
+            self.settle(network=False)
+        except MissingArtifactError as error:  # of dictionaries of one's own
+            return [(DICTIONARIES, error)]
         found = []
         given = [discovery.run_at(path, self.phase.inputs)[0] for path in self.given_inputs]
         for handoff in (handoff for handoff in self.phase.needed(self.config) if handoff not in given):

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text, word_columns
-from common.report.collect import FINISHED, Collected, PhaseResult
+from common.report.collect import FINISHED, NOT_USED, Collected, PhaseResult
 from common.runs.discovery import plain_name
 from common.words import any_value, count, duration, listed, number
 
@@ -14,6 +14,7 @@ TITLES = {  # artifact -> what its phase does
     "generations": "programs, labels and activations",
     "general_text": "general text: activations, norms",
     "temperature_samples": "samples at several temperatures",
+    "dictionaries": "dictionaries of one's own",
     "latents": "latents that separate correct from incorrect",
     "detection": "detection, against baselines",
     "coefficients": "dose response of steering",
@@ -120,7 +121,8 @@ def _states(collected: Collected) -> Table:
         Column("Time", "of all its processes"),
         *word_columns("Code"),
     ]
-    return Table("Phases", columns, [_state_row(phase) for phase in collected.phases.values()])
+    shown = [phase for phase in collected.phases.values() if phase.state != NOT_USED]
+    return Table("Phases", columns, [_state_row(phase) for phase in shown])
 
 
 def _state_row(phase: PhaseResult) -> list[Cell]:

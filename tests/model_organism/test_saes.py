@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 
 from common.errors import ArtifactMismatchError, AssetError
 from common.model.read_text import ReadText
+from common.saes.dictionary import Dictionary
 from common.saes.fit import checked_sae
 from common.saes.sources import sae_source
-from common.saes.dictionary import Dictionary
 from common.saes.training_settings import DictionarySettings
 from model_organism.corpus import GENERAL, PROBLEM, Document, tokenize_documents
 from model_organism.dictionaries import activations, held_out
