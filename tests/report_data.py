@@ -13,7 +13,7 @@ import documents
 import numpy as np
 
 from common import handoffs
-from common.handoffs import HANDOFFS, Handoff
+from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
 from common.plots import new_figure, png_bytes, svg_bytes
 from common.report.collect import Collected, choose, collect_experiment, runs_in
 from common.report.document import ReportResult, write_reports
@@ -23,6 +23,7 @@ from common.runs.artifacts import ArtifactWriter
 MODEL, DATASET, SAE = "organism@00000000", "organism@11111111", "saes@22222222"
 HOSTILE = '</script></pre><img src=x onerror="window.ran=1"><script>window.ran=2</script>&amp;"\''
 N = 12  # problems of each split
+USUAL = tuple(handoff for handoff in HANDOFFS if handoff != DICTIONARIES)  # who has other SAEs needs none of their own
 DIRECTIONS = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_correct")
 STEERED = ("steer_incorrect", "steer_correct")
 SANDBOX = {"level": 3, "layers": ["rlimits", "seccomp", "landlock v7", "namespaces"], "near_limit_count": 0}
@@ -47,7 +48,7 @@ def build(
 ) -> Path:
     """Finished runs of the named artifacts, or of all. `changes` maps 'file.json' to what is done to its content."""
     lineage: dict[str, str] = {}
-    for handoff in HANDOFFS:
+    for handoff in USUAL:
         if names is None or handoff.name in names:
             path = write_run(data, handoff, lineage, model=model, preset=preset, changes=changes or {})
             lineage[handoff.name] = discovery.read_run(path, handoff).document["content_sha256"]

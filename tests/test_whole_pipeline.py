@@ -99,7 +99,7 @@ def test_dictionaries_of_ones_own_go_through_phase_2_and_onto_the_page(finished,
     manifest = json.loads(max((data / "phase2").glob("*/manifest.json")).read_text())
     assert manifest["experiment"]["sae"].startswith("own@") and "dictionaries" in manifest["inputs"]
     assert command("run.py", "report", *where, "--sae", "own").returncode == 0
-    assert "Dictionaries of one" in (data / "report.html").read_text()
+    assert "Dictionaries of one" in (data / "report_organism_few_own.html").read_text()
 
 
 def test_a_model_without_saes_trains_its_own_in_the_pipeline(tiny_gemma, tmp_path):

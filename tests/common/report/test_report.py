@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 import report_data
-from report_data import HOSTILE, build, collect, interval, write_report, write_run
+from report_data import HOSTILE, USUAL, build, collect, interval, write_report, write_run
 from support import cold_command, command, obey_file_modes
 
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
-from common.handoffs import DETECTION, GENERATIONS, HANDOFFS, LATENTS, SPLIT, STEERING, TRANSFER
-from common.report.collect import APART, DAMAGED, FINISHED, MISSING, STALE, UNFINISHED
+from common.handoffs import DETECTION, GENERATIONS, LATENTS, SPLIT, STEERING, TRANSFER
+from common.report.collect import APART, DAMAGED, FINISHED, MISSING, NOT_USED, STALE, UNFINISHED
 from common.runs import discovery
 from run import PROGRAM
 
-NAMES = [handoff.name for handoff in HANDOFFS]
+NAMES = [handoff.name for handoff in USUAL]
 NOW = datetime.datetime(2001, 11, 20, 9, 0, tzinfo=datetime.UTC)
 
 
@@ -75,7 +75,7 @@ def sentences(data: Path, tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("n", [3, 4, 6, 7, 9, len(NAMES)])
 def test_a_report_needs_no_more_than_phase_1_and_names_every_missing_phase_with_its_command(n, tmp_path):
     source = page(build(tmp_path / "data", NAMES[:n]), tmp_path)
-    for handoff in HANDOFFS[n:]:
+    for handoff in USUAL[n:]:
         to = " --to OTHER_MODEL" if handoff == TRANSFER else ""
         command = f"python3 run.py phase {handoff.phase} --preset demo{to} --data-dir {tmp_path / 'data'}"
         assert html.escape(command) in source
@@ -116,7 +116,8 @@ def test_an_unfinished_phase_is_shown_with_its_progress_and_what_continues_it(da
     (run / "parts").mkdir(parents=True)
     (run / "parts" / "part_000000_50_0123456789abcdef.safetensors").touch()
     write_sealed_json(run / "stamp.json", {**stamp, "n_records": 388})
-    assert states(data) | {"steering": UNFINISHED} == dict.fromkeys(NAMES, FINISHED) | {"steering": UNFINISHED}
+    known = {"steering": UNFINISHED, "dictionaries": NOT_USED}
+    assert states(data) == dict.fromkeys(NAMES, FINISHED) | known
     text = words(page(data, tmp_path))
     assert "Phase 3.3: 50 of 388 records." in text and "python3 run.py phase 3.3 --preset demo --data-dir" in text
     assert "Does it cause? Not measured: phase 3.3 is unfinished." in sentences(data, tmp_path)[1]
