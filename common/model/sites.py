@@ -4,8 +4,6 @@
 `blocks.{layer}.hook_resid_mid`                       the stream between attention and MLP
 `blocks.{layer}.hook_attn_out`, `hook_mlp_out`        what attention and the MLP add to the stream
 `blocks.{layer}.ln2.hook_normalized`                  what the norm before the MLP gives, before gain and bias
-
-TransformerLens' hook_resid_mid is there in every block with one norm before each branch; ours is where it is read.
 """
 
 import re
