@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from common.errors import PipelineError
+from common.handoffs import LATENTS
 from common.report.blocks import Block, Cell, Facts, Section, text
 from common.report.latents.inputs import Inputs
 from common.report.latents.logits import blocks_of_logits
@@ -36,7 +37,7 @@ def sections_of_latent(inputs: Inputs, layer: int, latent: int, label: Sequence[
     try:
         first.blocks += [_facts(inputs, inputs.latent_of(layer, latent), latent), *label]
     except PipelineError as error:
-        first.blocks += why(error)
+        first.blocks += [*why(error), *_told_by_phase_2(inputs, layer, latent)]
         parts = _WITHOUT
     return [first, *(_part(inputs, layer, latent, *part) for part in parts)]
 
@@ -55,7 +56,7 @@ def _facts(inputs: Inputs, sae: LayerSae, latent: int) -> Facts:
             ("Place", text(f"layer {sae.layer}, latent {latent}")),
             ("Fires", text(_gate(sae, latent))),
             ("Decoder norm", text(f"{number(norm, 3)}, in the units of the residual stream per unit of activation")),
-            ("Neuronpedia", _neuronpedia(sae, latent)),
+            ("Neuronpedia", _neuronpedia(sae.neuronpedia_url(latent))),
         ]
     )
 
@@ -66,6 +67,15 @@ def _gate(sae: LayerSae, latent: int) -> str:
     return f"where its pre-activation is above {number(float(sae.threshold[latent]), 3)}, in the SAE's units"
 
 
-def _neuronpedia(sae: LayerSae, latent: int) -> Cell:
-    url = sae.neuronpedia_url(latent)
-    return text(url, url) if url else text("has no page of it")
+def _told_by_phase_2(inputs: Inputs, layer: int, latent: int) -> list[Block]:
+    """What selected.json says of a latent whose SAE is not here."""
+    if (phase := inputs.collected.finished(LATENTS)) is None:
+        return []
+    every = [own for entry in phase.document().directions.values() for own in entry.latents]
+    own = next((each for each in every if (each.layer, each.latent) == (layer, latent)), None)
+    return [Facts([("Dictionary", text(own.sae_id)), ("Neuronpedia", _neuronpedia(own.neuronpedia))])] if own else []
+
+
+def _neuronpedia(url: str | None) -> Cell:
+    """A link; what a data folder says instead of one is not shown."""
+    return text(url, url) if url and url.startswith("https://") else text("has no page of it")

@@ -3,8 +3,11 @@
 import contextlib
 import html
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -301,6 +304,21 @@ def named_saes(folder: Path) -> Path:
     config["metadata"] = {**config.get("metadata", {}), "neuronpedia_id": "small/3-res"}
     (saes / "layer_3" / "cfg.json").write_text(json.dumps(config))
     return saes
+
+
+def test_neither_a_page_nor_the_report_asks_a_network(folder, tmp_path):
+    code = (
+        "import socket, run\n"
+        "def refused(*_): raise AssertionError('a network was asked')\n"
+        "socket.socket.connect = socket.getaddrinfo = refused\n"
+        "for words in (['latent', '2', '5'], ['report']):\n"
+        f"    words += ['--data-dir', {str(folder / 'data')!r}, '--out', {str(tmp_path / 'x')!r}]\n"
+        "    assert run.main(words) == 0\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+    environment |= {"HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 @contextlib.contextmanager

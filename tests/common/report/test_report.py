@@ -82,6 +82,7 @@ def test_every_section_is_there_when_every_phase_is(whole, tmp_path):
 def test_every_link_to_a_latent_leads_to_its_part_of_the_page(whole, tmp_path):
     found = Reader(page(whole, tmp_path)).elements
     links = [a["href"] for tag, a in found if tag == "a" and a["href"].startswith("#latent-")]
+    assert ("a", {"href": "https://www.neuronpedia.org/small/0-res/100", "rel": "noreferrer"}) in found
     assert len(links) > 8 and {link[1:] for link in links} <= {a.get("id") for _, a in found}
 
 
@@ -276,9 +277,11 @@ def test_a_program_that_does_not_end_is_cut(tmp_path):
 
 def test_a_link_that_is_no_web_page_is_words_only(tmp_path):
     def change(result):
-        result["directions"]["predict_incorrect"]["latents"][0]["neuronpedia"] = "javascript:alert(1)"
+        for latent in result["directions"]["predict_incorrect"]["latents"]:
+            latent["neuronpedia"] = "javascript:alert(1)"
 
-    assert "javascript:" not in page(build(tmp_path / "data", NAMES[:6], changes={"selected.json": change}), tmp_path)
+    source = page(build(tmp_path / "data", NAMES[:6], changes={"selected.json": change}), tmp_path)
+    assert "javascript:" not in source and "neuronpedia.org" not in source
 
 
 def test_the_same_data_give_the_same_bytes_and_another_day_changes_the_date_alone(whole, tmp_path):
