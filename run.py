@@ -49,6 +49,11 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
         "report",
         "what was found, as one HTML file for each experiment",
     ),
+    "latent": Command(
+        "common.report.latents.command:main",
+        "latent LAYER INDEX",
+        "what one latent fires on and writes, as one HTML file",
+    ),
     "discover": Command(
         "phase4_anomaly_detection.commands:discover",
         "discover --out FOLDER",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,6 +57,27 @@ def columns_from_parquet(data: bytes) -> dict[str, np.ndarray]:
     """The columns of a Parquet file as arrays."""
     table = _read(data)
     return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def rows_where(path: Path, column: str, value: int) -> dict[str, np.ndarray]:
+    """All columns of the rows of a Parquet file that have `value` in a column, as arrays.
+
+    Of a table of millions of rows no more than one column of one group of rows is in memory besides.
+    """
+    import numpy as np
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+
+        def read(group: int, name: str) -> np.ndarray:
+            return file.read_row_group(group, columns=[name], use_threads=False).column(name).to_numpy()
+
+        groups = range(file.num_row_groups)
+        rows = {group: np.flatnonzero(read(group, column) == value) for group in groups}
+        used = [group for group, found in rows.items() if len(found)] or groups[:1]
+        return {
+            name: np.concatenate([read(group, name)[rows[group]] for group in used]) for name in file.schema_arrow.names
+        }
 
 
 def arrow_type(field: Field) -> Any:

@@ -13,6 +13,7 @@ from common.report.blocks import (
     Table,
     count_cell,
     figure_cell,
+    latent_cell,
     number_cell,
     p_cell,
     share,
@@ -106,10 +107,12 @@ def _columns(first: list[Column]) -> list[Column]:
     ]
 
 
-def _cells(latent: SelectedLatent) -> list[Cell]:
+def _cells(latent: SelectedLatent, link: bool = False) -> list[Cell]:
+    """Of a latent whose page is part of the report, with a `link` to it; of any other to Neuronpedia's."""
+    named = latent_cell(latent.latent, latent.layer, latent.latent) if link else text(latent.latent, latent.neuronpedia)
     return [
         number_cell(latent.layer),
-        replace(text(latent.latent, latent.neuronpedia), sort=latent.latent),
+        replace(named, sort=latent.latent),
         figure_cell(latent.t, signed=True),
         p_cell(latent.p_max),
         figure_cell(latent.separation, signed=True),
@@ -122,7 +125,9 @@ def _cells(latent: SelectedLatent) -> list[Cell]:
 
 def _selected(directions: dict[str, SelectedDirection]) -> Table:
     rows = [
-        [Cell(direction_words(name)), *_cells(entry.latents[0])] for name, entry in directions.items() if entry.latents
+        [Cell(direction_words(name)), *_cells(entry.latents[0], link=True)]
+        for name, entry in directions.items()
+        if entry.latents
     ]
     without = [direction_words(name) for name, entry in directions.items() if not entry.latents]
     note = f"No latent has the direction {', '.join(without)}." if without else ""

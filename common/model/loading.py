@@ -17,7 +17,7 @@ from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
 from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.placement import place
-from common.model.registry import default_dtype, model_location, similar_model
+from common.model.registry import default_dtype, folder_on_this_disk, model_location, similar_model
 from common.model.tokenizer_checks import faults_of
 from common.phases.hub import cached_revision, what_is_cached
 
@@ -68,6 +68,16 @@ def load_model(
     lm = LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
     find_capabilities(lm).require("every phase", *NEEDED_BY_ALL)
     return lm
+
+
+def load_tokenizer(name: str, revision: str = "") -> Any:
+    """The tokenizer alone of a model on this disk; `revision` as in `load_model`. No hub is asked.
+
+    Raises: AssetError when it is not here, or cannot be read.
+    """
+    folder = folder_on_this_disk(name, revision)
+    with _loading_errors(name, str(folder)):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import AssetError, ConfigError
 from common.files import file_sha256
-from common.phases.hub import COMMIT, cached_revision
+from common.phases.hub import COMMIT, cached_revision, cached_snapshot
 from common.provenance import ROOT
 
 
@@ -114,6 +114,19 @@ def is_on_this_disk(model: str) -> bool:
     """Whether a model that `--model` names needs no hub; nobody is asked."""
     location = model_location(model)
     return Path(location).is_dir() or cached_revision(location) is not None
+
+
+def folder_on_this_disk(model: str, revision: str = "") -> Path:
+    """The folder of the files of a model that `--model` names, at a commit; nobody is asked.
+
+    Raises: as `model_location`; AssetError when it is not on this disk.
+    """
+    location = model_location(model)
+    folder = Path(location) if Path(location).is_dir() else cached_snapshot(location, revision)
+    if folder is None:
+        at = f" --revision {revision}" if revision else ""
+        raise AssetError(f"the model {model} is not on this disk\nFetch it with: hf download {location}{at}")
+    return folder
 
 
 def hub_repository(model: str) -> str | None:

@@ -24,7 +24,7 @@ def encode(lm: LanguageModel, texts: Sequence[str], *, bodies: Sequence[Span] | 
 
     `bodies`: where each text is a chat prompt, the characters that its template has not written.
     """
-    return [ids for ids, _ in _pieces(lm.tokenizer, texts, bodies, offsets=False)]
+    return [ids for ids, _ in ids_and_spans(lm.tokenizer, texts, bodies, offsets=False)]
 
 
 def encode_padded(
@@ -35,7 +35,7 @@ def encode_padded(
     With `offsets` also offset_mapping, [batch, pos, 2], the characters of each token, and special_tokens_mask, which
     is 1 for padding and what stands in front of a text; both have offsets (0, 0).
     """
-    pieces = _pieces(lm.tokenizer, texts, bodies, offsets=offsets)
+    pieces = ids_and_spans(lm.tokenizer, texts, bodies, offsets=offsets)
     width = max(len(ids) for ids, _ in pieces)
     padded = {
         "input_ids": torch.full((len(texts), width), lm.pad_token_id),
@@ -62,10 +62,12 @@ def tokens_in_front(tokenizer: Any) -> list[int]:
     return ids[: special.index(0)] if 0 in special else []
 
 
-def _pieces(
+def ids_and_spans(
     tokenizer: Any, texts: Sequence[str], bodies: Sequence[Span] | None, *, offsets: bool
 ) -> list[tuple[list[int], list[Span]]]:
-    """Ids and characters of each text's tokens; the latter are empty unless `offsets`."""
+    """Ids and characters of each text's tokens; the latter are empty unless `offsets`, and (0, 0) of what stands in
+    front of a text. `bodies` as in `encode`.
+    """
     if bodies is not None:
         return [_chat(tokenizer, text, body, offsets) for text, body in zip(texts, bodies, strict=True)]
     front = tokens_in_front(tokenizer)

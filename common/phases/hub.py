@@ -27,6 +27,13 @@ def cached_revision(repository: str, revision: str = MAIN) -> str | None:
     return begun[0] if len(begun) == 1 else None
 
 
+def cached_snapshot(repository: str, commit: str = "") -> Path | None:
+    """The folder of a model repository's files in the hub's cache, at a commit or where main was; None: not cached."""
+    known = commit or cached_revision(repository)
+    folder = _cache_of(repository) / "snapshots" / known if known else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
 def commit_of(repository: str, revision: str = MAIN, *, network: bool = True) -> str | None:
     """The commit that a revision stands for now: by the hub where it answers, else by the cache; None: unknown.
 

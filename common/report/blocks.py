@@ -74,7 +74,7 @@ class Table:
 class Figure:
     """A drawing that is part of the page, as the data URI `source` of a picture on a light card.
 
-    `path` is the file that it was made from, `width` its natural one in CSS pixels.
+    `path` is the file that it was made from, '' where it was drawn for the page; `width` its natural one in CSS pixels.
     """
 
     kind: ClassVar[str] = "figure"
@@ -142,7 +142,44 @@ class Commands:
     lines: list[str]
 
 
-Block = Table | Figure | Paragraph | Heading | Facts | Example | Commands
+@dataclass(frozen=True)
+class Passage:
+    """A text with one token marked; `measure` is what was measured there, `beside` where that is from."""
+
+    before: str
+    token: str
+    after: str
+    measure: str
+    beside: str = ""
+
+
+@dataclass(frozen=True)
+class Passages:
+    """Texts one below the other."""
+
+    kind: ClassVar[str] = "passages"
+    title: str
+    passages: list[Passage]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is opened with a click, or by a link to its `id`."""
+
+    kind: ClassVar[str] = "fold"
+    id: str
+    title: str
+    beside: str
+    blocks: list[Block]
+
+
+Block = Table | Figure | Paragraph | Heading | Facts | Example | Commands | Passages | Fold
+
+
+def parts_of(blocks: list[Block]) -> list[list[Block]]:
+    """The blocks, and those of each fold among them."""
+    return [blocks, *(block.blocks for block in blocks if isinstance(block, Fold))]
 
 
 @dataclass
@@ -170,6 +207,16 @@ def text(value: Any, link: str | None = None) -> Cell:
     """A cell of words. A link must be a web page: what a data folder says must not run in the reader's browser."""
     known = link if link and link.startswith("https://") else None
     return Cell(UNKNOWN if value is None else str(value), link=known)
+
+
+def latent_id(layer: int, latent: int) -> str:
+    """The name of a selected latent's place on the report's page."""
+    return f"latent-{layer}-{latent}"
+
+
+def latent_cell(words: Any, layer: int, latent: int) -> Cell:
+    """A cell of words that lead to that place."""
+    return Cell(str(words), link=f"#{latent_id(layer, latent)}")
 
 
 def table_of(title: str, columns: list[Column], entries: Iterable[Any], note: str = "", folded: bool = False) -> Table:

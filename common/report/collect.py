@@ -4,6 +4,7 @@ Runs are chosen as a phase chooses its inputs: the newest finished one that was 
 picked. So a report never mixes numbers that belong to different programs, labels or latents.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
 from common.handoffs import DICTIONARIES, GENERATIONS, HANDOFFS, SPLIT, Handoff
+from common.phases.settings import build_config
 from common.problems.datasets import PILOT, pilot_size
+from common.problems.settings import DatasetConfig
 from common.report.experiments import typed_as
 from common.report.what_to_type import OTHER_MODEL, phase_command
 from common.runs.artifacts import Artifact
@@ -28,6 +31,7 @@ from common.runs.discovery import (
 )
 from common.runs.ledger import count_selections, readings_of
 from common.saes.own import own_identity
+from common.saes.settings import SaeConfig
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model
@@ -38,7 +42,7 @@ Names = dict[str, Any]  # of an experiment: the SAE is None where no phase has u
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """One phase of the experiment. When it is not finished, `why` says what is the matter, `command` what to type.
+    """One phase of the experiment; `command` builds it. When it is not finished, `why` says what is the matter.
 
     `newer` says what lies beside a finished run and is newer, but not finished.
     """
@@ -72,16 +76,30 @@ class PhaseResult:
 
 @dataclass
 class Collected:
-    """An experiment, and the state of each of its phases by the name of the phase's artifact."""
+    """An experiment, and the state of each of its phases by the name of the phase's artifact.
+
+    `settings` are those that say which experiment it is, as they were typed.
+    """
 
     experiment: Names
     data_dir: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
     phases: dict[str, PhaseResult] = field(default_factory=dict)
 
     def finished(self, handoff: Handoff) -> PhaseResult | None:
         """The phase, when it has a run that can be read."""
         phase = self.phases[handoff.name]
         return phase if phase.state == FINISHED else None
+
+    def needed(self, handoff: Handoff) -> PhaseResult:
+        """The same. Raises: MissingArtifactError, which says what to type, when there is none."""
+        phase = self.phases[handoff.name]
+        if phase.state != FINISHED:
+            why = f": {phase.why}" if phase.why else ""
+            raise MissingArtifactError(
+                f"phase {handoff.phase} of {self.name} is {phase.state}{why}\nBuild it with: {phase.command}"
+            )
+        return phase
 
     @property
     def unfinished(self) -> list[PhaseResult]:
@@ -94,6 +112,18 @@ class Collected:
         known = {key: self.experiment[key] for key in ("model", "dataset", "prompt")}
         pilot = "" if self.pilot is None else f" (a pilot: {self.pilot} problems)"
         return describe(GENERATIONS, known) + pilot
+
+    @property
+    def described(self) -> list[tuple[str, str]]:
+        """What it is made of, in words: model, problems, SAEs, and the form of the prompts."""
+        words = {"model": "Model", "dataset": "Problems", "sae": "SAEs", "prompt": "Prompts"}
+        known = {key: word for key, word in self.experiment.items() if word is not None}
+        return [(words[key], plain_name(word)) for key, word in known.items()]
+
+    @property
+    def model_name(self) -> str:
+        """The model as it was typed."""
+        return self.settings.get("model", plain_name(self.experiment["model"]))
 
     @property
     def pilot(self) -> int | None:
@@ -132,13 +162,15 @@ def runs_in(data_dir: Path) -> Runs:
     return {handoff.name: list_runs(handoff, data_dir) for handoff in HANDOFFS}
 
 
-def collect_experiment(runs: Runs, experiment: Names, data_dir: Path) -> Collected:
-    """All phases of one experiment."""
-    collected = Collected(experiment, data_dir)
+def collect_experiment(
+    runs: Runs, experiment: Names, data_dir: Path, typed: Mapping[str, Any] | None = None
+) -> Collected:
+    """All phases of one experiment; `typed` are settings that its runs do not tell."""
     told = typed_as(experiment, [run for group in runs.values() for run in group])
+    collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
     lineage: dict[str, str] = {}
     for handoff in HANDOFFS:
-        build = phase_command(handoff, told.settings, told.preset, data_dir)
+        build = phase_command(handoff, collected.settings, told.preset, data_dir)
         phase = _phase(handoff, data_dir, experiment, lineage, build)
         if phase.state == FINISHED:
             lineage |= {**phase.manifest["lineage"], handoff.name: phase.artifact.content_sha256}
@@ -149,7 +181,8 @@ def collect_experiment(runs: Runs, experiment: Names, data_dir: Path) -> Collect
 def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None = None) -> list[Names]:
     """The experiments that fit what is given and have a finished run from phase 1 on, the newest first.
 
-    Raises: MissingArtifactError when there is none.
+    `given` holds model, dataset and sae as they are typed; the others are the preset's, where there is one.
+    Raises: ConfigError for an unknown preset; MissingArtifactError when there is none.
     """
     sound = [
         run
@@ -159,7 +192,7 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
         if run.damage is None and not feeds_nothing(handoff, run)
     ]
     sound.sort(key=lambda run: run.path.name, reverse=True)
-    asked = {key: word for key, word in given.items() if word != "auto"}
+    asked = {key: word for key, word in {**_of_preset(preset), **given}.items() if word != "auto"}
     whole = [run for run in sound if run.finished and "dataset" in run.experiment]
     found: dict[tuple, Names] = {}
     for run in whole:
@@ -173,6 +206,14 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
     if not found:
         raise MissingArtifactError(_nothing_to_report(whole, asked, data_dir, preset))
     return [*found.values()]
+
+
+def _of_preset(preset: str | None) -> dict[str, str]:
+    """Model, dataset and sae of a preset."""
+    if preset is None:
+        return {}
+    sae, dataset = build_config(SaeConfig, preset, {}), build_config(DatasetConfig, preset, {})
+    return {"model": sae.model, "dataset": dataset.dataset, "sae": sae.sae}
 
 
 def _sae_of(names: Names, sound: list[RunFolder], asked: dict[str, str]) -> str | None:
@@ -226,11 +267,11 @@ def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[st
     artifact = Artifact(handoff, run, build)
     try:
         for name in run.document["files"]:
-            if not name.endswith(".safetensors"):  # activations are gigabytes, and the report reads none
+            if not name.endswith(".safetensors"):  # activations are gigabytes: whoever reads some of them looks
                 artifact.file(name)
     except ArtifactMismatchError as error:
         return _unusable(handoff, DAMAGED, error)
-    return PhaseResult(handoff, FINISHED, artifact, newer=_newer(handoff, data_dir, experiment, run))
+    return PhaseResult(handoff, FINISHED, artifact, command=build, newer=_newer(handoff, data_dir, experiment, run))
 
 
 def _dictionaries(data_dir: Path, experiment: Names, build: str) -> PhaseResult:

@@ -1,5 +1,6 @@
 """`run.py report`: what was found, as one HTML file for each experiment."""
 
+import os
 from pathlib import Path
 
 from common.cli import Parser
@@ -11,6 +12,7 @@ KEYS = ("model", "dataset", "limit", "sae", "prompt")
 
 def main(argv: list[str], program: Program) -> int:
     args = _parser().parse_args(argv)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported: only what lies on this disk is read
     from common.report.document import write_reports
 
     given = {key: str(value) for key in KEYS if (value := getattr(args, key)) is not None}

@@ -73,7 +73,13 @@ def within_budget(blocks: list[list[Block]], n_bytes: int = FIGURE_BYTES) -> Non
         part, place, figure = places.pop()
         total -= figure.n_bytes
         size = f"{figure.n_bytes / 1e6:.1f} MB"
-        part[place] = Paragraph(f"{figure.title}: at {size} too large for this page. It lies in {figure.path}.", "note")
+        where = f" It lies in {figure.path}." if figure.path else ""
+        part[place] = Paragraph(f"{figure.title}: at {size} too large for this page.{where}", "note")
+
+
+def drawn(title: str, caption: str, data: bytes) -> Figure:
+    """A PNG file that was drawn for the page, as a part of it."""
+    return Figure(title, caption, "", _png_width(data), data_uri(data, ".png"))
 
 
 def data_uri(data: bytes, suffix: str) -> str:

@@ -37,6 +37,14 @@ addEventListener("afterprint", () => {
   for (const details of folded.splice(0)) details.open = false;
 });
 
+function unfold(hash) {
+  const place = document.getElementById(hash.slice(1));
+  if (place instanceof HTMLDetailsElement) place.open = true;
+}
+for (const link of document.querySelectorAll("main a[href^='#']")) link.addEventListener("click", () => unfold(link.hash));
+addEventListener("hashchange", () => unfold(location.hash));
+unfold(location.hash);
+
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const seen = new Set();
 const observer = new IntersectionObserver((entries) => {

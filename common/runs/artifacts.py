@@ -58,6 +58,10 @@ class Artifact(Generic[Document]):
         """The columns of one table as arrays: for tables of millions of numbers."""
         return tables.columns_from_parquet(self.file(file_name(name, self.manifest["experiment"])).read_bytes())
 
+    def columns_where(self, name: str, column: str, value: int) -> dict[str, np.ndarray]:
+        """The same, of the rows that have `value` in one column: the others are not kept."""
+        return tables.rows_where(self.file(file_name(name, self.manifest["experiment"])), column, value)
+
     def n_rows(self, name: str) -> int:
         """Rows of one table, from the manifest; the file is not read."""
         return self.manifest["files"][file_name(name, self.manifest["experiment"])]["rows"]

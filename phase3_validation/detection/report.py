@@ -27,6 +27,7 @@ from common.report.blocks import (
     count_cell,
     estimate,
     figure_cell,
+    latent_cell,
     share,
     table_of,
     text,
@@ -167,7 +168,7 @@ def _direction(name: str, entry: DetectedDirection, first: bool) -> list[Block]:
     latent, positive, card, predicts = entry.latent, entry.positive, entry.card, name.startswith("predict")
     tone = "good" if entry.verdict is DetectionVerdict.DETECTOR else "plain"
     pairs = [
-        ("Latent", text(f"{latent_words(latent)} of {latent.sae_id}", latent.neuronpedia)),
+        ("Latent", latent_cell(f"{latent_words(latent)} of {latent.sae_id}", latent.layer, latent.latent)),
         ("Stands for", text(f"{positive} programs: {count(card.n_positive)} of {count(card.n)} here")),
         ("Selected by", text(_selection(latent))),
         ("AUROC", text(f"{interval(card.auroc)}; by DeLong {_delong(card.auroc)}")),

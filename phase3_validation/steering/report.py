@@ -27,6 +27,7 @@ from common.report.blocks import (
     count_cell,
     counted,
     figure_cell,
+    latent_cell,
     number_cell,
     p_cell,
     scale_of_changes,
@@ -255,7 +256,7 @@ def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteer
         return [Heading(direction_words(name), beside=str(entry.verdict))]
     latent = entry.latent
     pairs = [
-        ("Latent", text(f"{latent_words(latent)} of {latent.sae_id}", latent.neuronpedia)),
+        ("Latent", latent_cell(f"{latent_words(latent)} of {latent.sae_id}", latent.layer, latent.latent)),
         ("Added", text(_added(entry))),
         ("Wanted", text(f"to {entry.wanted} the pass rate")),
         ("Labels", text(_transitions(entry.transitions))),

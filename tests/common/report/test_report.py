@@ -2,7 +2,6 @@
 
 import datetime
 import html
-import html.parser
 import json
 import shutil
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import report_data
+from pages import Reader, words
 from report_data import HOSTILE, USUAL, build, collect, interval, write_report, write_run
 from support import cold_command, command, obey_file_modes
 
@@ -38,30 +38,6 @@ def data(whole, tmp_path) -> Path:
 
 def page(data: Path, tmp_path: Path, **given) -> str:
     return write_report(PROGRAM, data, out=tmp_path / "report.html", now=NOW, **given).path.read_text()
-
-
-def words(source: str) -> str:
-    """What a reader sees, without tags and with plain spaces."""
-    return " ".join(html.unescape(" ".join(Reader(source).texts)).split())
-
-
-class Reader(html.parser.HTMLParser):
-    """Elements with their attributes, and the text outside of script and style."""
-
-    def __init__(self, source: str):
-        super().__init__()
-        self.elements: list[tuple[str, dict]] = []
-        self.texts: list[str] = []
-        self.feed(source)
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    handle_startendtag = handle_starttag
-
-    def handle_data(self, data):
-        if self.elements and self.elements[-1][0] not in ("script", "style"):
-            self.texts.append(data)
 
 
 def states(data: Path) -> dict[str, str]:
@@ -99,7 +75,15 @@ def test_phases_that_are_missing_in_between_leave_the_others_as_they_are(tmp_pat
 def test_every_section_is_there_when_every_phase_is(whole, tmp_path):
     ids = [a["id"] for tag, a in Reader(page(whole, tmp_path)).elements if tag == "section"]
     assert ids == ["result", "warnings", "detection", "dose", "steering", "attention", "orthogonalisation", "transfer",
-                   "prompt-ablation", "detector", "examples", "selection", "programs", "problems", "runs"]  # fmt: skip
+                   "prompt-ablation", "detector", "examples", "selection", "programs", "problems", "runs",
+                   "latents"]  # fmt: skip
+
+
+def test_every_link_to_a_latent_leads_to_its_part_of_the_page(whole, tmp_path):
+    found = Reader(page(whole, tmp_path)).elements
+    links = [a["href"] for tag, a in found if tag == "a" and a["href"].startswith("#latent-")]
+    assert ("a", {"href": "https://www.neuronpedia.org/small/0-res/100", "rel": "noreferrer"}) in found
+    assert len(links) > 8 and {link[1:] for link in links} <= {a.get("id") for _, a in found}
 
 
 def test_without_a_run_from_phase_1_on_there_is_nothing_to_report(tmp_path):
@@ -294,9 +278,11 @@ def test_a_program_that_does_not_end_is_cut(tmp_path):
 
 def test_a_link_that_is_no_web_page_is_words_only(tmp_path):
     def change(result):
-        result["directions"]["predict_incorrect"]["latents"][0]["neuronpedia"] = "javascript:alert(1)"
+        for latent in result["directions"]["predict_incorrect"]["latents"]:
+            latent["neuronpedia"] = "javascript:alert(1)"
 
-    assert "javascript:" not in page(build(tmp_path / "data", NAMES[:6], changes={"selected.json": change}), tmp_path)
+    source = page(build(tmp_path / "data", NAMES[:6], changes={"selected.json": change}), tmp_path)
+    assert "javascript:" not in source and "neuronpedia.org" not in source
 
 
 def test_the_same_data_give_the_same_bytes_and_another_day_changes_the_date_alone(whole, tmp_path):

@@ -194,7 +194,7 @@ def test_text_is_readable(page, scheme):
 def test_each_entry_of_the_contents_leads_to_a_part_of_the_page(page):
     links = page.execute_script("return [...document.querySelectorAll('nav a')].map((a) => a.getAttribute('href'))")
     sections = page.execute_script("return [...document.querySelectorAll('main > section')].map((s) => '#' + s.id)")
-    assert links == sections and len(links) == 15
+    assert links == sections and len(links) == 16
     page.execute_script("[...document.querySelectorAll('nav a')].at(-1).click()")
     assert page.execute_script("return document.querySelector(':target').getBoundingClientRect().top") < 900
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from support import ROOT
 from toy_phases import NUMBERS_PHASE, SUMS, SUMS_PHASE, N, content, run_phase, stop_after
@@ -21,7 +22,7 @@ from common.runs import discovery
 from common.runs.artifacts import AlreadyBuilt, Artifact
 from common.runs.records import RecordWriter
 from common.stopping import Stopped, StopRequest
-from common.tables import columns_from_parquet, columns_to_parquet, to_parquet
+from common.tables import columns_from_parquet, columns_to_parquet, rows_where, to_parquet
 
 
 @pytest.fixture
@@ -143,6 +144,19 @@ def test_a_table_of_arrays_is_the_table_of_its_rows():
     assert columns_from_parquet(to_parquet(rows, fields))["rate"].tolist() == columns["rate"].tolist()
     with pytest.raises(KeyError, match="rate"):
         columns_to_parquet({"layer": np.arange(20)}, fields)
+
+
+def test_rows_of_one_value_are_read_from_every_group_of_rows(tmp_path):
+    layer, latent = np.repeat(np.arange(3), 400), np.tile(np.arange(400), 3)
+    table = pyarrow.table({"layer": layer, "latent": latent, "rate": latent / 7, "kept": latent % 2 == 0})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet", row_group_size=300)
+    found = rows_where(tmp_path / "t.parquet", "layer", 1)
+    assert {name: values.dtype.kind for name, values in found.items()} == dict(
+        layer="i", latent="i", rate="f", kept="b"
+    )
+    assert found["latent"].tolist() == list(range(400)) and set(found["layer"]) == {1}
+    assert found["rate"].tolist() == (np.arange(400) / 7).tolist()
+    assert {len(values) for values in rows_where(tmp_path / "t.parquet", "layer", 9).values()} == {0}
 
 
 def test_whoever_joins_writes_what_follows_from_all_records(data):

@@ -51,11 +51,12 @@ def test_a_saved_sae_computes_what_saelens_computes(tmp_path, kind):
     theirs = saelens_sae(architecture, **settings)
     theirs.save_model(tmp_path / f"layer_{LAYER}")
     ours = load_sae(sae_source(str(tmp_path), "organism"), LAYER)
-    x = torch.randn(200, D_IN)
+    x = torch.randn(700, D_IN)
     with torch.no_grad():
         expected = theirs.encode(x)
         assert 0 < (expected > 0).float().mean() < 1
         torch.testing.assert_close(ours.encode(x), expected, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(ours.encode_latent(x, 7), expected[:, 7], atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(ours.decode(expected), theirs.decode(expected), atol=1e-6, rtol=1e-6)
     assert (ours.d_in, ours.n_latents) == (D_IN, D_SAE) and not ours.W_enc.requires_grad
 

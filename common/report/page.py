@@ -1,0 +1,67 @@
+"""A page: one HTML file for a screen and for paper. Every value is escaped, and its policy forbids any network."""
+
+import base64
+import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from common.files import write_atomic
+from common.report.blocks import Section
+from common.report.sentences import Sentence
+from common.words import typeset
+
+HERE = Path(__file__).parent
+TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
+
+
+@dataclass(frozen=True)
+class Page:
+    """`title` is the browser's; `kicker` stands above the `heading`, `described` below it: terms and words."""
+
+    title: str
+    kicker: str
+    heading: str
+    described: list[tuple[str, str]]
+    sections: list[Section]
+    sentences: Sequence[Sentence] = ()
+
+
+def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> int:
+    """Write it; returns its size in bytes. Raises: PipelineError when the file cannot be written."""
+    data = render(page, now or datetime.datetime.now(datetime.UTC)).encode("utf-8", "backslashreplace")
+    write_atomic(path, data)
+    return len(data)
+
+
+def render(page: Page, now: datetime.datetime) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["typeset"] = typeset
+    script = (HERE / SCRIPT).read_text()
+    return environment.get_template(TEMPLATE).render(
+        page=page,
+        date=now.astimezone(datetime.UTC).date().isoformat(),
+        policy=policy(script),
+        style=Markup((HERE / STYLE).read_text()),
+        script=Markup(script),
+    )
+
+
+def policy(script: str) -> str:
+    """What a browser may do with the page: nothing from anywhere, and no script but this one."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
