@@ -109,8 +109,8 @@ def test_only_prompts_of_the_selection_split_are_shown_whole_with_their_last_tok
     split = inputs.collected.needed(SPLIT).artifact.table("sae_{dataset}.parquet")
     programs = {row["task_id"]: row for row in inputs.collected.needed(GENERATIONS).artifact.table("dataset.parquet")}
     prompts = {programs[row["task_id"]]["prompt"] for row in split}
-    shown = [p for page in pages.values() for block in page["prompts"].blocks if isinstance(block, Passages)
-             for p in block.passages]  # fmt: skip
+    found = [block for page in pages.values() for block in page["prompts"].blocks if isinstance(block, Passages)]
+    shown = [passage for block in found for passage in block.passages]
     assert len(shown) > 10
     for passage in shown:
         assert passage.token == "↵" and f"{passage.before}\n" in prompts
@@ -190,8 +190,8 @@ def test_the_command_writes_one_file_and_says_where(folder, data, tmp_path, plac
     done = latent_command(data, layer, latent)
     where = data / "latents" / "organism_few_saes" / f"layer_{layer}_latent_{latent}.html"
     assert done.returncode == 0 and done.stdout == f"Page: {where}\n", done.stderr
-    elsewhere = latent_command(data, layer, latent, "--preset", "demo", "--dataset", folder / "few.jsonl", "--out",
-                               tmp_path / "one.html")  # fmt: skip
+    named = ("--preset", "demo", "--dataset", folder / "few.jsonl", "--out", tmp_path / "one.html")
+    elsewhere = latent_command(data, layer, latent, *named)
     assert elsewhere.returncode == 0 and (tmp_path / "one.html").read_text() == where.read_text()
     assert len(list((data / "latents").rglob("*"))) == 2
     source = where.read_text()
