@@ -45,7 +45,6 @@ SAMPLE = [  # one of every kind; `make test-sweeps` types the commands for all
     DEFAULT,
     SOME_LAYERS,
     SMALLEST,
-    "google/gemma-2-2b-it",
     "google/gemma-3-4b-it",
     "meta-llama/Llama-3.1-8B-Instruct",
 ]

@@ -62,8 +62,9 @@ def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, b
     save_records(begun, flags, (10, 29), (60, 79))  # which leaves four slices of eight
     launcher = start(*words, environment=slurm)
     try:
-        wait_until(lambda: workers_of(begun), launcher)
-        kill(parent_of(min(workers_of(begun))))  # a job's own process: nobody is left to give a result
+        wait_until(lambda: 0 in workers_of(begun).values(), launcher)
+        dying = next(pid for pid, first in workers_of(begun).items() if first == 0)
+        kill(parent_of(dying))  # a job's own process: nobody is left to give a result
         wait_until(lambda: list(begun.glob("phase1_0/*/parts/part_000030_*")), launcher)
         held = next(pid for pid, first in workers_of(begun).items() if first == 30)
         os.kill(held, signal.SIGSTOP)  # in the middle of its slice, until its time is up
