@@ -37,8 +37,8 @@ from common.provenance import ROOT
 
 NAME = "Growth"
 LAYERS = (0, 1, 2)  # of the SAEs whose latents are multiplied
-SPLIT = ["--fractions", "0.6,0.1,0.3"]  # phase 2 compares ten problems of each label at least
-DOCUMENTS = ["--documents", "128"]  # of general text
+SPLIT, QUICK_SPLIT = "0.6,0.1,0.3", "0.8,0.1,0.1"  # phase 2 compares ten problems of each label at least
+N_DOCUMENTS, QUICK_DOCUMENTS = 128, 64  # of general text
 MOST_TOKENS, QUICK_TOKENS = 120, 60  # some steered programs never end by themselves
 CHOICE = ["--problems", "2", "--directions", "steer_correct", "--coefficients", "0.1"]
 STEERED = ["--problems", "0", "--n-controls", "1"]
@@ -67,7 +67,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
     import_libraries()
     with tempfile.TemporaryDirectory() as name:
         if quick:
-            series = prepare(Path(name), 48, sizes=(1, 2), copies=(1, 2), batch_size=48, quick=True)
+            series = prepare(Path(name), 40, sizes=(1, 2), copies=(1, 2), batch_size=40, quick=True)
         else:
             series = prepare(Path(name), 64, sizes=(1, 2, 4, 8), copies=(8, 16, 32), batch_size=32)
         for number in range(1 if quick else rounds):
@@ -136,8 +136,8 @@ def prepare(
     for size in sizes:
         of_size[size] = [*data, "--dataset", str(write_problems(folder, n, size))]
         run_phase("0", of_size[size])
-        run_phase("0.1", [*of_size[size], *SPLIT])
-    run_phase("1.1", [*data, *DOCUMENTS])
+        run_phase("0.1", [*of_size[size], "--fractions", QUICK_SPLIT if quick else SPLIT])
+    run_phase("1.1", [*data, "--documents", str(QUICK_DOCUMENTS if quick else N_DOCUMENTS)])
     for k in copies:
         saes, n_latents[k] = write_saes(folder / f"saes_{k}", k)
         of_latents[k] = [*of_size[max(sizes)], "--sae", str(saes), "--layers", ",".join(map(str, LAYERS))]

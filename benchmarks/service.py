@@ -38,7 +38,7 @@ notes: list[str] = []
 
 
 def measure(rounds: int, quick: bool) -> list[Row]:
-    texts = _texts(40 if quick else N)
+    texts = _texts(10 if quick else N)
     few = texts[:: max(1, len(texts) // (5 if quick else N_ONE_BY_ONE))]
     with tempfile.TemporaryDirectory() as folder:
         detector = save_detector(Path(folder, "detector"))

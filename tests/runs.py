@@ -42,6 +42,13 @@ def copy_inputs(whole: Path, data: Path) -> Path:
     return data
 
 
+def save_records(data: Path, flags: list[str], *pieces: tuple[int, int]) -> None:
+    """Leave fewer slices of phase 1 to a launcher: the interpreter of each would import the libraries anew."""
+    for first, last in pieces:
+        done = command("run.py", "phase", "1", *flags, "--start", first, "--end", last, "--data-dir", data)
+        assert done.returncode == 0, done.stderr
+
+
 def processes_of(run: Path) -> list[dict]:
     """What the processes that computed records say of themselves."""
     return json.loads((run / "manifest.json").read_text())["processes"]

@@ -1,7 +1,6 @@
 """Where things are, and how tests type a command."""
 
 import atexit
-import ctypes
 import functools
 import json
 import os
@@ -10,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -28,9 +28,9 @@ def swept(whole: int, sample: int) -> int:
     return whole if WHOLE_SWEEPS else sample
 
 
-def command(*words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
+def command(*words: object, home: Path | None = None, **options: Any) -> subprocess.CompletedProcess:
     """What a user types, in a process of its own that has the libraries already, with the hub's cache in `home`."""
-    return warm_commands()(*words, home=home, input=input)
+    return warm_commands()(*words, home=home, **options)
 
 
 @functools.cache
@@ -89,13 +89,3 @@ def write_problems(path: Path, rows: list[dict]) -> Path:
     """A dataset file of `rows`, in MBPP's schema."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
-
-
-def obey_file_modes() -> None:
-    """Take from root, for good, the right to write everywhere; anybody else has no such right. For `preexec_fn`."""
-    if os.geteuid() == 0:
-        libc, dac_override, drop_from_bounding_set = ctypes.CDLL(None), 1, 24
-        header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-        assert libc.capget(header, sets) == 0
-        sets[2] &= ~(1 << dac_override)  # effective, permitted, inheritable: the last would give it back
-        assert libc.prctl(drop_from_bounding_set, dac_override, 0, 0, 0) == 0 and libc.capset(header, sets) == 0

@@ -7,7 +7,8 @@ import ast
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -115,29 +116,28 @@ def fault_of(message: str) -> str | None:
 
 
 @functools.cache
-def faults_of(source: str) -> dict[str, set[str]]:
+def messages_of(path: Path) -> list[tuple[str, int, str]]:
+    """Function, line and text of every error of a file, which is parsed once."""
+    return list(Module((ROOT / path).read_text()).messages())
+
+
+def faults_of(messages: Iterable[tuple[str, int, str]]) -> dict[str, set[str]]:
     """By function, what its errors lack."""
     found: dict[str, set[str]] = {}
-    for function, line, message in Module(source).messages():
+    for function, line, message in messages:
         if fault := fault_of(message):
             found.setdefault(function, set()).add(f"line {line} {fault}: {message!r}")
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_every_error_says_what_is_wrong_and_what_to_type(path):
-    faults = faults_of((ROOT / path).read_text())
-    assert not {function: found for function, found in faults.items() if f"{path} {function}" not in EXCEPTIONS}
-
-
-def test_every_exception_is_still_needed():
-    faulty = {f"{path} {function}" for path in FILES for function in faults_of((ROOT / path).read_text())}
-    assert EXCEPTIONS.keys() <= faulty
+def test_every_error_says_what_is_wrong_and_what_to_type():
+    faults = {f"{path} {name}": found for path in FILES for name, found in faults_of(messages_of(path)).items()}
+    assert not {place: found for place, found in faults.items() if place not in EXCEPTIONS}
+    assert EXCEPTIONS.keys() <= faults.keys(), "each is still needed"
 
 
 def test_errors_are_found():
-    kinds = [Module((ROOT / path).read_text()) for path in FILES]
-    assert sum(len(list(module.messages())) for module in kinds) > 300
+    assert sum(len(messages_of(path)) for path in FILES) > 300
 
 
 IN_A_FUNCTION = "class Own(ConfigError): pass\nLIKE = 'Give 1 or more'\ndef f(n):\n"
@@ -158,7 +158,7 @@ IN_A_FUNCTION = "class Own(ConfigError): pass\nLIKE = 'Give 1 or more'\ndef f(n)
     ],
 )
 def test_a_good_message_passes(body):
-    assert faults_of(f"{IN_A_FUNCTION}    {body}\n") == {}
+    assert faults_of(Module(f"{IN_A_FUNCTION}    {body}\n").messages()) == {}
 
 
 @pytest.mark.parametrize(
@@ -179,5 +179,5 @@ def test_a_good_message_passes(body):
     ],
 )
 def test_a_bad_message_is_found(body, fault):
-    (found,) = faults_of(f"{IN_A_FUNCTION}    {body}\n")["f"]
+    (found,) = faults_of(Module(f"{IN_A_FUNCTION}    {body}\n").messages())["f"]
     assert fault in found

@@ -2,8 +2,10 @@
 
 import ast
 import dataclasses
+import functools
 import re
 import subprocess
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -26,19 +28,39 @@ MOST_SKIPS = 50
 LIBRARY = [path for path in FILES if path.parts[0] not in ("tests", "benchmarks") and str(path) not in ROOT_SCRIPTS]
 
 
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse((ROOT / path).read_text())
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What the rules ask of one file: for one, the first parts of the modules that it imports, wherever it does so."""
+
+    text: str
+    says: str
+    imports: frozenset[str]
+    too_long: dict[str, int]
+    prints: list[int]
 
 
-def imports_of(path: Path) -> set[str]:
-    """First part of every module name that a file imports, wherever it does so."""
-    found = set()
-    for node in ast.walk(tree_of(path)):
+@functools.cache
+def read(path: Path) -> Source:
+    """Each file is parsed once, for all rules."""
+    text = (ROOT / path).read_text()
+    tree = ast.parse(text)
+    imports, too_long, prints = set(), {}, []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            imports |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add(node.module.split(".")[0])
-    return found
+            imports.add(node.module.split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            n_lines = node.end_lineno - node.lineno + 1
+            too_long |= {node.name: n_lines} if n_lines > 60 else {}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            prints.append(node.lineno)
+    return Source(text, ast.get_docstring(tree) or "", frozenset(imports), too_long, prints)
+
+
+def broken(rule: Callable[[Path], object], paths: Iterable[Path]) -> dict[str, object]:
+    """By file, what it has against a rule."""
+    return {str(path): found for path in paths if (found := rule(path))}
 
 
 def test_there_are_files_to_check():
@@ -47,43 +69,31 @@ def test_there_are_files_to_check():
     }
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=str)
-def test_a_folder_imports_only_common_and_itself(path):
-    own = path.parts[0]
+def test_a_folder_imports_only_common_and_itself():
     ours = {"run", "multi_gpu_launcher", "clean_data", "common", "model_organism", "natural", "tests", *PHASE_FOLDERS}
-    assert imports_of(path) & ours <= {"common", own}
+    assert not broken(lambda path: read(path).imports & ours - {"common", path.parts[0]}, LIBRARY)
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_file_has_at_most_400_lines(path):
-    assert len((ROOT / path).read_text().splitlines()) <= 400
+def test_a_file_has_at_most_400_lines():
+    lengths = {path: len(read(path).text.splitlines()) for path in FILES}
+    assert not broken(lambda path: lengths[path] > 400 and lengths[path], FILES)
 
 
-@pytest.mark.parametrize("path", [*LIBRARY, *map(Path, sorted(ROOT_SCRIPTS))], ids=str)
-def test_a_function_has_at_most_60_lines(path):
-    functions = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    too_long = {n.name: n.end_lineno - n.lineno + 1 for n in functions if n.end_lineno - n.lineno + 1 > 60}
-    assert not too_long
+def test_a_function_has_at_most_60_lines():
+    assert not broken(lambda path: read(path).too_long, [*LIBRARY, *map(Path, ROOT_SCRIPTS)])
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=str)
-def test_only_the_scripts_that_users_type_and_their_commands_print(path):
-    if path in COMMANDS:
-        return
-    calls = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
-    assert not [call.lineno for call in calls if call.func.id == "print"]
+def test_only_the_scripts_that_users_type_and_their_commands_print():
+    assert not broken(lambda path: path not in COMMANDS and read(path).prints, LIBRARY)
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=str)
-def test_nothing_unpickles(path):
-    assert not imports_of(path) & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}
-    assert "torch.load(" not in (ROOT / path).read_text()
+def test_nothing_unpickles():
+    pickles = {"pickle", "dill", "cloudpickle", "joblib", "shelve"}
+    assert not broken(lambda path: read(path).imports & pickles or "torch.load(" in read(path).text, LIBRARY)
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=str)
-def test_every_module_says_what_it_is(path):
-    source = (ROOT / path).read_text()
-    assert not source.strip() or ast.get_docstring(ast.parse(source))
+def test_every_module_says_what_it_is():
+    assert not broken(lambda path: read(path).text.strip() and not read(path).says, LIBRARY)
 
 
 @pytest.mark.parametrize("phase_id", run.PHASES)
@@ -108,18 +118,18 @@ def test_every_artifact_of_a_phase_is_declared_among_the_handoffs():
     assert all(field.meaning for handoff in HANDOFFS for table in handoff.tables.values() for field in table.values())
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "tests" and p.name.startswith("test_")], ids=str)
-def test_test_files_say_what_they_cover(path):
-    assert "overs" in (ast.get_docstring(tree_of(path)) or "").splitlines()[0]
+def test_test_files_say_what_they_cover():
+    files = [path for path in FILES if path.parts[0] == "tests" and path.name.startswith("test_")]
+    assert not broken(lambda path: "overs" not in read(path).says.partition("\n")[0], files)
 
 
-@pytest.mark.parametrize("path", [path for path in LIBRARY if path.parts[:2] != ("common", "runs")], ids=str)
-def test_documents_of_an_artifact_are_read_by_the_artifact(path):
-    assert not re.search(r"json\.loads?\([^\n]*\.file\(", (ROOT / path).read_text())
+def test_documents_of_an_artifact_are_read_by_the_artifact():
+    others = [path for path in LIBRARY if path.parts[:2] != ("common", "runs")]
+    assert not broken(lambda path: re.findall(r"json\.loads?\([^\n]*\.file\(", read(path).text), others)
 
 
 def test_skips_of_the_formatter_only_fall():
     names = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     mark = "fmt: " + "skip"
-    found = {name: (ROOT / name).read_text().count(mark) for name in names.split() if (ROOT / name).is_file()}
+    found = {name: read(Path(name)).text.count(mark) for name in names.split() if (ROOT / name).is_file()}
     assert sum(found.values()) <= MOST_SKIPS, {name: n for name, n in found.items() if n}

@@ -5,8 +5,8 @@ Models have the real family, config, names and width of the residual stream; the
 cut behind the first layers that have an SAE. SAEs have the real files, at the real paths, in the real formats. They
 fit, so no command has a flag that accepts a bad fit. Gemma Scope's width is the real one, since SAELens holds the file
 to it; so is that of one release of Gemma Scope 2, whose other files, and Llama Scope's, have fewer latents.
-The default row is typed with nothing but flags that make it small. The others run in processes forked from one that
-has the libraries, which writes the same bytes.
+The default row is typed with nothing but flags that make it small, phase 2 in an interpreter of its own. All else runs
+in processes forked from one that has the libraries, which writes the same bytes.
 An SAE of Gemma-2-27b takes 4.8 GB, and its commands three minutes and 10 GB of memory: set LARGE_SAES=1 to run them.
 """
 
@@ -45,7 +45,6 @@ SAMPLE = [  # one of every kind; `make test-sweeps` types the commands for all
     DEFAULT,
     SOME_LAYERS,
     SMALLEST,
-    "google/gemma-2-2b-it",
     "google/gemma-3-4b-it",
     "meta-llama/Llama-3.1-8B-Instruct",
 ]
@@ -135,7 +134,7 @@ class Machine:
         return row
 
     def _default(self) -> Row:
-        """Typed in full, in processes of their own, with nothing but the flags that make it small."""
+        """Typed in full, with nothing but the flags that make it small."""
         own = {"test_setup_code": "", "challenge_test_list": []}
         mbpp = [{**problem, **own} for problem in problem_rows(48)]
         prepare_datasets_cache(self.home, "google-research-datasets/mbpp", "full", {"train": mbpp})
@@ -144,7 +143,8 @@ class Machine:
         row = new_row(DEFAULT, self.folder / "default")
         write_model(self.home, DEFAULT, row.n_layers)
         for phase, words in (("0", []), ("0.1", []), ("1", WRITING), ("1.1", READING), ("2", COMPARING)):
-            done = cold_command("run.py", "phase", phase, *words, "--data-dir", row.data, home=self.home)
+            typed = cold_command if phase == "2" else command
+            done = typed("run.py", "phase", phase, *words, "--data-dir", row.data, home=self.home)
             row.said[phase] = finished(done)
             if phase == "1.1":
                 write_saes(self.home, row)

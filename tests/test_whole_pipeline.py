@@ -82,8 +82,10 @@ def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(f
     data, _ = finished
     again = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
     assert again.returncode == 0 and again.stderr.count("already built") == len(PHASES) - len(PROGRAM.apart)
-    later = command("run.py", "pipeline", "--from", "3", *SMALL, "--dataset", dataset, "--data-dir", data)
-    assert later.returncode == 0 and "phase 3.1:" in later.stderr and "phase 2:" not in later.stderr
+    later = command("run.py", "pipeline", "--from", "4.1", *SMALL, "--dataset", dataset, "--data-dir", data)
+    assert later.returncode == 0 and "phase 4.1:" in later.stderr and "phase 3.7:" not in later.stderr
+    group = command("run.py", "pipeline", "--from", "3", *SMALL, "--dataset", dataset, "--data-dir", data, "--dry-run")
+    assert group.returncode == 0 and "phase 3.1:" in group.stderr and "phase 2:" not in group.stderr
 
 
 def test_dictionaries_of_ones_own_go_through_phase_2_and_onto_the_page(finished, dataset, tmp_path):

@@ -9,6 +9,7 @@ command imports what it needs, is tested with `support.cold_command`.
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import json
 import math
@@ -43,23 +44,26 @@ class WarmCommands:
             env={**os.environ, **self._own},
         )
 
-    def __call__(self, *words: object, home: Path | None = None, input: str = "") -> subprocess.CompletedProcess:
-        """Run one. `home` holds the hub's cache, which is empty without it."""
+    def __call__(
+        self, *words: object, home: Path | None = None, input: str = "", is_root: bool = True
+    ) -> subprocess.CompletedProcess:
+        """Run one. `home` holds the hub's cache, which is empty without it. `is_root`: who types it may be root."""
         with contextlib.ExitStack() as opened:
             files = [opened.enter_context(tempfile.NamedTemporaryFile("w+")) for _ in range(3)]
             print(input, end="", file=files[0], flush=True)
-            status = self._run(words, [file.name for file in files], home, wait=True)
+            status = self._run(words, [file.name for file in files], home, wait=True, is_root=is_root)
             return subprocess.CompletedProcess([*map(str, words)], status, *(file.read() for file in files[1:]))
 
     def start(self, *words: object, log: Path) -> "Started":
         """Run one that needs no hub while the test looks on; all that it writes is appended to `log`."""
         return Started(self._run(words, [os.devnull, str(log), str(log)], None, wait=False), self.ask)
 
-    def _run(self, words: tuple, files: list[str], home: Path | None, wait: bool) -> int:
+    def _run(self, words: tuple, files: list[str], home: Path | None, wait: bool, is_root: bool = True) -> int:
         """Its exit status, or the number of its process."""
         self._move_to(home or Path(self._folder.name, "empty"))
         environment = {**os.environ, **self._own}
-        return self.ask({"argv": [*map(str, words)], "files": files, "environment": environment}, wait)
+        argv = [*map(str, words)]
+        return self.ask({"argv": argv, "files": files, "environment": environment, "is_root": is_root}, wait)
 
     def ask(self, *request: object) -> Any:
         print(json.dumps(request), file=self._process.stdin, flush=True)
@@ -137,8 +141,10 @@ def import_libraries() -> None:
     pretrained_saes_directory.get_pretrained_saes_directory()  # a table of two seconds, kept by the library
 
 
-def become(argv: list[str], files: list[str], environment: dict[str, str]) -> NoReturn:
+def become(argv: list[str], files: list[str], environment: dict[str, str], is_root: bool) -> NoReturn:
     """Make this process that of `python3 ARGV`, with its input and output in files."""
+    if not is_root:
+        obey_file_modes()
     for descriptor, path in enumerate(files):
         os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), descriptor)
     os.environ.clear()
@@ -156,6 +162,17 @@ def become(argv: list[str], files: list[str], environment: dict[str, str]) -> No
     atexit._run_exitfuncs()
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(status)
+
+
+def obey_file_modes() -> None:
+    """Take from root, for good, the right to write everywhere; anybody else has no such right."""
+    if os.geteuid() == 0:
+        libc, dac_override, drop_from_bounding_set = ctypes.CDLL(None), 1, 24
+        header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        assert libc.capget(header, sets) == 0
+        for place in range(3):  # effective, permitted, inheritable: the last would give it to a child
+            sets[place] &= ~(1 << dac_override)
+        assert libc.prctl(drop_from_bounding_set, dac_override, 0, 0, 0) == 0 and libc.capset(header, sets) == 0
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from toy_phases import N  # noqa: E402
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 MOMENTS = swept(50, 4)  # of each signal
-SAMPLE = 6
+SAMPLE, SAMPLE_OF_SLOW_ONES = 6, 4  # slow are phase 1 and grade: seconds a fault
 
 
 def toy_base(phase: str, folder: Path) -> Base:
@@ -78,7 +78,7 @@ def crash_grading(folder: Path, n_programs: int = 12) -> dict[str, int]:
         return ["grade", str(source), "--out", str(folder / place / "out.jsonl"), "--workers", "1"]
 
     total = count_operations(words("whole"), folder)
-    for at in operations(total):
+    for at in operations(total, sample=SAMPLE_OF_SLOW_ONES):
         given = words("data")
         assert attempt(given, folder, Injector(KILL, at)).status == -signal.SIGKILL
         n_faults += 1
@@ -107,16 +107,16 @@ def check_continued(base: Base, data: Path, folder: Path, what: str) -> None:
         assert base.n_records - saved in (*computed, 0), f"{what}: {saved} were saved, computed were {computed}"
 
 
-def operations(total: int, step: int = 1) -> Iterable[int]:
+def operations(total: int, step: int = 1, sample: int = SAMPLE) -> Iterable[int]:
     """Those that are broken: every `step`-th, or so many of them as a sample has, from all over the command."""
     every = range(1, total + 1, step)
-    return every if WHOLE_SWEEPS else sorted(random.Random(total).sample(every, min(SAMPLE, len(every))))
+    return every if WHOLE_SWEEPS else sorted(random.Random(total).sample(every, min(sample, len(every))))
 
 
-def crash(base: Base, kind: str, folder: Path, step: int = 1) -> dict[str, int]:
+def crash(base: Base, kind: str, folder: Path, step: int = 1, sample: int = SAMPLE) -> dict[str, int]:
     """Break the command at its `step`-th, 2 `step`-th ... operation, until it ends before the fault."""
     n_faults, total = 0, count_operations(base.command(base.fresh_copy(folder / "count")), folder)
-    for at in operations(total, step):
+    for at in operations(total, step, sample):
         data = base.fresh_copy(folder / "data")
         ended = attempt(base.command(data), folder, Injector(kind, at))
         what = f"{kind} at operation {at} of {total}"
@@ -195,7 +195,7 @@ def together(base: Base, n_runs: int, folder: Path) -> dict[str, int]:
 def main(sweep: str, folder: Path, words: list[str]) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     if sweep == "crash-1":
-        return crash(real_base(folder, words), KILL, folder, step=9)
+        return crash(real_base(folder, words), KILL, folder, step=9, sample=SAMPLE_OF_SLOW_ONES)
     if sweep == "crash-grade":
         return crash_grading(folder)
     if sweep in ("crash-8", "crash-9", "full-8", "full-9"):

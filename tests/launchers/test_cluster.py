@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
-from runs import content, end, n_saved, newest, start, wait_until, workers_of
+from runs import content, end, n_saved, newest, save_records, start, wait_until, workers_of
 from support import command
 
 from common.errors import ConfigError
@@ -175,15 +175,16 @@ def test_a_job_that_comes_after_the_run_was_finished_starts_nothing(job_of, tmp_
 def test_local_jobs_stopped_and_continued_give_the_same_bytes(whole, begun, flags):
     """The cluster's way on this machine, stopped and continued, gives the same bytes."""
     words = (*LAUNCHER, "--cluster", "local", *flags, "--data-dir", begun)
+    save_records(begun, flags, (0, 49))  # which leaves two slices
     launcher = start(*words)
     try:
-        wait_until(lambda: n_saved(begun), launcher)
+        wait_until(lambda: n_saved(begun) > 50, launcher)
         os.killpg(launcher.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
         began, rest = time.monotonic(), launcher.communicate(timeout=60)[1]
     finally:
         end(launcher)
     assert launcher.returncode == 130 and time.monotonic() - began < 30, rest
-    assert 0 < n_saved(begun) < 100 and not workers_of(begun)
+    assert 50 < n_saved(begun) < 100 and not workers_of(begun)
     done = command(*rest.split("Continue with: python3 ")[1].split())
     assert done.returncode == 0, done.stderr
     assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))

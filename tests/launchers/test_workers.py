@@ -4,16 +4,17 @@ import signal
 import time
 
 import pytest
-from runs import content, end, kill, n_saved, newest, start, wait_until, workers_of
+from runs import content, end, kill, n_saved, newest, save_records, start, wait_until, workers_of
 
 pytestmark = pytest.mark.sweep
 
 
 def test_a_killed_worker_is_started_again_with_the_same_bytes(whole, begun, flags, figures):
-    """A worker killed in the middle is started again and the bytes are the same."""
+    """A worker killed in the middle, with another slice to come, is started again and the bytes are the same."""
+    save_records(begun, flags, (0, 49))
     launcher = start("multi_gpu_launcher.py", "--phase", "1", "--workers", 1, *flags, "--data-dir", begun)
     try:
-        wait_until(lambda: n_saved(begun) and workers_of(begun), launcher)
+        wait_until(lambda: n_saved(begun) > 50 and workers_of(begun), launcher)
         victim, first = max(workers_of(begun).items())
         kill(victim)
         wait_until(lambda: any(pid != victim and at == first for pid, at in workers_of(begun).items()), launcher)

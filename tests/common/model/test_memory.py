@@ -270,7 +270,7 @@ def grown(run):
 """
 LARGE_VOCABULARY = """
 lm = loaded(vocab_size=151_936, hidden_size=256, intermediate_size=512, num_hidden_layers=2)
-some, NEW = requests(ROWS, 4), 24
+some, NEW = requests(ROWS, 4), 8
 width = len(lm.tokenizer(some[0].prompt.text)["input_ids"])
 more = grown(lambda: [generate(lm, some, max_new_tokens=NEW, stop_early=False, temperature=t) for t in (0.0, 1.0)])
 weights = sum(p.numel() * p.element_size() for p in lm.model.parameters())

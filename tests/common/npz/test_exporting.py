@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from npz_folders import LABELS, D, carry_out, made_row, make_data, manifest, newest, rows
 from safetensors.numpy import load_file
-from support import ROOT, cold_command, command, obey_file_modes
+from support import ROOT, command
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError
@@ -172,7 +172,7 @@ def test_a_stopped_export_leaves_no_half_folder_and_can_be_repeated(cli, tmp_pat
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path, data):
     (tmp_path / "locked").mkdir(mode=0o500)
     words = ["run.py", "export", "--layout", "npz", "--out", tmp_path / "locked" / "out", "--data-dir", data]
-    done = cold_command(*words, preexec_fn=obey_file_modes)
+    done = command(*words, is_root=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "locked/out: Permission denied" in done.stderr
 

@@ -11,7 +11,7 @@ import pytest
 import report_data
 from pages import Reader, words
 from report_data import HOSTILE, USUAL, build, collect, interval, write_report, write_run
-from support import cold_command, command, obey_file_modes
+from support import command
 
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
@@ -359,9 +359,9 @@ def test_a_report_of_a_folder_that_may_only_be_read_is_written_elsewhere(data, t
     try:
         out = tmp_path / "report.html"
         words = ("run.py", "report", "--data-dir", data)
-        done = cold_command(*words, "--out", out, preexec_fn=obey_file_modes)
+        done = command(*words, "--out", out, is_root=False)
         assert done.returncode == 0 and out.is_file(), done.stderr
-        refused = cold_command(*words, preexec_fn=obey_file_modes)
+        refused = command(*words, is_root=False)
         assert refused.returncode == 2 and "cannot write" in refused.stderr and "Traceback" not in refused.stderr
     finally:
         for path in closed:

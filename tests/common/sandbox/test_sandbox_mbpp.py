@@ -7,6 +7,7 @@ from collections import Counter
 import ordinary_python
 import pytest
 from mutations import mutated
+from support import swept
 
 from common.sandbox import Limits, Program, infer_entry_point
 
@@ -24,10 +25,14 @@ def full(open_at, best_level):
         yield sandbox
 
 
+@pytest.mark.sweep
 def test_all_974_reference_solutions_are_correct(full, mbpp):
-    verdicts = full.grade([mbpp_program(problem) for problem in mbpp])
+    assert len(mbpp) == 974
+    slow = [problem for problem in mbpp if problem["task_id"] == 123]  # it needs seconds
+    chosen = slow + random.Random(0).sample([problem for problem in mbpp if problem not in slow], swept(973, 250))
+    verdicts = full.grade([mbpp_program(problem) for problem in chosen])
     assert [verdict for verdict in verdicts if verdict.label != "correct"] == []
-    assert len(verdicts) == 974 and full.describe()["near_limit_count"] <= 1  # task 123 needs seconds
+    assert full.describe()["near_limit_count"] <= 1
 
 
 def test_all_62_labels_of_gemma_programs_are_the_published_ones(full, mbpp, shared):

@@ -33,7 +33,7 @@ def test_labels_are_those_of_one_ordinary_process(patient):
     found: Counter[tuple[bool | None, str]] = Counter()
 
     @settings(
-        max_examples=swept(2000, 100),
+        max_examples=swept(2000, 60),
         derandomize=True,
         database=None,
         deadline=None,
@@ -93,6 +93,7 @@ def test_plain_tests_and_written_ones_give_one_label(patient, mbpp):
     assert plain[: len(chosen)] == [("correct", None)] * len(chosen)
 
 
+@pytest.mark.sweep
 @needs_grading_cases
 def test_plain_cases_that_graders_get_wrong_have_one_label_too(patient):
     programs = [
@@ -100,8 +101,10 @@ def test_plain_cases_that_graders_get_wrong_have_one_label_too(patient):
         for program, _ in graded_programs().values()
         if plain_tests(program.tests, program.setup, program.entry_point) is not None
     ]
+    assert len(programs) > 20
+    programs = random.Random(0).sample(programs, swept(len(programs), 20))
     plain, written = labels(patient, programs), labels(patient, [as_written(program) for program in programs])
     different = [
         (program, one, other) for program, one, other in zip(programs, plain, written, strict=True) if one != other
     ]
-    assert different == [] and len(programs) > 20
+    assert different == []
