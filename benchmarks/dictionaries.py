@@ -19,7 +19,7 @@ import torch
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common.handoffs.dictionaries import SITES
-from common.model.hooks import read_sites
+from common.model.hooks import embeddings_of, read_sites
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
 from common.saes.mixture import Batch, Normalisation, Part, Samples
@@ -62,7 +62,7 @@ def rows_of(lm: LanguageModel, sizes: Sizes, rounds: int) -> list[Row]:
     layer, sites = lm.n_layers // 2, Sites(*SITES["resid_post"])
     rng = np.random.default_rng(0)
     n_pieces = sizes.tokens // (CONTEXT - 1) + 1
-    d_vocab = lm.model.get_input_embeddings().num_embeddings
+    d_vocab = embeddings_of(lm.model).num_embeddings
     pieces = [rng.integers(0, d_vocab, CONTEXT).astype(np.int32) for _ in range(n_pieces)]
     settings = DictionarySettings(
         d_sae=sizes.width * lm.d_model, l0=sizes.l0, n_samples=sizes.tokens, batch_size=sizes.batch

@@ -45,6 +45,7 @@ def _experiment(args: argparse.Namespace) -> "Collected":
     Raises: MissingArtifactError where there is no finished run of phase 1; ConfigError for unknown SAEs.
     """
     from common.report.collect import choose, collect_experiment, runs_in
+    from common.saes.own import OWN, newest_own
     from common.saes.sources import sae_source
 
     runs, data_dir = runs_in(args.data_dir), args.data_dir
@@ -59,6 +60,8 @@ def _experiment(args: argparse.Namespace) -> "Collected":
     if names["sae"] is not None:
         return collected
     typed = {"sae": args.sae or "auto"}
+    if typed["sae"] == OWN:
+        typed["sae"] = str(newest_own(collected.model_name, "", data_dir))
     identity = sae_source(typed["sae"], collected.model_name).identity
     return collect_experiment(runs, {**names, "sae": identity}, data_dir, typed)
 
