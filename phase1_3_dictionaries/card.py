@@ -1,13 +1,14 @@
 """What a dictionary does on what it was not trained on: fit, dead latents, firing rates, cross-entropy, neighbours.
 
 - FVU and L0 on held-out text, of all parts together and of each; at held-out last prompt tokens the share of |x|^2
-  that is missed, and the FVU between prompts (common/saes/fit.py). Massive activations are left out, as in training.
+  that is missed, and the FVU between prompts (common/saes/fit.py). Massive activations are left out of the FVU.
 - Firing rates over the held-out text and as much of the text trained on; a latent that never fires there is dead.
 - Cross-entropy recovered: (zero - spliced) / (zero - clean). What does not count in training is left alone.
 - Neighbours: an SAE of the residual stream, fed the layers beside its own.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,7 +52,7 @@ class HeldOut:
         self.trained = {
             name: trained.every_token(_as_much(part), part.stream.n_skipped) for name, part in texts.items()
         }
-        pieces = [piece for part in texts.values() for piece in part.held_out[:PIECES_OF_CROSS_ENTROPY]]
+        pieces = [piece for part in texts.values() for piece in _spaced(part.held_out, PIECES_OF_CROSS_ENTROPY)]
         self.n_skipped = max(part.stream.n_skipped for part in texts.values())
         self.splicing = Splicing(lm, sites, pieces, self.n_skipped)
 
@@ -109,7 +110,8 @@ def last_token_fit(sae: LayerSae, sites: Sites, rows: dict[str, Tensor]) -> Last
     latent_acts = sae.encode(own.inputs.cpu())
     fit = prompt_fit(sae, own.targets.cpu(), latent_acts)
     l0 = (latent_acts > 0).sum(-1).double().mean().item()
-    return LastTokenFit(missed_share=fit.missed_share, fvu_between=fit.fvu_between, l0=l0, n=fit.n)
+    between = fit.fvu_between if math.isfinite(fit.fvu_between) else None
+    return LastTokenFit(missed_share=fit.missed_share, fvu_between=between, l0=l0, n=fit.n)
 
 
 @torch.inference_mode()
@@ -130,6 +132,13 @@ def firing_rates(sae: LayerSae, rows: Sequence[Tensor]) -> FiringRates:
         edges=[round(float(edge), 6) for edge in EDGES],
         counts=counts.tolist(),
     )
+
+
+def _spaced(pieces: list[Piece], n: int) -> list[Piece]:
+    """At most `n` of the pieces, from all over."""
+    return [
+        pieces[place] for place in np.unique(np.linspace(0, len(pieces) - 1, min(n, len(pieces))).round().astype(int))
+    ]
 
 
 def _as_much(part: Text) -> list[Piece]:

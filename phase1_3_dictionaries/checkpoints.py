@@ -1,11 +1,10 @@
 """Training as it stands, in the run's folder, which a stopped or killed run goes on from.
 
-One folder for each state, named by its number of steps, with a file for each layer; it gets its name once it is
-complete, and the one before is removed after that. Nothing is pickled.
+One folder for each state, named by the steps of all layers together, with a file for each layer that has taken any; it
+gets its name once it is complete, and the one before is removed after that. Nothing is pickled.
 """
 
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from common.errors import PipelineError
 from common.files import sync
+from common.runs.discovery import CHECKPOINT
 
-_NAME = re.compile(r"step_(\d{9})")
 _SECONDS = "seconds"
 
 State = dict[str, Tensor]
@@ -36,11 +35,12 @@ class Checkpoints:
         """
         for folder in reversed(self._complete()):
             try:
-                states = {layer: load_file(folder / f"layer_{layer}.safetensors") for layer in layers}
+                found = {layer: folder / f"layer_{layer}.safetensors" for layer in layers}
+                states = {layer: load_file(path) for layer, path in found.items() if path.is_file()}
             except (OSError, SafetensorError):
                 continue
-            seconds = float(next(iter(states.values()))[_SECONDS])
-            return states, seconds
+            if states:
+                return states, float(next(iter(states.values()))[_SECONDS])
         return {}, 0.0
 
     def save(self, states: dict[int, State], step: int, seconds: float) -> None:
@@ -55,7 +55,8 @@ class Checkpoints:
                 save_file({**state, _SECONDS: torch.tensor(seconds, dtype=torch.float64)}, path)
                 sync(path)
             before = self._complete()
-            shutil.rmtree(final, ignore_errors=True)
+            if final in before:  # a run that was stopped again before a step: what it has is this
+                return shutil.rmtree(partial)
             os.replace(partial, final)
             sync(self._folder)
         except (OSError, SafetensorError) as error:
@@ -65,9 +66,8 @@ class Checkpoints:
                 f"Make room, or allow writing there, and give the same command again: what is saved is kept"
             ) from error
         for old in before:
-            if old != final:
-                shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
     def _complete(self) -> list[Path]:
         """Oldest first."""
-        return sorted(path for path in self._folder.glob("step_*") if _NAME.fullmatch(path.name))
+        return sorted(path for path in self._folder.glob("step_*") if CHECKPOINT.fullmatch(path.name))

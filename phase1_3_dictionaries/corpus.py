@@ -22,7 +22,8 @@ from common.seeds import document_seed
 
 HELD_OUT_SHARE = 0.1  # at most, of the documents of a text
 FEW_DOCUMENTS = 20
-LEAST_PIECE = 8
+LEAST_PROMPTS_HELD_OUT = 5
+LEAST_PIECE = 3  # tokens of a text, behind what stands in front
 DOCUMENTS_AT_ONCE = 32
 
 Piece = np.ndarray  # token ids, int32
@@ -126,11 +127,11 @@ def text_part(
 def prompts_part(lm: LanguageModel, name: str, ids: Sequence[list[int]], source: str, seed: int) -> Prompts:
     """A tenth of the prompts is held out. Raises: ConfigError for too few of them."""
     order = np.random.default_rng(document_seed(seed, name)).permutation(len(ids))
-    n_held_out = round(HELD_OUT_SHARE * len(ids))
-    if not 0 < n_held_out < len(ids):
+    n_held_out = max(LEAST_PROMPTS_HELD_OUT, round(HELD_OUT_SHARE * len(ids)))
+    if len(ids) < 2 * n_held_out:
         raise ConfigError(
-            f"the part '{name}' has {len(ids)} prompts, of which a tenth is held out\n"
-            f"Give at least ten, or leave it out of --mixture"
+            f"the part '{name}' has {len(ids)} prompts, of which {n_held_out} are held out\n"
+            f"Give at least {2 * LEAST_PROMPTS_HELD_OUT}, or leave it out of --mixture"
         )
     pieces = [np.array(ids[place][-lm.context_length :], np.int32) for place in order]
     return Prompts(pieces[n_held_out:], pieces[:n_held_out], source)

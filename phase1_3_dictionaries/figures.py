@@ -43,7 +43,8 @@ def fit(document: DictionariesDocument) -> bytes:
     with new_figure(10, 3.5, n_columns=2) as (figure, (left, right)):
         left.plot(layers, [card.text.fvu for card in cards], marker="o", color=BLUE, label="held-out text")
         for name in next(iter(cards)).last_tokens:
-            heights = [card.last_tokens[name].fvu_between for card in cards]
+            between = [card.last_tokens[name].fvu_between for card in cards]
+            heights = [np.nan if height is None else height for height in between]
             left.plot(layers, heights, marker="s", color=ORANGE, label=f"last token, {name.rpartition('/')[2]}")
         for layer, card in zip(layers, cards, strict=True):
             beside = [one.fvu for one in card.neighbours]

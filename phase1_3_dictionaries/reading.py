@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.errors import ArtifactMismatchError
 from common.model.hooks import read_sites
 from common.model.language_model import LanguageModel
 from common.model.memory import FittingParts, batch_bytes
 from common.model.sites import RESID_POST, site_name
 from common.saes.mixture import Samples
+from common.stopping import Stopped, StopRequest
 from phase1_3_dictionaries.corpus import Piece
 
 TOKENS_AT_ONCE = 8192
@@ -48,14 +50,19 @@ Item = tuple[Piece, int]  # a piece, and the first of its tokens that is kept
 class Reader:
     """Reads pieces, a batch of them at a time; what does not fit in memory is halved."""
 
-    def __init__(self, lm: LanguageModel, names: list[str], log: logging.Logger) -> None:
-        self._lm, self._names = lm, names
+    def __init__(
+        self, lm: LanguageModel, names: list[str], log: logging.Logger, stop: StopRequest | None = None
+    ) -> None:
+        self._lm, self._names, self._stop = lm, names, stop
         self._fitting = FittingParts(
             self._read, size=_n_tokens, expected=self._bytes, name=_name_of, device=lm.device, log=log
         )
 
     def every_token(self, pieces: Sequence[Piece], n_skipped: int) -> dict[str, Float[Tensor, "row d"]]:
-        """Every token of the pieces behind the first `n_skipped`, float32, on the model's device."""
+        """Every token of the pieces behind the first `n_skipped`, float32, on the model's device.
+
+        Raises: Stopped; ArtifactMismatchError for what is not finite.
+        """
         return self._rows([(piece, n_skipped) for piece in pieces])
 
     def last_tokens(self, pieces: Sequence[Piece]) -> dict[str, Float[Tensor, "row d"]]:
@@ -66,11 +73,19 @@ class Reader:
         ends = np.cumsum([len(piece) - first for piece, first in items]).tolist()
         rows: dict[str, Tensor] = {}
         for batch in batches_of([len(piece) for piece, _ in items]):
+            if self._stop is not None and self._stop.asked:
+                raise Stopped
             for place, found in zip(batch, self._fitting([items[place] for place in batch]), strict=True):
                 for name, activations in found.items():
                     if name not in rows:
                         rows[name] = torch.empty(ends[-1], activations.shape[-1], device=activations.device)
                     rows[name][ends[place] - len(activations) : ends[place]] = activations
+        for name, activations in rows.items():
+            if not activations.isfinite().all():
+                raise ArtifactMismatchError(
+                    f"activations of {self._lm.name} at {name} are NaN or infinite in {self._lm.dtype}\n"
+                    f"Give --dtype bfloat16 or float32"
+                )
         return rows
 
     def _read(self, items: list[Item]) -> list[dict[str, Tensor]]:

@@ -52,7 +52,7 @@ class Training:
         """Take every step that is left. Raises: Stopped, once all is saved; ConfigError for too little memory."""
         self._check_memory()
         n_done = self._resume()
-        reader = Reader(self.lm, self.sites.names(self.layers), self.log)
+        reader = Reader(self.lm, self.sites.names(self.layers), self.log, self.stop)
         prompts = {name: reader.last_tokens(part.trained) for name, part in self._prompts().items()}
         total, last_saved = self.settings.n_steps, n_done
         done = ["done"] * sum(trainer.step for trainer in self.trainers.values())
@@ -63,17 +63,24 @@ class Training:
                 if last <= n_done:
                     continue
                 began = time.monotonic()
-                texts = {
-                    name: reader.every_token(own, self._texts()[name].stream.n_skipped) for name, own in pieces.items()
-                }
+                texts = self._read(reader, pieces)
                 for layer in self.layers:
                     self._train(layer, texts | prompts, first, last, lambda: progress.add(["done"]))
                 self.seconds += time.monotonic() - began
                 if self.stop.asked or last - last_saved >= self.checkpoint_every or last == total:
                     self._save()
                     last_saved = last
-                if self.stop.asked and last < total:
+                if self._n_done() < last:
                     raise Stopped
+
+    def _read(self, reader: Reader, pieces: dict[str, list[Piece]]) -> Rows:
+        """Activations of a stretch of text. Raises: Stopped, once what was trained is saved."""
+        texts = self._texts()
+        try:
+            return {name: reader.every_token(own, texts[name].stream.n_skipped) for name, own in pieces.items()}
+        except Stopped:
+            self._save()
+            raise
 
     def told_parts(self) -> dict[str, TrainedPart]:
         """What each part was, for the card."""
@@ -102,6 +109,8 @@ class Training:
 
     def _train(self, layer: int, rows: Rows, first: int, last: int, tick: Callable[[], None]) -> None:
         """The steps `first` to `last` of one layer, those left of them, until a stop is asked for."""
+        if self.stop.asked:
+            return
         parts = [
             Part(
                 share,
@@ -153,19 +162,25 @@ class Training:
             self.ordinary[layer] = Ordinary(state[_MEAN].to(self.lm.device), state[_LIMIT].item())
             trainer = DictionaryTrainer.resumed(self.settings, state, self.sites.is_autoencoder, self.lm.device)
             self.trainers[layer] = trainer
-        n_done = min((trainer.step for trainer in self.trainers.values()), default=0)
-        if n_done:
+        n_done = self._n_done()
+        if self.trainers:
             self.log.info("going on at step %d of %d", n_done, self.settings.n_steps)
         return n_done
 
+    def _n_done(self) -> int:
+        """Steps that every layer has taken."""
+        return min(self.trainers[layer].step if layer in self.trainers else 0 for layer in self.layers)
+
     def _save(self) -> None:
+        """Keep the state of every layer that has taken a step; the others begin where they would have."""
         states: dict[int, State] = {}
         for layer, trainer in self.trainers.items():
-            ordinary = self.ordinary[layer]
-            limit = torch.tensor(ordinary.limit, dtype=torch.float64)
-            states[layer] = trainer.state() | {_MEAN: ordinary.mean.cpu(), _LIMIT: limit}
-        if len(states) == len(self.layers):  # a run that is stopped before every layer has begun has nothing to keep
-            self.checkpoints.save(states, min(trainer.step for trainer in self.trainers.values()), self.seconds)
+            if trainer.step:
+                ordinary = self.ordinary[layer]
+                limit = torch.tensor(ordinary.limit, dtype=torch.float64)
+                states[layer] = trainer.state() | {_MEAN: ordinary.mean.cpu(), _LIMIT: limit}
+        if states:
+            self.checkpoints.save(states, sum(trainer.step for trainer in self.trainers.values()), self.seconds)
 
     def _check_memory(self) -> None:
         d_model = self.lm.d_model

@@ -26,10 +26,13 @@ class TextFit:
 
 @dataclass(frozen=True, kw_only=True)
 class LastTokenFit:
-    """At held-out last prompt tokens: share of |x|^2 missed, and FVU once the mean error is taken off."""
+    """At held-out last prompt tokens: share of |x|^2 missed, and FVU once the mean error is taken off.
+
+    None where the prompts do not differ.
+    """
 
     missed_share: float
-    fvu_between: float
+    fvu_between: float | None
     l0: float
     n: int
 

@@ -23,7 +23,17 @@ from common.files import digest_of, write_sealed_json
 from common.handoffs import Handoff
 from common.runs.artifacts import AlreadyBuilt, find_damage, sweep
 from common.runs.checkpoints import holds_parts_of
-from common.runs.discovery import MANIFEST, STAMP, RunFolder, move_aside, n_saved, never_begun, new_run_name, runs_of
+from common.runs.discovery import (
+    MANIFEST,
+    STAMP,
+    RunFolder,
+    has_checkpoint,
+    move_aside,
+    n_saved,
+    never_begun,
+    new_run_name,
+    runs_of,
+)
 from common.runs.locks import in_use
 
 CLAIMS = ".claims.lock"
@@ -182,5 +192,5 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _is_empty(run: Path) -> bool:
-    """Whether an unfinished run holds no record, and nobody works on it."""
-    return n_saved(run) == 0 and not in_use(run)
+    """Whether an unfinished run holds nothing that it could go on from, and nobody works on it."""
+    return n_saved(run) == 0 and not has_checkpoint(run) and not in_use(run)

@@ -23,6 +23,7 @@ from common.handoffs import USUAL, Handoff
 MANIFEST, STAMP = "manifest.json", "stamp.json"
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
 PART = re.compile(r"part_(\d{6,})_(\d+)_([0-9a-f]{16})\.safetensors")
+CHECKPOINT = re.compile(r"step_(\d{9})")
 _NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)_(.+)(?<!\.damaged)")
 _STAMP_KEYS = dict.fromkeys(("experiment", "settings", "inputs", "lineage", "all_settings"), dict)
 _STAMP_KEYS |= dict.fromkeys(("command", "preset"), str)
@@ -237,6 +238,11 @@ def move_aside(run: Path) -> Path:
 def is_run_name(name: str) -> bool:
     """Whether a folder's name is that of a run: nothing else may be read or deleted."""
     return _NAME.fullmatch(name) is not None
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether an unfinished run without records holds a state that it goes on from."""
+    return any(CHECKPOINT.fullmatch(folder.name) for folder in (path / "parts").glob("step_*"))
 
 
 def n_saved(path: Path) -> int:
