@@ -46,11 +46,14 @@ class HeldOut:
         prompts = {name: part for name, (_, part) in parts.items() if isinstance(part, Prompts)}
         beside = {layer + step for layer in layers for step in (-1, 0, 1)} if sites.is_resid_post else {*layers}
         reader = Reader(lm, sites.names(sorted(beside & {*range(lm.n_layers)})), log)
-        self.text = {name: reader.every_token(part.held_out, part.stream.n_skipped) for name, part in texts.items()}
-        self.prompts = {name: reader.last_tokens(part.held_out) for name, part in prompts.items()}
+        read = {name: reader.every_token(part.held_out, part.stream.n_skipped) for name, part in texts.items()}
+        self.text = {name: _on_the_processor(rows) for name, rows in read.items()}
+        read = {name: reader.last_tokens(part.held_out) for name, part in prompts.items()}
+        self.prompts = {name: _on_the_processor(rows) for name, rows in read.items()}
         trained = Reader(lm, sites.names(layers), log)
         self.trained = {
-            name: trained.every_token(_as_much(part), part.stream.n_skipped) for name, part in texts.items()
+            name: _on_the_processor(trained.every_token(_as_much(part), part.stream.n_skipped))
+            for name, part in texts.items()
         }
         pieces = [piece for part in texts.values() for piece in _spaced(part.held_out, PIECES_OF_CROSS_ENTROPY)]
         self.n_skipped = max(part.stream.n_skipped for part in texts.values())
@@ -59,8 +62,8 @@ class HeldOut:
     def samples(self, layer: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of all held-out text, on the processor."""
         parts = [self._sites.samples(rows, layer) for rows in self.text.values()]
-        inputs = torch.cat([part.inputs for part in parts]).cpu()
-        return inputs, inputs if self._sites.is_autoencoder else torch.cat([part.targets for part in parts]).cpu()
+        inputs = torch.cat([part.inputs for part in parts])
+        return inputs, inputs if self._sites.is_autoencoder else torch.cat([part.targets for part in parts])
 
     def beside(self, layer: int) -> dict[int, Tensor]:
         """The same tokens at the layers beside, of the residual stream."""
@@ -69,7 +72,7 @@ class HeldOut:
         names = {other: site_name(other, self._sites.reads) for other in (layer - 1, layer + 1)}
         held = next(iter(self.text.values()))
         return {
-            other: torch.cat([rows[name] for rows in self.text.values()]).cpu()
+            other: torch.cat([rows[name] for rows in self.text.values()])
             for other, name in names.items()
             if name in held
         }
@@ -82,7 +85,7 @@ def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, 
     by_part = {}
     for name, rows in held_out.text.items():
         own = sites.samples(rows, sae.layer)
-        by_part[name] = text_fit(sae, own.inputs.cpu(), own.targets.cpu())
+        by_part[name] = text_fit(sae, own.inputs, own.targets)
     return DictionaryCard(
         n_latents=sae.n_latents,
         text=text_fit(sae, inputs, targets),
@@ -100,6 +103,10 @@ def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, 
     )
 
 
+def _on_the_processor(rows: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: activations.cpu() for name, activations in rows.items()}
+
+
 def text_fit(sae: LayerSae, inputs: Tensor, targets: Tensor) -> TextFit:
     fit = site_fit(sae, inputs, targets)
     return TextFit(fvu=fit.decisive, l0=fit.l0, n=fit.n, n_massive=fit.n_massive)
@@ -107,8 +114,8 @@ def text_fit(sae: LayerSae, inputs: Tensor, targets: Tensor) -> TextFit:
 
 def last_token_fit(sae: LayerSae, sites: Sites, rows: dict[str, Tensor]) -> LastTokenFit:
     own = sites.samples(rows, sae.layer)
-    latent_acts = sae.encode(own.inputs.cpu())
-    fit = prompt_fit(sae, own.targets.cpu(), latent_acts)
+    latent_acts = sae.encode(own.inputs)
+    fit = prompt_fit(sae, own.targets, latent_acts)
     l0 = (latent_acts > 0).sum(-1).double().mean().item()
     between = fit.fvu_between if math.isfinite(fit.fvu_between) else None
     return LastTokenFit(missed_share=fit.missed_share, fvu_between=between, l0=l0, n=fit.n)
@@ -120,7 +127,7 @@ def firing_rates(sae: LayerSae, rows: Sequence[Tensor]) -> FiringRates:
     n_fires = torch.zeros(sae.n_latents, dtype=torch.int64)
     for part in rows:
         for some in part.split(ROWS_AT_ONCE):
-            n_fires += (sae.encode(some.cpu()) > 0).sum(0)
+            n_fires += (sae.encode(some) > 0).sum(0)
     n = sum(map(len, rows))
     rates = n_fires.numpy() / n
     fires = rates > 0

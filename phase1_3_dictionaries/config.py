@@ -1,8 +1,10 @@
 """Settings of phase 1.3."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.errors import ConfigError
+from common.files import file_sha256
 from common.handoffs.dictionaries import SITES
 from common.model.settings import ModelConfig, PromptConfig
 from common.phases.settings import setting, typed
@@ -13,6 +15,16 @@ from common.saes.training_settings import BATCHTOPK, FEEDBACK
 TEXT, CODE, PROMPTS = "text", "code", "prompts"
 SPREAD, ALL = "spread", "all"
 SPREAD_AT = (0.25, 0.5, 0.75)  # of the model's depth
+
+
+def _sha256(path: Path) -> str:
+    """Raises: ConfigError for a part of the mixture that is no file."""
+    if not path.is_file():
+        raise ConfigError(
+            f"--mixture names '{path}', which is no file\n"
+            f'Give {TEXT}, {CODE}, {PROMPTS}, or a .jsonl file with {{"prompt": ...}} in each line'
+        )
+    return file_sha256(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +82,12 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
         experiment = super().experiment()
         if not self.reads_problems:
             experiment = {key: name for key, name in experiment.items() if key not in ("dataset", "prompt")}
-        return {**experiment, "text": text_identity(text_for(self.text, self.model))}
+        parts = {name: f"{name}={share:g}" for name, share in self.shares().items()}
+        for name in parts.keys() - {TEXT, PROMPTS}:
+            known = text_identity(CODE) if name == CODE else f"{Path(name).name}@{_sha256(Path(name))[:8]}"
+            parts[name] = f"{known}={self.shares()[name]:g}"
+        text = text_identity(text_for(self.text, self.model))
+        return {**experiment, "text": text, "mixture": ",".join(parts.values())}
 
     @property
     def reads_problems(self) -> bool:
@@ -87,6 +104,8 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
                 shares[name] = -1.0
             if not name or not 0 <= shares[name] <= 1e6:
                 raise self._bad_mixture(f"'{word}' is no part with a share")
+        if self.text == CODE and {TEXT, CODE} <= shares.keys():
+            raise self._bad_mixture("with --text code the parts text and code are the same text")
         text = sum(share for name, share in shares.items() if name in (TEXT, CODE))
         if len(shares) < len(self.mixture) or not text > 0:
             raise self._bad_mixture("a part is named twice" if text > 0 else "neither text nor code has a share")

@@ -105,11 +105,13 @@ def text_part(
             pieces = _pieces(ids, front, context)
             n_own = sum(len(piece) - n_skipped for piece in pieces)
             if not by_document:
-                end = len(pieces) - max(1, round(HELD_OUT_SHARE * len(pieces)))
+                most = max(1, held_out // len(documents) // context)
+                end = len(pieces) - min(most, max(1, round(HELD_OUT_SHARE * len(pieces))))
                 trained, kept_out = trained + pieces[:end], kept_out + pieces[end:]
                 n_trained += sum(len(piece) - n_skipped for piece in pieces[:end])
             elif n_held_out < held_out and place < max(1, HELD_OUT_SHARE * len(documents)):
-                kept_out += pieces
+                enough = 1 + (held_out - n_held_out) // context  # of a long document its beginning
+                kept_out += pieces[:enough]
                 n_held_out += n_own
             else:
                 trained += pieces

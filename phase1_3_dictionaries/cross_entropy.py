@@ -9,7 +9,6 @@ was never trained on are left alone: the first of a text, what stands in front, 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,9 +21,7 @@ from common.model.sites import site_name
 from common.saes.encoder import LayerSae
 from common.saes.mixture import Ordinary
 from phase1_3_dictionaries.corpus import Piece
-from phase1_3_dictionaries.reading import Sites, batches_of, padded
-
-ROWS_OF_LOGITS = 512
+from phase1_3_dictionaries.reading import Sites, padded
 
 Edit = Callable[[Tensor], Tensor]
 
@@ -78,20 +75,12 @@ class Splicing:
     def _loss(self, editing: Callable) -> tuple[float, int]:
         """Mean loss of the next token in nats, over every token but what stands in front; and how many there are."""
         total, n_tokens = 0.0, 0
-        for batch in batches_of([len(piece) for piece in self._pieces]):
-            ids, mask = padded([self._pieces[place] for place in batch], self._lm)
+        for piece in self._pieces:  # one at a time: logits of many tokens of a large vocabulary take gigabytes
+            ids, mask = padded([piece], self._lm)
             with editing():
-                hidden = self._lm.model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False)[0]
-            counted = mask[:, 1:].bool()
-            counted[:, : self._n_skipped - 1] = False
-            rows, wanted = hidden[:, :-1][counted], ids[:, 1:][counted]
-            for some, right in zip(rows.split(ROWS_OF_LOGITS), wanted.split(ROWS_OF_LOGITS), strict=True):
-                total += functional.cross_entropy(self._logits(some), right, reduction="sum").item()
+                logits = self._lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            first = self._n_skipped - 1
+            rows, wanted = logits[0, first:-1].float(), ids[0, first + 1 :]
+            total += functional.cross_entropy(rows, wanted, reduction="sum").item()
             n_tokens += len(wanted)
         return total / n_tokens, n_tokens
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        head = cast(torch.nn.Module, self._lm.model.get_output_embeddings())
-        logits = head(hidden).float()
-        cap = getattr(self._lm.model.config.get_text_config(), "final_logit_softcapping", None)
-        return logits if not cap else cap * torch.tanh(logits / cap)

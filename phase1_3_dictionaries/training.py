@@ -50,6 +50,7 @@ class Training:
 
     def carry_out(self) -> None:
         """Take every step that is left. Raises: Stopped, once all is saved; ConfigError for too little memory."""
+        self._check_parts()
         self._check_memory()
         n_done = self._resume()
         reader = Reader(self.lm, self.sites.names(self.layers), self.log, self.stop)
@@ -181,6 +182,14 @@ class Training:
                 states[layer] = trainer.state() | {_MEAN: ordinary.mean.cpu(), _LIMIT: limit}
         if states:
             self.checkpoints.save(states, sum(trainer.step for trainer in self.trainers.values()), self.seconds)
+
+    def _check_parts(self) -> None:
+        for name, n_rows in self._rows_of_a_batch().items():
+            if n_rows == 0:
+                raise ConfigError(
+                    f"the part '{name}' has no token in a batch of {self.settings.batch_size}\n"
+                    f"Give it a larger share in --mixture, or a larger --batch-size"
+                )
 
     def _check_memory(self) -> None:
         d_model = self.lm.d_model

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from common.cli import Parser
-from common.errors import ConfigError, suggestion
+from common.errors import ConfigError, MissingArtifactError, suggestion
 from common.launch.program import Program
 from common.launch.running import context_for, flags_of, words_among
-from common.saes.own import OWN, has_default
+from common.phases.context import RunContext
+from common.saes.own import OWN, has_default, newest_own
 from common.saes.settings import NamedSaeConfig
 
 OWN_DICTIONARIES, READS_SAES, SECOND_MODEL = "1.3", "2", "3.6"  # phases
@@ -22,33 +23,57 @@ def main(argv: list[str], program: Program) -> int:
     parser.add_argument("--from", dest="first", default="0")
     args, words = parser.parse_known_args(argv)
     ids = [phase_id for phase_id in program.phases if phase_id not in program.apart]
-    if trains_its_own(program, words):
-        ids, words = (
-            [phase_id for phase_id in program.phases if phase_id in (*ids, OWN_DICTIONARIES)],
-            [*words, *USE_OWN],
-        )
-        print(f"no SAEs are known for this model: phase {OWN_DICTIONARIES} trains some", file=sys.stderr)
+    typed = words
+    if not {"-h", "--help"} & {*words} and reads_its_own(context := saes_of(program, words)):
+        words = [*words, *(USE_OWN if OWN not in words else ())]
+        if not has_own(context):
+            ids = [phase_id for phase_id in program.phases if phase_id in (*ids, OWN_DICTIONARIES)]
+            print(f"no SAEs are known for this model: phase {OWN_DICTIONARIES} trains some", file=sys.stderr)
     if args.first in program.groups:
         args.first = program.groups[args.first][0]
     if args.first not in ids:
         raise ConfigError(f"--from is '{args.first}'.{suggestion(args.first, ids)}\nGive one of: {', '.join(ids)}")
     print(f"left out, since it needs a second model: phase {SECOND_MODEL}", file=sys.stderr)
     name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
-    return run_in_order(program, ids[ids.index(args.first) :], words, name, others=ids)
+    return run_in_order(program, ids[ids.index(args.first) :], words, name, others=ids, typed=typed)
 
 
-def trains_its_own(program: Program, words: list[str]) -> bool:
-    """Whether the model has no SAEs that anyone published, and none were named."""
+def saes_of(program: Program, words: list[str]) -> RunContext:
+    """Of a phase that reads SAEs, as it would be run."""
     phase = program.phase(READS_SAES)
-    config = context_for(phase, words_among(flags_of(phase), words))[0].config
+    return context_for(phase, words_among(flags_of(phase), words))[0]
+
+
+def reads_its_own(context: RunContext) -> bool:
+    """Whether the SAEs are those of phase 1.3: named so, or because nobody published any of the model."""
+    config = context.config
     assert isinstance(config, NamedSaeConfig)
-    return config.sae == "auto" and not has_default(config.model)
+    return config.sae == OWN or (config.sae == "auto" and not has_default(config.model))
 
 
-def run_in_order(program: Program, ids: Sequence[str], words: list[str], name: str, others: Sequence[str] = ()) -> int:
+def has_own(context: RunContext) -> bool:
+    """Whether phase 1.3 has trained some, with whatever settings."""
+    config = context.config
+    assert isinstance(config, NamedSaeConfig)
+    try:
+        newest_own(config.model, config.revision, context.data_dir)
+    except MissingArtifactError:
+        return False
+    return True
+
+
+def run_in_order(
+    program: Program,
+    ids: Sequence[str],
+    words: list[str],
+    name: str,
+    others: Sequence[str] = (),
+    typed: list[str] | None = None,
+) -> int:
     """Run phases one after the other, each with those of the flags that it has; then the report.
 
-    Flags that only phases among `others` have are passed over.
+    Flags that only phases among `others` have are passed over. `typed` are the words that go on with it, where they
+    are not `words`.
     """
     if {"-h", "--help"} & {*words}:
         print(
@@ -63,7 +88,9 @@ def run_in_order(program: Program, ids: Sequence[str], words: list[str], name: s
         context_for(phase, own)  # an impossible value is better found now than hours later
     for phase, own in zip(phases, own_words, strict=True):
         if status := program.command("phase")([phase.id, *own]):
-            again = shlex.join(["python3", "run.py", *name.split(), *(word for word in words if word != "--fresh")])
+            again = shlex.join(
+                ["python3", "run.py", *name.split(), *(word for word in typed or words if word != "--fresh")]
+            )
             print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
             return status
     return (

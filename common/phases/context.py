@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import logging.handlers
+import re
 import shlex
 from pathlib import Path
 from typing import Any, Generic
@@ -32,6 +33,7 @@ from common.runs.choosing import CLAIMS, FolderChoice
 from common.runs.records import RecordWriter, check_slice
 from common.stopping import StopRequest
 
+_PILOT = re.compile(r"-pilot\d+$")
 Config = TypeVar("Config", bound=PhaseConfig, default=PhaseConfig, covariant=True)
 
 
@@ -241,7 +243,9 @@ class RunContext(Generic[Config]):
         own, split = self.artifacts.get(DICTIONARIES.name), self.artifacts.get(SPLIT.name)
         if own is None or split is None:
             return
-        same_problems = own.manifest["settings"].get("dataset") == self.config.experiment().get("dataset")
+        datasets = (own.manifest["settings"].get("dataset", ""), self.config.experiment().get("dataset", ""))
+        # A pilot is drawn from the whole: what selects in one may be evaluated in the other.
+        same_problems = len({_PILOT.sub("", discovery.plain_name(name)) for name in datasets}) == 1
         if same_problems and own.manifest["lineage"].get(SPLIT.name) != split.content_sha256:
             raise ArtifactMismatchError(
                 f"the dictionaries in {own.path} were trained on prompts of another split than {split.path}\n"

@@ -173,7 +173,10 @@ def collect_experiment(
         build = phase_command(handoff, collected.settings, told.preset, data_dir)
         phase = _phase(handoff, data_dir, experiment, lineage, build)
         if phase.state == FINISHED:
-            lineage |= {**phase.manifest["lineage"], handoff.name: phase.artifact.content_sha256}
+            own = (
+                {} if handoff == DICTIONARIES else phase.manifest["lineage"]
+            )  # those may be of another dataset's split
+            lineage |= {**own, handoff.name: phase.artifact.content_sha256}
         collected.phases[handoff.name] = phase
     return collected
 
@@ -276,8 +279,9 @@ def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[st
 
 def _dictionaries(data_dir: Path, experiment: Names, build: str) -> PhaseResult:
     """Those of one's own that the experiment was made with."""
-    for run in runs_of(DICTIONARIES, data_dir, experiment):
-        if run.finished and own_identity(run) == experiment["sae"]:
+    for run in list_runs(DICTIONARIES, data_dir):
+        sound = run.finished and run.damage is None and run.document["schema_version"] == DICTIONARIES.version
+        if sound and own_identity(run) == experiment["sae"]:
             return PhaseResult(DICTIONARIES, FINISHED, Artifact(DICTIONARIES, run, build))
     return PhaseResult(DICTIONARIES, NOT_USED, command=build)
 

@@ -117,6 +117,8 @@ def _why_stale(handoff: Handoff, run: RunFolder, newest: Newest) -> str | None:
     if run.document["schema_version"] != handoff.version:
         return f"schema version {run.document['schema_version']}, the code has {handoff.version}"
     for source, runs in newest:
+        if source == DICTIONARIES:  # there may be several in use: the SAEs' identity says which
+            continue
         digest, known = run.document["lineage"].get(source.name), runs.get(_experiment(source, run))
         if digest and known is not None and known.document["content_sha256"] != digest:
             return f"made from an older {source.name} than {known.path.name}"

@@ -20,7 +20,7 @@ def newest_own(model: str, revision: str, data_dir: Path, site: str = RESID_POST
     """
     identity = model_identity(model, revision)
     for run in list_runs(DICTIONARIES, data_dir):
-        if run.damage is None and run.finished and run.document["settings"].get("site") == site:
+        if _is_sound(run) and run.document["settings"].get("site") == site:
             if _is_of(run.experiment["model"], identity):
                 return run.path
     site_words = "" if site == RESID_POST else f" --site {site}"
@@ -35,7 +35,7 @@ def run_of(sae: str) -> RunFolder | None:
     """The finished run of phase 1.3 that `--sae` names the folder of; None for anything else."""
     folder = Path(sae)
     run = read_run(folder, DICTIONARIES) if sae and folder.parent.name == DICTIONARIES.folder else None
-    return run if run is not None and run.finished and run.damage is None else None
+    return run if run is not None and _is_sound(run) else None
 
 
 def own_identity(run: RunFolder) -> str:
@@ -51,9 +51,15 @@ def hash_of_files(sha256: Mapping[str, str]) -> str:
 
 
 def has_default(model: str) -> bool:
-    """Whether `--sae auto` names anything for a model."""
+    """Whether `--sae auto` names SAEs for a model: transcoders are none."""
     entry = MODELS.get(model)
-    return entry is not None and bool(entry.sae_release or entry.sae_folder)
+    if entry is None or not (entry.sae_release or entry.sae_folder):
+        return False
+    return "transcoder" not in (entry.sae_release or "")
+
+
+def _is_sound(run: RunFolder) -> bool:
+    return run.damage is None and run.finished and run.document["schema_version"] == DICTIONARIES.version
 
 
 def _is_of(trained_on: str, identity: str) -> bool:

@@ -23,7 +23,7 @@ from common.files import file_sha256
 from common.model.registry import MODELS, at_commit
 from common.model.sites import ATTN_OUT, MLP_OUT, RESID_POST, parsed
 from common.provenance import ROOT
-from common.saes.own import OWN, has_default, hash_of_files, run_of
+from common.saes.own import OWN, hash_of_files, run_of
 
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"  # as SAELens' save_model writes them
 
@@ -91,7 +91,7 @@ def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
     """
     entry = MODELS.get(model)
     if sae == "auto":
-        if entry is None or not has_default(model):
+        if entry is None or not (entry.sae_release or entry.sae_folder):
             raise ConfigError(
                 f"there are no default SAEs for --model {model}\n"
                 f"Give a SAELens release or a folder with --sae, or train some with phase 1.3 and give --sae {OWN}; "

@@ -11,7 +11,7 @@ import torch
 from runs import content, end, newest, start, wait_until
 from safetensors.torch import load_file
 from support import ROOT, command
-from toy_phases import run_phase
+from toy_phases import run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.handoffs import DICTIONARIES, LATENTS, SPLIT
@@ -23,6 +23,7 @@ from common.runs.discovery import list_runs
 from common.saes.encoder import load_sae
 from common.saes.own import newest_own, own_identity
 from common.saes.sources import sae_source
+from common.stopping import Stopped
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
 from phase0_difficulty.config import DifficultyConfig
@@ -32,6 +33,7 @@ from phase1_3_dictionaries.corpus import prompts_in, text_part
 from phase1_3_dictionaries.phase import PHASE
 from phase2_sae_analysis.config import LatentConfig
 
+LOG = logging.getLogger("test")
 TEXT_ALONE = ("text=1",)
 SMALL = {
     "model": "organism",
@@ -239,14 +241,14 @@ def test_prompts_of_a_file_are_read_and_a_bad_file_is_refused(tmp_path):
         prompts_in(bad)
 
 
-def test_a_mixture_of_text_and_a_file_holds_a_tenth_of_the_prompts_out(tmp_path):
+def test_a_mixture_of_text_and_a_file_holds_some_of_the_prompts_out(tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"value {n} of {n * n}"}) + "\n" for n in range(40)))
     run = run_phase(PHASE, tmp_path, config_of(layers="2", tokens=4_000, mixture=("text=3", f"{path}=1")))
     document = json.loads((run / "dictionaries.json").read_text())
     part = document["parts"][str(path)]
-    assert (part["share"], part["n_tokens"], part["n_held_out"]) == (0.25, 36, 4)
-    assert document["layers"]["2"]["last_tokens"][str(path)]["n"] == 4
+    assert (part["share"], part["n_tokens"], part["n_held_out"]) == (0.25, 35, 5)
+    assert document["layers"]["2"]["last_tokens"][str(path)]["n"] == 5
 
 
 def test_more_than_fits_in_memory_is_refused_with_what_it_takes(tmp_path, monkeypatch):
@@ -258,8 +260,10 @@ def test_more_than_fits_in_memory_is_refused_with_what_it_takes(tmp_path, monkey
 def test_a_few_long_documents_hold_their_ends_out(lm, tmp_path):
     (tmp_path / "one.txt").write_text((ROOT / "README.md").read_text() * 3)
     part = text_part(lm, "text", str(tmp_path), 1_000, context=64, held_out=100, seed=0)
+    assert len(part.held_out) == 1  # no more than was asked for
+    part = text_part(lm, "text", str(tmp_path), 1_000, context=64, held_out=10**6, seed=0)
     n_all = len(part.stream.pieces) + len(part.held_out)
-    assert len(part.held_out) == max(1, round(0.1 * n_all))
+    assert len(part.held_out) == round(0.1 * n_all)
 
 
 def test_a_text_that_is_too_short_is_refused(lm, tmp_path):
@@ -295,3 +299,65 @@ def test_export_copies_what_sae_lens_reads_and_overwrites_nothing(built, run, tm
     assert sae_source(str(tmp_path / "out"), "organism").kind == "sae"
     again = command(*words)
     assert again.returncode == 2 and "is not empty" in again.stderr
+
+
+def test_a_stop_in_the_last_stretch_finishes_nothing_and_is_gone_on_from(built, run, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Stopped):
+        run_phase(PHASE, tmp_path, config_of(), stop=stop_after(40))
+    [begun] = list_runs(DICTIONARIES, tmp_path)
+    assert not begun.finished and list((begun.path / "parts").glob("step_*"))
+    assert content(run_phase(PHASE, tmp_path, config_of())) == content(run)
+    assert "going on at step" in caplog.text
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_a_stop_before_every_layer_has_begun_loses_nothing_but_time(n, built, run, tmp_path):
+    with pytest.raises(Stopped):
+        run_phase(PHASE, tmp_path, config_of(), stop=stop_after(n))
+    assert content(run_phase(PHASE, tmp_path, config_of())) == content(run)
+
+
+def test_a_stopped_command_keeps_its_checkpoint_beside_another_run(tmp_path):
+    words = ["run.py", "phase", "1.3", "--preset", "demo", "--data-dir", tmp_path, "--checkpoint-every", 10]
+    for name, value in {**SMALL, "tokens": 200_000, "layers": "1", "mixture": TEXT_ALONE[0]}.items():
+        words += [f"--{name.replace('_', '-')}", value]
+    process = start(*words)
+    try:
+        wait_until(lambda: any(tmp_path.glob("phase1_3/*/parts/step_*")), process)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=120)
+    finally:
+        end(process)
+    saved = list(tmp_path.glob("phase1_3/*/parts/step_*"))
+    assert len(saved) == 1
+    run_phase(PHASE, tmp_path, config_of(layers="2", tokens=2_000), fresh=True)
+    assert list(tmp_path.glob("phase1_3/*/parts/step_*")) == saved
+
+
+def test_activations_that_are_not_finite_are_refused(lm, monkeypatch):
+    from phase1_3_dictionaries.reading import Reader
+
+    block = lm.model.get_decoder().layers[1]
+    handle = block.register_forward_hook(lambda _module, _read, output: output * float("inf"))
+    try:
+        with pytest.raises(ArtifactMismatchError, match="NaN or infinite in float32"):
+            Reader(lm, ["blocks.1.hook_resid_post"], LOG).every_token([np.arange(2, 12, dtype=np.int32)], 1)
+    finally:
+        handle.remove()
+
+
+def test_a_part_without_a_token_in_a_batch_and_a_part_that_is_no_file_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="'code' has no token in a batch of 256"):
+        run_phase(PHASE, tmp_path, config_of(mixture=("text=0.9999", "code=0.0001")))
+    with pytest.raises(ConfigError, match="which is no file"):
+        run_phase(PHASE, tmp_path, config_of(mixture=("text=1", "nowhere.jsonl=1")))
+
+
+def test_another_content_of_a_file_of_prompts_is_another_run(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    found = []
+    for word in ("one", "two"):
+        path.write_text("".join(json.dumps({"prompt": f"{word} {n}"}) + "\n" for n in range(20)))
+        found.append(config_of(mixture=("text=1", f"{path}=1")).experiment()["mixture"])
+    assert found[0] != found[1]
