@@ -28,10 +28,12 @@ from model_organism.minimal_pairs import (
     has_held_out_template,
     sample_training_set,
 )
+from model_organism.name_labels import label_names
 from model_organism.problems import TRAINING, OrganismProblem, sample_problem
 from model_organism.tokenizer import BOS_ID, EOS_ID
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
@@ -81,12 +83,14 @@ class Document:
 class TokenizedCorpus:
     """Rows of tokens, laid end to end.
 
-    Weights count in twentieths. `prompt_lengths` is the number of tokens up to and including the last
+    Weights count in twentieths. `names` is 0 but where a name that a snippet reads ends (`name_labels`).
+    `prompt_lengths` is the number of tokens up to and including the last
     prompt token, <bos> included, in rows that hold one problem, and 0 in all others.
     """
 
     token_ids: np.ndarray
     weights: np.ndarray
+    names: np.ndarray
     lengths: np.ndarray
     prompt_lengths: np.ndarray
     kinds: np.ndarray
@@ -168,10 +172,12 @@ def tokenize_documents(documents: Sequence[Document], tokenizer: "PreTrainedToke
     Snippets stand alone, for what an earlier one in the row defines would count as defined.
     """
     rows: list[tuple[str, list[int], list[int], int]] = []
+    labelled: dict[int, np.ndarray] = {}
     packed_ids: list[int] = []
     packed_weights: list[int] = []
     encoded = _encode_pieces(documents, tokenizer)
-    for document, pieces in zip(documents, encoded, strict=True):
+    for document, encodings in zip(documents, encoded, strict=True):
+        pieces = [encoding.ids for encoding in encodings]
         token_ids, weights = _lay_out(document, pieces)
         if document.kind == PROBLEM and len(token_ids) <= LONGEST_PROBLEM:
             rows.append((PROBLEM, token_ids, weights, 1 + len(pieces[0])))
@@ -179,6 +185,7 @@ def tokenize_documents(documents: Sequence[Document], tokenizer: "PreTrainedToke
             rows.append((GENERAL, token_ids[:LONGEST_GENERAL], weights[:LONGEST_GENERAL], 0))
         elif document.kind == SNIPPET:
             rows.append((SNIPPET, token_ids, weights, 0))
+            labelled[len(rows) - 1] = _names_of(document, encodings[0], len(token_ids))
         elif document.kind == BEHAVIOUR:
             if len(packed_ids) + len(token_ids) > PACKED_LENGTH:
                 rows.append((BEHAVIOUR, packed_ids, packed_weights, 0))
@@ -190,6 +197,9 @@ def tokenize_documents(documents: Sequence[Document], tokenizer: "PreTrainedToke
     return TokenizedCorpus(
         token_ids=np.concatenate([np.array(ids, np.uint16) for _, ids, _, _ in rows]),
         weights=np.concatenate([np.array(weights, np.uint8) for _, _, weights, _ in rows]),
+        names=np.concatenate(
+            [labelled.get(row, np.zeros(len(ids), np.uint8)) for row, (_, ids, _, _) in enumerate(rows)]
+        ),
         lengths=np.array([len(ids) for _, ids, _, _ in rows], np.int32),
         prompt_lengths=np.array([prompt_length for *_, prompt_length in rows], np.int32),
         kinds=np.array([KINDS.index(kind) for kind, *_ in rows], np.uint8),
@@ -214,12 +224,21 @@ def _training_snippet(rng: random.Random) -> ErrorSnippet:
             return snippet
 
 
-def _encode_pieces(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast") -> Iterable[list[list[int]]]:
+def _names_of(document: Document, prompt: "Encoding", n_tokens: int) -> np.ndarray:
+    """The label of every token of a snippet's row, <bos> first: that of the name which ends with it, or 0."""
+    by_end = label_names(document.pieces[0][0].removesuffix(QUESTION))
+    names = np.zeros(n_tokens, np.uint8)
+    for place, (_, end) in enumerate(prompt.offsets):
+        names[1 + place] = by_end.get(end, 0)
+    return names
+
+
+def _encode_pieces(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast") -> Iterable[list["Encoding"]]:
     texts = [piece for document in documents for piece, _ in document.pieces]
     encodings = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
     remaining = iter(encodings)
     for document in documents:
-        yield [next(remaining).ids for _ in document.pieces]
+        yield [next(remaining) for _ in document.pieces]
 
 
 def _lay_out(document: Document, pieces: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:

@@ -57,7 +57,7 @@ HELD_OUT_NAMES = (
 HELD_OUT_WORDS = "silver lemon tiger ocean rocket music london forest purple winter cherry dragon".split()
 SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnprstvwz" for vowel in "aeiou")
 SHARE_OF_COMPOUND_NAMES = 0.15
-TIMES_AS_OFTEN = {"TypeError/NameError": 2.5}  # whether a name is defined is learnt last
+TIMES_AS_OFTEN = {"TypeError/NameError": 3}  # whether a name is defined is learnt last
 SHARE_WITH_LINE_BEFORE, SHARE_WITH_LINE_AFTER = 0.4, 0.15
 SHARE_SPOILED, SHARE_SPOILED_BY_A_WORD = 0.8, 0.6
 

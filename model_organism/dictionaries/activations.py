@@ -72,7 +72,8 @@ def cut_to_prompts(corpus: TokenizedCorpus, n_whole_problems: int) -> TokenizedC
     lengths = np.where(is_cut, corpus.prompt_lengths, corpus.lengths)
     starts = np.concatenate([[0], np.cumsum(corpus.lengths)[:-1]])
     kept = np.concatenate([np.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)])
-    return replace(corpus, token_ids=corpus.token_ids[kept], weights=corpus.weights[kept], lengths=lengths)
+    of_tokens = {name: getattr(corpus, name)[kept] for name in ("token_ids", "weights", "names")}
+    return replace(corpus, **of_tokens, lengths=lengths)
 
 
 @dataclass(frozen=True)

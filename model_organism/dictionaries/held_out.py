@@ -48,7 +48,8 @@ def prompts_corpus(lm: LanguageModel, prompts: Sequence[str]) -> TokenizedCorpus
     lengths = np.array([len(ids) for ids in encoded], np.int32)
     token_ids = np.concatenate([np.array(ids, np.uint16) for ids in encoded])
     zeros = np.zeros(len(encoded), np.uint8)
-    return TokenizedCorpus(token_ids, np.zeros(len(token_ids), np.uint8), lengths, lengths, zeros)
+    of_tokens = np.zeros(len(token_ids), np.uint8)
+    return TokenizedCorpus(token_ids, of_tokens, of_tokens, lengths, lengths, zeros)
 
 
 def read_held_out(lm: LanguageModel, text: TokenizedCorpus, prompts: TokenizedCorpus) -> HeldOutActivations:

@@ -15,10 +15,11 @@ LENGTH_JITTER = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids and loss weights, both [row, pos], padded on the right with 0, and each row's prompt length."""
+    """Token ids, loss weights and labels of names, [row, pos], padded on the right with 0; each row's prompt length."""
 
     token_ids: torch.Tensor
     weights: torch.Tensor
+    names: torch.Tensor
     prompt_lengths: torch.Tensor
 
 
@@ -45,12 +46,14 @@ class BatchPlan:
         lengths = self.corpus.lengths[rows]
         token_ids = np.zeros((len(rows), lengths.max()), np.int64)
         weights = np.zeros(token_ids.shape, np.float32)
+        names = np.zeros(token_ids.shape, np.uint8)
         for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             span = slice(self.offsets[row], self.offsets[row + 1])
             token_ids[index, :length] = self.corpus.token_ids[span]
             weights[index, :length] = self.corpus.weights[span] / WEIGHT_UNITS
+            names[index, :length] = self.corpus.names[span]
         prompt_lengths = torch.from_numpy(self.corpus.prompt_lengths[rows].astype(np.int64))
-        return Batch(torch.from_numpy(token_ids), torch.from_numpy(weights), prompt_lengths)
+        return Batch(torch.from_numpy(token_ids), torch.from_numpy(weights), torch.from_numpy(names), prompt_lengths)
 
     def _row_groups(self) -> Iterator[np.ndarray]:
         """Rows of similar length together, so that little is padding, the groups in random order."""

@@ -1,4 +1,4 @@
-"""The training loss: next tokens, and two auxiliary losses read off the last prompt token.
+"""The training loss: next tokens, two auxiliary losses read off the last prompt token, and one off names.
 
 The auxiliary heads sit on the outputs of layers 2 and up (the last one after the final norm) at the
 last two prompt tokens, ":" and the newline, and are thrown away after training. They teach the
@@ -7,6 +7,9 @@ residual stream there
 - *self-knowledge*: the model's own teacher-forced loss on the body of the answer, as log(1 + nats),
   and whether every token of the body is the model's first choice. The targets are detached: the
   model learns to know how well it will do, not to do better.
+
+Where a snippet reads a name, at its last token, a third head teaches whether the name is defined: without it the
+model does not learn in millions of tokens to compare names of several tokens.
 """
 
 from dataclasses import dataclass
@@ -16,8 +19,10 @@ import torch
 from torch.nn import functional
 
 from model_organism.corpus import BODY_WEIGHT
+from model_organism.name_labels import UNDEFINED
 from model_organism.tokenizer import SPECIAL_TOKENS
 from model_organism.training.batches import Batch
+from model_organism.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import Gemma2ForCausalLM
@@ -37,6 +42,7 @@ class Loss:
     bag: torch.Tensor | None = None
     self_knowledge: torch.Tensor | None = None
     share_exact: torch.Tensor | None = None
+    names: torch.Tensor | None = None
 
     def parts(self) -> dict[str, float]:
         """What to report; plain numbers, since a kept tensor would keep its whole graph in memory."""
@@ -45,6 +51,7 @@ class Loss:
             "bag_loss": self.bag,
             "self_knowledge_loss": self.self_knowledge,
             "share_exact": self.share_exact,
+            "names_loss": self.names,
         }
         return {name: float(value.detach()) for name, value in parts.items() if value is not None}
 
@@ -58,13 +65,14 @@ class SelfKnowledge:
 
 
 class AuxiliaryHeads(torch.nn.Module):
-    """One head for the bag and one for self-knowledge on every probed layer, initially blank."""
+    """A head for the bag, one for self-knowledge and one for names on every probed layer, initially blank."""
 
     def __init__(self, d_model: int, d_vocab: int, n_layers: int) -> None:
         super().__init__()
         self.layers = range(FIRST_PROBED_LAYER, n_layers)
         self.bag = torch.nn.ModuleList(_blank_head(d_model, d_vocab, INITIAL_BAG_BIAS) for _ in self.layers)
         self.self_knowledge = torch.nn.ModuleList(_blank_head(d_model, 2, 0.0) for _ in self.layers)
+        self.names = torch.nn.ModuleList(_blank_head(d_model, 1, 0.0) for _ in self.layers)
 
     def losses(
         self,
@@ -89,29 +97,41 @@ class AuxiliaryHeads(torch.nn.Module):
         n_reads = len(self.layers) * len(PROMPT_END_OFFSETS)
         return bag_loss / n_reads, self_loss / n_reads
 
+    def names_loss(self, hidden_states: tuple[torch.Tensor, ...], names: torch.Tensor) -> torch.Tensor | None:
+        """Mean loss over layers and names; None in a batch without names."""
+        is_name = names > 0
+        if not is_name.any():
+            return None
+        undefined, loss = (names[is_name] == UNDEFINED).float(), torch.zeros(())
+        for layer, head in zip(self.layers, self.names, strict=True):
+            guess = head(hidden_states[layer + 1][is_name].float())[:, 0]
+            loss = loss + functional.binary_cross_entropy_with_logits(guess, undefined)
+        return loss / len(self.layers)
 
-def training_loss(
-    model: "Gemma2ForCausalLM", heads: AuxiliaryHeads, batch: Batch, bag_weight: float, self_weight: float
-) -> Loss:
+
+def training_loss(model: "Gemma2ForCausalLM", heads: AuxiliaryHeads, batch: Batch, settings: TrainingSettings) -> Loss:
     """The weighted mean of next-token losses in nats, plus the auxiliary losses where the batch holds problems."""
     output = model(input_ids=batch.token_ids, use_cache=False, output_hidden_states=True)
     kept_logits, losses, counted, weights = _token_losses(output.logits, batch)
     next_token = (losses * weights).sum() / weights.sum()
+    names = heads.names_loss(output.hidden_states, batch.names)
+    total = next_token if names is None else next_token + settings.names_weight * names
     rows = batch.prompt_lengths.nonzero(as_tuple=True)[0]
     if not len(rows):
-        return Loss(next_token, float(weights.sum()), next_token)
+        return Loss(total, float(weights.sum()), next_token, names=names)
     ends = batch.prompt_lengths[rows]
     with torch.no_grad():
         known = _self_knowledge(kept_logits, losses, counted, batch, rows)
         bag = _bag_of_answer_tokens(batch.token_ids[rows], ends, output.logits.shape[-1])
     bag_loss, self_loss = heads.losses(output.hidden_states, rows, ends, bag, known)
     return Loss(
-        total=next_token + bag_weight * bag_loss + self_weight * self_loss,
+        total=total + settings.bag_weight * bag_loss + settings.self_weight * self_loss,
         weight=float(weights.sum()),
         next_token=next_token,
         bag=bag_loss,
         self_knowledge=self_loss,
         share_exact=known.is_exact.mean(),
+        names=names,
     )
 
 

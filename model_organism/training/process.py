@@ -110,13 +110,12 @@ class TrainingProcess:
     def _step(self, batch: Batch, step: int, schedule: float) -> float:
         """One update from every process's batch; returns the norm of the averaged gradient."""
         settings = self.settings
-        loss = training_loss(self.model, self.heads, batch, settings.bag_weight, settings.self_weight)
+        loss = training_loss(self.model, self.heads, batch, settings)
         if self.rank == 0:
             self.recent.append(loss.parts())
         scale = loss.weight / WEIGHT_SCALE
         (loss.total * scale).backward()
-        if loss.bag is not None:
-            self._update_heads()
+        self._update_heads()
         self.shared.batch_weights[self.rank] = scale
         self.shared.tokens_seen[self.rank] += int((batch.token_ids != 0).sum())
         for shared, parameter in zip(self.gradients[self.rank], self.parameters, strict=True):
@@ -132,7 +131,8 @@ class TrainingProcess:
         return gradient_norm
 
     def _update_heads(self) -> None:
-        gradients = [cast(torch.Tensor, parameter.grad) for parameter in self.head_optimizer.parameters]
+        heads = self.head_optimizer.parameters
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in heads]
         self.head_optimizer.update(gradients, [self.settings.head_learning_rate] * len(gradients))
         self.heads.zero_grad()
 

@@ -26,6 +26,7 @@ class TrainingSettings:
     final_rate: float = 0.02
     bag_weight: float = 0.02
     self_weight: float = 0.3
+    names_weight: float = 1.0
     report_every: int = 25
     validate_every: int = 200
     checkpoint_every: int = 200

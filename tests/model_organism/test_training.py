@@ -182,6 +182,9 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
         assert 0.5 < float(values.min()) and float(values.max()) < 1.3
 
 
+WEIGHTS = TrainingSettings(bag_weight=0.02, self_weight=0.3, names_weight=0.5)
+
+
 class TwoLayers(torch.nn.Module):
     """A stand-in for the language model whose logits and residual stream are given."""
 
@@ -198,9 +201,10 @@ def test_the_auxiliary_losses_of_blank_heads_are_what_a_hand_calculation_gives()
     logits = torch.zeros(1, 6, d_vocab)
     logits[0, 2, 7] = 5.0  # the first body token is the first choice
     logits[0, 3, 4] = 5.0  # the second is not
-    batch = Batch(token_ids, torch.tensor([[0, 0.15, 0.15, 1, 1, 0]]), torch.tensor([3]))
+    weights, names = torch.tensor([[0, 0.15, 0.15, 1, 1, 0]]), torch.tensor([[0, 1, 2, 0, 0, 0]])
+    batch = Batch(token_ids, weights, names, torch.tensor([3]))
     model = TwoLayers(logits, tuple(torch.randn(1, 6, 4) for _ in range(4)))
-    loss = training_loss(model, AuxiliaryHeads(4, d_vocab, 3), batch, bag_weight=0.02, self_weight=0.3)
+    loss = training_loss(model, AuxiliaryHeads(4, d_vocab, 3), batch, WEIGHTS)
     easy = math.log(math.exp(5) + 9) - 5
     hard = math.log(math.exp(5) + 9)
     uniform = math.log(10)
@@ -212,14 +216,18 @@ def test_the_auxiliary_losses_of_blank_heads_are_what_a_hand_calculation_gives()
     assert loss.parts()["bag_loss"] == pytest.approx(bag, abs=1e-4)
     assert loss.parts()["self_knowledge_loss"] == pytest.approx(known, abs=1e-4)
     assert loss.parts()["share_exact"] == 0
-    assert float(loss.total.detach()) == pytest.approx(next_token + 0.02 * bag + 0.3 * known, abs=1e-4)
+    assert loss.parts()["names_loss"] == pytest.approx(math.log(2), abs=1e-5)
+    total = next_token + 0.02 * bag + 0.3 * known + 0.5 * math.log(2)
+    assert float(loss.total.detach()) == pytest.approx(total, abs=1e-4)
 
 
 def test_the_auxiliary_losses_do_not_teach_the_targets(tokenizer):
     model = initial_model(SHAPE, 0)
     heads = AuxiliaryHeads(SHAPE.d_model, SHAPE.d_vocab, SHAPE.n_layers)
-    batch = Batch(torch.randint(4, 3000, (2, 12)), torch.ones(2, 12), torch.tensor([5, 0]))
-    loss = training_loss(model, heads, batch, bag_weight=0.0, self_weight=1.0)
+    no_names = torch.zeros(2, 12, dtype=torch.uint8)
+    batch = Batch(torch.randint(4, 3000, (2, 12)), torch.ones(2, 12), no_names, torch.tensor([5, 0]))
+    loss = training_loss(model, heads, batch, replace(WEIGHTS, bag_weight=0.0, self_weight=1.0))
+    assert loss.names is None
     (loss.total - loss.next_token).backward()
     heads_are_blank = all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
     assert heads_are_blank and any(parameter.grad.any() for parameter in heads.self_knowledge.parameters())
