@@ -23,6 +23,11 @@ def in_16_bit(architecture: str, **settings) -> nn.Module:
 IDS = torch.randint(3, 1000, (2, 11), generator=torch.Generator().manual_seed(0))
 
 
+def hooks_of(model: nn.Module) -> list[tuple[int, int]]:
+    """How many hooks each module has; transformers leaves some of its own on models that other tests have used."""
+    return [(len(module._forward_pre_hooks), len(module._forward_hooks)) for module in model.modules()]
+
+
 def passed(model: nn.Module) -> torch.Tensor:
     """The logits."""
     with torch.inference_mode():

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 from architectures import small
-from reading_sites import IDS, LAYER, at, passed, read, zeroed
+from reading_sites import IDS, LAYER, at, hooks_of, passed, read, zeroed
 
 from common.model.hooks import change_sites, decoder_blocks, parts_of_blocks, read_sites
 from common.model.sites import ATTN_OUT, MLP_NORMALIZED, MLP_OUT, RESID_MID, RESID_POST, RESID_PRE
@@ -86,7 +86,7 @@ def test_gradients_flow_through_what_was_put_in_the_place_of_a_branch():
 def test_a_pass_that_is_stopped_computes_nothing_behind_the_deepest_block(architecture, kind):
     model = small(architecture).model
     whole = [read(model, kind, layer=layer)[0] for layer in (0, 1)]
-    computed, found = [], {}
+    before, computed, found = hooks_of(model), [], {}
     with ExitStack() as counting:
         for layer, block in enumerate(decoder_blocks(model)):
             for module in block.modules():
@@ -98,7 +98,7 @@ def test_a_pass_that_is_stopped_computes_nothing_behind_the_deepest_block(archit
             pytest.fail("the pass was not stopped")
     assert set(computed) == {0, 1}
     assert all(torch.equal(found[at(kind, layer)], whole[layer]) for layer in (0, 1))
-    assert all(not block._forward_hooks and not block._forward_pre_hooks for block in decoder_blocks(model))
+    assert hooks_of(model) == before
     assert torch.is_inference_mode_enabled() is False and passed(model).shape == (2, 11, 1024)
 
 
@@ -111,11 +111,12 @@ def test_a_pass_stopped_at_the_last_block_leaves_the_output_layer_out():
 
 def test_an_error_in_a_stopped_pass_is_not_swallowed():
     model = small("llama").model
+    before = hooks_of(model)
     with pytest.raises(ZeroDivisionError), read_sites(model, [at(RESID_POST)], lambda *_: 1 / 0, stop=True):
         model(input_ids=IDS)
     with pytest.raises(ZeroDivisionError), read_sites(model, [at(RESID_POST)], lambda *_: None, stop=True):
         raise ZeroDivisionError
-    assert not decoder_blocks(model)[LAYER]._forward_hooks
+    assert hooks_of(model) == before
 
 
 def test_the_inner_of_two_stopped_readers_ends_alone():

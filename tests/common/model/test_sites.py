@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from architectures import OTHERWISE_WITHOUT, PARALLEL, WITH_RESID_MID, small
-from reading_sites import IDS, LAYER, at, in_16_bit, passed, read, zeroed
+from reading_sites import IDS, LAYER, at, hooks_of, in_16_bit, passed, read, zeroed
 from torch import nn
 
 from common.errors import UnknownHookError
@@ -142,13 +142,14 @@ def test_a_norm_that_holds_its_epsilon_in_its_code_is_found_out():
 @pytest.mark.parametrize("architecture", [*OTHERWISE_WITHOUT, "olmo2", "opt"])
 def test_a_block_without_a_site_says_so(architecture):
     model = small(architecture, **({"do_layer_norm_before": False} if architecture == "opt" else {})).model
+    before = hooks_of(model)
     lacking = {MLP_NORMALIZED} if architecture == "olmo2" else {RESID_MID, ATTN_OUT, MLP_OUT, MLP_NORMALIZED}
     for kind in lacking:
         with pytest.raises(
             UnknownHookError, match=rf"'{at(kind)}': nothing in \w+ .*\nGive .*resid_pre or .*resid_post"
         ):
             read(model, kind)
-    assert all(not block._forward_pre_hooks and not block._forward_hooks for block in decoder_blocks(model))
+    assert hooks_of(model) == before
 
 
 @pytest.mark.parametrize("site", ["blocks.1.hook_mlp_in", "blocks.3.hook_mlp_out", "hook_mlp_out", "blocks.1.ln2"])

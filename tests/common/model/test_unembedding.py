@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from common.errors import AssetError
 from common.model import unembedding
-from common.model.hooks import change_resid, resid_post_site
+from common.model.hooks import change_sites
+from common.model.sites import resid_post_site
 from common.model.unembedding import find_unembedding
 
 N = 1024  # tokens of the small models' vocabulary
@@ -33,7 +34,7 @@ def logits_after(model, stream):
     """Of the real model, whose last block's output is set to `stream` [d_model]; without the cap on logits."""
     config = model.config.get_text_config()
     site = resid_post_site(config.num_hidden_layers - 1)
-    with torch.inference_mode(), change_resid(model, {site: lambda resid: stream.expand_as(resid)}):
+    with torch.inference_mode(), change_sites(model, {site: lambda resid: stream.expand_as(resid)}):
         logits = model(IDS, use_cache=False).logits[0, -1]
     cap = getattr(config, "final_logit_softcapping", None)
     return cap * torch.atanh(logits / cap) if cap else logits
