@@ -42,7 +42,7 @@ notes: list[str] = []
 class Sizes:
     """`tokens` are read in each round and trained on; `width` latents for each dimension."""
 
-    tokens: int = 32_768
+    tokens: int = 8_192
     batch: int = 256
     width: int = 8
     l0: float = 32.0
