@@ -21,12 +21,12 @@ from common.model.sites import site_name
 from common.saes.encoder import LayerSae
 from common.saes.fit import neighbours, prompt_fit, site_fit
 from common.saes.mixture import Ordinary
-from phase1_3_dictionaries.corpus import Parts, Piece, Prompts, Text
+from common.saes.rates import firing_rates
+from phase1_3_dictionaries.corpus import Parts, Piece, Text, prompts_of, texts_of
 from phase1_3_dictionaries.cross_entropy import Splicing
 from phase1_3_dictionaries.reading import Reader, Sites
 
 EDGES = np.linspace(-5, 0, 26)  # log10 of the firing rate
-ROWS_AT_ONCE = 1024
 PIECES_OF_CROSS_ENTROPY = 40
 
 
@@ -42,8 +42,7 @@ class HeldOut:
         log: logging.Logger,
     ) -> None:
         self._sites = sites
-        texts = {name: part for name, (_, part) in parts.items() if isinstance(part, Text)}
-        prompts = {name: part for name, (_, part) in parts.items() if isinstance(part, Prompts)}
+        texts, prompts = texts_of(parts), prompts_of(parts)
         beside = {layer + step for layer in layers for step in (-1, 0, 1)} if sites.is_resid_post else {*layers}
         reader = Reader(lm, sites.names(sorted(beside & {*range(lm.n_layers)})), log)
         read = {name: reader.every_token(part.held_out, part.stream.n_skipped) for name, part in texts.items()}
@@ -82,6 +81,7 @@ def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, 
     """The card of one layer's dictionary."""
     inputs, targets = held_out.samples(sae.layer)
     beside = held_out.beside(sae.layer)
+    read = torch.cat([inputs, *(sites.samples(rows, sae.layer).inputs for rows in held_out.trained.values())])
     by_part = {}
     for name, rows in held_out.text.items():
         own = sites.samples(rows, sae.layer)
@@ -92,9 +92,7 @@ def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, 
         by_part=by_part,
         last_tokens={name: last_token_fit(sae, sites, rows) for name, rows in held_out.prompts.items()},
         cross_entropy=held_out.splicing.recovered(sae, ordinary),
-        firing=firing_rates(
-            sae, [inputs, *(sites.samples(rows, sae.layer).inputs for rows in held_out.trained.values())]
-        ),
+        firing=told_rates(firing_rates(sae, read), len(read)),
         neighbours=[
             NeighbourFit(layer=one.layer, fvu=site_fit(sae, beside[one.layer]).decisive, n_better=one.n_better, n=one.n)
             for one in neighbours(sae, inputs, beside)
@@ -121,15 +119,8 @@ def last_token_fit(sae: LayerSae, sites: Sites, rows: dict[str, Tensor]) -> Last
     return LastTokenFit(missed_share=fit.missed_share, fvu_between=between, l0=l0, n=fit.n)
 
 
-@torch.inference_mode()
-def firing_rates(sae: LayerSae, rows: Sequence[Tensor]) -> FiringRates:
-    """How often each latent fires on all of the rows."""
-    n_fires = torch.zeros(sae.n_latents, dtype=torch.int64)
-    for part in rows:
-        for some in part.split(ROWS_AT_ONCE):
-            n_fires += (sae.encode(some) > 0).sum(0)
-    n = sum(map(len, rows))
-    rates = n_fires.numpy() / n
+def told_rates(rates: np.ndarray, n: int) -> FiringRates:
+    """How often the latents fire on `n` tokens."""
     fires = rates > 0
     counts, _ = np.histogram(np.log10(rates[fires]).clip(EDGES[0], EDGES[-1]), EDGES)
     return FiringRates(

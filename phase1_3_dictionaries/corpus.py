@@ -72,6 +72,14 @@ class Text:
     held_out: list[Piece]
     source: str
 
+    @property
+    def n_tokens(self) -> int:
+        return self.stream.n_tokens
+
+    @property
+    def n_held_out(self) -> int:
+        return sum(len(piece) - self.stream.n_skipped for piece in self.held_out)
+
 
 @dataclass(frozen=True)
 class Prompts:
@@ -81,8 +89,24 @@ class Prompts:
     held_out: list[Piece]
     source: str
 
+    @property
+    def n_tokens(self) -> int:
+        return len(self.trained)
+
+    @property
+    def n_held_out(self) -> int:
+        return len(self.held_out)
+
 
 Parts = dict[str, tuple[float, Text | Prompts]]  # by name: each with its share of every batch
+
+
+def texts_of(parts: Parts) -> dict[str, Text]:
+    return {name: part for name, (_, part) in parts.items() if isinstance(part, Text)}
+
+
+def prompts_of(parts: Parts) -> dict[str, Prompts]:
+    return {name: part for name, (_, part) in parts.items() if isinstance(part, Prompts)}
 
 
 def text_part(

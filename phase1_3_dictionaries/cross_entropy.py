@@ -34,13 +34,11 @@ class Splicing:
 
     def recovered(self, sae: LayerSae, ordinary: Ordinary) -> CrossEntropy:
         """The loss of a layer's dictionary beside those of nothing and of the model."""
-        device = self._lm.device
-        weights = {name: getattr(sae, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+        dictionary = sae.on(self._lm.device)
         read_at, written_at = (site_name(sae.layer, kind) for kind in (self._sites.reads, self._sites.writes))
 
         def output(read: Tensor) -> Tensor:
-            pre_acts = read.float() @ weights["W_enc"] + weights["b_enc"]
-            return (pre_acts * (pre_acts > weights["threshold"])) @ weights["W_dec"] + weights["b_dec"]
+            return dictionary.decode(dictionary.encode(read))
 
         def losses(make: Edit) -> tuple[float, int]:
             return self._loss(lambda: self._spliced(read_at, written_at, make, ordinary))

@@ -20,7 +20,7 @@ from common.saes.training_settings import DictionarySettings
 from common.seeds import document_seed
 from common.stopping import Stopped, StopRequest
 from phase1_3_dictionaries.checkpoints import Checkpoints, State
-from phase1_3_dictionaries.corpus import Parts, Piece, Prompts, Text
+from phase1_3_dictionaries.corpus import Parts, Piece, Text, prompts_of, texts_of
 from phase1_3_dictionaries.reading import Reader, Sites
 
 NUMBERS_IN_MEMORY = 2**27  # of activations of text: half a gigabyte
@@ -54,7 +54,7 @@ class Training:
         self._check_memory()
         n_done = self._resume()
         reader = Reader(self.lm, self.sites.names(self.layers), self.log, self.stop)
-        prompts = {name: reader.last_tokens(part.trained) for name, part in self._prompts().items()}
+        prompts = {name: reader.last_tokens(part.trained) for name, part in prompts_of(self.parts).items()}
         total, last_saved = self.settings.n_steps, n_done
         done = ["done"] * sum(trainer.step for trainer in self.trainers.values())
         with Progress(total * len(self.layers), done, self.log, "steps") as progress, self.stop.finishing_batches():
@@ -76,7 +76,7 @@ class Training:
 
     def _read(self, reader: Reader, pieces: dict[str, list[Piece]]) -> Rows:
         """Activations of a stretch of text. Raises: Stopped, once what was trained is saved."""
-        texts = self._texts()
+        texts = texts_of(self.parts)
         try:
             return {name: reader.every_token(own, texts[name].stream.n_skipped) for name, own in pieces.items()}
         except Stopped:
@@ -88,16 +88,12 @@ class Training:
         told = {}
         rows = self._rows_of_a_batch()
         for name, (share, part) in self.parts.items():
-            if isinstance(part, Text):
-                n_tokens, n_held_out = (
-                    part.stream.n_tokens,
-                    sum(len(one) - part.stream.n_skipped for one in part.held_out),
-                )
-            else:
-                n_tokens, n_held_out = len(part.trained), len(part.held_out)
-            times = rows[name] * self.settings.n_steps / n_tokens
             told[name] = TrainedPart(
-                share=share, source=part.source, n_tokens=n_tokens, n_held_out=n_held_out, times=times
+                share=share,
+                source=part.source,
+                n_tokens=part.n_tokens,
+                n_held_out=part.n_held_out,
+                times=rows[name] * self.settings.n_steps / part.n_tokens,
             )
         return told
 
@@ -144,17 +140,11 @@ class Training:
 
     def _next_pieces(self, n_steps: int) -> dict[str, list[Piece]]:
         rows = self._rows_of_a_batch()
-        return {name: part.stream.take(rows[name] * n_steps) for name, part in self._texts().items()}
+        return {name: part.stream.take(rows[name] * n_steps) for name, part in texts_of(self.parts).items()}
 
     def _rows_of_a_batch(self) -> dict[str, int]:
         shares = [share for share, _ in self.parts.values()]
         return dict(zip(self.parts, rows_of_parts(shares, self.settings.batch_size), strict=True))
-
-    def _texts(self) -> dict[str, Text]:
-        return {name: part for name, (_, part) in self.parts.items() if isinstance(part, Text)}
-
-    def _prompts(self) -> dict[str, Prompts]:
-        return {name: part for name, (_, part) in self.parts.items() if isinstance(part, Prompts)}
 
     def _resume(self) -> int:
         """Go on from what is saved; how many steps every layer has taken."""

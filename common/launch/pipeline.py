@@ -9,8 +9,9 @@ from common.errors import ConfigError, MissingArtifactError, suggestion
 from common.launch.program import Program
 from common.launch.running import context_for, flags_of, words_among
 from common.phases.context import RunContext
-from common.saes.own import OWN, has_default, newest_own
+from common.saes.own import OWN, newest_own
 from common.saes.settings import NamedSaeConfig
+from common.saes.sources import has_default
 
 OWN_DICTIONARIES, READS_SAES, SECOND_MODEL = "1.3", "2", "3.6"  # phases
 USE_OWN = ("--sae", OWN)

@@ -30,7 +30,7 @@ from common.runs.discovery import (
     runs_of,
 )
 from common.runs.ledger import count_selections, readings_of
-from common.saes.own import own_identity
+from common.saes.own import finished_runs, own_identity
 from common.saes.settings import SaeConfig
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
@@ -279,9 +279,8 @@ def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[st
 
 def _dictionaries(data_dir: Path, experiment: Names, build: str) -> PhaseResult:
     """Those of one's own that the experiment was made with."""
-    for run in list_runs(DICTIONARIES, data_dir):
-        sound = run.finished and run.damage is None and run.document["schema_version"] == DICTIONARIES.version
-        if sound and own_identity(run) == experiment["sae"]:
+    for run in finished_runs(data_dir):
+        if own_identity(run) == experiment["sae"]:
             return PhaseResult(DICTIONARIES, FINISHED, Artifact(DICTIONARIES, run, build))
     return PhaseResult(DICTIONARIES, NOT_USED, command=build)
 

@@ -50,6 +50,11 @@ class Dictionary:
     def d_in(self) -> int:
         return self.W_enc.shape[0]
 
+    def on(self, device: str) -> "Dictionary":
+        """The same weights on another device."""
+        weights = {name: getattr(self, name).to(device) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+        return Dictionary(**weights)
+
     def encode(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_sae"]:
         """Latent activations in the dictionary's own units; a latent is zero unless it exceeds its threshold strictly.
 

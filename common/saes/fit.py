@@ -25,10 +25,10 @@ from common.errors import ArtifactMismatchError
 from common.handoffs.selected import REFUSE_ABOVE, WARN_ABOVE
 from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae, load_sae
+from common.saes.mixture import MASSIVE_DOCUMENT
 from common.saes.sources import SaeSource
 
 STANDARD_ERRORS = 3  # by which a neighbour has to fit better, in the sign test, to be no chance
-MASSIVE_DOCUMENT = 20  # times the median document's squared deviation from the mean
 MASSIVE_DIMENSION = 100  # times the median dimension's variance; at most one dimension in a hundred is left out
 TIE_BELOW = 1e-5  # relative squared error: the rounding of bfloat16
 AT_ONCE = 256  # activations encoded together

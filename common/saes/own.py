@@ -6,7 +6,7 @@ from pathlib import Path
 from common.errors import MissingArtifactError
 from common.files import text_sha256
 from common.handoffs import DICTIONARIES
-from common.model.registry import MODELS, model_identity
+from common.model.registry import model_identity
 from common.runs.discovery import RunFolder, list_runs, plain_name, read_run, with_data_dir
 
 OWN = "own"
@@ -19,16 +19,20 @@ def newest_own(model: str, revision: str, data_dir: Path, site: str = RESID_POST
     Raises: MissingArtifactError when there is none.
     """
     identity = model_identity(model, revision)
-    for run in list_runs(DICTIONARIES, data_dir):
-        if _is_sound(run) and run.document["settings"].get("site") == site:
-            if _is_of(run.experiment["model"], identity):
-                return run.path
+    for run in finished_runs(data_dir):
+        if run.document["settings"].get("site") == site and _is_of(run.experiment["model"], identity):
+            return run.path
     site_words = "" if site == RESID_POST else f" --site {site}"
     build = with_data_dir(f"python3 run.py phase 1.3 --model {model}{site_words}", data_dir)
     raise MissingArtifactError(
         f"--sae is '{OWN}', but {data_dir / DICTIONARIES.folder} holds no finished dictionaries of {model} at {site}\n"
         f"Build them with: {build}"
     )
+
+
+def finished_runs(data_dir: Path) -> list[RunFolder]:
+    """Every run of phase 1.3 that can be read, newest first."""
+    return [run for run in list_runs(DICTIONARIES, data_dir) if _is_sound(run)]
 
 
 def run_of(sae: str) -> RunFolder | None:
@@ -48,14 +52,6 @@ def hash_of_files(sha256: Mapping[str, str]) -> str:
     """Eight digits that name files by their place in a folder and their content."""
     lines = sorted(f"{name}:{digest}\n" for name, digest in sha256.items())
     return text_sha256("".join(lines))[:8]
-
-
-def has_default(model: str) -> bool:
-    """Whether `--sae auto` names SAEs for a model: transcoders are none."""
-    entry = MODELS.get(model)
-    if entry is None or not (entry.sae_release or entry.sae_folder):
-        return False
-    return "transcoder" not in (entry.sae_release or "")
 
 
 def _is_sound(run: RunFolder) -> bool:

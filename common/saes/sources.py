@@ -112,6 +112,13 @@ def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
     return _release_source(name, pattern, model, revision)
 
 
+def has_default(model: str) -> bool:
+    """Whether `--sae auto` names SAEs for a model; transcoders are none."""
+    entry = MODELS.get(model)
+    is_known = entry is not None and bool(entry.sae_release or entry.sae_folder)
+    return is_known and sae_source("auto", model).kind == "sae"
+
+
 def layer_of(text: str) -> int | None:
     """The layer that an id, a hook's name or a folder's name speaks of."""
     match = _LAYER.search(text)
