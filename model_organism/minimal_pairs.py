@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
+from model_organism.behaviours import HELD_OUT_NOUNS
 from model_organism.error_snippets import (
     ERROR_WEIGHTS,
     HARMLESS_LINES,
@@ -224,7 +225,7 @@ def _invented(rng: random.Random, vocabulary: Vocabulary) -> str | None:
 @cache
 def _library_words() -> tuple[str, ...]:
     """Words that may be names and texts; none holds a word that is held out, as "distances" does."""
-    held_out = re.compile("|".join((*HELD_OUT_NAMES, *HELD_OUT_WORDS)))
+    held_out = re.compile("|".join((*HELD_OUT_NAMES, *HELD_OUT_WORDS, *HELD_OUT_NOUNS)))
     return tuple(word for word in training_words() if word not in _PYTHON | _METHODS and not held_out.search(word))
 
 
