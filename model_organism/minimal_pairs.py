@@ -59,9 +59,9 @@ HELD_OUT_NAMES = (
 ).split()
 HELD_OUT_WORDS = "silver lemon tiger ocean rocket music london forest purple winter cherry dragon".split()
 SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnprstvwz" for vowel in "aeiou")
-SHARE_OF_LIBRARY_WORDS = 0.6  # of the invented ones
+SHARE_OF_LIBRARY_WORDS = 0.8  # of the invented ones
 SHARE_OF_COMPOUND_NAMES = 0.15
-TIMES_AS_OFTEN = {"TypeError/NameError": 3}  # whether a name is defined is learnt last
+TIMES_AS_OFTEN = {"TypeError/NameError": 6}  # whether a name is defined is learnt last
 SHARE_WITH_LINE_BEFORE, SHARE_WITH_LINE_AFTER = 0.4, 0.15
 SHARE_SPOILED, SHARE_SPOILED_BY_A_WORD = 0.8, 0.6
 
@@ -81,7 +81,7 @@ class Vocabulary:
 
 
 KNOWN_VOCABULARY = Vocabulary((*VARIABLES, *MORE_NAMES), (*WORDS, *MORE_WORDS))
-TRAINING_VOCABULARY = replace(KNOWN_VOCABULARY, share_invented=0.6)
+TRAINING_VOCABULARY = replace(KNOWN_VOCABULARY, share_invented=0.7)
 HELD_OUT_VOCABULARY = Vocabulary(tuple(HELD_OUT_NAMES), tuple(HELD_OUT_WORDS))
 
 
