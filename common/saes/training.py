@@ -193,11 +193,15 @@ class DictionaryTrainer:
         self.threshold *= scale
 
     def _point_latents(self, latents: Tensor, inputs: Tensor, outputs: Tensor) -> None:
-        """Let the latents write in the direction of `outputs` and read that of `inputs`, an SAE's that of `outputs`."""
+        """Let the latents write in the direction of `outputs` and read that of `inputs`, an SAE's that of `outputs`.
+
+        At its own sample each gives what is missing there, and is less active elsewhere: rows far from the mean, such as
+        prompts that end in the same token, would have it fire whatever its direction.
+        """
         W_dec = functional.normalize(outputs, dim=1)
-        self.W_dec[latents] = W_dec
-        self.W_enc[:, latents] = (W_dec if self.is_autoencoder else functional.normalize(inputs, dim=1)).T
-        self.b_enc[latents] = 0.0
+        read = W_dec if self.is_autoencoder else functional.normalize(inputs, dim=1)
+        self.W_dec[latents], self.W_enc[:, latents] = W_dec, read.T
+        self.b_enc[latents] = (outputs.norm(dim=1) - (inputs * read).sum(1)).clamp(max=0.0)
 
 
 def _unlike(errors: Tensor, rows: Tensor) -> Tensor:
