@@ -184,7 +184,7 @@ def _by_phase(
     resid = _read_rows(folder / PROBLEMS, rows)
     latent_acts = sae.encode(resid)
     prompt_fit(sae, resid, latent_acts)
-    return analyse_layer(latent_acts, sae, rates, LIMIT, pass_rate, null)
+    return analyse_layer(latent_acts, sae, rates, LIMIT, len(documents), pass_rate, null)
 
 
 def _operands_of(resid: torch.Tensor, sae: LayerSae, rates: np.ndarray, null: NullMaximum) -> list:

@@ -7,7 +7,7 @@ from common.errors import ConfigError
 from common.model.settings import PromptConfig
 from common.phases.settings import EvaluatingConfig, PhaseConfig, setting
 from common.problems.settings import DatasetConfig
-from common.saes.settings import SaeConfig
+from common.saes.settings import GeneralTextConfig, SaeConfig
 from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, SIGNIFICANCE, Target
 
 if TYPE_CHECKING:
@@ -15,18 +15,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscoveryConfig(PhaseConfig):
+class DiscoveryConfig(GeneralTextConfig):
     """What a latent must be to be added up, and how it is weighted."""
 
     top_k: int = setting(20, "latents added up, at most", minimum=1, maximum=10_000)
     min_t: float = setting(0.0, "Welch t, incorrect against correct, that a latent must reach", minimum=0.0)
-    general_text_limit: float = setting(
-        0.02,
-        "share of general-text documents above which a latent is left out; 1: phase 1.1 is not needed",
-        minimum=0.0,
-        maximum=1.0,
-        source="arXiv 2411.14257",
-    )
     significance: str = setting(
         "none", "which latents may be added up: all, or those significant at a family-wise 0.05", choices=SIGNIFICANCE
     )

@@ -21,7 +21,7 @@ from common.errors import ConfigError
 from common.phases.context import RunContext
 from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae
-from common.saes.rates import firing_rates
+from common.saes.rates import firing_rates, settled_limit
 from common.saes.sources import SaeSource, sae_source
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
@@ -86,13 +86,15 @@ def _discovered(
 ) -> AnomalyDetector:
     """Latents, weights, calibration and threshold; nothing of the validation split is looked at."""
     own, tuning = texts.of("sae"), texts.of("hyperparams")
-    selection = discovery.select(_encoded(sae, resid[own]), texts.incorrect[own], _rates(ctx, config, sae))
+    rates = _rates(ctx, config, sae)
+    selection = discovery.select(_encoded(sae, resid[own]), texts.incorrect[own], rates)
     detector = _of_latents(sae, selection.latents, {"layer": sae.layer, "model": texts.activations.model})
     incorrect = texts.incorrect
     sides = [(detector.activations(resid[rows]), incorrect[rows]) for rows in (own, tuning)]
     weights = discovery.weigh(selection.t, *sides[0], *sides[1])
     used, listed = selection.latents[weights.kept], contents(selection, weights)
     chosen_by = {**dataclasses.asdict(discovery.config), "counts": selection.counts}
+    chosen_by["settled_general_text_limit"] = 1.0 if rates is None else settled_limit(config.general_text_limit, rates)
     document = {
         "schema_version": SCHEMA_VERSION,
         "model": texts.activations.model,
@@ -131,7 +133,7 @@ def _encoded(sae: LayerSae, resid: Any) -> Any:
 
 def _rates(ctx: RunContext, config: DetectorPhaseConfig, sae: LayerSae) -> np.ndarray | None:
     """Firing rates on general text; None where no baseline is asked for."""
-    if config.general_text_limit >= 1:
+    if not config.leaves_general_text_out:
         return None
     return firing_rates(sae, stored_text(ctx).every_of_layer(sae.layer))
 

@@ -29,6 +29,7 @@ from common.errors import ConfigError
 from common.evaluation.metrics import auroc
 from common.evaluation.permutation import NullMaximum, family_wise_p
 from common.evaluation.separation import layer_statistics
+from common.saes.rates import settled_limit
 from phase4_anomaly_detection.calibration import checked_labels
 from phase4_anomaly_detection.config import DiscoveryConfig
 
@@ -143,13 +144,15 @@ class FeatureDiscovery:
         return float(np.mean(areas))
 
     def _passes_general_text(self, rates: np.ndarray | None, n: int) -> Bool[np.ndarray, " d_sae"]:
-        if rates is None and self.config.general_text_limit < 1:
+        if rates is None and self.config.leaves_general_text_out:
             raise ConfigError(
                 f"no firing rates on general text are given, and the limit is {self.config.general_text_limit}\n"
                 f"Give those that common.saes.rates.firing_rates counts, or do without this filter: "
                 f"--general-text-limit 1"
             )
-        return np.ones(n, dtype=bool) if rates is None else rates <= self.config.general_text_limit
+        return (
+            np.ones(n, dtype=bool) if rates is None else rates <= settled_limit(self.config.general_text_limit, rates)
+        )
 
     def _significant(
         self, latent_acts: Tensor, pass_rate: np.ndarray, general: np.ndarray, found: dict[str, np.ndarray]
@@ -168,7 +171,7 @@ class FeatureDiscovery:
         config = self.config
         largest = f"the largest t is {t.max():.2f}"
         if not general.any():
-            why = f"all {len(t)} fire on more than {config.general_text_limit:g} of general text"
+            why = f"all {len(t)} fire on more than {config.general_text_limit} of general text"
             return ConfigError(f"no latent is left: {why}\nGive a larger --general-text-limit, or another --layer")
         largest += f", and {t[general].max():.2f} among the {general.sum()} that are not general text"
         if not rises.any():

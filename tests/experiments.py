@@ -19,6 +19,7 @@ from phase2_sae_analysis.phase import PHASE
 
 N, D, LAYERS, N_DOCUMENTS = 130, 16, 3, 1000
 PLANTED, GENERAL = (1, 7), (2, 3)  # (layer, latent); the second separates better, but fires on general text
+GENERAL_RATE = 0.08  # six times the mean of its layer
 
 
 @dataclass
@@ -211,5 +212,5 @@ def plant(experiment: Experiment) -> Experiment:
     failed = np.array([label == "incorrect" for label in experiment.labels])
     for strength, (layer, latent) in ((1.6, PLANTED), (4.0, GENERAL)):
         experiment.resid[layer][failed, latent] += strength
-    experiment.rates[GENERAL[0]][[GENERAL[1], GENERAL[1] + D]] = 0.03
+    experiment.rates[GENERAL[0]][[GENERAL[1], GENERAL[1] + D]] = GENERAL_RATE
     return experiment

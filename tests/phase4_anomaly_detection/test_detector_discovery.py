@@ -53,7 +53,7 @@ def test_top_k_min_t_and_significance_cut(planted):
     assert set(chosen(min_t=4.0)) == set(PLANTED)
     for rule in ("bonferroni", "permutation"):
         assert set(chosen(significance=rule)) == set(PLANTED)
-    assert 17 in chosen(general_text_limit=1.0)
+    assert 17 in chosen(general_text_limit=1.0) and 17 not in chosen(general_text_limit="auto")
 
 
 def test_noise_is_seldom_significant():
@@ -75,7 +75,7 @@ def test_a_filter_that_leaves_nothing_is_named_with_the_largest_t(planted):
             FeatureDiscovery(DiscoveryConfig(**settings)).select(acts, incorrect, rates)
 
     refused(r"(?s)t >= 50.*largest t is \d+\.\d\d.*--min-t", min_t=50)
-    refused(r"(?s)all 40 fire on more than 0.02.*--general-text-limit", rates=np.ones(D))
+    refused(r"(?s)all 40 fire on more than 0.02.*--general-text-limit", rates=np.ones(D), general_text_limit=0.02)
     noise = torch.from_numpy(np.random.default_rng(5).random((N, D)).astype(np.float32))
     refused("significant .permutation, 0.05.", acts=noise, significance="permutation")
     refused(r"(?s)no firing rates on general text are given.*--general-text-limit 1", rates=None)
@@ -132,7 +132,8 @@ def test_the_layer_that_knows_has_the_larger_cross_validated_auroc(planted):
     knows = discovery.cross_validated_auroc(acts, incorrect, rates)
     noise = torch.from_numpy(np.random.default_rng(5).random((N, D)).astype(np.float32))
     assert knows > 0.75 > discovery.cross_validated_auroc(noise, incorrect, rates)
-    assert discovery.cross_validated_auroc(acts, incorrect, np.ones(D)) == 0.5
+    strict = FeatureDiscovery(DiscoveryConfig(top_k=3, general_text_limit=0.02))
+    assert strict.cross_validated_auroc(acts, incorrect, np.ones(D)) == 0.5
 
 
 def test_groups_that_are_constant_but_differ_have_a_finite_weight():
