@@ -217,7 +217,7 @@ def conclude(parts: list[dict], activations: dict, null: NullMaximum, pass_rate:
     fields = LATENTS.tables["latents.parquet"]
     data = tables.columns_to_parquet({name: columns[name] for name in fields}, fields)
     layers = {int(layer): "" for layer in np.unique(columns["layer"])}
-    chosen = selection.directions(columns, layers, lambda layer, latent: None)
+    chosen = selection.directions(columns, layers, dict.fromkeys(layers, LIMIT), lambda layer, latent: None)
     ids = list(range(len(pass_rate)))
     selection.top_problems(chosen, activations, ids, ["text"] * len(ids), pass_rate)
     selection.conclusion(columns, null.max_abs_t)

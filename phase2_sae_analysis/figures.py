@@ -43,7 +43,9 @@ def cross_validated(selected: SelectedDocument) -> dict[str, bytes]:
 def limits(rows: list[AtLimit]) -> bytes:
     """AUROC of the best latent (left axis) and number of latents (right axis) by limit on the general-text rate."""
     places = np.arange(len(rows))
-    names = ["settled" if row.limit is None else "none" if row.limit >= 1 else f"{100 * row.limit:g} %" for row in rows]
+    names = [
+        "the one\nused" if row.limit is None else "none" if row.limit >= 1 else f"{100 * row.limit:g} %" for row in rows
+    ]
     with new_figure(6, 3.6) as (figure, axis):
         beside = axis.twinx()
         beside.bar(places, [row.kept for row in rows], width=0.6, color=OTHER, alpha=0.35)

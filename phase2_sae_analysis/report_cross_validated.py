@@ -39,15 +39,19 @@ def blocks_of_filter(result: SelectedDocument) -> list[Block]:
 
 
 def _filter_words(result: SelectedDocument) -> Paragraph:
-    everything, settled = result.limits[0], next(row for row in result.limits if row.limit is None)
+    everything, used = result.limits[0], _as_used(result)
     n_undecided = sum(site.general_text.undecided for site in result.sites)
     verb = "lies" if n_undecided == 1 else "lie"
     return Paragraph(
-        f"With the limit that was used the best latent has a cross-validated AUROC of {interval(settled.auroc)}, "
-        f"without any of {interval(everything.auroc)}. The latent is chosen by |t| on four fifths of the problems and "
-        f"read on the others. {plural(n_undecided, 'latent')} {verb} within the interval of the limit: other "
+        f"With the limit that was used the best latent has a cross-validated AUROC of {interval(used.auroc)}, "
+        f"without a limit one of {interval(everything.auroc)}. The latent is chosen by |t| on four fifths of the "
+        f"problems and read on the others. {plural(n_undecided, 'latent')} {verb} within the interval of the limit: other "
         "documents could have decided otherwise."
     )
+
+
+def _as_used(result: SelectedDocument) -> AtLimit:
+    return next(row for row in result.limits if row.limit is None)
 
 
 def _limits(rows: list[AtLimit]) -> Table:
@@ -116,7 +120,7 @@ def blocks_of_probing(result: SelectedDocument) -> list[Block]:
 
 def _probing_words(result: SelectedDocument) -> list[Block]:
     """Of the layer of the latent with the largest |t|: it is not chosen by what is said of it."""
-    best = next(row for row in result.limits if row.limit is None).best
+    best = _as_used(result).best
     layer = next((each for each in result.sparse_probing if best and each.layer == best.layer), None)
     if layer is None or not layer.sparse:
         return []

@@ -19,7 +19,7 @@ from phase2_sae_analysis.phase import PHASE
 
 N, D, LAYERS, N_DOCUMENTS = 130, 16, 3, 1000
 PLANTED, GENERAL = (1, 7), (2, 3)  # (layer, latent); the second separates better, but fires on general text
-GENERAL_RATE = 0.08  # six times the mean of its layer
+RATE, GENERAL_RATE = 0.005, 0.03  # on general text: five times the mean of its layer
 
 
 @dataclass
@@ -203,7 +203,7 @@ def make_experiment(folder: Path, saes: Path, n: int = N) -> Experiment:
         saes,
         labels=["correct" if passed else "incorrect" for passed in rng.permutation(n) < round(n * 80 / N)],
         resid=resid,
-        rates={layer: np.full(2 * D, 0.01) for layer in range(LAYERS)},
+        rates={layer: np.full(2 * D, RATE) for layer in range(LAYERS)},
     )
 
 

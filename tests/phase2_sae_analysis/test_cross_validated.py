@@ -6,14 +6,14 @@ import logging
 import numpy as np
 import pyarrow.parquet
 import pytest
-from experiments import GENERAL, PLANTED, D
+from experiments import GENERAL, PLANTED, D, make_experiment, plant
 from scipy.stats import ttest_ind
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from common import handoffs
 from common.evaluation.sparse_probing import Grid, nested
-from common.runs.artifacts import Artifact
+from common.handoffs.document import from_json
+from common.handoffs.selected import SelectedDirection
 from phase2_sae_analysis.limits import LIMITS, LimitSweep
 from phase2_sae_analysis.words import cost_of_the_filter
 
@@ -49,12 +49,12 @@ def of_folds(scores: np.ndarray, incorrect: np.ndarray) -> float:
 
 
 @pytest.fixture(scope="module")
-def denser_run(tmp_path_factory, small_saes, request):
+def denser_run(tmp_path_factory, small_saes):
     """The planted latent above 2 % in a dictionary that fires on 1 % on average; and its run with `auto`."""
-    from experiments import make_experiment, plant
-
     experiment = plant(make_experiment(tmp_path_factory.mktemp("denser"), small_saes))
-    experiment.rates[GENERAL[0]][[GENERAL[1], GENERAL[1] + D]] = 0.03
+    for rates in experiment.rates.values():
+        rates[rates < 0.03] = 0.01
+    experiment.rates[0][0] = 0.04  # nearly the limit of its layer
     return experiment.build(), experiment.run()
 
 
@@ -81,8 +81,7 @@ def test_a_fixed_limit_removes_it_and_names_it(denser_run, caplog):
     assert lost["general_text_rate"] == 0.03 and lost["limit"] == 0.02 and not table["kept"][row]
     warned = [line for line in caplog.messages if "was left out" in line]
     assert "predict-incorrect: layer 2, latent 3 was left out, because it fires on 3.0 % of general text" in warned[0]
-    kind = Artifact(handoffs.LATENTS, folder).document().directions["predict_incorrect"]
-    assert cost_of_the_filter("predict_incorrect", kind) in warned
+    assert cost_of_the_filter("predict_incorrect", from_json(SelectedDirection, entry)) in warned
 
 
 def test_a_weaker_latent_that_was_left_out_is_named_without_a_warning(planted_run):

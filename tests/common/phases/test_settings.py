@@ -102,4 +102,5 @@ def test_settings_that_do_not_change_results_do_not_bind_a_resumed_run():
         "steps": 2000,
         "rates": [0.3, 0.6],
         "mode": "fast",
+        "limit": "auto",
     }

@@ -202,6 +202,18 @@ def test_the_sentences_say_what_the_files_say(tmp_path):
     assert "Selection by chance" in source
 
 
+def test_what_the_filter_took_away_is_a_warning_and_its_cost_a_table(data, tmp_path):
+    source = words(page(data, tmp_path))
+    for part in (
+        "A stronger latent was left out",
+        "layer 4, latent 1276 was left out, because it fires on 5.2 % of general text (the limit there is 4.4 %",
+        "a cross-validated AUROC of 0.79 (0.74 to 0.84), without a limit one of 0.79",
+        "31 latents lie within the interval of the limit",
+        "0.76 (0.71 to 0.81) of 1 latent and 0.76 (0.71 to 0.81) of 4 latents, and 0.78 (0.73 to 0.83) of the whole",
+    ):
+        assert part in source, part
+
+
 def test_a_validation_split_that_was_read_again_is_a_warning_and_the_ledger_counts(data, tmp_path):
     assert "Validation read again" not in page(data, tmp_path)
     split = discovery.list_runs(SPLIT, data)[0].document["content_sha256"]
