@@ -45,8 +45,8 @@ def _filter_words(result: SelectedDocument) -> Paragraph:
     return Paragraph(
         f"With the limit that was used the best latent has a cross-validated AUROC of {interval(used.auroc)}, "
         f"without a limit one of {interval(everything.auroc)}. The latent is chosen by |t| on four fifths of the "
-        f"problems and read on the others. {plural(n_undecided, 'latent')} {verb} within the interval of the limit: other "
-        "documents could have decided otherwise."
+        f"problems and read on the others. {plural(n_undecided, 'latent')} {verb} within the interval of the limit: "
+        "other documents could have decided otherwise."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import documents
 import numpy as np
+from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
 from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
@@ -28,14 +29,6 @@ DIRECTIONS = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_
 STEERED = ("steer_incorrect", "steer_correct")
 SANDBOX = {"level": 3, "layers": ["rlimits", "seccomp", "landlock v7", "namespaces"], "near_limit_count": 0}
 Row = dict[str, Any]
-
-
-def interval(value: float | None, width: float = 0.05) -> Row:
-    return (
-        {"value": None, "low": None, "high": None}
-        if value is None
-        else {"value": value, "low": value - width, "high": value + width}
-    )
 
 
 def build(
@@ -234,8 +227,7 @@ def _latents(out: Any) -> None:
         name: {"significant": True, "latents": [latent(place + k, rank=k + 1, **statistics) for k in range(3)]}
         for place, name in enumerate(DIRECTIONS)
     }
-    known = {"layer": 4, "latent": 1276, "t": 12.3, "separation": -0.41, "auroc": 0.79, "general_text_rate": 0.052}
-    found["predict_incorrect"]["left_out"] = {**known, "undecided": True, "limit": 0.044, "stronger": True}
+    found["predict_incorrect"]["left_out"] = LEFT_OUT
     found["predict_incorrect"]["latents"][0]["neuronpedia"] = "https://www.neuronpedia.org/small/0-res/100"
     out.document("selected.json", {
         "conclusion": "13 of 5,225 latents in 6 layers are significant at a family-wise 0.05: the largest |t| is 6.53.",
@@ -243,14 +235,8 @@ def _latents(out: Any) -> None:
         "general_text_limit": "auto", "null_maximum_of_abs_t": {"n_permutations": 1000}, "directions": found,
         "sites": [{"layer": 0, "sae_id": SAE, "fvu": 0.1, "fvu_ordinary": 0.1, "l0": 25.8, "n": 64,
                    "last_prompt_token": {"missed_share": 0.03, "fvu_between": 0.8, "n": N},
-                   "general_text": {"limit": 0.044, "mean_rate": 0.01, "n_documents": 1000, "kept": 5225,
-                                    "undecided": 31}}],
-        "limits": [{"limit": limit, "kept": 5225, "best": {**known, "undecided": True}, "auroc": interval(0.789)}
-                   for limit in (1.0, 0.2, 0.1, 0.05, 0.02, 0.01, None)],
-        "sparse_probing": [
-            {"layer": 4, "n_latents": 900, "full": {"k": 256, "auroc": interval(0.781), "strengths": [0.01] * 5},
-             "sparse": [{"k": k, "auroc": interval(0.76 + k / 1000), "strengths": [0.1] * 5} for k in (1, 2, 4)]}
-        ],
+                   "general_text": GENERAL_TEXT}],
+        "limits": LIMITS, "sparse_probing": SPARSE_PROBING,
     })  # fmt: skip
     top = [blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS]
     out.table("top_problems.parquet", top)

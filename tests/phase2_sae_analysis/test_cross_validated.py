@@ -146,8 +146,7 @@ def test_a_description_of_the_validation_split_chooses_nothing(planted):
     assert found["limits"] == found["sparse_probing"] == []
 
 
-def test_a_layer_more_never_lowers_what_is_chosen_from():
-    """Layers that come one by one give what all latents together do."""
+def test_layers_one_by_one_give_what_all_together_do():
     rng = np.random.default_rng(0)
     incorrect, rates = np.arange(60) % 3 == 0, rng.uniform(0, 0.3, 40)
     acts = np.maximum(rng.normal(size=(60, 40)), 0).astype(np.float32)
@@ -155,8 +154,7 @@ def test_a_layer_more_never_lowers_what_is_chosen_from():
     whole.add(acts, rates, 0.1)
     for own in np.split(np.arange(40), 4):
         parts.add(acts[:, own], rates[own], 0.1)
-    columns = {
-        "kept": rates <= 0.1, "general_text_rate": rates, "t": rng.normal(size=40), "separation": np.zeros(40),
-        "auroc": np.full(40, 0.5), "layer": np.zeros(40, int), "latent": np.arange(40), "undecided": rates > 1,
-    }  # fmt: skip
+    columns = {"kept": rates <= 0.1, "general_text_rate": rates, "t": rng.normal(size=40), "undecided": rates > 1}
+    columns |= {"separation": np.zeros(40), "auroc": np.full(40, 0.5)}
+    columns |= {"layer": np.zeros(40, int), "latent": np.arange(40)}
     assert whole.table(columns) == parts.table(columns)
