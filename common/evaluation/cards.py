@@ -8,10 +8,9 @@ from jaxtyping import Bool, Float
 from common.evaluation import metrics
 from common.evaluation.bootstrap import interval, number
 from common.evaluation.delong import delong_interval
+from common.evaluation.verdicts import CHANCE
 from common.handoffs.detection import Card, DetectionVerdict
 from common.handoffs.estimates import AurocInterval
-
-CHANCE = 0.5
 
 
 def evaluation_card(
