@@ -63,3 +63,44 @@ class AgainstAlways:
 
     verdict: AlwaysVerdict
     f1_difference: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeyondDifficulty:
+    """The gain in AUROC when a score joins a regression on `covariates`, paired; z of its coefficient among them."""
+
+    verdict: DifficultyVerdict
+    gain: Interval
+    auroc_of_covariates: Interval
+    auroc_with_score: Interval
+    partial_z: float | None
+    covariates: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redrawn:
+    """The latent that another draw of the split would have chosen, read where that draw did not select.
+
+    None where it would have chosen none. The interval is DeLong's.
+    """
+
+    layer: int | None
+    latent: int | None
+    auroc: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stability:
+    """Of how many other draws of split and selection the same latent, and one of the same layer, comes out.
+
+    `auroc` is the mean over the draws' own latents, with the 2.5 % and 97.5 % quantiles over the draws; each draw
+    selects on `selected_on` problems of sae and hyperparams and is read on the other `read_on` of them.
+    """
+
+    draws: int
+    same_latent: int
+    same_layer: int
+    auroc: Interval
+    selected_on: int
+    read_on: int
+    chosen: list[Redrawn]
