@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -34,12 +35,12 @@ STATISTIC = {  # direction -> what it is selected by, as in phase 2, and the sig
 
 
 def redrawn(
-    complexity: Float[np.ndarray, " n"], group: Int[np.ndarray, " n"], n_selected: int, seeds: Sequence[int]
+    complexity: Float[np.ndarray, " n"], group: Int[np.ndarray, " n"], n_selected: int, seeds: Sequence[Any]
 ) -> Bool[np.ndarray, "s n"]:
     """Which problems each seed selects on, `n_selected` of them or nearly so; problems with one `group` go together.
 
     Groups stand in a random order within their mean complexity, and at equal steps one is left to be read: as many in
-    every stratum as it is large, without a pattern inside one.
+    every stratum as it is large, without a pattern inside one. `seeds` are any that numpy takes.
     """
     _, place = np.unique(group, return_inverse=True)
     size = np.bincount(place)
@@ -133,10 +134,9 @@ class Selections:
             return
         equal = np.flatnonzero(strength == strength.max())
         place = equal[abs_t[equal].argmax()]
-        own, best = (strength[place], abs_t[place]), self._best.get((name, draw))
-        if best is None or own > (best.strength, best.abs_t):
-            latent, activation = int(latents[place]), activations[:, place].copy()
-            self._best[name, draw] = _Best(*map(float, own), layer, latent, activation)
+        own, own_t, best = float(strength[place]), float(abs_t[place]), self._best.get((name, draw))
+        if best is None or (own, own_t) > (best.strength, best.abs_t):
+            self._best[name, draw] = _Best(own, own_t, layer, int(latents[place]), activations[:, place].copy())
 
     def _read(self, draw: int, best: _Best | None, positive: np.ndarray) -> Redrawn:
         if best is None:

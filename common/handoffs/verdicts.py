@@ -64,6 +64,12 @@ class AgainstAlways:
     verdict: AlwaysVerdict
     f1_difference: Interval
 
+    def words(self, positive: str) -> str:
+        always = f"that of always saying {positive}"
+        if self.verdict is AlwaysVerdict.CANNOT_TELL:
+            return f"one cannot tell whether its F1 is above {always}"
+        return f"its F1 is {'above' if self.verdict is AlwaysVerdict.BETTER else 'below'} {always}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondDifficulty:
