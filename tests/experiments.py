@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import documents
 import numpy as np
 
 from common import handoffs
@@ -110,6 +111,7 @@ class Experiment:
                 for i in members
             ]
             out.table(f"{name}_{{dataset}}.parquet", rows)
+        documents.write(out, "split_metadata.json", {})
 
     def _generations(self, out) -> None:
         order = list(range(len(self.labels)))[::-1]  # the split's order is another

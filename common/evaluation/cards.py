@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from common.evaluation import metrics
+from common.evaluation import differences, metrics
 from common.evaluation.bootstrap import interval, number
 from common.evaluation.delong import delong_interval
+from common.evaluation.differences import Resampled
+from common.evaluation.verdicts import CHANCE
 from common.handoffs.detection import Card, DetectionVerdict
 from common.handoffs.estimates import AurocInterval
-
-CHANCE = 0.5
 
 
 def evaluation_card(
@@ -19,23 +19,25 @@ def evaluation_card(
     positive: Bool[np.ndarray, " n"],
     threshold: float | None,
     draws: Float[np.ndarray, "r n"],
+    area: Resampled | None = None,
 ) -> Card:
     """All metrics of `value > threshold` on problems of which `positive` have the label that is looked for.
 
     `draws` says how often each problem is in each resample (bootstrap.py). A threshold of None predicts nothing.
+    `area` is the AUROC on the same resamples, where it was found before.
     """
     once, drawn = (positive.astype(float), (~positive).astype(float)), (draws * positive, draws * ~positive)
     predicted = metrics.predicted_positive(values, threshold)
     found, resampled = metrics.at_threshold(predicted, *once), metrics.at_threshold(predicted, *drawn)
     low, high = delong_interval(values, positive)
-    area = interval(metrics.auroc(values, *once), metrics.auroc(values, *drawn))
+    auroc = (area or differences.auroc(values, positive, draws)).interval
     return Card(
         threshold=threshold,
         n=len(values),
         n_positive=int(positive.sum()),
         base_rate=number(positive.mean()),
         **{name: interval(found[name], resampled[name]) for name in metrics.AT_THRESHOLD},
-        auroc=AurocInterval(area.value, area.low, area.high, number(low), number(high)),
+        auroc=AurocInterval(auroc.value, auroc.low, auroc.high, number(low), number(high)),
         average_precision=interval(metrics.average_precision(values, *once), metrics.average_precision(values, *drawn)),
     )
 

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from common.handoffs.detection import Card, DetectionVerdict
+from common.handoffs.detection import Card, RandomLatents
 from common.handoffs.estimates import AurocInterval, Counted, Interval
 from common.handoffs.selected import LatentFacts, PromptFitFacts
 from common.handoffs.steering import Agreement, Compared, Effect, OfLayer, SteeringVerdict, UnsteeredRate
+from common.handoffs.verdicts import AgainstAlways, RankingPower, RankingVerdict
 
 Cell = str | int | float | bool | Interval | AurocInterval | None
 
@@ -176,9 +177,11 @@ class TransferSite:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferVerdicts:
-    source_threshold: DetectionVerdict
-    refitted: DetectionVerdict
+class ThereAgainstAlways:
+    """F1 beside always giving the positive answer in the other model, by the threshold that is used."""
+
+    source_threshold: AgainstAlways
+    refitted: AgainstAlways
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +189,14 @@ class TransferredCards:
     """In the first model, and in the other with the first one's threshold and with its own."""
 
     source: Card
-    source_verdict: DetectionVerdict
+    source_verdict: RankingVerdict
     source_threshold: Card
     refitted: Card
     always_positive_f1: float
-    verdicts: TransferVerdicts
+    verdict: RankingVerdict
+    power: RankingPower
+    against_always: ThereAgainstAlways
+    random_latents: RandomLatents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +204,7 @@ class NotTransferred:
     """`why` the other model's programs cannot be judged."""
 
     source: Card
-    source_verdict: DetectionVerdict
+    source_verdict: RankingVerdict
     why: str
 
 

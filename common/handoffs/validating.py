@@ -17,6 +17,7 @@ _VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 ap
 DETECTION: Handoff[DetectionDocument] = Handoff(
     name="detection",
     phase="3.1",
+    version=2,
     scope=_VALIDATED,
     tables={
         "predictions.parquet": {
@@ -138,7 +139,7 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
 TRANSFER: Handoff[TransferDocument] = Handoff(
     name="transfer",
     phase="3.6",
-    version=2,
+    version=3,
     scope=_VALIDATED,
     tables={
         "steering.parquet": {

@@ -1,6 +1,6 @@
-"""Programs up close: what steering changed, and where the predictor was right, wrong and silent.
+"""Programs up close: what steering changed, and where the headline's latent was right, wrong and silent.
 
-None is picked by hand: they are the first of their kind, or those at the ends of the predictor's scale.
+None is picked by hand: they are the first of their kind, or those at the ends of the latent's scale.
 """
 
 from typing import Any
@@ -58,12 +58,12 @@ def _changed(example: ChangedProgram, after: str) -> Example:
 
 
 def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Row]) -> list[Block]:
-    """The ends of the best predictor's scale on the validation split; nothing before phase 3.1."""
+    """The ends of the headline's scale on the validation split; nothing before phase 3.1."""
     detection = collected.finished(DETECTION)
-    best = None if detection is None else detection.document().best_predictor
-    if detection is None or best is None:
+    headline = None if detection is None else detection.document().headline
+    if detection is None or headline is None:
         return []
-    name, positive = best[0], best[1].positive
+    name, positive = headline[0], headline[1].positive
     negative = "correct" if positive == "incorrect" else "incorrect"
     columns = detection.artifact.columns("predictions.parquet")
     own = (columns["direction"] == name) & (columns["score"] == LATENT) & (columns["split"] == "validation")

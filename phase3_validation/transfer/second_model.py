@@ -37,6 +37,7 @@ from common.runs.records import RecordWriter
 from common.saes.encoder import load_sae
 from common.saes.fit import prompt_fit
 from common.saes.sources import sae_source
+from phase3_validation.detection.scores import random_latents
 from phase3_validation.readings import note_reading
 from phase3_validation.transfer import figures, findings
 from phase3_validation.transfer.config import TransferConfig
@@ -198,13 +199,16 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
 
 
-def judge_latents(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: Any) -> list[TransferSite]:
+def judge_latents(
+    ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: TargetProblems
+) -> list[TransferSite]:
     """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
 
     Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
     """
     source = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision)
     sites: list[TransferSite] = []
+    table = ctx.read(handoffs.LATENTS).columns("latents.parquet")
     at_home = {site.layer: site.last_prompt_token for site in ctx.read(handoffs.LATENTS).document().sites}
     for layer in plan.layers:
         sae = load_sae(source, layer)
@@ -217,7 +221,11 @@ def judge_latents(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan
         ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
         for direction in plan.directions:
             if direction.layer == layer:
-                problems.add(direction, latent_acts[:, direction.latent].double().numpy())
+                own = latent_acts[:, direction.latent].double().numpy()
+                turn = 1 if direction.positive == "incorrect" else -1
+                signs = random_latents(table, layer, direction.latent, ctx.config.n_random_latents, ctx.config.seed)
+                random = [turn * sign * latent_acts[:, other].double().numpy() for other, sign in signs.items()]
+                problems.add(direction, own, random)
     return sites
 
 

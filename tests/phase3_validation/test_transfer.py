@@ -21,7 +21,6 @@ from toy_phases import run_phase, stop_after
 from whole_selections import card, copied, save_lively, write_detection, write_steering
 
 from common.errors import ConfigError
-from common.evaluation.cards import verdict
 from common.handoffs import TRANSFER
 from common.handoffs.changes import TransferSite
 from common.handoffs.detection import DetectedDirection
@@ -240,8 +239,9 @@ def made_problems(n_tuning: int = 40, n_judging: int = 80) -> tuple[TargetProble
     problems = TargetProblems.of(splits, rows, TransferConfig(model="organism", to="x"))
     failed = np.array([row["label"] == "incorrect" for row in rows])
     acts = np.maximum(0, rng.normal(size=len(rows)) + 2.5 * failed)
+    random = [rng.normal(size=len(rows)) for _ in range(12)]
     for name in ("predict_incorrect", "predict_correct"):
-        problems.add(direction(name), acts)
+        problems.add(direction(name), acts, random)
     return problems, acts
 
 
@@ -270,15 +270,26 @@ def test_cards_are_those_of_scikit_learn():
         assert refitted["f1"]["value"] == pytest.approx(f1_score(positive[judging], values[judging] > threshold))
         always = f1_score(positive[judging], np.ones(80, dtype=bool))
         assert cards["always_positive_f1"] == pytest.approx(always)
-        label = name.rpartition("_")[-1]
-        judged = problems.cards(name, 0.9)
-        assert cards["verdicts"] == {key: verdict(judged[key], label) for key in ("source_threshold", "refitted")}
-    assert problems.cards("predict_incorrect", 0.9)["verdicts"].source_threshold == "detector"
-    assert problems.cards("predict_correct", 0.9)["verdicts"].source_threshold == "not better than chance"
+        for which, used in (("source_threshold", 0.9), ("refitted", threshold)):
+            difference = cards["against_always"][which]["f1_difference"]["value"]
+            assert difference == pytest.approx(f1_score(positive[judging], values[judging] > used) - always)
+        areas = [roc_auc_score(positive[judging], other[judging]) for other in problems.random[name]]
+        quantiles = np.quantile(areas, [0.05, 0.5, 0.95])
+        among = cards["random_latents"]["auroc"]
+        assert [among["q05"], among["median"], among["q95"]] == pytest.approx(quantiles.tolist())
+    assert problems.cards("predict_incorrect", 0.9)["verdict"] == "ranks"
+    assert problems.cards("predict_correct", 0.9)["verdict"] == "does not rank"
+
+
+def test_a_latent_that_others_of_its_layer_equal_ranks_no_better_than_they():
+    problems, acts = made_problems()
+    rng = np.random.default_rng(3)
+    problems.add(direction("predict_incorrect"), acts, [acts + 0.01 * rng.normal(size=len(acts)) for _ in range(9)])
+    assert problems.cards("predict_incorrect", 0.9)["verdict"] == "ranks no better than random latents"
 
 
 def detected(card: dict) -> DetectedDirection:
-    return made(DetectedDirection, {"card": card, "verdict": "detector"})
+    return made(DetectedDirection, {"card": card, "verdict": "ranks"})
 
 
 def steering_rows() -> tuple:

@@ -172,9 +172,10 @@ def test_the_sentences_say_what_the_files_say(tmp_path):
     def change(result):
         entry = result["directions"]["predict_correct"]
         entry["card"]["auroc"] = {"value": 0.876, "low": 0.812, "high": 0.934, "delong_low": 0.8, "delong_high": 0.9}
-        entry["verdict"] = "not better than random latents of its layer"
-        entry["baselines"]["logistic regression"]["auroc"] = interval(0.913, 0.02)
-        entry["baselines"]["always positive"]["f1"]["value"] = 0.777
+        entry["verdict"] = "ranks no better than random latents"
+        entry["latent"]["t"] = -9.87
+        entry["baselines"]["full probe"]["auroc"] = interval(0.913, 0.02)
+        entry["differences"]["full probe"]["auroc"] = interval(-0.037, 0.03)
 
     def weaken(result):
         result["directions"]["steer_correct"]["latents"][0]["significant"] = False
@@ -183,14 +184,18 @@ def test_the_sentences_say_what_the_files_say(tmp_path):
     data = build(tmp_path / "data", changes={"detection.json": change, "selected.json": weaken})
     knows, causes, trust = sentences(data, tmp_path)
     assert knows.startswith(
-        "Does it know? Predict-correct (layer 1, latent 101) ranks correct programs above the others"
+        "Does it know? Predict-correct (layer 1, latent 101), chosen on the selection split (|t| = 9.87,"
     )
     for part in (
-        "0.88 (0.81 to 0.93)",
-        "not better than random latents of its layer",
-        "is 0.78",
-        "0.91 (0.89 to 0.93)",
-        "similar complexity the latent's is 0.53 (0.48 to 0.58)",
+        "AUROC of 0.88 (0.81 to 0.93) for correct programs",
+        "verdict “ranks no better than random latents” (with 4 positive and 8 negative problems an AUROC of 0.71 would",
+        "Verdict “beyond difficulty”: it changes the AUROC of a regression on prompt length and complexity",
+        "by +0.040 (+0.010 to +0.070), partial z +3.1; the full probe changes it by +0.080",
+        "−0.04 (−0.07 to −0.01) to the full probe (layer 5, chosen on the selection split) with 0.91 (0.89 to 0.93)",
+        "to the length of the prompt with 0.57 (0.52 to 0.62), known before a token is written",
+        "to the mean log-probability with 0.70 (0.65 to 0.75), known only after the program is written",
+        "equal complexity its AUROC is 0.53 (0.48 to 0.58)",
+        "Of 10 other draws of the problems for selection 7 choose the same latent.",
     ):
         assert part in knows
     assert "steer-correct (layer 3, latent 103) changes the pass rate by +4.1 points (−0.9 to +9.1)" in causes
