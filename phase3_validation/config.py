@@ -1,3 +1,4 @@
-"""What every phase shares that evaluates a selection on the validation split."""
+"""The splits that phase 3 reads: what was selected is tuned on one, and evaluated on the other."""
 
+HYPERPARAMS = "hyperparams_{dataset}.parquet"
 VALIDATION = "validation_{dataset}.parquet"

@@ -11,7 +11,8 @@ from common.handoffs.selected import LatentFacts
 
 RAISE, LOWER = "raise", "lower"  # what a direction is wanted to do to the pass rate
 MATCHED_LATENT, RANDOM_DIRECTION = "matched_latent", "random_direction"  # kinds of controls
-MIN_CONTROLS = 10  # of each kind; with fewer, to be first among them says little
+MIN_CONTROLS = 19  # of each kind; with fewer, to be first among them has a p above 1 / 20
+MATCH_LIMIT = 1.5  # by which factor a control may differ from the direction before that is said
 DEGENERATE_LIMIT = 0.05  # share of newly degenerate outputs from which on a change may be nothing else
 
 
@@ -140,8 +141,23 @@ class CoefficientsDocument:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Match:
+    """How alike controls are to the direction's latent, by quantity: its own, and theirs in the order of `each`.
+
+    `worst` is the largest factor between a control's and its own, `n_worse` how many differ by more than `limit` in
+    some quantity. None for a quantity where one of the two is not above zero.
+    """
+
+    own: dict[str, float]
+    each: dict[str, list[float]]
+    worst: dict[str, float | None]
+    n_worse: int
+    limit: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ControlEffect:
-    """One control: a latent, or the number of a random direction."""
+    """One control: a latent, or the number of a random direction; `coefficient` has the sign that is better for it."""
 
     index: int
     net_change: float | None
@@ -149,6 +165,7 @@ class ControlEffect:
     n_corrupted: int
     degenerate_rate: float | None
     median_kl: float | None
+    coefficient: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +179,7 @@ class AgainstControls:
     rank: int | None
     rank_p: float | None
     each: list[ControlEffect]
+    match: Match | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +256,7 @@ class UnsteeredRate:
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringDocument:
-    """steering.json."""
+    """steering.json. Controls got their better sign on `n_tuned_on` problems of hyperparams."""
 
     experiment: dict[str, str]
     split: str
@@ -250,6 +268,7 @@ class SteeringDocument:
     agrees_with_phase_1: Agreement
     errors: dict[str, dict[str, int]]
     directions: dict[str, SteeredDirection | NotSteered]
+    n_tuned_on: int = 0
 
     @property
     def steered(self) -> dict[str, SteeredDirection]:

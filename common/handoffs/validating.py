@@ -62,6 +62,7 @@ STEERING_FIELDS = {
 COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
     name="coefficients",
     phase="3.2",
+    version=2,
     scope=_VALIDATED,
     tables={"steering.parquet": STEERING_FIELDS},
     documents={"coefficients.json": "steering:CoefficientsDocument"},
@@ -70,8 +71,20 @@ COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
 STEERING: Handoff[SteeringDocument] = Handoff(
     name="steering",
     phase="3.3",
+    version=2,
     scope=_VALIDATED,
-    tables={"steering.parquet": STEERING_FIELDS},
+    tables={
+        "steering.parquet": {
+            **STEERING_FIELDS,
+            "record": Field(
+                "int64", "number of the record: those of tuning.parquet come first, then problem by problem"
+            ),
+        },
+        "tuning.parquet": {
+            **STEERING_FIELDS,
+            "record": Field("int64", "0-based number: problem by problem, each unsteered and with every control twice"),
+        },
+    },
     documents={
         "steering.json": "steering:SteeringDocument",
         "examples.json": "steering:Examples",

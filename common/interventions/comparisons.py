@@ -15,7 +15,7 @@ Four questions, none of which is enough by itself:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.stats import binomtest, fisher_exact
 
@@ -30,6 +30,7 @@ from common.handoffs.steering import (
     Compared,
     ControlEffect,
     Effect,
+    Match,
     SteeringVerdict,
 )
 from common.interventions.outcomes import Pairs, Row, effect, median_kl, paired, transitions
@@ -48,11 +49,17 @@ def wanted_change(positive: str) -> str:
     return RAISE if positive == "correct" else LOWER
 
 
-def compare_direction(before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str) -> Compared:
-    """Everything about one direction that does not depend on the others: see `judge_family` for the rest."""
+def compare_direction(
+    before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str, match: Match | None = None
+) -> Compared:
+    """Everything about one direction that does not depend on the others: see `judge_family` for the rest.
+
+    `match` is that of the matched latents. Programs of a control are with the sign that is better for it.
+    """
     own = paired(before, after)
     kinds = {kind: {index: paired(before, rows) for index, rows in each.items()} for kind, each in controls.items()}
     found = {kind: _compare(own, each, wanted) for kind, each in kinds.items()}
+    found[MATCHED_LATENT] = replace(found[MATCHED_LATENT], match=match)
     matched = found[MATCHED_LATENT].pooled
     against = rate_to_beat(matched.n, matched.of)
     return Compared(
@@ -139,6 +146,7 @@ def _of_control(index: int, pairs: Pairs) -> ControlEffect:
         n_corrupted=pairs.corrupted,
         degenerate_rate=n_degenerate / pairs.n if pairs.n else None,
         median_kl=median_kl(pairs.after),
+        coefficient=pairs.after[0].get("coefficient") if pairs.n else None,
     )
 
 

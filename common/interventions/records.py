@@ -30,6 +30,12 @@ def n_spaced(n_problems: int, n: int) -> int:
     return min(n, n_problems) if n else n_problems
 
 
+def drawn(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
+    """`n` problems, drawn with the seed, in the order of the split; all of them where there are no more."""
+    chosen = np.random.default_rng(seed).choice(len(problems), size=min(n, len(problems)), replace=False)
+    return [problems[place] for place in np.sort(chosen)]
+
+
 def greedy_programs(rows: Sequence[dict[str, Any]]) -> Earlier:
     """Phase 1's greedy program of each problem."""
     return {row["task_id"]: row for row in rows if row["temperature"] == 0}

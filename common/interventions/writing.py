@@ -45,10 +45,13 @@ class Written:
 
 def write_variants(
     ctx: RunContext[SolutionConfig], out: RecordWriter, model: str,
-    begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier,
+    begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier, table: str = "",
 ) -> None:  # fmt: skip
-    """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`."""
-    table = next(iter(out.handoff.tables))
+    """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`.
+
+    They become rows of `table`; of the first one, where it is not named.
+    """
+    table = table or next(iter(out.handoff.tables))
 
     def begin_drafts(lm: LanguageModel) -> Writer[Draft]:
         writer = begin(lm)
@@ -56,6 +59,6 @@ def write_variants(
         def write(batch: list[int]) -> list[Draft]:
             return [one.draft(i, table) for i, one in zip(batch, writer.write(batch), strict=True)]
 
-        return Writer(write, writer.prompt_lengths)
+        return Writer(write, writer.prompt_lengths, writer.n_bytes, writer.first)
 
     write_programs(ctx, out, model, begin_drafts, earlier)

@@ -1,6 +1,7 @@
-"""Phase 3.2's choice: where a direction is added, and how much of it."""
+"""Phase 3.2's choice: where a direction is added, and how much of it; and of its controls, with which sign."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from common.handoffs.estimates import Interval
 from common.handoffs.steering import DEGENERATE_LIMIT, RAISE, CurvePoint, Dose
@@ -62,3 +63,17 @@ def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
     elif best.coefficient < 0:
         words += "; the coefficient is negative: less of the latent does what more of it should"
     return Dose(layer=best.layer, coefficient=best.coefficient), words
+
+
+def better_sign(before: Sequence[Row], after: Mapping[float, Sequence[Row]], layer: int, wanted: str) -> float:
+    """Of two opposite coefficients of a control, whose programs are `after`, the one that is better at what is wanted.
+
+    Chosen as a direction's is. Where both break the output the larger net change decides: a control has to have one.
+    """
+    curve = [curve_point(before, rows, layer, coefficient) for coefficient, rows in after.items()]
+    chosen, _ = choose(curve, wanted)
+    if chosen:
+        return chosen.coefficient
+    sign = 1 if wanted == RAISE else -1
+    return max(curve, key=lambda p: (-math.inf if p.net_change.value is None else sign * p.net_change.value,
+                                     p.coefficient)).coefficient  # fmt: skip

@@ -23,11 +23,10 @@ from common.interventions.records import agreement, check_same_limit, greedy_pro
 from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
+from phase3_validation.config import HYPERPARAMS
 from phase3_validation.steering.choice import choose, curve_point
 from phase3_validation.steering.config import CoefficientsConfig
 from phase3_validation.steering.figures import dose_response
-
-HYPERPARAMS = "hyperparams_{dataset}.parquet"
 
 
 @dataclass(frozen=True)

@@ -52,4 +52,10 @@ class SteeringConfig(SteeredConfig, EvaluatingConfig):
     n_controls: int = setting(
         20, "matched latents, and as many random directions, that each direction is compared with", demo=10, minimum=1
     )
-    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=60, minimum=0)
+    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=48, minimum=0)
+    tuning_problems: int = setting(
+        48,
+        "problems of hyperparams, drawn with the seed, on which each control gets its better sign",
+        demo=16,
+        minimum=1,
+    )

@@ -13,6 +13,7 @@ from common.handoffs.steering import (
     SteeringDocument,
     TunedDirection,
 )
+from common.interventions.controls import match_words
 from common.report.blocks import (
     Block,
     Cell,
@@ -38,7 +39,18 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
-from common.words import count, direction_words, latent_words, listed, number, percent, points, sentence_case, title_of
+from common.words import (
+    count,
+    direction_words,
+    latent_words,
+    listed,
+    number,
+    percent,
+    plural,
+    points,
+    sentence_case,
+    title_of,
+)
 
 _NET = "corrections minus corruptions: the change of the pass rate, in percentage points"
 _KL = "median KL divergence of the first token's distribution from the unsteered one's [nats]"
@@ -145,7 +157,9 @@ def steering_section(phase: PhaseResult, collected: Collected) -> Section:
         Paragraph(
             f"On the {count(result.n)} problems of the validation split, at the coefficients chosen before. Unsteered, "
             f"{count(baseline.n_correct)} programs pass: {percent(baseline.pass_rate)}. Rates have Wilson's 95 % "
-            "intervals; p-values are corrected over the directions by Holm's method."
+            "intervals; p-values are corrected over the directions by Holm's method. Controls are treated as the "
+            f"directions were: on {plural(result.n_tuned_on, 'problem')} for tuning each got the sign that is better "
+            "for it, at the same length."
         )
     )
     if result.steered:
@@ -192,6 +206,10 @@ def _few_problems(collected: Collected, phase: PhaseResult, result: SteeringDocu
     if few:
         words = f"Fewer than {MIN_CONTROLS} controls of a kind for {listed(few)}"
         found.append(warning("Few controls", f"{words}: nothing can be said of what is theirs alone."))
+    unlike = {name: entry.controls[MATCHED_LATENT].match for name, entry in result.steered.items()}
+    for name, match in unlike.items():
+        if match is not None and match.n_worse:
+            found.append(warning("Unlike controls", f"Beside {direction_words(name)} {match_words(match)}."))
     then, now = (each.manifest["settings"].get("max_new_tokens") for each in (generations, phase))
     if then != now:
         found.append(warning("Another limit", f"Phase 3.3 cut programs off at {now} tokens, phase 1 at {then}."))
@@ -262,6 +280,9 @@ def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteer
         ("Labels", text(_transitions(entry.transitions))),
         ("Smallest effect", text(entry.smallest_effect.words)),
     ]
+    match = entry.controls[MATCHED_LATENT].match if MATCHED_LATENT in entry.controls else None
+    if match is not None:
+        pairs.append(("Match", text(sentence_case(match_words(match)))))
     heading = Heading(direction_words(name), beside=str(entry.verdict), tone="good" if entry.verdict.works else "plain")
     tables = [_each(name, kind, found) for kind, found in entry.controls.items()]
     return [heading, Facts(pairs), _controls(name, entry), *figures_of(phase, CAPTIONS, f"*_{name}"), *tables]
@@ -314,6 +335,8 @@ def _points(value: float | None) -> Cell:
 def _each(name: str, kind: str, found: AgainstControls) -> Table:
     columns = [
         Column("Latent" if kind == MATCHED_LATENT else "Number", cell=lambda one: number_cell(one.index)),
+        Column("Coefficient", "with its better sign", cell=lambda one: figure_cell(one.coefficient, 2, signed=True)),
+        *_match_columns(found),
         Column("Net change", cell=lambda one: _points(one.net_change)),
         Column("Corrected", cell=lambda one: count_cell(one.n_corrected)),
         Column("Corrupted", cell=lambda one: count_cell(one.n_corrupted)),
@@ -322,3 +345,18 @@ def _each(name: str, kind: str, found: AgainstControls) -> Table:
     ]
     title = f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}"
     return table_of(title, columns, found.each, folded=True)
+
+
+def _match_columns(found: AgainstControls) -> list[Column]:
+    """What the controls were matched on."""
+    if found.match is None:
+        return []
+    match, place = found.match, {one.index: i for i, one in enumerate(found.each)}
+    return [
+        Column(
+            sentence_case(name),
+            f"the direction's own: {number(own, 3)}",
+            cell=lambda one, name=name: figure_cell(match.each[name][place[one.index]], 3),
+        )
+        for name, own in match.own.items()
+    ]
