@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from common.handoffs.detection import Card, DetectionVerdict
 from common.handoffs.estimates import AurocInterval, Counted, Interval
 from common.handoffs.selected import LatentFacts, PromptFitFacts
-from common.handoffs.steering import Agreement, Compared, Effect, OfLayer, SteeringVerdict, UnsteeredRate
+from common.handoffs.steering import Agreement, Compared, Effect, OfLayer, Power, SteeringVerdict, UnsteeredRate
 
 Cell = str | int | float | bool | Interval | AurocInterval | None
 
@@ -138,6 +138,7 @@ class RemovedDirection(Compared, OfLayer):  # the fields of the last base come f
     """As a steered direction; `wanted` is what its loss should do to the pass rate."""
 
     p_holm: dict[str, float | None]
+    power: Power
     verdict: SteeringVerdict
 
 

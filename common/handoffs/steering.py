@@ -25,21 +25,28 @@ class Change(enum.StrEnum):
     LOWERS_WITHOUT_CONTROLS = "lowers the pass rate (without controls)"
     NO_MORE = "changes the pass rate, but no more than its controls"
     UNWANTED = "changes the pass rate, but against what was wanted"
-    TOO_FEW = "changes the pass rate; too few controls to say more"
+    BEYOND_FEW = "changes the pass rate beyond all of its controls"
     NOTHING = "no measurable effect"
+    CANNOT_TELL = "cannot tell"
     UNUSABLE = "cannot be steered"
 
 
-_BREAKS = "breaks the output"
+_BREAKS = "breaks the output; "
+_FEW = f"; fewer than {MIN_CONTROLS} controls of a kind"
 
 
 @dataclass(frozen=True)
 class SteeringVerdict(Worded):
-    """The change; whether the output `breaks` besides; `why` it is unusable. Its words stand in the document."""
+    """The change; whether the output `breaks` besides. Its words stand in the document.
+
+    `why` tells why it is unusable, or what would have been found where nothing can be told; `few`: of some kind of
+    controls there were fewer than are needed to say more.
+    """
 
     change: Change
     breaks: bool = False
     why: str = ""
+    few: bool = False
 
     @property
     def works(self) -> bool:
@@ -47,15 +54,18 @@ class SteeringVerdict(Worded):
         return self.change in (Change.RAISES, Change.LOWERS) and not self.breaks
 
     def __str__(self) -> str:
-        change = f"{self.change}: {self.why}" if self.why else str(self.change)
-        return f"{_BREAKS}; {change}" if self.breaks else change
+        why = f": {self.why}" if self.change is Change.UNUSABLE else f" ({self.why})"
+        return f"{_BREAKS * self.breaks}{self.change}{why if self.why else ''}{_FEW * self.few}"
 
     @classmethod
     def from_words(cls, words: str) -> SteeringVerdict:
-        breaks = words.startswith(f"{_BREAKS}; ")
-        change = words.removeprefix(f"{_BREAKS}; ")
-        unusable, _, why = change.partition(": ")
-        return cls(Change(unusable if unusable == Change.UNUSABLE else change), breaks, why)
+        breaks, few = words.startswith(_BREAKS), words.endswith(_FEW)
+        change, why = words.removeprefix(_BREAKS).removesuffix(_FEW), ""
+        if change.startswith(f"{Change.UNUSABLE}: "):
+            change, _, why = change.partition(": ")
+        elif change.startswith(f"{Change.CANNOT_TELL} ("):
+            change, _, why = change.removesuffix(")").partition(" (")
+        return cls(Change(change), breaks, why, few)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +180,11 @@ class ControlEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstControls:
-    """A direction against one kind of controls: their programs pooled, and its rank among them."""
+    """A direction against one kind of controls: its rank among them, which decides, and their programs pooled.
+
+    The interval of `pooled` resamples problems and controls. Fisher's and the binomial p are description: they take the
+    controls' programs for independent, which they are not.
+    """
 
     n: int
     pooled: Counted
@@ -183,12 +197,22 @@ class AgainstControls:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallestEffect:
-    """The smallest rate that could have been told from the controls' with this power, and words."""
+class Power:
+    """In which share of simulated runs the verdict finds an effect of `effect`, a share of the programs.
 
+    `smallest_effect` is the smallest one that it finds in a share of `needed`; None where none is.
+    """
+
+    effect: float
     power: float
-    rate: float | None
-    words: str
+    smallest_effect: float | None
+    needed: float
+    n_simulated: int
+
+    @property
+    def suffices(self) -> bool:
+        """Whether "no measurable effect" may be said."""
+        return self.power >= self.needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +221,6 @@ class Compared:
 
     effect: Effect
     mcnemar_p: float
-    smallest_effect: SmallestEffect
     controls: dict[str, AgainstControls]
     transitions: dict[str, int]
 
@@ -245,6 +268,7 @@ class SteeredDirection(Compared, Added):  # the fields of the last base come fir
 
     selective: Selective | None
     p_holm: dict[str, float | None]
+    power: Power
     verdict: SteeringVerdict
 
 

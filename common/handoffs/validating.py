@@ -122,6 +122,7 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
 ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
     name="orthogonalisation",
     phase="3.5",
+    version=2,
     scope=_VALIDATED,
     tables={
         "orthogonalised.parquet": {

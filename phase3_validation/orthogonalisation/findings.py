@@ -11,6 +11,7 @@ from common.interventions.comparisons import OUTCOME, compare_direction, judge_f
 from common.interventions.conditions import Variant
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row
+from common.interventions.power import power_words
 from common.words import direction_words, latent_words, listed, number, p_words, percent, points
 
 RowsOf = dict[Variant, list[Row]]
@@ -77,15 +78,15 @@ def sentences(verified: dict[str, StillWritten], found: dict[str, RemovedDirecti
 def _sentence(name: str, entry: RemovedDirection) -> str:
     changed, matched, p_holm = entry.effect, entry.controls[MATCHED_LATENT], entry.p_holm
     outcome = changed.correction if entry.wanted == RAISE else changed.corruption
-    power = entry.smallest_effect.words
+    power = power_words(entry.power)
     return (
         f"Without {direction_words(name)} ({latent_words(entry.latent)}), which should {entry.wanted} the pass "
         f"rate, it changes by {points(changed.net_change)}: {changed.correction.n} programs corrected, "
         f"{changed.corruption.n} corrupted, of {changed.n} (McNemar, Holm: {p_words(p_holm['mcnemar'])}). "
         f"Of the programs that could be, {percent(outcome.rate)} are {OUTCOME[entry.wanted]}; without a "
-        f"matched latent {percent(matched.pooled.rate)} (Fisher, Holm: {p_words(p_holm['fisher'])}). Its net "
-        f"change ranks {matched.rank or 'nowhere'} of {matched.n + 1} among them. Verdict: {entry.verdict}. "
-        f"{power[:1].upper()}{power[1:]}."
+        f"matched latent {percent(matched.pooled.rate)} (as description, Fisher, Holm: {p_words(p_holm['fisher'])}). "
+        f"Its net change ranks {matched.rank or 'nowhere'} of {matched.n + 1} among them, which decides. Verdict: "
+        f"{entry.verdict}. {power[:1].upper()}{power[1:]}."
     )
 
 

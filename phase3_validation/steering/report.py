@@ -14,6 +14,7 @@ from common.handoffs.steering import (
     TunedDirection,
 )
 from common.interventions.controls import match_words
+from common.interventions.power import power_words
 from common.report.blocks import (
     Block,
     Cell,
@@ -234,7 +235,9 @@ def _effects(steered: dict[str, SteeredDirection]) -> Table:
         Column("Corruption", "of the programs that passed, the share that fails"),
         Column("Pass rate"),
         Column("p, McNemar", "exact, two-sided: did the pass rate change? Holm"),
-        Column("p, Fisher", "one-sided, against all programs of the matched latents: more than they do? Holm"),
+        Column(
+            "p, Fisher", "description: one-sided, against all programs of the matched latents as if independent; Holm"
+        ),
         Column("Newly degenerate"),
         Column("Median KL", _KL),
     ]
@@ -278,7 +281,7 @@ def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteer
         ("Added", text(_added(entry))),
         ("Wanted", text(f"to {entry.wanted} the pass rate")),
         ("Labels", text(_transitions(entry.transitions))),
-        ("Smallest effect", text(entry.smallest_effect.words)),
+        ("Power", text(f"{sentence_case(power_words(entry.power))} (simulated)")),
     ]
     match = entry.controls[MATCHED_LATENT].match if MATCHED_LATENT in entry.controls else None
     if match is not None:
@@ -307,21 +310,21 @@ def _controls(name: str, entry: SteeredDirection) -> Table:
     columns = [
         Column("Controls", numeric=False),
         Column("Number"),
-        Column(f"Programs {outcome}", "by all controls of the kind together"),
-        Column("p, Fisher", "one-sided, not corrected: is it more often the direction's outcome?"),
-        Column("p, binomial", "one-sided, against the controls' rate"),
-        Column("Rank", "of the direction's net change among the controls; 1 is beyond all of them"),
+        Column("Rank", "of the direction's net change among the controls; 1 is beyond all of them: this decides"),
         Column("p, rank", "share of the ranks that are as good"),
+        Column(f"Programs {outcome}", "by all controls of the kind together; resampled over problems and controls"),
+        Column("p, Fisher", "description: one-sided, not corrected; takes the controls' programs for independent"),
+        Column("p, binomial", "description: one-sided, against the controls' rate as if it were known"),
     ]
     rows = [
         [
             Cell(title_of(kind)),
             count_cell(found.n),
+            Cell(f"{found.rank or '–'} of {found.n + 1}", sort=found.rank),
+            p_cell(found.rank_p),
             counted(found.pooled),
             p_cell(found.fisher_p),
             p_cell(found.binomial_p),
-            Cell(f"{found.rank or '–'} of {found.n + 1}", sort=found.rank),
-            p_cell(found.rank_p),
         ]
         for kind, found in entry.controls.items()
     ]
