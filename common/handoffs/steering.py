@@ -78,7 +78,10 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What a change did to the programs of the same problems; `left_out` pairs could not be judged."""
+    """What a change did to the programs of the same problems; `left_out` pairs could not be judged.
+
+    `trajectory_kl` is the disturbance [nats per token], mean over problems: see common/interventions/trajectory_kl.py.
+    """
 
     n: int
     left_out: int
@@ -89,7 +92,8 @@ class Effect:
     pass_rate: Interval
     degenerate_rate: float | None
     newly_degenerate: Counted
-    median_kl: float | None
+    trajectory_kl: float | None
+    net_change_per_nat: float | None
 
     @property
     def breaks(self) -> bool:
@@ -111,7 +115,7 @@ class CurvePoint:
     net_change: Interval
     degenerate_rate: float | None
     newly_degenerate_rate: float | None
-    median_kl: float | None
+    trajectory_kl: float | None
     admissible: bool
 
 
@@ -174,8 +178,9 @@ class ControlEffect:
     n_corrected: int
     n_corrupted: int
     degenerate_rate: float | None
-    median_kl: float | None
+    trajectory_kl: float | None
     coefficient: float | None = None
+    net_change_per_nat: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,9 @@ STEERING_FIELDS = {
     "label": GENERATION_FIELDS["label"],
     "error": GENERATION_FIELDS["error"],
     "degenerate": Field("bool", "whether it repeats itself, does not parse, or did not stop"),
-    "kl": Field("float64", "KL divergence of the first token's distribution from the unsteered one's [nats]"),
+    "trajectory_kl": Field(
+        "float64", "mean over the unsteered program's tokens of KL(unsteered || steered) of the next token [nats]"
+    ),
     "n_new_tokens": GENERATION_FIELDS["n_new_tokens"],
     "stop_reason": GENERATION_FIELDS["stop_reason"],
     "token_ids": GENERATION_FIELDS["token_ids"],
@@ -131,7 +133,10 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
             "layer": Field("int64", "block whose latent's direction was taken away; -1 for the unchanged model"),
             "site": Field("string", "always empty: the direction is taken away everywhere"),
             "coefficient": Field("float64", "always 0: nothing is added"),
-            "kl": Field("float64", "KL divergence of the first token's distribution from the unchanged model's [nats]"),
+            "trajectory_kl": Field(
+                "float64",
+                "mean over the unchanged model's program of KL(unchanged || changed) of the next token [nats]",
+            ),
             "share_before": Field(
                 "float64",
                 "largest |<d, write>| / |write| of the unchanged model's components on the prompt; NaN for it",
@@ -152,7 +157,7 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
 TRANSFER: Handoff[TransferDocument] = Handoff(
     name="transfer",
     phase="3.6",
-    version=2,
+    version=3,
     scope=_VALIDATED,
     tables={
         "steering.parquet": {

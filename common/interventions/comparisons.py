@@ -40,7 +40,7 @@ from common.handoffs.steering import (
     Power,
     SteeringVerdict,
 )
-from common.interventions.outcomes import Pairs, Row, effect, median_kl, paired, transitions
+from common.interventions.outcomes import Pairs, Row, effect, paired, per_nat, trajectory_kl, transitions
 from common.interventions.power import ALPHA, binomial_p, power_of_verdict, rate_to_beat
 
 OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
@@ -170,13 +170,15 @@ def _pooled(controls: dict[int, Pairs], wanted: str, n: int, of: int) -> Counted
 
 def _of_control(index: int, pairs: Pairs) -> ControlEffect:
     n_degenerate = sum(row["degenerate"] for row in pairs.after)
+    change, disturbance = pairs.net_change if pairs.n else None, trajectory_kl(pairs.after)
     return ControlEffect(
         index=index,
-        net_change=pairs.net_change if pairs.n else None,
+        net_change=change,
         n_corrected=pairs.corrected,
         n_corrupted=pairs.corrupted,
         degenerate_rate=n_degenerate / pairs.n if pairs.n else None,
-        median_kl=median_kl(pairs.after),
+        trajectory_kl=disturbance,
+        net_change_per_nat=per_nat(change, disturbance),
         coefficient=pairs.after[0].get("coefficient") if pairs.n else None,
     )
 

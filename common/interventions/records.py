@@ -48,7 +48,9 @@ def check_same_limit(ctx: RunContext[SolutionConfig], generations: Artifact) -> 
         ctx.log.warning("--max-new-tokens is %d here, and was %d in phase 1", now, then)
 
 
-def steered_row(record: int, task_id: int, variant: Variant, solution: Solution, kl: float) -> dict[str, Any]:
+def steered_row(
+    record: int, task_id: int, variant: Variant, solution: Solution, trajectory_kl: float
+) -> dict[str, Any]:
     """A row of STEERING_FIELDS. Waits for the verdict."""
     generation = solution.generation
     return {
@@ -59,7 +61,7 @@ def steered_row(record: int, task_id: int, variant: Variant, solution: Solution,
         "label": solution.label,
         "error": solution.error,
         "degenerate": is_degenerate(solution.code, generation.token_ids, generation.stop_reason),
-        "kl": kl,
+        "trajectory_kl": trajectory_kl,
         "n_new_tokens": len(generation.token_ids),
         "stop_reason": generation.stop_reason,
         "token_ids": generation.token_ids,

@@ -71,7 +71,7 @@ def write_steered(
                 steer_prompt=steer_prompt,
             )
             return [
-                Written(problems[problem], variants[variant], one.generation, one.kl)
+                Written(problems[problem], variants[variant], one.generation, one.trajectory_kl)
                 for (problem, variant), one in zip(places, made, strict=True)
             ]
 

@@ -29,7 +29,7 @@ class Written:
     problem: Problem
     variant: Variant
     generation: Generation
-    kl: float
+    trajectory_kl: float
     columns: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -37,7 +37,7 @@ class Written:
         """This program as record `index` of a table."""
 
         def record(solution: Solution) -> Kept:
-            row = steered_row(index, self.problem["task_id"], self.variant, solution, self.kl)
+            row = steered_row(index, self.problem["task_id"], self.variant, solution, self.trajectory_kl)
             return {table: {**row, **self.columns}}, self.tensors
 
         return Draft(self.problem, self.generation, record)

@@ -101,7 +101,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
             percent(entry.effect.correction.rate),
             percent(entry.effect.corruption.rate),
             percent(entry.effect.newly_degenerate.rate),
-            number(entry.effect.median_kl, 3),
+            number(entry.effect.trajectory_kl, 3),
             str(entry.verdict),
         ]
         for name, entry in found.items()
@@ -113,7 +113,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
             control.n_corrected,
             control.n_corrupted,
             points(Interval(control.net_change, None, None)),
-            number(control.median_kl, 3),
+            number(control.trajectory_kl, 3),
         ]
         for name, entry in found.items()
         for control in entry.controls[MATCHED_LATENT].each
@@ -127,7 +127,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
         ResultTable(
             title="The model without each direction",
             columns=["taken away", "should", "pass rate", "net change", "corrected, of failed", "corrupted, of passed",
-                     "newly degenerate", "median KL of the first token [nats]", "verdict"],
+                     "newly degenerate", "disturbance [nats per token]", "verdict"],
             rows=changes,
         ),
         ResultTable(
@@ -138,7 +138,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
         ResultTable(
             title="The model without each matched latent",
             columns=["in place of", "latent", "corrected", "corrupted", "net change",
-                     "median KL of the first token [nats]"],
+                     "disturbance [nats per token]"],
             rows=controls,
         ),
     ]  # fmt: skip

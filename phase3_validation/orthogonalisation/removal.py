@@ -92,13 +92,20 @@ def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfi
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            write_variants(ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems), earlier)
+            write_variants(
+                ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems, earlier), earlier
+            )
 
 
 def batch_writer(
-    lm: LanguageModel, config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
+    lm: LanguageModel,
+    config: OrthogonalisationConfig,
+    plan: Plan,
+    problems: list[dict[str, Any]],
+    earlier: dict[int, dict[str, Any]],
 ) -> Writer[Written]:
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
+    unchanged = [earlier[problem["task_id"]]["token_ids"][: config.max_new_tokens] for problem in problems]
     chat = chat_template_for(config.prompt, config.model, config.revision)
     requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
     lengths = check_prompts_fit(lm, requests)
@@ -109,11 +116,15 @@ def batch_writer(
         for number, group in itertools.groupby(batch, key=lambda index: index // len(problems)):
             places = [index % len(problems) for index in group]
             programs = generate_orthogonalised(
-                lm, [requests[place] for place in places], vectors[number], max_new_tokens=config.max_new_tokens
+                lm,
+                [requests[place] for place in places],
+                vectors[number],
+                [unchanged[place] for place in places],
+                max_new_tokens=config.max_new_tokens,
             )
             for place, one in zip(places, programs, strict=True):
                 columns = {"share_before": one.share_before, "share": one.share, "component": one.component}
-                written.append(Written(problems[place], variants[number], one.generation, one.kl, columns))
+                written.append(Written(problems[place], variants[number], one.generation, one.trajectory_kl, columns))
         return written
 
     return Writer(write, lengths * len(variants), bytes_of_writers(lm.model))

@@ -28,7 +28,7 @@ def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coeffic
         net_change=found.net_change if coefficient else unchanged,
         degenerate_rate=found.degenerate_rate,
         newly_degenerate_rate=newly,
-        median_kl=found.median_kl,
+        trajectory_kl=found.trajectory_kl,
         admissible=newly is not None and newly < DEGENERATE_LIMIT,
     )
 

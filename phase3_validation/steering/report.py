@@ -54,14 +54,14 @@ from common.words import (
 )
 
 _NET = "corrections minus corruptions: the change of the pass rate, in percentage points"
-_KL = "median KL divergence of the first token's distribution from the unsteered one's [nats]"
+_KL = "KL divergence of the next token's distribution from the unsteered one, along that program [nats per token]"
 
 
 DOSE_CAPTIONS = {
     "dose_response_*": (
         "Dose and response of {}",
         "Horizontal: coefficient. Vertical: net change of the pass rate with 95 % intervals (left), newly "
-        "degenerate outputs (middle; dotted: the limit), median KL divergence of the first token (right). Hollow "
+        "degenerate outputs (middle; dotted: the limit), disturbance along the unsteered program (right). Hollow "
         "points cannot be chosen.",
     ),
 }
@@ -69,7 +69,7 @@ CAPTIONS = {
     "among_controls_*": (
         "{} among its controls",
         "Left, horizontal: net change of the pass rate; with its 95 % interval for the direction, one mark for "
-        "each control. Right: the same, upwards, against the median KL divergence of the first token.",
+        "each control. Right: the same, upwards, against the disturbance along the unsteered program.",
     ),
     "dose_response_*": (
         "Dose and response of {}, with what validation says",
@@ -142,7 +142,7 @@ def _curve(name: str, entry: TunedDirection) -> Table:
         Column(
             "Newly degenerate", "share that was not so unsteered", cell=lambda point: share(point.newly_degenerate_rate)
         ),
-        Column("Median KL", _KL, cell=lambda point: figure_cell(point.median_kl, 3)),
+        Column("Disturbance", _KL, cell=lambda point: figure_cell(point.trajectory_kl, 3)),
         Column("Admissible", numeric=False, cell=lambda point: Cell("yes" if point.admissible else "no")),
     ]
     return table_of(f"Dose response of {direction_words(name)}", columns, entry.curve, folded=True)
@@ -239,7 +239,8 @@ def _effects(steered: dict[str, SteeredDirection]) -> Table:
             "p, Fisher", "description: one-sided, against all programs of the matched latents as if independent; Holm"
         ),
         Column("Newly degenerate"),
-        Column("Median KL", _KL),
+        Column("Disturbance", _KL),
+        Column("Per nat", "net change, in points, per nat of disturbance"),
     ]
     shown = [entry.effect for entry in steered.values()]
     shown += [entry.selective.effect for entry in steered.values() if entry.selective]
@@ -268,7 +269,8 @@ def _effect_cells(effect: Effect, p_holm: dict[str, float | None], scale: Scale)
         p_cell(p_holm.get("mcnemar")),
         p_cell(p_holm.get("fisher")),
         counted(effect.newly_degenerate),
-        figure_cell(effect.median_kl, 3),
+        figure_cell(effect.trajectory_kl, 3),
+        _points(effect.net_change_per_nat),
     ]
 
 
@@ -344,7 +346,8 @@ def _each(name: str, kind: str, found: AgainstControls) -> Table:
         Column("Corrected", cell=lambda one: count_cell(one.n_corrected)),
         Column("Corrupted", cell=lambda one: count_cell(one.n_corrupted)),
         Column("Degenerate", cell=lambda one: share(one.degenerate_rate)),
-        Column("Median KL", cell=lambda one: figure_cell(one.median_kl, 3)),
+        Column("Disturbance", _KL, cell=lambda one: figure_cell(one.trajectory_kl, 3)),
+        Column("Per nat", "net change, in points", cell=lambda one: _points(one.net_change_per_nat)),
     ]
     title = f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}"
     return table_of(title, columns, found.each, folded=True)

@@ -195,7 +195,7 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
             steering += [
                 [direction_words(name), steered.wanted, model, points(one.net_change),
                  percent(one.correction.rate), percent(one.corruption.rate),
-                 percent(one.newly_degenerate.rate), number(one.median_kl, 3), one.n]
+                 percent(one.newly_degenerate.rate), number(one.trajectory_kl, 3), one.n]
                 for model, one in both if one is not None
             ]  # fmt: skip
     fits = [
@@ -212,7 +212,7 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
         ResultTable(
             title="Steering in both models",
             columns=["direction", "should", "model", "net change", "corrected, of failed", "corrupted, of passed",
-                     "newly degenerate", "median KL of the first token [nats]", "problems"],
+                     "newly degenerate", "disturbance [nats per token]", "problems"],
             rows=steering,
         ),
         ResultTable(

@@ -121,7 +121,7 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
             else:
                 added = [push_of[variant] for _, variant in records]
                 steered = generate_steered(lm, wanted, added, max_new_tokens=limit, steer_prompt=steer_prompt)
-                made = [(one.generation, one.kl) for one in steered]
+                made = [(one.generation, one.trajectory_kl) for one in steered]
             for (problem, variant), (generation, kl) in zip(records, made, strict=True):
                 tensors = kept_activations(lm, plan.layers, generation.resid_post.get("last"), problem["task_id"])
                 written.append(Written(problem, variant, generation, kl, tensors=tensors))

@@ -122,15 +122,18 @@ def test_programs_are_those_of_a_model_projected_by_hand(whole, selection):
     rows = rows_of(whole)
     unchanged = [one.token_ids for one in generate(lm, requests, max_new_tokens=TOKENS)]
     assert [row["token_ids"] for row in rows[:N]] == unchanged
+    unchanged_of = dict(zip((row["task_id"] for row in rows[:N]), unchanged, strict=True))
     for start in (4 * N, 5 * N):  # steer_correct, and its nearest control
         latent = 8 if start == 4 * N else rows[start]["control_index"]
         by_hand = projected_by_hand(lm, sae.W_dec[latent])
         expected = [one.token_ids for one in generate(by_hand, requests, max_new_tokens=TOKENS)]
         assert [row["token_ids"] for row in rows[start : start + N]] == expected != unchanged
         for row, request in zip(rows[start : start + N], requests, strict=True):
-            ids = torch.tensor([lm.tokenizer(request.prompt.text)["input_ids"]])
-            p, q = (model.model(ids).logits[0, -1].log_softmax(-1) for model in (by_hand, lm))
-            assert row["kl"] == pytest.approx(float((p.exp() * (p - q)).sum()), rel=1e-3, abs=1e-5)
+            prompt, program = lm.tokenizer(request.prompt.text)["input_ids"], unchanged_of[row["task_id"]]
+            ids = torch.tensor([[*prompt, *program[:-1]]])
+            p, q = (model.model(ids).logits[0, len(prompt) - 1 :].log_softmax(-1) for model in (lm, by_hand))
+            expected = float((p.exp() * (p - q)).sum(-1).mean())
+            assert row["trajectory_kl"] == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
 def test_what_components_still_write_is_measured_on_every_prompt(whole):
@@ -200,7 +203,7 @@ def test_impossible_directions_are_refused(directions):
 def made_rows(labels: list[str], seed: int, **columns) -> list[dict]:
     chance = random.Random(seed)
     return [
-        {"task_id": i, "label": label, "degenerate": chance.random() < 0.1, "kl": chance.random(), **columns}
+        {"task_id": i, "label": label, "degenerate": chance.random() < 0.1, "trajectory_kl": chance.random(), **columns}
         for i, label in enumerate(labels)
     ]
 

@@ -53,7 +53,7 @@ def verdicts(rng, own: dict[str, float], spread: float) -> dict[str, Change]:
 
 @pytest.mark.sweep
 def test_a_direction_like_its_controls_is_called_an_effect_in_2_5_per_cent_of_runs():
-    """Every vector has an effect of its own, of 5 points, up or down (5.0 % were called one before controls were turned)."""
+    """Every vector has an effect of its own, of 5 points, up or down; before controls were turned it was 5.0 %."""
     n_runs = swept(200, 3)
     called = 0
     for seed in range(n_runs):

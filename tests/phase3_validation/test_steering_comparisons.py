@@ -26,7 +26,12 @@ def simulated(rng, before: list[bool], correction: float, corruption: float, deg
 
 
 def row(task_id: int, passed: bool, degenerate: bool = False) -> dict:
-    return {"task_id": task_id, "label": "correct" if passed else "incorrect", "degenerate": degenerate, "kl": 0.1}
+    return {
+        "task_id": task_id,
+        "label": "correct" if passed else "incorrect",
+        "degenerate": degenerate,
+        "trajectory_kl": 0.1,
+    }
 
 
 def family(seed: int, wanted: str, own: tuple[float, ...], others, n: int = N, n_controls: int = K) -> dict:

@@ -75,7 +75,7 @@ def _make_up(out, rng, table: str, problems: list[dict], variants: list, first: 
                 "label": str(label),
                 "error": "wrong_answer" if label == "incorrect" else None,
                 "degenerate": bool(rng.random() < 0.2),
-                "kl": float(rng.random()),
+                "trajectory_kl": float(rng.random()),
                 "n_new_tokens": 3,
                 "stop_reason": "end_of_sequence",
                 "token_ids": [index],
@@ -96,7 +96,7 @@ class Recomputed:
         passed = [(a["label"] == "correct", b["label"] == "correct") for a, b in self.pairs]
         self.gained, self.lost = passed.count((False, True)), passed.count((True, False))
         self.kept, self.failed = passed.count((True, True)), passed.count((False, False))
-        self.kl = statistics.median(b["kl"] for _, b in self.pairs)
+        self.kl = statistics.fmean(b["trajectory_kl"] for _, b in self.pairs)
         self.degenerate = sum(b["degenerate"] for _, b in self.pairs)
         self.newly = sum(b["degenerate"] and not a["degenerate"] for a, b in self.pairs)
 
@@ -116,7 +116,8 @@ class Recomputed:
             "pass_rate": share(self.gained + self.kept, self.n)["rate"],
             "degenerate_rate": self.degenerate / self.n,
             "newly_degenerate": share(self.newly, self.n),
-            "median_kl": self.kl,
+            "trajectory_kl": self.kl,
+            "net_change_per_nat": (self.gained - self.lost) / self.n / self.kl,
         }
 
 
@@ -207,7 +208,8 @@ def _check_controls(compared: dict, own: Recomputed, before: list[dict], rows: l
                 "n_corrected": c.gained,
                 "n_corrupted": c.lost,
                 "degenerate_rate": c.degenerate / c.n,
-                "median_kl": c.kl,
+                "trajectory_kl": c.kl,
+                "net_change_per_nat": (c.gained - c.lost) / c.n / c.kl,
                 "coefficient": next(row["coefficient"] for row in rows if row["control_index"] == i),
             }
             for i, c in each.items()
@@ -240,7 +242,7 @@ def test_the_curve_follows_from_the_table(coefficients_run):
             assert (point["n_corrected"], point["n_corrupted"]) == (expected.gained, expected.lost)
             assert point["newly_degenerate_rate"] == expected.newly / expected.n
             assert point["admissible"] == (expected.newly / expected.n < 0.05)
-            same(point["median_kl"], expected.kl)
+            same(point["trajectory_kl"], expected.kl)
 
 
 def test_examples_show_programs_of_the_table(simulated_run):

@@ -69,8 +69,8 @@ def test_unsteered_programs_are_those_of_phase_1_and_steered_ones_are_not(coeffi
         unsteered = {row["task_id"]: row["token_ids"] for row in rows if row["control"] == "unsteered"}
         changed = [row["token_ids"] != unsteered[row["task_id"]] for row in rows if row["control"] != "unsteered"]
         assert sum(changed) > 0.8 * len(changed)
-        assert all(row["kl"] < 1e-6 for row in rows if row["control"] == "unsteered")
-        assert statistics.median(row["kl"] for row in rows if row["control"] != "unsteered") > 0.1
+        assert all(row["trajectory_kl"] < 1e-6 for row in rows if row["control"] == "unsteered")
+        assert statistics.median(row["trajectory_kl"] for row in rows if row["control"] != "unsteered") > 0.1
 
 
 def test_the_organism_writes_unsteered_in_a_mixed_batch_what_it_writes_alone():
@@ -99,7 +99,9 @@ def test_the_rows_hold_what_the_engine_writes_when_the_vector_is_added_by_hand(w
     push = Push(f"blocks.{layer}.hook_resid_post", torch.from_numpy(vector.astype(np.float32)))
     made = generate_steered(lm, requests, [push] * len(requests), max_new_tokens=12)
     assert [one.generation.token_ids for one in made] == [row["token_ids"] for row in rows]
-    assert [one.kl for one in made] == pytest.approx([row["kl"] for row in rows], rel=1e-3, abs=1e-5)
+    assert [one.trajectory_kl for one in made] == pytest.approx(
+        [row["trajectory_kl"] for row in rows], rel=1e-3, abs=1e-5
+    )
     for row in rows:
         assert row["degenerate"] == is_degenerate(row["code"], row["token_ids"], row["stop_reason"])
 
@@ -125,7 +127,8 @@ def test_the_prompt_is_steered_too_when_it_is_asked_for(lively_experiment, coeff
     assert json_of(run, "coefficients.json")["agrees_with_phase_1"]["same_tokens"] == 3
     for layer, matters in ((1, True), (3, False)):  # behind the last block no token is read any more
         last, everywhere = (
-            np.array([row["kl"] for row in rows_of(r) if row["layer"] == layer]) for r in (coefficients_run, run)
+            np.array([row["trajectory_kl"] for row in rows_of(r) if row["layer"] == layer])
+            for r in (coefficients_run, run)
         )
         assert (np.abs(last - everywhere).max() > 1e-3) == matters
 

@@ -46,7 +46,7 @@ from phase3_validation.transfer.detection import TargetProblems
 from phase3_validation.transfer.phase import PHASE
 
 TOKENS, COEFFICIENT, THRESHOLD = 12, 0.5, 3.0
-EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "kl": 0.1}]] * 2))
+EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "trajectory_kl": 0.1}]] * 2))
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +114,7 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, re
     by_hand = generate_steered(lm, requests, [push] * 12, max_new_tokens=TOKENS)
     own = rows[first + 12 :]
     assert [row["token_ids"] for row in own] == [one.generation.token_ids for one in by_hand]
-    assert [row["kl"] for row in own] == pytest.approx([one.kl for one in by_hand], rel=1e-4)
+    assert [row["trajectory_kl"] for row in own] == pytest.approx([one.trajectory_kl for one in by_hand], rel=1e-4)
     assert {(row["direction"], row["layer"], row["site"], row["coefficient"]) for row in own} == {
         ("steer_correct", 1, "resid_mid", COEFFICIENT)
     }
@@ -283,7 +283,7 @@ def detected(card: dict) -> DetectedDirection:
 
 def steering_rows() -> tuple:
     """Sixty problems: one direction corrects a third of what fails, the other does what was not wanted."""
-    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "kl": 0.0,
+    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "trajectory_kl": 0.0,
                "direction": "none"} for i in range(60)]  # fmt: skip
     after = {
         "steer_correct": ["correct" if i % 2 or i % 3 == 0 else "incorrect" for i in range(60)],
@@ -292,7 +292,13 @@ def steering_rows() -> tuple:
     rows = [*before]
     for name, labels in after.items():
         rows += [
-            {**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
+            {
+                **row,
+                "label": label,
+                "direction": name,
+                "trajectory_kl": 0.3,
+                "degenerate": name == "steer_correct" and i < 3,
+            }
             for i, (row, label) in enumerate(zip(before, labels, strict=True))
         ]
     variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
