@@ -1,4 +1,5 @@
-"""The splits that phase 3 reads: what was selected is tuned on one, and evaluated on the other."""
+"""The splits that phase 3 reads: what was selected on the first is tuned on the second, and evaluated on the third."""
 
+SAE_SPLIT = "sae_{dataset}.parquet"
 HYPERPARAMS = "hyperparams_{dataset}.parquet"
 VALIDATION = "validation_{dataset}.parquet"

@@ -12,6 +12,7 @@ N_CONTROLS, N_TUNED_ON, CHOSEN = 3, 2, {"steer_correct": (1, 0.5), "steer_incorr
 
 def coefficients_config(experiment: SmallExperiment, **changes) -> CoefficientsConfig:
     settings = {"max_new_tokens": 12, "batch_size": 10, "threads": 1, "coefficients": (-0.5, 0.5), "layers": "1,3"}
+    settings |= {"directions": ("steer_correct", "steer_incorrect")}
     return CoefficientsConfig(**experiment.words, **{**settings, **changes})
 
 

@@ -10,6 +10,7 @@ from common.handoffs.estimates import Counted, Interval
 from common.handoffs.selected import LatentFacts
 
 RAISE, LOWER = "raise", "lower"  # what a direction is wanted to do to the pass rate
+MEAN_DIFFERENCE, PROBE = FITTED = ("mean_difference", "probe")  # directions that are fitted to the whole stream
 MATCHED_LATENT, RANDOM_DIRECTION = "matched_latent", "random_direction"  # kinds of controls
 MIN_CONTROLS = 19  # of each kind; with fewer, to be first among them has a p above 1 / 20
 MATCH_LIMIT = 1.5  # by which factor a control may differ from the direction before that is said
@@ -128,8 +129,19 @@ class Dose:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FittedFacts:
+    """A fitted direction: its layer, and the cosine of its angle with each selected latent that is steered there."""
+
+    layer: int
+    cosines: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TunedDirection:
-    """The curve of one direction, and the point that was chosen; None where every one breaks the output."""
+    """The curve of one direction, and the point that was chosen; None where every one breaks the output.
+
+    `latent` of a fitted direction is the selected latent of its layer, whose controls it shares.
+    """
 
     latent: LatentFacts
     wanted: str
@@ -152,6 +164,7 @@ class CoefficientsDocument:
     degenerate_limit: float
     steer: str
     directions: dict[str, TunedDirection]
+    fitted: dict[str, FittedFacts]
 
 
 @dataclass(frozen=True, kw_only=True)

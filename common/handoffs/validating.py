@@ -66,7 +66,15 @@ COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
     phase="3.2",
     version=2,
     scope=_VALIDATED,
-    tables={"steering.parquet": STEERING_FIELDS},
+    tables={
+        "steering.parquet": STEERING_FIELDS,
+        "vectors.parquet": {
+            "direction": Field("string", "mean_difference | probe: fitted on the split sae, towards correct"),
+            "layer": Field("int64", "block whose output at the last prompt token it was fitted to"),
+            "dimension": Field("int64", "0-based dimension of the residual stream"),
+            "value": Field("float64", "the direction's part along it; the whole vector has length 1"),
+        },
+    },
     documents={"coefficients.json": "steering:CoefficientsDocument"},
 )
 

@@ -104,7 +104,10 @@ def _gains(compared: Compared, kind: str, wanted: str) -> Float[np.ndarray, " k"
 def _churn(compared: Compared, n: int) -> float:
     """The share of programs that a control on average changes each way."""
     controls = [control for kind in compared.controls.values() for control in kind.each]
-    return min(np.mean([c.n_corrected for c in controls]), np.mean([c.n_corrupted for c in controls])) / n
+    corrected, corrupted = (
+        np.mean(each) for each in zip(*((c.n_corrected, c.n_corrupted) for c in controls), strict=True)
+    )
+    return float(min(corrected, corrupted)) / n
 
 
 def _at_risk(compared: Compared, wanted: str) -> int:

@@ -23,7 +23,7 @@ from common import handoffs
 from common.evaluation.bootstrap import draws_of_problems
 from common.handoffs.changes import AttentionDocument
 from common.interventions.conditions import Variant, mean_norms, pushes
-from common.interventions.directions import selected_directions
+from common.interventions.fitted import steered_directions, with_vectors
 from common.interventions.steered_generation import Push
 from common.model.chat import chat_template_for
 from common.model.generation import prompt_lengths
@@ -50,7 +50,8 @@ PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     coefficients = ctx.read(handoffs.COEFFICIENTS).document()
-    directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
+    directions = steered_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
+    directions = with_vectors(directions, ctx.read(handoffs.COEFFICIENTS))
     variants = results.make_variants(coefficients.directions, config.n_random)
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))

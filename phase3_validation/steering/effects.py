@@ -13,6 +13,7 @@
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from common import handoffs
@@ -31,7 +32,7 @@ from common.handoffs.steering import (
 from common.interventions.comparisons import compare_direction, judge_family
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
 from common.interventions.controls import controls_of, match_of, warn_of_few
-from common.interventions.directions import selected_directions
+from common.interventions.fitted import FittedDirection, steered_directions, with_vectors
 from common.interventions.outcomes import effect, paired
 from common.interventions.records import (
     Problem,
@@ -60,7 +61,7 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
     chosen = ctx.read(handoffs.COEFFICIENTS).document()
     usable = [name for name, entry in chosen.directions.items() if entry.chosen]
-    directions = selected_directions(latents, usable) if usable else []
+    directions = steered_directions(latents, usable) if usable else []
     columns = latents.columns("latents.parquet") if usable else {}
     own, controls = {}, {}
     for direction in directions:
@@ -99,6 +100,8 @@ def _write(
     n, n_there = plan.n_tuning, len(problems) * plan.n_variants
     ctx.log.info("%d programs of hyperparams to turn the controls, %d of validation", n, n_there)
     steer_prompt = plan.chosen.steer == "all"
+    directions = with_vectors(plan.base.directions, ctx.read(handoffs.COEFFICIENTS))
+    plan = replace(plan, base=replace(plan.base, directions=directions))
 
     def tune() -> None:
         write_steered(ctx, out, plan.tuned_on, plan.tuning, earlier, steer_prompt, table=TUNING)
@@ -166,7 +169,7 @@ def _entries(
         beside = {
             kind: {index: rows[variant] for index, variant in group.items()} for kind, group in controls[name].items()
         }
-        compared[name] = compare_direction(before, rows[own], beside, chosen[name].wanted, matches[name])
+        compared[name] = compare_direction(before, rows[own], beside, chosen[name].wanted, matches.get(name))
     judged = judge_family(compared, {name: entry.wanted for name, entry in chosen.items()})
     found: dict[str, SteeredDirection | NotSteered] = {}
     for name, entry in chosen.items():
@@ -194,6 +197,7 @@ def _matches(ctx: RunContext, plan: Plan) -> dict[str, Match]:
     return {
         direction.name: match_of(columns, direction, list(plan.controls[direction.name][MATCHED_LATENT]), n)
         for direction in plan.base.directions
+        if not isinstance(direction, FittedDirection)  # which has no firing rate
     }
 
 

@@ -2,12 +2,14 @@
 
 from common.handoffs import GENERATIONS, SPLIT
 from common.handoffs.steering import (
+    FITTED,
     MATCHED_LATENT,
     MIN_CONTROLS,
     RAISE,
     AgainstControls,
     CoefficientsDocument,
     Effect,
+    FittedFacts,
     NotSteered,
     SteeredDirection,
     SteeringDocument,
@@ -101,6 +103,8 @@ def dose_section(phase: PhaseResult, _collected: Collected) -> Section:
             f"cannot be chosen. Unsteered pass rate: {percent(result.baseline)}."
         )
     )
+    if any(facts.cosines for facts in result.fitted.values()):
+        section.blocks.append(_alike(result.fitted))
     for name, entry in result.directions.items():
         chosen = entry.chosen
         word = f"layer {chosen.layer}, coefficient {number(chosen.coefficient, signed=True)}" if chosen else "none"
@@ -111,6 +115,17 @@ def dose_section(phase: PhaseResult, _collected: Collected) -> Section:
             _curve(name, entry),
         ]
     return section
+
+
+def _alike(fitted: dict[str, FittedFacts]) -> Paragraph:
+    """How alike fitted directions are to the latents."""
+    parts = [
+        f"{direction_words(name)} of layer {facts.layer} has a cosine of "
+        + listed([f"{number(cosine, signed=True)} with {direction_words(of)}" for of, cosine in facts.cosines.items()])
+        for name, facts in fitted.items()
+        if facts.cosines
+    ]
+    return Paragraph(f"Fitted to the residual stream on the split sae: {'; '.join(parts)}.", "note")
 
 
 def _without_dose(result: CoefficientsDocument) -> list[Block]:
@@ -185,7 +200,7 @@ def _in_a_sentence(name: str, entry: SteeredDirection | NotSteered) -> str:
         did, verb, whom = effect.corruption, "corrupts", "passing"
     beside = "" if matched is None else f" (matched latents: {percent(matched.pooled.rate)})"
     return (
-        f"adding {direction_words(name)} ({latent_words(entry.latent)}) changes the pass rate by "
+        f"adding {direction_words(name)} ({_what(name, entry)}) changes the pass rate by "
         f"{points(effect.net_change)} and {verb} {percent(did.rate)} of the {whom} programs{beside}, "
         f"verdict “{entry.verdict}”"
     )
@@ -278,8 +293,13 @@ def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteer
     if isinstance(entry, NotSteered):
         return [Heading(direction_words(name), beside=str(entry.verdict))]
     latent = entry.latent
+    if name in FITTED:
+        what = ("Fitted", text(f"to the residual stream of {_what(name, entry)}; controls are those of its latent"))
+    else:
+        cell = latent_cell(f"{latent_words(latent)} of {latent.sae_id}", latent.layer, latent.latent)
+        what = ("Latent", cell)
     pairs = [
-        ("Latent", latent_cell(f"{latent_words(latent)} of {latent.sae_id}", latent.layer, latent.latent)),
+        what,
         ("Added", text(_added(entry))),
         ("Wanted", text(f"to {entry.wanted} the pass rate")),
         ("Labels", text(_transitions(entry.transitions))),
@@ -291,6 +311,11 @@ def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteer
     heading = Heading(direction_words(name), beside=str(entry.verdict), tone="good" if entry.verdict.works else "plain")
     tables = [_each(name, kind, found) for kind, found in entry.controls.items()]
     return [heading, Facts(pairs), _controls(name, entry), *figures_of(phase, CAPTIONS, f"*_{name}"), *tables]
+
+
+def _what(name: str, entry: SteeredDirection) -> str:
+    """'layer 3, latent 1207', or 'layer 3' of a direction that is fitted to its stream."""
+    return f"layer {entry.latent.layer}" if name in FITTED else latent_words(entry.latent)
 
 
 def _added(entry: SteeredDirection) -> str:

@@ -23,7 +23,7 @@ from common.errors import AssetError, ConfigError
 from common.handoffs.changes import TransferDocument, TransferSite, TransferTarget
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, pushes, steered
-from common.interventions.directions import Direction, selected_directions
+from common.interventions.directions import NAMES, Direction, selected_directions
 from common.interventions.records import spaced
 from common.interventions.steered_generation import generate_steered
 from common.interventions.writing import Written, write_variants
@@ -74,7 +74,7 @@ def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     variants = {
         name: steered(name, entry.chosen.layer, entry.site, entry.chosen.coefficient)
         for name, entry in chosen.directions.items()
-        if entry.chosen
+        if entry.chosen and name in NAMES  # fitted directions are the first model's own
     }
     splits = {name: ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet") for name in (TUNING, JUDGING)}
     records = [(problem, UNSTEERED) for name in (TUNING, JUDGING) for problem in splits[name]]
@@ -168,9 +168,8 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     steered_at_home = ctx.read(handoffs.STEERING).document().steered
     identities = config.experiment()
     names = findings.Names.of(identities["model"], identities["to"])
-    steering = findings.steering_entries(
-        rows, plan.n_unsteered, plan.steered, plan.chosen.directions, steered_at_home, plan.norms
-    )
+    tuned = {name: entry for name, entry in plan.chosen.directions.items() if name in NAMES}
+    steering = findings.steering_entries(rows, plan.n_unsteered, plan.steered, tuned, steered_at_home, plan.norms)
     directions = findings.entries(plan.directions, problems, detected, steering)
     baseline = findings.baseline(detected, problems)
     out.table("predictions.parquet", problems.prediction_rows(detected))

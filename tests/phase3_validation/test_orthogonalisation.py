@@ -40,6 +40,7 @@ from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
 from phase3_validation.orthogonalisation.figures import among_matched
 from phase3_validation.orthogonalisation.phase import PHASE
 
+N_MADE = 19  # controls whose programs are made up
 N, K, TOKENS, BATCH = 12, 2, 12, 20  # batches of twenty straddle the twelve problems of a variant
 
 
@@ -171,7 +172,8 @@ def test_the_document_holds_what_the_report_shows(whole):
         assert all(len(row) == len(table["columns"]) for row in table["rows"]) and table["rows"]
     assert (whole / "figures" / "orthogonalisation.svg").read_text().rstrip().endswith("</svg>")
     summary = json_of(whole, "manifest.json")["summary"]
-    assert summary["steer_correct"] == result["directions"]["steer_correct"]["verdict"] == "no measurable effect"
+    verdict = "cannot tell (no effect would have been found); fewer than 19 controls of a kind"
+    assert summary["steer_correct"] == result["directions"]["steer_correct"]["verdict"] == verdict
 
 
 def test_slices_give_the_same_bytes(whole, begun):
@@ -222,9 +224,9 @@ def made_entries() -> tuple[dict, dict]:
     for place, (name, corrupted) in enumerate((("steer_correct", 0.4), ("steer_incorrect", 0.05))):
         own[name] = Variant(name, NONE, -1, 2, "", 0.0)
         rows[own[name]] = made_rows(flipped(before, 0.05, corrupted, 10 + place), place)
-        controls[name] = {k: Variant(name, MATCHED_LATENT, k, 2, "", 0.0) for k in range(10)}
+        controls[name] = {k: Variant(name, MATCHED_LATENT, k, 2, "", 0.0) for k in range(N_MADE)}
         for k, variant in controls[name].items():
-            rows[variant] = made_rows(flipped(before, 0.05, 0.05, 50 + 10 * place + k), k)
+            rows[variant] = made_rows(flipped(before, 0.05, 0.05, 50 + N_MADE * place + k), k)
     statistics = made(SelectedLatent, {"layer": 2, "latent": 1})
     directions = [Direction(name, 2, 1, "s", statistics) for name in own]
     return findings.entries(directions, rows[UNSTEERED], rows, own, controls), rows
@@ -258,9 +260,9 @@ def test_the_statistics_are_those_of_scipy_and_statsmodels(made_entries):
         pooled = sum(a == lost and b != a for passed in matched for a, b in zip(before, passed, strict=True))
         found = entry["controls"][MATCHED_LATENT]
         p_fisher[name] = found["fisher_p"]
-        expected = fisher_exact([[hits, 100 - hits], [pooled, 1000 - pooled]], alternative="greater").pvalue
+        expected = fisher_exact([[hits, 100 - hits], [pooled, 100 * N_MADE - pooled]], alternative="greater").pvalue
         assert found["fisher_p"] == pytest.approx(expected) and found["pooled"]["n"] == pooled
-        assert found["binomial_p"] == pytest.approx(binomtest(hits, 100, pooled / 1000, "greater").pvalue)
+        assert found["binomial_p"] == pytest.approx(binomtest(hits, 100, pooled / (100 * N_MADE), "greater").pvalue)
         sign = -1 if lost else 1
         assert found["rank"] == 1 + sum(sign * sum(passed) >= sign * sum(own) for passed in matched)
     for p_values, key in ((p_mcnemar, "mcnemar"), (p_fisher, "fisher")):
@@ -271,11 +273,14 @@ def test_the_statistics_are_those_of_scipy_and_statsmodels(made_entries):
 def test_words_follow_from_the_numbers(made_entries):
     entries, _ = made_entries
     assert entries["steer_correct"].verdict.change is Change.LOWERS
-    assert entries["steer_incorrect"].verdict.change is Change.NOTHING
+    assert entries["steer_incorrect"].verdict.change in (Change.NOTHING, Change.CANNOT_TELL)
     measured = StillWritten(worst=3e-8, component="embedding", limit=1e-5, before=0.4, controls=2e-7, n_prompts=9)
     words = findings.sentences({name: measured for name in entries}, entries)
     assert "at most 2e-07 of its length" in words[0] and "allowed: 1e-05" in words[0]
-    assert "which should lower the pass rate" in words[1] and "lowers the pass rate. With 100 programs" in words[1]
+    assert (
+        "which should lower the pass rate" in words[1]
+        and "lowers the pass rate. An effect of 5 points would have been" in words[1]
+    )
     json.dumps(as_json(findings.tables({name: measured for name in entries}, entries)), allow_nan=False)
 
 
