@@ -104,7 +104,7 @@ STEERING: Handoff[SteeringDocument] = Handoff(
 ATTENTION: Handoff[AttentionDocument] = Handoff(
     name="attention",
     phase="3.4",
-    version=2,
+    version=3,
     scope=_VALIDATED,
     tables={
         "attention.parquet": {
@@ -124,6 +124,16 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
             "direction": Field("string", "the steering direction that a random one of the same length stands beside"),
             "control_index": Field("int64", "number of the random direction"),
             "displaced": Field("float64", "attention that it moves to another section, 0 to 1: mean of heads in reach"),
+        },
+        "head_controls.parquet": {
+            "direction": Field("string", "the steering direction that a random one of the same length stands beside"),
+            "control_index": Field("int64", "number of the random direction"),
+            "layer": Field("int64", "block, from 0"),
+            "head": Field("int64", "attention head of the block, from 0"),
+            "section": Field("string", "as in attention.parquet"),
+            "change": Field(
+                "float64", "change of attention to the section under the random direction, mean of problems"
+            ),
         },
     },
     documents={"attention.json": "changes:AttentionDocument"},

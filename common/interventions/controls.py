@@ -12,6 +12,7 @@ import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from common.errors import ConfigError
 from common.handoffs.selected import SelectedDocument
@@ -34,15 +35,7 @@ def matched_latents(
     """
     own = (columns["layer"] == layer) & (columns["latent"] == latent)
     assert own.sum() == 1, f"latents.parquet has {own.sum()} rows of layer {layer}, latent {latent}"
-    candidate = (
-        (columns["layer"] == layer)
-        & columns["kept"]
-        & (columns["n_active"] > 0)
-        & (columns["decoder_norm"] > 0)
-        & (np.abs(columns["separation"]) < MAX_SEPARATION)
-        & ~np.isin(columns["latent"], [latent, *selected])
-    )
-    rows = np.flatnonzero(candidate)
+    rows = _candidate_rows(columns, layer, [latent, *selected])
     if not len(rows):
         return []
     log_norm = np.log(np.maximum(columns["decoder_norm"], np.finfo(np.float64).tiny))
@@ -56,14 +49,43 @@ def matched_latents(
     return columns["latent"][rows[order[:k]]].tolist()
 
 
+def _candidate_rows(columns: dict[str, np.ndarray], layer: int, without: Collection[int]) -> Int[np.ndarray, " n"]:
+    """Rows of a layer's latents that can be controls: see `matched_latents`."""
+    return np.flatnonzero(
+        (columns["layer"] == layer)
+        & columns["kept"]
+        & (columns["n_active"] > 0)
+        & (columns["decoder_norm"] > 0)
+        & (np.abs(columns["separation"]) < MAX_SEPARATION)
+        & ~np.isin(columns["latent"], [*without])
+    )
+
+
+def candidates_of(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument) -> list[int]:
+    """The latents that can be controls of a direction, ascending; `selected` is what phase 2 selected.
+
+    Raises: ConfigError when there is none.
+    """
+    without = [direction.latent, *_selected_there(direction, selected)]
+    found = columns["latent"][_candidate_rows(columns, direction.layer, without)].tolist()
+    return _some(direction, sorted(found))
+
+
 def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument, k: int) -> list[int]:
     """The matched latents of a direction, k or fewer; `selected` is what phase 2 selected.
 
     Raises: ConfigError when there is none.
     """
+    chosen = _selected_there(direction, selected)
+    return _some(direction, matched_latents(columns, direction.layer, direction.latent, selected.problems, k, chosen))
+
+
+def _selected_there(direction: Direction, selected: SelectedDocument) -> set[int]:
     entries = [entry for group in selected.directions.values() for entry in group.latents]
-    chosen = {entry.latent for entry in entries if entry.layer == direction.layer}
-    found = matched_latents(columns, direction.layer, direction.latent, selected.problems, k, chosen)
+    return {entry.latent for entry in entries if entry.layer == direction.layer}
+
+
+def _some(direction: Direction, found: list[int]) -> list[int]:
     if not found:
         raise ConfigError(
             f"no latent of layer {direction.layer} can be a control of {direction.name}: none fires on a problem, has "

@@ -1,4 +1,4 @@
-"""Phases 3.2 and 3.3 on the page: the dose that was chosen, what it did, and what the controls did."""
+"""Phase 3.3 on the page: what the chosen dose did, and what the controls did."""
 
 from common.handoffs import GENERATIONS, SPLIT
 from common.handoffs.steering import (
@@ -7,13 +7,10 @@ from common.handoffs.steering import (
     MIN_CONTROLS,
     RAISE,
     AgainstControls,
-    CoefficientsDocument,
     Effect,
-    FittedFacts,
     NotSteered,
     SteeredDirection,
     SteeringDocument,
-    TunedDirection,
 )
 from common.interventions.controls import match_words
 from common.interventions.power import power_words
@@ -54,19 +51,8 @@ from common.words import (
     sentence_case,
     title_of,
 )
+from phase3_validation.steering.dose_report import KL, NET
 
-_NET = "corrections minus corruptions: the change of the pass rate, in percentage points"
-_KL = "KL divergence of the next token's distribution from the unsteered one, along that program [nats per token]"
-
-
-DOSE_CAPTIONS = {
-    "dose_response_*": (
-        "Dose and response of {}",
-        "Horizontal: coefficient. Vertical: net change of the pass rate with 95 % intervals (left), newly "
-        "degenerate outputs (middle; dotted: the limit), disturbance along the unsteered program (right). Hollow "
-        "points cannot be chosen.",
-    ),
-}
 CAPTIONS = {
     "among_controls_*": (
         "{} among its controls",
@@ -83,84 +69,6 @@ CAPTIONS = {
         "Rows: without steering. Columns: steered. Cells: programs and their share.",
     ),
 }
-
-
-def dose_section(phase: PhaseResult, _collected: Collected) -> Section:
-    result: CoefficientsDocument = phase.document()
-    section = Section(
-        "dose",
-        "Dose response",
-        "How much of a direction changes programs without breaking the output?",
-        source=phase.place,
-        warnings=_without_dose(result),
-        answer=_best_dose(result),
-    )
-    limit = number(100 * result.degenerate_limit, 0)
-    section.blocks.append(
-        Paragraph(
-            f"On {count(result.n)} problems for tuning. A coefficient is the length of the added vector in mean norms "
-            f"of the residual stream at the site. A point where {limit} % of the outputs or more are newly degenerate "
-            f"cannot be chosen. Unsteered pass rate: {percent(result.baseline)}."
-        )
-    )
-    if any(facts.cosines for facts in result.fitted.values()):
-        section.blocks.append(_alike(result.fitted))
-    for name, entry in result.directions.items():
-        chosen = entry.chosen
-        word = f"layer {chosen.layer}, coefficient {number(chosen.coefficient, signed=True)}" if chosen else "none"
-        section.blocks += [
-            Heading(direction_words(name), beside=f"chosen: {word}"),
-            Paragraph(f"{sentence_case(entry.why)}.", "note"),
-            *figures_of(phase, DOSE_CAPTIONS, f"*_{name}"),
-            _curve(name, entry),
-        ]
-    return section
-
-
-def _alike(fitted: dict[str, FittedFacts]) -> Paragraph:
-    """How alike fitted directions are to the latents."""
-    parts = [
-        f"{direction_words(name)} of layer {facts.layer} has a cosine of "
-        + listed([f"{number(cosine, signed=True)} with {direction_words(of)}" for of, cosine in facts.cosines.items()])
-        for name, facts in fitted.items()
-        if facts.cosines
-    ]
-    return Paragraph(f"Fitted to the residual stream on the split sae: {'; '.join(parts)}.", "note")
-
-
-def _without_dose(result: CoefficientsDocument) -> list[Block]:
-    none = [direction_words(name) for name, entry in result.directions.items() if entry.chosen is None]
-    return [warning("No coefficient", f"Every one tried breaks the output of {listed(none)}.")] if none else []
-
-
-def _best_dose(result: CoefficientsDocument) -> str:
-    """What the problems for tuning say of the chosen coefficients."""
-    parts = []
-    for name, entry in result.directions.items():
-        chosen = entry.chosen
-        same = [p for p in entry.curve if chosen and (p.layer, p.coefficient) == (chosen.layer, chosen.coefficient)]
-        parts += [f"{direction_words(name)} {points(point.net_change)}" for point in same[:1]]
-    return f"On the {count(result.n)} problems for tuning the best net change is {listed(parts)}." if parts else ""
-
-
-def _curve(name: str, entry: TunedDirection) -> Table:
-    scale = scale_of_changes([point.net_change for point in entry.curve])
-    degenerate = "share of outputs that repeat, do not parse or do not stop"
-    columns = [
-        Column("Layer", cell=lambda point: number_cell(point.layer)),
-        Column("Coefficient", cell=lambda point: figure_cell(point.coefficient, 3, signed=True)),
-        Column("Net change", _NET, cell=lambda point: change(point.net_change, scale)),
-        Column("Pass rate", cell=lambda point: share(point.pass_rate)),
-        Column("Corrected", cell=lambda point: count_cell(point.n_corrected)),
-        Column("Corrupted", cell=lambda point: count_cell(point.n_corrupted)),
-        Column("Degenerate", degenerate, cell=lambda point: share(point.degenerate_rate)),
-        Column(
-            "Newly degenerate", "share that was not so unsteered", cell=lambda point: share(point.newly_degenerate_rate)
-        ),
-        Column("Disturbance", _KL, cell=lambda point: figure_cell(point.trajectory_kl, 3)),
-        Column("Admissible", numeric=False, cell=lambda point: Cell("yes" if point.admissible else "no")),
-    ]
-    return table_of(f"Dose response of {direction_words(name)}", columns, entry.curve, folded=True)
 
 
 def steering_section(phase: PhaseResult, collected: Collected) -> Section:
@@ -245,7 +153,7 @@ def _broken(result: SteeringDocument) -> list[Block]:
 def _effects(steered: dict[str, SteeredDirection]) -> Table:
     columns = [
         Column("Direction", numeric=False),
-        Column("Net change", _NET),
+        Column("Net change", NET),
         Column("Correction", "of the programs that failed, the share that passes"),
         Column("Corruption", "of the programs that passed, the share that fails"),
         Column("Pass rate"),
@@ -254,7 +162,7 @@ def _effects(steered: dict[str, SteeredDirection]) -> Table:
             "p, Fisher", "description: one-sided, against all programs of the matched latents as if independent; Holm"
         ),
         Column("Newly degenerate"),
-        Column("Disturbance", _KL),
+        Column("Disturbance", KL),
         Column("Per nat", "net change, in points, per nat of disturbance"),
     ]
     shown = [entry.effect for entry in steered.values()]
@@ -371,7 +279,7 @@ def _each(name: str, kind: str, found: AgainstControls) -> Table:
         Column("Corrected", cell=lambda one: count_cell(one.n_corrected)),
         Column("Corrupted", cell=lambda one: count_cell(one.n_corrupted)),
         Column("Degenerate", cell=lambda one: share(one.degenerate_rate)),
-        Column("Disturbance", _KL, cell=lambda one: figure_cell(one.trajectory_kl, 3)),
+        Column("Disturbance", KL, cell=lambda one: figure_cell(one.trajectory_kl, 3)),
         Column("Per nat", "net change, in points", cell=lambda one: _points(one.net_change_per_nat)),
     ]
     title = f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}"

@@ -6,10 +6,12 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
 from documents import made
+from safetensors.numpy import load_file
 from scipy.stats import binomtest, fisher_exact
 from selected_latents import SmallExperiment, json_of
 from statsmodels.stats.contingency_tables import mcnemar
@@ -19,12 +21,13 @@ from toy_phases import run_phase, stop_after
 from whole_selections import copied
 
 from common.errors import ConfigError
-from common.handoffs import ORTHOGONALISATION
+from common.handoffs import GENERAL_TEXT, LATENTS, ORTHOGONALISATION
 from common.handoffs.changes import StillWritten
 from common.handoffs.document import as_json
 from common.handoffs.selected import SelectedLatent
 from common.handoffs.steering import MATCHED_LATENT, Change
 from common.interventions.conditions import NONE, UNSTEERED, Variant
+from common.interventions.controls import match
 from common.interventions.directions import Direction
 from common.model.generation import generate
 from common.model.hooks import decoder_blocks
@@ -115,6 +118,29 @@ def test_records_are_variant_by_variant_with_matched_latents_of_the_same_layer(w
     assert {(row["site"], row["coefficient"]) for row in rows} == {("", 0.0)}
 
 
+def test_controls_are_the_latents_along_which_the_stream_varies_as_much(whole, selection):
+    text = discovery.list_runs(GENERAL_TEXT, selection.data)[0].path
+    columns = pyarrow.parquet.read_table(
+        discovery.list_runs(LATENTS, selection.data)[0].path / "latents.parquet"
+    ).to_pandas()
+    for name, entry in json_of(whole, "orthogonalisation.json")["directions"].items():
+        layer, latent = selection.latents[name]
+        resid = load_file(text / f"activations/layer_{layer:02d}.safetensors")["resid_post"].astype(float)[1:]
+        decoder = load_sae(sae_source(str(selection.sae), str(selection.model)), layer).W_dec.double().numpy()
+        variance = [np.var(resid @ (row / np.linalg.norm(row)), ddof=1) for row in decoder]
+        chosen = {own for there, own in selection.latents.values() if there == layer}
+        can_be = [
+            int(row["latent"])
+            for _, row in columns[columns["layer"] == layer].iterrows()
+            if row["latent"] not in chosen and abs(row["separation"]) < 0.01
+        ]
+        nearest = sorted(can_be, key=lambda one: abs(np.log(variance[one] / variance[latent])))[:K]
+        found = entry["controls"][MATCHED_LATENT]
+        assert [control["index"] for control in found["each"]] == nearest
+        assert found["match"]["own"]["variance"] == pytest.approx(variance[latent])
+        assert found["match"]["each"]["variance"] == pytest.approx([variance[one] for one in nearest])
+
+
 def test_programs_are_those_of_a_model_projected_by_hand(whole, selection):
     lm = load_model(str(selection.model), "cpu", "float32", 1)
     problems = validation_of(selection)
@@ -202,6 +228,9 @@ def test_impossible_directions_are_refused(directions):
         OrthogonalisationConfig(directions=directions)
 
 
+MATCH = match({"variance": 2.0}, {"variance": [2.0] * N_MADE})
+
+
 def made_rows(labels: list[str], seed: int, **columns) -> list[dict]:
     chance = random.Random(seed)
     return [
@@ -229,7 +258,7 @@ def made_entries() -> tuple[dict, dict]:
             rows[variant] = made_rows(flipped(before, 0.05, 0.05, 50 + N_MADE * place + k), k)
     statistics = made(SelectedLatent, {"layer": 2, "latent": 1})
     directions = [Direction(name, 2, 1, "s", statistics) for name in own]
-    return findings.entries(directions, rows[UNSTEERED], rows, own, controls), rows
+    return findings.entries(directions, rows[UNSTEERED], rows, own, controls, dict.fromkeys(own, MATCH)), rows
 
 
 def test_the_statistics_are_those_of_scipy_and_statsmodels(made_entries):
