@@ -49,7 +49,8 @@ def write_steered(
 ) -> None:
     """Compute what `out` wants of these records: record first + i is problem i // n, variant i % n, of n variants.
 
-    See `conditions.pushes` for what is added, `generate_steered` for `disturbance`. Without a record that is wanted no model is loaded.
+    See `conditions.pushes` for what is added, `generate_steered` for `disturbance`. Where no record is wanted, no model
+    is loaded.
     """
     if not any(map(out.wants, range(first, first + len(problems) * len(plan.variants)))):
         return
