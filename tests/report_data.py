@@ -299,8 +299,8 @@ def _detection(out: Any) -> None:
 def _coefficients(out: Any) -> None:
     curve = [
         {"layer": 3, "coefficient": c, "n": N, "net_change": interval(0.1 * c), "pass_rate": interval(0.6),
-         "n_corrected": 3, "n_corrupted": 1, "degenerate_rate": 0.1, "newly_degenerate_rate": 0.02, "median_kl": 0.01,
-         "admissible": c < 1}
+         "n_corrected": 3, "n_corrupted": 1, "degenerate_rate": 0.1, "newly_degenerate_rate": 0.02,
+         "trajectory_kl": 0.01, "admissible": c < 1}
         for c in (-0.5, 0.5, 1.0)
     ]  # fmt: skip
     found = {name: {"latent": latent(3), "wanted": "raise", "curve": curve, "why": "the largest net change, +5.0 %",
@@ -318,14 +318,15 @@ def counted(n: int, of: int) -> Row:
 def effect(change: float) -> Row:
     return {"n": N, "left_out": 0, "correction": counted(1, 4), "corruption": counted(1, 8),
             "preservation": counted(7, 8), "net_change": interval(change), "pass_rate": interval(0.6),
-            "degenerate_rate": 0.1, "newly_degenerate": counted(1, 20), "median_kl": 0.02}  # fmt: skip
+            "degenerate_rate": 0.1, "newly_degenerate": counted(1, 20), "trajectory_kl": 0.02}  # fmt: skip
 
 
 def control(n: int = 10) -> Row:
     each = [{"index": k, "net_change": 0.01 * k, "n_corrected": 1, "n_corrupted": k, "degenerate_rate": 0.1,
-             "median_kl": 0.01} for k in range(n)]  # fmt: skip
+             "trajectory_kl": 0.01, "coefficient": 0.5} for k in range(n)]  # fmt: skip
+    match = {"own": {"rate": 0.3}, "each": {"rate": [0.1] * n}, "worst": {"rate": 3.0}, "n_worse": n, "limit": 1.5}
     return {"n": n, "pooled": counted(4, 40), "fisher_p": 0.04, "binomial_p": 0.0002, "rank": 1, "rank_p": 0.09,
-            "each": each}  # fmt: skip
+            "each": each, "match": match}  # fmt: skip
 
 
 def _steering(out: Any) -> None:
@@ -334,7 +335,7 @@ def _steering(out: Any) -> None:
         found[name] = {
             "latent": latent(3), "wanted": wanted, "layer": 3, "site": "resid_post", "coefficient": 0.5, "norm": 68.5,
             "effect": effect(0.041 if wanted == "raise" else -0.082), "mcnemar_p": 0.5,
-            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031}, "smallest_effect": {"words": "a rate of 40 % or more"},
+            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031}, "power": {"effect": 0.05, "power": 0.34, "needed": 0.8},
             "controls": {"matched_latent": control(), "random_direction": control()},
             "selective": {"by": "predict_incorrect", "threshold": 1.5, "n_steered": 5, "effect": effect(0.02)},
             "transitions": {"pass_to_pass": 7, "pass_to_fail": 1, "fail_to_pass": 1, "fail_to_fail": 3},

@@ -54,7 +54,9 @@ STEERING_FIELDS = {
     "label": GENERATION_FIELDS["label"],
     "error": GENERATION_FIELDS["error"],
     "degenerate": Field("bool", "whether it repeats itself, does not parse, or did not stop"),
-    "kl": Field("float64", "KL divergence of the first token's distribution from the unsteered one's [nats]"),
+    "trajectory_kl": Field(
+        "float64", "mean over the unsteered program's tokens of KL(unsteered || steered) of the next token [nats]"
+    ),
     "n_new_tokens": GENERATION_FIELDS["n_new_tokens"],
     "stop_reason": GENERATION_FIELDS["stop_reason"],
     "token_ids": GENERATION_FIELDS["token_ids"],
@@ -63,16 +65,38 @@ STEERING_FIELDS = {
 COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
     name="coefficients",
     phase="3.2",
+    version=2,
     scope=_VALIDATED,
-    tables={"steering.parquet": STEERING_FIELDS},
+    tables={
+        "steering.parquet": STEERING_FIELDS,
+        "vectors.parquet": {
+            "direction": Field("string", "mean_difference | probe: fitted on the split sae, towards correct"),
+            "layer": Field("int64", "block whose output at the last prompt token it was fitted to"),
+            "dimension": Field("int64", "0-based dimension of the residual stream"),
+            "value": Field("float64", "the direction's part along it; the whole vector has length 1"),
+        },
+    },
     documents={"coefficients.json": "steering:CoefficientsDocument"},
 )
 
 STEERING: Handoff[SteeringDocument] = Handoff(
     name="steering",
     phase="3.3",
+    version=2,
     scope=_VALIDATED,
-    tables={"steering.parquet": STEERING_FIELDS},
+    tables={
+        "steering.parquet": {
+            **STEERING_FIELDS,
+            "record": Field(
+                "int64", "number of the record: those of tuning.parquet come first, then problem by problem"
+            ),
+        },
+        "tuning.parquet": {
+            **STEERING_FIELDS,
+            "record": Field("int64", "0-based number: problem by problem, each unsteered and with every control twice"),
+            "trajectory_kl": Field("float64", "always NaN: not measured"),
+        },
+    },
     documents={
         "steering.json": "steering:SteeringDocument",
         "examples.json": "steering:Examples",
@@ -82,7 +106,7 @@ STEERING: Handoff[SteeringDocument] = Handoff(
 ATTENTION: Handoff[AttentionDocument] = Handoff(
     name="attention",
     phase="3.4",
-    version=2,
+    version=3,
     scope=_VALIDATED,
     tables={
         "attention.parquet": {
@@ -103,6 +127,16 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
             "control_index": Field("int64", "number of the random direction"),
             "displaced": Field("float64", "attention that it moves to another section, 0 to 1: mean of heads in reach"),
         },
+        "head_controls.parquet": {
+            "direction": Field("string", "the steering direction that a random one of the same length stands beside"),
+            "control_index": Field("int64", "number of the random direction"),
+            "layer": Field("int64", "block, from 0"),
+            "head": Field("int64", "attention head of the block, from 0"),
+            "section": Field("string", "as in attention.parquet"),
+            "change": Field(
+                "float64", "change of attention to the section under the random direction, mean of problems"
+            ),
+        },
     },
     documents={"attention.json": "changes:AttentionDocument"},
 )
@@ -110,6 +144,7 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
 ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
     name="orthogonalisation",
     phase="3.5",
+    version=2,
     scope=_VALIDATED,
     tables={
         "orthogonalised.parquet": {
@@ -118,7 +153,10 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
             "layer": Field("int64", "block whose latent's direction was taken away; -1 for the unchanged model"),
             "site": Field("string", "always empty: the direction is taken away everywhere"),
             "coefficient": Field("float64", "always 0: nothing is added"),
-            "kl": Field("float64", "KL divergence of the first token's distribution from the unchanged model's [nats]"),
+            "trajectory_kl": Field(
+                "float64",
+                "mean over the unchanged model's program of KL(unchanged || changed) of the next token [nats]",
+            ),
             "share_before": Field(
                 "float64",
                 "largest |<d, write>| / |write| of the unchanged model's components on the prompt; NaN for it",

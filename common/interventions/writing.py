@@ -29,7 +29,7 @@ class Written:
     problem: Problem
     variant: Variant
     generation: Generation
-    kl: float
+    trajectory_kl: float
     columns: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -37,7 +37,7 @@ class Written:
         """This program as record `index` of a table."""
 
         def record(solution: Solution) -> Kept:
-            row = steered_row(index, self.problem["task_id"], self.variant, solution, self.kl)
+            row = steered_row(index, self.problem["task_id"], self.variant, solution, self.trajectory_kl)
             return {table: {**row, **self.columns}}, self.tensors
 
         return Draft(self.problem, self.generation, record)
@@ -45,10 +45,13 @@ class Written:
 
 def write_variants(
     ctx: RunContext[SolutionConfig], out: RecordWriter, model: str,
-    begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier,
+    begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier, table: str = "",
 ) -> None:  # fmt: skip
-    """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`."""
-    table = next(iter(out.handoff.tables))
+    """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`.
+
+    They become rows of `table`; of the first one, where it is not named.
+    """
+    table = table or next(iter(out.handoff.tables))
 
     def begin_drafts(lm: LanguageModel) -> Writer[Draft]:
         writer = begin(lm)
@@ -56,6 +59,6 @@ def write_variants(
         def write(batch: list[int]) -> list[Draft]:
             return [one.draft(i, table) for i, one in zip(batch, writer.write(batch), strict=True)]
 
-        return Writer(write, writer.prompt_lengths)
+        return Writer(write, writer.prompt_lengths, writer.n_bytes, writer.first)
 
     write_programs(ctx, out, model, begin_drafts, earlier)

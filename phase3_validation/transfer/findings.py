@@ -21,13 +21,11 @@ from common.handoffs.detection import DetectedDirection
 from common.handoffs.selected import PromptFitFacts
 from common.handoffs.steering import Change, SteeredDirection, SteeringVerdict, TunedDirection
 from common.handoffs.verdicts import RankingVerdict
-from common.interventions.comparisons import (
-    change_without_controls,
-    mcnemar_p,
-)
+from common.interventions.comparisons import mcnemar_p, verdict_without_controls
 from common.interventions.conditions import Variant
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row, effect, paired, transitions
+from common.interventions.power import power_without_controls
 from common.runs.discovery import plain_name
 from common.words import direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
@@ -76,7 +74,7 @@ def steering_entries(
             continue
         variant, found = variants[name], effect(pairs[name])
         # What a matched latent would do in the other model was not tried.
-        change = change_without_controls(found, p_holm[name], entry.wanted)
+        power = power_without_controls(found, entry.wanted, len(variants))
         entries[name] = TransferredSteering(
             wanted=entry.wanted,
             layer=variant.layer,
@@ -88,7 +86,8 @@ def steering_entries(
             mcnemar_p=p[name],
             transitions=transitions(pairs[name]),
             p_holm={"mcnemar": p_holm[name]},
-            verdict=SteeringVerdict(change, found.breaks),
+            verdict=verdict_without_controls(found, p_holm[name], power, entry.wanted),
+            power=power,
         )
     return entries
 
@@ -203,7 +202,7 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
             steering += [
                 [direction_words(name), steered.wanted, model, points(one.net_change),
                  percent(one.correction.rate), percent(one.corruption.rate),
-                 percent(one.newly_degenerate.rate), number(one.median_kl, 3), one.n]
+                 percent(one.newly_degenerate.rate), number(one.trajectory_kl, 3), one.n]
                 for model, one in both if one is not None
             ]  # fmt: skip
     fits = [
@@ -220,7 +219,7 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
         ResultTable(
             title="Steering in both models",
             columns=["direction", "should", "model", "net change", "corrected, of failed", "corrupted, of passed",
-                     "newly degenerate", "median KL of the first token [nats]", "problems"],
+                     "newly degenerate", "disturbance [nats per token]", "problems"],
             rows=steering,
         ),
         ResultTable(

@@ -23,7 +23,7 @@ from common.errors import AssetError, ConfigError
 from common.handoffs.changes import TransferDocument, TransferSite, TransferTarget
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, pushes, steered
-from common.interventions.directions import Direction, selected_directions
+from common.interventions.directions import NAMES, Direction, selected_directions
 from common.interventions.records import spaced
 from common.interventions.steered_generation import generate_steered
 from common.interventions.writing import Written, write_variants
@@ -75,7 +75,7 @@ def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     variants = {
         name: steered(name, entry.chosen.layer, entry.site, entry.chosen.coefficient)
         for name, entry in chosen.directions.items()
-        if entry.chosen
+        if entry.chosen and name in NAMES  # fitted directions are the first model's own
     }
     splits = {name: ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet") for name in (TUNING, JUDGING)}
     records = [(problem, UNSTEERED) for name in (TUNING, JUDGING) for problem in splits[name]]
@@ -122,7 +122,7 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
             else:
                 added = [push_of[variant] for _, variant in records]
                 steered = generate_steered(lm, wanted, added, max_new_tokens=limit, steer_prompt=steer_prompt)
-                made = [(one.generation, one.kl) for one in steered]
+                made = [(one.generation, one.trajectory_kl) for one in steered]
             for (problem, variant), (generation, kl) in zip(records, made, strict=True):
                 tensors = kept_activations(lm, plan.layers, generation.resid_post.get("last"), problem["task_id"])
                 written.append(Written(problem, variant, generation, kl, tensors=tensors))
@@ -169,9 +169,8 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     steered_at_home = ctx.read(handoffs.STEERING).document().steered
     identities = config.experiment()
     names = findings.Names.of(identities["model"], identities["to"])
-    steering = findings.steering_entries(
-        rows, plan.n_unsteered, plan.steered, plan.chosen.directions, steered_at_home, plan.norms
-    )
+    tuned = {name: entry for name, entry in plan.chosen.directions.items() if name in NAMES}
+    steering = findings.steering_entries(rows, plan.n_unsteered, plan.steered, tuned, steered_at_home, plan.norms)
     directions = findings.entries(plan.directions, problems, detected, steering)
     baseline = findings.baseline(detected, problems)
     out.table("predictions.parquet", problems.prediction_rows(detected))

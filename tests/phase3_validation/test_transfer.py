@@ -45,7 +45,7 @@ from phase3_validation.transfer.detection import TargetProblems
 from phase3_validation.transfer.phase import PHASE
 
 TOKENS, COEFFICIENT, THRESHOLD = 12, 0.5, 3.0
-EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "kl": 0.1}]] * 2))
+EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "trajectory_kl": 0.1}]] * 2))
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +113,7 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, re
     by_hand = generate_steered(lm, requests, [push] * 12, max_new_tokens=TOKENS)
     own = rows[first + 12 :]
     assert [row["token_ids"] for row in own] == [one.generation.token_ids for one in by_hand]
-    assert [row["kl"] for row in own] == pytest.approx([one.kl for one in by_hand], rel=1e-4)
+    assert [row["trajectory_kl"] for row in own] == pytest.approx([one.trajectory_kl for one in by_hand], rel=1e-4)
     assert {(row["direction"], row["layer"], row["site"], row["coefficient"]) for row in own} == {
         ("steer_correct", 1, "resid_mid", COEFFICIENT)
     }
@@ -159,7 +159,7 @@ def test_the_document_says_what_cannot_be_judged(whole, ready):
     unusable, usable = (result["directions"][name]["steering"] for name in ("steer_incorrect", "steer_correct"))
     assert unusable["verdict"] == "cannot be steered: the tests say so" and "effect" not in unusable
     assert usable["norm"] == NORMS["resid_mid"] + 1 and usable["source"]["effect"] == as_json(EFFECT)
-    assert usable["effect"]["n"] == 12 and usable["verdict"] == "no measurable effect"
+    assert usable["effect"]["n"] == 12 and usable["verdict"].startswith("cannot tell (")
     assert [site["layer"] for site in result["sites"]] == [0, 1, 2]
     assert all(site["source"]["missed_share"] == 0.25 and site["missed_share"] > 0 for site in result["sites"])
     assert len(result["sentences"]) == 2 + 4 + 2
@@ -294,7 +294,7 @@ def detected(card: dict) -> DetectedDirection:
 
 def steering_rows() -> tuple:
     """Sixty problems: one direction corrects a third of what fails, the other does what was not wanted."""
-    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "kl": 0.0,
+    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "trajectory_kl": 0.0,
                "direction": "none"} for i in range(60)]  # fmt: skip
     after = {
         "steer_correct": ["correct" if i % 2 or i % 3 == 0 else "incorrect" for i in range(60)],
@@ -303,7 +303,13 @@ def steering_rows() -> tuple:
     rows = [*before]
     for name, labels in after.items():
         rows += [
-            {**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
+            {
+                **row,
+                "label": label,
+                "direction": name,
+                "trajectory_kl": 0.3,
+                "degenerate": name == "steer_correct" and i < 3,
+            }
             for i, (row, label) in enumerate(zip(before, labels, strict=True))
         ]
     variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
