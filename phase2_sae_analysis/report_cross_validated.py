@@ -20,7 +20,10 @@ from common.report.blocks import (
 from common.words import count, direction_words, interval, latent_words, number, plural
 
 AXIS = Scale(0.3, 1.0, 0.5)
-_FROM_FOLDS = "5 folds of the selection split; pairs of problems inside a fold are compared"
+_FROM_FOLDS = (
+    "5 folds of the selection split; pairs of problems inside a fold are compared; the interval holds fixed what was "
+    "chosen, and is too narrow near 0.5"
+)
 
 
 def limits_in_words(result: SelectedDocument) -> str:

@@ -173,8 +173,9 @@ def auroc_over_folds(
 ) -> Interval:
     """AUROC over all pairs inside one fold; its 95 % interval has DeLong's variances, weighted by each fold's pairs.
 
-    It holds the probes fixed: that they would differ on other problems is no part of it. None where a fold has fewer
-    than two rows of a label.
+    It holds the probes fixed: that they would differ on other rows is no part of it. Measured: it holds the AUROC of
+    the probe of all rows in 92 % of draws where that is .78; under permuted labels it lies above .5 in 8 %, not 2.5 %.
+    So it describes, and decides nothing. None where a fold has fewer than two rows of a label.
     """
     found = []
     for place in np.unique(fold):

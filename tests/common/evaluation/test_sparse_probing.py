@@ -29,7 +29,7 @@ from common.evaluation.sparse_probing import (
 
 SEED = 7
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
-WHATEVER_RUNS = 200 if WHOLE_SWEEPS else 12
+NULL_RUNS = 200 if WHOLE_SWEEPS else 12
 
 
 def abs_welch_t(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -158,15 +158,15 @@ def test_permuted_labels_have_an_auroc_of_a_half_on_average():
     """The latents of every run are the best of 300 by chance; read outside their folds they tell nothing."""
     rng = np.random.default_rng(5)
     x, areas, above = sparse_acts(rng, 200, 300, np.zeros(200, dtype=bool)), [], 0
-    for _ in range(WHATEVER_RUNS):
+    for _ in range(NULL_RUNS):
         incorrect = rng.permutation(np.arange(200) < 90)
         found = nested(x, incorrect, Grid((1, 8), (0.1, 1.0), SEED))
         each = [auroc_over_folds(scores, incorrect, found.fold) for scores in (*found.scores, found.of_best_k())]
         areas.append([area.known for area in each])
         above += sum(area.low is not None and area.low > 0.5 for area in each)
-    error = np.std(areas, axis=0) / np.sqrt(WHATEVER_RUNS)
+    error = np.std(areas, axis=0) / np.sqrt(NULL_RUNS)
     assert (np.abs(np.mean(areas, axis=0) - 0.5) <= 3.5 * error).all(), (np.mean(areas, axis=0), error)
-    assert above <= 0.08 * 3 * WHATEVER_RUNS, "2.5 % are due; folds share their rows, so a few more"
+    assert above <= 0.13 * 3 * NULL_RUNS, "8 % are said in auroc_over_folds: folds share their rows"
 
 
 @pytest.mark.sweep
