@@ -8,11 +8,12 @@ from scipy.stats import binom, norm
 from support import WHOLE_SWEEPS
 
 from common.evaluation.separation import layer_statistics
+from common.handoffs.detection import LATENT
 from common.handoffs.selected import LatentFacts
 from common.handoffs.verdicts import Stability
 from common.programs.labels import JudgedProblems, Samples
 from phase3_validation.detection.evaluation import Evaluation, Judging
-from phase3_validation.detection.scores import LATENT, Score, random_latents, simple_scores, text_scores
+from phase3_validation.detection.scores import Score, random_latents, simple_scores, text_scores
 
 SIZES = {"sae": 489, "hyperparams": 97, "validation": 388}
 N, N_LATENTS = sum(SIZES.values()), 300
