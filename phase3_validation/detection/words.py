@@ -45,7 +45,8 @@ def _ranking(name: str, entry: DetectedDirection) -> str:
     return (
         f"{sentence_case(direction_words(name))} ({latent_words(entry.latent)}), chosen on the selection split "
         f"({t}, family-wise p {p_value(entry.latent.p_max)}), has an AUROC of {interval(entry.card.auroc)} for "
-        f"{entry.positive} programs on {count(entry.card.n)} validation problems: verdict “{entry.verdict}”{entry.power.beside(entry.verdict)}."
+        f"{entry.positive} programs on {count(entry.card.n)} validation problems: verdict “{entry.verdict}”"
+        f"{entry.power.beside(entry.verdict)}."
     )
 
 
