@@ -128,9 +128,15 @@ class Selections:
         return np.nan_to_num(t, nan=0.0, posinf=np.inf, neginf=-np.inf), separation
 
     def _offer(
-        self, name: str, draw: int, strength: np.ndarray, abs_t: np.ndarray, layer: int, latents: np.ndarray,
+        self,
+        name: str,
+        draw: int,
+        strength: np.ndarray,
+        abs_t: np.ndarray,
+        layer: int,
+        latents: np.ndarray,
         activations: np.ndarray,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep the strongest; of equals that with the larger |t|, then the one that came first."""
         if not len(strength) or not strength.max() > 0:
             return

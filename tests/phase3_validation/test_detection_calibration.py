@@ -31,10 +31,10 @@ def some_problems(seed: int, incorrect: np.ndarray) -> JudgedProblems:
         for i, text in enumerate(texts)
     ]
     programs = [
-        {"task_id": i, "label": "incorrect" if failed else "correct", "prompt": f"{text} assert", "n_new_tokens": 5,
-         "mean_logprob": float(rng.normal()), "first_token_entropy": float(rng.random())}
-        for i, (text, failed) in enumerate(zip(texts, incorrect.tolist(), strict=True))
-    ]  # fmt: skip
+        {"task_id": i, "label": "incorrect" if failed else "correct", "prompt": f"{row['text']} assert"}
+        | {"n_new_tokens": 5, "mean_logprob": float(rng.normal()), "first_token_entropy": float(rng.random())}
+        for i, (row, failed) in enumerate(zip(rows, incorrect.tolist(), strict=True))
+    ]
     return JudgedProblems(rows, programs, SPLIT, {})
 
 
