@@ -15,7 +15,7 @@ def detectable(folder: Path, saes: Path) -> Experiment:
     Every field that a baseline reads is filled in; every validation problem has three samples at 0.3 and at 0.6.
     """
     experiment = plant(make_experiment(folder, saes, sum(SIZES.values())))
-    rng, words = np.random.default_rng(3), np.random.default_rng(4)
+    rng = np.random.default_rng(3)
     order, first = rng.permutation(sum(SIZES.values())).tolist(), 0
     for name, size in SIZES.items():
         experiment.splits[name] = order[first : first + size]
@@ -24,12 +24,12 @@ def detectable(folder: Path, saes: Path) -> Experiment:
         failed = label == "incorrect"
         operations = int(rng.integers(1, 4)) + failed
         experiment.problems[task_id] = {
-            "text": "x" * int(rng.integers(20, 60) + 20 * failed) + words.choice([" list", " tuple", " string"]),
+            "text": "x" * int(rng.integers(20, 60) + 20 * failed),
             "complexity": int(rng.integers(1, 6)) + failed,
             "attributes": json.dumps({"n_operations": operations}),
         }
         experiment.programs[task_id] = {
-            "prompt": "y" * int(rng.integers(100, 200) + 30 * failed) + words.choice([" sum", " count", " first"]),
+            "prompt": "y" * int(rng.integers(100, 200) + 30 * failed),
             "mean_logprob": float(-rng.uniform(0, 1) - 0.3 * failed),
             "n_new_tokens": int(rng.integers(10, 60)),
             "first_token_entropy": float(rng.uniform(0, 1)),

@@ -11,6 +11,7 @@ from typing import Any
 
 import documents
 import numpy as np
+from judged_directions import PROBES, SIMPLE_SCORES, judgement
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
@@ -253,33 +254,12 @@ def card(area: float, f1: float, **given: Any) -> Row:
 
 def _detection(out: Any) -> None:
     found = {}
-    beyond = {"verdict": "beyond difficulty", "gain": interval(0.04, 0.03), "auroc_of_covariates": interval(0.6),
-              "auroc_with_score": interval(0.64), "partial_z": 3.1,
-              "covariates": ["prompt length", "complexity"]}  # fmt: skip
     for place, name in enumerate(DIRECTIONS):
         positive = name.rpartition("_")[2]
-        found[name] = {
-            "latent": latent(place), "positive": positive, "card": card(0.62 - 0.01 * place, 0.55),
-            "verdict": "ranks" if place == 0 else "cannot tell",
-            "baselines": {"always positive": card(0.5, 0.5), "prompt length": card(0.57, 0.52),
-                          "logistic regression": card(0.74, 0.6, C=0.01, converged=True, layer=place),
-                          "full probe": card(0.75, 0.6, C=0.01, converged=True, layer=5),
-                          "mean log-probability": card(0.7, 0.6)},
-            "differences": {name: {"auroc": interval(-0.1), "known": known}
-                            for name, known in (("prompt length", "before"), ("full probe", "before"),
-                                                ("mean log-probability", "after"))},
-            "beyond_difficulty": beyond, "probe_beyond_difficulty": {**beyond, "gain": interval(0.08, 0.02)},
-            "against_always": {"verdict": "cannot tell", "f1_difference": interval(0.02)},
-            "power": {"smallest_auroc": 0.71, "power": 0.8, "n_positive": 4, "n_negative": 8},
-            "stability": {"draws": 10, "same_latent": 7, "same_layer": 9, "auroc": interval(0.6),
-                          "selected_on": 20, "read_on": 4},
-            "random_latents": {"n": 100, "auroc": {"median": 0.51, "q05": 0.45, "q95": 0.56, "rank": 2}},
-            "auroc_within_strata": interval(0.53), "auroc_within": {"prompt length": interval(0.58)},
-            "strata": [{"stratum": "complexity 1", "n": 3, "n_positive": 1, "auroc": interval(None),
-                        "f1": interval(None)}],
-            "temperatures": [{"temperature": 0.6, "n_problems": N, "n_programs": N, "base_rate": 0.4,
-                              "auroc": interval(0.6), "f1": interval(0.5)}],
-        }  # fmt: skip
+        beside = {name: card(area, f1) for name, area, f1 in SIMPLE_SCORES}
+        probes = {name: card(area, 0.6, C=0.01, converged=True) for name, area in PROBES}
+        found[name] = {"latent": latent(place), "positive": positive, "card": card(0.62 - 0.01 * place, 0.55),
+                       "baselines": beside | probes, **judgement(place, interval)}  # fmt: skip
     out.document("detection.json", {
         "n": {"hyperparams": N, "validation": N}, "left_out": {"sae": {}, "samples": {"not_run": 2}}, "seed": 42,
         "n_resamples": 2000, "readings": 1, "baselines": {"prompt length": "characters of the prompt"},

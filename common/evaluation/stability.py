@@ -114,21 +114,29 @@ class Selections:
         """t and separation of every latent under every draw, [s, k], as separation.py has them; 0 where undefined."""
         fires, squares = (activations > 0).astype(np.float64), activations**2
         groups, fractions = [], []
-        for label in (self._incorrect, ~self._incorrect):
-            members = (self._draws & label).astype(np.float64)
-            size = members.sum(axis=1, keepdims=True)
-            mean, total = members @ activations / size, members @ squares
-            deviations = total - size * mean**2
-            deviations[deviations <= _CONSTANT * total] = 0
-            groups.append(GroupMoments(size, mean, deviations / (size - 1)))
-            fractions.append(members @ fires / size)
-        t, _ = welch_t(*groups)
-        return np.nan_to_num(t, nan=0.0, posinf=np.inf, neginf=-np.inf), fractions[1] - fractions[0]
+        with np.errstate(invalid="ignore", divide="ignore"):  # a draw with fewer than two of a label chooses nothing
+            for label in (self._incorrect, ~self._incorrect):
+                members = (self._draws & label).astype(np.float64)
+                size = members.sum(axis=1, keepdims=True)
+                mean, total = members @ activations / size, members @ squares
+                deviations = total - size * mean**2
+                deviations[deviations <= _CONSTANT * total] = 0
+                groups.append(GroupMoments(size, mean, deviations / (size - 1)))
+                fractions.append(members @ fires / size)
+            t, _ = welch_t(*groups)
+        separation = np.where(np.isnan(t), 0, fractions[1] - fractions[0])
+        return np.nan_to_num(t, nan=0.0, posinf=np.inf, neginf=-np.inf), separation
 
     def _offer(
-        self, name: str, draw: int, strength: np.ndarray, abs_t: np.ndarray, layer: int, latents: np.ndarray,
+        self,
+        name: str,
+        draw: int,
+        strength: np.ndarray,
+        abs_t: np.ndarray,
+        layer: int,
+        latents: np.ndarray,
         activations: np.ndarray,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep the strongest; of equals that with the larger |t|, then the one that came first."""
         if not len(strength) or not strength.max() > 0:
             return

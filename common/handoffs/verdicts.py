@@ -56,6 +56,10 @@ class RankingPower:
             f"in {100 * self.power:g} % of draws"
         )
 
+    def beside(self, verdict: RankingVerdict) -> str:
+        """In brackets beside a verdict that says no, or that one cannot tell; nothing beside "ranks"."""
+        return "" if verdict is RankingVerdict.RANKS else f" ({self.words})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstAlways:

@@ -11,7 +11,7 @@ from common.handoffs.detection import (
     Known,
     ProbeLayers,
 )
-from common.handoffs.verdicts import BeyondDifficulty, DifficultyVerdict, RankingVerdict, Stability
+from common.handoffs.verdicts import BeyondDifficulty, DifficultyVerdict, Stability
 from common.words import (
     count,
     direction_words,
@@ -42,11 +42,11 @@ def answer(result: DetectionDocument) -> str:
 
 def _ranking(name: str, entry: DetectedDirection) -> str:
     t = "no finite t" if entry.latent.t is None else f"|t| = {number(abs(entry.latent.t))}"
-    power = "" if entry.verdict is RankingVerdict.RANKS else f" ({entry.power.words})"
     return (
         f"{sentence_case(direction_words(name))} ({latent_words(entry.latent)}), chosen on the selection split "
         f"({t}, family-wise p {p_value(entry.latent.p_max)}), has an AUROC of {interval(entry.card.auroc)} for "
-        f"{entry.positive} programs on {count(entry.card.n)} validation problems: verdict “{entry.verdict}”{power}."
+        f"{entry.positive} programs on {count(entry.card.n)} validation problems: verdict “{entry.verdict}”"
+        f"{entry.power.beside(entry.verdict)}."
     )
 
 

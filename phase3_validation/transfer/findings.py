@@ -20,7 +20,6 @@ from common.handoffs.changes import (
 from common.handoffs.detection import DetectedDirection
 from common.handoffs.selected import PromptFitFacts
 from common.handoffs.steering import Change, SteeredDirection, SteeringVerdict, TunedDirection
-from common.handoffs.verdicts import RankingVerdict
 from common.interventions.comparisons import mcnemar_p, verdict_without_controls
 from common.interventions.conditions import Variant
 from common.interventions.directions import Direction
@@ -156,15 +155,10 @@ def _on_detection(names: Names, name: str, entry: TransferredDirection) -> str:
         f"{what}: AUROC {interval(kept.auroc)} in {names.target}, {interval(home.auroc)} in {names.source}. "
         f"F1 is {interval(kept.f1)} with the threshold of {names.source}, {interval(refitted.f1)} with one "
         f"refitted; always saying {entry.positive} has {number(cards.always_positive_f1)}. "
-        f"Verdict: {cards.verdict}{_power(cards)}; with the threshold of {names.source} "
+        f"Verdict: {cards.verdict}{cards.power.beside(cards.verdict)}; with the threshold of {names.source} "
         f"{cards.against_always.source_threshold.words(entry.positive)}, with the refitted one "
         f"{cards.against_always.refitted.words(entry.positive)}."
     )
-
-
-def _power(cards: TransferredCards) -> str:
-    """Beside a verdict that says no: what so many problems could have shown."""
-    return "" if cards.verdict is RankingVerdict.RANKS else f" ({cards.power.words})"
 
 
 def _on_steering(names: Names, name: str, entry: TransferredSteering | NotSteeredThere) -> str:

@@ -103,7 +103,7 @@ def test_what_the_latent_and_the_probe_add_to_difficulty_is_what_other_code_find
     for kind, field in ((experiment.programs, "prompt"), (experiment.problems, "text")):
         name = {"prompt": "text of the prompt", "text": "text of the description"}[field]
         card = found["directions"]["predict_incorrect"]["baselines"][name]
-        columns.append(text_score([kind[i][field] for i in rows], incorrect, sorted(learned), card["C"]))
+        columns.append(text_score([kind[i][field] for i in rows], incorrect, learned, card["C"]))
     resid = experiment.resid[1][:, 7]
     latent = np.where(resid > 0.5, resid, 0)
     entry = found["directions"]["predict_incorrect"]["beyond_difficulty"]
@@ -115,16 +115,15 @@ def test_what_the_latent_and_the_probe_add_to_difficulty_is_what_other_code_find
         fitted = sm.Logit(incorrect[learned], scaled[learned]).fit(disp=0)
         areas.append(sk.roc_auc_score(incorrect[judging], scaled[judging] @ fitted.params))
     found_areas = [entry["auroc_of_covariates"]["value"], entry["auroc_with_score"]["value"]]
-    assert found_areas == pytest.approx(areas, abs=2e-3)  # the text's weights are found to four digits
+    assert found_areas == pytest.approx(areas, abs=5e-4)  # the text's weights are found to four digits
     assert entry["gain"]["value"] == pytest.approx(found_areas[1] - found_areas[0])
     assert entry["verdict"] == "beyond difficulty" and entry["gain"]["low"] > 0
-    assert entry["covariates"] == ["prompt length", "description length", "complexity", "operations",
-                                   "text of the prompt", "text of the description"]  # fmt: skip
+    assert entry["covariates"] == [*BASELINES[1:5], "text of the prompt", "text of the description"]
     z = sm.Logit(incorrect[judging], designs[1][judging] / designs[1][learned].std(axis=0).clip(1e-9)).fit(disp=0)
     assert entry["partial_z"] == pytest.approx(z.tvalues[-1], rel=0.05)
 
 
-def text_score(texts: list[str], incorrect: np.ndarray, learned: list[int], strength: float) -> np.ndarray:
+def text_score(texts: list[str], incorrect: np.ndarray, learned: np.ndarray, strength: float) -> np.ndarray:
     """Cross-fitted on the problems learned from, in the order of the splits."""
     union = make_union(TfidfVectorizer(), TfidfVectorizer(analyzer="char", ngram_range=(2, 4)))
     model = make_pipeline(union, LogisticRegression(C=strength, max_iter=2000))

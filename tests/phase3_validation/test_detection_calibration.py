@@ -8,11 +8,12 @@ from scipy.stats import binom, norm
 from support import WHOLE_SWEEPS
 
 from common.evaluation.separation import layer_statistics
+from common.handoffs.detection import LATENT
 from common.handoffs.selected import LatentFacts
 from common.handoffs.verdicts import Stability
 from common.programs.labels import JudgedProblems, Samples
 from phase3_validation.detection.evaluation import Evaluation, Judging
-from phase3_validation.detection.scores import LATENT, Score, random_latents, simple_scores, text_scores
+from phase3_validation.detection.scores import Score, random_latents, simple_scores, text_scores
 
 SIZES = {"sae": 489, "hyperparams": 97, "validation": 388}
 N, N_LATENTS = sum(SIZES.values()), 300
@@ -30,10 +31,10 @@ def some_problems(seed: int, incorrect: np.ndarray) -> JudgedProblems:
         for i, text in enumerate(texts)
     ]
     programs = [
-        {"task_id": i, "label": "incorrect" if failed else "correct", "prompt": f"{text} assert", "n_new_tokens": 5,
-         "mean_logprob": float(rng.normal()), "first_token_entropy": float(rng.random())}
-        for i, (text, failed) in enumerate(zip(texts, incorrect.tolist(), strict=True))
-    ]  # fmt: skip
+        {"task_id": i, "label": "incorrect" if failed else "correct", "prompt": f"{row['text']} assert"}
+        | {"n_new_tokens": 5, "mean_logprob": float(rng.normal()), "first_token_entropy": float(rng.random())}
+        for i, (row, failed) in enumerate(zip(rows, incorrect.tolist(), strict=True))
+    ]
     return JudgedProblems(rows, programs, SPLIT, {})
 
 

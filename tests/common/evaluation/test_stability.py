@@ -103,6 +103,9 @@ def test_a_draw_that_finds_no_latent_counts_as_another_choice():
     found = selections.stability("predict_correct", 0, 1)
     assert (found.same_latent, found.same_layer, found.auroc.value) == (0, 0, None)
     assert [chosen.latent for chosen in found.chosen] == [None] * 4
+    selections = Selections(np.arange(N) == 0, draws)  # one problem of a label: no draw has a variance
+    selections.add(0, some_activations(0), np.ones(40, dtype=bool))
+    assert selections.stability("steer_incorrect", 0, 1).chosen == found.chosen
 
 
 def test_six_layers_of_6144_latents_take_a_few_seconds():
