@@ -103,7 +103,7 @@ def test_one_vector_among_others_is_called_an_effect_in_at_most_five_per_cent_of
         n_fisher += found["controls"]["matched_latent"]["fisher_p"] < 0.05
     at_most = binom.ppf(0.99, n_runs, 0.05)
     assert n_called <= at_most
-    assert n_fisher > at_most  # which is why Fisher's test on pooled controls decides nothing
+    assert n_fisher > 2 * 0.05 * n_runs  # which is why Fisher's test on pooled controls decides nothing
 
 
 def test_pooled_counts_ranks_and_tests_are_those_of_a_small_example():

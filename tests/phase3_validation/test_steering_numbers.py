@@ -190,7 +190,7 @@ def _check_controls(compared: dict, own: Recomputed, before: list[dict], rows: l
     pooled = [sum(control.outcome(wanted)[k] for control in each.values()) for k in (0, 1)]
     rate = compared["pooled"]["rate"]  # its interval: test_steering_comparisons.py
     assert (compared["pooled"]["n"], compared["pooled"]["of"]) == (pooled[0], pooled[1])
-    assert rate["low"] <= rate["value"] == pytest.approx(pooled[0] / pooled[1]) <= rate["high"]
+    assert rate["value"] == pytest.approx(pooled[0] / pooled[1]) and rate["low"] <= rate["value"] <= rate["high"]
     table = [[hits, of - hits], [pooled[0], pooled[1] - pooled[0]]]
     assert compared["fisher_p"] == pytest.approx(float(fisher_exact(table, alternative="greater").pvalue))
     against = pooled[0] / pooled[1] if pooled[0] else 0.5 / (pooled[1] + 1)
