@@ -9,6 +9,7 @@ from common.phases.settings import EvaluatingConfig, PhaseConfig, setting
 from common.problems.settings import DatasetConfig
 from common.saes.settings import SaeConfig
 from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, SIGNIFICANCE, Target
+from phase4_anomaly_detection.population import PROGRAMS, PROMPTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +86,17 @@ class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetCon
         'own labelled texts in place of phase 1: a .jsonl file of {"text", "prompt" or "code", "label": correct or '
         "incorrect}",
     )
+    read: str = setting(
+        "auto",
+        "what a text is: the prompts of phase 1, or each with the program that was written for it, which the model "
+        "reads now; auto: prompts, and of --labelled texts what they are",
+        choices=("auto", PROMPTS, PROGRAMS),
+    )
+    score_other: bool = setting(
+        False,
+        "for the card of a detector of prompts: also read the programs of the validation split, on which it abstains",
+        demo=True,
+    )
     layer: str = setting(
         "auto", "block whose latents are read; auto: the registry's, or the best by cross-validation on the sae split"
     )
@@ -95,9 +107,11 @@ class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetCon
     )
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
     quantisation: str = setting(
-        "none", "weights of the model that reads --labelled texts; needs a GPU", choices=("none", "8bit", "4bit")
+        "none",
+        "weights of the model that reads --labelled texts or programs; needs a GPU",
+        choices=("none", "8bit", "4bit"),
     )
-    batch_size: int = setting(16, "--labelled texts read together", minimum=1)
+    batch_size: int = setting(16, "--labelled texts or programs read together", minimum=1)
     accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
 
@@ -105,11 +119,16 @@ class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetCon
         super().__post_init__()
         if self.layer != "auto" and not self.layer.isdecimal():
             raise ConfigError(f"--layer is '{self.layer}'\nGive auto, or the number of a block, from 0")
-        if self.quantisation != "none" and not self.labelled:
+        if self.quantisation != "none" and not self.labelled and self.read != PROGRAMS:
             raise ConfigError(
                 f"--quantisation is {self.quantisation}, but no model is run: phase 1 stored the activations"
-                f"\nLeave it out, or give texts to read with --labelled"
+                f"\nLeave it out, or give texts to read with --labelled or --read programs"
             )
+
+    @property
+    def read_from_phase_1(self) -> str:
+        """What of phase 1 is read."""
+        return PROGRAMS if self.read == PROGRAMS else PROMPTS
 
     def discovery(self) -> DiscoveryConfig:
         """What is selected."""

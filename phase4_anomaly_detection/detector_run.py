@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from common.errors import ConfigError
+from common.handoffs.document import as_json
 from common.phases.context import RunContext
 from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae
@@ -46,7 +47,8 @@ def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> No
         readings = note_reading(ctx, detector, config.again)  # no number of validation was seen so far
         scores = detector.scores(resid)
         others = baselines(texts, resid.double().numpy(), Target.parse(config.target), config.seed)
-        card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed)
+        elsewhere = _scores_elsewhere(detector, texts)
+        card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed, elsewhere)
         firing = detector.activations(resid[texts.of("validation")]) > 0
         detector = _judged(detector, {**card, "readings": readings}, verdict, firing)
         for name, data in detector.files().items():
@@ -100,6 +102,7 @@ def _discovered(
         "layer": sae.layer,
         "site": sae.site,
         "text": texts.described,
+        "population": as_json(texts.population),
         "latents": listed,
         "weights_rule": weights.rule,
         "selection": {**chosen_by, "auroc_on_hyperparams": weights.auroc_tuning},
@@ -127,6 +130,13 @@ def _encoded(sae: LayerSae, resid: Any) -> Any:
         )
     with torch.no_grad():
         return sae.encode(resid)
+
+
+def _scores_elsewhere(detector: AnomalyDetector, texts: Texts) -> np.ndarray | None:
+    """What it would say of the validation split's texts of the other kind, where they are read: it abstains there."""
+    if texts.other is None or texts.other.activations is None:
+        return None
+    return detector.scores(texts.other.activations.of_layer(detector.layer))
 
 
 def _rates(ctx: RunContext, config: DetectorPhaseConfig, sae: LayerSae) -> np.ndarray | None:

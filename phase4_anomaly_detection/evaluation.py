@@ -6,6 +6,8 @@
 2. Calibration: Brier score, and the expected calibration error (ECE) over ten groups of about equal size. Both are
    beside what a perfectly calibrated probability would show by chance on as few texts.
 3. The target's metric with Wilson's interval, and in words whether it was met; how the routes divide the texts.
+4. On how many validation texts of its own kind, and of the other kind, it abstains because of their form; and where the
+   other kind was read, what its score would have been worth there.
 
 Sources: Guo et al. 2017, arXiv:1706.04599 (ECE); Brier 1950; Wilson 1927.
 """
@@ -25,7 +27,9 @@ from common.evaluation.cards import evaluation_card, verdict
 from common.evaluation.statistics import rate
 from common.evaluation.strata import stratum_of, upper_bounds
 from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, BaselineCard
+from common.handoffs.detector import OnPopulation
 from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED, AurocInterval, Interval
 from phase4_anomaly_detection.calibration import choose_threshold, reached_by
 from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY, AnomalyDetector
 from phase4_anomaly_detection.options import Target
@@ -73,8 +77,9 @@ def evaluate(
     others: list[Baseline],
     n_resamples: int,
     seed: int,
+    other_scores: Float[np.ndarray, " m"] | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """The card on validation, as in detector.json, and the verdict."""
+    """The card on validation, as in detector.json, and the verdict. `other_scores` are those of `texts.other`."""
     judged = texts.of("validation")
     values, incorrect = scores[judged], texts.incorrect[judged]
     draws = draws_by_label(incorrect, n_resamples, seed)
@@ -91,8 +96,31 @@ def evaluate(
         "target": outcome(target, detector.flags(values), incorrect),
         "routes": routes(detector.routes(values), incorrect),
         "n_resamples": n_resamples,
+        "populations": _on_populations(detector, texts, own.auroc, other_scores, draws),
     }
     return card, verdict(own, POSITIVE)
+
+
+def _on_populations(
+    detector: AnomalyDetector, texts: Texts, own: AurocInterval, other_scores: np.ndarray | None, draws: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Of each kind of text: how many it was given, on how many its form makes it abstain, and the score's AUROC."""
+    judged = [text for text, split in zip(texts.texts, texts.split, strict=True) if split == "validation"]
+    found = {detector.population.read: OnPopulation(**_abstained(detector, judged), auroc=_plain(own))}
+    if texts.other is not None:
+        area, incorrect = UNDEFINED, texts.other.incorrect
+        if other_scores is not None:
+            area = _plain(evaluation_card(other_scores, incorrect, detector.threshold, draws).auroc)
+        found[texts.other.read] = OnPopulation(**_abstained(detector, texts.other.texts), auroc=area)
+    return as_json(found)
+
+
+def _abstained(detector: AnomalyDetector, given: list[str]) -> dict[str, int]:
+    return {"n": len(given), "n_abstained": sum(why is not None for why in detector.population.says_no(given))}
+
+
+def _plain(area: AurocInterval) -> Interval:
+    return Interval(area.value, area.low, area.high)
 
 
 def _card_of(baseline: Baseline, judged: np.ndarray, incorrect: np.ndarray, draws: np.ndarray) -> dict[str, Any]:

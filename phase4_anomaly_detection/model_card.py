@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from phase4_anomaly_detection.population import Population
+
 _METRICS = (("auroc", "AUROC"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Recall"))
 _METRICS += (("specificity", "Specificity"), ("average_precision", "Average precision"))
 _UNKNOWN = "–"
@@ -21,7 +23,11 @@ def model_card(document: dict[str, Any]) -> str:
     """Markdown, from a detector's document."""
     card = document["card"]
     parts = [_head(document), _use(document)]
-    parts += [_not_evaluated(document)] if card is None else [_results(document), _calibration(document), _limits(card)]
+    parts += (
+        [_not_evaluated(document)]
+        if card is None
+        else [_results(document), _calibration(document), _populations(card), _limits(card)]
+    )
     parts += [_threshold(document), _latents(document)]
     return "\n\n".join(parts) + "\n"
 
@@ -37,6 +43,7 @@ def _head(document: dict[str, Any]) -> str:
         f"- Model: {model['name']} ({model['identity']}{revision}), read in {model['dtype']}{bits}\n"
         f"- SAE: {sae['id']} ({sae['identity']}), at {document['site']}\n"
         f"- Texts: {document['text']}{chat}\n"
+        f"- Population: {Population.from_json(document['population']).words()}\n"
         f"- Experiment: {', '.join(f'{key} {name}' for key, name in document['experiment'].items())}; "
         f"seed {document['seed']}"
     )
@@ -47,7 +54,8 @@ def _use(document: dict[str, Any]) -> str:
         "## Use\n\n```python\nfrom phase4_anomaly_detection import SAEAnomalyPipeline\n\n"
         'detection = SAEAnomalyPipeline.load("this folder").detect("a text")\n```\n\n'
         f"The score is a weighted sum of {_count(len(document['latents']), 'latent')} at the text's last token; "
-        "`is_anomaly` says whether it exceeds the threshold."
+        "`is_anomaly` says whether it exceeds the threshold. A text of another population gets no score: its route is "
+        "abstain, and `reason` says why."
     )
 
 
@@ -111,14 +119,23 @@ def _calibration(document: dict[str, Any]) -> str:
     return "## Is it right when it is sure?\n\n" + "\n".join(lines)
 
 
+def _populations(card: dict[str, Any]) -> str:
+    rows = [
+        f"| {read} | {found['n']} | {found['n_abstained']} | {_interval(found['auroc'])} |"
+        for read, found in card["populations"].items()
+    ]
+    head = "| validation texts | given | of another form: abstains | AUROC of the score |\n|---|---|---|---|"
+    return f"## On which texts\n\n{head}\n" + "\n".join(rows)
+
+
 def _limits(card: dict[str, Any]) -> str:
     probe = card["baselines"]["logistic regression"]["auroc"]["value"]
     own = card["detector"]["auroc"]["value"]
     compared = "below" if own < probe else "not below"
     return (
-        "## Limits\n\nThe numbers hold for texts like those above, read by this model. On other texts the firing "
-        "rates of the latents move; the drift monitor compares them with those below. A flagged text is a reason to "
-        f"check, no proof of a fault. Its AUROC is {compared} that of a probe of the whole residual stream "
+        "## Limits\n\nThe numbers hold for texts like those above, read by this model. On other texts it abstains: by "
+        "their form, and where the firing rates of the latents move far from those below. A flagged text is a reason "
+        f"to check, no proof of a fault. Its AUROC is {compared} that of a probe of the whole residual stream "
         f"({_number(own)} and {_number(probe)}): the latents are for explanation, not for the last percent."
     )
 

@@ -10,6 +10,8 @@ METHODS = ("auto", "platt", "isotonic")  # of calibration
 SIGNIFICANCE = ("none", "bonferroni", "permutation")
 RULES = ("auto", "t", "l1")  # of weights
 KINDS = ("recall", "precision", "flag_rate")  # of targets
+TEXT_KEYS = ("text", "prompt", "code")  # names of a text in a line of JSON
+PROMPT_AND_CODE = ["prompt", "code"]  # one text: a program behind its prompt
 LEVELS = ("none", "low", "medium", "high", "critical")
 
 

@@ -39,13 +39,14 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     made = Section(
         "detector",
         "Detector",
-        "Can a few latents, added up, say beforehand which texts the model will get wrong?",
+        "Can a few latents, added up, say which texts the model gets wrong?",
         source=phase.place,
     )
     tone = "good" if found.verdict == DetectionVerdict.DETECTOR else "plain"
     made.blocks += [
         Paragraph(
-            f"{plural(len(found.latents), 'latent')} of layer {found.layer}, found on {count(n['sae'])} texts, "
+            f"{plural(len(found.latents), 'latent')} of layer {found.layer}, found on {count(n['sae'])} "
+            f"{found.population.read}, "
             f"with a threshold from {count(n['hyperparams'])} others. Every figure below is of "
             f"{count(n['validation'])} further texts. Intervals: 95 %, stratified bootstrap, "
             f"{count(card.n_resamples)} resamples."
@@ -53,6 +54,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         Heading("The detector", beside=found.verdict, tone=tone),
         _facts(found, card),
         _cards(card),
+        _populations(card),
         _routes(card),
         _reliability(card),
         _latents(found),
@@ -96,6 +98,20 @@ def _cards(card: DetectorCard) -> Table:
     absent = card.baselines_left_out
     note = f"Left out, because not every text has it: {', '.join(absent)}." if absent else ""
     return Table("The detector beside simpler scores, with thresholds for the same target", columns, rows, note=note)
+
+
+def _populations(card: DetectorCard) -> Table:
+    columns = [
+        Column("Validation texts", numeric=False),
+        Column("Given"),
+        Column("Abstains", "because of their form: they are of another population than the texts it was fitted on"),
+        Column("AUROC of the score", "what it would be worth there; unknown where they were not read (--score-other)"),
+    ]
+    rows = [
+        [Cell(read), count_cell(found.n), count_cell(found.n_abstained), estimate(found.auroc, scale=_AREA)]
+        for read, found in card.populations.items()
+    ]
+    return Table("On which texts it answers", columns, rows)
 
 
 def _routes(card: DetectorCard) -> Table:

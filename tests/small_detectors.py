@@ -9,9 +9,12 @@ import pytest
 from safetensors.numpy import load_file
 from support import ROOT, built_once
 
+from common.handoffs.document import as_json
 from common.model.registry import model_identity
 from common.problems.prompt import build_prompt
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SidecarConfig, SidecarModel
+from phase4_anomaly_detection.detector import SCHEMA_VERSION
+from phase4_anomaly_detection.population import Population
 
 LAYER = 4
 N_LATENTS = 20
@@ -71,12 +74,13 @@ def save_organism_detector(folder: Path) -> Path:
         for latent in latents
     ]
     document = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "model": {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"},
         "sae": {"id": f"saes layer_{LAYER}", "identity": "saes", "revision": None},
         "layer": LAYER,
         "site": f"blocks.{LAYER}.hook_resid_post",
         "text": "prompts of the organism's problems",
+        "population": as_json(Population.of(texts)),
         "latents": listed,
         "weights_rule": "t",
         "card": None,

@@ -88,6 +88,29 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FittedPopulation:
+    """The kind of text that a detector was fitted on: `n` texts, and how many answered a question of form with yes."""
+
+    read: str
+    marker: str
+    tail: str = ""
+    n: int
+    ends_in_marker: int
+    holds_marker: int
+    holds_definition: int
+    ends_in_newline: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPopulation:
+    """A kind of text of the validation split: on how many their form makes it abstain, and what its score is worth."""
+
+    n: int
+    n_abstained: int
+    auroc: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectorCard:
     n: dict[str, int]
     detector: Card
@@ -99,6 +122,7 @@ class DetectorCard:
     routes: dict[str, Route]
     n_resamples: int
     readings: int
+    populations: dict[str, OnPopulation]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +135,7 @@ class DetectorDocument:
     layer: int
     site: str
     text: str
+    population: FittedPopulation
     latents: list[DetectorLatent]
     weights_rule: str
     selection: dict[str, Any]

@@ -80,6 +80,7 @@ def test_a_detection_says_all_that_was_promised(pipeline):
         "route",
         "n_tokens",
         "window",
+        "reason",
         "verdict",
     }
     assert detection.level in ("none", "low", "medium", "high", "critical")
@@ -97,7 +98,7 @@ def test_no_text_gives_no_detection_and_an_empty_one_is_refused(pipeline):
 def test_of_a_long_text_the_window_with_the_largest_score_decides(folder):
     windowed = SAEAnomalyPipeline.load(folder, "cpu", threads=1, long_input="windows")
     long = "\n".join(prompts(14))
-    detections = windowed.detect(["x = 1", long])
+    detections = windowed.detect([TEXTS[0], long])
     reading = windowed.sidecar.read([long])
     scores = windowed.detector.scores(reading.resid)
     assert len(scores) > 2 and reading.n_tokens[0] > 1024
@@ -138,9 +139,9 @@ def test_what_was_detected_is_counted_for_drift(folder):
 def test_texts_like_those_at_discovery_have_not_moved_and_other_ones_have(folder):
     own = SAEAnomalyPipeline.load(folder, "cpu", threads=1)
     own.detect(list(prompts()))
-    assert own.drift.report() == {"n": 80, "moved": False, "latents": own.drift.report()["latents"]}
+    assert own.drift.report() == {"n": 80, "n_other": 0, "moved": False, "latents": own.drift.report()["latents"]}
     other = SAEAnomalyPipeline.load(folder, "cpu", threads=1)
-    other.detect([f"x{i} = {i}" for i in range(60)])
+    other.detect([f"x{i} = {i}\n\n# Solution:\n" for i in range(60)])
     assert other.drift.report()["moved"]
 
 

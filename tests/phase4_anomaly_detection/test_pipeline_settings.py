@@ -53,8 +53,8 @@ def test_the_quantisation_is_the_detectors_and_another_one_is_refused(folder, ma
 
 def test_a_type_that_rounds_more_than_the_detectors_is_said_once(folder, said):
     own = SAEAnomalyPipeline.load(folder, "cpu", dtype="float32", threads=1)
-    own.detect("x = 1")
-    own.load_model().detect("x = 2")
+    own.detect(prompts()[0])
+    own.load_model().detect(prompts()[1])
     (record,) = said.records
     assert record.levelname == "WARNING" and "read in float32; the detector was made in float64" in record.getMessage()
 
