@@ -24,6 +24,7 @@ from safetensors.numpy import load_file
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
 from common.model.registry import model_identity
@@ -63,11 +64,12 @@ def save_detector(folder: Path) -> Path:
         for latent in chosen
     ]
     anything = Population.of(["x", "def f(n):\n# Solution:\n"])  # which answer every question of form unlike each other
+    nobody = as_json(UNDEFINED)
     read = dict(layer=LAYER, site=f"blocks.{LAYER}.hook_resid_post", text="by chance")
     read |= dict(schema_version=SCHEMA_VERSION, population=as_json(anything))
     model = {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"}
     sae = {"id": f"layer_{LAYER}", "identity": "organism", "revision": None}
-    found = dict(latents=latents, weights_rule="t", selection={"counts": {}, "auroc_on_hyperparams": {}})
+    found = dict(latents=latents, weights_rule="ace", selection={"counts": {}, "cross_validated_auroc": nobody})
     said = dict(card=None, verdict="by chance", seed=0, experiment={})
     decided = DetectorConfig().decide(generator.normal(size=100), np.arange(100) % 2 == 0)
     document = {**read, "model": model, "sae": sae, **found, **said, **decided}

@@ -8,7 +8,7 @@ from common.model.settings import PromptConfig
 from common.phases.settings import EvaluatingConfig, PhaseConfig, setting
 from common.problems.settings import DatasetConfig
 from common.saes.settings import SaeConfig
-from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, SIGNIFICANCE, Target
+from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, Target
 from phase4_anomaly_detection.population import PROGRAMS, PROMPTS
 
 if TYPE_CHECKING:
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 class DiscoveryConfig(PhaseConfig):
     """What a latent must be to be added up, and how it is weighted."""
 
-    top_k: int = setting(20, "latents added up, at most", minimum=1, maximum=10_000)
-    min_t: float = setting(0.0, "Welch t, incorrect against correct, that a latent must reach", minimum=0.0)
+    rule: str = setting(
+        "probe",
+        "latents and weights; probe: of either sign, by logistic regression; ace: ACE's own rule, for comparison: "
+        "t at least 2, at most 2 % of general text, the 100 with the largest t, weighed by it",
+        choices=RULES,
+    )
+    top_k: int = setting(128, "latents added up, at most", minimum=1, maximum=128)
     general_text_limit: float = setting(
         0.02,
         "share of general-text documents above which a latent is left out; 1: phase 1.1 is not needed",
@@ -28,14 +33,8 @@ class DiscoveryConfig(PhaseConfig):
         maximum=1.0,
         source="arXiv 2411.14257",
     )
-    significance: str = setting(
-        "none", "which latents may be added up: all, or those significant at a family-wise 0.05", choices=SIGNIFICANCE
-    )
-    weights: str = setting(
-        "auto", "t: share of the sum of t; l1: L1 regression; auto: the better one on hyperparams", choices=RULES
-    )
     n_permutations: int = setting(
-        1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
+        1000, "permutations of the labels behind how many latents are significant", minimum=100, maximum=1_000_000
     )
     seed: int = setting(42, "seed of splits, permutations, cross-validation and resamples", minimum=0)
 

@@ -160,7 +160,7 @@ class SAEAnomalyPipeline:
         reasons = detector.population.says_no(texts)
         own = [text for text, reason in zip(texts, reasons, strict=True) if reason is None]
         drift.count_others(len(texts) - len(own))
-        scored = iter(self._scored(detector, drift, own))
+        scored = iter(self._scored(detector, drift, detector.population.as_read(own)))
         detections = [next(scored) if reason is None else detector.abstained(reason) for reason in reasons]
         return detections[0] if isinstance(text, str) else detections
 
@@ -192,7 +192,7 @@ class SAEAnomalyPipeline:
         return self
 
     def _deciding_rows(self, texts: list[str]) -> Float[np.ndarray, "n d_model"]:
-        reading = self.sidecar.read(texts)
+        reading = self.sidecar.read(self.detector.population.as_read(texts))
         rows, _ = deciding_rows(self.detector.scores(reading.resid), reading.owners)
         return reading.resid[rows]
 

@@ -3,12 +3,12 @@
     population = Population.of(texts)            # the texts that it was fitted on
     population.says_no(["def f(n): ..."])        # ["the text does not end in ...: ..."], or [None]
 
-1. Four questions of a text's form: does it end in the prompt's marker, does it hold the marker, does it hold a
-   definition, does it end in a newline (the last token is what is read)? What all fitted texts answered alike, a text
-   has to answer so too; where they differ it may do as it likes. They are asked before a model reads anything: a text
-   that says no is never scored.
+1. Three questions of a text's form: does it end in the prompt's marker, does it hold the marker, does it hold a
+   definition? What all fitted texts answered alike, a text has to answer so too; where they differ it may do as it
+   likes. They are asked before a model reads anything: a text that says no is never scored.
 2. Prompts end in the marker; programs do not, and hold a definition. What is read of phase 1 is the prompt, or the
    prompt with the program that was written for it; somebody's own texts may be neither (`texts`).
+3. The last token is what is read: a program's last line is given its newline, if it lacks one.
 
 In a chat the request stands in the marker's place, and what the template puts behind it may follow.
 """
@@ -32,7 +32,6 @@ _SAYS = {  # question: what a text is told that answers no, and one that answers
     "ends_in_marker": ("does not end in {marker}", "ends in {marker}"),
     "holds_marker": ("holds no {marker}", "holds {marker}"),
     "holds_definition": ("holds no definition", "holds a definition"),
-    "ends_in_newline": ("does not end in a newline", "ends in a newline"),
 }
 
 
@@ -47,7 +46,6 @@ class Population:
     ends_in_marker: int
     holds_marker: int
     holds_definition: int
-    ends_in_newline: int
 
     @classmethod
     def of(cls, texts: Sequence[str], prompt: str = "plain", read: str = "", prompts: Sequence[str] = ()) -> Self:
@@ -73,16 +71,22 @@ class Population:
         return None
 
     def words(self) -> str:
-        """What a text must look like, for a reader."""
+        """What it is, and what a text of it looks like, for a reader."""
         asked = {question: getattr(self, question) for question in _SAYS}
+        if self.ends_in_marker == self.n:  # says what the marker holds, and what it ends in
+            asked = {question: asked[question] for question in ("ends_in_marker", "holds_definition")}
         settled = [_SAYS[question][count == self.n] for question, count in asked.items() if count in (0, self.n)]
-        form = " and ".join(settled).format(marker=repr(self.marker)) or "may look as it likes"
-        return f"{self._described}; a text {form}, or the detector abstains"
+        form = " and ".join(settled).format(marker=repr(self.marker))
+        return f"{self._described} (a text {form})" if settled else self._described
 
     @property
     def _described(self) -> str:
         behind = self.read == PROGRAMS and self.holds_marker == self.n
         return "programs, each behind its prompt" if behind else DESCRIBED[self.read]
+
+    def as_read(self, texts: Sequence[str]) -> list[str]:
+        """What a model reads of texts of this population."""
+        return ended(texts) if self.read == PROGRAMS else list(texts)
 
     def program_in(self, text: str) -> str:
         """What stands behind the prompt's marker; the text as it is where nothing does."""
@@ -93,13 +97,17 @@ class Population:
         return cls(**entry)
 
 
+def ended(texts: Sequence[str]) -> list[str]:
+    """The texts, each with a newline at its end."""
+    return [text if text.endswith("\n") else f"{text}\n" for text in texts]
+
+
 def _answers(text: str, marker: str, tail: str) -> dict[str, bool]:
     body = text.removesuffix(tail) if tail else text
     return {
         "ends_in_marker": body.endswith(marker),
         "holds_marker": marker in body,
         "holds_definition": _DEFINITION.search(text) is not None,
-        "ends_in_newline": body.endswith("\n"),
     }
 
 

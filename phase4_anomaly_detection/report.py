@@ -1,7 +1,8 @@
 """Phase 4.1 on the page: the detector's card beside simpler scores, its calibration, its routes, its latents."""
 
-from common.handoffs.detection import DetectionVerdict
 from common.handoffs.detector import DetectorCard, DetectorDocument, DetectorLatent
+from common.handoffs.estimates import UNDEFINED
+from common.handoffs.verdicts import RankingVerdict
 from common.report.blocks import (
     Block,
     Cell,
@@ -42,7 +43,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         "Can a few latents, added up, say which texts the model gets wrong?",
         source=phase.place,
     )
-    tone = "good" if found.verdict == DetectionVerdict.DETECTOR else "plain"
+    tone = "good" if found.verdict is RankingVerdict.RANKS else "plain"
     made.blocks += [
         Paragraph(
             f"{plural(len(found.latents), 'latent')} of layer {found.layer}, found on {count(n['sae'])} "
@@ -53,6 +54,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         ),
         Heading("The detector", beside=found.verdict, tone=tone),
         _facts(found, card),
+        _operating_point(card),
         _cards(card),
         _populations(card),
         _routes(card),
@@ -66,6 +68,8 @@ def _facts(found: DetectorDocument, card: DetectorCard) -> Block:
     target, calibration, chosen = card.target, card.calibration, found.target
     chance = calibration.ece_by_chance
     reached = "" if chosen.reached else "; no threshold reached it on the texts for tuning"
+    if chosen.kind == "precision" and not chosen.reached:
+        reached = f"; it cannot be promised: its lower bound on the texts for tuning is {number(chosen.low)}"
     note, readings = found.calibration.get("note"), card.readings
     facts = [
         ("AUROC", text(interval(card.detector.auroc))),
@@ -76,7 +80,8 @@ def _facts(found: DetectorDocument, card: DetectorCard) -> Block:
                                    f"{number(chance.q95)}")),
         ("Brier score", text(f"{number(calibration.brier)}; always giving the base rate: "
                              f"{number(calibration.brier_of_base_rate)}")),
-        ("Weights", text({"t": "by Welch t", "l1": "by an L1 regression"}[found.weights_rule])),
+        ("Weights", text({"probe": "by logistic regression, of latents of either sign",
+                          "ace": "by Welch t, of latents that rise (ACE's own rule)"}[found.weights_rule])),
     ]  # fmt: skip
     facts += [("Probability", text(f"careful: {note}"))] if note else []
     counted = f"{count(readings)} detectors were evaluated on these texts so far: the figures of the last flatter it"
@@ -84,19 +89,43 @@ def _facts(found: DetectorDocument, card: DetectorCard) -> Block:
     return Facts(facts)
 
 
+def _operating_point(card: DetectorCard) -> Table:
+    point = card.operating_point
+    columns = [
+        Column("Of flagging", numeric=False),
+        Column("This detector"),
+        Column("A random score", "one that flags as many texts: its precision is the base rate, its recall that share"),
+        Column("Difference", "paired"),
+    ]
+    rows = [
+        [Cell("precision"), estimate(point.precision), figure_cell(point.base_rate),
+         estimate(point.precision_minus_base_rate)],
+        [Cell("recall"), estimate(point.recall), figure_cell(point.flag_rate.value),
+         estimate(point.recall_minus_flag_rate)],
+    ]  # fmt: skip
+    return Table("At the threshold that was asked for", columns, rows, note=f"Power: {card.power.words}.")
+
+
 def _cards(card: DetectorCard) -> Table:
     columns = [
         Column("Score", numeric=False),
         Column("AUROC", "probability that an incorrect text scores above a correct one; 0.5 is chance (the line)"),
+        Column("AUROC less its", "that of the detector less that of the score, paired"),
         *(Column(title, meaning) for _, title, meaning in _METRICS),
     ]
     cards = {"this detector": card.detector, **card.baselines}
     rows = [
-        [Cell(name), estimate(each.auroc, scale=_AREA), *(estimate(getattr(each, key)) for key, _, _ in _METRICS)]
+        [
+            Cell(name),
+            estimate(each.auroc, scale=_AREA),
+            estimate(card.auroc_minus.get(name, UNDEFINED)),
+            *(estimate(getattr(each, key)) for key, _, _ in _METRICS),
+        ]
         for name, each in cards.items()
     ]
     absent = card.baselines_left_out
-    note = f"Left out, because not every text has it: {', '.join(absent)}." if absent else ""
+    note = f"Left out, because not every text has it: {', '.join(absent)}. " if absent else ""
+    note += f"Known only after the program is written: {', '.join(card.known_after)}." if card.known_after else ""
     return Table("The detector beside simpler scores, with thresholds for the same target", columns, rows, note=note)
 
 

@@ -345,7 +345,7 @@ def _tokenise(lm: LanguageModel, texts: Sequence[str], prompt: str) -> list[list
     bodies, n_in_front = None, len(tokens_in_front(lm.tokenizer))
     if prompt == "chat":
         chat = template_of(lm.tokenizer, lm.name)
-        texts, bodies = zip(*(_in_chat(chat, text) for text in texts), strict=True)
+        texts, bodies = zip(*(in_chat(chat, text) for text in texts), strict=True)
     encoded = encode(lm, texts, bodies=bodies)
     for i, ids in enumerate(encoded):
         if len(ids) <= n_in_front:
@@ -353,7 +353,7 @@ def _tokenise(lm: LanguageModel, texts: Sequence[str], prompt: str) -> list[list
     return encoded
 
 
-def _in_chat(chat: ChatTemplate, text: str) -> tuple[str, tuple[int, int]]:
+def in_chat(chat: ChatTemplate, text: str) -> tuple[str, tuple[int, int]]:
     """A message in the template, with the program behind it where one stands behind the request; and its place."""
     head, request, rest = text.rpartition(CHAT_REQUEST)
     program = rest.removeprefix(chat.after).lstrip("\n")

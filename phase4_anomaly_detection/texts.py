@@ -31,7 +31,7 @@ from common.saes.fit import TextStreams, checked_sae
 from common.saes.sources import SaeSource
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.labelled import read_labelled, split_of
-from phase4_anomaly_detection.population import PROGRAMS, PROMPTS, Population
+from phase4_anomaly_detection.population import PROGRAMS, PROMPTS, Population, ended
 from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
 
 SPLITS = ("sae", "hyperparams", "validation")
@@ -40,10 +40,13 @@ DESCRIBED = {
     PROGRAMS: "programs: a prompt and the program that the model wrote for it, read to its last token",
 }
 LABELLED = "labelled texts of a file, each read whole"
-MEASURES = {  # what is no activation, but may tell as much: name -> column of dataset.parquet
-    "mean log-probability": "mean_logprob",
-    "first-token entropy": "first_token_entropy",
+MEASURES = {  # what is no activation, but may tell as much: name -> columns of dataset.parquet that are multiplied
+    "mean log-probability": ("mean_logprob",),
+    "summed log-probability": ("mean_logprob", "n_new_tokens"),
+    "first-token entropy": ("first_token_entropy",),
+    "program length": ("n_new_tokens",),
 }
+BEFORE = "first-token entropy"  # of these known once the prompt is read
 LENGTH = "text length"
 LoadSae = Callable[[int], LayerSae]  # of a layer
 
@@ -90,6 +93,12 @@ class Texts:
     absent: list[str] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     other: OtherTexts | None = None
+
+    @property
+    def known_after(self) -> list[str]:
+        """What is measured of a program that is written behind these texts; of programs nothing."""
+        found = [name for name in MEASURES if name in self.measured and name != BEFORE]
+        return found if self.population.read == PROMPTS else []
 
     def of(self, name: str) -> np.ndarray:
         """Which texts are of a split."""
@@ -169,18 +178,25 @@ def _from_phase_1(
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
-    prompts, tuned = _prompts(ctx, config, problems), problems.split != "validation"
-    kinds = {PROMPTS: prompts, PROGRAMS: [p + row["code"] for p, row in zip(prompts, problems.programs, strict=True)]}
-    read = config.read_from_phase_1
+    prompts, read = _prompts(ctx, config, problems), config.read_from_phase_1
+    kinds, codes = {PROMPTS: prompts}, [row["code"] for row in problems.programs]
+    if None not in codes:
+        kinds[PROGRAMS] = [prompt + code for prompt, code in zip(prompts, codes, strict=True)]
+    elif read == PROGRAMS:
+        raise ConfigError(
+            f"--read is {read}, but {codes.count(None)} of {len(codes)} programs are not kept in {generations.path}\n"
+            f"Run phase 1 again, or give --read {PROMPTS}"
+        )
+    texts, wanted = kinds[read], known_layer(config)
     stored = StoredActivations(generations, source, problems.task_ids, _model_of(config, generations))
-    wanted = known_layer(config)
-    read_now = ReadActivations(sidecar, source, kinds[PROGRAMS], [] if wanted is None else [wanted])
-    texts, own = kinds[read], (np.array(problems.task_ids, dtype=np.int64), problems.incorrect, problems.split)
-    fitted = [text for text, own in zip(texts, tuned, strict=True) if own]
+    fitted = [text for text, split in zip(texts, problems.split, strict=True) if split != "validation"]
     population = Population.of(fitted, config.prompt, read, prompts)
+    read_now = ReadActivations(sidecar, source, population.as_read(texts), [] if wanted is None else [wanted])
     measured, absent = _measured(problems, texts)
     return Texts(
-        *own,
+        np.array(problems.task_ids, dtype=np.int64),
+        problems.incorrect,
+        problems.split,
         stored if read == PROMPTS else read_now,
         sae,
         texts,
@@ -209,25 +225,27 @@ def _other(
     problems: JudgedProblems,
     stored: StoredActivations,
     read_now: ReadActivations,
-) -> OtherTexts:
+) -> OtherTexts | None:
     """The other kind of text of the validation split. Prompts' activations are stored, programs have to be read."""
-    own, judged = config.read_from_phase_1, np.flatnonzero(problems.split == "validation")
-    other = PROMPTS if own == PROGRAMS else PROGRAMS
-    texts, activations = [kinds[other][place] for place in judged], None
+    other = PROMPTS if config.read_from_phase_1 == PROGRAMS else PROGRAMS
+    if other not in kinds:
+        return None
+    judged, activations = np.flatnonzero(problems.split == "validation"), None
+    texts = [kinds[other][place] for place in judged]
     if other == PROMPTS:
         activations = dataclasses.replace(stored, task_ids=[problems.task_ids[place] for place in judged])
     elif config.score_other:
-        activations = ReadActivations(read_now.sidecar, read_now.source, texts, read_now.wanted)
+        activations = ReadActivations(read_now.sidecar, read_now.source, ended(texts), read_now.wanted)
     return OtherTexts(other, texts, problems.incorrect[judged], activations)
 
 
 def _measured(problems: JudgedProblems, texts: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:
     """Quantities by name that every text has, and the names of those that some lack."""
     measured, absent = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}, []
-    for name, column in MEASURES.items():
-        values = [row[column] for row in problems.programs]
-        if all(value is not None and np.isfinite(value) for value in values):
-            measured[name] = np.array(values, dtype=np.float64)
+    for name, columns in MEASURES.items():
+        values = np.array([[row[column] for column in columns] for row in problems.programs], dtype=np.float64)
+        if np.isfinite(values).all():  # None is NaN
+            measured[name] = values.prod(axis=1)
         else:
             absent.append(name)
     return measured, absent
@@ -247,7 +265,6 @@ def _labelled(
     split = split_of(found.texts, found.incorrect, config.seed)
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
     texts, wanted = [found.texts[place] for place in order], known_layer(config)
-    activations = ReadActivations(sidecar, source, texts, [] if wanted is None else [wanted])
     measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
     fitted = [text for text, name in zip(texts, split[order], strict=True) if name != "validation"]
     population = Population.of(fitted, config.prompt)
@@ -257,6 +274,7 @@ def _labelled(
             f"Give a file of {config.read}, or leave out --read"
         )
     own = order, found.incorrect[order], split[order]
+    activations = ReadActivations(sidecar, source, population.as_read(texts), [] if wanted is None else [wanted])
     return Texts(*own, activations, sae, texts, population, LABELLED, measured, list(MEASURES))
 
 

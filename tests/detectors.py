@@ -13,7 +13,7 @@ LATENTS = [
 ]
 
 
-_MIXED = {name: 1 for name in ("ends_in_marker", "holds_marker", "holds_definition", "ends_in_newline")}
+_MIXED = {name: 1 for name in ("ends_in_marker", "holds_marker", "holds_definition")}
 ANY_TEXT = {"read": "texts", "marker": "# Solution:\n", "n": 2, **_MIXED}  # one answered yes, and one no
 
 
@@ -28,11 +28,11 @@ def document(**entries: Any) -> dict[str, Any]:
         "text": "texts made by hand",
         "population": ANY_TEXT,
         "latents": LATENTS,
-        "weights_rule": "t",
-        "selection": {"counts": {"latents": 12}, "auroc_on_hyperparams": {"t": 0.75}},
+        "weights_rule": "probe",
+        "selection": {"counts": {"latents": 12}, "cross_validated_auroc": {"value": 0.75, "low": 0.7, "high": 0.8}},
         "calibration": {"method": "platt", "slope": 2.0, "intercept": -2.0},
         "threshold": 1.0,
-        "target": {"kind": "recall", "wanted": 0.8, "value": 0.85, "n": 40, "reached": True},
+        "target": {"kind": "recall", "wanted": 0.8, "value": 0.85, "n": 40, "reached": True, "low": None},
         "abstain": {"low": 0.9, "high": 1.1},
         "levels": [0.25, 0.5, 0.75, 0.9],
         "settings": {"calibration": "auto", "abstain": 0.1},

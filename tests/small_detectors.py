@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from support import ROOT, built_once
 
 from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED
 from common.model.registry import model_identity
 from common.problems.prompt import build_prompt
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SidecarConfig, SidecarModel
@@ -82,12 +83,12 @@ def save_organism_detector(folder: Path) -> Path:
         "text": "prompts of the organism's problems",
         "population": as_json(Population.of(texts)),
         "latents": listed,
-        "weights_rule": "t",
+        "weights_rule": "ace",
         "card": None,
         "verdict": "not evaluated: made for tests",
         "experiment": {"model": "organism"},
         "seed": 0,
-        "selection": {"counts": {"latents": len(difference)}, "auroc_on_hyperparams": {}},
+        "selection": {"counts": {"latents": len(difference)}, "cross_validated_auroc": as_json(UNDEFINED)},
     }
     columns = (arrays["W_enc"][:, latents], arrays["b_enc"][latents], arrays["threshold"][latents])
     weights = np.array([entry["weight"] for entry in listed])

@@ -194,7 +194,7 @@ def test_discovery_from_labelled_texts_to_detection(tmp_path):
     correct_texts, incorrect_texts = of_each_label(texts)
     own = SAEAnomalyPipeline(
         SidecarConfig(layer=LAYER, device="cpu", threads=1),
-        DiscoveryConfig(top_k=10, general_text_limit=1.0, weights="t", n_permutations=100),
+        DiscoveryConfig(top_k=10, general_text_limit=1.0, n_permutations=100),
         DetectorConfig(target="recall=0.9"),
     ).load_model()
     own.run_discovery(
@@ -221,7 +221,7 @@ def test_discovery_from_the_artifacts_of_the_phases_needs_no_model(tmp_path):
     experiment.splits = {"sae": order[:70], "hyperparams": order[70:90], "validation": order[90:]}
     experiment.build()
     own = SAEAnomalyPipeline(
-        SidecarConfig(model=str(experiment.model), layer=1, device="cpu"), DiscoveryConfig(weights="t")
+        SidecarConfig(model=str(experiment.model), layer=1, device="cpu"), DiscoveryConfig(top_k=4)
     )
     own.run_discovery(data_dir=experiment.data, dataset=str(experiment.dataset), sae=str(experiment.sae))
     assert own.detector.layer == 1 and own.detector.latents[0]["latent"] == 7  # the one that was planted

@@ -119,7 +119,7 @@ def test_a_labelled_file_is_the_same_whatever_it_is_called(tmp_path):
     settings = {
         "data_dir": tmp_path / "data",
         "general_text_limit": 1.0,
-        "weights": "t",
+        "top_k": 8,
         "n_permutations": 100,
         "text": few_documents(tmp_path / "text"),
     }

@@ -13,6 +13,7 @@ from common.handoffs.document import as_json
 from common.problems.prompt import CHAT_REQUEST, ChatTemplate, build_prompt
 from phase4_anomaly_detection import AnomalyDetector, SAEAnomalyPipeline
 from phase4_anomaly_detection.population import PROGRAMS, PROMPTS, TEXTS, Population
+from phase4_anomaly_detection.sidecar import in_chat
 
 NUMBERS = ("is_anomaly", "anomaly_score", "probability", "level", "n_tokens", "window")
 CHAT = ChatTemplate("<start>user\n", "<end>\n<start>model\n")
@@ -62,7 +63,9 @@ def test_what_differs_among_the_fitted_texts_is_not_asked():
 def test_the_last_token_is_part_of_the_form():
     before, after = organism_texts()
     assert "does not end in '# Solution:\\n'" in Population.of(before).says_no([before[0].rstrip("\n")])[0]
-    assert "does not end in a newline" in Population.of(after).says_no([after[0].rstrip("\n")])[0]
+    of_programs, cut = Population.of(after), after[0].rstrip("\n")
+    assert of_programs.says_no([cut]) == [None] and of_programs.as_read([cut, after[1]]) == after[:2]
+    assert Population.of(before).as_read(["x"]) == ["x"]
 
 
 def test_chats_are_told_by_their_request_with_the_template_or_without():
@@ -77,6 +80,15 @@ def test_chats_are_told_by_their_request_with_the_template_or_without():
     assert of_programs.program_in(written[0]) == "def f(n):\n    return n\n"
     assert of_programs.says_no(written[:1]) == [None]
     assert None not in of_prompts.says_no(written) + of_programs.says_no([*whole, *messages])
+
+
+def test_a_program_stands_behind_the_chat_template_and_not_in_the_message():
+    prompt = build_prompt("Add 1.", ["assert f(1) == 2"], CHAT)
+    program, message = "def f(n):\n    return n + 1\n", prompt.text[slice(*prompt.body)]
+    expected = prompt.text + program, prompt.body
+    assert in_chat(CHAT, prompt.text + program) == in_chat(CHAT, f"{message}\n\n{program}") == expected
+    assert in_chat(CHAT, message) == in_chat(CHAT, prompt.text) == (prompt.text, prompt.body)
+    assert in_chat(CHAT, program)[0] == CHAT.before + program + CHAT.after
 
 
 def test_it_comes_back_from_its_json_and_says_what_it_wants():
