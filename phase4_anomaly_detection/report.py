@@ -97,12 +97,11 @@ def _operating_point(card: DetectorCard) -> Table:
         Column("A random score", "one that flags as many texts: its precision is the base rate, its recall that share"),
         Column("Difference", "paired"),
     ]
-    rows = [
-        [Cell("precision"), estimate(point.precision), figure_cell(point.base_rate),
-         estimate(point.precision_minus_base_rate)],
-        [Cell("recall"), estimate(point.recall), figure_cell(point.flag_rate.value),
-         estimate(point.recall_minus_flag_rate)],
-    ]  # fmt: skip
+    shown = (
+        ("precision", point.precision, point.base_rate, point.precision_minus_base_rate),
+        ("recall", point.recall, point.flag_rate.value, point.recall_minus_flag_rate),
+    )
+    rows = [[Cell(name), estimate(own), figure_cell(random), estimate(more)] for name, own, random, more in shown]
     return Table("At the threshold that was asked for", columns, rows, note=f"Power: {card.power.words}.")
 
 

@@ -56,6 +56,10 @@ class RankingPower:
             f"in {100 * self.power:g} % of draws"
         )
 
+    def beside(self, verdict: RankingVerdict) -> str:
+        """In brackets beside a verdict that says no, or that one cannot tell; nothing beside "ranks"."""
+        return "" if verdict is RankingVerdict.RANKS else f" ({self.words})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstAlways:
@@ -63,6 +67,12 @@ class AgainstAlways:
 
     verdict: AlwaysVerdict
     f1_difference: Interval
+
+    def words(self, positive: str) -> str:
+        always = f"that of always saying {positive}"
+        if self.verdict is AlwaysVerdict.CANNOT_TELL:
+            return f"one cannot tell whether its F1 is above {always}"
+        return f"its F1 is {'above' if self.verdict is AlwaysVerdict.BETTER else 'below'} {always}"
 
 
 @dataclass(frozen=True, kw_only=True)
