@@ -365,7 +365,7 @@ def _detector(out: Any) -> None:
     }
     routes = {name: {"n": 4, "share": 1 / 3, "error_rate": interval(0.5)} for name in ("proceed", "verify", "abstain")}
     out.document("detector/detector.json", {
-        "layer": 3, "verdict": "detector", "weights_rule": "l1", "target": {"reached": False},
+        "layer": 3, "verdict": "ranks", "weights_rule": "probe", "target": {"reached": False},
         "calibration": {"method": "platt", "note": "the score does not rise"},
         "latents": [{"latent": 7, "t": 4.2, "weight": -0.5, "general_text_rate": None, "n_fired": 3, "n": N}],
         "card": {

@@ -78,6 +78,23 @@ def test_the_detector_scores_the_activations_that_it_was_made_from(finished):
     assert detector.verdict in (path.parent / "detector" / "README.md").read_text()
 
 
+def test_a_detector_of_programs_and_one_of_prompts_refuse_each_others_texts(finished, dataset, tmp_path):
+    data, _ = finished
+    flags = flags_of("4.1", [*SMALL, "--dataset", dataset, "--data-dir", data])
+    made = command("run.py", "discover", *flags, "--read", "programs", "--out", tmp_path / "programs")
+    assert made.returncode == 0, made.stderr
+    [run] = (path.parent for path in (data / "phase4_1").glob("*/scores.parquet") if "programs" not in path.parent.name)
+    detectors = {"prompts": AnomalyDetector.load(run), "programs": AnomalyDetector.load(tmp_path / "programs")}
+    [table] = (data / "phase1_0").glob("*/dataset.parquet")
+    rows = pandas.read_parquet(table)
+    texts = {"prompts": rows.prompt.tolist(), "programs": (rows.prompt + rows.code).tolist()}
+    for read, detector in detectors.items():
+        assert detector.document["population"]["read"] == read
+        for given, found in detector.document["card"]["populations"].items():
+            assert found["n_abstained"] == (0 if given == read else found["n"]) and found["auroc"]["value"] is not None
+            assert (None in detector.population.says_no(texts[given])) == (given == read)
+
+
 def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(finished, dataset):
     data, _ = finished
     again = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
