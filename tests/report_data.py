@@ -292,8 +292,7 @@ def effect(change: float) -> Row:
 def control(n: int = 10) -> Row:
     each = [{"index": k, "net_change": 0.01 * k, "n_corrected": 1, "n_corrupted": k, "degenerate_rate": 0.1,
              "trajectory_kl": 0.01, "coefficient": 0.5} for k in range(n)]  # fmt: skip
-    match = {"own": {"firing rate": 0.3}, "each": {"firing rate": [0.1] * n}, "worst": {"firing rate": 3.0},
-             "n_worse": n, "limit": 1.5}  # fmt: skip
+    match = {"own": {"rate": 0.3}, "each": {"rate": [0.1] * n}, "worst": {"rate": 3.0}, "n_worse": n, "limit": 1.5}
     return {"n": n, "pooled": counted(4, 40), "fisher_p": 0.04, "binomial_p": 0.0002, "rank": 1, "rank_p": 0.09,
             "each": each, "match": match}  # fmt: skip
 
@@ -304,8 +303,7 @@ def _steering(out: Any) -> None:
         found[name] = {
             "latent": latent(3), "wanted": wanted, "layer": 3, "site": "resid_post", "coefficient": 0.5, "norm": 68.5,
             "effect": effect(0.041 if wanted == "raise" else -0.082), "mcnemar_p": 0.5,
-            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031},
-            "power": {"effect": 0.05, "power": 0.34, "smallest_effect": 0.12, "needed": 0.8},
+            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031}, "power": {"effect": 0.05, "power": 0.34, "needed": 0.8},
             "controls": {"matched_latent": control(), "random_direction": control()},
             "selective": {"by": "predict_incorrect", "threshold": 1.5, "n_steered": 5, "effect": effect(0.02)},
             "transitions": {"pass_to_pass": 7, "pass_to_fail": 1, "fail_to_pass": 1, "fail_to_fail": 3},

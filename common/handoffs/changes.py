@@ -245,6 +245,7 @@ class TransferredSteering:
     transitions: dict[str, int]
     p_holm: dict[str, float | None]
     verdict: SteeringVerdict
+    power: Power
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,6 +94,7 @@ STEERING: Handoff[SteeringDocument] = Handoff(
         "tuning.parquet": {
             **STEERING_FIELDS,
             "record": Field("int64", "0-based number: problem by problem, each unsteered and with every control twice"),
+            "trajectory_kl": Field("float64", "always NaN: not measured"),
         },
     },
     documents={

@@ -103,11 +103,21 @@ def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[
 def verdict(compared: Compared, p_holm: dict[str, float | None], power: Power, wanted: str) -> SteeringVerdict:
     """What may be said of a direction, from its numbers."""
     few = any(kind.n < MIN_CONTROLS for kind in compared.controls.values())
-    change = _change(compared, p_holm, wanted, few)
-    why = ""
-    if change is Change.NOTHING and not power.suffices:
-        change, why = Change.CANNOT_TELL, would_have_been_found(power)
+    change, why = _with_power(_change(compared, p_holm, wanted, few), power)
     return SteeringVerdict(change, compared.effect.breaks, why, few)
+
+
+def verdict_without_controls(found: Effect, p_mcnemar: float | None, power: Power, wanted: str) -> SteeringVerdict:
+    """What may be said where nobody asked what a matched latent would do."""
+    change, why = _with_power(_change_without_controls(found, p_mcnemar, wanted), power)
+    return SteeringVerdict(change, found.breaks, why)
+
+
+def _with_power(change: Change, power: Power) -> tuple[Change, str]:
+    """Whether "no measurable effect" may be said; if not, what may be."""
+    if change is Change.NOTHING and not power.suffices:
+        return Change.CANNOT_TELL, would_have_been_found(power)
+    return change, ""
 
 
 def would_have_been_found(power: Power) -> str:
@@ -118,7 +128,7 @@ def would_have_been_found(power: Power) -> str:
 
 
 def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str, few: bool) -> Change:
-    without = change_without_controls(compared.effect, p_holm["mcnemar"], wanted)
+    without = _change_without_controls(compared.effect, p_holm["mcnemar"], wanted)
     if without is not DOES_WITHOUT_CONTROLS[wanted]:
         return without
     if not all(kind.rank == 1 for kind in compared.controls.values()):
@@ -126,8 +136,7 @@ def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str, fe
     return Change.BEYOND_FEW if few else DOES[wanted]
 
 
-def change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str) -> Change:
-    """What may be said where nobody asked what a matched latent would do."""
+def _change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str) -> Change:
     change = found.net_change.value
     if change is None or p_mcnemar is None or p_mcnemar >= ALPHA:
         return Change.NOTHING

@@ -19,13 +19,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import binom, binomtest
 
-from common.handoffs.steering import RAISE, Compared, Power
+from common.handoffs.steering import RAISE, Compared, Effect, Power
 
 ALPHA = 0.05
 ENOUGH = 0.8  # power from which on "no measurable effect" may be said
 EFFECT = 0.05  # the effect of which it is asked, as a share of the programs: 5 points
 STEP = 0.01
-N_SIMULATED = 2000
+N_SIMULATED, SEED = 2000, 42
 
 
 def rate_to_beat(n: int, of: int) -> float | None:
@@ -43,27 +43,46 @@ def binomial_p(n: int, of: int, against: float | None) -> float | None:
     return float(binomtest(n, of, against, alternative="greater").pvalue) if of and against is not None else None
 
 
-def power_of_verdict(compared: Compared, wanted: str, n_directions: int, seed: int = 42) -> Power:
+def power_of_verdict(compared: Compared, wanted: str, n_directions: int) -> Power:
     """How often an effect of 5 points would have been found, and which effect in 80 % of runs.
 
-    The smallest effect is looked for in steps of one point, up to all programs that can change as wanted. No effect is
-    found where a kind of controls has fewer than two that could be judged: their spread is unknown.
+    No effect is found where a kind of controls has fewer than two that could be judged: their spread is unknown.
     """
-    n, at_risk = compared.effect.n, _at_risk(compared, wanted)
+    n = compared.effect.n
     kinds = [_gains(compared, kind, wanted) for kind in compared.controls]
     if not n or any(len(gains) < 2 for gains in kinds):
         return Power(effect=EFFECT, power=0.0, smallest_effect=None, needed=ENOUGH, n_simulated=0)
-    churn = _churn(compared, n)
+    controls = [control for kind in compared.controls.values() for control in kind.each]
+    counts = np.array([(control.n_corrected, control.n_corrupted) for control in controls])
+    return _power(compared.effect, wanted, float(counts.mean(axis=0).min()) / n, kinds, n_directions)
+
+
+def power_without_controls(effect: Effect, wanted: str, n_directions: int) -> Power:
+    """The same without controls: besides the effect, programs change each way as they were seen to do."""
+    if not effect.n:
+        return Power(effect=EFFECT, power=0.0, smallest_effect=None, needed=ENOUGH, n_simulated=0)
+    churn = min(effect.correction.n, effect.corruption.n) / effect.n
+    return _power(effect, wanted, churn, [], n_directions)
+
+
+def _power(
+    seen: Effect, wanted: str, churn: float, kinds: Sequence[Float[np.ndarray, " k"]], n_directions: int
+) -> Power:
+    """The smallest effect is looked for in steps of one point, up to all programs that can change as wanted."""
+    at_risk = (seen.correction if wanted == RAISE else seen.corruption).of / seen.n
 
     def power(effect: float) -> float:
-        found = simulate(n, effect, churn, kinds, n_directions, np.random.default_rng(seed))
-        return float(found.mean())
+        return float(simulate(seen.n, effect, churn, kinds, n_directions, np.random.default_rng(SEED)).mean())
 
-    steps = [step * STEP for step in range(1, int(at_risk / n / STEP + 1e-9) + 1)]
+    steps = [step * STEP for step in range(1, int(at_risk / STEP + 1e-9) + 1)]
     place = bisect_left(steps, ENOUGH, key=power)
-    smallest = steps[place] if place < len(steps) else None
-    of_effect = power(EFFECT) if at_risk / n >= EFFECT else 0.0
-    return Power(effect=EFFECT, power=of_effect, smallest_effect=smallest, needed=ENOUGH, n_simulated=N_SIMULATED)
+    return Power(
+        effect=EFFECT,
+        power=power(EFFECT) if at_risk >= EFFECT else 0.0,
+        smallest_effect=steps[place] if place < len(steps) else None,
+        needed=ENOUGH,
+        n_simulated=N_SIMULATED,
+    )
 
 
 def power_words(found: Power) -> str:
@@ -99,16 +118,3 @@ def _gains(compared: Compared, kind: str, wanted: str) -> Float[np.ndarray, " k"
     sign = 1 if wanted == RAISE else -1
     changes = (control.net_change for control in compared.controls[kind].each)
     return np.array([sign * change for change in changes if change is not None], dtype=float)
-
-
-def _churn(compared: Compared, n: int) -> float:
-    """The share of programs that a control on average changes each way."""
-    controls = [control for kind in compared.controls.values() for control in kind.each]
-    corrected, corrupted = (
-        np.mean(each) for each in zip(*((c.n_corrected, c.n_corrupted) for c in controls), strict=True)
-    )
-    return float(min(corrected, corrupted)) / n
-
-
-def _at_risk(compared: Compared, wanted: str) -> int:
-    return (compared.effect.correction if wanted == RAISE else compared.effect.corruption).of

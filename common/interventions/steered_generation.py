@@ -8,6 +8,7 @@
    (trajectory_kl.py): how much the vector disturbs the model is measured there.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,16 +51,22 @@ def generate_steered(
     max_new_tokens: int,
     steer_prompt: bool = False,
     stop_early: bool = True,
+    disturbance: bool = True,
 ) -> list[SteeredGeneration]:
     """One batch of greedy programs, in the order of `requests`; None leaves a row unsteered.
 
     The vector is added at the last prompt token and every token after it; with `steer_prompt` at every token of
-    the prompt. Prompts must fit (see `common.model.generation.check_prompts_fit`).
+    the prompt. Prompts must fit (see `common.model.generation.check_prompts_fit`). Without `disturbance` that is NaN,
+    and takes no time.
     """
+    start = _rows_read_their_prompts if steer_prompt else _prompts_are_read_once
+    if not disturbance:
+        with torch.inference_mode():
+            made = _generate(lm, requests, pushes, start, max_new_tokens, stop_early)
+        return [SteeredGeneration(one, math.nan) for one in made]
     unsteered = {request.prompt for request, push in zip(requests, pushes, strict=True) if push is None}
     lacking = {request.prompt: request for request in requests if request.prompt not in unsteered}
     every, added = [*requests, *lacking.values()], [*pushes, *[None] * len(lacking)]
-    start = _rows_read_their_prompts if steer_prompt else _prompts_are_read_once
     with torch.inference_mode():
         made = _generate(lm, every, added, start, max_new_tokens, stop_early)
         plain = {request.prompt: one for request, push, one in zip(every, added, made, strict=True) if push is None}

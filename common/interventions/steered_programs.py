@@ -45,10 +45,12 @@ def write_steered(
     *,
     first: int = 0,
     table: str = "steering.parquet",
+    disturbance: bool = True,
 ) -> None:
     """Compute what `out` wants of these records: record first + i is problem i // n, variant i % n, of n variants.
 
-    See `conditions.pushes` for what is added. Without a record that is wanted no model is loaded.
+    See `conditions.pushes` for what is added, `generate_steered` for `disturbance`. Where no record is wanted, no model
+    is loaded.
     """
     if not any(map(out.wants, range(first, first + len(problems) * len(plan.variants)))):
         return
@@ -69,6 +71,7 @@ def write_steered(
                 [added[variant] for _, variant in places],
                 max_new_tokens=config.max_new_tokens,
                 steer_prompt=steer_prompt,
+                disturbance=disturbance,
             )
             return [
                 Written(problems[problem], variants[variant], one.generation, one.trajectory_kl)

@@ -51,11 +51,11 @@ def movement(
     pooled = _compared(before.mean(axis=2).reshape(n_problems, -1), after.mean(axis=2).reshape(n_problems, -1), draws)
     overall, moved, rank = [], None, None
     if reached:
-        parts = [x[:, reached].mean(axis=(1, 2)) for x in (before, after)]
-        ranks = _ranks((parts[1] - parts[0]).mean(axis=0), changes_by_random[:, reached].mean(axis=(1, 2)))
+        plain, moved_there = (x[:, reached].mean(axis=(1, 2)) for x in (before, after))
+        ranks = _ranks((moved_there - plain).mean(axis=0), changes_by_random[:, reached].mean(axis=(1, 2)))
         overall = [
             SectionMove(section=name, **move, rank=int(one))
-            for name, move, one in zip(sections, _compared(*parts, draws), ranks, strict=True)
+            for name, move, one in zip(sections, _compared(plain, moved_there, draws), ranks, strict=True)
         ]
         own = displaced(before[:, reached], after[:, reached])
         moved = _intervals(own[:, None], draws)[0]

@@ -68,11 +68,9 @@ def _direction(name: str, entry: AttentionMoved | AttentionUnmoved, words: dict[
     verdict = f"{as_much} of them as much or more" if as_much else "all of them less"
     low, high = min(others.displaced), max(others.displaced)
     found = [f"{words[move.section]} {_points(move.change)}" for move in entry.overall if move.found]
-    beyond = (
-        f"In points of attention, beyond all of them: {listed(found)}."
-        if found
-        else ("No section gains or loses more than under every random direction.")
-    )
+    beyond = "No section gains or loses more than under every random direction."
+    if found:
+        beyond = f"In points of attention, beyond all of them: {listed(found)}."
     by_chance = entry.n_compared / (1 + others.n)
     return [
         f"{place} moves {_percent(own)} of the last prompt token's attention to another section, mean of the {n} heads "

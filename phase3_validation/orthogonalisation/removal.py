@@ -3,8 +3,8 @@
     python3 run.py phase 3.5 --model google/gemma-2-2b
 
 1. For each direction, and for each of its controls (latents along which the stream varies as much: controls.py), the
-   direction is taken out of every matrix that writes to the residual stream (weights.py). On every prompt it is measured
-   what the components still write along it.
+   direction is taken out of every matrix that writes to the residual stream (weights.py). On every prompt it is
+   measured what the components still write along it.
 2. The model writes the programs of the split, and gets its weights back.
 3. What changed, with the statistics of phase 3.3: intervals, matched latents, correction for the number of directions.
 

@@ -75,5 +75,8 @@ def better_sign(before: Sequence[Row], after: Mapping[float, Sequence[Row]], lay
     if chosen:
         return chosen.coefficient
     sign = 1 if wanted == RAISE else -1
-    return max(curve, key=lambda p: (-math.inf if p.net_change.value is None else sign * p.net_change.value,
-                                     p.coefficient)).coefficient  # fmt: skip
+
+    def gain(point: CurvePoint) -> float:
+        return -math.inf if point.net_change.value is None else sign * point.net_change.value
+
+    return max(curve, key=lambda point: (gain(point), point.coefficient)).coefficient

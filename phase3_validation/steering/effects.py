@@ -104,7 +104,7 @@ def _write(
     plan = replace(plan, base=replace(plan.base, directions=directions))
 
     def tune() -> None:
-        write_steered(ctx, out, plan.tuned_on, plan.tuning, earlier, steer_prompt, table=TUNING)
+        write_steered(ctx, out, plan.tuned_on, plan.tuning, earlier, steer_prompt, table=TUNING, disturbance=False)
 
     if plan.own:
         tune()

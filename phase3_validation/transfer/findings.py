@@ -20,13 +20,11 @@ from common.handoffs.changes import (
 from common.handoffs.detection import DetectedDirection
 from common.handoffs.selected import PromptFitFacts
 from common.handoffs.steering import Change, SteeredDirection, SteeringVerdict, TunedDirection
-from common.interventions.comparisons import (
-    change_without_controls,
-    mcnemar_p,
-)
+from common.interventions.comparisons import mcnemar_p, verdict_without_controls
 from common.interventions.conditions import Variant
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row, effect, paired, transitions
+from common.interventions.power import power_without_controls
 from common.runs.discovery import plain_name
 from common.words import direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
@@ -75,7 +73,7 @@ def steering_entries(
             continue
         variant, found = variants[name], effect(pairs[name])
         # What a matched latent would do in the other model was not tried.
-        change = change_without_controls(found, p_holm[name], entry.wanted)
+        power = power_without_controls(found, entry.wanted, len(variants))
         entries[name] = TransferredSteering(
             wanted=entry.wanted,
             layer=variant.layer,
@@ -87,7 +85,8 @@ def steering_entries(
             mcnemar_p=p[name],
             transitions=transitions(pairs[name]),
             p_holm={"mcnemar": p_holm[name]},
-            verdict=SteeringVerdict(change, found.breaks),
+            verdict=verdict_without_controls(found, p_holm[name], power, entry.wanted),
+            power=power,
         )
     return entries
 

@@ -86,9 +86,8 @@ def runs(labelled):
 
 def vectors_by_hand(experiment: SmallExperiment) -> dict[str, np.ndarray]:
     run = discovery.list_runs(handoffs.GENERATIONS, experiment.data)[0].path
-    stored, rows = load_file(run / f"activations/layer_{LAYER:02d}.safetensors"), pyarrow.parquet.read_table(
-        run / "dataset.parquet"
-    ).to_pylist()  # fmt: skip
+    stored = load_file(run / f"activations/layer_{LAYER:02d}.safetensors")
+    rows = pyarrow.parquet.read_table(run / "dataset.parquet").to_pylist()
     label = {row["task_id"]: row["label"] for row in rows}
     resid = dict(zip(stored["task_id"].tolist(), stored["resid_post"], strict=True))
     tasks = [problem["task_id"] for problem in split_of(experiment, "sae")]

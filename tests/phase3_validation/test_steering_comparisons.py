@@ -170,14 +170,21 @@ def test_holm_is_over_the_directions_that_were_run():
 
 
 def test_the_verdict_asks_for_a_change_and_the_first_rank_at_once():
-    def entry(change=-0.3, mcnemar=0.001, fisher=0.001, rank=1, random_rank=1, newly=0.0, wanted="lower", k=K,
-              power=0.8, smallest=0.12):  # fmt: skip
+    usual = {"change": -0.3, "mcnemar": 0.001, "fisher": 0.001, "rank": 1, "random_rank": 1, "newly": 0.0, "k": K}
+    usual |= {"wanted": "lower", "power": 0.8, "smallest": 0.12}
+
+    def entry(**changes):
+        own = {**usual, **changes}
         found = {
-            "effect": {"net_change": {"value": change}, "newly_degenerate": {"rate": {"value": newly}}},
-            "controls": {MATCHED_LATENT: {"n": k, "rank": rank}, RANDOM_DIRECTION: {"n": K, "rank": random_rank}},
+            "effect": {"net_change": {"value": own["change"]}, "newly_degenerate": {"rate": {"value": own["newly"]}}},
+            "controls": {
+                MATCHED_LATENT: {"n": own["k"], "rank": own["rank"]},
+                RANDOM_DIRECTION: {"n": K, "rank": own["random_rank"]},
+            },
         }
-        simulated = made(Power, {"power": power, "smallest_effect": smallest, "needed": 0.8})
-        return verdict(made(Compared, found), {"mcnemar": mcnemar, "fisher": fisher}, simulated, wanted)
+        simulated = made(Power, {"power": own["power"], "smallest_effect": own["smallest"], "needed": 0.8})
+        p_holm = {"mcnemar": own["mcnemar"], "fisher": own["fisher"]}
+        return verdict(made(Compared, found), p_holm, simulated, own["wanted"])
 
     assert entry().change is Change.LOWERS and entry().works
     for described in (0.05, 1.0, None):  # Fisher's p decides nothing

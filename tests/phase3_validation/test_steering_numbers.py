@@ -188,9 +188,9 @@ def _check_controls(compared: dict, own: Recomputed, before: list[dict], rows: l
     each = {i: Recomputed(before, [row for row in rows if row["control_index"] == i]) for i in indices}
     hits, of = own.outcome(wanted)
     pooled = [sum(control.outcome(wanted)[k] for control in each.values()) for k in (0, 1)]
-    same({**compared["pooled"], "rate": compared["pooled"]["rate"]["value"]},
-         {"n": pooled[0], "of": pooled[1], "rate": pooled[0] / pooled[1]})  # fmt: skip
-    assert compared["pooled"]["rate"]["low"] <= pooled[0] / pooled[1] <= compared["pooled"]["rate"]["high"]
+    rate = compared["pooled"]["rate"]  # its interval: test_steering_comparisons.py
+    assert (compared["pooled"]["n"], compared["pooled"]["of"]) == (pooled[0], pooled[1])
+    assert rate["low"] <= rate["value"] == pytest.approx(pooled[0] / pooled[1]) <= rate["high"]
     table = [[hits, of - hits], [pooled[0], pooled[1] - pooled[0]]]
     assert compared["fisher_p"] == pytest.approx(float(fisher_exact(table, alternative="greater").pvalue))
     against = pooled[0] / pooled[1] if pooled[0] else 0.5 / (pooled[1] + 1)

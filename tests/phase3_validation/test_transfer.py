@@ -160,7 +160,7 @@ def test_the_document_says_what_cannot_be_judged(whole, ready):
     unusable, usable = (result["directions"][name]["steering"] for name in ("steer_incorrect", "steer_correct"))
     assert unusable["verdict"] == "cannot be steered: the tests say so" and "effect" not in unusable
     assert usable["norm"] == NORMS["resid_mid"] + 1 and usable["source"]["effect"] == as_json(EFFECT)
-    assert usable["effect"]["n"] == 12 and usable["verdict"] == "no measurable effect"
+    assert usable["effect"]["n"] == 12 and usable["verdict"].startswith("cannot tell (")
     assert [site["layer"] for site in result["sites"]] == [0, 1, 2]
     assert all(site["source"]["missed_share"] == 0.25 and site["missed_share"] > 0 for site in result["sites"])
     assert len(result["sentences"]) == 2 + 4 + 2
