@@ -5,18 +5,17 @@ The numbers mean nothing, but have the form that the phases give them. `HOSTILE`
 
 import logging
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import documents
 import numpy as np
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
+from report_drawings import drawing, picture
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
 from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
-from common.plots import new_figure, png_bytes, svg_bytes
 from common.report.collect import Collected, choose, collect_experiment, runs_in
 from common.report.document import ReportResult, write_reports
 from common.runs import discovery
@@ -124,27 +123,6 @@ class _Changing:
 
     def summarize(self, **summary: Any) -> None:
         self._out.summary = summary
-
-
-@cache
-def drawing(name: str) -> bytes:
-    """A figure as the phases draw it: with curves, clips, text and powers of ten; and a script, as nobody draws it."""
-    with new_figure(6, 3, n_columns=3) as (figure, (axis, *others)):
-        axis.fill_between([0, 1], [0, 0.5], [0.2, 1], alpha=0.2)
-        axis.plot([0, 1], [0, 1], label="latent")
-        axis.set(xlabel="false positive rate", ylabel="true positive rate")
-        axis.set_yscale("symlog", linthresh=0.01)
-        axis.legend()
-        for other in others:
-            other.imshow([[0.0, 1.0], [1.0, 0.0]])
-        return svg_bytes(figure, name).replace(b"</svg>", b"<script>top.ran = 3</script></svg>")
-
-
-@cache
-def picture() -> bytes:
-    with new_figure(4, 3) as (figure, axis):
-        axis.plot([0, 1], [0, 1])
-        return png_bytes(figure)
 
 
 def blank(fields: dict[str, handoffs.Field], **given: Any) -> Row:
@@ -355,6 +333,21 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
     return fill
 
 
+def _positive_control(out: Any) -> None:
+    random = {**control(19), "match": None}
+    out.document("positive_control.json", {
+        "n": N, "seed": 42, "pairs_file": "pairs@33333333", "baseline": {"n_correct": 0, "pass_rate": interval(0.0)},
+        "pairs": {HOSTILE: {"n_read": 8, "before": 0, "passed": counted(10, N), "most_of_a_control": 1, "length": 9.5}},
+        "examples": changed(),
+        "positive_control": {
+            "effect": {**effect(0.8), "correction": counted(10, N)}, "mcnemar_p": 0.002,
+            "p_holm": {"mcnemar": 0.002, "fisher": 0.001}, "controls": {"random_direction": random}, "wanted": "raise",
+            "layer": 4, "site": "resid_post", "coefficient": 0.75, "verdict": "raises the pass rate",
+            "power": {"effect": 0.05, "power": 0.04, "smallest_effect": 0.2, "needed": 0.8},
+        },
+    })  # fmt: skip
+
+
 def _detector(out: Any) -> None:
     card = {
         "auroc": interval(0.66),
@@ -386,5 +379,5 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "steering": _steering, "attention": _general("attention", "by_layer"),
     "orthogonalisation": _general("orthogonalisation", "orthogonalisation"),
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
-    "detector": _detector,
+    "positive_control": _positive_control, "detector": _detector,
 }  # fmt: skip

@@ -121,6 +121,18 @@ def test_dictionaries_of_ones_own_go_through_phase_2_and_onto_the_page(finished,
     assert "Dictionaries of one" in (data / "report_organism_few_own.html").read_text()
 
 
+def test_a_pipeline_goes_without_a_positive_control_where_there_are_no_pairs(tiny_gemma, tmp_path):
+    words = ["run.py", "pipeline", "--preset", "demo", "--from", "3.7", "--dry-run", "--data-dir", tmp_path / "data"]
+    done = command(*words, "--model", tiny_gemma)
+    assert done.returncode == 0 and "phase 3.8: " not in done.stderr, done.stderr
+    assert (
+        f"left out, since it needs pairs of problems, of which none are known for {tiny_gemma}: phase 3.8"
+        in done.stderr
+    )
+    done = command(*words, "--model", tiny_gemma, "--pairs", ROOT / "model_organism" / "control_pairs.jsonl")
+    assert done.returncode == 0 and "phase 3.8: " in done.stderr, done.stderr
+
+
 def test_a_model_without_saes_trains_its_own_in_the_pipeline(tiny_gemma, tmp_path):
     words = ["--preset", "demo", "--model", tiny_gemma, "--dry-run", "--data-dir", tmp_path / "data"]
     done = command("run.py", "pipeline", *words)

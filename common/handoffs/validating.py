@@ -10,6 +10,7 @@ from common.handoffs.handoff import Field, Handoff
 if TYPE_CHECKING:
     from common.handoffs.changes import AblationDocument, AttentionDocument, OrthogonalisationDocument, TransferDocument
     from common.handoffs.detection import DetectionDocument
+    from common.handoffs.positive_control import PositiveControlDocument
     from common.handoffs.steering import CoefficientsDocument, SteeringDocument
 
 _VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 apart
@@ -223,4 +224,24 @@ ABLATION: Handoff[AblationDocument] = Handoff(
     },
     tensors={"resid_post": "output of a selected latent's block, last prompt token, [n records, d_model] float32"},
     documents={"prompt_ablation.json": "changes:AblationDocument"},
+)
+
+POSITIVE_CONTROL: Handoff[PositiveControlDocument] = Handoff(
+    name="positive_control",
+    phase="3.8",
+    scope=("model",),
+    tables={
+        "steering.parquet": {
+            **STEERING_FIELDS,
+            "record": Field("int64", "0-based number of the record: twin by twin, each with all variants"),
+            "task_id": Field("int64", "number of the twin's row in the file of pairs"),
+            "direction": Field("string", "positive_control; none for the unsteered program"),
+            "control": Field("string", "none: the difference itself | random_direction | unsteered"),
+            "coefficient": Field("float64", "how much of the mean difference is added; a random one has its length"),
+            "label": Field("string", "correct where the program passes the asserts of the twin b"),
+            "pair": Field("string", "operations: of the prompt, and that the program is to be turned into"),
+            "length": Field("float64", "length of the added vector [units of the residual stream]; 0 when unsteered"),
+        }
+    },
+    documents={"positive_control.json": "positive_control:PositiveControlDocument"},
 )

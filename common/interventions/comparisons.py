@@ -65,7 +65,8 @@ def compare_direction(
     own = paired(before, after)
     kinds = {kind: {index: paired(before, rows) for index, rows in each.items()} for kind, each in controls.items()}
     found = {kind: _compare(own, each, wanted) for kind, each in kinds.items()}
-    found[MATCHED_LATENT] = replace(found[MATCHED_LATENT], match=match)
+    if match is not None:
+        found[MATCHED_LATENT] = replace(found[MATCHED_LATENT], match=match)
     return Compared(
         effect=effect(own),
         mcnemar_p=mcnemar_p(own.corrected, own.corrupted),
@@ -86,10 +87,11 @@ class Judgement:
 def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[str, Judgement]:
     """Every direction that was run, judged. `wanted` is what each should do.
 
-    Holm's correction is over the directions, for McNemar's test and for Fisher's against matched latents.
+    Holm's correction is over the directions, for McNemar's test and for Fisher's against the first kind of controls:
+    matched latents, but for a positive control.
     """
     mcnemar = holm([each.mcnemar_p for each in compared.values()])
-    fisher = holm([each.controls[MATCHED_LATENT].fisher_p for each in compared.values()])
+    fisher = holm([next(iter(each.controls.values())).fisher_p for each in compared.values()])
     judged = {}
     for (name, each), *p in zip(compared.items(), mcnemar, fisher, strict=True):
         p_holm = {"mcnemar": p[0], "fisher": p[1]}

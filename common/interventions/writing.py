@@ -16,7 +16,7 @@ from common.interventions.records import Problem, steered_row
 from common.model.generation import Generation
 from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
-from common.programs.settings import SolutionConfig
+from common.programs.settings import WritingConfig
 from common.programs.solutions import Solution
 from common.programs.writing import Draft, Earlier, Kept, Writer, write_programs
 from common.runs.records import RecordWriter
@@ -44,7 +44,7 @@ class Written:
 
 
 def write_variants(
-    ctx: RunContext[SolutionConfig], out: RecordWriter, model: str,
+    ctx: RunContext[WritingConfig], out: RecordWriter, model: str,
     begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier, table: str = "",
 ) -> None:  # fmt: skip
     """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`.

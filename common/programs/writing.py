@@ -22,7 +22,7 @@ from common.model.token_meter import TokenWork
 from common.phases.context import RunContext
 from common.programs.expectations import expectations
 from common.programs.isolation import sandbox_of
-from common.programs.settings import SolutionConfig
+from common.programs.settings import SolutionConfig, WritingConfig
 from common.programs.solutions import Solution, Task, record_rows, record_tensors, submit
 from common.progress import Progress
 from common.runs.checkpoints import Rows
@@ -59,7 +59,7 @@ class Writer(Generic[Made]):
 
 
 def write_programs(
-    ctx: RunContext[SolutionConfig],
+    ctx: RunContext[WritingConfig],
     out: RecordWriter,
     model: str,
     begin: Callable[[LanguageModel], Writer[Draft]],
@@ -90,7 +90,7 @@ def write_programs(
 
 
 def parts_that_fit(
-    ctx: RunContext[SolutionConfig], lm: LanguageModel, writer: Writer[Draft]
+    ctx: RunContext[WritingConfig], lm: LanguageModel, writer: Writer[Draft]
 ) -> FittingParts[int, Draft]:
     """`writer.write`, in parts where memory does not suffice for a batch."""
     n_new = ctx.config.max_new_tokens
@@ -113,7 +113,7 @@ def parts_that_fit(
 
 @contextmanager
 def _judged_meanwhile(
-    ctx: RunContext[SolutionConfig], out: RecordWriter, sandbox: Sandbox, earlier: Earlier, work: TokenWork
+    ctx: RunContext[WritingConfig], out: RecordWriter, sandbox: Sandbox, earlier: Earlier, work: TokenWork
 ) -> Iterator[Callable[[dict[int, Draft]], None]]:
     """Gives what takes a batch of drafts: it has them judged, and keeps the records of the batch before."""
     waiting: dict[int, tuple[Draft, Solution]] = {}

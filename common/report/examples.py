@@ -43,11 +43,11 @@ def _steered(collected: Collected) -> list[Block]:
             if found:
                 blocks.append(Heading(heading.format(direction_words(name))))
                 blocks.append(Paragraph("The first of each kind, in the order of the validation split.", "note"))
-                blocks += [_changed(example, after) for example in found]
+                blocks += [changed_program(example, after) for example in found]
     return blocks
 
 
-def _changed(example: ChangedProgram, after: str) -> Example:
+def changed_program(example: ChangedProgram, after: str) -> Example:
     outcome = _OUTCOME[example.transition].format(after)
     lines = _shortened(_lines_of_diff(example.diff))
     errors = (("before", example.error_before), (after, example.error_after))

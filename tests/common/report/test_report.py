@@ -15,8 +15,9 @@ from support import command
 
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
-from common.handoffs import DETECTION, GENERATIONS, LATENTS, SPLIT, STEERING, TRANSFER
+from common.handoffs import DETECTION, GENERATIONS, HANDOFFS, LATENTS, POSITIVE_CONTROL, SPLIT, STEERING, TRANSFER
 from common.report.collect import APART, DAMAGED, FINISHED, MISSING, NOT_USED, STALE, UNFINISHED
+from common.report.status import status_lines
 from common.runs import discovery
 from run import PROGRAM
 
@@ -65,6 +66,25 @@ def test_a_second_model_is_not_missing_where_none_is_known(tmp_path):
     other = build(tmp_path / "other", NAMES[:3], model="google/gemma-2-2b", preset="full")
     command = collect(other, {}).phases[TRANSFER.name].command
     assert states(other)[TRANSFER.name] == MISSING and command.startswith("python3 run.py phase 3.6 --dataset organism")
+
+
+def test_what_a_yes_looks_like_stands_beside_what_steering_found(whole, tmp_path):
+    source = page(whole, tmp_path)
+    start = source.index('id="steering"')
+    text = words(source[start : source.index("<section", start)])
+    assert text.index("Steer correct") < text.index("Positive control") < text.index("What a “yes” looks like")
+    assert "Steered 83.3 %" in text and "at most 1 by one; rank 1 of 20" in text
+    told = "turns 10 of 12 programs of one into programs of the other (the best of 19 random directions: 1)"
+    assert told in sentences(whole, tmp_path)[1]
+
+
+def test_a_positive_control_is_not_missing_where_there_are_no_pairs(tmp_path):
+    data = build(tmp_path / "data", NAMES[:3], model="google/gemma-2-2b", preset="full")
+    assert states(data)[POSITIVE_CONTROL.name] == NOT_USED
+    lines = status_lines(HANDOFFS, data)
+    assert POSITIVE_CONTROL.phase not in {line.phase for line in lines}
+    organism = status_lines(HANDOFFS, build(tmp_path / "organism", NAMES[:3]))
+    assert [line.state for line in organism if line.phase == POSITIVE_CONTROL.phase] == ["missing"]
 
 
 def test_phases_that_are_missing_in_between_leave_the_others_as_they_are(tmp_path):
