@@ -113,9 +113,10 @@ def _trajectory_kls(
         rows = _SteeredRows([*(pushes[place] for place in places), *[None] * len(plain)], lm)
         with rows.hooks(lm) as only:
             read = [program_of[prompt] for prompt in (*some, *plain)]
-            logprobs = along_programs(lm, read, *start(lm, encoded, source, only))
-        unsteered = logprobs[len(some) :][source[: len(some)]]
-        for place, kl in zip(places, mean_kls(unsteered, logprobs[: len(some)], read[: len(some)]), strict=True):
+            n, own = len(some), source[: len(some)]
+            along = along_programs(lm, read, *start(lm, encoded, source, only))
+            found = mean_kls(((logprobs[n:][own], logprobs[:n]) for logprobs in along), read[:n])
+        for place, kl in zip(places, found, strict=True):
             kls[place] = kl
     return kls
 

@@ -6,7 +6,7 @@ from; their mean is the program's. At the first token alone it would measure not
 `def`, whatever is done to the model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -22,9 +22,7 @@ NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 24, 1 << 28  # of next-token distrib
 
 def parts(lm: LanguageModel, programs: Sequence[Sequence[int]]) -> Iterator[slice]:
     """Neighbouring rows whose distributions fit in memory together: with 256,000 tokens one takes a megabyte."""
-    numbers = NUMBERS_AT_ONCE if torch.device(lm.device).type == "cpu" else NUMBERS_AT_ONCE_GPU
-    longest = max(map(len, programs), default=1)
-    at_once = max(1, numbers // (longest * embeddings_of(lm.model).num_embeddings))
+    at_once = max(1, _n_distributions(lm) // max(map(len, programs), default=1))
     for first in range(0, len(programs), at_once):
         yield slice(first, first + at_once)
 
@@ -35,28 +33,38 @@ def along_programs(
     first: Float[Tensor, "batch d_vocab"],
     cache: DynamicCache,
     mask: Int[Tensor, "batch pos"],
-) -> Float[Tensor, "batch n_tokens d_vocab"]:
-    """Log-probabilities of every token of the programs; behind a program's end they mean nothing.
+) -> Iterator[Float[Tensor, "batch n_tokens d_vocab"]]:
+    """Log-probabilities of the programs' tokens, some tokens at a time; behind a program's end they mean nothing.
 
-    `first` are the logits behind the prompts, which the cache holds; the programs enter it.
+    `first` are the logits behind the prompts, which the cache holds; the programs enter it, part by part.
     """
-    longest = max(map(len, programs))
-    logits = first[:, None]
-    if longest > 1:
-        read = [list(program[:-1]) for program in programs]
-        ids = torch.tensor([row + [0] * (longest - 1 - len(row)) for row in read], device=mask.device)
-        real = torch.tensor([[1] * len(row) + [0] * (longest - 1 - len(row)) for row in read], device=mask.device)
-        with lm.meter.reading(lm.model, ids.numel()):
-            rest = logits_of_every_token(lm, ids, torch.cat([mask, real.to(mask)], dim=1), cache)
-        logits = torch.cat([logits, rest], dim=1)
-    return torch.log_softmax(logits.float(), dim=-1)
+    yield torch.log_softmax(first.float(), dim=-1)[:, None]
+    longest = max(map(len, programs)) - 1
+    read = [list(program[:-1]) for program in programs]
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in read], dtype=torch.long, device=mask.device)
+    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in read], device=mask.device)
+    at_once = max(1, _n_distributions(lm) // len(programs))
+    for start in range(0, longest, at_once):
+        some = slice(start, start + at_once)
+        mask = torch.cat([mask, real[:, some].to(mask)], dim=1)
+        with lm.meter.reading(lm.model, ids[:, some].numel()):
+            logits = logits_of_every_token(lm, ids[:, some], mask, cache)
+        yield torch.log_softmax(logits.float(), dim=-1)
 
 
 def mean_kls(
-    unsteered: Float[Tensor, "batch n_tokens d_vocab"],
-    changed: Float[Tensor, "batch n_tokens d_vocab"],
+    distributions: Iterable[tuple[Float[Tensor, "batch n_tokens d_vocab"], Float[Tensor, "batch n_tokens d_vocab"]]],
     programs: Sequence[Sequence[int]],
 ) -> list[float]:
-    """KL(unsteered || changed) [nats] of each program, mean over its tokens, from log-probabilities."""
-    kl = (unsteered.exp() * (unsteered - changed)).sum(-1).clamp(min=0)  # rounding can leave it a hair below
+    """KL(unsteered || changed) [nats] of each program, mean over its tokens, from both log-probabilities, in parts."""
+    kls = []
+    for unsteered, changed in distributions:
+        kls.append((unsteered.exp() * (unsteered - changed)).sum(-1).clamp(min=0))  # rounding can leave it below
+    kl = torch.cat(kls, dim=1)
     return [float(of_row[: len(program)].mean()) for of_row, program in zip(kl, programs, strict=True)]
+
+
+def _n_distributions(lm: LanguageModel) -> int:
+    """How many are held at once."""
+    numbers = NUMBERS_AT_ONCE if torch.device(lm.device).type == "cpu" else NUMBERS_AT_ONCE_GPU
+    return max(1, numbers // embeddings_of(lm.model).num_embeddings)

@@ -7,8 +7,8 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -92,18 +92,29 @@ def _trajectory_kls(
     kls: list[float] = []
     for part in parts(lm, programs):
         some = programs[part]
-        changed = _along(lm, ids[part], mask[part], some)
-        with unchanged():
-            plain = _along(lm, ids[part], mask[part], some)
-        kls += mean_kls(plain, changed, some)
+        changed = _along(lm, ids[part], mask[part], some, nullcontext)
+        plain = _along(lm, ids[part], mask[part], some, unchanged)
+        kls += mean_kls(zip(plain, changed, strict=True), some)
     return kls
 
 
 def _along(
-    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"], programs: Sequence[Sequence[int]]
-) -> Float[Tensor, "batch n_tokens d_vocab"]:
-    logits, cache = _read(lm, ids, mask)
-    return along_programs(lm, programs, logits, cache, mask)
+    lm: LanguageModel,
+    ids: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    programs: Sequence[Sequence[int]],
+    weights: Callable[[], AbstractContextManager],
+) -> Iterator[Float[Tensor, "batch n_tokens d_vocab"]]:
+    """Log-probabilities along the programs, part by part, each computed while the context `weights` is open."""
+    with weights():
+        logits, cache = _read(lm, ids, mask)
+    along = along_programs(lm, programs, logits, cache, mask)
+    while True:
+        with weights():
+            some = next(along, None)
+        if some is None:
+            return
+        yield some
 
 
 def _read(

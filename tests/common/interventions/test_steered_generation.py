@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
+from common.interventions import trajectory_kl
 from common.interventions.steered_generation import Push, generate_steered
 from common.model.generation import Request, generate
 from common.model.hooks import change_sites, decoder_blocks, read_sites
@@ -172,6 +173,15 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(lm):
     alone = [generate_steered(lm, [r], [p], max_new_tokens=10)[0] for r, p in zip(asked, pushes, strict=True)]
     assert tokens_of(together) == tokens_of(alone)
     assert [r.trajectory_kl for r in together] == pytest.approx([r.trajectory_kl for r in alone], rel=1e-3, abs=1e-6)
+
+
+def test_the_disturbance_is_the_same_however_little_fits_in_memory(lm, monkeypatch):
+    asked = [request for request in requests(2) for _ in range(2)]
+    pushes = [Push(resid_site(i % 3, "resid_post"), vector(lm, i, 2.0)) for i in range(4)]
+    whole = [r.trajectory_kl for r in generate_steered(lm, asked, pushes, max_new_tokens=5)]
+    monkeypatch.setattr(trajectory_kl, "NUMBERS_AT_ONCE", 1)  # a row and a token at a time
+    parts = [r.trajectory_kl for r in generate_steered(lm, asked, pushes, max_new_tokens=5)]
+    assert parts == pytest.approx(whole, rel=1e-3, abs=1e-6) and min(whole) > 0
 
 
 def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
