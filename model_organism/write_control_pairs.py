@@ -17,6 +17,7 @@ import copy
 import json
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +105,7 @@ def _is_short(result: Any) -> bool:
     return len(repr(result)) <= LONGEST_RESULT and all(abs(number) <= LARGEST for number in numbers)
 
 
-def pair_lines(
-    pairs: tuple[str, ...] | list[str] = PAIRS, seed: str = "fresh", read: int = 8, steer: int = 4
-) -> list[str]:
+def pair_lines(pairs: Sequence[str] = PAIRS, seed: str = "fresh", read: int = 8, steer: int = 4) -> list[str]:
     """The rows of the file: of each pair `read` twins to read the difference from, then `steer` to steer."""
     rows = []
     for pair in pairs:
