@@ -17,6 +17,7 @@ import copy
 import json
 import logging
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ from model_organism.problems import BUILTINS_OF_SOLUTIONS, N_TESTS
 from model_organism.rendering import render_function
 
 FILE = Path(__file__).parent / "control_pairs.jsonl"
-PAIRS = (
-    "s_low>s_title s_title>s_up s_up>s_rev w_longest>w_shortest w_rev>w_cap filter_even>filter_pos sort>reverse "
-    "w_len>w_total d_vals>d_keys s_len>s_words sum>min min>len"
+PAIRS = (  # of the candidates, those of which 4 of 4 were turned at layer 4, both with 0.75 and with 1
+    "s_low>s_title s_title>s_up s_swap>s_up s_up>s_low w_longest>w_shortest w_rev>w_cap sort>reverse sum>min "
+    "d_vals>d_keys d_keys>d_vals p_first>p_second m_sums>m_mins"
 ).split()
 CANDIDATES = (
     *PAIRS,
-    *"s_swap>s_up s_up>s_low w_sort>w_sortlen w_cap>w_rev filter_odd>filter_neg sort>sort_desc reverse>dedupe "
-    "cumsum>cummax sum>prod range>second_largest d_sortv>d_sortk d_keys>d_vals p_swap>p_sort2 p_first>p_second "
-    "m_sums>m_mins m_flat>m_firsts i_digsum>i_rev map_square>map_double".split(),
+    *"s_up>s_rev filter_even>filter_pos w_len>w_total s_len>s_words min>len w_sort>w_sortlen w_cap>w_rev "
+    "filter_odd>filter_neg sort>sort_desc reverse>dedupe cumsum>cummax sum>prod range>second_largest d_sortv>d_sortk "
+    "p_swap>p_sort2 m_flat>m_firsts i_digsum>i_rev map_square>map_double".split(),
 )
 LONGEST_ARGUMENT, LONGEST_RESULT, LARGEST = 60, 55, 10**5
 ATTEMPTS = 20  # arguments that are tried for a problem
@@ -104,9 +105,7 @@ def _is_short(result: Any) -> bool:
     return len(repr(result)) <= LONGEST_RESULT and all(abs(number) <= LARGEST for number in numbers)
 
 
-def pair_lines(
-    pairs: tuple[str, ...] | list[str] = PAIRS, seed: str = "fresh", read: int = 8, steer: int = 4
-) -> list[str]:
+def pair_lines(pairs: Sequence[str] = PAIRS, seed: str = "fresh", read: int = 8, steer: int = 4) -> list[str]:
     """The rows of the file: of each pair `read` twins to read the difference from, then `steer` to steer."""
     rows = []
     for pair in pairs:

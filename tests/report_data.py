@@ -334,18 +334,12 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
 
 
 def _positive_control(out: Any) -> None:
-    random = {**control(19), "match": None}
-    out.document("positive_control.json", {
-        "n": N, "seed": 42, "pairs_file": "pairs@33333333", "baseline": {"n_correct": 0, "pass_rate": interval(0.0)},
-        "pairs": {HOSTILE: {"n_read": 8, "before": 0, "passed": counted(10, N), "most_of_a_control": 1, "length": 9.5}},
-        "examples": changed(),
-        "positive_control": {
-            "effect": {**effect(0.8), "correction": counted(10, N)}, "mcnemar_p": 0.002,
-            "p_holm": {"mcnemar": 0.002, "fisher": 0.001}, "controls": {"random_direction": random}, "wanted": "raise",
-            "layer": 4, "site": "resid_post", "coefficient": 0.75, "verdict": "raises the pass rate",
-            "power": {"effect": 0.05, "power": 0.04, "smallest_effect": 0.2, "needed": 0.8},
-        },
-    })  # fmt: skip
+    found = {"effect": effect(0.8) | {"correction": counted(10, N)}, "verdict": "raises the pass rate"}
+    found |= {"wanted": "raise", "layer": 4, "site": "resid_post", "coefficient": 0.75, "mcnemar_p": 0.002}
+    found |= {"p_holm": {"mcnemar": 0.002}, "controls": {"random_direction": {**control(19), "match": None}}}
+    pair = {"n_read": 8, "passed": counted(10, N), "most_of_a_control": 1, "length": 9.5}
+    given = {"n": N, "pairs": {HOSTILE: pair}, "examples": changed(), "positive_control": found}
+    out.document("positive_control.json", given | {"baseline": {"n_correct": 0, "pass_rate": interval(0.0)}})
 
 
 def _detector(out: Any) -> None:

@@ -1,4 +1,4 @@
-"""The evaluation card of one score, and the verdict on one direction."""
+"""The evaluation card of one score."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from common.evaluation import differences, metrics
 from common.evaluation.bootstrap import interval, number
 from common.evaluation.delong import delong_interval
 from common.evaluation.differences import Resampled
-from common.evaluation.verdicts import CHANCE
-from common.handoffs.detection import Card, DetectionVerdict
+from common.handoffs.detection import Card
 from common.handoffs.estimates import AurocInterval
 
 
@@ -45,20 +44,3 @@ def evaluation_card(
 def always_positive_f1(n_positive: int, n: int) -> float:
     """F1 of calling every program positive: 2 p / (1 + p) at the base rate p."""
     return 2 * n_positive / (n + n_positive)
-
-
-def verdict(card: Card, positive: str, random_auroc: float | None = None) -> DetectionVerdict:
-    """What may be said of a direction whose card on the validation split this is.
-
-    A detector's AUROC interval lies above 1/2, and its F1 above that of always answering `positive`. Many latents
-    follow the difficulty of the problem a little; so its AUROC must also exceed `random_auroc`, which 95 % of
-    random latents of its layer stay below (None: no random latent is known).
-    """
-    low = card.auroc.low
-    if low is None or not low > CHANCE:
-        return DetectionVerdict.NOT_BETTER_THAN_CHANCE
-    if card.f1.known <= always_positive_f1(card.n_positive, card.n):
-        return DetectionVerdict(f"not better than always saying {positive}")
-    if random_auroc is not None and card.auroc.known <= random_auroc:
-        return DetectionVerdict.NOT_BETTER_THAN_RANDOM
-    return DetectionVerdict.DETECTOR

@@ -15,16 +15,6 @@ PROMPT_LENGTH, DESCRIPTION_LENGTH, MEAN_LOGPROB = "prompt length", "description 
 LATENT = "latent"  # the name of the selected latent's score in predictions.parquet
 
 
-class DetectionVerdict(enum.StrEnum):
-    """What may be said of a score that is to tell one label."""
-
-    DETECTOR = "detector"
-    NOT_BETTER_THAN_CHANCE = "not better than chance"
-    NOT_BETTER_THAN_INCORRECT = "not better than always saying incorrect"
-    NOT_BETTER_THAN_CORRECT = "not better than always saying correct"
-    NOT_BETTER_THAN_RANDOM = "not better than random latents of its layer"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """All metrics of `value > threshold`; `base_rate` is the share of positives."""

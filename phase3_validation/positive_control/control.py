@@ -159,8 +159,8 @@ def _first_of_each_pair(before: list[Row], after: list[Row], texts: dict[int, st
     """The first program of each of the first pairs that is turned into one of B."""
     found = []
     for pair in dict.fromkeys(row["pair"] for row in before):
-        own = ([row for row in rows if row["pair"] == pair] for rows in (before, after))
-        found += [one for one in examples(*own, texts) if one.transition == "fail_to_pass"][:1]
+        unsteered, own = ([row for row in rows if row["pair"] == pair] for rows in (before, after))
+        found += [one for one in examples(unsteered, own, texts) if one.transition == "fail_to_pass"][:1]
     return found[:N_EXAMPLES]
 
 

@@ -27,7 +27,7 @@ from phase3_validation.positive_control.phase import PHASE
 from phase3_validation.positive_control.twins import READ, of_pairs, read_twins
 
 ROWS = [json.loads(line) for line in control_pairs("organism").read_text().splitlines()]
-PAIRS = ("s_title>s_up", "filter_even>filter_pos", "d_vals>d_keys")  # of texts, lists and dictionaries
+PAIRS = ("s_title>s_up", "sum>min", "d_vals>d_keys")  # of texts, lists and dictionaries
 N_CONTROLS = 19
 
 
@@ -85,7 +85,7 @@ def test_the_differences_of_other_pairs_do_nothing(tmp_path):
 
 
 def test_the_direction_is_the_one_that_plain_transformers_give(organism):
-    twins = of_pairs(read_twins(control_pairs("organism")), READ)["filter_even>filter_pos"][:3]
+    twins = of_pairs(read_twins(control_pairs("organism")), READ)["sum>min"][:3]
     folder = model_location("organism")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -70,9 +70,9 @@ def test_a_second_model_is_not_missing_where_none_is_known(tmp_path):
 
 def test_what_a_yes_looks_like_stands_beside_what_steering_found(whole, tmp_path):
     source = page(whole, tmp_path)
-    start = source.index('id="steering"')
-    text = words(source[start : source.index("<section", start)])
-    assert text.index("Steer correct") < text.index("Positive control") < text.index("What a “yes” looks like")
+    start = source.index('<section id="steering"')
+    text = words(source[start : source.index("</section>", start)])
+    assert text.index("no measurable effect") < text.index("Positive control") < text.index("What a “yes” looks like")
     assert "Steered 83.3 %" in text and "at most 1 by one; rank 1 of 20" in text
     told = "turns 10 of 12 programs of one into programs of the other (the best of 19 random directions: 1)"
     assert told in sentences(whole, tmp_path)[1]
