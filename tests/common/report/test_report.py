@@ -151,7 +151,7 @@ def test_what_was_made_from_other_programs_is_out_of_date_and_not_shown(data, tm
 
 def test_a_damaged_file_takes_its_phase_out_of_the_report(data, tmp_path):
     path = next((data / DETECTION.folder).glob("*/detection.json"))
-    path.write_bytes(path.read_bytes().replace(b"detector", b"DETECTOR"))
+    path.write_bytes(path.read_bytes().replace(b"ranks", b"RANKS"))
     assert states(data)["detection"] == DAMAGED
     source = page(data, tmp_path)
     assert "DETECTOR" not in source and "was changed after it was built" in words(source)
