@@ -42,12 +42,13 @@ def test_a_thousand_requests_at_a_time_each_get_their_own_answer(detector, texts
     bodies = [{"text": text, "id": str(number)} for number, text in enumerate(texts)]
     with serving(detector, tmp_path) as service:
         answers = ask_at_once(service.port, [json.dumps(body).encode() for body in bodies])
-        health = httpx.get(f"{service.url}health", timeout=60).json()
+        time.sleep(1.1)  # a report of drift may be a second old
+        drift = httpx.get(f"{service.url}health", timeout=60).json()["drift"]
         assert service.stop() == 0
     assert [answer.status for answer in answers] == [200] * N
     found = [json.loads(answer.body) for answer in answers]
     assert [answer["id"] for answer in found] == [str(number) for number in range(N)]
-    assert (health["drift"]["n"], health["drift"]["n_other"]) == (len({*prompts(N - 100)}), 100)
+    assert (drift["n"], drift["n_other"]) == (N - 100, 100)
     expected = SAEAnomalyPipeline.load(detector, device="cpu", threads=1).detect(texts)
     scores = {detection.anomaly_score for detection in expected}
     assert len(scores) > N / 4 and None in scores  # a mixed-up answer would show
