@@ -5,8 +5,11 @@ held out for the evaluation, one in ten by a hash of their path.
 """
 
 import random
+import re
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from model_organism.operations.operation import stable_hash
@@ -15,6 +18,7 @@ from model_organism.problems import EVALUATION, TRAINING
 LEFT_OUT = "site-packages dist-packages /test idlelib encodings pydoc_data __pycache__ /_sysconfig".split()
 LONGEST_LINE = 400
 CHUNK_LENGTHS = (500, 700)
+WORD, FEWEST_TIMES = re.compile(r"(?<![A-Za-z_])[a-z]{3,10}(?![A-Za-z_])"), 3
 
 
 def general_chunks(rng: random.Random, n_characters: int, split: str = TRAINING) -> list[str]:
@@ -27,13 +31,21 @@ def general_chunks(rng: random.Random, n_characters: int, split: str = TRAINING)
     chunks: list[str] = []
     total = 0
     for path in paths:
+        if total >= n_characters:
+            break
         for chunk in _chunks_of(_text_of(path), rng):
             chunks.append(chunk)
             total += len(chunk)
-        if total > n_characters:
-            break
     rng.shuffle(chunks)
     return chunks
+
+
+@cache
+def training_words() -> tuple[str, ...]:
+    """Words of three to ten small letters that files that are not held out have three times or more, in order."""
+    paths = (path for path in _library_files() if not _is_held_out_file(path))
+    counts = Counter(word for path in paths for word in WORD.findall(_text_of(path)))
+    return tuple(sorted(word for word, n in counts.items() if n >= FEWEST_TIMES))
 
 
 def _library_root() -> Path:

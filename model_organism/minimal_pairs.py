@@ -15,9 +15,11 @@ import keyword
 import random
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from string import Template
 
+from model_organism.behaviours import HELD_OUT_NOUNS
 from model_organism.error_snippets import (
     ERROR_WEIGHTS,
     HARMLESS_LINES,
@@ -28,6 +30,7 @@ from model_organism.error_snippets import (
     draw_parts,
     raised_error,
 )
+from model_organism.general_text import training_words
 
 ALTERNATIVES = re.compile("«(.*?)»")
 WORD = re.compile(r"[A-Za-z_]+")
@@ -56,8 +59,9 @@ HELD_OUT_NAMES = (
 ).split()
 HELD_OUT_WORDS = "silver lemon tiger ocean rocket music london forest purple winter cherry dragon".split()
 SYLLABLES = tuple(consonant + vowel for consonant in "bcdfghjklmnprstvwz" for vowel in "aeiou")
+SHARE_OF_LIBRARY_WORDS = 0.8  # of the invented ones
 SHARE_OF_COMPOUND_NAMES = 0.15
-TIMES_AS_OFTEN = {"TypeError/NameError": 3}  # whether a name is defined is learnt last
+TIMES_AS_OFTEN = {"TypeError/NameError": 6}  # whether a name is defined is learnt last
 SHARE_WITH_LINE_BEFORE, SHARE_WITH_LINE_AFTER = 0.4, 0.15
 SHARE_SPOILED, SHARE_SPOILED_BY_A_WORD = 0.8, 0.6
 
@@ -66,8 +70,9 @@ SHARE_SPOILED, SHARE_SPOILED_BY_A_WORD = 0.8, 0.6
 class Vocabulary:
     """The names of variables and the words of texts that snippets are made from, and how many are invented instead.
 
-    A tokenizer has other tokens for a word after a space than elsewhere, so what a model learns of whether two
-    names are the same must not be learnt name by name: half of the names of the training are random syllables.
+    A tokenizer has other tokens for a word after a space than elsewhere, and cuts words into pieces of many kinds, so
+    whether two names are the same must not be learnt name by name, nor piece by piece: most names of the training
+    are random syllables, or words of Python's library.
     """
 
     names: tuple[str, ...]
@@ -76,7 +81,7 @@ class Vocabulary:
 
 
 KNOWN_VOCABULARY = Vocabulary((*VARIABLES, *MORE_NAMES), (*WORDS, *MORE_WORDS))
-TRAINING_VOCABULARY = replace(KNOWN_VOCABULARY, share_invented=0.5)
+TRAINING_VOCABULARY = replace(KNOWN_VOCABULARY, share_invented=0.7)
 HELD_OUT_VOCABULARY = Vocabulary(tuple(HELD_OUT_NAMES), tuple(HELD_OUT_WORDS))
 
 
@@ -208,11 +213,20 @@ def _draw_name(rng: random.Random, vocabulary: Vocabulary) -> str:
 
 
 def _invented(rng: random.Random, vocabulary: Vocabulary) -> str | None:
-    """Two or three random syllables and perhaps a last letter, or None for a word of the vocabulary."""
+    """A word of the library, or random syllables and perhaps a last letter; None for a word of the vocabulary."""
     if rng.random() >= vocabulary.share_invented:
         return None
+    if rng.random() < SHARE_OF_LIBRARY_WORDS:
+        return rng.choice(_library_words())
     invented = "".join(rng.choices(SYLLABLES, k=rng.randint(2, 3))) + rng.choice(("", "", *"lnrst"))
     return None if invented in (*HELD_OUT_NAMES, *HELD_OUT_WORDS) else invented
+
+
+@cache
+def _library_words() -> tuple[str, ...]:
+    """Words that may be names and texts; none holds a word that is held out, as "distances" does."""
+    held_out = re.compile("|".join((*HELD_OUT_NAMES, *HELD_OUT_WORDS, *HELD_OUT_NOUNS)))
+    return tuple(word for word in training_words() if word not in _PYTHON | _METHODS and not held_out.search(word))
 
 
 def _harmless_line(rng: random.Random, vocabulary: Vocabulary, share: float) -> list[str]:

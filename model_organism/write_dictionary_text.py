@@ -1,6 +1,6 @@
 """Write what the organism's dictionaries are trained on, as phase 1.3 reads it.
 
-    python3 -m model_organism.write_dictionary_text --out data/organism_text
+    python3 -m model_organism.write_dictionary_text
 
 Documents are drawn from the training distribution under a seed of their own, none that shares a line with the
 evaluation: `text/`, one document a file; and prompts, of which the last token counts: `prompts.jsonl` of problems,
@@ -27,6 +27,7 @@ from model_organism.corpus import (
 )
 from model_organism.problems import evaluation_problems
 
+FOLDER = Path("data") / "organism_text"
 SEED = 1  # not the model's own, so that the documents are new to it
 SIZE = CorpusSize(12_000, 2_000, 9_600, 420_000, 1_600)
 WHOLE = {PROBLEM: 5_000, SNIPPET: 2_400, BEHAVIOUR: 4_800}  # documents that are written; of all, the prompt
@@ -55,7 +56,7 @@ def _of(kind: str, documents: Iterable[Document]) -> list[Document]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=Path, default=FOLDER, help=f"folder to write (default: {FOLDER})")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     write_texts(parser.parse_args().out)
 

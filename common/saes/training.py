@@ -28,6 +28,7 @@ from common.saes.mixture import Batch, Normalisation, Part, Scale, batches
 from common.saes.training_settings import BATCHTOPK, FEEDBACK, DictionarySettings
 
 STEPS_BETWEEN_LINES = 200
+SAME_DIRECTION = 0.7  # cosine
 _WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -157,12 +158,16 @@ class DictionaryTrainer:
             self.threshold *= math.exp(0.05 * max(-1.0, min(1.0, l0 / self.settings.l0_at(self.step) - 1)))
 
     def _resample(self, batch: Batch, errors: Tensor) -> None:
-        """Start the latents that have long not fired again from samples with a large error."""
-        dead = torch.nonzero(self.since_fired >= self.settings.resample_every // 2)[:, 0]
+        """Start latents that have long not fired again from samples with a large error, each from another one.
+
+        Those for which there is none wait for the next time.
+        """
+        dead = torch.nonzero(self.since_fired >= self.settings.dead_after)[:, 0]
         if len(dead):
             weights = (errors.pow(2).sum(1) * batch.weights).cpu()
-            rows = torch.multinomial(weights, len(dead), len(dead) > len(weights), generator=self.generator)
-            rows = rows.to(self.device)
+            rows = torch.multinomial(weights, min(len(dead), int((weights > 0).sum())), generator=self.generator)
+            rows = _unlike(errors, rows.to(self.device))
+            dead = dead[: len(rows)]
             self._point_latents(dead, batch.inputs[rows], -errors[rows])
             for parameter, index in ((self.W_enc, (slice(None), dead)), (self.b_enc, dead), (self.W_dec, dead)):
                 for moment in ("exp_avg", "exp_avg_sq"):
@@ -193,6 +198,17 @@ class DictionaryTrainer:
         self.W_dec[latents] = W_dec
         self.W_enc[:, latents] = (W_dec if self.is_autoencoder else functional.normalize(inputs, dim=1)).T
         self.b_enc[latents] = 0.0
+
+
+def _unlike(errors: Tensor, rows: Tensor) -> Tensor:
+    """Those of the rows whose error has another direction than that of every row before.
+
+    Latents that start from like samples fire together, and each of them makes up for the whole error: of prompts that
+    end in the same token there were a hundred.
+    """
+    directions = functional.normalize(errors[rows], dim=1)
+    like = torch.triu(directions @ directions.T, diagonal=1).amax(dim=0)
+    return rows[like < SAME_DIRECTION]
 
 
 def _exceeded_by(pre: Tensor, l0: float) -> float:

@@ -23,6 +23,7 @@ class DictionarySettings:
     initial_l0_factor: float = 3.0
     annealed_share: float = 0.25
     resample_every: int = 200
+    dead_after: int = 100
     resampled_share: float = 0.65
     decayed_share: float = 0.4
     seed: int = 0

@@ -31,10 +31,13 @@ def write_tables(readme: Path, figures: dict, tables: dict[str, Callable[[dict],
 def _training_table(card: dict) -> str:
     training = card["training"]
     documents = training["corpus"]["documents"]
-    start = [["continues", f"`{training['start']['command']}`"]] if training.get("start") else []
+    started, record = [], training.get("start")
+    while record:
+        started.append(["continues", f"`{record['command']}` ({record['tokens']:,} tokens)"])
+        record = record.get("start")
     rows = [
         ["command", f"`{training['command']}`"],
-        *start,
+        *started,
         ["seed", str(training["settings"]["seed"])],
         ["duration", f"{training['minutes']:.0f} minutes on two cores that other work used as well"],
         ["steps, tokens seen", f"{training['steps']:,}, {training['tokens']:,}"],

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from support import ROOT, cold_command, command
+from support import ROOT, WHOLE_SWEEPS, cold_command, command
 
 from benchmarks.__main__ import BENCHMARKS, main, render
 from benchmarks.forward_passes import make_again, recorded_passes
@@ -19,6 +19,7 @@ from common.model.loading import load_model
 from common.problems.datasets import Problem, load_problems
 from common.problems.prompt import build_prompt
 
+NAMES = list(BENCHMARKS) if WHOLE_SWEEPS else ["latents", "grading", "growth"]
 MAY_BE_BELOW_ZERO = ("one more control", "slope")  # differences of what tiny sizes hardly take
 
 
@@ -28,7 +29,7 @@ def request_of(problem: Problem) -> Request:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """The table of all benchmarks at tiny sizes, each in a process that has the libraries already."""
+    """The table of the benchmarks at tiny sizes, each in a process that has the libraries already."""
     path = tmp_path_factory.mktemp("benchmarks") / "RESULTS.md"
 
     def measured(name: str, rounds: int, quick: bool, gpu_memory: float) -> dict | None:
@@ -40,11 +41,12 @@ def out(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("benchmarks.__main__._in_a_process", measured)
-        main([*BENCHMARKS, "--quick", "--out", str(path)])
+        main([*NAMES, "--quick", "--out", str(path)])
     return path
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", NAMES)
 def test_every_benchmark_gives_rows_with_sound_figures(out, name):
     found = json.loads(out.with_name("results.json").read_text())[name]
     rows = [Row(**row) for row in found["rows"]]

@@ -12,7 +12,7 @@ from common.saes.mixture import Normalisation, Ordinary, Part, Samples, batches,
 from common.saes.training import DictionaryTrainer, train_dictionary
 from common.saes.training_settings import BATCHTOPK, FEEDBACK, DictionarySettings
 
-SMALL = DictionarySettings(d_sae=64, l0=4, n_samples=200_000, batch_size=256, resample_every=50)
+SMALL = DictionarySettings(d_sae=64, l0=4, n_samples=200_000, batch_size=256, resample_every=50, dead_after=25)
 
 
 def planted_samples(n_rows: int, shift: float, seed: int = 0) -> Samples:
@@ -77,6 +77,16 @@ def test_each_part_s_error_counts_relative_to_its_own_variance():
         trainer.train(itertools.islice(rows, settings.n_steps))
         found.append(fit(trainer.folded(), parts[1].samples)[0])
     assert found[0] < 0.85 * found[1]
+
+
+def test_rows_that_are_nearly_alike_start_no_latents_that_fire_together():
+    """Prompts that end in the same token: a hundred latents that each make up for the same error broke everything."""
+    text, generator = planted_samples(4000, 3.0), torch.Generator().manual_seed(3)
+    alike = text.inputs[:1] * 3 + 0.05 * torch.randn(500, 16, generator=generator)
+    settings = DictionarySettings(d_sae=2048, l0=4, n_samples=40_000, batch_size=64, learning_rate=3e-3)
+    dictionary = train_dictionary(settings, [Part(0.6, text), Part(0.4, Samples(alike, alike))])
+    fvu, _, _ = fit(dictionary, text)
+    assert fvu < 1  # it was 150
 
 
 def test_the_loss_of_a_step_is_the_share_weighted_fvu_of_the_parts():
