@@ -122,7 +122,7 @@ class DictionariesDocument:
 DICTIONARIES: Handoff[DictionariesDocument] = Handoff(
     name="dictionaries",
     phase="1.3",
-    scope=("model", "site"),
+    scope=("model",),
     tables={},
     documents={"dictionaries.json": "dictionaries:DictionariesDocument"},
 )

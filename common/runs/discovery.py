@@ -44,7 +44,8 @@ class RunFolder:
 
     @property
     def experiment(self) -> dict[str, str]:
-        return {**USUAL, **self.document["experiment"]}
+        told = self.document["experiment"]
+        return {**USUAL, **told} if {"model", "dataset"} <= told.keys() else told
 
 
 def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:

@@ -331,7 +331,6 @@ def test_a_stopped_command_keeps_its_checkpoint_beside_another_run(tmp_path):
         end(process)
     saved = list(tmp_path.glob("phase1_3/*/parts/step_*"))
     assert len(saved) == 1
-    run_phase(PHASE, tmp_path, config_of(site="mlp_out", layers="1", tokens=2_000))  # another site is no resumption
     run_phase(PHASE, tmp_path, config_of(layers="2", tokens=2_000), fresh=True)
     assert list(tmp_path.glob("phase1_3/*/parts/step_*")) == saved
 
