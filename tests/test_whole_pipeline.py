@@ -79,11 +79,11 @@ def test_the_detector_scores_the_activations_that_it_was_made_from(finished):
 
 
 def test_a_detector_of_programs_and_one_of_prompts_refuse_each_others_texts(finished, dataset, tmp_path):
-    data, _ = finished
+    data = shutil.copytree(finished[0], tmp_path / "data")
+    [run] = (path.parent for path in (data / "phase4_1").glob("*/scores.parquet"))
     flags = flags_of("4.1", [*SMALL, "--dataset", dataset, "--data-dir", data])
     made = command("run.py", "discover", *flags, "--read", "programs", "--out", tmp_path / "programs")
     assert made.returncode == 0, made.stderr
-    [run] = (path.parent for path in (data / "phase4_1").glob("*/scores.parquet") if "programs" not in path.parent.name)
     detectors = {"prompts": AnomalyDetector.load(run), "programs": AnomalyDetector.load(tmp_path / "programs")}
     [table] = (data / "phase1_0").glob("*/dataset.parquet")
     rows = pandas.read_parquet(table)
