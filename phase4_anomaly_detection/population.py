@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from common.handoffs.detector import FittedPopulation
 from common.problems.prompt import CHAT_REQUEST, SOLUTION_MARKER
 
 PROMPTS, PROGRAMS, TEXTS = "prompts", "programs", "texts"
@@ -36,16 +37,8 @@ _SAYS = {  # question: what a text is told that answers no, and one that answers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
-    """`n` texts were fitted on, and so many of them answered a question with yes. `tail` may follow the marker."""
-
-    read: str
-    marker: str
-    tail: str = ""
-    n: int
-    ends_in_marker: int
-    holds_marker: int
-    holds_definition: int
+class Population(FittedPopulation):
+    """What the artifact holds, and what other texts are asked by it."""
 
     @classmethod
     def of(cls, texts: Sequence[str], prompt: str = "plain", read: str = "", prompts: Sequence[str] = ()) -> Self:

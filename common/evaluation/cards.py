@@ -27,7 +27,7 @@ def evaluation_card(
     """
     once, drawn = (positive.astype(float), (~positive).astype(float)), (draws * positive, draws * ~positive)
     predicted = metrics.predicted_positive(values, threshold)
-    found, resampled = metrics.at_threshold(predicted, *once), metrics.at_threshold(predicted, *drawn)
+    found = differences.at_threshold(predicted, positive, draws)
     low, high = delong_interval(values, positive)
     auroc = (area or differences.auroc(values, positive, draws)).interval
     return Card(
@@ -35,7 +35,7 @@ def evaluation_card(
         n=len(values),
         n_positive=int(positive.sum()),
         base_rate=number(positive.mean()),
-        **{name: interval(found[name], resampled[name]) for name in metrics.AT_THRESHOLD},
+        **{name: metric.interval for name, metric in found.items()},
         auroc=AurocInterval(auroc.value, auroc.low, auroc.high, number(low), number(high)),
         average_precision=interval(metrics.average_precision(values, *once), metrics.average_precision(values, *drawn)),
     )

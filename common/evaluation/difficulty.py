@@ -90,8 +90,6 @@ def _standardised(columns: np.ndarray, fitted_on: np.ndarray) -> np.ndarray:
 
 def _fitted(standard: np.ndarray, positive: np.ndarray) -> LogisticRegression:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # collinear covariates, and labels that are parted: ranks are sound all the same
+        warnings.simplefilter("ignore")  # collinear covariates, labels that are parted: ranks are sound all the same
         model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=MAX_ITERATIONS)
         return model.fit(standard, positive)

@@ -26,7 +26,7 @@ from common.evaluation.bootstrap import number
 from common.evaluation.delong import Z, delong_variance
 from common.evaluation.logistic import logistic_series
 from common.evaluation.metrics import auroc
-from common.evaluation.separation import GroupMoments, welch_t
+from common.evaluation.separation import moments_of_sets, welch_t
 from common.handoffs.estimates import Interval
 
 KS = (1, 2, 4, 8, 16, 32)
@@ -34,7 +34,6 @@ STRENGTHS = tuple(10.0**k for k in range(-3, 2))  # C: the inverse of the penalt
 N_FOLDS = 5
 MIN_OF_A_LABEL = N_FOLDS  # one in each outer fold, which leaves three to learn from in each inner one
 _COLUMNS_AT_ONCE = 4096  # in float64
-_CONSTANT = 1e-12  # of the mean square: rounding of a sum of squares
 
 
 @dataclass(frozen=True)
@@ -194,16 +193,11 @@ def _t_of(x: np.ndarray, incorrect: np.ndarray, sets: Bool[np.ndarray, "s n"]) -
     for start in range(0, x.shape[1], _COLUMNS_AT_ONCE):
         columns = x[:, start : start + _COLUMNS_AT_ONCE].astype(np.float64)
         squares = columns**2
-        groups = [_moments((sets & label).astype(np.float64), columns, squares) for label in (incorrect, ~incorrect)]
+        groups = [
+            moments_of_sets((sets & label).astype(np.float64), columns, squares) for label in (incorrect, ~incorrect)
+        ]
         parts.append(np.nan_to_num(welch_t(*groups)[0], nan=0.0, posinf=np.inf, neginf=-np.inf))
     return np.concatenate(parts, axis=1)
-
-
-def _moments(members: np.ndarray, columns: np.ndarray, squares: np.ndarray) -> GroupMoments:
-    size = members.sum(axis=1, keepdims=True)
-    mean, total = members @ columns / size, members @ squares
-    deviations = total - size * mean**2
-    return GroupMoments(size, mean, np.where(deviations <= _CONSTANT * total, 0.0, deviations) / (size - 1))
 
 
 def _scale(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

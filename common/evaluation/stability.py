@@ -20,11 +20,10 @@ from jaxtyping import Bool, Float, Int
 
 from common.evaluation.bootstrap import number
 from common.evaluation.delong import delong_interval, delong_variance
-from common.evaluation.separation import GroupMoments, welch_t
+from common.evaluation.separation import moments_of_sets, welch_t
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.handoffs.verdicts import Redrawn, Stability
 
-_CONSTANT = 1e-12  # of the mean square: rounding of a sum of squares
 _AT_ONCE = 4096  # latents in float64
 STATISTIC = {  # direction -> what it is selected by, as in phase 2, and the sign that speaks for it
     "predict_incorrect": ("t", 1),
@@ -117,12 +116,8 @@ class Selections:
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw with fewer than two of a label chooses nothing
             for label in (self._incorrect, ~self._incorrect):
                 members = (self._draws & label).astype(np.float64)
-                size = members.sum(axis=1, keepdims=True)
-                mean, total = members @ activations / size, members @ squares
-                deviations = total - size * mean**2
-                deviations[deviations <= _CONSTANT * total] = 0
-                groups.append(GroupMoments(size, mean, deviations / (size - 1)))
-                fractions.append(members @ fires / size)
+                groups.append(moments_of_sets(members, activations, squares))
+                fractions.append(members @ fires / groups[-1].size)
             t, _ = welch_t(*groups)
         separation = np.where(np.isnan(t), 0, fractions[1] - fractions[0])
         return np.nan_to_num(t, nan=0.0, posinf=np.inf, neginf=-np.inf), separation

@@ -91,7 +91,10 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedPopulation:
-    """The kind of text that a detector was fitted on: `n` texts, and how many answered a question of form with yes."""
+    """The kind of text that a detector was fitted on: `n` texts, and how many answered a question of form with yes.
+
+    `tail` may follow the marker.
+    """
 
     read: str
     marker: str
