@@ -45,7 +45,7 @@ from common.model.settings import ModelConfig
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.phases.revisions import words_as_settled
-from common.programs.settings import SolutionConfig
+from common.programs.settings import WritingConfig
 from common.progress import Progress
 from common.runs.artifacts import AlreadyBuilt
 from common.runs.checkpoints import PartStore
@@ -284,7 +284,7 @@ class Launch:
         first, last, last_look = slices[0][0], slices[-1][1], time.monotonic()
         waiting = collections.deque([piece for piece in slices if self.is_unfinished(piece)] or slices[-1:])
         labels, pace = self.new_labels(first, last), PaceOfAll(self.folder)
-        unit = "programs" if isinstance(self.context.config, SolutionConfig) else "records"
+        unit = "programs" if isinstance(self.context.config, WritingConfig) else "records"
         with Progress(last - first + 1, labels, self.context.log, unit, work=pace) as bar:
             while waiting or self.place.busy:
                 for ended in self.place.ended():

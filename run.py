@@ -31,6 +31,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "3.5": "phase3_validation.orthogonalisation.phase",
     "3.6": "phase3_validation.transfer.phase",
     "3.7": "phase3_validation.ablation.phase",
+    "3.8": "phase3_validation.positive_control.phase",
     "4.1": "phase4_anomaly_detection.phase",
 }
 COMMANDS = {  # name -> what carries it out, how it is typed, and what it does

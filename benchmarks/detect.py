@@ -23,6 +23,8 @@ from safetensors.numpy import load_file
 
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
+from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
 from common.model.registry import model_identity
@@ -30,6 +32,8 @@ from common.problems.datasets import load_problems
 from common.problems.prompt import build_prompt
 from common.provenance import ROOT
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SAEAnomalyPipeline, sidecar
+from phase4_anomaly_detection.detector import SCHEMA_VERSION
+from phase4_anomaly_detection.population import Population
 
 NAME = "Detector"
 LAYER, N_LATENTS, THREADS, BATCH = 5, 20, 2, 16
@@ -56,13 +60,16 @@ def save_detector(folder: Path) -> Path:
     generator = np.random.default_rng(0)
     chosen = np.sort(generator.choice(arrays["W_enc"].shape[1], N_LATENTS, replace=False))
     latents = [
-        {"latent": int(latent), "t": 1.0, "weight": 1 / N_LATENTS, "general_text_rate": None, "n_fired": 1, "n": 100}
+        {"latent": int(latent), "t": 1.0, "weight": 1 / N_LATENTS, "general_text_rate": None, "n_fired": 0, "n": 0}
         for latent in chosen
     ]
-    read = dict(schema_version=1, layer=LAYER, site=f"blocks.{LAYER}.hook_resid_post", text="by chance")
+    anything = Population.of(["x", "def f(n):\n# Solution:\n"])  # which answer every question of form unlike each other
+    nobody = as_json(UNDEFINED)
+    read = dict(layer=LAYER, site=f"blocks.{LAYER}.hook_resid_post", text="by chance")
+    read |= dict(schema_version=SCHEMA_VERSION, population=as_json(anything))
     model = {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"}
     sae = {"id": f"layer_{LAYER}", "identity": "organism", "revision": None}
-    found = dict(latents=latents, weights_rule="t", selection={"counts": {}, "auroc_on_hyperparams": {}})
+    found = dict(latents=latents, weights_rule="ace", selection={"counts": {}, "cross_validated_auroc": nobody})
     said = dict(card=None, verdict="by chance", seed=0, experiment={})
     decided = DetectorConfig().decide(generator.normal(size=100), np.arange(100) % 2 == 0)
     document = {**read, "model": model, "sae": sae, **found, **said, **decided}

@@ -3,11 +3,11 @@
 Arrays have the shapes of Gemma-2-2b on MBPP and are made here, one layer at a time: activations of 974 problems and of
 10,000 documents of general text in a file each, of which the 489 problems of the sae split are analysed, and a random
 SAE that fires sparsely. Each layer is a round, in alternating order: the phase's own functions (reading, site checks,
-firing rates, encoding, exact statistics, permutations); the products alone (activations of documents and problems x
-encoder; permuted labels x activations and x their squares, for the same latents in the same chunks, in float32);
-scipy's Welch test for one latent after the other, on some of them; and the encoder of SAELens on one problem after the
-other, on some of them. What comes after the last layer (q, selection, tables, figures) counts as the phase's. Loading
-an SAE from a disk counts for neither. All cores.
+firing rates, encoding, exact statistics, permutations, the cost of the filter, sparse probing); the products alone
+(activations of documents and problems x encoder; permuted labels x activations and x their squares, for the same
+latents in the same chunks, in float32); scipy's Welch test for one latent after the other, on some of them; and the
+encoder of SAELens on one problem after the other, on some of them. What comes after the last layer (q, selection,
+tables, figures) counts as the phase's. Loading an SAE from a disk counts for neither. All cores.
 """
 
 import dataclasses
@@ -37,6 +37,8 @@ from common.saes.fit import check_neighbours, prompt_fit, site_fit
 from common.saes.rates import DOCUMENTS_AT_ONCE, firing_rates
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
+from phase2_sae_analysis.limits import LimitSweep
+from phase2_sae_analysis.probing import probe_layer
 
 NAME = "Latents (phase 2)"
 LIMIT = 0.02
@@ -184,7 +186,11 @@ def _by_phase(
     resid = _read_rows(folder / PROBLEMS, rows)
     latent_acts = sae.encode(resid)
     prompt_fit(sae, resid, latent_acts)
-    return analyse_layer(latent_acts, sae, rates, LIMIT, pass_rate, null)
+    result = analyse_layer(latent_acts, sae, rates, LIMIT, len(documents), pass_rate, null)
+    incorrect, firing = pass_rate < 1, selection.in_family(result.columns)
+    LimitSweep(incorrect, 0).add(latent_acts.numpy(), rates, LIMIT)
+    probe_layer(sae.layer, latent_acts.numpy()[:, firing], resid.numpy(), incorrect, 0)
+    return result
 
 
 def _operands_of(resid: torch.Tensor, sae: LayerSae, rates: np.ndarray, null: NullMaximum) -> list:
@@ -217,7 +223,7 @@ def conclude(parts: list[dict], activations: dict, null: NullMaximum, pass_rate:
     fields = LATENTS.tables["latents.parquet"]
     data = tables.columns_to_parquet({name: columns[name] for name in fields}, fields)
     layers = {int(layer): "" for layer in np.unique(columns["layer"])}
-    chosen = selection.directions(columns, layers, lambda layer, latent: None)
+    chosen = selection.directions(columns, layers, dict.fromkeys(layers, LIMIT), lambda layer, latent: None)
     ids = list(range(len(pass_rate)))
     selection.top_problems(chosen, activations, ids, ["text"] * len(ids), pass_rate)
     selection.conclusion(columns, null.max_abs_t)

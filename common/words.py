@@ -134,6 +134,7 @@ def typeset(words: str) -> str:
     Directions have one name on the whole page: see `direction_words`.
     """
     named = re.sub(r"\b([Pp]redict|[Ss]teer)_(correct|incorrect)\b", r"\1-\2", words)
+    named = re.sub(r"\b([Mm]ean)_difference\b", r"\1-difference", named)
     with_minus = re.sub(r"(?<![\w.)\]-])-(?=[\d.])", "\N{MINUS SIGN}", named)
     whole = re.sub(r"\((\S+) to (\S+)\)", rf"(\1{_KEPT_SPACE}to{_KEPT_SPACE}\2)", with_minus)
     return re.sub(r"(?<=\d) (?=%)", _KEPT_SPACE, whole)

@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -95,7 +96,7 @@ def _normalised_text(text: str) -> str:
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
-def _vectors(problems: Sequence[Problem]):
+def _vectors(problems: Sequence[Problem]) -> Any:  # a sparse matrix, for which scikit-learn declares no type
     """TF-IDF rows, [n_problems, n_terms], each of length 1 (or 0 for a text without words)."""
     texts = [_normalised_text(problem.text) for problem in problems]
     if not any(texts):  # scikit-learn refuses an empty vocabulary

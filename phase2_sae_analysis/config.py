@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from common.model.settings import PromptConfig
 from common.phases.settings import setting
 from common.problems.settings import DatasetConfig
-from common.saes.settings import NamedSaeConfig, layer_numbers
+from common.saes.settings import GeneralTextConfig, NamedSaeConfig, layer_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentConfig(NamedSaeConfig, DatasetConfig, PromptConfig):
+class LatentConfig(GeneralTextConfig, NamedSaeConfig, DatasetConfig, PromptConfig):
     """Which latents are compared, on which problems, and how."""
 
     split: str = setting(
@@ -21,14 +21,7 @@ class LatentConfig(NamedSaeConfig, DatasetConfig, PromptConfig):
     n_permutations: int = setting(
         1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
     )
-    general_text_limit: float = setting(
-        0.02,
-        "share of general-text documents above which a latent belongs to language in general, and is left out",
-        minimum=0.0,
-        maximum=1.0,
-        source="arXiv 2411.14257",
-    )
-    seed: int = setting(42, "seed of the permutations", minimum=0)
+    seed: int = setting(42, "seed of the permutations and of the folds", minimum=0)
     accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
 

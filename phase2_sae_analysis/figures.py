@@ -1,14 +1,19 @@
-"""Four figures: statistics by layer, the null distribution of the maximum, a volcano, activations by label."""
+"""Statistics by layer, the null distribution of the maximum, a volcano, activations by label.
+
+And, cross-validated, what each limit on general text leaves, and how many latents hold what a layer knows.
+"""
 
 import numpy as np
+from matplotlib import colormaps
 
-from common.handoffs.selected import SelectedDirection
-from common.plots import new_figure, png_bytes
+from common.handoffs.selected import AtLimit, LayerProbing, SelectedDirection, SelectedDocument
+from common.plots import error_bars, new_figure, png_bytes
 from phase2_sae_analysis.selection import ALPHA
 
 CORRECT, INCORRECT, OTHER = "#0072b2", "#d55e00", "#999999"  # told apart by colour-blind readers too
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
 _LEAST_P = 1e-40
+_MOST_NAMED_LAYERS = 12  # of more the first, the middle and the last
 _ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
 
 
@@ -26,6 +31,54 @@ def all_figures(
         "volcano.png": volcano(columns, directions),
         "activations.png": activations_by_label(directions, activations, pass_rate),
     }
+
+
+def cross_validated(selected: SelectedDocument) -> dict[str, bytes]:
+    """As `all_figures`, of what is read on other problems than it was chosen on; none where nothing was."""
+    if not selected.limits:
+        return {}
+    return {"limits.png": limits(selected.limits), "sparse_probing.png": sparse_probing(selected.sparse_probing)}
+
+
+def limits(rows: list[AtLimit]) -> bytes:
+    """AUROC of the best latent (left axis) and number of latents (right axis) by limit on the general-text rate."""
+    places = np.arange(len(rows))
+    names = [
+        "the one\nused" if row.limit is None else "none" if row.limit >= 1 else f"{100 * row.limit:g} %" for row in rows
+    ]
+    with new_figure(6, 3.6) as (figure, axis):
+        beside = axis.twinx()
+        beside.bar(places, [row.kept for row in rows], width=0.6, color=OTHER, alpha=0.35)
+        beside.set(ylabel="latents that stay (bars)")
+        beside.spines["right"].set_visible(True)
+        areas = [row.auroc for row in rows]
+        values = [area.known for area in areas]
+        axis.errorbar(places, values, error_bars(areas), fmt="o", color=INCORRECT, capsize=3)
+        axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+        axis.set_zorder(beside.get_zorder() + 1)
+        axis.patch.set_visible(False)
+        axis.set_xticks(places, names)
+        axis.set(xlabel="limit on the share of general text", ylabel="cross-validated AUROC of the best")
+        return png_bytes(figure)
+
+
+def sparse_probing(layers: list[LayerProbing]) -> bytes:
+    """AUROC by number of latents, a line for each layer; the probe of the layer's whole stream at the right end."""
+    sizes = sorted({probe.k for layer in layers for probe in layer.sparse})
+    shades = colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
+    many = len(layers) > _MOST_NAMED_LAYERS
+    with new_figure(7, 4) as (figure, axis):
+        for layer, color in zip(layers, shades, strict=True):
+            places = [sizes.index(probe.k) for probe in layer.sparse]
+            named = not many or layer in (layers[0], layers[len(layers) // 2], layers[-1])
+            label = f"layer {layer.layer}" if named else None
+            axis.plot(places, [probe.auroc.known for probe in layer.sparse], marker="o", color=color, label=label)
+            axis.plot(len(sizes), layer.full.auroc.known, marker="s", color=color)
+        axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+        axis.set_xticks(np.arange(len(sizes) + 1), [*map(str, sizes), "whole\nstream"])
+        axis.set(xlabel="latents", ylabel="cross-validated AUROC")
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        return png_bytes(figure)
 
 
 def by_layer(columns: dict[str, np.ndarray]) -> bytes:

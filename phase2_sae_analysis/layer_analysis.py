@@ -20,6 +20,7 @@ from common.evaluation.permutation import NullMaximum
 from common.evaluation.separation import layer_statistics
 from common.saes.activations import layer_list
 from common.saes.encoder import LayerSae
+from common.saes.rates import undecided
 from phase2_sae_analysis.selection import DIRECTIONS, best
 
 
@@ -36,15 +37,20 @@ def analyse_layer(
     sae: LayerSae,
     general_text_rate: Float[np.ndarray, " d_sae"],
     general_text_limit: float,
+    n_documents: int,
     pass_rate: Float[np.ndarray, " n"],
     null_maximum: NullMaximum,
 ) -> LayerResult:
-    """Statistics of every latent of a layer, from its activation on every problem; adds it to `null_maximum`."""
+    """Statistics of every latent of a layer, from its activation on every problem; adds it to `null_maximum`.
+
+    `general_text_rate` was counted on `n_documents`.
+    """
     with torch.no_grad():
         decoder_norm = torch.linalg.vector_norm(sae.W_dec, dim=1).double().numpy()
         columns = layer_statistics(latent_acts, pass_rate)
         kept = general_text_rate <= general_text_limit  # before any ranking
         columns |= {"general_text_rate": general_text_rate, "decoder_norm": decoder_norm, "kept": kept}
+        columns["undecided"] = undecided(general_text_rate, n_documents, general_text_limit)
         null_maximum.add(latent_acts, kept)
         candidates = {int(latent) for direction in DIRECTIONS for latent in best(columns, direction)}
         return LayerResult(columns, {latent: latent_acts[:, latent].numpy().copy() for latent in sorted(candidates)})

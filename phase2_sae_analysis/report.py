@@ -24,9 +24,21 @@ from common.report.blocks import (
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.words import count, direction_words, left_out_words, listed, number
+from phase2_sae_analysis.report_cross_validated import blocks_of_filter, blocks_of_probing, limits_in_words
+from phase2_sae_analysis.words import cost_of_the_filter
 
 N_PROBLEMS = 3  # of each selected latent
 CAPTIONS = {
+    "limits": (
+        "What the general-text filter costs",
+        "Horizontal: largest share of general text on which a latent may fire. Points: cross-validated AUROC of the "
+        "best latent that stays, with 95 % interval; dotted: chance. Bars, right axis: latents that stay.",
+    ),
+    "sparse_probing": (
+        "How many latents hold what a layer knows",
+        "Horizontal: latents in a logistic regression, chosen inside each fold; at the right end the whole residual "
+        "stream. Vertical: cross-validated AUROC; dotted: chance. A line for each layer.",
+    ),
     "null_maximum": (
         "The largest |t| by chance, and the one observed",
         "Horizontal: largest |t| of all ranked latents. Vertical: permutations of the labels. Dashed: the line "
@@ -61,12 +73,14 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         Paragraph(
             f"On the {count(result.problems)} problems of the selection split ({count(result.correct)} correct, "
             f"{count(result.incorrect)} incorrect). {count(result.kept)} of {count(result.latents)} latents "
-            f"fire on at most {number(100 * result.general_text_limit, 0)} % of general text and are ranked. The "
+            f"fire on {limits_in_words(result)} and are ranked. The "
             f"family-wise p compares |t| with the largest of all under {count(null.n_permutations)} permutations of "
             "the labels."
         ),
         _selected(result.directions),
         _runners_up(result.directions),
+        *blocks_of_filter(result),
+        *blocks_of_probing(result),
     ]
     section.blocks += figures_of(phase, CAPTIONS)
     section.blocks += [_top_problems(phase.artifact.table("top_problems.parquet")), _sites(result.sites)]
@@ -83,6 +97,8 @@ def _warnings(result: SelectedDocument) -> list[Block]:
     if bad:
         words = f"The SAE of layer {listed(bad)} leaves more than half of the variance of general text unexplained."
         found.append(warning("Bad fit", words))
+    costs = (cost_of_the_filter(name, entry) for name, entry in result.directions.items())
+    found += [warning("A stronger latent was left out", words) for words in costs if words is not None]
     if result.left_out:
         found.append(warning("Left out", f"In selection: {left_out_words(result.left_out)}."))
     return found
@@ -103,7 +119,7 @@ def _columns(first: list[Column]) -> list[Column]:
         Column("Fires: correct"),
         Column("Fires: incorrect"),
         Column("AUROC", "for incorrect; below 0.5: for correct"),
-        Column("On general text", "share of documents on which it fires"),
+        Column("On general text", "share of documents on which it fires; undecided: within its interval of the limit"),
     ]
 
 
@@ -119,7 +135,7 @@ def _cells(latent: SelectedLatent, link: bool = False) -> list[Cell]:
         share(latent.f_correct),
         share(latent.f_incorrect),
         figure_cell(latent.auroc),
-        share(latent.general_text_rate),
+        replace(share(latent.general_text_rate), under="undecided" if latent.undecided else ""),
     ]
 
 
@@ -168,6 +184,9 @@ def _sites(sites: list[Site]) -> Table:
         Column("Documents"),
         Column("Missed", "share of the squared length at the last prompt token that it misses"),
         Column("FVU between prompts", "there, after the error that all prompts share; says nothing of its site"),
+        Column("Mean rate", "share of general-text documents on which a latent fires, mean of all"),
+        Column("Limit", "of that rate, for a latent to be ranked"),
+        Column("Ranked", "latents below it; below that, how many lie within their interval of it"),
     ]
     rows = [
         [
@@ -178,6 +197,9 @@ def _sites(sites: list[Site]) -> Table:
             count_cell(site.n),
             share(site.last_prompt_token.missed_share),
             figure_cell(site.last_prompt_token.fvu_between, 2),
+            Cell(f"{number(100 * site.general_text.mean_rate, 2)} %", sort=site.general_text.mean_rate),
+            share(site.general_text.limit),
+            replace(count_cell(site.general_text.kept), under=f"{count(site.general_text.undecided)} undecided"),
         ]
         for site in sites
     ]

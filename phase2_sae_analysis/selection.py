@@ -5,7 +5,8 @@
 
 Only latents that passed the general-text filter are ranked, and only those whose statistic has the
 direction's sign. Ties go to the larger |t|, then to the lower layer and latent. Whether a direction is
-significant is told by its latent's family-wise p, which is that of its t in all four.
+significant is told by its latent's family-wise p, which is that of its t in all four. The best of those that the
+filter left out stands beside each, so that what the filter costs is seen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from common.evaluation.permutation import family_wise_p
-from common.handoffs.selected import SelectedDirection, SelectedLatent
+from common.handoffs.selected import LeftOutLatent, RankedLatent, SelectedDirection, SelectedLatent
 
 N_OF_A_DIRECTION = 20
 ALPHA = 0.05
@@ -32,32 +33,50 @@ DIRECTIONS = {  # name -> column, sign that it must have, words
 }
 STATISTICS = (
     "n_active", "f_correct", "f_incorrect", "separation", "t", "t_active", "df", "p", "q", "p_max", "auroc",
-    "general_text_rate", "decoder_norm",
+    "general_text_rate", "decoder_norm", "undecided",
 )  # fmt: skip
 
 
-def best(columns: dict[str, np.ndarray], direction: str, n: int = N_OF_A_DIRECTION) -> np.ndarray:
-    """Rows of the latents that have the direction most, best first; fewer than `n` when no more have its sign."""
+def best(columns: dict[str, np.ndarray], direction: str, n: int = N_OF_A_DIRECTION, *, kept: bool = True) -> np.ndarray:
+    """Rows of the latents that have the direction most, best first; fewer than `n` when no more have its sign.
+
+    They are those that passed the filter or, unless `kept`, those that it left out.
+    """
     column, sign, _ = DIRECTIONS[direction]
     strength = sign * columns[column]
-    rows = np.flatnonzero(columns["kept"] & (strength > 0))
+    rows = np.flatnonzero((columns["kept"] == kept) & (strength > 0))
     order = np.lexsort((rows, -np.abs(columns["t"][rows]), -strength[rows]))
     return rows[order[:n]]
 
 
 def add_family_statistics(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> None:
-    """Add q (Benjamini-Hochberg) and p_max over the kept latents of all layers; NaN for those left out."""
-    kept = columns["kept"]
+    """Add p_max over the kept latents of all layers, and q (Benjamini-Hochberg) over those of them that fire.
+
+    NaN for the others.
+    """
+    kept, family = columns["kept"], in_family(columns)
     columns["q"], columns["p_max"] = np.full(len(kept), np.nan), np.full(len(kept), np.nan)
+    if family.any():
+        columns["q"][family] = false_discovery_control(columns["p"][family])
     if kept.any():
-        columns["q"][kept] = false_discovery_control(columns["p"][kept])
         columns["p_max"][kept] = family_wise_p(np.abs(columns["t"][kept]), null_maximum)
 
 
+def in_family(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Which latents could be found at all: they passed the filter, and fire on a problem."""
+    return columns["kept"] & (columns["n_active"] > 0)
+
+
 def directions(
-    columns: dict[str, np.ndarray], sae_ids: dict[int, str], url: Callable[[int, int], str | None]
+    columns: dict[str, np.ndarray],
+    sae_ids: dict[int, str],
+    limits: dict[int, float],
+    url: Callable[[int, int], str | None],
 ) -> dict[str, SelectedDirection]:
-    """The four directions; `url` gives the page of a layer's latent on Neuronpedia, where it has one."""
+    """The four directions; `sae_ids` and general-text `limits` by layer.
+
+    `url` gives the page of a layer's latent on Neuronpedia, where it has one.
+    """
     found = {}
     for name, (_, _, criterion) in DIRECTIONS.items():
         latents = [
@@ -74,9 +93,29 @@ def directions(
         ]
         significant = bool(latents) and latents[0].significant
         found[name] = SelectedDirection(
-            criterion=criterion, significant=significant, conclusion=_of_direction(latents), latents=latents
+            criterion=criterion,
+            significant=significant,
+            conclusion=_of_direction(latents),
+            latents=latents,
+            left_out=_best_left_out(columns, name, limits),
         )
     return found
+
+
+def ranked_latent(columns: dict[str, np.ndarray], row: int) -> RankedLatent:
+    """What is said of a latent wherever it stands, kept or not."""
+    return RankedLatent(**{name: _json_number(columns[name][row]) for name in RankedLatent.__dataclass_fields__})
+
+
+def _best_left_out(columns: dict[str, np.ndarray], direction: str, limits: dict[int, float]) -> LeftOutLatent | None:
+    """The best latent that the filter took away from a direction; None where it took none that has its sign."""
+    left_out, kept = best(columns, direction, 1, kept=False), best(columns, direction, 1)
+    if not len(left_out):
+        return None
+    strength = np.abs(columns[DIRECTIONS[direction][0]])
+    found = ranked_latent(columns, int(left_out[0]))
+    stronger = not len(kept) or bool(strength[left_out[0]] > strength[kept[0]])
+    return LeftOutLatent(**vars(found), limit=limits[found.layer], stronger=stronger)
 
 
 def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
@@ -84,7 +123,7 @@ def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
     kept = np.flatnonzero(columns["kept"])
     if not len(kept):
         return "Nothing can be selected: every latent fires too often on general text."
-    n_significant = int((columns["p_max"][kept] <= ALPHA).sum())
+    n_significant, n_firing = int((columns["p_max"][kept] <= ALPHA).sum()), int(in_family(columns).sum())
     top = kept[np.argmax(np.abs(columns["t"][kept]))]
     n_layers = len(np.unique(columns["layer"][kept]))
     line = np.quantile(null_maximum, 1 - ALPHA)
@@ -93,7 +132,7 @@ def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
         f"{columns['latent'][top]}; family-wise p {columns['p_max'][top]:.3g}), and with permuted labels the largest "
         f"of all reaches {line:.2f} in {100 * ALPHA:g} % of {len(null_maximum):,} permutations"
     )
-    family = f"{len(kept):,} latents in {n_layers} layer{'s' if n_layers > 1 else ''}"
+    family = f"{n_firing:,} latents that fire in {n_layers} layer{'s' if n_layers > 1 else ''}"
     if n_significant == 0:
         return f"Nothing is significant: of {family}, {facts}."
     verb = "is" if n_significant == 1 else "are"

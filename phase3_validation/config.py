@@ -1,3 +1,5 @@
-"""What every phase shares that evaluates a selection on the validation split."""
+"""The splits that phase 3 reads: what was selected on the first is tuned on the second, and evaluated on the third."""
 
+SAE_SPLIT = "sae_{dataset}.parquet"
+HYPERPARAMS = "hyperparams_{dataset}.parquet"
 VALIDATION = "validation_{dataset}.parquet"

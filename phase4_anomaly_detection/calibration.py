@@ -4,12 +4,14 @@
    Caruana found isotonic to overfit smaller sets). Both never fall as the score rises. A sigmoid that would fall
    becomes the base rate for every score, and says so.
 2. Threshold: over the midpoints of distinct scores, the one that reaches what was wanted (recall=, precision= or
-   flag_rate=). Flagging everything is none of them: that is no detector.
+   flag_rate=). Flagging everything is none of them: that is no detector. A precision is reached where its lower bound
+   is: of nine flag rates (10 %, 20 % ... 90 %) the largest whose bound by Clopper and Pearson, at 95 % for all nine
+   together, is as high as wanted. The precision of the texts that chose the threshold flatters it; the bound does not.
 3. Band: the texts whose scores lie nearest the threshold in rank, half on each side; equal scores are taken all
    together or not at all, so never more than the wanted share.
 
 Sources: Platt 1999 with the stable form of Lin, Lin & Weng 2007, Machine Learning 68; Zadrozny & Elkan 2002;
-Niculescu-Mizil & Caruana 2005, ICML.
+Niculescu-Mizil & Caruana 2005, ICML; Clopper & Pearson 1934, Biometrika 26.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from common.evaluation.metrics import midpoints
 from phase4_anomaly_detection.options import METHODS, Target
 
 ISOTONIC_FROM = 1000  # texts
-MIN_FLAGGED = 5  # a precision of fewer flagged texts is noise
+FLAG_RATES = tuple(k / 10 for k in range(1, 10))  # at which a precision may be promised
+DOUBT = 0.05
 CONSTANT = "the score does not rise with the share of incorrect texts, so every text gets the base rate"
 
 
@@ -106,38 +109,53 @@ def reached_by(target: Target, flagged: Bool[np.ndarray, " n"], incorrect: Bool[
 def choose_threshold(
     scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], target: Target
 ) -> tuple[float, dict[str, Any]]:
-    """The threshold (flagged: score > threshold), and {"kind", "wanted", "value", "n", "reached"} on these texts.
+    """The threshold (flagged: score > threshold), and what it does on these texts, as in detector.json.
 
-    recall: the highest that reaches it. precision: the lowest that reaches it with 5 or more flagged. flag_rate: the
-    lowest that flags at most that share. Where none does: the nearest to it, and `reached` is false. A score
-    that is the same everywhere gets itself as the threshold, which flags nothing. Raises: as `checked_labels`.
+    recall: the highest that reaches it. precision: the lowest whose lower bound, `low`, reaches it; None for the other
+    kinds. flag_rate: the lowest that flags at most that share. Where none does: the nearest to it, and `reached` is
+    false: a precision cannot be promised then. A score that is the same everywhere gets itself as the threshold, which
+    flags nothing. Raises: as `checked_labels`.
     """
     incorrect = checked_labels(incorrect, len(scores))
     thresholds = midpoints(scores)
     if not len(thresholds):
-        return float(scores[0]), _outcome(target, np.zeros(len(scores), dtype=bool), incorrect, reached=False)
+        nothing = np.zeros(len(scores), dtype=bool)
+        return float(scores[0]), {**_outcome(target, nothing, incorrect, reached=False), "low": None}
     order = np.argsort(scores, kind="stable")
     first_above = np.searchsorted(scores[order], thresholds, side="right")
     n_flagged = len(scores) - first_above
     hits = np.append(np.cumsum(incorrect[order][::-1])[::-1], 0)[first_above]
-    at, reached = _best(target, hits, n_flagged, int(incorrect.sum()), len(scores))
+    if target.kind == "precision":
+        at, reached, low = _promised(target.wanted, hits, n_flagged, len(scores))
+    else:
+        (at, reached), low = _best(target, hits, n_flagged, int(incorrect.sum()), len(scores)), None
     threshold = float(thresholds[at])
-    return threshold, _outcome(target, scores > threshold, incorrect, reached)
+    return threshold, {**_outcome(target, scores > threshold, incorrect, reached), "low": low}
+
+
+def _promised(wanted: float, hits: np.ndarray, n_flagged: np.ndarray, n: int) -> tuple[int, bool, float]:
+    """Which of the ascending thresholds, whether its precision's lower bound is as high as wanted, and the bound."""
+    from scipy.stats import beta  # half a second, which a detector that only answers never needs
+
+    places = np.unique([int(np.searchsorted(-n_flagged, -math.floor(rate * n))) for rate in FLAG_RATES])
+    places = places[places < len(n_flagged)]  # ties may leave no threshold that flags so few
+    places = places if len(places) else np.array([len(n_flagged) - 1])
+    found = hits[places]
+    quantile = beta.ppf(DOUBT / len(FLAG_RATES), found, n_flagged[places] - found + 1)
+    bounds = np.where(found > 0, quantile, 0.0)
+    good = np.flatnonzero(bounds >= wanted)
+    best = int(good[0]) if len(good) else int(bounds.argmax())
+    return int(places[best]), bool(len(good)), float(bounds[best])
 
 
 def _best(target: Target, hits: np.ndarray, n_flagged: np.ndarray, n_incorrect: int, n: int) -> tuple[int, bool]:
-    """Which of the ascending thresholds, and whether it reaches the target."""
+    """Which of the ascending thresholds, and whether it reaches a recall or a flag rate."""
     slack = 1e-12  # 0.8 of 5 texts is 4, whatever binary fractions say
     if target.kind == "recall":
         good = np.flatnonzero(hits >= target.wanted * n_incorrect - slack)
         return (int(good[-1]), True) if len(good) else (0, False)
-    if target.kind == "flag_rate":
-        good = np.flatnonzero(n_flagged <= target.wanted * n + slack)
-        return (int(good[0]), True) if len(good) else (len(hits) - 1, False)
-    enough = n_flagged >= MIN_FLAGGED
-    precision = np.where(enough, hits / n_flagged, -1.0)
-    good = np.flatnonzero(precision >= target.wanted - slack)
-    return (int(good[0]), True) if len(good) else (int(np.argmax(precision)), False)
+    good = np.flatnonzero(n_flagged <= target.wanted * n + slack)
+    return (int(good[0]), True) if len(good) else (len(hits) - 1, False)
 
 
 def _outcome(target: Target, flagged: np.ndarray, incorrect: np.ndarray, reached: bool) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Commands of run.py that make a detector, ask it about texts, and serve it.
 
     python3 run.py discover --preset demo --out my_detector
-    python3 run.py detect --artifacts my_detector --file prompt.txt
+    python3 run.py detect --artifacts my_detector --file prompt.txt          # ends in '# Solution:' and a newline
     python3 run.py serve --artifacts my_detector
 
 `detect` ends with status 0 (proceed), 3 (verify) or 4 (abstain), so that a shell can route; of several texts with 3 if
@@ -24,6 +24,7 @@ from common.files import decoded
 from common.launch.program import Program
 from common.launch.running import carry_out, context_from, dry_run, flags_of, phase_parser, say_what_runs, words_among
 from common.phases.phase import check_phase_takes_slices
+from phase4_anomaly_detection.options import PROMPT_AND_CODE, TEXT_KEYS
 
 if TYPE_CHECKING:
     from common.phases.context import RunContext
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from phase4_anomaly_detection.pipeline import SAEAnomalyPipeline
 
 STATUS = {"proceed": 0, "verify": 3, "abstain": 4}
-TEXT_KEYS = ("text", "prompt", "code")
 SHOWN = 5  # latents of a text in the readable block
 
 
@@ -56,7 +56,8 @@ def hand_over(context: "RunContext", out: Path) -> int:
     size = sum(path.stat().st_size for path in out.iterdir())
     print(f"{out}: layer {detector.layer} of {detector.model_name}, {len(detector.latents)} latents, {size:,} bytes")
     print(f"verdict: {detector.verdict}")
-    print(f"next: python3 run.py detect --artifacts {shlex.quote(str(out))} --input 'TEXT'")
+    print(f"scores {detector.population.words()}")
+    print(f"next: python3 run.py detect --artifacts {shlex.quote(str(out))} --file TEXT")
     return 0
 
 
@@ -115,7 +116,7 @@ def _detect_parser() -> Parser:
     text = "file with a text, read as it is, its last newline included; repeatable"
     parser.add_argument("--file", type=Path, action="append", default=[], help=text)
     parser.add_argument("--stdin", action="store_true", help="read the text from standard input, likewise")
-    text = 'every line of the input is a text: a JSON string, or {"text", "prompt" or "code", "id"?}; one line out each'
+    text = 'every line of the input is a text: a JSON string, or {"text", "prompt", "code" or the last two, "id"?}'
     parser.add_argument("--jsonl", action="store_true", help=text)
     parser.add_argument(
         "--threshold", type=float, default=None, help="in place of the detector's; drops the abstain band"
@@ -199,20 +200,24 @@ def _json_line(line: str, where: str) -> GivenText:
     if isinstance(row, str):
         return GivenText(row, where)
     given = [key for key in TEXT_KEYS if isinstance(row, dict) and key in row]
-    if len(given) != 1 or not isinstance(row[given[0]], str):
+    if len(given) != 1 and given != PROMPT_AND_CODE:
         what = "no object and no string" if not isinstance(row, dict) else f"{len(given)} of {', '.join(TEXT_KEYS)}"
-        what = f"'{given[0]}' is no string" if len(given) == 1 else what
-        raise ConfigError(f"{where}: {what}\nGive exactly one of {', '.join(TEXT_KEYS)}, with a string")
+        raise ConfigError(f"{where}: {what}\nGive exactly one of {', '.join(TEXT_KEYS)}, or prompt and code")
+    for key in given:
+        if not isinstance(row[key], str):
+            raise ConfigError(f"{where}: '{key}' is no string\nGive a string")
     try:
         json.dumps(row.get("id"), allow_nan=False)
     except ValueError as error:  # Python reads NaN, Infinity and 1e999, which are no JSON to others
         raise ConfigError(f"{where}: 'id' holds a number that JSON has not\nGive another one, or a string") from error
-    return GivenText(row[given[0]], where, id=row.get("id"), has_id="id" in row)
+    return GivenText("".join(row[key] for key in given), where, id=row.get("id"), has_id="id" in row)
 
 
 def _block(given: GivenText, detection: "Detection") -> list[str]:
     """A few lines for a reader."""
-    band = "" if detection.route != "abstain" else "; too close to the threshold to tell"
+    if detection.probability is None or detection.anomaly_score is None:
+        return [f"{detection.route}: {given.where}", f"  {detection.reason}", f"  detector: {detection.verdict}"]
+    band = "" if detection.reason is None else f"; {detection.reason}"
     window = detection.window
     place = f", window {window['index'] + 1} of {window['count']} decides" if window else ""
     lines = [

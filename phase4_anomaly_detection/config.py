@@ -7,34 +7,27 @@ from common.errors import ConfigError
 from common.model.settings import PromptConfig
 from common.phases.settings import EvaluatingConfig, PhaseConfig, setting
 from common.problems.settings import DatasetConfig
-from common.saes.settings import SaeConfig
-from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, SIGNIFICANCE, Target
+from common.saes.settings import GeneralTextConfig, SaeConfig
+from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, Target
+from phase4_anomaly_detection.population import PROGRAMS, PROMPTS
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscoveryConfig(PhaseConfig):
+class DiscoveryConfig(GeneralTextConfig):
     """What a latent must be to be added up, and how it is weighted."""
 
-    top_k: int = setting(20, "latents added up, at most", minimum=1, maximum=10_000)
-    min_t: float = setting(0.0, "Welch t, incorrect against correct, that a latent must reach", minimum=0.0)
-    general_text_limit: float = setting(
-        0.02,
-        "share of general-text documents above which a latent is left out; 1: phase 1.1 is not needed",
-        minimum=0.0,
-        maximum=1.0,
-        source="arXiv 2411.14257",
+    rule: str = setting(
+        "probe",
+        "latents and weights; probe: of either sign, by logistic regression; ace: ACE's own rule, for comparison: "
+        "t at least 2, at most 2 % of general text, the 100 with the largest t, weighed by it",
+        choices=RULES,
     )
-    significance: str = setting(
-        "none", "which latents may be added up: all, or those significant at a family-wise 0.05", choices=SIGNIFICANCE
-    )
-    weights: str = setting(
-        "auto", "t: share of the sum of t; l1: L1 regression; auto: the better one on hyperparams", choices=RULES
-    )
+    top_k: int = setting(128, "latents added up, at most", minimum=1, maximum=128)
     n_permutations: int = setting(
-        1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
+        1000, "permutations of the labels behind how many latents are significant", minimum=100, maximum=1_000_000
     )
     seed: int = setting(42, "seed of splits, permutations, cross-validation and resamples", minimum=0)
 
@@ -85,6 +78,17 @@ class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetCon
         'own labelled texts in place of phase 1: a .jsonl file of {"text", "prompt" or "code", "label": correct or '
         "incorrect}",
     )
+    read: str = setting(
+        "auto",
+        "what a text is: the prompts of phase 1, or each with the program that was written for it, which the model "
+        "reads now; auto: prompts, and of --labelled texts what they are",
+        choices=("auto", PROMPTS, PROGRAMS),
+    )
+    score_other: bool = setting(
+        False,
+        "for the card of a detector of prompts: also read the programs of the validation split, on which it abstains",
+        demo=True,
+    )
     layer: str = setting(
         "auto", "block whose latents are read; auto: the registry's, or the best by cross-validation on the sae split"
     )
@@ -95,9 +99,11 @@ class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetCon
     )
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
     quantisation: str = setting(
-        "none", "weights of the model that reads --labelled texts; needs a GPU", choices=("none", "8bit", "4bit")
+        "none",
+        "weights of the model that reads --labelled texts or programs; needs a GPU",
+        choices=("none", "8bit", "4bit"),
     )
-    batch_size: int = setting(16, "--labelled texts read together", minimum=1)
+    batch_size: int = setting(16, "--labelled texts or programs read together", minimum=1)
     accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
     accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
 
@@ -105,11 +111,16 @@ class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetCon
         super().__post_init__()
         if self.layer != "auto" and not self.layer.isdecimal():
             raise ConfigError(f"--layer is '{self.layer}'\nGive auto, or the number of a block, from 0")
-        if self.quantisation != "none" and not self.labelled:
+        if self.quantisation != "none" and not self.labelled and self.read != PROGRAMS:
             raise ConfigError(
                 f"--quantisation is {self.quantisation}, but no model is run: phase 1 stored the activations"
-                f"\nLeave it out, or give texts to read with --labelled"
+                f"\nLeave it out, or give texts to read with --labelled or --read programs"
             )
+
+    @property
+    def read_from_phase_1(self) -> str:
+        """What of phase 1 is read."""
+        return PROGRAMS if self.read == PROGRAMS else PROMPTS
 
     def discovery(self) -> DiscoveryConfig:
         """What is selected."""

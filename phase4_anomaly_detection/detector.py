@@ -7,6 +7,8 @@
    weight_i * activation_i. There is no intercept: the score is the sum of the listed contributions.
 2. A score above the threshold is an anomaly; the calibration turns the score into P(incorrect), its level into a word.
 3. Scores in the abstain band are too close to the threshold to tell.
+4. A text of another kind than those it was fitted on gets no score at all: `AnomalyDetector.abstained`, with the reason
+   (population.py for its form, drift.py for how its latents fire).
 
 A detector is a folder of three small files: detector.json (sealed, with the SHA-256 of the arrays),
 latents.safetensors (the latents' encoder columns alone), and README.md, its model card. Neither SAELens nor torch
@@ -32,28 +34,34 @@ from phase4_anomaly_detection import calibration
 from phase4_anomaly_detection.config import DetectorConfig
 from phase4_anomaly_detection.model_card import model_card
 from phase4_anomaly_detection.options import LEVELS
+from phase4_anomaly_detection.population import Population
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DOCUMENT, ARRAYS, CARD = "detector.json", "latents.safetensors", "README.md"
 SUBFOLDER = "detector"  # of a run of phase 4.1
 Numbers = Sequence[int] | Int[np.ndarray, " n"]
 PROCEED, VERIFY, ABSTAIN = "proceed", "verify", "abstain"
 NOT_EVALUATED = "not evaluated: calibrated again on other texts"
+TOO_CLOSE = "the score is too close to the threshold to tell"
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What is said of one text. `window` tells which of several windows decided; None for a text read whole."""
+    """What is said of one text. `window` tells which of several windows decided; None for a text read whole.
 
-    is_anomaly: bool
-    anomaly_score: float
-    probability: float
-    level: str
+    `reason` says why it abstains. What is None of a text of another population has no meaning there.
+    """
+
+    is_anomaly: bool | None
+    anomaly_score: float | None
+    probability: float | None
+    level: str | None
     threshold: float
     top_features: list[dict[str, Any]]
     route: str
     n_tokens: int | None = None
     window: dict[str, int] | None = None
+    reason: str | None = None
     verdict: str = field(default="", repr=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -90,6 +98,11 @@ class AnomalyDetector:
     @property
     def verdict(self) -> str:
         return self.document["verdict"]
+
+    @property
+    def population(self) -> Population:
+        """The kind of text that it was fitted on. `detect` reads no texts: whoever has them asks it first."""
+        return Population.from_json(self.document["population"])
 
     @property
     def weights(self) -> Float[np.ndarray, " k"]:
@@ -159,10 +172,25 @@ class AnomalyDetector:
                 route=routes[i],
                 n_tokens=counts[i],
                 window=windows[i],
+                reason=TOO_CLOSE if routes[i] == ABSTAIN else None,
                 verdict=self.verdict,
             )
             for i, row in enumerate(rows)
         ]
+
+    def abstained(self, reason: str) -> Detection:
+        """What is said of a text of another population: why, and no number."""
+        return Detection(
+            is_anomaly=None,
+            anomaly_score=None,
+            probability=None,
+            level=None,
+            threshold=self.threshold,
+            top_features=[],
+            route=ABSTAIN,
+            reason=reason,
+            verdict=self.verdict,
+        )
 
     def _contributions(self, activations: Float[np.ndarray, " k"]) -> list[dict[str, Any]]:
         """Every latent that fires, the largest contribution first; they sum to the score."""

@@ -3,7 +3,8 @@
     python3 run.py phase 4.1 --model google/gemma-2-2b
     python3 run.py phase 4.1 --model google/gemma-2-2b-it --labelled my_programs.jsonl
 
-1. Latents of one layer that fire more on what fails, and their weights, on the `sae` split (discovery.py).
+1. Latents of one layer that tell what fails from what passes, and their weights, on the `sae` split; what that whole
+   procedure is worth there, by nested cross-validation (discovery.py).
 2. Probability, threshold and abstain band on `hyperparams` (calibration.py).
 3. On `validation`, once: the evaluation card beside simpler scores, and whether the target was met (evaluation.py).
 4. The detector as a folder of its own, `detector/`, which `run.py detect` and the Python API load (detector.py).
@@ -18,14 +19,16 @@ import numpy as np
 import torch
 
 from common.errors import ConfigError
+from common.handoffs.document import as_json
+from common.handoffs.estimates import Interval
 from common.phases.context import RunContext
 from common.saes.activations import check_reads_the_residual_stream
 from common.saes.encoder import LayerSae
-from common.saes.rates import firing_rates
+from common.saes.rates import firing_rates, settled_limit
 from common.saes.sources import SaeSource, sae_source
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
-from phase4_anomaly_detection.discovery import FeatureDiscovery, contents
+from phase4_anomaly_detection.discovery import FeatureDiscovery, Found, OutOfFold, auroc_of_best_layer, contents
 from phase4_anomaly_detection.evaluation import Baseline, baselines, evaluate
 from phase4_anomaly_detection.options import Target
 from phase4_anomaly_detection.readings import note_reading
@@ -39,14 +42,15 @@ def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> No
         if source.note:
             ctx.log.info("%s: %s", source.name, source.note)
         texts, discovery = texts_of(ctx, config, source), FeatureDiscovery(config.discovery())
-        layer, tried = _layer(ctx, config, texts, discovery, source)
-        sae, resid = texts.sae(layer), texts.activations.of_layer(layer)
-        detector = _discovered(ctx, config, texts, discovery, sae, resid)
-        detector = detector.having(layers_tried=tried, experiment=out.identity["experiment"])
+        chosen = _chosen(ctx, config, texts, discovery, source)
+        sae, resid = texts.sae(chosen.layer), texts.activations.of_layer(chosen.layer)
+        detector = _discovered(ctx, config, texts, discovery, chosen, sae, resid)
+        detector = detector.having(layers_tried=chosen.tried, experiment=out.identity["experiment"])
         readings = note_reading(ctx, detector, config.again)  # no number of validation was seen so far
         scores = detector.scores(resid)
         others = baselines(texts, resid.double().numpy(), Target.parse(config.target), config.seed)
-        card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed)
+        elsewhere = _scores_elsewhere(detector, texts)
+        card, verdict = evaluate(detector, scores, texts, others, config.n_resamples, config.seed, elsewhere)
         firing = detector.activations(resid[texts.of("validation")]) > 0
         detector = _judged(detector, {**card, "readings": readings}, verdict, firing)
         for name, data in detector.files().items():
@@ -56,43 +60,66 @@ def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> No
         ctx.log.info("%s", words(detector))
 
 
-def _layer(
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+    """The layer, what was found there, what finding it is worth, and the AUROC of every layer if they were compared."""
+
+    layer: int
+    found: Found
+    cross_validated: Interval
+    tried: dict[str, float]
+
+
+def _chosen(
     ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, source: SaeSource
-) -> tuple[int, dict[str, float]]:
-    """The layer to read, and the cross-validated AUROC of every layer, where they had to be compared."""
-    layers, known = texts.activations.layers, known_layer(config)
+) -> _Chosen:
+    """The best layer, on the `sae` split alone. Raises: ConfigError where no layer has a latent that may be used."""
+    layers, known, own = texts.activations.layers, known_layer(config), texts.of("sae")
     if known is not None and (known in layers or config.layer != "auto"):
         check_layer(known, layers, source.name)
-        return known, {}
-    tried = {}
+        layers = [known]
+    found, judged, refusals = {}, {}, []
     for layer in layers:
-        tried[layer] = _auroc_of_layer(ctx, config, texts, discovery, layer)
-        ctx.log.info("layer %d: AUROC %.3f, mean of five folds of the sae split", layer, tried[layer])
-    best = max(layers, key=lambda layer: tried[layer])
-    return best, {str(layer): area for layer, area in tried.items()}
+        try:
+            found[layer], judged[layer] = _of_layer(ctx, config, texts, discovery, layer)
+        except ConfigError as error:  # another layer may have latents that are left
+            refusals.append(error)
+            continue
+        words = "layer %d: %d latents, AUROC %.3f, mean of five folds of the sae split"
+        ctx.log.info(words, layer, len(found[layer].latents), found[layer].auroc)
+    if not found:
+        raise refusals[0]
+    best = max(found, key=lambda layer: found[layer].auroc)
+    area = auroc_of_best_layer(judged, texts.incorrect[own])
+    ctx.log.info("layer, latents and weights chosen anew in each of five outer folds: AUROC %.3f", area.known)
+    tried = {str(layer): each.auroc for layer, each in found.items()} if len(layers) > 1 else {}
+    return _Chosen(best, found[best], area, tried)
 
 
-def _auroc_of_layer(
+def _of_layer(
     ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, layer: int
-) -> float:
-    """Cross-validated on the `sae` split. The layer's SAE and activations are gone when this returns."""
+) -> tuple[Found, OutOfFold]:
+    """What is found in a layer, and out of folds. Its SAE and activations are gone when this returns."""
     sae, own = texts.sae(layer), texts.of("sae")
-    acts = _encoded(sae, texts.activations.of_layer(layer)[own])
-    return discovery.cross_validated_auroc(acts, texts.incorrect[own], _rates(ctx, config, sae))
+    given = _encoded(sae, texts.activations.of_layer(layer)[own]), texts.incorrect[own], _rates(ctx, config, sae)
+    return discovery.find(*given), discovery.judge(*given)
 
 
 def _discovered(
-    ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, sae: LayerSae, resid: Any
+    ctx: RunContext,
+    config: DetectorPhaseConfig,
+    texts: Texts,
+    discovery: FeatureDiscovery,
+    chosen: _Chosen,
+    sae: LayerSae,
+    resid: Any,
 ) -> AnomalyDetector:
-    """Latents, weights, calibration and threshold; nothing of the validation split is looked at."""
-    own, tuning = texts.of("sae"), texts.of("hyperparams")
-    selection = discovery.select(_encoded(sae, resid[own]), texts.incorrect[own], _rates(ctx, config, sae))
-    detector = _of_latents(sae, selection.latents, {"layer": sae.layer, "model": texts.activations.model})
-    incorrect = texts.incorrect
-    sides = [(detector.activations(resid[rows]), incorrect[rows]) for rows in (own, tuning)]
-    weights = discovery.weigh(selection.t, *sides[0], *sides[1])
-    used, listed = selection.latents[weights.kept], contents(selection, weights)
-    chosen_by = {**dataclasses.asdict(discovery.config), "counts": selection.counts}
+    """The detector with calibration and threshold; nothing of the validation split is looked at."""
+    own, tuning, found = texts.of("sae"), texts.of("hyperparams"), chosen.found
+    rates = _rates(ctx, config, sae)
+    given = _encoded(sae, resid[own]), texts.incorrect[own], rates
+    settled = 1.0 if rates is None else settled_limit(config.general_text_limit, rates)
+    counts = {**found.counts, "significant among them": discovery.count_significant(*given), "used": len(found.latents)}
     document = {
         "schema_version": SCHEMA_VERSION,
         "model": texts.activations.model,
@@ -100,16 +127,22 @@ def _discovered(
         "layer": sae.layer,
         "site": sae.site,
         "text": texts.described,
-        "latents": listed,
-        "weights_rule": weights.rule,
-        "selection": {**chosen_by, "auroc_on_hyperparams": weights.auroc_tuning},
+        "population": as_json(texts.population),
+        "latents": contents(found),
+        "weights_rule": config.rule,
+        "selection": {
+            **dataclasses.asdict(discovery.config),
+            "settled_general_text_limit": settled,
+            "counts": counts,
+            "strength": found.strength,
+            "auroc_of_choice": found.auroc,
+            "cross_validated_auroc": as_json(chosen.cross_validated),
+        },
         "seed": config.seed,
     }
-    detector = _of_latents(sae, used, document)
-    detector = detector.having(**config.decide(detector.scores(resid[tuning]), incorrect[tuning]))
-    areas = ", ".join(f"{rule} {area:.3f}" for rule, area in weights.auroc_tuning.items())
-    words = "layer %d: %d latents, weights by %s (AUROC on hyperparams: %s)"
-    ctx.log.info(words, sae.layer, len(used), weights.rule, areas)
+    detector = _of_latents(sae, found.latents, document)
+    detector = detector.having(**config.decide(detector.scores(resid[tuning]), texts.incorrect[tuning]))
+    ctx.log.info("layer %d: %d latents, by the rule %s", sae.layer, len(found.latents), config.rule)
     return detector
 
 
@@ -129,9 +162,16 @@ def _encoded(sae: LayerSae, resid: Any) -> Any:
         return sae.encode(resid)
 
 
+def _scores_elsewhere(detector: AnomalyDetector, texts: Texts) -> np.ndarray | None:
+    """What it would say of the validation split's texts of the other kind, where they are read: it abstains there."""
+    if texts.other is None or texts.other.activations is None:
+        return None
+    return detector.scores(texts.other.activations.of_layer(detector.layer))
+
+
 def _rates(ctx: RunContext, config: DetectorPhaseConfig, sae: LayerSae) -> np.ndarray | None:
     """Firing rates on general text; None where no baseline is asked for."""
-    if config.general_text_limit >= 1:
+    if not config.leaves_general_text_out:
         return None
     return firing_rates(sae, stored_text(ctx).every_of_layer(sae.layer))
 
@@ -176,13 +216,13 @@ def _summary(detector: AnomalyDetector) -> dict[str, Any]:
 def words(detector: AnomalyDetector) -> str:
     """The verdict with the numbers that it rests on."""
     card = detector.document["card"]
-    own, target = card["detector"], card["target"]
-    area, value = own["auroc"], "undefined" if target["value"] is None else f"{target['value']:.3f}"
-    ece, wanted = card["calibration"]["ece"], f"{target['kind']} {value}, wanted {target['wanted']:g}"
-    probe = card["baselines"]["logistic regression"]["auroc"]["value"]
-    always = card["baselines"]["always flag"]["f1"]["value"]
+    point, target, area = card["operating_point"], card["target"], card["detector"]["auroc"]
+    value = "undefined" if target["value"] is None else f"{target['value']:.3f}"
+    wanted = f"{target['kind']} {value}, wanted {target['wanted']:g}: {target['met']}"
+    more, gain = card["auroc_minus"]["logistic regression"], point["recall_minus_flag_rate"]
     return (
-        f"{detector.verdict}. AUROC {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}), a probe of the "
-        f"whole residual stream {probe:.3f}; F1 {own['f1']['value']:.3f} against {always:.3f} of always flagging; "
-        f"expected calibration error {ece:.3f}; {wanted}: {target['met']}"
+        f"{detector.verdict}. AUROC {area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f}), beside a probe "
+        f"of the whole residual stream {more['value']:+.3f} ({more['low']:+.3f} to {more['high']:+.3f}). "
+        f"It flags {point['flag_rate']['value']:.3f} of the texts and {point['recall']['value']:.3f} of the incorrect "
+        f"ones, {gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}) beside a random score; {wanted}"
     )

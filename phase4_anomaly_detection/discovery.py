@@ -1,63 +1,79 @@
-"""Which latents of one layer a detector adds up, and with which weights.
+"""Which latents of a layer a detector adds up, and with which weights.
 
-    found = FeatureDiscovery(DiscoveryConfig(top_k=20)).select(latent_acts, incorrect, general_text_rate)
+    found = FeatureDiscovery(DiscoveryConfig()).find(latent_acts, incorrect, general_text_rate)
 
-1. Welch's t of every latent, incorrect against correct, zeros included (common/evaluation/separation.py). Latents
-   that fire on general text are left out before anything is ranked; of the rest those with t >= min_t, and, where
-   asked, significant ones; of these the `top_k` with the largest t.
-2. Weights, fitted on the same texts: "t" is each latent's share of the sum of t. "l1" is an L1-penalised logistic
-   regression on standardised activations, its strength chosen by cross-validation, brought back to the SAE's units;
-   latents that it does not use are dropped. "auto" takes whichever has the larger AUROC on the tuning texts.
+1. Latents that fire on general text, and those that are the same on all texts, are left out before anything is ranked.
+2. `--rule probe`: of the rest the k with the largest |t| (Welch, incorrect against correct, zeros included), of either
+   sign: a latent that fires on what passes tells as much as one that fires on what fails. A logistic regression with an
+   L2 penalty weighs them; its weights are brought back to the SAE's units. k (1, 2, 4 ... 128, at most `top_k`) and
+   penalty are those of the best mean AUROC over 5 folds, in each of which latents, scale and weights are found anew
+   (common/evaluation/sparse_probing.py).
+3. `--rule ace`, for comparison: latents with t >= 2 that fire on at most 2 % of general text, of these the 100 with the
+   largest t (at most `top_k`), each weighed by its share of the sum of t.
+4. Of several layers the one whose best mean AUROC is largest. Around all that stand 5 outer folds (`judge`): each text
+   is scored by what was found, layer included, without its fold. That is what the whole procedure is worth.
 
-Sources: Welch 1947; Westfall & Young 1993 (family-wise p); Tibshirani 1996 (L1).
+Sources: Welch 1947; Gurnee et al. 2023, arXiv:2305.01610; Westfall & Young 1993 (family-wise p).
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from torch import Tensor
 
 from common.errors import ConfigError
 from common.evaluation.metrics import auroc
 from common.evaluation.permutation import NullMaximum, family_wise_p
 from common.evaluation.separation import layer_statistics
+from common.evaluation.sparse_probing import Grid, auroc_over_folds, chosen, fold_of, nested, t_without_fold
+from common.handoffs.estimates import Interval
+from common.saes.rates import settled_limit
 from phase4_anomaly_detection.calibration import checked_labels
 from phase4_anomaly_detection.config import DiscoveryConfig
 
 ALPHA = 0.05
-STRENGTHS = tuple(10.0 ** (k / 2) for k in range(-6, 5))  # C of the L1 regression: the inverse of its penalty
-N_FOLDS = 5
+KS = (1, 2, 4, 8, 16, 32, 64, 128)
+ACE_MIN_T, ACE_TOP_K, ACE_GENERAL_TEXT_LIMIT = 2.0, 100, 0.02
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The chosen latents, largest t first. `counts` says how many latents passed each filter, and are significant."""
+class Found:
+    """The latents of a detector, largest |t| first, each with its weight.
+
+    `counts` says how many latents passed each filter. `auroc` is the mean over the folds that chose k and `strength`,
+    the penalty's inverse (None for ACE's rule); where much was tried it flatters.
+    """
 
     latents: Int[np.ndarray, " k"]
     t: Float[np.ndarray, " k"]
+    weights: Float[np.ndarray, " k"]
     general_text_rate: Float[np.ndarray, " k"] | None
     counts: dict[str, int]
+    auroc: float
+    strength: float | None
 
 
 @dataclass(frozen=True)
-class Weights:
-    """One weight for each latent that is used; `kept` are their places among the selected ones.
+class OutOfFold:
+    """A layer's scores of texts by what was found without their fold, and the AUROC that each such finding had inside
+    the other folds: by it layers are compared."""
 
-    `auroc_tuning` has the AUROC of each rule that was tried.
-    """
+    fold: Int[np.ndarray, " n"]
+    scores: Float[np.ndarray, " n"]
+    inner: Float[np.ndarray, " n_folds"]
 
-    rule: str
-    kept: Int[np.ndarray, " k"]
-    weights: Float[np.ndarray, " k"]
-    auroc_tuning: dict[str, float]
+
+def auroc_of_best_layer(judged: Mapping[int, OutOfFold], incorrect: Bool[np.ndarray, " n"]) -> Interval:
+    """AUROC of the whole procedure, the layer chosen inside each outer fold, with DeLong's interval."""
+    layers = list(judged.values())
+    best, fold = np.array([layer.inner for layer in layers]).argmax(axis=0), layers[0].fold
+    scores = np.array([layer.scores for layer in layers])[best[fold], np.arange(len(fold))]
+    return auroc_over_folds(scores, incorrect, fold)
 
 
 class FeatureDiscovery:
@@ -66,147 +82,132 @@ class FeatureDiscovery:
     def __init__(self, config: DiscoveryConfig | None = None):
         self.config = config or DiscoveryConfig()
 
-    def select(
+    def find(
         self,
         latent_acts: Float[Tensor, "n d_sae"],
         incorrect: Bool[np.ndarray, " n"],
         general_text_rate: Float[np.ndarray, " d_sae"] | None = None,
-        count_significant: bool = True,
-    ) -> Selection:
-        """The latents that stand for incorrect most.
+    ) -> Found:
+        """The latents that tell incorrect texts from correct ones, and their weights.
 
-        Raises: ConfigError when none is left, with the largest t and the filter that left none; without a baseline; for
-        labels as `checked_labels` does.
+        Raises: ConfigError when no latent is left, with the filter that left none; without a baseline; for fewer than 5
+        texts of a label; for labels as `checked_labels` does.
         """
         incorrect = checked_labels(incorrect, len(latent_acts))
-        config, pass_rate = self.config, (~incorrect).astype(np.float64)
-        found = layer_statistics(latent_acts, pass_rate)
-        general = self._passes_general_text(general_text_rate, len(found["t"]))
-        t = np.nan_to_num(found["t"], nan=0.0)
-        rises = general & (t > 0) & (t >= config.min_t)
-        wanted, counts = rises, {"latents": len(t), "not general text": int(general.sum()), "t": int(rises.sum())}
-        if count_significant or config.significance != "none":
-            significant = self._significant(latent_acts, pass_rate, general, found)
-            counts |= {f"significant, {rule}": int((rises & own).sum()) for rule, own in significant.items()}
-            wanted = rises & significant[config.significance] if config.significance != "none" else rises
-        chosen = np.flatnonzero(wanted)
-        if not len(chosen):
-            raise self._nothing_left(t, general, rises)
-        order = np.lexsort((chosen, -t[chosen]))[: config.top_k]
-        rates = None if general_text_rate is None else general_text_rate[chosen[order]]
-        return Selection(chosen[order], _finite(t[chosen[order]]), rates, counts)
+        usable, counts = self._usable(latent_acts, general_text_rate)
+        x = latent_acts[:, usable].numpy()
+        t = np.nan_to_num(layer_statistics(latent_acts, (~incorrect).astype(np.float64))["t"], nan=0.0)
+        if self.config.rule == "ace":
+            own, weights = self._ace_weights(t[usable])
+            area, strength = float(np.mean(self._ace_out_of_fold(x, incorrect)[1])), None
+            if not len(own):
+                raise _no_rising_latent(t[usable])
+        else:
+            probe, area = chosen(x, incorrect, self._grid(x.shape[1]))
+            own, weights, strength = probe.latents, probe.weights / probe.scale, probe.strength
+        latents = usable[own]
+        rates = None if general_text_rate is None else general_text_rate[latents]
+        return Found(latents, _finite(t[latents]), weights, rates, counts, area, strength)
 
-    def weigh(
+    def judge(
         self,
-        t: Float[np.ndarray, " k"],
-        selecting: Float[np.ndarray, "n k"],
+        latent_acts: Float[Tensor, "n d_sae"],
         incorrect: Bool[np.ndarray, " n"],
-        tuning: Float[np.ndarray, "m k"],
-        tuning_incorrect: Bool[np.ndarray, " m"],
-    ) -> Weights:
-        """Weights of the selected latents by their activations on the selecting and on the tuning texts.
-
-        Raises: ConfigError where the rule uses no latent, and for labels as `checked_labels` does.
-        """
-        incorrect = checked_labels(incorrect, len(selecting))
-        tuning_incorrect = checked_labels(tuning_incorrect, len(tuning))
-        rules = ("t", "l1") if self.config.weights == "auto" else (self.config.weights,)
-        tried = {rule: t / t.sum() if rule == "t" else self._l1(selecting, incorrect) for rule in rules}
-        once = tuning_incorrect.astype(float), (~tuning_incorrect).astype(float)
-        areas = {rule: float(auroc(tuning @ weights, *once)) for rule, weights in tried.items()}
-        usable = [rule for rule in rules if tried[rule].any()]  # a strong enough penalty leaves l1 no latent
-        if not usable:
-            raise ConfigError(
-                f"the L1 regression uses none of the {len(t)} selected latents: they do not tell incorrect texts from "
-                f"correct ones\nGive --weights t, or more texts"
-            )
-        rule = max(usable, key=lambda name: areas[name])  # of two equal ones the first: t
-        kept = np.flatnonzero(tried[rule])
-        return Weights(rule, kept, tried[rule][kept], areas)
-
-    def cross_validated_auroc(
-        self, latent_acts: Float[Tensor, "n d_sae"], incorrect: Bool[np.ndarray, " n"], rates: np.ndarray | None
-    ) -> float:
-        """Mean AUROC over 5 folds of latents and t weights found on the other four; 1/2 for a fold without latents."""
+        general_text_rate: Float[np.ndarray, " d_sae"] | None = None,
+    ) -> OutOfFold:
+        """What `find` is worth on texts that it has not seen. Raises: as `find`."""
         incorrect = checked_labels(incorrect, len(latent_acts))
-        areas = []
-        folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=self.config.seed)
-        for own, held_out in folds.split(np.zeros(len(incorrect)), incorrect):
-            try:
-                found = self.select(latent_acts[own], incorrect[own], rates, count_significant=False)
-            except ConfigError:
-                areas.append(0.5)
-                continue
-            scores = latent_acts[held_out][:, found.latents].double().numpy() @ found.t
-            positive = incorrect[held_out].astype(float)
-            areas.append(float(auroc(scores, positive, 1 - positive)))
-        return float(np.mean(areas))
+        x = latent_acts[:, self._usable(latent_acts, general_text_rate)[0]].numpy()
+        if self.config.rule != "ace":
+            found = nested(x, incorrect, self._grid(x.shape[1]))
+            return OutOfFold(found.fold, found.of_best_k(), found.inner.max(axis=1))
+        fold = fold_of(incorrect, self.config.seed)
+        own = [fold != place for place in range(fold.max() + 1)]
+        inner = [np.mean(self._ace_out_of_fold(x[rows], incorrect[rows])[1]) for rows in own]
+        return OutOfFold(fold, self._ace_out_of_fold(x, incorrect)[0], np.array(inner))
+
+    def count_significant(
+        self, latent_acts: Tensor, incorrect: np.ndarray, general_text_rate: np.ndarray | None = None
+    ) -> int:
+        """Latents that are significant at a family-wise 0.05; the family: those that `find` may choose."""
+        incorrect = checked_labels(incorrect, len(latent_acts))
+        usable, pass_rate = self._usable(latent_acts, general_text_rate)[0], (~incorrect).astype(np.float64)
+        family = np.zeros(latent_acts.shape[1], dtype=bool)
+        family[usable] = True
+        null = NullMaximum(pass_rate, self.config.n_permutations, self.config.seed)
+        null.add(latent_acts, family)
+        t = np.abs(np.nan_to_num(layer_statistics(latent_acts, pass_rate)["t"]))
+        return int((family & (family_wise_p(t, null.max_abs_t) <= ALPHA)).sum())
+
+    def _usable(self, latent_acts: Tensor, rates: np.ndarray | None) -> tuple[Int[np.ndarray, " m"], dict[str, int]]:
+        """Numbers of the latents that may be added up, and how many are left after each filter."""
+        general = self._passes_general_text(rates, latent_acts.shape[1])
+        if self.config.rule == "ace":
+            if rates is None:
+                raise ConfigError(
+                    f"--rule ace leaves out latents that fire on more than {ACE_GENERAL_TEXT_LIMIT:g} of general text, "
+                    f"and no rates are given\nLeave out --general-text-limit, or --rule"
+                )
+            general = rates <= ACE_GENERAL_TEXT_LIMIT
+        varies = (latent_acts.amax(dim=0) > latent_acts.amin(dim=0)).numpy()
+        counts = {"latents": len(general), "not general text": int(general.sum())}
+        counts["of these not the same on all texts"] = int((general & varies).sum())
+        if not general.any():
+            why = f"all {len(general)} fire on more than {self.config.general_text_limit} of general text"
+            raise ConfigError(f"no latent is left: {why}\nGive a larger --general-text-limit, or another --layer")
+        if not (general & varies).any():
+            why = f"the {general.sum()} that are not general text are the same on all texts"
+            raise ConfigError(f"no latent is left: {why}\nGive a larger --general-text-limit, or another --layer")
+        return np.flatnonzero(general & varies), counts
 
     def _passes_general_text(self, rates: np.ndarray | None, n: int) -> Bool[np.ndarray, " d_sae"]:
-        if rates is None and self.config.general_text_limit < 1:
+        if rates is None and self.config.leaves_general_text_out:
             raise ConfigError(
                 f"no firing rates on general text are given, and the limit is {self.config.general_text_limit}\n"
                 f"Give those that common.saes.rates.firing_rates counts, or do without this filter: "
                 f"--general-text-limit 1"
             )
-        return np.ones(n, dtype=bool) if rates is None else rates <= self.config.general_text_limit
+        if rates is None:
+            return np.ones(n, dtype=bool)
+        return rates <= settled_limit(self.config.general_text_limit, rates)
 
-    def _significant(
-        self, latent_acts: Tensor, pass_rate: np.ndarray, general: np.ndarray, found: dict[str, np.ndarray]
-    ) -> dict[str, Bool[np.ndarray, " d_sae"]]:
-        """Which latents are significant at a family-wise 0.05; the family: those of the layer that ever vary and are
-        not general text."""
-        null = NullMaximum(pass_rate, self.config.n_permutations, self.config.seed)
-        null.add(latent_acts, general)
-        p_max = family_wise_p(np.abs(np.nan_to_num(found["t"])), null.max_abs_t)
-        return {
-            "bonferroni": general & (found["p"] * max(null.n_latents, 1) <= ALPHA),
-            "permutation": general & (p_max <= ALPHA),
-        }
+    def _grid(self, n_latents: int) -> Grid:
+        most = min(self.config.top_k, n_latents)
+        return Grid(tuple(k for k in KS if k <= most), seed=self.config.seed)
 
-    def _nothing_left(self, t: np.ndarray, general: np.ndarray, rises: np.ndarray) -> ConfigError:
-        config = self.config
-        largest = f"the largest t is {t.max():.2f}"
-        if not general.any():
-            why = f"all {len(t)} fire on more than {config.general_text_limit:g} of general text"
-            return ConfigError(f"no latent is left: {why}\nGive a larger --general-text-limit, or another --layer")
-        largest += f", and {t[general].max():.2f} among the {general.sum()} that are not general text"
-        if not rises.any():
-            return ConfigError(
-                f"no latent is left with t >= {config.min_t:g} (and above 0): {largest}\n"
-                f"Give a smaller --min-t, or another --layer"
-            )
-        return ConfigError(
-            f"no latent is left that is significant ({config.significance}, {ALPHA:g}): {largest}\n"
-            f"Give more texts, or --significance none (the card says how many are significant)"
-        )
+    def _ace_weights(self, t: Float[np.ndarray, " d"]) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+        """Columns, largest t first, and their shares of the sum of t; none where no t is large enough."""
+        order = np.argsort(-t, kind="stable")[: min(self.config.top_k, ACE_TOP_K)]
+        own = order[t[order] >= ACE_MIN_T]
+        return own, _finite(t[own]) / _finite(t[own]).sum() if len(own) else t[own]
 
-    def _l1(self, x: Float[np.ndarray, "n k"], incorrect: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
-        """Coefficients in the units of the activations; zero where the penalty made them so."""
-        scale = x.std(axis=0)
-        scale[scale == 0] = 1.0
-        standard = (x - x.mean(axis=0)) / scale
-        n_folds = min(N_FOLDS, int(incorrect.sum()), int((~incorrect).sum()))
-        folds = StratifiedKFold(max(n_folds, 2), shuffle=True, random_state=self.config.seed)
-        model = LogisticRegression(l1_ratio=1.0, solver="liblinear", max_iter=1000, random_state=self.config.seed)
-        search = GridSearchCV(model, {"C": STRENGTHS}, scoring="roc_auc", cv=folds)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is not finished has a lower AUROC
-            search.fit(standard, incorrect)
-        return search.best_estimator_.coef_[0].astype(np.float64) / scale
+    def _ace_out_of_fold(self, x: np.ndarray, incorrect: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        """Scores by ACE's rule, found without each text's fold, and the AUROC in each fold."""
+        fold, areas = fold_of(incorrect, self.config.seed), []
+        scores = np.zeros(len(x))
+        for place, t in enumerate(t_without_fold(x, incorrect, fold)):
+            held_out, (own, weights) = fold == place, self._ace_weights(t)
+            scores[held_out] = x[held_out][:, own].astype(np.float64) @ weights
+            positive = incorrect[held_out].astype(float)
+            areas.append(float(auroc(scores[held_out], positive, 1 - positive)))
+        return scores, areas
+
+
+def _no_rising_latent(t: np.ndarray) -> ConfigError:
+    return ConfigError(
+        f"no latent is left with t >= {ACE_MIN_T:g}: the largest t is {t.max():.2f}\n"
+        f"Leave out --rule ace, or give another --layer"
+    )
 
 
 def _finite(t: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
     """Groups that are constant, but differ, have an infinite t: it counts as the largest finite one, or as 1."""
-    finite = t[np.isfinite(t)]
-    return np.where(np.isfinite(t), t, finite.max(initial=1.0))
+    finite = np.abs(t[np.isfinite(t)])
+    return np.where(np.isfinite(t), t, np.sign(t) * finite.max(initial=1.0))
 
 
-def contents(selection: Selection, weights: Weights) -> list[dict[str, Any]]:
+def contents(found: Found) -> list[dict[str, Any]]:
     """The latents as detector.json lists them, without how often they fired."""
-    found = []
-    for place, weight in zip(weights.kept, weights.weights, strict=True):
-        rate = None if selection.general_text_rate is None else float(selection.general_text_rate[place])
-        latent, t = int(selection.latents[place]), float(selection.t[place])
-        found.append({"latent": latent, "t": t, "weight": float(weight), "general_text_rate": rate})
-    return found
+    rates = [None] * len(found.latents) if found.general_text_rate is None else found.general_text_rate.tolist()
+    rows = zip(found.latents.tolist(), found.t.tolist(), found.weights.tolist(), rates, strict=True)
+    return [{"latent": latent, "t": t, "weight": weight, "general_text_rate": rate} for latent, t, weight, rate in rows]

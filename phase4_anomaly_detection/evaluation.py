@@ -1,11 +1,16 @@
 """What a detector is worth on texts that neither chose its latents nor its threshold, beside simpler scores.
 
-1. The evaluation card at its threshold (common/evaluation/cards.py), and the same of: always flagging, a logistic
-   regression and a difference of means on the same layer's residual stream, the text's length, and how sure the model
-   was of what it wrote. Their thresholds are chosen on `hyperparams` by the same target.
-2. Calibration: Brier score, and the expected calibration error (ECE) over ten groups of about equal size. Both are
+1. The verdict is that of the AUROC's interval alone (common/evaluation/verdicts.py): the same whatever the target.
+   Beside it the paired differences of AUROC to: a logistic regression and a difference of means on the same layer's
+   residual stream, lengths, and how sure the model was of what it wrote.
+2. The operating point that was asked for: precision and recall beside those of a random score that flags as many texts,
+   which are the base rate and the flag rate, with paired intervals. Other scores' thresholds are chosen on
+   `hyperparams` by the same target, and read like it (common/evaluation/cards.py).
+3. Calibration: Brier score, and the expected calibration error (ECE) over ten groups of about equal size. Both are
    beside what a perfectly calibrated probability would show by chance on as few texts.
-3. The target's metric with Wilson's interval, and in words whether it was met; how the routes divide the texts.
+4. The target's metric with Wilson's interval, and in words whether it was met; how the routes divide the texts.
+5. On how many validation texts of its own kind, and of the other kind, it abstains because of their form; and where the
+   other kind was read, what its score would have been worth there.
 
 Sources: Guo et al. 2017, arXiv:1706.04599 (ECE); Brier 1950; Wilson 1927.
 """
@@ -18,14 +23,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from common.evaluation import metrics, probes
-from common.evaluation.bootstrap import draws_by_label
+from common.evaluation import differences, metrics, probes, verdicts
+from common.evaluation.bootstrap import draws_by_label, interval
 from common.evaluation.calibration import reliability_groups
-from common.evaluation.cards import evaluation_card, verdict
+from common.evaluation.cards import evaluation_card
 from common.evaluation.statistics import rate
 from common.evaluation.strata import stratum_of, upper_bounds
 from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, BaselineCard
+from common.handoffs.detector import OnPopulation, OperatingPoint
 from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED, AurocInterval, Interval
 from phase4_anomaly_detection.calibration import choose_threshold, reached_by
 from phase4_anomaly_detection.detector import ABSTAIN, PROCEED, VERIFY, AnomalyDetector
 from phase4_anomaly_detection.options import Target
@@ -35,7 +42,6 @@ ALWAYS = "always flag"
 N_GROUPS = 10
 N_DRAWN_LABELS = 1000
 MET, WITHIN, NOT_MET = "met", "met within its interval", "not met"
-POSITIVE = "incorrect"
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ def evaluate(
     others: list[Baseline],
     n_resamples: int,
     seed: int,
+    other_scores: Float[np.ndarray, " m"] | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """The card on validation, as in detector.json, and the verdict."""
+    """The card on validation, as in detector.json, and the verdict. `other_scores` are those of `texts.other`."""
     judged = texts.of("validation")
     values, incorrect = scores[judged], texts.incorrect[judged]
     draws = draws_by_label(incorrect, n_resamples, seed)
@@ -91,8 +98,62 @@ def evaluate(
         "target": outcome(target, detector.flags(values), incorrect),
         "routes": routes(detector.routes(values), incorrect),
         "n_resamples": n_resamples,
+        "populations": _on_populations(detector, texts, own.auroc, other_scores, draws),
+        "operating_point": as_json(operating_point(detector.flags(values), incorrect, draws)),
+        "auroc_minus": as_json(_auroc_minus(values, others, judged, incorrect, draws)),
+        "known_after": texts.known_after,
+        "power": as_json(verdicts.ranking_power(int(incorrect.sum()), int((~incorrect).sum()))),
     }
-    return card, verdict(own, POSITIVE)
+    return card, verdicts.ranking(own.auroc).value
+
+
+def operating_point(
+    flagged: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
+) -> OperatingPoint:
+    """Precision and recall of flagging these texts, less those of a random score that flags as many."""
+    base, found = float(incorrect.mean()), differences.at_threshold(flagged, incorrect, draws)
+    recall, specificity, precision = found["recall"], found["specificity"], found["precision"]
+    flag_rate = differences.Resampled(  # resamples hold as many texts of each label
+        float(flagged.mean()), base * recall.resampled + (1 - base) * (1 - specificity.resampled)
+    )
+    return OperatingPoint(
+        base_rate=base,
+        flag_rate=flag_rate.interval,
+        precision=precision.interval,
+        recall=recall.interval,
+        precision_minus_base_rate=interval(precision.value - base, precision.resampled - base),
+        recall_minus_flag_rate=recall.minus(flag_rate),
+    )
+
+
+def _auroc_minus(
+    values: np.ndarray, others: list[Baseline], judged: np.ndarray, incorrect: np.ndarray, draws: np.ndarray
+) -> dict[str, Interval]:
+    own = differences.auroc(values, incorrect, draws)
+    scored = (other for other in others if other.name != ALWAYS)
+    return {each.name: own.minus(differences.auroc(each.values[judged], incorrect, draws)) for each in scored}
+
+
+def _on_populations(
+    detector: AnomalyDetector, texts: Texts, own: AurocInterval, other_scores: np.ndarray | None, draws: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Of each kind of text: how many it was given, on how many its form makes it abstain, and the score's AUROC."""
+    judged = [text for text, split in zip(texts.texts, texts.split, strict=True) if split == "validation"]
+    found = {detector.population.read: OnPopulation(**_abstained(detector, judged), auroc=_plain(own))}
+    if texts.other is not None:
+        area, incorrect = UNDEFINED, texts.other.incorrect
+        if other_scores is not None:
+            area = _plain(evaluation_card(other_scores, incorrect, detector.threshold, draws).auroc)
+        found[texts.other.read] = OnPopulation(**_abstained(detector, texts.other.texts), auroc=area)
+    return as_json(found)
+
+
+def _abstained(detector: AnomalyDetector, given: list[str]) -> dict[str, int]:
+    return {"n": len(given), "n_abstained": sum(why is not None for why in detector.population.says_no(given))}
+
+
+def _plain(area: AurocInterval) -> Interval:
+    return Interval(area.value, area.low, area.high)
 
 
 def _card_of(baseline: Baseline, judged: np.ndarray, incorrect: np.ndarray, draws: np.ndarray) -> dict[str, Any]:

@@ -3,8 +3,9 @@
     {"text": "Write a function ...", "label": "incorrect"}
     {"code": "def f(n): ...", "label": 0}
 
-`text`, `prompt` and `code` are names for the same thing: what the model reads. A label is correct or incorrect, or 0
-or 1 (1 = incorrect). The splits have 50, 10 and 40 % of each label, by seed; equal texts lie in one split.
+`text`, `prompt` and `code` are names for the same thing: what the model reads; a prompt and a code together are one
+text. A label is correct or incorrect, or 0 or 1 (1 = incorrect). The splits have 50, 10 and 40 % of each label, by
+seed; equal texts lie in one split.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from jaxtyping import Bool
 
 from common.errors import ConfigError
 from common.files import decoded
+from phase4_anomaly_detection.options import PROMPT_AND_CODE, TEXT_KEYS
 
-TEXT_KEYS = ("text", "prompt", "code")
 LABELS = {"correct": False, "incorrect": True}
 MIN_OF_A_LABEL = 20
 SHARES = {"sae": 0.5, "hyperparams": 0.1, "validation": 0.4}
@@ -112,15 +113,16 @@ def _entry(line: str, where: str) -> tuple[str, bool]:
     if not isinstance(row, dict):
         raise ConfigError(f'{where}: holds {_shown(row)}\nWrite an object: {{"text": "...", "label": "incorrect"}}')
     given = [key for key in TEXT_KEYS if key in row]
-    if len(given) != 1:
+    if len(given) != 1 and given != PROMPT_AND_CODE:
         found = f"has {' and '.join(given)}" if given else f"has the entries {', '.join(map(str, row)) or 'none'}"
-        raise ConfigError(f"{where}: {found}\nGive exactly one of: {', '.join(TEXT_KEYS)}")
-    text = row[given[0]]
-    if not isinstance(text, str) or not text.strip():
-        raise ConfigError(f"{where}: '{given[0]}' is {_shown(text)}\nGive a text that is not empty")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConfigError(f"{where}: '{given[0]}' holds half a surrogate pair\nWrite the text as UTF-8")
-    return text, _label(row.get("label"), where)
+        raise ConfigError(f"{where}: {found}\nGive exactly one of: {', '.join(TEXT_KEYS)}; or prompt and code")
+    for key in given:
+        text = row[key]
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f"{where}: '{key}' is {_shown(text)}\nGive a text that is not empty")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ConfigError(f"{where}: '{key}' holds half a surrogate pair\nWrite the text as UTF-8")
+    return "".join(row[key] for key in given), _label(row.get("label"), where)
 
 
 def _label(label: Any, where: str) -> bool:

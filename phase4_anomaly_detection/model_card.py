@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from phase4_anomaly_detection.population import Population
+
 _METRICS = (("auroc", "AUROC"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Recall"))
 _METRICS += (("specificity", "Specificity"), ("average_precision", "Average precision"))
 _UNKNOWN = "–"
+_RULES = {
+    "probe": "The latents with the largest |t|, of either sign, weighed by a logistic regression.",
+    "ace": "Latents that fire more on incorrect texts, weighed by their t (ACE's own rule, for comparison).",
+}
 _TARGETS = {
     "recall": "share of the incorrect texts that it flags",
     "precision": "share of the texts it flags that are incorrect",
@@ -21,7 +27,11 @@ def model_card(document: dict[str, Any]) -> str:
     """Markdown, from a detector's document."""
     card = document["card"]
     parts = [_head(document), _use(document)]
-    parts += [_not_evaluated(document)] if card is None else [_results(document), _calibration(document), _limits(card)]
+    parts += (
+        [_not_evaluated(document)]
+        if card is None
+        else [_results(document), _operating_point(document), _calibration(document), _populations(card), _limits(card)]
+    )
     parts += [_threshold(document), _latents(document)]
     return "\n\n".join(parts) + "\n"
 
@@ -37,6 +47,7 @@ def _head(document: dict[str, Any]) -> str:
         f"- Model: {model['name']} ({model['identity']}{revision}), read in {model['dtype']}{bits}\n"
         f"- SAE: {sae['id']} ({sae['identity']}), at {document['site']}\n"
         f"- Texts: {document['text']}{chat}\n"
+        f"- Population: {Population.from_json(document['population']).words()}\n"
         f"- Experiment: {', '.join(f'{key} {name}' for key, name in document['experiment'].items())}; "
         f"seed {document['seed']}"
     )
@@ -47,7 +58,8 @@ def _use(document: dict[str, Any]) -> str:
         "## Use\n\n```python\nfrom phase4_anomaly_detection import SAEAnomalyPipeline\n\n"
         'detection = SAEAnomalyPipeline.load("this folder").detect("a text")\n```\n\n'
         f"The score is a weighted sum of {_count(len(document['latents']), 'latent')} at the text's last token; "
-        "`is_anomaly` says whether it exceeds the threshold."
+        "`is_anomaly` says whether it exceeds the threshold. A text of another population gets no score: its route is "
+        "abstain, and `reason` says why."
     )
 
 
@@ -61,7 +73,9 @@ def _not_evaluated(document: dict[str, Any]) -> str:
 def _results(document: dict[str, Any]) -> str:
     card = document["card"]
     n, own = card["n"], card["detector"]
-    rows = [_row("this detector", own), *(_row(name, each) for name, each in card["baselines"].items())]
+    less = card["auroc_minus"]
+    rows = [_row("this detector", own, None)]
+    rows += [_row(name, each, less.get(name)) for name, each in card["baselines"].items()]
     absent = card["baselines_left_out"]
     left_out = f"\n\nNot every text has these, so they are no baselines: {', '.join(absent)}." if absent else ""
     tried = document["layers_tried"]
@@ -72,8 +86,10 @@ def _results(document: dict[str, Any]) -> str:
         else ""
     )
     again = f" {card['readings']} detectors were evaluated on this split so far." if card["readings"] > 1 else ""
-    head = "| score | " + " | ".join(title for _, title in _METRICS) + " |"
-    rule = "|---|" + "---|" * len(_METRICS)
+    head = "| score | " + " | ".join(title for _, title in _METRICS) + " | AUROC of the detector less its |"
+    rule = "|---|" + "---|" * (len(_METRICS) + 1)
+    after = card["known_after"]
+    left_out += f"\n\nKnown only after the program is written: {', '.join(after)}." if after else ""
     return (
         f"## Results\n\nLatents and weights were found on {n['sae']} texts, the threshold and the probabilities on "
         f"{n['hyperparams']} others.{chosen} Every number here is of {n['validation']} further texts, of which "
@@ -82,8 +98,28 @@ def _results(document: dict[str, Any]) -> str:
     )
 
 
-def _row(name: str, card: dict[str, Any]) -> str:
-    return f"| {name} | " + " | ".join(_interval(card[key]) for key, _ in _METRICS) + " |"
+def _row(name: str, card: dict[str, Any], less: dict[str, Any] | None) -> str:
+    cells = [_interval(card[key]) for key, _ in _METRICS]
+    return f"| {name} | " + " | ".join([*cells, "" if less is None else _interval(less)]) + " |"
+
+
+def _operating_point(document: dict[str, Any]) -> str:
+    point, power = document["card"]["operating_point"], document["card"]["power"]
+    rows = [
+        f"| precision | {_interval(point['precision'])} | {_number(point['base_rate'])} (base rate) | "
+        f"{_interval(point['precision_minus_base_rate'])} |",
+        f"| recall | {_interval(point['recall'])} | {_number(point['flag_rate']['value'])} (flag rate) | "
+        f"{_interval(point['recall_minus_flag_rate'])} |",
+    ]
+    head = "| of flagging | this detector | a random score that flags as many | difference |\n|---|---|---|---|"
+    smallest = power["smallest_auroc"]
+    could = "no AUROC" if smallest is None else f"an AUROC of {smallest:.2f}"
+    return (
+        f"## At its threshold\n\nIt flags {_interval(point['flag_rate'])} of the texts.\n\n{head}\n"
+        + "\n".join(rows)
+        + f"\n\nThe verdict is about the AUROC alone, whatever the threshold: so many texts would have called {could} "
+        f'"ranks" in {100 * power["power"]:g} % of draws.'
+    )
 
 
 def _calibration(document: dict[str, Any]) -> str:
@@ -111,14 +147,23 @@ def _calibration(document: dict[str, Any]) -> str:
     return "## Is it right when it is sure?\n\n" + "\n".join(lines)
 
 
+def _populations(card: dict[str, Any]) -> str:
+    rows = [
+        f"| {read} | {found['n']} | {found['n_abstained']} | {_interval(found['auroc'])} |"
+        for read, found in card["populations"].items()
+    ]
+    head = "| validation texts | given | of another form: abstains | AUROC of the score |\n|---|---|---|---|"
+    return f"## On which texts\n\n{head}\n" + "\n".join(rows)
+
+
 def _limits(card: dict[str, Any]) -> str:
     probe = card["baselines"]["logistic regression"]["auroc"]["value"]
     own = card["detector"]["auroc"]["value"]
     compared = "below" if own < probe else "not below"
     return (
-        "## Limits\n\nThe numbers hold for texts like those above, read by this model. On other texts the firing "
-        "rates of the latents move; the drift monitor compares them with those below. A flagged text is a reason to "
-        f"check, no proof of a fault. Its AUROC is {compared} that of a probe of the whole residual stream "
+        "## Limits\n\nThe numbers hold for texts like those above, read by this model. On other texts it abstains: by "
+        "their form, and where the firing rates of the latents move far from those below. A flagged text is a reason "
+        f"to check, no proof of a fault. Its AUROC is {compared} that of a probe of the whole residual stream "
         f"({_number(own)} and {_number(probe)}): the latents are for explanation, not for the last percent."
     )
 
@@ -126,6 +171,9 @@ def _limits(card: dict[str, Any]) -> str:
 def _threshold(document: dict[str, Any]) -> str:
     target, band = document["target"], document["abstain"]
     reached = "reached" if target["reached"] else "**not reached by any threshold; this is the nearest**"
+    if target["kind"] == "precision":
+        bound = f"its lower bound at 95 % is {_number(target['low'])}"
+        reached = f"{'reached' if target['reached'] else '**it cannot be promised**'}: {bound}"
     value = "undefined" if target["value"] is None else _number(target["value"])
     abstains = f"from {band['low']:.6g} to {band['high']:.6g} it abstains" if band is not None else "it never abstains"
     names = ("low", "medium", "high", "critical")
@@ -145,10 +193,12 @@ def _latents(document: dict[str, Any]) -> str:
         for latent in document["latents"]
     ]
     head = "| latent | t | weight | fires on general text | fires on validation |\n|---|---|---|---|---|"
-    areas = ", ".join(f"{rule} {_number(area)}" for rule, area in document["selection"]["auroc_on_hyperparams"].items())
+    chosen, rule = document["selection"], _RULES[document["weights_rule"]]
+    worth = _interval(chosen["cross_validated_auroc"])
     return (
-        f"## Latents\n\nWeights by {document['weights_rule']} (AUROC on the tuning texts: {areas}). Latents of the "
-        f"layer ({passed}).\n\n{head}\n" + "\n".join(rows)
+        f"## Latents\n\n{rule} Chosen anew in each of five outer folds of the texts that select, all of this (the "
+        f"layer too, where it was chosen) has an AUROC of {worth} there. Latents of the layer ({passed}).\n\n{head}\n"
+        + "\n".join(rows)
     )
 
 

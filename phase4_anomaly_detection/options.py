@@ -7,9 +7,10 @@ from typing import Self
 from common.errors import ConfigError
 
 METHODS = ("auto", "platt", "isotonic")  # of calibration
-SIGNIFICANCE = ("none", "bonferroni", "permutation")
-RULES = ("auto", "t", "l1")  # of weights
+RULES = ("probe", "ace")  # of latents and weights
 KINDS = ("recall", "precision", "flag_rate")  # of targets
+TEXT_KEYS = ("text", "prompt", "code")  # names of a text in a line of JSON
+PROMPT_AND_CODE = ["prompt", "code"]  # one text: a program behind its prompt
 LEVELS = ("none", "low", "medium", "high", "critical")
 
 

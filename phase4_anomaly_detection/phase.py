@@ -7,13 +7,13 @@ from phase4_anomaly_detection.config import DetectorPhaseConfig
 
 def _optional_inputs(config: DetectorPhaseConfig) -> tuple[handoffs.Handoff, ...]:
     """Where no baseline is needed, one that there is still tells whether the SAEs fit, without a model."""
-    return (handoffs.GENERAL_TEXT,) if config.general_text_limit >= 1 else ()
+    return () if config.leaves_general_text_out else (handoffs.GENERAL_TEXT,)
 
 
 def _without(config: DetectorPhaseConfig) -> tuple[handoffs.Handoff, ...]:
     """Labelled texts need no problems; a limit of 1 needs no baseline."""
     spared = (handoffs.SPLIT, handoffs.GENERATIONS) if config.labelled else ()
-    return (*spared, handoffs.GENERAL_TEXT) if config.general_text_limit >= 1 else spared
+    return spared if config.leaves_general_text_out else (*spared, handoffs.GENERAL_TEXT)
 
 
 PHASE = Phase(

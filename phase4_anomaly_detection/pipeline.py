@@ -27,7 +27,7 @@ from common.runs.discovery import plain_name
 from phase4_anomaly_detection.config import DetectorConfig, DiscoveryConfig
 from phase4_anomaly_detection.detector import AnomalyDetector, Detection, deciding_rows
 from phase4_anomaly_detection.drift import DriftMonitor
-from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel
+from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel, check_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("pva_sae")
 PRECISION = ("float16", "bfloat16", "float32", "float64")  # a later one rounds less
 FROM_LISTS = "given_texts.jsonl"  # where texts that come as lists lie while they are read
+OTHER_TEXTS = "Give texts of that kind, or make a detector of these with: python3 run.py discover --labelled FILE.jsonl"
 MAKE_ONE = "Make one with .run_discovery(), or load one with SAEAnomalyPipeline.load(FOLDER)"
 
 
@@ -150,15 +151,29 @@ class SAEAnomalyPipeline:
     def detect(self, text):
         """What the detector says of a text, or of each text of a list, which are read in batches.
 
+        A text of another population than the detector's is not read: it abstains, and says why.
         Raises: ConfigError for an empty text, or one longer than the model's context.
         """
         texts = [text] if isinstance(text, str) else list(text)
+        check_texts(texts)
         detector, drift = self._with_its_monitor()
+        reasons = detector.population.says_no(texts)
+        own = [text for text, reason in zip(texts, reasons, strict=True) if reason is None]
+        drift.count_others(len(texts) - len(own))
+        scored = iter(self._scored(detector, drift, detector.population.as_read(own)))
+        detections = [next(scored) if reason is None else detector.abstained(reason) for reason in reasons]
+        return detections[0] if isinstance(text, str) else detections
+
+    def _scored(self, detector: AnomalyDetector, drift: DriftMonitor, texts: list[str]) -> list[Detection]:
+        """What is said of texts that have the form of the detector's."""
+        if not texts:
+            return []
         self.load_model()
         reading = self.sidecar.read(texts)
         detections = detector.detect(reading.resid, n_tokens=reading.n_tokens, owners=reading.owners)
-        drift.count(detections)
-        return detections[0] if isinstance(text, str) else detections
+        drift.count(detections, texts)
+        strayed = drift.strayed()
+        return detections if strayed is None else [detector.abstained(strayed)] * len(texts)
 
     def calibrate(
         self, correct: Sequence[str], incorrect: Sequence[str], target: str = "recall=0.8"
@@ -166,14 +181,18 @@ class SAEAnomalyPipeline:
         """Fit calibration, threshold and abstain band on these texts; latents and weights stay. Returns self.
 
         A text that is read in windows counts once, by the window that decides it in `detect`.
+        Raises: ConfigError for a text of another population, which would be told nothing.
         """
         detector = self.detector
+        for reason in detector.population.says_no([*correct, *incorrect]):
+            if reason is not None:
+                raise ConfigError(f"a text to calibrate on is of another population: {reason}\n{OTHER_TEXTS}")
         of_correct, of_incorrect = (self._deciding_rows(list(texts)) for texts in (correct, incorrect))
         self._use(detector.calibrate(of_correct, of_incorrect, target))
         return self
 
     def _deciding_rows(self, texts: list[str]) -> Float[np.ndarray, "n d_model"]:
-        reading = self.sidecar.read(texts)
+        reading = self.sidecar.read(self.detector.population.as_read(texts))
         rows, _ = deciding_rows(self.detector.scores(reading.resid), reading.owners)
         return reading.resid[rows]
 

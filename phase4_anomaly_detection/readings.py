@@ -12,6 +12,7 @@ from common.phases.context import RunContext
 from common.runs import ledger
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import AnomalyDetector
+from phase4_anomaly_detection.population import PROMPTS
 
 
 def note_reading(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector, again: bool) -> int:
@@ -46,11 +47,16 @@ def _entry(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector) -> d
 
 
 def _validation(ctx: RunContext[DetectorPhaseConfig]) -> dict[str, str]:
-    """What was held out. A labelled file is known by its content alone: neither its name nor a seed makes it unseen."""
+    """What was held out. A labelled file is known by its content alone: neither its name nor a seed makes it unseen.
+
+    Prompts and programs are different texts: a detector of the one is no second try at the other.
+    """
     if ctx.config.labelled:
         from phase4_anomaly_detection.labelled import labelled_sha256
 
         return {"dataset": "labelled texts", "split": labelled_sha256(ctx.config.labelled)}
     known = ctx.config.experiment()
     split = ctx.read(handoffs.SPLIT).content_sha256
-    return {"dataset": known["dataset"], "prompt": known["prompt"], "split": split}
+    read = ctx.config.read_from_phase_1
+    dataset = known["dataset"] if read == PROMPTS else f"{known['dataset']}, {read}"
+    return {"dataset": dataset, "prompt": known["prompt"], "split": split}

@@ -1,7 +1,8 @@
 """Phase 4.1 on the page: the detector's card beside simpler scores, its calibration, its routes, its latents."""
 
-from common.handoffs.detection import DetectionVerdict
 from common.handoffs.detector import DetectorCard, DetectorDocument, DetectorLatent
+from common.handoffs.estimates import UNDEFINED
+from common.handoffs.verdicts import RankingVerdict
 from common.report.blocks import (
     Block,
     Cell,
@@ -39,20 +40,23 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     made = Section(
         "detector",
         "Detector",
-        "Can a few latents, added up, say beforehand which texts the model will get wrong?",
+        "Can a few latents, added up, say which texts the model gets wrong?",
         source=phase.place,
     )
-    tone = "good" if found.verdict == DetectionVerdict.DETECTOR else "plain"
+    tone = "good" if found.verdict is RankingVerdict.RANKS else "plain"
     made.blocks += [
         Paragraph(
-            f"{plural(len(found.latents), 'latent')} of layer {found.layer}, found on {count(n['sae'])} texts, "
+            f"{plural(len(found.latents), 'latent')} of layer {found.layer}, found on {count(n['sae'])} "
+            f"{found.population.read}, "
             f"with a threshold from {count(n['hyperparams'])} others. Every figure below is of "
             f"{count(n['validation'])} further texts. Intervals: 95 %, stratified bootstrap, "
             f"{count(card.n_resamples)} resamples."
         ),
         Heading("The detector", beside=found.verdict, tone=tone),
         _facts(found, card),
+        _operating_point(card),
         _cards(card),
+        _populations(card),
         _routes(card),
         _reliability(card),
         _latents(found),
@@ -64,6 +68,8 @@ def _facts(found: DetectorDocument, card: DetectorCard) -> Block:
     target, calibration, chosen = card.target, card.calibration, found.target
     chance = calibration.ece_by_chance
     reached = "" if chosen.reached else "; no threshold reached it on the texts for tuning"
+    if chosen.kind == "precision" and not chosen.reached:
+        reached = f"; it cannot be promised: its lower bound on the texts for tuning is {number(chosen.low)}"
     note, readings = found.calibration.get("note"), card.readings
     facts = [
         ("AUROC", text(interval(card.detector.auroc))),
@@ -74,7 +80,8 @@ def _facts(found: DetectorDocument, card: DetectorCard) -> Block:
                                    f"{number(chance.q95)}")),
         ("Brier score", text(f"{number(calibration.brier)}; always giving the base rate: "
                              f"{number(calibration.brier_of_base_rate)}")),
-        ("Weights", text({"t": "by Welch t", "l1": "by an L1 regression"}[found.weights_rule])),
+        ("Weights", text({"probe": "by logistic regression, of latents of either sign",
+                          "ace": "by Welch t, of latents that rise (ACE's own rule)"}[found.weights_rule])),
     ]  # fmt: skip
     facts += [("Probability", text(f"careful: {note}"))] if note else []
     counted = f"{count(readings)} detectors were evaluated on these texts so far: the figures of the last flatter it"
@@ -82,20 +89,57 @@ def _facts(found: DetectorDocument, card: DetectorCard) -> Block:
     return Facts(facts)
 
 
+def _operating_point(card: DetectorCard) -> Table:
+    point = card.operating_point
+    columns = [
+        Column("Of flagging", numeric=False),
+        Column("This detector"),
+        Column("A random score", "one that flags as many texts: its precision is the base rate, its recall that share"),
+        Column("Difference", "paired"),
+    ]
+    shown = (
+        ("precision", point.precision, point.base_rate, point.precision_minus_base_rate),
+        ("recall", point.recall, point.flag_rate.value, point.recall_minus_flag_rate),
+    )
+    rows = [[Cell(name), estimate(own), figure_cell(random), estimate(more)] for name, own, random, more in shown]
+    return Table("At the threshold that was asked for", columns, rows, note=f"Power: {card.power.words}.")
+
+
 def _cards(card: DetectorCard) -> Table:
     columns = [
         Column("Score", numeric=False),
         Column("AUROC", "probability that an incorrect text scores above a correct one; 0.5 is chance (the line)"),
+        Column("AUROC less its", "that of the detector less that of the score, paired"),
         *(Column(title, meaning) for _, title, meaning in _METRICS),
     ]
     cards = {"this detector": card.detector, **card.baselines}
     rows = [
-        [Cell(name), estimate(each.auroc, scale=_AREA), *(estimate(getattr(each, key)) for key, _, _ in _METRICS)]
+        [
+            Cell(name),
+            estimate(each.auroc, scale=_AREA),
+            estimate(card.auroc_minus.get(name, UNDEFINED)),
+            *(estimate(getattr(each, key)) for key, _, _ in _METRICS),
+        ]
         for name, each in cards.items()
     ]
     absent = card.baselines_left_out
-    note = f"Left out, because not every text has it: {', '.join(absent)}." if absent else ""
+    note = f"Left out, because not every text has it: {', '.join(absent)}. " if absent else ""
+    note += f"Known only after the program is written: {', '.join(card.known_after)}." if card.known_after else ""
     return Table("The detector beside simpler scores, with thresholds for the same target", columns, rows, note=note)
+
+
+def _populations(card: DetectorCard) -> Table:
+    columns = [
+        Column("Validation texts", numeric=False),
+        Column("Given"),
+        Column("Abstains", "because of their form: they are of another population than the texts it was fitted on"),
+        Column("AUROC of the score", "what it would be worth there; unknown where they were not read (--score-other)"),
+    ]
+    rows = [
+        [Cell(read), count_cell(found.n), count_cell(found.n_abstained), estimate(found.auroc, scale=_AREA)]
+        for read, found in card.populations.items()
+    ]
+    return Table("On which texts it answers", columns, rows)
 
 
 def _routes(card: DetectorCard) -> Table:

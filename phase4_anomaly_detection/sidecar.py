@@ -30,6 +30,7 @@ from common.errors import ConfigError, UnknownHookError
 from common.model.devices import resolve_device
 from common.model.registry import MODELS, ModelEntry
 from common.phases.settings import kind_of
+from common.problems.prompt import CHAT_REQUEST, ChatTemplate
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -344,12 +345,22 @@ def _tokenise(lm: LanguageModel, texts: Sequence[str], prompt: str) -> list[list
     bodies, n_in_front = None, len(tokens_in_front(lm.tokenizer))
     if prompt == "chat":
         chat = template_of(lm.tokenizer, lm.name)
-        texts, bodies = zip(*(chat.put(text) for text in texts), strict=True)
+        texts, bodies = zip(*(in_chat(chat, text) for text in texts), strict=True)
     encoded = encode(lm, texts, bodies=bodies)
     for i, ids in enumerate(encoded):
         if len(ids) <= n_in_front:
             raise ConfigError(f"text {i + 1} of {len(texts)} has no token\nGive a prompt or a program")
     return encoded
+
+
+def in_chat(chat: ChatTemplate, text: str) -> tuple[str, tuple[int, int]]:
+    """A message in the template, with the program behind it where one stands behind the request; and its place."""
+    head, request, rest = text.rpartition(CHAT_REQUEST)
+    program = rest.removeprefix(chat.after).lstrip("\n")
+    if not request or not program:
+        return chat.put(text)
+    prompt, body = chat.put(head.removeprefix(chat.before) + request)
+    return prompt + program, body
 
 
 def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:

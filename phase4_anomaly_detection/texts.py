@@ -1,11 +1,13 @@
 """The texts a detector is made from, with label and split, and their residual streams: from phase 1, or labelled ones.
 
-From phase 1 a text is the prompt, and its label that of the model's greedy program. The residual stream is that of
-the last token in both cases.
+From phase 1 a text is the prompt (`--read prompts`: what phase 1 stored is used), or the prompt with the model's greedy
+program (`--read programs`: the model reads them now); its label is that of the program. The residual stream is that
+of the last token in every case.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,7 +22,8 @@ from common.model.read_text import ReadText
 from common.model.registry import MODELS, ModelEntry, model_identity
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
-from common.programs.labels import judged_problems
+from common.problems.prompt import ChatTemplate, build_prompt
+from common.programs.labels import JudgedProblems, judged_problems
 from common.runs.artifacts import Artifact
 from common.saes.activations import StoredText, layer_activations, stored_layers
 from common.saes.encoder import LayerSae
@@ -28,15 +31,22 @@ from common.saes.fit import TextStreams, checked_sae
 from common.saes.sources import SaeSource
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.labelled import read_labelled, split_of
+from phase4_anomaly_detection.population import PROGRAMS, PROMPTS, Population, ended
 from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
 
 SPLITS = ("sae", "hyperparams", "validation")
-PROMPTS = "prompts: a description, asserts and '# Solution:', read before the program is written"
-LABELLED = "labelled texts of a file, each read whole"
-MEASURES = {  # what is no activation, but may tell as much: name -> column of dataset.parquet
-    "mean log-probability": "mean_logprob",
-    "first-token entropy": "first_token_entropy",
+DESCRIBED = {
+    PROMPTS: "prompts: a description, asserts and '# Solution:', read before the program is written",
+    PROGRAMS: "programs: a prompt and the program that the model wrote for it, read to its last token",
 }
+LABELLED = "labelled texts of a file, each read whole"
+MEASURES = {  # what is no activation, but may tell as much: name -> columns of dataset.parquet that are multiplied
+    "mean log-probability": ("mean_logprob",),
+    "summed log-probability": ("mean_logprob", "n_new_tokens"),
+    "first-token entropy": ("first_token_entropy",),
+    "program length": ("n_new_tokens",),
+}
+BEFORE = "first-token entropy"  # of these known once the prompt is read
 LENGTH = "text length"
 LoadSae = Callable[[int], LayerSae]  # of a layer
 
@@ -54,10 +64,21 @@ class Activations(Protocol):
 
 
 @dataclass(frozen=True)
+class OtherTexts:
+    """Texts of another kind about the problems of the validation split; `activations` where their scores are wanted."""
+
+    read: str
+    texts: list[str]
+    incorrect: np.ndarray
+    activations: Activations | None
+
+
+@dataclass(frozen=True)
 class Texts:
     """Texts in the order of the splits, and the SAE of a layer, checked.
 
-    `measured` has simple quantities by name; `absent` those not all texts have.
+    `measured` has simple quantities by name; `absent` those not all texts have. `population` is the kind of those that
+    a detector is fitted on.
     """
 
     task_ids: np.ndarray
@@ -65,10 +86,19 @@ class Texts:
     split: np.ndarray
     activations: Activations
     sae: LoadSae
+    texts: list[str]
+    population: Population
     described: str
     measured: dict[str, np.ndarray]
     absent: list[str] = field(default_factory=list)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    other: OtherTexts | None = None
+
+    @property
+    def known_after(self) -> list[str]:
+        """What is measured of a program that is written behind these texts; of programs nothing."""
+        found = [name for name in MEASURES if name in self.measured and name != BEFORE]
+        return found if self.population.read == PROMPTS else []
 
     def of(self, name: str) -> np.ndarray:
         """Which texts are of a split."""
@@ -95,7 +125,7 @@ class StoredActivations:
 
 @dataclass
 class ReadActivations:
-    """Those of labelled texts, read now; a model of several layers reads each text once."""
+    """Those of texts that are read now; a model of several layers reads each text once."""
 
     sidecar: SidecarModel
     source: SaeSource
@@ -132,7 +162,9 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
     def sae(layer: int) -> LayerSae:
         return checked_sae(source, general_text, layer, config.accept_bad_fit, ctx.log)[0]
 
-    texts = _labelled(config, source, sidecar, sae) if config.labelled else _from_phase_1(ctx, config, source, sae)
+    made = _labelled if config.labelled else _from_phase_1
+    texts = made(ctx, config, source, sidecar, sae)
+    ctx.log.info("fitted on %s", texts.population.words())
     for name in SPLITS:
         own = texts.incorrect[texts.of(name)]
         left_out = "".join(f"; left out: {n} {reason}" for reason, n in texts.left_out.get(name, {}).items())
@@ -140,35 +172,110 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
     return texts
 
 
-def _from_phase_1(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource, sae: LoadSae) -> Texts:
+def _from_phase_1(
+    ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource, sidecar: SidecarModel, sae: LoadSae
+) -> Texts:
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
     rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
-    measured, absent = {}, []
-    columns = {LENGTH: [None if row["prompt"] is None else len(row["prompt"]) for row in problems.programs]}
-    columns |= {name: [row[column] for row in problems.programs] for name, column in MEASURES.items()}
-    for name, values in columns.items():
-        if all(value is not None and np.isfinite(value) for value in values):
-            measured[name] = np.array(values, dtype=np.float64)
+    prompts, read = _prompts(ctx, config, problems), config.read_from_phase_1
+    kinds, codes = {PROMPTS: prompts}, [row["code"] for row in problems.programs]
+    if None not in codes:
+        kinds[PROGRAMS] = [prompt + code for prompt, code in zip(prompts, codes, strict=True)]
+    elif read == PROGRAMS:
+        raise ConfigError(
+            f"--read is {read}, but {codes.count(None)} of {len(codes)} programs are not kept in {generations.path}\n"
+            f"Run phase 1 again, or give --read {PROMPTS}"
+        )
+    texts, wanted = kinds[read], known_layer(config)
+    stored = StoredActivations(generations, source, problems.task_ids, _model_of(config, generations))
+    fitted = [text for text, split in zip(texts, problems.split, strict=True) if split != "validation"]
+    population = Population.of(fitted, config.prompt, read, prompts)
+    read_now = ReadActivations(sidecar, source, population.as_read(texts), [] if wanted is None else [wanted])
+    measured, absent = _measured(problems, texts)
+    return Texts(
+        np.array(problems.task_ids, dtype=np.int64),
+        problems.incorrect,
+        problems.split,
+        stored if read == PROMPTS else read_now,
+        sae,
+        texts,
+        population,
+        DESCRIBED[read],
+        measured,
+        absent,
+        problems.left_out,
+        _other(config, kinds, problems, stored, read_now),
+    )
+
+
+def _prompts(ctx: RunContext, config: DetectorPhaseConfig, problems: JudgedProblems) -> list[str]:
+    """The prompt of each problem: where phase 1 has not kept them, as in an import, built from the problem."""
+    kept = [row["prompt"] for row in problems.programs]
+    if None not in kept:
+        return kept
+    ctx.log.info("the run of phase 1 does not hold its prompts: they are built from the problems")
+    chat = ChatTemplate("", "") if config.prompt == "chat" else None
+    return [build_prompt(row["text"], row["test_list"], chat).text for row in problems.problems]
+
+
+def _other(
+    config: DetectorPhaseConfig,
+    kinds: dict[str, list[str]],
+    problems: JudgedProblems,
+    stored: StoredActivations,
+    read_now: ReadActivations,
+) -> OtherTexts | None:
+    """The other kind of text of the validation split. Prompts' activations are stored, programs have to be read."""
+    other = PROMPTS if config.read_from_phase_1 == PROGRAMS else PROGRAMS
+    if other not in kinds:
+        return None
+    judged, activations = np.flatnonzero(problems.split == "validation"), None
+    texts = [kinds[other][place] for place in judged]
+    if other == PROMPTS:
+        activations = dataclasses.replace(stored, task_ids=[problems.task_ids[place] for place in judged])
+    elif config.score_other:
+        activations = ReadActivations(read_now.sidecar, read_now.source, ended(texts), read_now.wanted)
+    return OtherTexts(other, texts, problems.incorrect[judged], activations)
+
+
+def _measured(problems: JudgedProblems, texts: list[str]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Quantities by name that every text has, and the names of those that some lack."""
+    measured, absent = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}, []
+    for name, columns in MEASURES.items():
+        values = np.array([[row[column] for column in columns] for row in problems.programs], dtype=np.float64)
+        if np.isfinite(values).all():  # None is NaN
+            measured[name] = values.prod(axis=1)
         else:
             absent.append(name)
+    return measured, absent
+
+
+def _model_of(config: DetectorPhaseConfig, generations: Artifact) -> dict[str, Any]:
     processes = generations.manifest.get("processes", [])
     facts = next((process["model"] for process in processes if "model" in process), {})
     model = _named(config.model, config.revision, config.prompt) | {"quantisation": "none"}
-    model |= {"revision": config.revision or facts.get("revision"), "dtype": facts.get("dtype")}
-    activations = StoredActivations(generations, source, problems.task_ids, model)
-    own = np.array(problems.task_ids, dtype=np.int64), problems.incorrect, problems.split
-    return Texts(*own, activations, sae, PROMPTS, measured, absent, problems.left_out)
+    return model | {"revision": config.revision or facts.get("revision"), "dtype": facts.get("dtype")}
 
 
-def _labelled(config: DetectorPhaseConfig, source: SaeSource, sidecar: SidecarModel, sae: LoadSae) -> Texts:
+def _labelled(
+    _ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource, sidecar: SidecarModel, sae: LoadSae
+) -> Texts:
     found = read_labelled(config.labelled)
     split = split_of(found.texts, found.incorrect, config.seed)
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
     texts, wanted = [found.texts[place] for place in order], known_layer(config)
-    activations = ReadActivations(sidecar, source, texts, [] if wanted is None else [wanted])
     measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
-    return Texts(order, found.incorrect[order], split[order], activations, sae, LABELLED, measured, list(MEASURES))
+    fitted = [text for text, name in zip(texts, split[order], strict=True) if name != "validation"]
+    population = Population.of(fitted, config.prompt)
+    if config.read not in ("auto", population.read):
+        raise ConfigError(
+            f"--read is {config.read}, but the texts of {config.labelled} are {population.words()}\n"
+            f"Give a file of {config.read}, or leave out --read"
+        )
+    own = order, found.incorrect[order], split[order]
+    activations = ReadActivations(sidecar, source, population.as_read(texts), [] if wanted is None else [wanted])
+    return Texts(*own, activations, sae, texts, population, LABELLED, measured, list(MEASURES))
 
 
 def stored_text(ctx: RunContext) -> StoredText:

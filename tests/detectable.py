@@ -29,7 +29,8 @@ def detectable(folder: Path, saes: Path) -> Experiment:
             "attributes": json.dumps({"n_operations": operations}),
         }
         experiment.programs[task_id] = {
-            "prompt": "y" * int(rng.integers(100, 200) + 30 * failed),
+            "prompt": "y" * int(rng.integers(100, 200) + 30 * failed) + "\n\n# Solution:\n",
+            "code": "def f(x):\n    return x\n",
             "mean_logprob": float(-rng.uniform(0, 1) - 0.3 * failed),
             "n_new_tokens": int(rng.integers(10, 60)),
             "first_token_entropy": float(rng.uniform(0, 1)),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from phase4_anomaly_detection.detector import AnomalyDetector
+from phase4_anomaly_detection.detector import SCHEMA_VERSION, AnomalyDetector
 
 LATENTS = [
     {"latent": 7, "t": 4.0, "weight": 0.5, "general_text_rate": 0.01, "n_fired": 10, "n": 40},
@@ -13,21 +13,26 @@ LATENTS = [
 ]
 
 
+_MIXED = {name: 1 for name in ("ends_in_marker", "holds_marker", "holds_definition")}
+ANY_TEXT = {"read": "texts", "marker": "# Solution:\n", "n": 2, **_MIXED}  # one answered yes, and one no
+
+
 def document(**entries: Any) -> dict[str, Any]:
     """detector.json of a detector that was never evaluated; `entries` replace its own."""
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "model": {"name": "organism", "identity": "organism@00000000", "revision": None, "dtype": "float32"},
         "sae": {"id": "saes layer_2", "identity": "saes@11111111", "revision": None},
         "layer": 2,
         "site": "blocks.2.hook_resid_post",
         "text": "texts made by hand",
+        "population": ANY_TEXT,
         "latents": LATENTS,
-        "weights_rule": "t",
-        "selection": {"counts": {"latents": 12}, "auroc_on_hyperparams": {"t": 0.75}},
+        "weights_rule": "probe",
+        "selection": {"counts": {"latents": 12}, "cross_validated_auroc": {"value": 0.75, "low": 0.7, "high": 0.8}},
         "calibration": {"method": "platt", "slope": 2.0, "intercept": -2.0},
         "threshold": 1.0,
-        "target": {"kind": "recall", "wanted": 0.8, "value": 0.85, "n": 40, "reached": True},
+        "target": {"kind": "recall", "wanted": 0.8, "value": 0.85, "n": 40, "reached": True, "low": None},
         "abstain": {"low": 0.9, "high": 1.1},
         "levels": [0.25, 0.5, 0.75, 0.9],
         "settings": {"calibration": "auto", "abstain": 0.1},

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import documents
 import numpy as np
 
 from common import handoffs
@@ -19,6 +20,7 @@ from phase2_sae_analysis.phase import PHASE
 
 N, D, LAYERS, N_DOCUMENTS = 130, 16, 3, 1000
 PLANTED, GENERAL = (1, 7), (2, 3)  # (layer, latent); the second separates better, but fires on general text
+RATE, GENERAL_RATE = 0.005, 0.03  # on general text: five times the mean of its layer
 
 
 @dataclass
@@ -109,6 +111,7 @@ class Experiment:
                 for i in members
             ]
             out.table(f"{name}_{{dataset}}.parquet", rows)
+        documents.write(out, "split_metadata.json", {})
 
     def _generations(self, out) -> None:
         order = list(range(len(self.labels)))[::-1]  # the split's order is another
@@ -202,7 +205,7 @@ def make_experiment(folder: Path, saes: Path, n: int = N) -> Experiment:
         saes,
         labels=["correct" if passed else "incorrect" for passed in rng.permutation(n) < round(n * 80 / N)],
         resid=resid,
-        rates={layer: np.full(2 * D, 0.01) for layer in range(LAYERS)},
+        rates={layer: np.full(2 * D, RATE) for layer in range(LAYERS)},
     )
 
 
@@ -211,5 +214,5 @@ def plant(experiment: Experiment) -> Experiment:
     failed = np.array([label == "incorrect" for label in experiment.labels])
     for strength, (layer, latent) in ((1.6, PLANTED), (4.0, GENERAL)):
         experiment.resid[layer][failed, latent] += strength
-    experiment.rates[GENERAL[0]][[GENERAL[1], GENERAL[1] + D]] = 0.03
+    experiment.rates[GENERAL[0]][[GENERAL[1], GENERAL[1] + D]] = GENERAL_RATE
     return experiment

@@ -5,16 +5,17 @@ The numbers mean nothing, but have the form that the phases give them. `HOSTILE`
 
 import logging
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import documents
 import numpy as np
+from judged_directions import PROBES, SIMPLE_SCORES, judgement
+from report_drawings import drawing, picture
+from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
 from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
-from common.plots import new_figure, png_bytes, svg_bytes
 from common.report.collect import Collected, choose, collect_experiment, runs_in
 from common.report.document import ReportResult, write_reports
 from common.runs import discovery
@@ -28,14 +29,6 @@ DIRECTIONS = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_
 STEERED = ("steer_incorrect", "steer_correct")
 SANDBOX = {"level": 3, "layers": ["rlimits", "seccomp", "landlock v7", "namespaces"], "near_limit_count": 0}
 Row = dict[str, Any]
-
-
-def interval(value: float | None, width: float = 0.05) -> Row:
-    return (
-        {"value": None, "low": None, "high": None}
-        if value is None
-        else {"value": value, "low": value - width, "high": value + width}
-    )
 
 
 def build(
@@ -132,27 +125,6 @@ class _Changing:
         self._out.summary = summary
 
 
-@cache
-def drawing(name: str) -> bytes:
-    """A figure as the phases draw it: with curves, clips, text and powers of ten; and a script, as nobody draws it."""
-    with new_figure(6, 3, n_columns=3) as (figure, (axis, *others)):
-        axis.fill_between([0, 1], [0, 0.5], [0.2, 1], alpha=0.2)
-        axis.plot([0, 1], [0, 1], label="latent")
-        axis.set(xlabel="false positive rate", ylabel="true positive rate")
-        axis.set_yscale("symlog", linthresh=0.01)
-        axis.legend()
-        for other in others:
-            other.imshow([[0.0, 1.0], [1.0, 0.0]])
-        return svg_bytes(figure, name).replace(b"</svg>", b"<script>top.ran = 3</script></svg>")
-
-
-@cache
-def picture() -> bytes:
-    with new_figure(4, 3) as (figure, axis):
-        axis.plot([0, 1], [0, 1])
-        return png_bytes(figure)
-
-
 def blank(fields: dict[str, handoffs.Field], **given: Any) -> Row:
     empty = {"int64": 0, "float64": 0.0, "string": "", "bool": False}
     return {name: empty.get(field.type, []) for name, field in fields.items()} | given
@@ -234,17 +206,20 @@ def _latents(out: Any) -> None:
         name: {"significant": True, "latents": [latent(place + k, rank=k + 1, **statistics) for k in range(3)]}
         for place, name in enumerate(DIRECTIONS)
     }
+    found["predict_incorrect"]["left_out"] = LEFT_OUT
     found["predict_incorrect"]["latents"][0]["neuronpedia"] = "https://www.neuronpedia.org/small/0-res/100"
     out.document("selected.json", {
         "conclusion": "13 of 5,225 latents in 6 layers are significant at a family-wise 0.05: the largest |t| is 6.53.",
         "problems": N, "correct": 8, "incorrect": 4, "left_out": {"not_run": 1}, "latents": 9216, "kept": 5225,
-        "general_text_limit": 0.02, "null_maximum_of_abs_t": {"n_permutations": 1000}, "directions": found,
+        "general_text_limit": "auto", "null_maximum_of_abs_t": {"n_permutations": 1000}, "directions": found,
         "sites": [{"layer": 0, "sae_id": SAE, "fvu": 0.1, "fvu_ordinary": 0.1, "l0": 25.8, "n": 64,
-                   "last_prompt_token": {"missed_share": 0.03, "fvu_between": 0.8, "n": N}}],
+                   "last_prompt_token": {"missed_share": 0.03, "fvu_between": 0.8, "n": N},
+                   "general_text": GENERAL_TEXT}],
+        "limits": LIMITS, "sparse_probing": SPARSE_PROBING,
     })  # fmt: skip
     top = [blank(handoffs.TOP_PROBLEM_FIELDS, direction=name, rank=1, place=1, text=HOSTILE) for name in DIRECTIONS]
     out.table("top_problems.parquet", top)
-    for name in ("null_maximum", "volcano", "by_layer", "activations"):
+    for name in ("null_maximum", "volcano", "by_layer", "activations", "limits", "sparse_probing"):
         out.file(f"figures/{name}.png", picture())
 
 
@@ -259,22 +234,15 @@ def _detection(out: Any) -> None:
     found = {}
     for place, name in enumerate(DIRECTIONS):
         positive = name.rpartition("_")[2]
-        found[name] = {
-            "latent": latent(place), "positive": positive, "card": card(0.62 - 0.01 * place, 0.55),
-            "verdict": "detector" if place == 0 else f"not better than always saying {positive}",
-            "baselines": {"always positive": card(0.5, 0.5), "prompt length": card(0.57, 0.52),
-                          "logistic regression": card(0.74, 0.6, C=0.01, converged=True)},
-            "random_latents": {"n": 100, "auroc": {"median": 0.51, "q05": 0.45, "q95": 0.56, "rank": 2}},
-            "auroc_within_strata": interval(0.53), "auroc_within": {"prompt length": interval(0.58)},
-            "strata": [{"stratum": "complexity 1", "n": 3, "n_positive": 1, "auroc": interval(None),
-                        "f1": interval(None)}],
-            "temperatures": [{"temperature": 0.6, "n_problems": N, "n_programs": N, "base_rate": 0.4,
-                              "auroc": interval(0.6), "f1": interval(0.5)}],
-        }  # fmt: skip
+        beside = {name: card(area, f1) for name, area, f1 in SIMPLE_SCORES}
+        probes = {name: card(area, 0.6, C=0.01, converged=True) for name, area in PROBES}
+        found[name] = {"latent": latent(place), "positive": positive, "card": card(0.62 - 0.01 * place, 0.55),
+                       "baselines": beside | probes, **judgement(place, interval)}  # fmt: skip
     out.document("detection.json", {
         "n": {"hyperparams": N, "validation": N}, "left_out": {"sae": {}, "samples": {"not_run": 2}}, "seed": 42,
         "n_resamples": 2000, "readings": 1, "baselines": {"prompt length": "characters of the prompt"},
         "baselines_left_out": [], "directions": found,
+        "probes": {"layer": 5, "cross_validated_auroc": {"0": 0.7, "5": 0.76}},
     })  # fmt: skip
     rows = [
         {"direction": name, "score": "latent", "task_id": i, "split": "validation", "value": float(i), "threshold": 1.5}
@@ -289,8 +257,8 @@ def _detection(out: Any) -> None:
 def _coefficients(out: Any) -> None:
     curve = [
         {"layer": 3, "coefficient": c, "n": N, "net_change": interval(0.1 * c), "pass_rate": interval(0.6),
-         "n_corrected": 3, "n_corrupted": 1, "degenerate_rate": 0.1, "newly_degenerate_rate": 0.02, "median_kl": 0.01,
-         "admissible": c < 1}
+         "n_corrected": 3, "n_corrupted": 1, "degenerate_rate": 0.1, "newly_degenerate_rate": 0.02,
+         "trajectory_kl": 0.01, "admissible": c < 1}
         for c in (-0.5, 0.5, 1.0)
     ]  # fmt: skip
     found = {name: {"latent": latent(3), "wanted": "raise", "curve": curve, "why": "the largest net change, +5.0 %",
@@ -308,14 +276,15 @@ def counted(n: int, of: int) -> Row:
 def effect(change: float) -> Row:
     return {"n": N, "left_out": 0, "correction": counted(1, 4), "corruption": counted(1, 8),
             "preservation": counted(7, 8), "net_change": interval(change), "pass_rate": interval(0.6),
-            "degenerate_rate": 0.1, "newly_degenerate": counted(1, 20), "median_kl": 0.02}  # fmt: skip
+            "degenerate_rate": 0.1, "newly_degenerate": counted(1, 20), "trajectory_kl": 0.02}  # fmt: skip
 
 
 def control(n: int = 10) -> Row:
     each = [{"index": k, "net_change": 0.01 * k, "n_corrected": 1, "n_corrupted": k, "degenerate_rate": 0.1,
-             "median_kl": 0.01} for k in range(n)]  # fmt: skip
+             "trajectory_kl": 0.01, "coefficient": 0.5} for k in range(n)]  # fmt: skip
+    match = {"own": {"rate": 0.3}, "each": {"rate": [0.1] * n}, "worst": {"rate": 3.0}, "n_worse": n, "limit": 1.5}
     return {"n": n, "pooled": counted(4, 40), "fisher_p": 0.04, "binomial_p": 0.0002, "rank": 1, "rank_p": 0.09,
-            "each": each}  # fmt: skip
+            "each": each, "match": match}  # fmt: skip
 
 
 def _steering(out: Any) -> None:
@@ -324,7 +293,7 @@ def _steering(out: Any) -> None:
         found[name] = {
             "latent": latent(3), "wanted": wanted, "layer": 3, "site": "resid_post", "coefficient": 0.5, "norm": 68.5,
             "effect": effect(0.041 if wanted == "raise" else -0.082), "mcnemar_p": 0.5,
-            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031}, "smallest_effect": {"words": "a rate of 40 % or more"},
+            "p_holm": {"mcnemar": 0.0004, "fisher": 0.031}, "power": {"effect": 0.05, "power": 0.34, "needed": 0.8},
             "controls": {"matched_latent": control(), "random_direction": control()},
             "selective": {"by": "predict_incorrect", "threshold": 1.5, "n_steered": 5, "effect": effect(0.02)},
             "transitions": {"pass_to_pass": 7, "pass_to_fail": 1, "fail_to_pass": 1, "fail_to_fail": 3},
@@ -364,6 +333,15 @@ def _general(name: str, figure: str) -> Callable[[Any], None]:
     return fill
 
 
+def _positive_control(out: Any) -> None:
+    found = {"effect": effect(0.8) | {"correction": counted(10, N)}, "verdict": "raises the pass rate"}
+    found |= {"wanted": "raise", "layer": 4, "site": "resid_post", "coefficient": 0.75, "mcnemar_p": 0.002}
+    found |= {"p_holm": {"mcnemar": 0.002}, "controls": {"random_direction": {**control(19), "match": None}}}
+    pair = {"n_read": 8, "passed": counted(10, N), "most_of_a_control": 1, "length": 9.5}
+    given = {"n": N, "pairs": {HOSTILE: pair}, "examples": changed(), "positive_control": found}
+    out.document("positive_control.json", given | {"baseline": {"n_correct": 0, "pass_rate": interval(0.0)}})
+
+
 def _detector(out: Any) -> None:
     card = {
         "auroc": interval(0.66),
@@ -374,7 +352,7 @@ def _detector(out: Any) -> None:
     }
     routes = {name: {"n": 4, "share": 1 / 3, "error_rate": interval(0.5)} for name in ("proceed", "verify", "abstain")}
     out.document("detector/detector.json", {
-        "layer": 3, "verdict": "detector", "weights_rule": "l1", "target": {"reached": False},
+        "layer": 3, "verdict": "ranks", "weights_rule": "probe", "target": {"reached": False},
         "calibration": {"method": "platt", "note": "the score does not rise"},
         "latents": [{"latent": 7, "t": 4.2, "weight": -0.5, "general_text_rate": None, "n_fired": 3, "n": N}],
         "card": {
@@ -395,5 +373,5 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "steering": _steering, "attention": _general("attention", "by_layer"),
     "orthogonalisation": _general("orthogonalisation", "orthogonalisation"),
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
-    "detector": _detector,
+    "positive_control": _positive_control, "detector": _detector,
 }  # fmt: skip

@@ -110,6 +110,14 @@ class SmallExperiment:
             for site, norm in NORMS.items()
         ]
         out.table("resid_norms.parquet", rows)
+        rng, n = np.random.default_rng(3), 80
+        facts = {"n_tokens": 9, "token_id": 5, "token": "x"}
+        # The first document is its first token alone, which counts nowhere.
+        documents_there = [{"document": i, "position": min(i, 4), **facts} for i in range(n)]
+        out.table("documents.parquet", documents_there)
+        for layer in range(N_LAYERS):
+            resid = (rng.normal(size=(n, D_MODEL)) * rng.uniform(0.5, 4, D_MODEL)).astype(np.float32)
+            out.tensors(f"activations/layer_{layer:02d}.safetensors", {"resid_post": resid, "document": np.arange(n)})
 
 
 def save_noise_saes(folder: Path) -> Path:

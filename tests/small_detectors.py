@@ -9,9 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 from support import ROOT, built_once
 
+from common.handoffs.document import as_json
+from common.handoffs.estimates import UNDEFINED
 from common.model.registry import model_identity
 from common.problems.prompt import build_prompt
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SidecarConfig, SidecarModel
+from phase4_anomaly_detection.detector import SCHEMA_VERSION
+from phase4_anomaly_detection.population import Population
 
 LAYER = 4
 N_LATENTS = 20
@@ -71,19 +75,20 @@ def save_organism_detector(folder: Path) -> Path:
         for latent in latents
     ]
     document = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "model": {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"},
         "sae": {"id": f"saes layer_{LAYER}", "identity": "saes", "revision": None},
         "layer": LAYER,
         "site": f"blocks.{LAYER}.hook_resid_post",
         "text": "prompts of the organism's problems",
+        "population": as_json(Population.of(texts)),
         "latents": listed,
-        "weights_rule": "t",
+        "weights_rule": "ace",
         "card": None,
         "verdict": "not evaluated: made for tests",
         "experiment": {"model": "organism"},
         "seed": 0,
-        "selection": {"counts": {"latents": len(difference)}, "auroc_on_hyperparams": {}},
+        "selection": {"counts": {"latents": len(difference)}, "cross_validated_auroc": as_json(UNDEFINED)},
     }
     columns = (arrays["W_enc"][:, latents], arrays["b_enc"][latents], arrays["threshold"][latents])
     weights = np.array([entry["weight"] for entry in listed])

@@ -298,7 +298,7 @@ def test_the_default_row_is_gemma_2_2b_on_mbpp_with_pile_10k(machine):
         "",
         ", but max_new_tokens 4, batch_size 8",
         ", but documents 16",
-        ", but n_permutations 100, general_text_limit 1.0",
+        ", but general_text_limit 1.0, n_permutations 100",
     ]
 
 

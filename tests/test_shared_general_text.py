@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from detectable import detectable
-from experiments import Experiment, save_saes
+from experiments import RATE, Experiment, save_saes
 from safetensors.torch import load_file, save_file
 
 from common.handoffs import GENERAL_TEXT, HANDOFFS
@@ -56,7 +56,7 @@ def test_each_dictionary_has_rates_of_its_own(read_with_both):
     tables = [pyarrow.parquet.read_table(runs[0] / "latents.parquet") for runs in read_with_both[1]]
     rates = np.array([table["general_text_rate"].to_numpy() for table in tables])
     assert np.flatnonzero(rates[0] != rates[1]).tolist() == [32 + SILENCED]
-    assert rates[:, 32 + SILENCED].tolist() == [0.01, 0.0]
+    assert rates[:, 32 + SILENCED].tolist() == [RATE, 0.0]
 
 
 def test_status_shows_the_run_once_and_nothing_that_is_stale(read_with_both):

@@ -78,6 +78,23 @@ def test_the_detector_scores_the_activations_that_it_was_made_from(finished):
     assert detector.verdict in (path.parent / "detector" / "README.md").read_text()
 
 
+def test_a_detector_of_programs_and_one_of_prompts_refuse_each_others_texts(finished, dataset, tmp_path):
+    data = shutil.copytree(finished[0], tmp_path / "data")
+    [run] = (path.parent for path in (data / "phase4_1").glob("*/scores.parquet"))
+    flags = flags_of("4.1", [*SMALL, "--dataset", dataset, "--data-dir", data])
+    made = command("run.py", "discover", *flags, "--read", "programs", "--out", tmp_path / "programs")
+    assert made.returncode == 0, made.stderr
+    detectors = {"prompts": AnomalyDetector.load(run), "programs": AnomalyDetector.load(tmp_path / "programs")}
+    [table] = (data / "phase1_0").glob("*/dataset.parquet")
+    rows = pandas.read_parquet(table)
+    texts = {"prompts": rows.prompt.tolist(), "programs": (rows.prompt + rows.code).tolist()}
+    for read, detector in detectors.items():
+        assert detector.document["population"]["read"] == read
+        for given, found in detector.document["card"]["populations"].items():
+            assert found["n_abstained"] == (0 if given == read else found["n"]) and found["auroc"]["value"] is not None
+            assert (None in detector.population.says_no(texts[given])) == (given == read)
+
+
 def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(finished, dataset):
     data, _ = finished
     again = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
@@ -102,6 +119,18 @@ def test_dictionaries_of_ones_own_go_through_phase_2_and_onto_the_page(finished,
     assert manifest["experiment"]["sae"].startswith("own@") and "dictionaries" in manifest["inputs"]
     assert command("run.py", "report", *where, "--sae", "own").returncode == 0
     assert "Dictionaries of one" in (data / "report_organism_few_own.html").read_text()
+
+
+def test_a_pipeline_goes_without_a_positive_control_where_there_are_no_pairs(tiny_gemma, tmp_path):
+    words = ["run.py", "pipeline", "--preset", "demo", "--from", "3.7", "--dry-run", "--data-dir", tmp_path / "data"]
+    done = command(*words, "--model", tiny_gemma)
+    assert done.returncode == 0 and "phase 3.8: " not in done.stderr, done.stderr
+    assert (
+        f"left out, since it needs pairs of problems, of which none are known for {tiny_gemma}: phase 3.8"
+        in done.stderr
+    )
+    done = command(*words, "--model", tiny_gemma, "--pairs", ROOT / "model_organism" / "control_pairs.jsonl")
+    assert done.returncode == 0 and "phase 3.8: " in done.stderr, done.stderr
 
 
 def test_a_model_without_saes_trains_its_own_in_the_pipeline(tiny_gemma, tmp_path):

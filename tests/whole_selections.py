@@ -83,7 +83,7 @@ def card(threshold: float | None, n_positive: int = 20, n: int = 40) -> dict:
 
 def write_detection(experiment: SmallExperiment, threshold: float) -> None:
     """What phase 3.1 would write: one threshold for all."""
-    entries = {name: {"verdict": "detector", "card": card(threshold)} for name in experiment.latents}
+    entries = {name: {"verdict": "ranks", "card": card(threshold)} for name in experiment.latents}
     experiment.write(handoffs.DETECTION, lambda out: documents.write(out, "detection.json", {"directions": entries}))
 
 

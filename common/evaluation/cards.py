@@ -1,17 +1,16 @@
-"""The evaluation card of one score, and the verdict on one direction."""
+"""The evaluation card of one score."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from common.evaluation import metrics
+from common.evaluation import differences, metrics
 from common.evaluation.bootstrap import interval, number
 from common.evaluation.delong import delong_interval
-from common.handoffs.detection import Card, DetectionVerdict
+from common.evaluation.differences import Resampled
+from common.handoffs.detection import Card
 from common.handoffs.estimates import AurocInterval
-
-CHANCE = 0.5
 
 
 def evaluation_card(
@@ -19,23 +18,25 @@ def evaluation_card(
     positive: Bool[np.ndarray, " n"],
     threshold: float | None,
     draws: Float[np.ndarray, "r n"],
+    area: Resampled | None = None,
 ) -> Card:
     """All metrics of `value > threshold` on problems of which `positive` have the label that is looked for.
 
     `draws` says how often each problem is in each resample (bootstrap.py). A threshold of None predicts nothing.
+    `area` is the AUROC on the same resamples, where it was found before.
     """
     once, drawn = (positive.astype(float), (~positive).astype(float)), (draws * positive, draws * ~positive)
     predicted = metrics.predicted_positive(values, threshold)
-    found, resampled = metrics.at_threshold(predicted, *once), metrics.at_threshold(predicted, *drawn)
+    found = differences.at_threshold(predicted, positive, draws)
     low, high = delong_interval(values, positive)
-    area = interval(metrics.auroc(values, *once), metrics.auroc(values, *drawn))
+    auroc = (area or differences.auroc(values, positive, draws)).interval
     return Card(
         threshold=threshold,
         n=len(values),
         n_positive=int(positive.sum()),
         base_rate=number(positive.mean()),
-        **{name: interval(found[name], resampled[name]) for name in metrics.AT_THRESHOLD},
-        auroc=AurocInterval(area.value, area.low, area.high, number(low), number(high)),
+        **{name: metric.interval for name, metric in found.items()},
+        auroc=AurocInterval(auroc.value, auroc.low, auroc.high, number(low), number(high)),
         average_precision=interval(metrics.average_precision(values, *once), metrics.average_precision(values, *drawn)),
     )
 
@@ -43,20 +44,3 @@ def evaluation_card(
 def always_positive_f1(n_positive: int, n: int) -> float:
     """F1 of calling every program positive: 2 p / (1 + p) at the base rate p."""
     return 2 * n_positive / (n + n_positive)
-
-
-def verdict(card: Card, positive: str, random_auroc: float | None = None) -> DetectionVerdict:
-    """What may be said of a direction whose card on the validation split this is.
-
-    A detector's AUROC interval lies above 1/2, and its F1 above that of always answering `positive`. Many latents
-    follow the difficulty of the problem a little; so its AUROC must also exceed `random_auroc`, which 95 % of
-    random latents of its layer stay below (None: no random latent is known).
-    """
-    low = card.auroc.low
-    if low is None or not low > CHANCE:
-        return DetectionVerdict.NOT_BETTER_THAN_CHANCE
-    if card.f1.known <= always_positive_f1(card.n_positive, card.n):
-        return DetectionVerdict(f"not better than always saying {positive}")
-    if random_auroc is not None and card.auroc.known <= random_auroc:
-        return DetectionVerdict.NOT_BETTER_THAN_RANDOM
-    return DetectionVerdict.DETECTOR

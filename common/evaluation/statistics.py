@@ -1,9 +1,15 @@
 """Intervals for what the pipeline counts."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.handoffs.estimates import UNDEFINED, Counted, Interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Shaped
 
 
 def p_of(result: Any) -> float:
@@ -59,6 +65,34 @@ def clustered_rate_interval(
         times_drawn = generator.multinomial(n, np.full(n, 1 / n), size=min(1000, n_resamples - len(rates)))
         rates.extend(times_drawn @ successes / (times_drawn @ trials))
     low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def two_way_rate_interval(
+    hits: Shaped[np.ndarray, "k n"], trials: Shaped[np.ndarray, "k n"], *, n_resamples: int = 2000, seed: int = 42
+) -> tuple[float, float]:
+    """Interval of hits.sum() / trials.sum(), in [0, 1], where k treatments were tried on the same n problems.
+
+    Trials of one problem are not independent, nor are those of one treatment: both are drawn with replacement, apart
+    from each other, and what is counted is their crossing. The 2.5 % and 97.5 % quantiles of 2,000 such resamples.
+    Where every trial succeeds, or none, resamples do not differ: then Wilson's interval, with one trial a problem.
+
+    Source: Owen 2007, Ann. Appl. Stat. 1(2), 386-411 (the pigeonhole bootstrap).
+    """
+    import numpy as np
+
+    tried = trials.any(axis=0)
+    hits, trials = hits[:, tried].astype(float), trials[:, tried].astype(float)
+    assert trials.size, "without a trial there is no rate"
+    k, n = trials.shape
+    if hits.sum() in (0, trials.sum()):
+        return wilson_interval(n if hits.any() else 0, n)
+    generator = np.random.default_rng(seed)
+    treatments = generator.multinomial(k, np.full(k, 1 / k), size=n_resamples)
+    problems = generator.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    with np.errstate(invalid="ignore"):
+        rates = ((treatments @ hits) * problems).sum(axis=1) / ((treatments @ trials) * problems).sum(axis=1)
+    low, high = np.nanquantile(rates, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -145,12 +145,13 @@ LATENT_FIELDS = {
     "t_active": Field("float64", f"the same over the problems on which it fires; {_OF_NEITHER}"),
     "df": Field("float64", "Welch-Satterthwaite degrees of freedom of t"),
     "p": Field("float64", "two-sided p of t, for this latent alone"),
-    "q": Field("float64", f"Benjamini-Hochberg q of p {_OF_KEPT}"),
+    "q": Field("float64", "Benjamini-Hochberg q of p over the kept latents that fire on a problem; NaN for the others"),
     "p_max": Field("float64", f"family-wise p: permutations whose largest |t| reaches this one's, {_OF_KEPT}"),
     "auroc": Field("float64", "AUROC of the activation for incorrect, ties counted half; below 0.5: for correct"),
     "general_text_rate": Field("float64", "share of general-text documents on which it fires, 0 to 1"),
     "decoder_norm": Field("float64", "L2 norm of its decoder row"),
-    "kept": Field("bool", "whether general_text_rate is at most --general-text-limit; only these are ranked"),
+    "kept": Field("bool", "whether general_text_rate is at most the layer's limit; only these are ranked"),
+    "undecided": Field("bool", "whether that limit lies in the 95 % Wilson interval of general_text_rate"),
 }
 
 TOP_PROBLEM_FIELDS = {
@@ -168,7 +169,7 @@ TOP_PROBLEM_FIELDS = {
 LATENTS: Handoff[SelectedDocument] = Handoff(
     name="latents",
     phase="2",
-    version=2,
+    version=3,
     scope=("model", "dataset", "sae"),
     tables={"latents.parquet": LATENT_FIELDS, "top_problems.parquet": TOP_PROBLEM_FIELDS},
     tensors={"max_abs_t": "largest |t| of all kept latents under each permutation of the labels, [n_permutations]"},

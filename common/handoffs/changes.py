@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from common.handoffs.detection import Card, DetectionVerdict
+from common.handoffs.detection import Card, RandomLatents
 from common.handoffs.estimates import AurocInterval, Counted, Interval
 from common.handoffs.selected import LatentFacts, PromptFitFacts
-from common.handoffs.steering import Agreement, Compared, Effect, OfLayer, SteeringVerdict, UnsteeredRate
+from common.handoffs.steering import Agreement, Compared, Effect, OfLayer, Power, SteeringVerdict, UnsteeredRate
+from common.handoffs.verdicts import AgainstAlways, RankingPower, RankingVerdict
 
 Cell = str | int | float | bool | Interval | AurocInterval | None
 
@@ -19,12 +20,17 @@ class ResultTable:
 
 @dataclass(frozen=True, kw_only=True)
 class SectionMove:
-    """Attention to one section of the prompt, mean over the heads that steering reaches."""
+    """Attention to one section of the prompt, mean over the heads that steering reaches; `rank` as of a head."""
 
     section: str
     before: Interval
     after: Interval
     change: Interval
+    rank: int
+
+    @property
+    def found(self) -> bool:
+        return beyond_random(self.change, self.rank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,11 @@ class LayerMove:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadMove:
-    """`p` is None for heads that steering cannot reach."""
+    """Attention of one head to one section.
+
+    `rank` is that of its mean change, up or down, among those of random directions: 1 is beyond all of them. None for
+    heads that steering cannot reach.
+    """
 
     layer: int
     head: int
@@ -46,8 +56,17 @@ class HeadMove:
     before: Interval
     after: Interval
     change: Interval
-    p: float | None
-    p_holm: float | None
+    rank: int | None
+
+    @property
+    def found(self) -> bool:
+        return beyond_random(self.change, self.rank)
+
+
+def beyond_random(change: Interval, rank: int | None) -> bool:
+    """Whether a change is a finding: its interval is on one side of 0, and no random direction changes as much."""
+    assert change.low is not None and change.high is not None
+    return rank == 1 and (change.low > 0 or change.high < 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +81,11 @@ class DisplacedByRandom:
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """What one direction does to attention."""
+    """What one direction does to attention.
+
+    `n_found` of the `n_compared` pairs of a head and a section are findings (see `beyond_random`), in `n_heads_moved`
+    of `n_heads` heads; were the direction random too, one pair in 1 + n would be beyond the n random directions.
+    """
 
     moves: list[HeadMove]
     pooled: list[LayerMove]
@@ -72,6 +95,8 @@ class Movement:
     random_directions: DisplacedByRandom | None
     n_heads: int
     n_heads_moved: int
+    n_compared: int
+    n_found: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +163,7 @@ class RemovedDirection(Compared, OfLayer):  # the fields of the last base come f
     """As a steered direction; `wanted` is what its loss should do to the pass rate."""
 
     p_holm: dict[str, float | None]
+    power: Power
     verdict: SteeringVerdict
 
 
@@ -176,9 +202,11 @@ class TransferSite:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferVerdicts:
-    source_threshold: DetectionVerdict
-    refitted: DetectionVerdict
+class ThereAgainstAlways:
+    """F1 beside always giving the positive answer in the other model, by the threshold that is used."""
+
+    source_threshold: AgainstAlways
+    refitted: AgainstAlways
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +214,14 @@ class TransferredCards:
     """In the first model, and in the other with the first one's threshold and with its own."""
 
     source: Card
-    source_verdict: DetectionVerdict
+    source_verdict: RankingVerdict
     source_threshold: Card
     refitted: Card
     always_positive_f1: float
-    verdicts: TransferVerdicts
+    verdict: RankingVerdict
+    power: RankingPower
+    against_always: ThereAgainstAlways
+    random_latents: RandomLatents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +229,7 @@ class NotTransferred:
     """`why` the other model's programs cannot be judged."""
 
     source: Card
-    source_verdict: DetectionVerdict
+    source_verdict: RankingVerdict
     why: str
 
 
@@ -220,6 +251,7 @@ class TransferredSteering:
     transitions: dict[str, int]
     p_holm: dict[str, float | None]
     verdict: SteeringVerdict
+    power: Power
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 DETECTOR: Handoff[DetectorDocument] = Handoff(
     name="detector",
     phase="4.1",
+    version=2,
     scope=("model", "dataset", "sae"),
     tables={
         "scores.parquet": {

@@ -1,24 +1,18 @@
 """Documents of phase 3.1: how well the selected latents predict."""
 
 import enum
+import math
 from dataclasses import dataclass
 
 from common.handoffs.estimates import AurocInterval, Interval
 from common.handoffs.selected import LatentFacts
+from common.handoffs.verdicts import AgainstAlways, BeyondDifficulty, RankingPower, RankingVerdict, Stability
 
 ALWAYS_POSITIVE = "always positive"
-LOGISTIC_REGRESSION, DIFFERENCE_OF_MEANS = "logistic regression", "difference of means"
+LOGISTIC_REGRESSION, DIFFERENCE_OF_MEANS = "logistic regression", "difference of means"  # of the latent's layer
+PROBE = "full probe"  # logistic regression on the layer that cross-validation chose
+PROMPT_LENGTH, DESCRIPTION_LENGTH, MEAN_LOGPROB = "prompt length", "description length", "mean log-probability"
 LATENT = "latent"  # the name of the selected latent's score in predictions.parquet
-
-
-class DetectionVerdict(enum.StrEnum):
-    """What may be said of a score that is to tell one label."""
-
-    DETECTOR = "detector"
-    NOT_BETTER_THAN_CHANCE = "not better than chance"
-    NOT_BETTER_THAN_INCORRECT = "not better than always saying incorrect"
-    NOT_BETTER_THAN_CORRECT = "not better than always saying correct"
-    NOT_BETTER_THAN_RANDOM = "not better than random latents of its layer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +33,29 @@ class Card:
     average_precision: Interval
 
 
+class Known(enum.StrEnum):
+    """When a score is known: before the program is written, or only after."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaselineCard(Card):
-    """`sign` turns the score towards the label. `C` and `converged` are those of a logistic regression."""
+    """`sign` turns the score towards the label. `C` and `converged` are those of a logistic regression, on `layer`."""
 
     sign: int | None = None
     C: float | None = None
     converged: bool | None = None
+    layer: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AurocDifference:
+    """AUROC of the latent less that of a baseline, paired, and when the baseline is known."""
+
+    auroc: Interval
+    known: Known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +111,14 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectedDirection:
-    """One direction judged on validation, beside its baselines by name."""
+    """One direction judged on validation, beside its baselines by name.
+
+    Strata are exact: pairs are compared where complexity, or the quantity that `auroc_within` names, is the same.
+    """
 
     latent: LatentFacts
     positive: str
-    verdict: DetectionVerdict
+    verdict: RankingVerdict
     card: Card
     baselines: dict[str, BaselineCard]
     random_latents: RandomLatents
@@ -114,6 +127,20 @@ class DetectedDirection:
     strata: list[OfStratum]
     temperatures: list[AtTemperature]
     calibration: Reliability
+    against_always: AgainstAlways
+    differences: dict[str, AurocDifference]
+    beyond_difficulty: BeyondDifficulty
+    probe_beyond_difficulty: BeyondDifficulty | None
+    stability: Stability
+    power: RankingPower
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeLayers:
+    """The layer whose probe has the best cross-validated AUROC on the sae split, and that of each layer."""
+
+    layer: int
+    cross_validated_auroc: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +157,15 @@ class DetectionDocument:
     baselines: dict[str, str]
     baselines_left_out: list[str]
     directions: dict[str, DetectedDirection]
+    probes: ProbeLayers
 
     @property
-    def best_predictor(self) -> tuple[str, DetectedDirection] | None:
-        """Name and entry of the predicting direction with the largest AUROC; None where none could be judged."""
+    def headline(self) -> tuple[str, DetectedDirection] | None:
+        """Name and entry of the predicting direction with the larger |t| on the sae split; None where there is none.
+
+        Never the one that does better on validation: that would be a choice by what is to be reported.
+        """
         judged = {name: entry for name, entry in self.directions.items() if name.startswith("predict")}
-        areas = {name: entry.card.auroc.value for name, entry in judged.items() if entry.card.auroc.value is not None}
-        name = max(areas, key=areas.__getitem__, default=None)
+        strength = {name: math.inf if entry.latent.t is None else abs(entry.latent.t) for name, entry in judged.items()}
+        name = max(strength, key=strength.__getitem__, default=None)
         return None if name is None else (name, judged[name])

@@ -5,6 +5,7 @@ from typing import Any
 
 from common.handoffs.detection import BaselineCard, Card, ReliabilityGroup
 from common.handoffs.estimates import Interval
+from common.handoffs.verdicts import RankingPower, RankingVerdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,14 @@ class DetectorLatent:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenTarget:
-    """What the threshold reached on the texts for tuning."""
+    """What the threshold reached on the texts for tuning; `low` is the lower bound by which a precision is reached."""
 
     kind: str
     wanted: float
     value: float | None
     n: int
     reached: bool
+    low: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,48 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FittedPopulation:
+    """The kind of text that a detector was fitted on: `n` texts, and how many answered a question of form with yes.
+
+    `tail` may follow the marker.
+    """
+
+    read: str
+    marker: str
+    tail: str = ""
+    n: int
+    ends_in_marker: int
+    holds_marker: int
+    holds_definition: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPopulation:
+    """A kind of text of the validation split: on how many their form makes it abstain, and what its score is worth."""
+
+    n: int
+    n_abstained: int
+    auroc: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """The flagged texts on validation. A random score that flags as many has a precision of the base rate, and a recall
+    of the flag rate: the differences are paired.
+    """
+
+    base_rate: float
+    flag_rate: Interval
+    precision: Interval
+    recall: Interval
+    precision_minus_base_rate: Interval
+    recall_minus_flag_rate: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectorCard:
+    """`auroc_minus` has the paired differences to the baselines, `known_after` those that only a program tells."""
+
     n: dict[str, int]
     detector: Card
     baselines: dict[str, BaselineCard]
@@ -99,6 +142,11 @@ class DetectorCard:
     routes: dict[str, Route]
     n_resamples: int
     readings: int
+    populations: dict[str, OnPopulation]
+    operating_point: OperatingPoint
+    auroc_minus: dict[str, Interval]
+    known_after: list[str]
+    power: RankingPower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +159,7 @@ class DetectorDocument:
     layer: int
     site: str
     text: str
+    population: FittedPopulation
     latents: list[DetectorLatent]
     weights_rule: str
     selection: dict[str, Any]
@@ -124,6 +173,6 @@ class DetectorDocument:
     layers_tried: dict[str, float]
     experiment: dict[str, str]
     card: DetectorCard
-    verdict: str
+    verdict: RankingVerdict
     latents_sha256: str
     sha256_of_all_other_entries: str

@@ -35,7 +35,7 @@ class AurocInterval(Interval):
 
 @dataclass(frozen=True)
 class Counted:
-    """A share: `n` of `of`, with Wilson's interval."""
+    """A share: `n` of `of`, with its interval: Wilson's, unless the trials are not independent."""
 
     n: int
     of: int

@@ -10,8 +10,10 @@ from common.handoffs.estimates import Counted, Interval
 from common.handoffs.selected import LatentFacts
 
 RAISE, LOWER = "raise", "lower"  # what a direction is wanted to do to the pass rate
+MEAN_DIFFERENCE, PROBE = FITTED = ("mean_difference", "probe")  # directions that are fitted to the whole stream
 MATCHED_LATENT, RANDOM_DIRECTION = "matched_latent", "random_direction"  # kinds of controls
-MIN_CONTROLS = 10  # of each kind; with fewer, to be first among them says little
+MIN_CONTROLS = 19  # of each kind; with fewer, to be first among them has a p above 1 / 20
+MATCH_LIMIT = 1.5  # by which factor a control may differ from the direction before that is said
 DEGENERATE_LIMIT = 0.05  # share of newly degenerate outputs from which on a change may be nothing else
 
 
@@ -24,21 +26,28 @@ class Change(enum.StrEnum):
     LOWERS_WITHOUT_CONTROLS = "lowers the pass rate (without controls)"
     NO_MORE = "changes the pass rate, but no more than its controls"
     UNWANTED = "changes the pass rate, but against what was wanted"
-    TOO_FEW = "changes the pass rate; too few controls to say more"
+    BEYOND_FEW = "changes the pass rate beyond all of its controls"
     NOTHING = "no measurable effect"
+    CANNOT_TELL = "cannot tell"
     UNUSABLE = "cannot be steered"
 
 
-_BREAKS = "breaks the output"
+_BREAKS = "breaks the output; "
+_FEW = f"; fewer than {MIN_CONTROLS} controls of a kind"
 
 
 @dataclass(frozen=True)
 class SteeringVerdict(Worded):
-    """The change; whether the output `breaks` besides; `why` it is unusable. Its words stand in the document."""
+    """The change; whether the output `breaks` besides. Its words stand in the document.
+
+    `why` tells why it is unusable, or what would have been found where nothing can be told; `few`: of some kind of
+    controls there were fewer than are needed to say more.
+    """
 
     change: Change
     breaks: bool = False
     why: str = ""
+    few: bool = False
 
     @property
     def works(self) -> bool:
@@ -46,15 +55,18 @@ class SteeringVerdict(Worded):
         return self.change in (Change.RAISES, Change.LOWERS) and not self.breaks
 
     def __str__(self) -> str:
-        change = f"{self.change}: {self.why}" if self.why else str(self.change)
-        return f"{_BREAKS}; {change}" if self.breaks else change
+        why = f": {self.why}" if self.change is Change.UNUSABLE else f" ({self.why})"
+        return f"{_BREAKS * self.breaks}{self.change}{why if self.why else ''}{_FEW * self.few}"
 
     @classmethod
     def from_words(cls, words: str) -> SteeringVerdict:
-        breaks = words.startswith(f"{_BREAKS}; ")
-        change = words.removeprefix(f"{_BREAKS}; ")
-        unusable, _, why = change.partition(": ")
-        return cls(Change(unusable if unusable == Change.UNUSABLE else change), breaks, why)
+        breaks, few = words.startswith(_BREAKS), words.endswith(_FEW)
+        change, why = words.removeprefix(_BREAKS).removesuffix(_FEW), ""
+        if change.startswith(f"{Change.UNUSABLE}: "):
+            change, _, why = change.partition(": ")
+        elif change.startswith(f"{Change.CANNOT_TELL} ("):
+            change, _, why = change.removesuffix(")").partition(" (")
+        return cls(Change(change), breaks, why, few)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +79,10 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What a change did to the programs of the same problems; `left_out` pairs could not be judged."""
+    """What a change did to the programs of the same problems; `left_out` pairs could not be judged.
+
+    `trajectory_kl` is the disturbance [nats per token], mean over problems: see common/interventions/trajectory_kl.py.
+    """
 
     n: int
     left_out: int
@@ -78,7 +93,8 @@ class Effect:
     pass_rate: Interval
     degenerate_rate: float | None
     newly_degenerate: Counted
-    median_kl: float | None
+    trajectory_kl: float | None
+    net_change_per_nat: float | None
 
     @property
     def breaks(self) -> bool:
@@ -100,7 +116,7 @@ class CurvePoint:
     net_change: Interval
     degenerate_rate: float | None
     newly_degenerate_rate: float | None
-    median_kl: float | None
+    trajectory_kl: float | None
     admissible: bool
 
 
@@ -113,8 +129,19 @@ class Dose:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FittedFacts:
+    """A fitted direction: its layer, and the cosine of its angle with each selected latent that is steered there."""
+
+    layer: int
+    cosines: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TunedDirection:
-    """The curve of one direction, and the point that was chosen; None where every one breaks the output."""
+    """The curve of one direction, and the point that was chosen; None where every one breaks the output.
+
+    `latent` of a fitted direction is the selected latent of its layer, whose controls it shares.
+    """
 
     latent: LatentFacts
     wanted: str
@@ -137,23 +164,45 @@ class CoefficientsDocument:
     degenerate_limit: float
     steer: str
     directions: dict[str, TunedDirection]
+    fitted: dict[str, FittedFacts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """How alike controls are to the direction's latent, by quantity: its own, and theirs in the order of `each`.
+
+    `worst` is the largest factor between a control's and its own, `n_worse` how many differ by more than `limit` in
+    some quantity. None for a quantity where one of the two is not above zero.
+    """
+
+    own: dict[str, float]
+    each: dict[str, list[float]]
+    worst: dict[str, float | None]
+    n_worse: int
+    limit: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlEffect:
-    """One control: a latent, or the number of a random direction."""
+    """One control: a latent, or the number of a random direction; `coefficient` has the sign that is better for it."""
 
     index: int
     net_change: float | None
     n_corrected: int
     n_corrupted: int
     degenerate_rate: float | None
-    median_kl: float | None
+    trajectory_kl: float | None
+    coefficient: float | None = None
+    net_change_per_nat: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstControls:
-    """A direction against one kind of controls: their programs pooled, and its rank among them."""
+    """A direction against one kind of controls: its rank among them, which decides, and their programs pooled.
+
+    The interval of `pooled` resamples problems and controls. Fisher's and the binomial p are description: they take the
+    controls' programs for independent, which they are not.
+    """
 
     n: int
     pooled: Counted
@@ -162,15 +211,26 @@ class AgainstControls:
     rank: int | None
     rank_p: float | None
     each: list[ControlEffect]
+    match: Match | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallestEffect:
-    """The smallest rate that could have been told from the controls' with this power, and words."""
+class Power:
+    """In which share of simulated runs the verdict finds an effect of `effect`, a share of the programs.
 
+    `smallest_effect` is the smallest one that it finds in a share of `needed`; None where none is.
+    """
+
+    effect: float
     power: float
-    rate: float | None
-    words: str
+    smallest_effect: float | None
+    needed: float
+    n_simulated: int
+
+    @property
+    def suffices(self) -> bool:
+        """Whether "no measurable effect" may be said."""
+        return self.power >= self.needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +239,6 @@ class Compared:
 
     effect: Effect
     mcnemar_p: float
-    smallest_effect: SmallestEffect
     controls: dict[str, AgainstControls]
     transitions: dict[str, int]
 
@@ -227,6 +286,7 @@ class SteeredDirection(Compared, Added):  # the fields of the last base come fir
 
     selective: Selective | None
     p_holm: dict[str, float | None]
+    power: Power
     verdict: SteeringVerdict
 
 
@@ -238,7 +298,7 @@ class UnsteeredRate:
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringDocument:
-    """steering.json."""
+    """steering.json. Controls got their better sign on `n_tuned_on` problems of hyperparams."""
 
     experiment: dict[str, str]
     split: str
@@ -250,6 +310,7 @@ class SteeringDocument:
     agrees_with_phase_1: Agreement
     errors: dict[str, dict[str, int]]
     directions: dict[str, SteeredDirection | NotSteered]
+    n_tuned_on: int = 0
 
     @property
     def steered(self) -> dict[str, SteeredDirection]:

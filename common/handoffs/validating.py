@@ -10,6 +10,7 @@ from common.handoffs.handoff import Field, Handoff
 if TYPE_CHECKING:
     from common.handoffs.changes import AblationDocument, AttentionDocument, OrthogonalisationDocument, TransferDocument
     from common.handoffs.detection import DetectionDocument
+    from common.handoffs.positive_control import PositiveControlDocument
     from common.handoffs.steering import CoefficientsDocument, SteeringDocument
 
 _VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 apart
@@ -17,6 +18,7 @@ _VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 ap
 DETECTION: Handoff[DetectionDocument] = Handoff(
     name="detection",
     phase="3.1",
+    version=2,
     scope=_VALIDATED,
     tables={
         "predictions.parquet": {
@@ -53,7 +55,9 @@ STEERING_FIELDS = {
     "label": GENERATION_FIELDS["label"],
     "error": GENERATION_FIELDS["error"],
     "degenerate": Field("bool", "whether it repeats itself, does not parse, or did not stop"),
-    "kl": Field("float64", "KL divergence of the first token's distribution from the unsteered one's [nats]"),
+    "trajectory_kl": Field(
+        "float64", "mean over the unsteered program's tokens of KL(unsteered || steered) of the next token [nats]"
+    ),
     "n_new_tokens": GENERATION_FIELDS["n_new_tokens"],
     "stop_reason": GENERATION_FIELDS["stop_reason"],
     "token_ids": GENERATION_FIELDS["token_ids"],
@@ -62,16 +66,38 @@ STEERING_FIELDS = {
 COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
     name="coefficients",
     phase="3.2",
+    version=2,
     scope=_VALIDATED,
-    tables={"steering.parquet": STEERING_FIELDS},
+    tables={
+        "steering.parquet": STEERING_FIELDS,
+        "vectors.parquet": {
+            "direction": Field("string", "mean_difference | probe: fitted on the split sae, towards correct"),
+            "layer": Field("int64", "block whose output at the last prompt token it was fitted to"),
+            "dimension": Field("int64", "0-based dimension of the residual stream"),
+            "value": Field("float64", "the direction's part along it; the whole vector has length 1"),
+        },
+    },
     documents={"coefficients.json": "steering:CoefficientsDocument"},
 )
 
 STEERING: Handoff[SteeringDocument] = Handoff(
     name="steering",
     phase="3.3",
+    version=2,
     scope=_VALIDATED,
-    tables={"steering.parquet": STEERING_FIELDS},
+    tables={
+        "steering.parquet": {
+            **STEERING_FIELDS,
+            "record": Field(
+                "int64", "number of the record: those of tuning.parquet come first, then problem by problem"
+            ),
+        },
+        "tuning.parquet": {
+            **STEERING_FIELDS,
+            "record": Field("int64", "0-based number: problem by problem, each unsteered and with every control twice"),
+            "trajectory_kl": Field("float64", "always NaN: not measured"),
+        },
+    },
     documents={
         "steering.json": "steering:SteeringDocument",
         "examples.json": "steering:Examples",
@@ -81,7 +107,7 @@ STEERING: Handoff[SteeringDocument] = Handoff(
 ATTENTION: Handoff[AttentionDocument] = Handoff(
     name="attention",
     phase="3.4",
-    version=2,
+    version=3,
     scope=_VALIDATED,
     tables={
         "attention.parquet": {
@@ -102,6 +128,16 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
             "control_index": Field("int64", "number of the random direction"),
             "displaced": Field("float64", "attention that it moves to another section, 0 to 1: mean of heads in reach"),
         },
+        "head_controls.parquet": {
+            "direction": Field("string", "the steering direction that a random one of the same length stands beside"),
+            "control_index": Field("int64", "number of the random direction"),
+            "layer": Field("int64", "block, from 0"),
+            "head": Field("int64", "attention head of the block, from 0"),
+            "section": Field("string", "as in attention.parquet"),
+            "change": Field(
+                "float64", "change of attention to the section under the random direction, mean of problems"
+            ),
+        },
     },
     documents={"attention.json": "changes:AttentionDocument"},
 )
@@ -109,6 +145,7 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
 ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
     name="orthogonalisation",
     phase="3.5",
+    version=2,
     scope=_VALIDATED,
     tables={
         "orthogonalised.parquet": {
@@ -117,7 +154,10 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
             "layer": Field("int64", "block whose latent's direction was taken away; -1 for the unchanged model"),
             "site": Field("string", "always empty: the direction is taken away everywhere"),
             "coefficient": Field("float64", "always 0: nothing is added"),
-            "kl": Field("float64", "KL divergence of the first token's distribution from the unchanged model's [nats]"),
+            "trajectory_kl": Field(
+                "float64",
+                "mean over the unchanged model's program of KL(unchanged || changed) of the next token [nats]",
+            ),
             "share_before": Field(
                 "float64",
                 "largest |<d, write>| / |write| of the unchanged model's components on the prompt; NaN for it",
@@ -138,7 +178,7 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
 TRANSFER: Handoff[TransferDocument] = Handoff(
     name="transfer",
     phase="3.6",
-    version=2,
+    version=3,
     scope=_VALIDATED,
     tables={
         "steering.parquet": {
@@ -184,4 +224,24 @@ ABLATION: Handoff[AblationDocument] = Handoff(
     },
     tensors={"resid_post": "output of a selected latent's block, last prompt token, [n records, d_model] float32"},
     documents={"prompt_ablation.json": "changes:AblationDocument"},
+)
+
+POSITIVE_CONTROL: Handoff[PositiveControlDocument] = Handoff(
+    name="positive_control",
+    phase="3.8",
+    scope=("model",),
+    tables={
+        "steering.parquet": {
+            **STEERING_FIELDS,
+            "record": Field("int64", "0-based number of the record: twin by twin, each with all variants"),
+            "task_id": Field("int64", "number of the twin's row in the file of pairs"),
+            "direction": Field("string", "positive_control; none for the unsteered program"),
+            "control": Field("string", "none: the difference itself | random_direction | unsteered"),
+            "coefficient": Field("float64", "how much of the mean difference is added; a random one has its length"),
+            "label": Field("string", "correct where the program passes the asserts of the twin b"),
+            "pair": Field("string", "operations: of the prompt, and that the program is to be turned into"),
+            "length": Field("float64", "length of the added vector [units of the residual stream]; 0 when unsteered"),
+        }
+    },
+    documents={"positive_control.json": "positive_control:PositiveControlDocument"},
 )

@@ -1,25 +1,31 @@
 """Whether a direction does more than its controls, and what may be said of it.
 
-Four questions, none of which is enough by itself:
+Three questions decide, none of which is enough by itself:
 
 1. Did the pass rate change? Exact McNemar, two-sided, over the problems whose label changed; Holm over directions.
-2. Does the direction's own outcome (corrections of what failed, to raise; corruptions of what passed, to lower)
-   come more often than with matched latents? Fisher's exact test, one-sided, against all their programs pooled;
-   Holm over directions. Beside it one-sided binomial against the pooled rate, never against zero.
-3. Is its net change more extreme than that of every single control, of both kinds? Fisher's test alone says yes too
-   often: it takes the controls' programs for independent, but controls differ from each other more than
-   programs of one rate do, and so does any vector from them. A rank among them is valid whatever their spread.
-4. Are the programs still programs? See degenerate.py.
+2. Is its net change more extreme than that of every single control, of both kinds? Controls were treated as the
+   direction was (each has its better sign), so that under no effect its rank is that of one among equals.
+3. Are the programs still programs? See degenerate.py.
+
+Where the first says no, power.py tells what could have been found: "no measurable effect" is said only where an effect
+of 5 points would have been.
+
+For description only: Fisher's exact test, one-sided, of the direction's own outcome (corrections of what failed, to
+raise; corruptions of what passed, to lower) against all programs of the controls pooled, and a binomial test against
+their rate, never against zero. Both take the controls' programs for independent. They are not: controls differ from
+each other more than programs of one rate do, and all are tried on the same problems.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from scipy.stats import binomtest, fisher_exact
 
-from common.evaluation.statistics import counted, holm, p_of
+from common.evaluation.statistics import counted, holm, p_of, two_way_rate_interval
+from common.handoffs.estimates import Counted, Interval
 from common.handoffs.steering import (
     LOWER,
     MATCHED_LATENT,
@@ -30,12 +36,13 @@ from common.handoffs.steering import (
     Compared,
     ControlEffect,
     Effect,
+    Match,
+    Power,
     SteeringVerdict,
 )
-from common.interventions.outcomes import Pairs, Row, effect, median_kl, paired, transitions
-from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
+from common.interventions.outcomes import Pairs, Row, effect, paired, per_nat, trajectory_kl, transitions
+from common.interventions.power import ALPHA, binomial_p, power_of_verdict, rate_to_beat
 
-ALPHA = 0.05
 OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
 DOES = {RAISE: Change.RAISES, LOWER: Change.LOWERS}
 DOES_WITHOUT_CONTROLS = {RAISE: Change.RAISES_WITHOUT_CONTROLS, LOWER: Change.LOWERS_WITHOUT_CONTROLS}
@@ -48,17 +55,21 @@ def wanted_change(positive: str) -> str:
     return RAISE if positive == "correct" else LOWER
 
 
-def compare_direction(before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str) -> Compared:
-    """Everything about one direction that does not depend on the others: see `judge_family` for the rest."""
+def compare_direction(
+    before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str, match: Match | None = None
+) -> Compared:
+    """Everything about one direction that does not depend on the others: see `judge_family` for the rest.
+
+    `match` is that of the matched latents. Programs of a control are with the sign that is better for it.
+    """
     own = paired(before, after)
     kinds = {kind: {index: paired(before, rows) for index, rows in each.items()} for kind, each in controls.items()}
     found = {kind: _compare(own, each, wanted) for kind, each in kinds.items()}
-    matched = found[MATCHED_LATENT].pooled
-    against = rate_to_beat(matched.n, matched.of)
+    if match is not None:
+        found[MATCHED_LATENT] = replace(found[MATCHED_LATENT], match=match)
     return Compared(
         effect=effect(own),
         mcnemar_p=mcnemar_p(own.corrected, own.corrupted),
-        smallest_effect=smallest_effect(_at_risk(own, wanted), against, OUTCOME[wanted]),
         controls=found,
         transitions=transitions(own),
     )
@@ -66,44 +77,66 @@ def compare_direction(before: Sequence[Row], after: Sequence[Row], controls: Con
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is known of a direction once all are: Holm's p by test, and the verdict."""
+    """What is known of a direction once all are: Holm's p by test, the power of the verdict, and the verdict."""
 
     p_holm: dict[str, float | None]
+    power: Power
     verdict: SteeringVerdict
 
 
 def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[str, Judgement]:
     """Every direction that was run, judged. `wanted` is what each should do.
 
-    Holm's correction is over the directions, for McNemar's test and for Fisher's against matched latents.
+    Holm's correction is over the directions, for McNemar's test and for Fisher's against the first kind of controls:
+    matched latents, but for a positive control.
     """
     mcnemar = holm([each.mcnemar_p for each in compared.values()])
-    fisher = holm([each.controls[MATCHED_LATENT].fisher_p for each in compared.values()])
+    fisher = holm([next(iter(each.controls.values())).fisher_p for each in compared.values()])
     judged = {}
     for (name, each), *p in zip(compared.items(), mcnemar, fisher, strict=True):
         p_holm = {"mcnemar": p[0], "fisher": p[1]}
-        judged[name] = Judgement(p_holm, verdict(each, p_holm, wanted[name]))
+        power = power_of_verdict(each, wanted[name], len(compared))
+        judged[name] = Judgement(p_holm, power, verdict(each, p_holm, power, wanted[name]))
     return judged
 
 
-def verdict(compared: Compared, p_holm: dict[str, float | None], wanted: str) -> SteeringVerdict:
+def verdict(compared: Compared, p_holm: dict[str, float | None], power: Power, wanted: str) -> SteeringVerdict:
     """What may be said of a direction, from its numbers."""
-    return SteeringVerdict(_change(compared, p_holm, wanted), compared.effect.breaks)
+    few = any(kind.n < MIN_CONTROLS for kind in compared.controls.values())
+    change, why = _with_power(_change(compared, p_holm, wanted, few), power)
+    return SteeringVerdict(change, compared.effect.breaks, why, few)
 
 
-def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str) -> Change:
-    without = change_without_controls(compared.effect, p_holm["mcnemar"], wanted)
+def verdict_without_controls(found: Effect, p_mcnemar: float | None, power: Power, wanted: str) -> SteeringVerdict:
+    """What may be said where nobody asked what a matched latent would do."""
+    change, why = _with_power(_change_without_controls(found, p_mcnemar, wanted), power)
+    return SteeringVerdict(change, found.breaks, why)
+
+
+def _with_power(change: Change, power: Power) -> tuple[Change, str]:
+    """Whether "no measurable effect" may be said; if not, what may be."""
+    if change is Change.NOTHING and not power.suffices:
+        return Change.CANNOT_TELL, would_have_been_found(power)
+    return change, ""
+
+
+def would_have_been_found(power: Power) -> str:
+    """'an effect of 12 points would have been found'."""
+    if power.smallest_effect is None:
+        return "no effect would have been found"
+    return f"an effect of {100 * power.smallest_effect:.0f} points would have been found"
+
+
+def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str, few: bool) -> Change:
+    without = _change_without_controls(compared.effect, p_holm["mcnemar"], wanted)
     if without is not DOES_WITHOUT_CONTROLS[wanted]:
         return without
-    if any(kind.n < MIN_CONTROLS for kind in compared.controls.values()):
-        return Change.TOO_FEW
-    more_often = p_holm["fisher"] is not None and p_holm["fisher"] < ALPHA
-    beyond_all = all(kind.rank == 1 for kind in compared.controls.values())
-    return DOES[wanted] if more_often and beyond_all else Change.NO_MORE
+    if not all(kind.rank == 1 for kind in compared.controls.values()):
+        return Change.NO_MORE
+    return Change.BEYOND_FEW if few else DOES[wanted]
 
 
-def change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str) -> Change:
-    """What may be said where nobody asked what a matched latent would do."""
+def _change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str) -> Change:
     change = found.net_change.value
     if change is None or p_mcnemar is None or p_mcnemar >= ALPHA:
         return Change.NOTHING
@@ -121,7 +154,7 @@ def _compare(own: Pairs, controls: dict[int, Pairs], wanted: str) -> AgainstCont
     rank = 1 + sum(_gain(pairs, wanted) >= _gain(own, wanted) for pairs in judged) if own.n and judged else None
     return AgainstControls(
         n=len(controls),
-        pooled=counted(*pooled),
+        pooled=_pooled(controls, wanted, *pooled),
         fisher_p=fisher_p(hits, of, *pooled),
         binomial_p=binomial_p(hits, of, rate_to_beat(*pooled)),
         rank=rank,
@@ -130,15 +163,34 @@ def _compare(own: Pairs, controls: dict[int, Pairs], wanted: str) -> AgainstCont
     )
 
 
+def _pooled(controls: dict[int, Pairs], wanted: str, n: int, of: int) -> Counted:
+    """The rate of all controls together; its interval is over problems and controls."""
+    if not of:
+        return counted(n, of)
+    tasks = {row["task_id"] for pairs in controls.values() for row in pairs.before}
+    place = {task: column for column, task in enumerate(sorted(tasks))}
+    hits, trials = np.zeros((2, len(controls), len(place)), dtype=bool)
+    failed_before = wanted == RAISE
+    for number, pairs in enumerate(controls.values()):
+        for before, after in zip(pairs.before, pairs.after, strict=True):
+            if (before["label"] == "incorrect") == failed_before:
+                trials[number, place[before["task_id"]]] = True
+                hits[number, place[before["task_id"]]] = after["label"] != before["label"]
+    return Counted(n, of, Interval(n / of, *two_way_rate_interval(hits, trials)))
+
+
 def _of_control(index: int, pairs: Pairs) -> ControlEffect:
     n_degenerate = sum(row["degenerate"] for row in pairs.after)
+    change, disturbance = pairs.net_change if pairs.n else None, trajectory_kl(pairs.after)
     return ControlEffect(
         index=index,
-        net_change=pairs.net_change if pairs.n else None,
+        net_change=change,
         n_corrected=pairs.corrected,
         n_corrupted=pairs.corrupted,
         degenerate_rate=n_degenerate / pairs.n if pairs.n else None,
-        median_kl=median_kl(pairs.after),
+        trajectory_kl=disturbance,
+        net_change_per_nat=per_nat(change, disturbance),
+        coefficient=pairs.after[0].get("coefficient") if pairs.n else None,
     )
 
 

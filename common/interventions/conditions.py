@@ -17,6 +17,7 @@ from torch import Tensor
 
 from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common.interventions.directions import Direction, unit_decoder_row
+from common.interventions.fitted import FittedDirection
 from common.interventions.steered_generation import Push
 from common.model.sites import resid_site
 from common.runs.artifacts import Artifact
@@ -82,11 +83,12 @@ def pushes(
 ) -> list[Push | None]:
     """What each variant adds: coefficient * r * d, [d_model] float32; None adds nothing.
 
-    d has length 1: the decoder row of the direction's latent, or of a control's in the same SAE, or a random
+    d has length 1: the decoder row of the direction's latent, or of a control's in the same SAE, or a fitted or random
     direction. r is the mean norm of the residual stream where it is added, so that a coefficient means the same
     at every layer. Of an SAE only these rows are kept.
     """
     by_name = {direction.name: direction for direction in directions}
+    fitted = {each.name: each.unit for each in directions if isinstance(each, FittedDirection)}
     wanted = [_latent_of(variant, by_name) for variant in variants]
     rows = {}
     for layer in sorted({place[0] for place in wanted if place}):
@@ -99,7 +101,12 @@ def pushes(
             made.append(None)
             continue
         index = variant.control_index
-        unit = rows[place] if place else random_direction(seed, variant.direction, index, d_model)
+        if place:
+            unit = rows[place]
+        elif variant.control == NONE:
+            unit = torch.from_numpy(fitted[variant.direction])
+        else:
+            unit = random_direction(seed, variant.direction, index, d_model)
         length = variant.coefficient * norms[variant.layer, variant.site]
         made.append(Push(resid_site(variant.layer, variant.site), length * unit))
     return made
@@ -113,4 +120,6 @@ def _latent_of(variant: Variant, directions: dict[str, Direction]) -> tuple[int,
     if variant.control not in (NONE, MATCHED_LATENT):
         return None
     direction = directions[variant.direction]
+    if variant.control == NONE and isinstance(direction, FittedDirection):
+        return None
     return direction.layer, direction.latent if variant.control == NONE else variant.control_index

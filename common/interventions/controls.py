@@ -8,17 +8,19 @@ the SAE's vocabulary does there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from common.errors import ConfigError
 from common.handoffs.selected import SelectedDocument
+from common.handoffs.steering import MATCH_LIMIT, MIN_CONTROLS, Match
 from common.interventions.directions import Direction
 
 MAX_SEPARATION = 0.01
 LEAST_SPREAD = 1e-3  # of log norms: SAEs whose decoder rows are scaled to length 1 differ by rounding alone
-ENOUGH_IN_ALL = 19  # one direction among 19 controls: the smallest rank p is 1 / 20
 
 
 def matched_latents(
@@ -33,15 +35,7 @@ def matched_latents(
     """
     own = (columns["layer"] == layer) & (columns["latent"] == latent)
     assert own.sum() == 1, f"latents.parquet has {own.sum()} rows of layer {layer}, latent {latent}"
-    candidate = (
-        (columns["layer"] == layer)
-        & columns["kept"]
-        & (columns["n_active"] > 0)
-        & (columns["decoder_norm"] > 0)
-        & (np.abs(columns["separation"]) < MAX_SEPARATION)
-        & ~np.isin(columns["latent"], [latent, *selected])
-    )
-    rows = np.flatnonzero(candidate)
+    rows = _candidate_rows(columns, layer, [latent, *selected])
     if not len(rows):
         return []
     log_norm = np.log(np.maximum(columns["decoder_norm"], np.finfo(np.float64).tiny))
@@ -55,14 +49,43 @@ def matched_latents(
     return columns["latent"][rows[order[:k]]].tolist()
 
 
+def _candidate_rows(columns: dict[str, np.ndarray], layer: int, without: Collection[int]) -> Int[np.ndarray, " n"]:
+    """Rows of a layer's latents that can be controls: see `matched_latents`."""
+    return np.flatnonzero(
+        (columns["layer"] == layer)
+        & columns["kept"]
+        & (columns["n_active"] > 0)
+        & (columns["decoder_norm"] > 0)
+        & (np.abs(columns["separation"]) < MAX_SEPARATION)
+        & ~np.isin(columns["latent"], [*without])
+    )
+
+
+def candidates_of(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument) -> list[int]:
+    """The latents that can be controls of a direction, ascending; `selected` is what phase 2 selected.
+
+    Raises: ConfigError when there is none.
+    """
+    without = [direction.latent, *_selected_there(direction, selected)]
+    found = columns["latent"][_candidate_rows(columns, direction.layer, without)].tolist()
+    return _some(direction, sorted(found))
+
+
 def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument, k: int) -> list[int]:
     """The matched latents of a direction, k or fewer; `selected` is what phase 2 selected.
 
     Raises: ConfigError when there is none.
     """
+    chosen = _selected_there(direction, selected)
+    return _some(direction, matched_latents(columns, direction.layer, direction.latent, selected.problems, k, chosen))
+
+
+def _selected_there(direction: Direction, selected: SelectedDocument) -> set[int]:
     entries = [entry for group in selected.directions.values() for entry in group.latents]
-    chosen = {entry.latent for entry in entries if entry.layer == direction.layer}
-    found = matched_latents(columns, direction.layer, direction.latent, selected.problems, k, chosen)
+    return {entry.latent for entry in entries if entry.layer == direction.layer}
+
+
+def _some(direction: Direction, found: list[int]) -> list[int]:
     if not found:
         raise ConfigError(
             f"no latent of layer {direction.layer} can be a control of {direction.name}: none fires on a problem, has "
@@ -72,14 +95,53 @@ def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: 
     return found
 
 
+def match_of(columns: dict[str, np.ndarray], direction: Direction, controls: Sequence[int], n_problems: int) -> Match:
+    """How alike the controls are to the direction's latent: firing rate on the problems, decoder norm."""
+    place = {
+        int(latent): row for row, latent in enumerate(columns["latent"]) if columns["layer"][row] == direction.layer
+    }
+    measured = {"firing rate": columns["n_active"] / n_problems, "decoder norm": columns["decoder_norm"]}
+    own = {name: float(values[place[direction.latent]]) for name, values in measured.items()}
+    each = {name: [float(values[place[latent]]) for latent in controls] for name, values in measured.items()}
+    return match(own, each)
+
+
+def match(own: dict[str, float], each: dict[str, list[float]]) -> Match:
+    """How alike controls are to a direction, from what was measured of both."""
+    factors = {name: [factor(own[name], value) for value in values] for name, values in each.items()}
+    worst = {name: None if math.inf in found else max(found, default=1.0) for name, found in factors.items()}
+    n_worse = sum(max(of_one) > MATCH_LIMIT for of_one in zip(*factors.values(), strict=True))
+    return Match(own=own, each=each, worst=worst, n_worse=n_worse, limit=MATCH_LIMIT)
+
+
+def factor(one: float, other: float) -> float:
+    """By which factor two quantities differ, 1 or more; infinite where one of them is not above zero."""
+    low, high = sorted((one, other))
+    return high / low if low > 0 else math.inf
+
+
+def match_words(found: Match) -> str:
+    """'3 of 20 matched latents differ from it by more than a factor of 1.5 (firing rate: up to 3.4)'."""
+    n = len(next(iter(found.each.values())))
+    far = [
+        f"{name}: {'beyond any factor' if worst is None else f'up to {worst:.2g}'}"
+        for name, worst in found.worst.items()
+        if worst is None or worst > found.limit
+    ]
+    beside = f" ({', '.join(far)})" if far else ""
+    differ = f"{found.n_worse or 'none'} of {n} matched latents"
+    return f"{differ} differ from it by more than a factor of {found.limit:g}{beside}"
+
+
 def warn_of_few(direction: str, n_matched: int, k: int, log: logging.Logger) -> None:
     if n_matched < k:
         log.warning("%s: its layer has %d of %d matched latents", direction, n_matched, k)
-    if n_matched + k < ENOUGH_IN_ALL:
+    fewest = min(n_matched, k)
+    if fewest < MIN_CONTROLS:
         log.warning(
-            "%s: first among %d controls has a rank p of %.2f at best; with %d it is 0.05",
+            "%s: first among %d controls of a kind has a rank p of %.2f at best; with %d it is 0.05",
             direction,
-            n_matched + k,
-            1 / (1 + n_matched + k),
-            ENOUGH_IN_ALL,
+            fewest,
+            1 / (1 + fewest),
+            MIN_CONTROLS,
         )

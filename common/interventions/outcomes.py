@@ -79,17 +79,19 @@ def effect(pairs: Pairs) -> Effect:
     n, n_correct = pairs.n, pairs.n_correct_before
     after = [row["label"] for row in pairs.after].count("correct")
     degenerate = sum(row["degenerate"] for row in pairs.after)
+    change, disturbance = change_interval(pairs.corrected, pairs.corrupted, n), trajectory_kl(pairs.after)
     return Effect(
         n=n,
         left_out=pairs.left_out,
         correction=counted(pairs.corrected, n - n_correct),
         corruption=counted(pairs.corrupted, n_correct),
         preservation=counted(n_correct - pairs.corrupted, n_correct),
-        net_change=change_interval(pairs.corrected, pairs.corrupted, n),
+        net_change=change,
         pass_rate=rate(after, n),
         degenerate_rate=degenerate / n if n else None,
         newly_degenerate=counted(pairs.newly_degenerate, n),
-        median_kl=median_kl(pairs.after),
+        trajectory_kl=disturbance,
+        net_change_per_nat=per_nat(change.value, disturbance),
     )
 
 
@@ -98,9 +100,14 @@ def transitions(pairs: Pairs) -> dict[str, int]:
     return {f"{a}_to_{b}": pairs.count(words[a], words[b]) for a in words for b in words}
 
 
-def median_kl(rows: Sequence[Row]) -> float | None:
-    """Median over problems of KL(steered || unsteered) of the first token's distribution [nats]."""
-    return statistics.median(row["kl"] for row in rows) if rows else None
+def trajectory_kl(rows: Sequence[Row]) -> float | None:
+    """Mean over problems of what trajectory_kl.py measures of each: the disturbance [nats per token]."""
+    return statistics.fmean(row["trajectory_kl"] for row in rows) if rows else None
+
+
+def per_nat(change: float | None, disturbance: float | None) -> float | None:
+    """Change of the pass rate per nat of disturbance; None where nothing was disturbed."""
+    return change / disturbance if change is not None and disturbance else None
 
 
 def change_interval(n_gained: int, n_lost: int, n: int) -> Interval:

@@ -30,6 +30,12 @@ def n_spaced(n_problems: int, n: int) -> int:
     return min(n, n_problems) if n else n_problems
 
 
+def drawn(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
+    """`n` problems, drawn with the seed, in the order of the split; all of them where there are no more."""
+    chosen = np.random.default_rng(seed).choice(len(problems), size=min(n, len(problems)), replace=False)
+    return [problems[place] for place in np.sort(chosen)]
+
+
 def greedy_programs(rows: Sequence[dict[str, Any]]) -> Earlier:
     """Phase 1's greedy program of each problem."""
     return {row["task_id"]: row for row in rows if row["temperature"] == 0}
@@ -42,7 +48,9 @@ def check_same_limit(ctx: RunContext[SolutionConfig], generations: Artifact) -> 
         ctx.log.warning("--max-new-tokens is %d here, and was %d in phase 1", now, then)
 
 
-def steered_row(record: int, task_id: int, variant: Variant, solution: Solution, kl: float) -> dict[str, Any]:
+def steered_row(
+    record: int, task_id: int, variant: Variant, solution: Solution, trajectory_kl: float
+) -> dict[str, Any]:
     """A row of STEERING_FIELDS. Waits for the verdict."""
     generation = solution.generation
     return {
@@ -53,7 +61,7 @@ def steered_row(record: int, task_id: int, variant: Variant, solution: Solution,
         "label": solution.label,
         "error": solution.error,
         "degenerate": is_degenerate(solution.code, generation.token_ids, generation.stop_reason),
-        "kl": kl,
+        "trajectory_kl": trajectory_kl,
         "n_new_tokens": len(generation.token_ids),
         "stop_reason": generation.stop_reason,
         "token_ids": generation.token_ids,

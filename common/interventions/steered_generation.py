@@ -4,10 +4,11 @@
    prompt, and its cache is copied to all rows of that prompt (with `steer_prompt` every row reads its own).
 2. From the last prompt token on, every forward pass holds steered positions only: each row's vector is added
    to the whole pass, at the row's site.
-3. One unsteered row for each prompt goes through the last prompt token too: its next-token distribution is what
-   the others' is compared with.
+3. The unsteered program of each prompt is written too, where it is not asked for, and read again with every vector
+   (trajectory_kl.py): how much the vector disturbs the model is measured there.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import BatchEncoding, DynamicCache
 
+from common.interventions.trajectory_kl import along_programs, mean_kls, parts
 from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.generation import Generation, Request, decode, start_row
 from common.model.hooks import Activations, change_sites, embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.tokenization import encode_padded
-from common.problems.prompt import bodies_of
+from common.problems.prompt import Prompt, bodies_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +37,10 @@ class Push:
 
 @dataclass(frozen=True)
 class SteeredGeneration:
-    """What the model wrote, and KL(steered || unsteered) of the first token's distribution [nats]."""
+    """What the model wrote, and how much the vector disturbs it on its unsteered program [nats per token]."""
 
     generation: Generation
-    kl: float
+    trajectory_kl: float
 
 
 def generate_steered(
@@ -49,34 +51,81 @@ def generate_steered(
     max_new_tokens: int,
     steer_prompt: bool = False,
     stop_early: bool = True,
+    disturbance: bool = True,
 ) -> list[SteeredGeneration]:
     """One batch of greedy programs, in the order of `requests`; None leaves a row unsteered.
 
     The vector is added at the last prompt token and every token after it; with `steer_prompt` at every token of
-    the prompt. Prompts must fit (see `common.model.generation.check_prompts_fit`).
+    the prompt. Prompts must fit (see `common.model.generation.check_prompts_fit`). Without `disturbance` that is NaN,
+    and takes no time.
     """
-    prompts = list(dict.fromkeys(request.prompt for request in requests))
-    prompt_of = torch.tensor([prompts.index(request.prompt) for request in requests])
-    encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))
-    n_tokens = encoded["attention_mask"].sum(1)
-    rows = [
-        start_row(lm, request, int(n_tokens[prompt]), max_new_tokens)
-        for request, prompt in zip(requests, prompt_of.tolist(), strict=True)
-    ]
-    # Rows of the batch, and behind them one unsteered row for each prompt.
-    source = torch.cat([prompt_of, torch.arange(len(prompts))])
-    steered = _SteeredRows([*pushes, *[None] * len(prompts)], lm)
-    with torch.inference_mode(), steered.hooks(lm) as pause:
-        start = _rows_read_their_prompts if steer_prompt else _prompts_are_read_once
-        logits, cache, mask = start(lm, encoded, source, pause)
-        kls = kl_divergence(logits[: len(rows)], logits[len(rows) :][source[: len(rows)]])
-        keep = torch.arange(len(rows))
-        select_rows(cache, keep)
-        steered.select(keep)
-        decode(
-            lm, rows, logits[: len(rows)], cache, mask[: len(rows)], stop_early=stop_early, on_leaving=steered.select
-        )
-    return [SteeredGeneration(row.result, kl) for row, kl in zip(rows, kls, strict=True)]
+    start = _rows_read_their_prompts if steer_prompt else _prompts_are_read_once
+    if not disturbance:
+        with torch.inference_mode():
+            made = _generate(lm, requests, pushes, start, max_new_tokens, stop_early)
+        return [SteeredGeneration(one, math.nan) for one in made]
+    unsteered = {request.prompt for request, push in zip(requests, pushes, strict=True) if push is None}
+    lacking = {request.prompt: request for request in requests if request.prompt not in unsteered}
+    every, added = [*requests, *lacking.values()], [*pushes, *[None] * len(lacking)]
+    with torch.inference_mode():
+        made = _generate(lm, every, added, start, max_new_tokens, stop_early)
+        plain = {request.prompt: one for request, push, one in zip(every, added, made, strict=True) if push is None}
+        programs = [plain[request.prompt].token_ids for request in requests]
+        kls = _trajectory_kls(lm, [request.prompt for request in requests], pushes, programs, start)
+    return [SteeredGeneration(*both) for both in zip(made[: len(requests)], kls, strict=True)]
+
+
+def _generate(
+    lm: LanguageModel,
+    requests: Sequence[Request],
+    pushes: Sequence[Push | None],
+    start: "Start",
+    max_new_tokens: int,
+    stop_early: bool,
+) -> list[Generation]:
+    prompts = [request.prompt for request in requests]
+    encoded, source = _encoded(lm, prompts)
+    n_tokens = encoded["attention_mask"].sum(1)[source].tolist()
+    rows = [start_row(lm, request, n, max_new_tokens) for request, n in zip(requests, n_tokens, strict=True)]
+    results = [row.result for row in rows]
+    steered = _SteeredRows(pushes, lm)
+    with steered.hooks(lm) as only:
+        decode(lm, rows, *start(lm, encoded, source, only), stop_early=stop_early, on_leaving=steered.select)
+    return results
+
+
+def _trajectory_kls(
+    lm: LanguageModel,
+    prompts: Sequence[Prompt],
+    pushes: Sequence[Push | None],
+    programs: Sequence[Sequence[int]],
+    start: "Start",
+) -> list[float]:
+    """Each vector's disturbance along the unsteered program of its prompt; none where there is no vector."""
+    kls = [0.0] * len(prompts)
+    steered = [place for place, push in enumerate(pushes) if push is not None]
+    for part in parts(lm, [programs[place] for place in steered]):
+        places = steered[part]
+        some = [prompts[place] for place in places]
+        plain = list(dict.fromkeys(some))  # an unsteered row for each prompt, behind the others
+        program_of = dict(zip(some, (programs[place] for place in places), strict=True))
+        encoded, source = _encoded(lm, [*some, *plain])
+        rows = _SteeredRows([*(pushes[place] for place in places), *[None] * len(plain)], lm)
+        with rows.hooks(lm) as only:
+            read = [program_of[prompt] for prompt in (*some, *plain)]
+            n, own = len(some), source[: len(some)]
+            along = along_programs(lm, read, *start(lm, encoded, source, only))
+            found = mean_kls(((logprobs[n:][own], logprobs[:n]) for logprobs in along), read[:n])
+        for place, kl in zip(places, found, strict=True):
+            kls[place] = kl
+    return kls
+
+
+def _encoded(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[BatchEncoding, Int[Tensor, " batch"]]:
+    """Each distinct prompt once, in the order in which they come first; and which of them each row has."""
+    distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    encoded = encode_padded(lm, [prompt.text for prompt in distinct], bodies=bodies_of(list(distinct)))
+    return encoded, torch.tensor([distinct[prompt] for prompt in prompts])
 
 
 class _SteeredRows:
@@ -121,6 +170,7 @@ class _SteeredRows:
 
 
 Started = tuple[Float[Tensor, "batch d_vocab"], DynamicCache, Int[Tensor, "batch pos"]]
+Start = Callable[[LanguageModel, BatchEncoding, Tensor, Callable], Started]
 
 
 def _prompts_are_read_once(lm: LanguageModel, encoded: BatchEncoding, source: Tensor, only: Callable) -> Started:
@@ -149,10 +199,3 @@ def read_prompts(
     """One pass over padded prompts, which fills the cache; the next token's logits."""
     with lm.meter.reading(lm.model, ids.numel()):
         return next_token_logits(lm, ids, mask, cache)
-
-
-def kl_divergence(logits: Float[Tensor, "batch d_vocab"], unsteered: Float[Tensor, "batch d_vocab"]) -> list[float]:
-    """KL(P || P unsteered) of each row's distributions [nats]."""
-    logprobs, others = (torch.log_softmax(values.float(), dim=-1) for values in (logits, unsteered))
-    kl = (logprobs.exp() * (logprobs - others)).sum(-1)
-    return kl.clamp(min=0).tolist()  # rounding can leave it a hair below

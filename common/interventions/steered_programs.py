@@ -42,11 +42,18 @@ def write_steered(
     plan: SteeringPlan,
     earlier: Earlier,
     steer_prompt: bool,
+    *,
+    first: int = 0,
+    table: str = "steering.parquet",
+    disturbance: bool = True,
 ) -> None:
-    """Compute the records of `out` that are not saved yet: record i is problem i // n, variant i % n.
+    """Compute what `out` wants of these records: record first + i is problem i // n, variant i % n, of n variants.
 
-    See `conditions.pushes` for what is added.
+    See `conditions.pushes` for what is added, `generate_steered` for `disturbance`. Where no record is wanted, no model
+    is loaded.
     """
+    if not any(map(out.wants, range(first, first + len(problems) * len(plan.variants)))):
+        return
     config, variants = ctx.config, plan.variants
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
 
@@ -57,19 +64,20 @@ def write_steered(
         added = pushes(variants, plan.directions, load, plan.norms, seed=config.seed, d_model=lm.d_model)
 
         def write(batch: list[int]) -> list[Written]:
-            places = [divmod(index, len(variants)) for index in batch]
+            places = [divmod(index - first, len(variants)) for index in batch]
             made = generate_steered(
                 lm,
                 [tasks[problem].request for problem, _ in places],
                 [added[variant] for _, variant in places],
                 max_new_tokens=config.max_new_tokens,
                 steer_prompt=steer_prompt,
+                disturbance=disturbance,
             )
             return [
-                Written(problems[problem], variants[variant], one.generation, one.kl)
+                Written(problems[problem], variants[variant], one.generation, one.trajectory_kl)
                 for (problem, variant), one in zip(places, made, strict=True)
             ]
 
-        return Writer(write, [length for length in lengths for _ in variants])
+        return Writer(write, [length for length in lengths for _ in variants], first=first)
 
-    write_variants(ctx, out, config.model, begin, earlier)
+    write_variants(ctx, out, config.model, begin, earlier, table)

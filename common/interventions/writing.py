@@ -16,7 +16,7 @@ from common.interventions.records import Problem, steered_row
 from common.model.generation import Generation
 from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
-from common.programs.settings import SolutionConfig
+from common.programs.settings import WritingConfig
 from common.programs.solutions import Solution
 from common.programs.writing import Draft, Earlier, Kept, Writer, write_programs
 from common.runs.records import RecordWriter
@@ -29,7 +29,7 @@ class Written:
     problem: Problem
     variant: Variant
     generation: Generation
-    kl: float
+    trajectory_kl: float
     columns: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -37,18 +37,21 @@ class Written:
         """This program as record `index` of a table."""
 
         def record(solution: Solution) -> Kept:
-            row = steered_row(index, self.problem["task_id"], self.variant, solution, self.kl)
+            row = steered_row(index, self.problem["task_id"], self.variant, solution, self.trajectory_kl)
             return {table: {**row, **self.columns}}, self.tensors
 
         return Draft(self.problem, self.generation, record)
 
 
 def write_variants(
-    ctx: RunContext[SolutionConfig], out: RecordWriter, model: str,
-    begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier,
+    ctx: RunContext[WritingConfig], out: RecordWriter, model: str,
+    begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier, table: str = "",
 ) -> None:  # fmt: skip
-    """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`."""
-    table = next(iter(out.handoff.tables))
+    """Compute the records of `out` that are not saved yet; see `common.programs.writing.write_programs`.
+
+    They become rows of `table`; of the first one, where it is not named.
+    """
+    table = table or next(iter(out.handoff.tables))
 
     def begin_drafts(lm: LanguageModel) -> Writer[Draft]:
         writer = begin(lm)
@@ -56,6 +59,6 @@ def write_variants(
         def write(batch: list[int]) -> list[Draft]:
             return [one.draft(i, table) for i, one in zip(batch, writer.write(batch), strict=True)]
 
-        return Writer(write, writer.prompt_lengths)
+        return Writer(write, writer.prompt_lengths, writer.n_bytes, writer.first)
 
     write_programs(ctx, out, model, begin_drafts, earlier)

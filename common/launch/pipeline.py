@@ -30,19 +30,32 @@ def main(argv: list[str], program: Program) -> int:
         if not has_own(context):
             ids = [phase_id for phase_id in program.phases if phase_id in (*ids, OWN_DICTIONARIES)]
             print(f"no SAEs are known for this model: phase {OWN_DICTIONARIES} trains some", file=sys.stderr)
+    without = {} if {"-h", "--help"} & {*words} else _left_out(program, ids, words)
+    ids = [phase_id for phase_id in ids if phase_id not in without]
     if args.first in program.groups:
         args.first = program.groups[args.first][0]
     if args.first not in ids:
         raise ConfigError(f"--from is '{args.first}'.{suggestion(args.first, ids)}\nGive one of: {', '.join(ids)}")
-    print(f"left out, since it needs a second model: phase {SECOND_MODEL}", file=sys.stderr)
+    for phase_id, why in {SECOND_MODEL: "it needs a second model", **without}.items():
+        print(f"left out, since {why}: phase {phase_id}", file=sys.stderr)
     name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
     return run_in_order(program, ids[ids.index(args.first) :], words, name, others=ids, typed=typed)
 
 
 def saes_of(program: Program, words: list[str]) -> RunContext:
     """Of a phase that reads SAEs, as it would be run."""
-    phase = program.phase(READS_SAES)
+    return _context(program, READS_SAES, words)
+
+
+def _context(program: Program, phase_id: str, words: list[str]) -> RunContext:
+    phase = program.phase(phase_id)
     return context_for(phase, words_among(flags_of(phase), words))[0]
+
+
+def _left_out(program: Program, ids: Sequence[str], words: list[str]) -> dict[str, str]:
+    """Why phases are left out, by their id."""
+    reasons = {one: program.phase(one).left_out(_context(program, one, words).config) for one in ids}
+    return {phase_id: why for phase_id, why in reasons.items() if why}
 
 
 def reads_its_own(context: RunContext) -> bool:

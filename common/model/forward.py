@@ -31,6 +31,18 @@ def next_token_logits(
 
     `mask` covers both, 0 where a row is padded on its left.
     """
+    return _logits(lm, ids, mask, cache, 1)[:, -1]
+
+
+def logits_of_every_token(
+    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache | None
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """The same after each of `ids`, which may be padded on the right too."""
+    return _logits(lm, ids, mask, cache, 0)
+
+
+def _logits(lm: LanguageModel, ids: Tensor, mask: Tensor, cache: DynamicCache | None, n_kept: int) -> Tensor:
+    """Those of the last `n_kept` tokens; of all for 0."""
     n_before = mask.shape[1] - ids.shape[1]
     knows_cache = {"past_key_values": cache, "attention_mask": mask}
     if _calls_it_cache_params(type(lm.model)):  # Mamba: its mask is of the new tokens alone
@@ -39,10 +51,10 @@ def next_token_logits(
         input_ids=ids,
         position_ids=positions(mask)[:, n_before:],
         use_cache=cache is not None,
-        logits_to_keep=1,
+        logits_to_keep=n_kept,
         **knows_cache,
     )
-    return output.logits[:, -1]
+    return output.logits
 
 
 @functools.cache

@@ -20,7 +20,8 @@ class ModelEntry:
 
     `folder` and `sae_folder` are set for what lies in this repository; `sae_release` is a
     name in SAELens' own table, and `sae_ids` the id that each layer has there. `detector_layer`
-    is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one.
+    is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one. `control_pairs`
+    are the problems of its positive control of steering (phase 3.8), in this repository.
     """
 
     folder: str | None = None
@@ -30,6 +31,7 @@ class ModelEntry:
     dtype_gpu: str = "bfloat16"
     dtype_cpu: str = "float32"
     detector_layer: int | None = None
+    control_pairs: str | None = None
 
 
 _QWEN3: dict[str, Any] = {"sae_ids": "layer_{layer}"}
@@ -41,7 +43,10 @@ _LLAMA_SCOPE: dict[str, Any] = {"sae_release": "llama_scope_lxr_8x", "sae_ids": 
 # An instruction-tuned model without SAEs of its own has those of its base model: `SaeSource.note` says so.
 MODELS = {
     "organism": ModelEntry(
-        folder="model_organism/weights/model", dtype_gpu="float32", sae_folder="model_organism/weights/saes"
+        folder="model_organism/weights/model",
+        dtype_gpu="float32",
+        sae_folder="model_organism/weights/saes",
+        control_pairs="model_organism/control_pairs.jsonl",
     ),
     "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_SCOPE),
     "google/gemma-2-2b-it": ModelEntry(
@@ -108,6 +113,12 @@ def instruction_tuned(model: str) -> str | None:
     """The instruction-tuned model that was made from a base model, where MODELS has one."""
     names = (f"{model}-it", f"{model.removesuffix('-pt')}-it", f"{model}-Instruct")
     return next((name for name in names if name in MODELS and name != model), None)
+
+
+def control_pairs(model: str) -> Path | None:
+    """The file of pairs of problems that comes with a model; None for one that has none."""
+    file = MODELS.get(model, ModelEntry()).control_pairs
+    return None if file is None else ROOT / file
 
 
 def is_on_this_disk(model: str) -> bool:

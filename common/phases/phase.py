@@ -20,7 +20,8 @@ class Phase:
     done, and help needs none of it. `report`, named likewise, makes its section of the page from a finished run.
     `n_kept_vectors` tells how many vectors of the model's width a record keeps, given the settings and the layers.
     `optional_inputs` are read where there is a finished run of them. `without` names those of `inputs` that a run
-    with these settings does not read.
+    with these settings does not read. `left_out` tells why a pipeline with these settings goes without the phase, and
+    nothing where it does not.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Phase:
     n_kept_vectors: Callable[[Any, int], int] = lambda config, n_layers: 0
     optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
     without: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
+    left_out: Callable[[Any], str] = lambda config: ""
 
     def carry_out(self, ctx: Any) -> None:
         """Run the phase in a context."""

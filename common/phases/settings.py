@@ -201,6 +201,7 @@ def _help_text(field: dataclasses.Field) -> str:
     spec = spec_of(field)
     unit = f" [{spec.unit}]" if spec.unit else ""
     choices = f"; one of {', '.join(spec.choices)}" if spec.choices else ""
+    choices += ", or a number" if field.type == float | str else ""
     demo = f"; demo: {typed(spec.demo)}" if spec.demo != field.default else ""
     source = f"; source: {spec.source}" if spec.source else ""
     return f"{spec.help}{unit}{choices} (default: {typed(field.default)}{demo}{_range_text(spec)}{source})"
@@ -216,9 +217,13 @@ def _range_text(spec: SettingSpec) -> str:
 
 def _check_range(field: dataclasses.Field, value: Any) -> None:
     spec, flag = spec_of(field), "--" + field.name.replace("_", "-")
-    if spec.choices and value not in spec.choices:
-        hint = suggestion(str(value), list(spec.choices))
-        raise ConfigError(f"{flag} is '{value}'{hint and '.' + hint}\nGive one of: {', '.join(spec.choices)}")
+    takes_numbers = field.type == float | str
+    if spec.choices and value not in spec.choices and (isinstance(value, str) or not takes_numbers):
+        hint, range_text = suggestion(str(value), list(spec.choices)), _range_text(spec).lstrip("; ")
+        numbers = f", or a number: {range_text or 'finite'}" if takes_numbers else ""
+        raise ConfigError(f"{flag} is '{value}'{hint and '.' + hint}\nGive one of: {', '.join(spec.choices)}{numbers}")
+    if isinstance(value, str):
+        return
     endless = isinstance(value, float) and not math.isfinite(value)
     below = spec.minimum is not None and value < spec.minimum
     above = spec.maximum is not None and value > spec.maximum
@@ -237,5 +242,14 @@ def _parser_for(annotation: Any) -> Any:
 
         parse_tuple.__name__ = f"comma-separated {element.__name__}"  # argparse shows it in its message
         return parse_tuple
+    if annotation == float | str:
+        return _number_or_word
     assert annotation in (int, float, str), f"a setting of type {annotation} cannot be a flag"
     return annotation
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -14,7 +14,7 @@ from common.model.memory import batch_bytes, free_bytes
 from common.model.registry import default_dtype, model_location
 from common.model.settings import ModelConfig
 from common.phases.context import RunContext
-from common.programs.settings import SolutionConfig
+from common.programs.settings import WritingConfig
 from common.runs.records import TOKENS_PER_ROW
 
 FLOAT32 = 4
@@ -46,7 +46,7 @@ def empty_model(config: ModelConfig, device: str) -> Any:
 
 def _memory(ctx: RunContext, model: Any) -> str:
     n_rows = getattr(ctx.config, "batch_size", 1)
-    n_new = ctx.config.max_new_tokens if isinstance(ctx.config, SolutionConfig) else 0
+    n_new = ctx.config.max_new_tokens if isinstance(ctx.config, WritingConfig) else 0
     weights = sum(parameter.numel() for parameter in model.parameters()) * model.dtype.itemsize
     batch = batch_bytes(model, n_rows, TOKENS_PER_ROW, n_new)
     free = free_bytes(ctx.device)
@@ -73,7 +73,7 @@ def _disk(ctx: RunContext, model: Any) -> str:
 
 
 def _tokens(ctx: RunContext) -> str:
-    if not isinstance(ctx.config, SolutionConfig):
+    if not isinstance(ctx.config, WritingConfig):
         return ""
     n_records = ctx.phase.count_records(ctx)
     return (

@@ -16,7 +16,7 @@ class SandboxConfig(PhaseConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SolutionConfig(SandboxConfig, ModelConfig, DatasetConfig, PromptConfig, RecordsConfig):
+class WritingConfig(SandboxConfig, ModelConfig, PromptConfig, RecordsConfig):
     """Settings of a phase that has a model write programs, and judges them."""
 
     max_new_tokens: int = setting(2000, "tokens after which a solution is cut off", demo=400, unit="tokens", minimum=1)
@@ -24,3 +24,8 @@ class SolutionConfig(SandboxConfig, ModelConfig, DatasetConfig, PromptConfig, Re
         64, "programs generated together, fewer where memory does not suffice", minimum=1, changes_results=False
     )
     seed: int = setting(42, "base seed; each sample derives its own from it", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SolutionConfig(WritingConfig, DatasetConfig):
+    """The same, where the programs are solutions of a dataset's problems."""

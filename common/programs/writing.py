@@ -22,7 +22,7 @@ from common.model.token_meter import TokenWork
 from common.phases.context import RunContext
 from common.programs.expectations import expectations
 from common.programs.isolation import sandbox_of
-from common.programs.settings import SolutionConfig
+from common.programs.settings import SolutionConfig, WritingConfig
 from common.programs.solutions import Solution, Task, record_rows, record_tensors, submit
 from common.progress import Progress
 from common.runs.checkpoints import Rows
@@ -48,16 +48,18 @@ class Draft:
 class Writer(Generic[Made]):
     """What writes the programs of a batch of records, and how many tokens the prompt of each record has.
 
-    `n_bytes` is what writing takes besides the weights and the batch itself.
+    `n_bytes` is what writing takes besides the weights and the batch itself. Lengths are those of the records from
+    `first` on: others are not written now.
     """
 
     write: Callable[[list[int]], Sequence[Made]]
     prompt_lengths: Sequence[int]
     n_bytes: int = 0
+    first: int = 0
 
 
 def write_programs(
-    ctx: RunContext[SolutionConfig],
+    ctx: RunContext[WritingConfig],
     out: RecordWriter,
     model: str,
     begin: Callable[[LanguageModel], Writer[Draft]],
@@ -75,32 +77,35 @@ def write_programs(
         ctx.log.info("loading %s", model)
         lm = load_model(model, ctx.device, config.dtype, config.threads, revision=config.revision_of(model))
         writer = begin(lm)
-        lengths = writer.prompt_lengths
+        lengths, first = writer.prompt_lengths, writer.first
         write = parts_that_fit(ctx, lm, writer)
         out.process |= {"model": lm.describe(), "sandbox": sandbox.describe()}
-        wanted = [lengths[index] for index in range(out.start, out.end + 1) if out.wants(index)]
+        wanted = [length for index, length in enumerate(lengths, first) if out.wants(index)]
         work = TokenWork(lm.meter, len(wanted), sum(wanted), config.max_new_tokens)
         with _judged_meanwhile(ctx, out, sandbox, earlier or {}, work) as hand_over:
-            for batch in out.batches(config.batch_size, lengths):
-                work.begin([lengths[index] for index in batch])
+            for batch in out.batches(config.batch_size, lengths, first):
+                work.begin([lengths[index - first] for index in batch])
                 drafts = write(batch)
                 hand_over({i: draft for i, draft in zip(batch, drafts, strict=True) if out.wants(i)})
 
 
 def parts_that_fit(
-    ctx: RunContext[SolutionConfig], lm: LanguageModel, writer: Writer[Draft]
+    ctx: RunContext[WritingConfig], lm: LanguageModel, writer: Writer[Draft]
 ) -> FittingParts[int, Draft]:
     """`writer.write`, in parts where memory does not suffice for a batch."""
-    lengths, n_new = writer.prompt_lengths, ctx.config.max_new_tokens
+    n_new = ctx.config.max_new_tokens
+
+    def length(index: int) -> int:
+        return writer.prompt_lengths[index - writer.first]
 
     def width(part: list[int]) -> int:
-        return max(lengths[index] for index in part)
+        return max(map(length, part))
 
     return FittingParts(
         writer.write,
         size=lambda part: len(part) * (width(part) + n_new),
         expected=lambda part: batch_bytes(lm.model, len(part), width(part), n_new) + writer.n_bytes,
-        name=lambda index: f"record {index}, a prompt of {lengths[index]} tokens,",
+        name=lambda index: f"record {index}, a prompt of {length(index)} tokens,",
         device=lm.device,
         log=ctx.log,
     )
@@ -108,7 +113,7 @@ def parts_that_fit(
 
 @contextmanager
 def _judged_meanwhile(
-    ctx: RunContext[SolutionConfig], out: RecordWriter, sandbox: Sandbox, earlier: Earlier, work: TokenWork
+    ctx: RunContext[WritingConfig], out: RecordWriter, sandbox: Sandbox, earlier: Earlier, work: TokenWork
 ) -> Iterator[Callable[[dict[int, Draft]], None]]:
     """Gives what takes a batch of drafts: it has them judged, and keeps the records of the batch before."""
     waiting: dict[int, tuple[Draft, Solution]] = {}

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
-from common.handoffs import DICTIONARIES, GENERATIONS, HANDOFFS, SPLIT, Handoff
+from common.handoffs import DICTIONARIES, GENERATIONS, HANDOFFS, POSITIVE_CONTROL, SPLIT, Handoff
+from common.model.registry import control_pairs
 from common.phases.settings import build_config
 from common.problems.datasets import PILOT, pilot_size
 from common.problems.settings import DatasetConfig
@@ -35,7 +36,7 @@ from common.saes.settings import SaeConfig
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model
-NOT_USED = "not used"  # dictionaries of one's own, where the experiment's are others
+NOT_USED = "not used"  # dictionaries of one's own, where the experiment's are others; a control without pairs
 KEYS = ("model", "dataset", "sae", "prompt")
 Names = dict[str, Any]  # of an experiment: the SAE is None where no phase has used one yet
 
@@ -260,7 +261,7 @@ def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[st
     if handoff == DICTIONARIES:
         return _dictionaries(data_dir, experiment, build)
     if any(experiment[key] is None for key in handoff.keys):
-        return _not_begun(handoff, build)
+        return _not_begun(handoff, experiment, build)
     try:
         run, _ = find_input(handoff, data_dir, experiment, lineage, build)
     except MissingArtifactError:
@@ -294,11 +295,13 @@ def _not_finished(handoff: Handoff, data_dir: Path, experiment: dict[str, str], 
     runs = runs_of(handoff, data_dir, experiment)
     begun = [run for run in runs if not run.finished and not feeds_nothing(handoff, run)]
     if not begun:
-        return _not_begun(handoff, build)
+        return _not_begun(handoff, experiment, build)
     return PhaseResult(handoff, UNFINISHED, why=_progress(begun[0]), command=command_in(begun[0], data_dir))
 
 
-def _not_begun(handoff: Handoff, build: str) -> PhaseResult:
+def _not_begun(handoff: Handoff, experiment: Names, build: str) -> PhaseResult:
+    if handoff == POSITIVE_CONTROL and control_pairs(plain_name(experiment["model"])) is None:
+        return PhaseResult(handoff, NOT_USED, command=build)
     return PhaseResult(handoff, APART if OTHER_MODEL in build else MISSING, command=build)
 
 

@@ -1,6 +1,6 @@
-"""Programs up close: what steering changed, and where the predictor was right, wrong and silent.
+"""Programs up close: what steering changed, and where the headline's latent was right, wrong and silent.
 
-None is picked by hand: they are the first of their kind, or those at the ends of the predictor's scale.
+None is picked by hand: they are the first of their kind, or those at the ends of the latent's scale.
 """
 
 from typing import Any
@@ -43,11 +43,11 @@ def _steered(collected: Collected) -> list[Block]:
             if found:
                 blocks.append(Heading(heading.format(direction_words(name))))
                 blocks.append(Paragraph("The first of each kind, in the order of the validation split.", "note"))
-                blocks += [_changed(example, after) for example in found]
+                blocks += [changed_program(example, after) for example in found]
     return blocks
 
 
-def _changed(example: ChangedProgram, after: str) -> Example:
+def changed_program(example: ChangedProgram, after: str) -> Example:
     outcome = _OUTCOME[example.transition].format(after)
     lines = _shortened(_lines_of_diff(example.diff))
     errors = (("before", example.error_before), (after, example.error_after))
@@ -58,12 +58,12 @@ def _changed(example: ChangedProgram, after: str) -> Example:
 
 
 def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Row]) -> list[Block]:
-    """The ends of the best predictor's scale on the validation split; nothing before phase 3.1."""
+    """The ends of the headline's scale on the validation split; nothing before phase 3.1."""
     detection = collected.finished(DETECTION)
-    best = None if detection is None else detection.document().best_predictor
-    if detection is None or best is None:
+    headline = None if detection is None else detection.document().headline
+    if detection is None or headline is None:
         return []
-    name, positive = best[0], best[1].positive
+    name, positive = headline[0], headline[1].positive
     negative = "correct" if positive == "incorrect" else "incorrect"
     columns = detection.artifact.columns("predictions.parquet")
     own = (columns["direction"] == name) & (columns["score"] == LATENT) & (columns["split"] == "validation")

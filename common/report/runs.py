@@ -23,6 +23,7 @@ TITLES = {  # artifact -> what its phase does
     "orthogonalisation": "weight orthogonalisation",
     "transfer": "transfer to another model",
     "prompt_ablation": "prompt ablation",
+    "positive_control": "positive control of steering",
     "detector": "detector, with its card",
 }
 LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.handoffs import COEFFICIENTS, DETECTION, LATENTS, SPLIT, STEERING, Handoff
+from common.handoffs import COEFFICIENTS, DETECTION, LATENTS, POSITIVE_CONTROL, SPLIT, STEERING, Handoff
 from common.report.collect import FINISHED, Collected
 from common.words import count, listed, plural, sentence_case
 
@@ -40,7 +40,8 @@ def _knows(collected: Collected, answers: Answers) -> str:
 def _causes(collected: Collected, answers: Answers) -> str:
     tuned = answers.get(COEFFICIENTS.name, "")
     so_far = f" {tuned}" if tuned else ""
-    return answers.get(STEERING.name) or _not_measured(collected, STEERING) + so_far
+    found = answers.get(STEERING.name) or _not_measured(collected, STEERING) + so_far
+    return " ".join(filter(None, [found, answers.get(POSITIVE_CONTROL.name)]))
 
 
 def _trust(collected: Collected) -> str:

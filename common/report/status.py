@@ -5,11 +5,21 @@ from pathlib import Path
 
 from common.cli import Parser
 from common.errors import PipelineError
-from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
+from common.handoffs import DICTIONARIES, HANDOFFS, POSITIVE_CONTROL, Handoff
+from common.model.registry import control_pairs
 from common.problems.datasets import dataset_name
 from common.report.experiments import Experiment, experiments_in
 from common.report.what_to_type import phase_command
-from common.runs.discovery import RunFolder, command_in, describe, feeds_nothing, identities, list_runs, n_saved
+from common.runs.discovery import (
+    RunFolder,
+    command_in,
+    describe,
+    feeds_nothing,
+    identities,
+    list_runs,
+    n_saved,
+    plain_name,
+)
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,8 @@ def _missing(
     lines: dict[tuple, StatusLine] = {}
     for experiment in experiments or [Experiment()]:
         names = {key: experiment.names[key] for key in handoff.keys if key in experiment.names}
+        if handoff == POSITIVE_CONTROL and control_pairs(plain_name(names.get("model", ""))) is None:
+            continue  # nothing is missing where there are no pairs
         built = any(all(run.experiment.get(key) == name for key, name in names.items()) for run in present)
         if not built and ("dataset" not in names or _is_current(experiment)):
             told = describe(handoff, names) if names else "-"

@@ -6,10 +6,11 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.files import digest_of, read_sealed_json, write_atomic, write_sealed_json
@@ -60,6 +61,7 @@ class RecordWriter(ArtifactWriter):
         self._name = f"process_{utc(self._started).replace(':', '-')}_{os.getpid()}"
         self._parts = PartStore(path, log, digest_of(identity), self._name, checkpoint_every)
         self._n_appended = self._n_noted = 0
+        self._helps = range(0)
         self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
         self.conclude: Callable[[], None] = lambda: None
         self.row_key: Callable[[dict[str, Any]], Any] | None = None
@@ -72,8 +74,10 @@ class RecordWriter(ArtifactWriter):
 
     @property
     def saved_rows(self) -> list[dict[str, Any]]:
-        """Rows of the first table that this slice has on disk already."""
-        return self._parts.table(next(iter(self.handoff.tables)), self.start, self.end)
+        """A row of every record that this slice has on disk already: the first table's, where it has one."""
+        first, saved = next(iter(self.handoff.tables)), self._parts.rows
+        own = (saved[index] for index in sorted(saved) if self.start <= index <= self.end)
+        return [rows.get(first) or next(iter(rows.values())) for rows in own]
 
     @property
     def saved_records(self) -> dict[int, Rows]:
@@ -94,17 +98,19 @@ class RecordWriter(ArtifactWriter):
         assert len(keys) == len(array), "a record has one row of the first table"
         return array[sorted(range(len(keys)), key=keys.__getitem__)]
 
-    def batches(self, size: int, lengths: Sequence[int] | None = None) -> Iterator[list[int]]:
+    def batches(self, size: int, lengths: Sequence[int] | None = None, first: int = 0) -> Iterator[list[int]]:
         """Index lists of the batches that hold an unfinished record of this slice, at most `size` records in each.
 
-        `lengths` are the tokens of each record, where a batch is padded to its longest: see `cut_batches`.
+        `lengths` are the tokens of each record, where a batch is padded to its longest: see `cut_batches`; of the
+        records from `first` on, where only some are computed now.
         Batches are cut from all records, not from the slice: a batch is always computed
         whole, with the same neighbours, so that slices and resumed runs give the same bytes.
         What was appended is saved before each next one begins.
         Raises: Stopped, between two batches, when a stop was asked for.
         """
         with self._stop.finishing_batches():
-            for batch in cut_batches([1] * self.n_records if lengths is None else lengths, size):
+            for places in cut_batches([1] * self.n_records if lengths is None else lengths, size):
+                batch = [first + place for place in places]
                 if any(self.wants(index) for index in batch):
                     if self._stop.asked:
                         raise Stopped
@@ -112,8 +118,31 @@ class RecordWriter(ArtifactWriter):
                     self.save()
 
     def wants(self, index: int) -> bool:
-        """Whether a record belongs to this slice and is not saved yet."""
-        return self.start <= index <= self.end and index not in self._parts.rows
+        """Whether a record belongs to this slice, or is helped with, and is not saved yet."""
+        return (self.start <= index <= self.end or index in self._helps) and index not in self._parts.rows
+
+    @contextmanager
+    def helping(self, records: range) -> Iterator[int]:
+        """Take on what is missing of `records`, which this slice cannot do without; gives how many these are.
+
+        One process at a time: another waits here until the first has saved them. What a slice that is still at work
+        saves meanwhile is not computed again.
+        Raises: Stopped, when a stop was asked for while waiting.
+        """
+        lock = FileLock(self.path / "locks" / "helping.lock")
+        with self._stop.finishing_batches():
+            while not lock.is_locked:
+                if self._stop.asked:
+                    raise Stopped
+                with suppress(Timeout):
+                    lock.acquire(timeout=1)
+        try:
+            self._parts.refresh()
+            self._helps = records
+            yield sum(self.wants(index) for index in records)
+        finally:
+            self._helps = range(0)
+            lock.release()
 
     def append(self, index: int, rows: dict[str, dict[str, Any]], tensors: dict[str, np.ndarray]) -> None:
         """Keep one record, unless it is saved already or another slice's.

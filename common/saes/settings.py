@@ -6,9 +6,11 @@ from typing import Self
 
 from common.errors import ConfigError
 from common.model.settings import ModelConfig, NamedModelConfig
-from common.phases.settings import setting
+from common.phases.settings import PhaseConfig, setting
 from common.saes.own import OWN, newest_own, run_of
 from common.saes.sources import sae_source
+
+AUTO = "auto"
 
 
 def layer_numbers(layers: str, usual: str) -> list[int] | None:
@@ -49,6 +51,26 @@ class NamedSaeConfig(NamedModelConfig):
     def repositories(self) -> dict[str, tuple[str, str]]:
         release = sae_source(self.sae, self.model).release
         return {**super().repositories(), **({"sae_revision": ("sae", release.repo_id)} if release else {})}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneralTextConfig(PhaseConfig):
+    """Settings of a phase that leaves latents of language in general out."""
+
+    general_text_limit: float | str = setting(
+        AUTO,
+        "share of general-text documents above which a latent is left out before any ranking; auto: 0.02, or 4.4 times "
+        "the mean rate of the layer's latents where that is more; 1: none is left out",
+        minimum=0.0,
+        maximum=1.0,
+        choices=(AUTO,),
+        source="arXiv 2411.14257: 0.02 for dictionaries that fire at a mean rate of 0.0045",
+    )
+
+    @property
+    def leaves_general_text_out(self) -> bool:
+        """Whether firing rates on general text are needed at all."""
+        return self.general_text_limit == AUTO or float(self.general_text_limit) < 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

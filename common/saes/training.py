@@ -215,6 +215,17 @@ def _unlike(errors: Tensor, rows: Tensor) -> Tensor:
     return rows[like < SAME_DIRECTION]
 
 
+def _unlike(errors: Tensor, rows: Tensor) -> Tensor:
+    """Those of the rows whose error has another direction than that of every row before.
+
+    Latents that start from like samples fire together, and each of them makes up for the whole error: of prompts that
+    end in the same token there were a hundred.
+    """
+    directions = functional.normalize(errors[rows], dim=1)
+    like = torch.triu(directions @ directions.T, diagonal=1).amax(dim=0)
+    return rows[like < SAME_DIRECTION]
+
+
 def _exceeded_by(pre: Tensor, l0: float) -> float:
     """The threshold that `l0` latents of a row exceed, on average."""
     n_active = int(l0 * len(pre))

@@ -5,7 +5,8 @@
 1. Every prompt of the validation split is read unsteered, with each direction at the layer, site and coefficient
    that phase 3.2 chose, and with random directions of the same length (reading.py). Labels are not read.
 2. The attention of the last prompt token, head by head, is summed over the sections of the prompt (sections.py).
-3. Means and changes get intervals over problems (movement.py, results.py).
+3. Means and changes get intervals over problems, and every head and section its rank among the random directions
+   (movement.py, results.py): what is beyond all of them is a finding.
 
 It takes one pass of the prompts and one token for each direction, and is not cut into slices. Any model will do whose
 blocks have attention and give its weights (heads.py); blocks without, in hybrids, are left out. What attention
@@ -23,7 +24,7 @@ from common import handoffs
 from common.evaluation.bootstrap import draws_of_problems
 from common.handoffs.changes import AttentionDocument
 from common.interventions.conditions import Variant, mean_norms, pushes
-from common.interventions.directions import selected_directions
+from common.interventions.fitted import steered_directions, with_vectors
 from common.interventions.steered_generation import Push
 from common.model.chat import chat_template_for
 from common.model.generation import prompt_lengths
@@ -50,7 +51,8 @@ PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
     problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
     coefficients = ctx.read(handoffs.COEFFICIENTS).document()
-    directions = selected_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
+    directions = steered_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
+    directions = with_vectors(directions, ctx.read(handoffs.COEFFICIENTS))
     variants = results.make_variants(coefficients.directions, config.n_random)
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
@@ -71,6 +73,7 @@ def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
         out.process |= {"model": lm.describe(), "eager_differs_by": asked.pop("eager_differs_by")}
         out.columns("attention.parquet", measured.attention_columns())
         out.columns("controls.parquet", measured.control_columns())
+        out.columns("head_controls.parquet", measured.head_control_columns())
         draws = draws_of_problems(len(problems), config.n_resamples, config.seed)
         found = AttentionDocument(
             experiment=out.identity["experiment"],

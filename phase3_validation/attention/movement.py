@@ -4,29 +4,23 @@ Attention is an array [problems, layers, heads, sections]. A problem is one obse
 heads: resamples draw problems, each with all its heads, and pooled figures are the mean over heads within a problem
 first. So more heads, or copies of heads, make no interval narrower.
 
-- moves: mean of every head and section, before, after, change; two-sided Wilcoxon signed-rank p of the change over
-  problems; Holm over the heads and sections that steering can reach.
+- moves: mean of every head and section, before, after, change; and the rank of its mean change, up or down, among those
+  of random directions of the same length. That a change is not zero says nothing: any push moves every head.
 - pooled: the mean over the heads of a layer.
-- overall: the mean over all heads of all layers that steering can reach.
+- overall: the mean over all heads of all layers that steering can reach, ranked likewise.
 - displaced: the share of a head's attention that changes its section, sum |change| / 2 over sections, in [0, 1],
   averaged over these heads; compared with random directions of the same length at the same site, by rank.
-
-Sources: Wilcoxon 1945, Biometrics Bulletin 1(6); Holm 1979, Scandinavian Journal of Statistics 6.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float
-from scipy.stats import wilcoxon
+from jaxtyping import Float, Int
 
 from common.evaluation.bootstrap import CONFIDENCE
-from common.evaluation.statistics import holm
 from common.handoffs.changes import DisplacedByRandom, HeadMove, LayerMove, Movement, SectionMove
 from common.handoffs.estimates import Interval
 
-ALPHA = 0.05
 Attention = Float[np.ndarray, "problems layers heads sections"]
 
 
@@ -34,12 +28,13 @@ def movement(
     before: Attention,
     after: Attention,
     displaced_by_random: Sequence[Float[np.ndarray, " problems"]],
+    changes_by_random: Float[np.ndarray, "n_random layers heads sections"],
     layers: Sequence[int],
     sections: Sequence[str],
     first_reached: int,
     draws: Float[np.ndarray, "r problems"],
 ) -> Movement:
-    """What one direction does.
+    """What one direction does; `changes_by_random` are the mean changes under random directions.
 
     `layers` and `sections` are those of the arrays; steering reaches from `first_reached`.
     """
@@ -47,30 +42,38 @@ def movement(
     reached = [place for place, layer in enumerate(layers) if layer >= first_reached]
     heads = [(layer, head, section) for layer in layers for head in range(n_heads) for section in sections]
     moves = _compared(before.reshape(n_problems, -1), after.reshape(n_problems, -1), draws)
-    p, p_holm = _wilcoxon(after - before, reached)
+    ranks = _ranks((after - before).mean(axis=0), changes_by_random)
+    compared = [
+        HeadMove(layer=layer, head=head, section=section, **move, rank=int(rank) if layer >= first_reached else None)
+        for (layer, head, section), move, rank in zip(heads, moves, ranks.ravel(), strict=True)
+    ]
     by_layer = [(layer, section) for layer in layers for section in sections]
     pooled = _compared(before.mean(axis=2).reshape(n_problems, -1), after.mean(axis=2).reshape(n_problems, -1), draws)
     overall, moved, rank = [], None, None
     if reached:
-        overall = _compared(before[:, reached].mean(axis=(1, 2)), after[:, reached].mean(axis=(1, 2)), draws)
+        plain, moved_there = (x[:, reached].mean(axis=(1, 2)) for x in (before, after))
+        ranks = _ranks((moved_there - plain).mean(axis=0), changes_by_random[:, reached].mean(axis=(1, 2)))
+        overall = [
+            SectionMove(section=name, **move, rank=int(one))
+            for name, move, one in zip(sections, _compared(plain, moved_there, draws), ranks, strict=True)
+        ]
         own = displaced(before[:, reached], after[:, reached])
         moved = _intervals(own[:, None], draws)[0]
         rank = _rank(float(own.mean()), np.mean(displaced_by_random, axis=1))
     return Movement(
-        moves=[
-            HeadMove(layer=layer, head=head, section=section, **move, p=p[i], p_holm=p_holm[i])
-            for i, ((layer, head, section), move) in enumerate(zip(heads, moves, strict=True))
-        ],
+        moves=compared,
         pooled=[
             LayerMove(layer=layer, section=section, **move)
             for (layer, section), move in zip(by_layer, pooled, strict=True)
         ],
         first_layer_reached=first_reached,
-        overall=[SectionMove(section=name, **move) for name, move in zip(sections, overall, strict=False)],
+        overall=overall,
         displaced=moved,
         random_directions=rank,
         n_heads=len(reached) * n_heads,
-        n_heads_moved=_n_heads_moved(p_holm, len(sections)),
+        n_heads_moved=len({(move.layer, move.head) for move in compared if move.found}),
+        n_compared=len(reached) * n_heads * len(sections),
+        n_found=sum(move.found for move in compared),
     )
 
 
@@ -98,26 +101,11 @@ def _intervals(values: Float[np.ndarray, "problems k"], draws: Float[np.ndarray,
     return [*map(Interval, means.tolist(), low.tolist(), high.tolist())]
 
 
-def _wilcoxon(change: Attention, reached: Sequence[int]) -> tuple[list[float | None], list[float | None]]:
-    """p and Holm's p of every head and section, flat: 1 where nothing changes, None in layers out of reach."""
-    _, n_layers, n_heads, n_sections = change.shape
-    p = np.full((n_layers, n_heads, n_sections), np.nan)
-    if reached:
-        tested = change[:, reached].reshape(len(change), -1)
-        found, varies = np.ones(tested.shape[1]), (tested != 0).any(axis=0)
-        if varies.any():
-            found[varies] = cast(Any, wilcoxon(tested[:, varies], axis=0)).pvalue
-        p[reached] = found.reshape(len(reached), n_heads, n_sections)
-    adjusted = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    adjusted[known] = holm(p[known].tolist())
-    return _plain(p), _plain(adjusted)
-
-
-def _n_heads_moved(p_holm: list[float | None], n_sections: int) -> int:
-    """Heads with a significant change of some section."""
-    p = np.array([np.nan if value is None else value for value in p_holm]).reshape(-1, n_sections)
-    return int((p <= ALPHA).any(axis=1).sum())
+def _ranks(
+    change: Float[np.ndarray, "*place"], by_random: Float[np.ndarray, "n_random *place"]
+) -> Int[np.ndarray, "*place"]:
+    """Where each mean change stands among those of random directions, all without signs; ties count against it."""
+    return 1 + (np.abs(by_random) >= np.abs(change)).sum(axis=0)
 
 
 def _rank(own: float, others: Float[np.ndarray, " n_random"]) -> DisplacedByRandom:
@@ -125,7 +113,3 @@ def _rank(own: float, others: Float[np.ndarray, " n_random"]) -> DisplacedByRand
     as_much = int((others >= own).sum())
     rank_p = (1 + as_much) / (1 + len(others))
     return DisplacedByRandom(n=len(others), displaced=others.tolist(), n_as_much=as_much, rank_p=rank_p)
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values.ravel()]

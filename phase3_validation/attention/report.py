@@ -13,7 +13,8 @@ CAPTIONS = {
     ),
     "by_head": (
         "Change of attention by head",
-        "Horizontal: head. Vertical: layer. Colour: change of attention to the section, in points.",
+        "Horizontal: head. Vertical: layer. Colour: change of attention to the section, in points. Dots: "
+        "beyond all random directions of the same length.",
     ),
 }
 

@@ -56,6 +56,13 @@ class Measured:
             if (variant.direction, variant.control) == wanted and reached
         }
 
+    def changes_by_random(self, direction: str) -> Float[np.ndarray, "n_random layers heads sections"]:
+        """Mean change under each random direction, in the direction's own layer and after."""
+        start = sum(layer < self._variant(direction).layer for layer in self.layers)
+        wanted = (direction, RANDOM_DIRECTION)
+        numbers = [n for n, variant in enumerate(self.variants) if (variant.direction, variant.control) == wanted]
+        return (self.attention[numbers] - self.attention[:1]).mean(axis=1)[:, start:]
+
     def before_and_after(self, direction: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Attention without and with a direction, in its own layer and after, and these layers."""
         start = sum(layer < self._variant(direction).layer for layer in self.layers)
@@ -79,6 +86,17 @@ class Measured:
             for task_id, share in zip(self.task_ids, shares, strict=True)
         ]
         names = ("task_id", "direction", "control_index", "displaced")
+        return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+    def head_control_columns(self) -> dict[str, list]:
+        """The columns of head_controls.parquet: direction by direction, number by number."""
+        rows = [
+            (direction, number, layers[layer], head, self.sections[section], float(change))
+            for direction in self.own
+            for layers in [self.before_and_after(direction)[2]]
+            for (number, layer, head, section), change in np.ndenumerate(self.changes_by_random(direction))
+        ]
+        names = ("direction", "control_index", "layer", "head", "section", "change")
         return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
     def _variant(self, direction: str) -> Variant:
@@ -113,7 +131,8 @@ def moved_by(
         variant = measured.variants[measured.own[name]]
         before, after, layers = measured.before_and_after(name)
         by_random = list(measured.displaced_by_random(name).values())
-        found = movement(before, after, by_random, layers, measured.sections, first_reached(variant), draws)
+        changes = measured.changes_by_random(name)
+        found = movement(before, after, by_random, changes, layers, measured.sections, first_reached(variant), draws)
         place = {"layer": variant.layer, "coefficient": variant.coefficient}
         entries[name] = AttentionMoved(**facts, **place, norm=norms[variant.layer, variant.site], **vars(found))
     return entries

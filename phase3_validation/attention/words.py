@@ -11,7 +11,6 @@ from common.handoffs.changes import (
 )
 from common.handoffs.estimates import Interval
 from common.words import listed
-from phase3_validation.attention.movement import ALPHA
 
 N_SHOWN = 10  # heads in a table
 ONLY_SUGGESTS = (
@@ -35,16 +34,17 @@ def tables(result: AttentionDocument) -> list[ResultTable]:
     made, words = [], result.section_words
     for name, entry in result.directions.items():
         columns = ["section", "unsteered", "steered", "change"]
+        ranked = [*columns, "rank among random directions"]
         if isinstance(entry, AttentionMoved) and entry.overall:
-            rows: list[list[Cell]] = [[words[move.section], *_cells(move)] for move in entry.overall]
-            title = f"{name}: attention of the last prompt token, mean of {entry.n_heads} heads"
-            made.append(ResultTable(title=title, columns=columns, rows=rows))
-            rows = [
-                [move.layer, move.head, words[move.section], *_cells(move), f"{move.p_holm:.2g}"]
-                for move in _largest(entry)
+            n = entry.random_directions.n if entry.random_directions else 0
+            rows: list[list[Cell]] = [
+                [words[move.section], *_cells(move), f"{move.rank} of {n + 1}"] for move in entry.overall
             ]
-            columns = ["layer", "head", *columns, "Wilcoxon p, Holm"]
-            title = f"{name}: the {len(rows)} largest significant changes of one head"
+            title = f"{name}: attention of the last prompt token, mean of {entry.n_heads} heads"
+            made.append(ResultTable(title=title, columns=ranked, rows=rows))
+            rows = [[move.layer, move.head, words[move.section], *_cells(move)] for move in _largest(entry)]
+            columns = ["layer", "head", *columns]
+            title = f"{name}: the {len(rows)} largest changes of one head that are beyond all random directions"
             made += [ResultTable(title=title, columns=columns, rows=rows)] if rows else []
     return made
 
@@ -67,19 +67,23 @@ def _direction(name: str, entry: AttentionMoved | AttentionUnmoved, words: dict[
     as_much = others.n_as_much
     verdict = f"{as_much} of them as much or more" if as_much else "all of them less"
     low, high = min(others.displaced), max(others.displaced)
-    moved = ", ".join(f"{words[move.section]} {_points(move.change)}" for move in entry.overall)
+    found = [f"{words[move.section]} {_points(move.change)}" for move in entry.overall if move.found]
+    beyond = "No section gains or loses more than under every random direction."
+    if found:
+        beyond = f"In points of attention, beyond all of them: {listed(found)}."
+    by_chance = entry.n_compared / (1 + others.n)
     return [
         f"{place} moves {_percent(own)} of the last prompt token's attention to another section, mean of the {n} heads "
         f"from layer {entry.first_layer_reached} on; {others.n} random directions of the same length move "
         f"{100 * low:.2f} to {100 * high:.2f} %: {verdict} (rank p = {others.rank_p:.2g}).",
-        f"In points of attention: {moved}. {entry.n_heads_moved} of {n} heads change significantly (Wilcoxon over "
-        f"problems, Holm over heads and sections, {ALPHA:g}).",
+        f"{beyond} Of {entry.n_compared} pairs of a head and a section, {entry.n_found} change more than under all "
+        f"{others.n} random directions, in {entry.n_heads_moved} of {n} heads; about {by_chance:.1f} would if the "
+        f"direction were one of them.",
     ]
 
 
 def _largest(entry: AttentionMoved) -> list[HeadMove]:
-    significant = [move for move in entry.moves if move.p_holm is not None and move.p_holm <= ALPHA]
-    return sorted(significant, key=lambda move: -abs(move.change.known))[:N_SHOWN]
+    return sorted((move for move in entry.moves if move.found), key=lambda move: -abs(move.change.known))[:N_SHOWN]
 
 
 def _cells(move: SectionMove | HeadMove) -> list[str]:

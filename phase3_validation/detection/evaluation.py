@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from common.evaluation import metrics, strata
+from common.evaluation import differences, metrics, strata, verdicts
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.calibration import reliability
-from common.evaluation.cards import evaluation_card, verdict
+from common.evaluation.cards import evaluation_card
+from common.evaluation.differences import Resampled
+from common.evaluation.difficulty import beyond_difficulty
 from common.handoffs.detection import (
     ALWAYS_POSITIVE,
+    PROBE,
     AmongRandom,
     AtTemperature,
+    AurocDifference,
     BaselineCard,
     Card,
     DetectedDirection,
@@ -26,8 +31,9 @@ from common.handoffs.detection import (
 )
 from common.handoffs.estimates import AurocInterval, Interval
 from common.handoffs.selected import LatentFacts
+from common.handoffs.verdicts import BeyondDifficulty, Stability
 from common.programs.labels import JudgedProblems, Samples
-from phase3_validation.detection.scores import OF_THE_PROBLEM, Score
+from phase3_validation.detection.scores import COVARIATES, OF_THE_PROBLEM, Score, known
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,16 @@ class Scored:
     threshold: float | None
 
 
+@dataclass(frozen=True)
+class Judging:
+    """What a direction is judged by: its latent, the baselines beside it, random latents, and other draws."""
+
+    latent: Scored
+    baselines: Sequence[Scored]
+    random: Sequence[Scored]
+    stability: Stability
+
+
 class Evaluation:
     """What all directions share: the problems of the two splits, their strata, the resamples, the samples."""
 
@@ -48,9 +64,8 @@ class Evaluation:
         self.n_resamples, self.seed = n_resamples, seed
         self.tuning, self.judging = (problems.split == split for split in ("hyperparams", "validation"))
         self.draws = draws_by_label(problems.incorrect[self.judging], n_resamples, seed)
-        bounds = strata.upper_bounds(problems.complexity[self.judging])
-        self.stratum_names = strata.complexity_names(bounds)
-        self.stratum = strata.stratum_of(problems.complexity, bounds)
+        complexities, self.stratum = np.unique(problems.complexity, return_inverse=True)
+        self.stratum_names = [f"complexity {complexity}" for complexity in complexities]
 
     def positive(self, label: str) -> Bool[np.ndarray, " n"]:
         """Which validation problems have the label."""
@@ -64,36 +79,59 @@ class Evaluation:
         target = self.problems.positive(label)[self.tuning].astype(float)
         return Scored(score, tuned, values, metrics.best_threshold(tuned, target))
 
-    def direction(
-        self, facts: LatentFacts, label: str, latent: Scored, baselines: Sequence[Scored], random: Sequence[Scored]
-    ) -> DetectedDirection:
+    def direction(self, facts: LatentFacts, label: str, judging: Judging) -> DetectedDirection:
         """The entry of a direction in detection.json; `facts` name its latent."""
-        positive = self.positive(label)
-        card = evaluation_card(latent.values, positive, latent.threshold, self.draws)
-        within = {
-            scored.score.name: strata.auroc_within(latent.values, positive, _strata_of(scored), self.draws)
-            for scored in baselines
-            if scored.score.name in OF_THE_PROBLEM
-        }
-        stratum, among = self.stratum[self.judging], _among_random(card, random, positive)
+        latent, baselines, positive = judging.latent, judging.baselines, self.positive(label)
+        area = differences.auroc(latent.values, positive, self.draws)
+        card = evaluation_card(latent.values, positive, latent.threshold, self.draws, area)
+        beside = {each.score.name: differences.auroc(each.values, positive, self.draws) for each in baselines}
+        among, n_positive = among_random(card, judging.random, positive), int(positive.sum())
+        predicted = metrics.predicted_positive(latent.values, latent.threshold)
+        scores = {each.score.name: each.score for each in baselines}
         return DetectedDirection(
             latent=facts,
             positive=label,
-            verdict=verdict(card, label, among.auroc.q95),
+            verdict=verdicts.ranking(card.auroc, among.auroc.q95),
             card=card,
-            baselines={scored.score.name: self._card_of_baseline(scored, positive) for scored in baselines},
+            baselines={each.score.name: self._card_of_baseline(each, positive, beside) for each in baselines},
             random_latents=among,
-            auroc_within_strata=strata.auroc_within(latent.values, positive, stratum, self.draws),
-            auroc_within=within,
-            strata=strata.by_stratum(
-                latent.values, positive, latent.threshold, stratum, self.stratum_names, self.draws
-            ),
+            **self._within(latent, baselines, positive),
             temperatures=self._by_temperature(latent, label),
             calibration=reliability(latent.tuned, self.problems.positive(label)[self.tuning], latent.values, positive),
+            against_always=verdicts.against_always(predicted, positive, self.draws),
+            differences=_differences(area, beside),
+            beyond_difficulty=self._beyond(latent.score, scores, label),
+            probe_beyond_difficulty=self._beyond(scores[PROBE], scores, label) if PROBE in scores else None,
+            stability=judging.stability,
+            power=verdicts.ranking_power(n_positive, len(positive) - n_positive, among.auroc.q95),
         )
 
-    def _card_of_baseline(self, scored: Scored, positive: np.ndarray) -> BaselineCard:
-        card = evaluation_card(scored.values, positive, scored.threshold, self.draws)
+    def _within(self, latent: Scored, baselines: Sequence[Scored], positive: np.ndarray) -> dict[str, Any]:
+        """AUROC inside exact strata of complexity and of every quantity of the problem; and each stratum's own."""
+        stratum = self.stratum[self.judging]
+        measured = {each.score.name: each.values for each in baselines if each.score.name in OF_THE_PROBLEM}
+        within = {
+            name: strata.auroc_within(latent.values, positive, np.unique(values, return_inverse=True)[1], self.draws)
+            for name, values in measured.items()
+        }
+        there = np.unique(stratum)
+        place = np.searchsorted(there, stratum)
+        names = [self.stratum_names[number] for number in there]
+        return {
+            "auroc_within_strata": strata.auroc_within(latent.values, positive, stratum, self.draws),
+            "auroc_within": within,
+            "strata": strata.by_stratum(latent.values, positive, latent.threshold, place, names, self.draws),
+        }
+
+    def _beyond(self, score: Score, scores: dict[str, Score], label: str) -> BeyondDifficulty:
+        """What a score adds to the covariates among `scores`."""
+        covariates = {name: scores[name].unseen for name in COVARIATES if name in scores}
+        positive = self.problems.positive(label)
+        return beyond_difficulty(covariates, score.unseen, positive, ~self.judging, self.judging, self.draws)
+
+    def _card_of_baseline(self, scored: Scored, positive: np.ndarray, areas: dict[str, Resampled]) -> BaselineCard:
+        area = areas[scored.score.name]
+        card = evaluation_card(scored.values, positive, scored.threshold, self.draws, area)
         return BaselineCard(**vars(card), sign=scored.score.sign, **scored.score.facts)
 
     def _by_temperature(self, latent: Scored, label: str) -> list[AtTemperature]:
@@ -124,13 +162,16 @@ class Evaluation:
         return found
 
 
-def _strata_of(scored: Scored) -> np.ndarray:
-    """Strata of the quantity as it was measured, whichever way the score was turned."""
-    measured = scored.score.sign * scored.values
-    return strata.stratum_of(measured, strata.upper_bounds(measured))
+def _differences(area: Resampled, beside: dict[str, Resampled]) -> dict[str, AurocDifference]:
+    """The latent's AUROC less that of each baseline that tells problems apart."""
+    return {
+        name: AurocDifference(auroc=area.minus(other), known=known(name))
+        for name, other in beside.items()
+        if name != ALWAYS_POSITIVE
+    }
 
 
-def _among_random(card: Card, random: Sequence[Scored], positive: np.ndarray) -> RandomLatents:
+def among_random(card: Card, random: Sequence[Scored], positive: np.ndarray) -> RandomLatents:
     """Where the direction stands among random latents: rank 1 is above all; one that equals it counts as above it."""
     once = positive.astype(float), (~positive).astype(float)
     areas = np.array([metrics.auroc(scored.values, *once) for scored in random])

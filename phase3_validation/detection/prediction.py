@@ -4,7 +4,8 @@
 
 1. A score is the latent's activation at the last prompt token; simpler scores stand beside it (scores.py).
 2. Each score's threshold is the midpoint between two activations with the largest F1 on `hyperparams`.
-3. On `validation`, once: metrics with intervals, by difficulty and temperature, a verdict (common/evaluation/).
+3. On `validation`, once: metrics with intervals, by difficulty and temperature, three verdicts (common/evaluation/).
+4. On `sae` and `hyperparams` alone the selection is repeated on ten other draws (layers.py).
 """
 
 from __future__ import annotations
@@ -12,23 +13,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from common import handoffs
 from common.evaluation.bootstrap import DRAWS
-from common.handoffs.detection import ALWAYS_POSITIVE, LATENT, LOGISTIC_REGRESSION, DetectionDocument
+from common.handoffs.detection import LATENT, LOGISTIC_REGRESSION, DetectionDocument
 from common.interventions.directions import Direction, selected_directions
-from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.programs.labels import SPLITS, JudgedProblems, Samples, judged_problems, judged_samples
-from common.saes.activations import StoredText, layer_activations
-from common.saes.encoder import LayerSae
-from common.saes.fit import checked_sae
 from common.saes.sources import sae_source
 from phase3_validation.detection.config import DetectionConfig
-from phase3_validation.detection.evaluation import Evaluation, Scored
+from phase3_validation.detection.evaluation import Evaluation, Judging, Scored
 from phase3_validation.detection.figures import Judged, all_figures
-from phase3_validation.detection.scores import MEANING, Score, probe_scores, random_latents, simple_scores
+from phase3_validation.detection.layers import Layers, drawn_latents, read_layers, wanted_latents
+from phase3_validation.detection.scores import MEANING, Score, simple_scores, text_scores
 from phase3_validation.readings import note_reading
 
 RANDOM = "random_latent_"
@@ -41,87 +38,61 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
     readings = note_reading(ctx, config.again)  # no number of validation was seen so far
     with ctx.write() as out:
         evaluation = Evaluation(problems, samples, config.n_resamples, config.seed)
-        simple, absent = simple_scores(problems)
+        simple, absent = _simple(problems, config.seed)
         if absent:
             ctx.log.info("not every problem has these, so they are no baselines: %s", ", ".join(absent))
-        predictions, judged = Predictions(evaluation), {}
-        for layer in sorted({direction.layer for direction in directions}):
-            own = [direction for direction in directions if direction.layer == layer]
-            judged |= _judge_layer(ctx, config, layer, own, source, evaluation, simple, predictions)
-        ordered = [judged[direction.name] for direction in directions]
-        out.columns("predictions.parquet", predictions.columns([each.name for each in ordered]))
+        table = ctx.read(handoffs.LATENTS).columns("latents.parquet")
+        drawn = drawn_latents(directions, table, config.n_random_latents, config.seed)
+        layers = read_layers(ctx, config, problems, source, table, wanted_latents(directions, drawn))
+        predictions, judged = Predictions(evaluation), []
+        for direction in directions:
+            judging = _judging(evaluation, direction, layers, simple, drawn[direction.name])
+            predictions.add(direction.name, [judging.latent, *judging.baselines, *judging.random])
+            judged.append(_judged(evaluation, direction, judging))
+        out.columns("predictions.parquet", predictions.columns([each.name for each in judged]))
         out.table("labels.parquet", _label_rows(evaluation))
-        found = _document(out.identity["experiment"], config, evaluation, ordered, readings, absent)
+        found = _document(out.identity["experiment"], config, evaluation, judged, readings, absent, layers)
         out.document("detection.json", found)
-        for name, data in all_figures(ordered).items():
+        for name, data in all_figures(judged).items():
             out.file(f"figures/{name}", data)
         out.summary["problems"] = int(evaluation.judging.sum())
-        for each in ordered:
+        for each in judged:
             words = _words(each)
             ctx.log.info("%s", words)
             out.summary[each.name] = f"{each.entry.verdict} (AUROC {each.entry.card.auroc.value:.2f})"
 
 
-def _judge_layer(
-    ctx: RunContext,
-    config: DetectionConfig,
-    layer: int,
-    directions: list[Direction],
-    source: Any,
-    evaluation: Evaluation,
-    simple: list[Score],
-    predictions: Predictions,
-) -> dict[str, Judged]:
-    """All directions whose latent is of one layer. Its SAE and activations are gone when this returns."""
-    generations, task_ids = ctx.read(handoffs.GENERATIONS), evaluation.problems.task_ids
-    rebuild = build_command(handoffs.GENERAL_TEXT, config, ctx.preset, ctx.data_dir)
-    text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild)
-    sae, _ = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
-    resid = layer_activations(generations, layer, task_ids)
-    baselines = [*simple, *probe_scores(resid, evaluation.problems, config.seed)]
-    table = ctx.read(handoffs.LATENTS).columns("latents.parquet")
-    drawn = {
-        direction.name: random_latents(table, layer, direction.latent, config.n_random_latents, config.seed)
-        for direction in directions
-    }
-    wanted = sorted({latent for random in drawn.values() for latent in random} | {each.latent for each in directions})
-    activations = _activations(sae, resid, wanted)
-    judged = {}
-    for direction in directions:
-        label = direction.positive
-        latent, beside, random = _scored(evaluation, direction, activations, baselines, drawn[direction.name])
-        predictions.add(direction.name, [latent, *beside, *random])
-        entry = evaluation.direction(direction.facts, label, latent, beside, random)
-        probe = next(scored for scored in beside if scored.score.name == LOGISTIC_REGRESSION)
-        judged[direction.name] = Judged(
-            direction.name, entry, latent, probe, evaluation.positive(label), evaluation.draws
-        )
-    return judged
+def _simple(problems: JudgedProblems, seed: int) -> tuple[list[Score], list[str]]:
+    """Scores that need no activation, and the names of those that not every problem has."""
+    measured, absent = simple_scores(problems)
+    texts, without = text_scores(problems, seed)
+    return [*measured, *texts], [*absent, *without]
 
 
-def _scored(
-    evaluation: Evaluation,
-    direction: Direction,
-    activations: dict[int, Any],
-    baselines: list[Score],
-    random: dict[int, int],
-) -> tuple[Scored, list[Scored], list[Scored]]:
+def _judging(
+    evaluation: Evaluation, direction: Direction, layers: Layers, simple: list[Score], drawn: dict[int, int]
+) -> Judging:
     """The latent, the baselines and the random latents, each larger for the direction's label, with its threshold."""
-    label = direction.positive
-    own = evaluation.scored(Score(LATENT, activations[direction.latent]), label)
-    beside = [evaluation.scored(score.toward(label), label) for score in baselines]
-    drawn = [
-        evaluation.scored(Score(f"{RANDOM}{latent}", sign * activations[latent], sign).toward(label), label)
-        for latent, sign in random.items()
+    label, layer, latent = direction.positive, direction.layer, direction.latent
+    random = [
+        evaluation.scored(
+            Score(f"{RANDOM}{number}", sign * layers.activations[layer, number], sign).toward(label), label
+        )
+        for number, sign in drawn.items()
     ]
-    return own, beside, drawn
+    return Judging(
+        latent=evaluation.scored(Score(LATENT, layers.activations[layer, latent]), label),
+        baselines=[evaluation.scored(each.toward(label), label) for each in [*simple, *layers.probe_scores(layer)]],
+        random=random,
+        stability=layers.selections.stability(direction.name, layer, latent),
+    )
 
 
-def _activations(sae: LayerSae, resid: Any, latents: list[int]) -> dict[int, Any]:
-    """Activations of some latents on every problem, [n] float64, by latent."""
-    with torch.no_grad():
-        chosen = sae.encode(resid)[:, latents].double().numpy()
-    return {latent: chosen[:, column] for column, latent in enumerate(latents)}
+def _judged(evaluation: Evaluation, direction: Direction, judging: Judging) -> Judged:
+    entry = evaluation.direction(direction.facts, direction.positive, judging)
+    probe = next(scored for scored in judging.baselines if scored.score.name == LOGISTIC_REGRESSION)
+    positive = evaluation.positive(direction.positive)
+    return Judged(direction.name, entry, judging.latent, probe, positive, evaluation.draws)
 
 
 class Predictions:
@@ -204,6 +175,7 @@ def _document(
     judged: list[Judged],
     readings: int,
     absent: list[str],
+    layers: Layers,
 ) -> DetectionDocument:
     problems, samples = evaluation.problems, evaluation.samples
     used = judged[0].entry.baselines
@@ -218,14 +190,17 @@ def _document(
         baselines={name: meaning for name, meaning in MEANING.items() if name in used},
         baselines_left_out=absent,
         directions={each.name: each.entry for each in judged},
+        probes=layers.chosen,
     )
 
 
 def _words(judged: Judged) -> str:
-    """The verdict of one direction with the numbers that it rests on."""
-    entry, area, f1 = judged.entry, judged.entry.card.auroc, judged.entry.card.f1
-    always = entry.baselines[ALWAYS_POSITIVE].f1.value
+    """The verdicts of one direction with the numbers that they rest on."""
+    entry, area, gain = judged.entry, judged.entry.card.auroc, judged.entry.beyond_difficulty.gain
+    stable = entry.stability
     return (
-        f"{judged.title}: {entry.verdict}. AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}), "
-        f"F1 {f1.value:.3f} against {always:.3f} of always saying {entry.positive}"
+        f"{judged.title}: {entry.verdict}. AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}); "
+        f"gain over lengths, difficulty and wording {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}): "
+        f"{entry.beyond_difficulty.verdict}; {entry.against_always.words(entry.positive)}; chosen in "
+        f"{stable.same_latent} of {stable.draws} other draws"
     )

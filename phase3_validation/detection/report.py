@@ -3,17 +3,17 @@
 from dataclasses import replace
 
 from common.handoffs.detection import (
-    ALWAYS_POSITIVE,
     LOGISTIC_REGRESSION,
+    PROBE,
     BaselineCard,
     Card,
     DetectedDirection,
     DetectionDocument,
-    DetectionVerdict,
     RandomLatents,
 )
 from common.handoffs.estimates import AurocInterval, Interval
 from common.handoffs.selected import LatentFacts
+from common.handoffs.verdicts import DifficultyVerdict, RankingVerdict
 from common.report.blocks import (
     Block,
     Cell,
@@ -47,6 +47,7 @@ from common.words import (
     p_value,
     sentence_case,
 )
+from phase3_validation.detection import words
 
 _AREA = Scale(0, 1, 0.5)
 _METRICS = (  # key in a card, title, meaning
@@ -102,7 +103,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         "Does one latent tell, before a token is written, which programs will fail?",
         source=phase.place,
         warnings=_warnings(result),
-        answer=_answer(result),
+        answer=words.answer(result),
     )
     section.blocks.append(
         Paragraph(
@@ -133,28 +134,6 @@ def _warnings(result: DetectionDocument) -> list[Block]:
     return found
 
 
-def _answer(result: DetectionDocument) -> str:
-    """Does the model know? What the best predictor says, beside what needs no dictionary."""
-    best = result.best_predictor
-    if best is None:
-        return "No predicting direction could be judged on the validation split."
-    name, entry = best
-    card, positive, baselines = entry.card, entry.positive, entry.baselines
-    always = number(baselines[ALWAYS_POSITIVE].f1.value)
-    words = (
-        f"{sentence_case(direction_words(name))} ({latent_words(entry.latent)}) ranks {positive} programs above the "
-        f"others with an AUROC of {interval(card.auroc)} on {count(card.n)} validation problems, verdict "
-        f"“{entry.verdict}”: its F1 is {interval(card.f1)}, that of always saying {positive} is {always}"
-    )
-    if LOGISTIC_REGRESSION in baselines:
-        area = interval(baselines[LOGISTIC_REGRESSION].auroc)
-        words += f"; logistic regression on the full residual stream of the same layer has an AUROC of {area}"
-    within = entry.auroc_within_strata
-    if within.value is not None:
-        words += f"; among problems of similar complexity the latent's is {interval(within)}"
-    return f"{words}."
-
-
 def _meanings(result: DetectionDocument) -> Table:
     columns = [Column("Score", numeric=False), Column("Meaning", numeric=False)]
     rows = [[Cell(name), Cell(meaning)] for name, meaning in result.baselines.items()]
@@ -165,24 +144,46 @@ def _meanings(result: DetectionDocument) -> Table:
 
 def _direction(name: str, entry: DetectedDirection, first: bool) -> list[Block]:
     """What a direction that was selected to predict is worth; of one that was selected to steer, the same in short."""
-    latent, positive, card, predicts = entry.latent, entry.positive, entry.card, name.startswith("predict")
-    tone = "good" if entry.verdict is DetectionVerdict.DETECTOR else "plain"
+    predicts = name.startswith("predict")
+    tone = "good" if entry.verdict is RankingVerdict.RANKS else "plain"
+    verdicts = [str(entry.verdict)]
+    if entry.beyond_difficulty.verdict is not DifficultyVerdict.CANNOT_TELL:
+        verdicts.append(str(entry.beyond_difficulty.verdict))
+    pairs = [*_facts(entry), *(_more_facts(entry) if predicts else [])]
+    blocks: list[Block] = [Heading(direction_words(name), beside=", ".join(verdicts), tone=tone), Facts(pairs)]
+    blocks.append(_cards(name, entry, folded=not predicts, explained=first))
+    tables = (_differences(name, entry, folded=not predicts), _strata(name, entry), _temperatures(name, entry))
+    return blocks + [table for table in tables if table.rows]
+
+
+def _facts(entry: DetectedDirection) -> list[tuple[str, Cell]]:
+    latent, positive, card = entry.latent, entry.positive, entry.card
     pairs = [
         ("Latent", latent_cell(f"{latent_words(latent)} of {latent.sae_id}", latent.layer, latent.latent)),
         ("Stands for", text(f"{positive} programs: {count(card.n_positive)} of {count(card.n)} here")),
         ("Selected by", text(_selection(latent))),
         ("AUROC", text(f"{interval(card.auroc)}; by DeLong {_delong(card.auroc)}")),
-        ("AUROC within strata", text(f"{interval(entry.auroc_within_strata)}: only pairs of similar complexity")),
+        ("Beyond difficulty", text(words.beyond(entry.beyond_difficulty, "it", entry.probe_beyond_difficulty))),
+        ("AUROC within strata", text(f"{interval(entry.auroc_within_strata)}: only pairs of equal complexity")),
     ]
+    if entry.verdict is not RankingVerdict.RANKS:
+        pairs.insert(4, ("What could be found", text(f"{sentence_case(entry.power.words)}.")))
+    return pairs
+
+
+def _more_facts(entry: DetectedDirection) -> list[tuple[str, Cell]]:
+    """Of a direction that was selected to predict."""
+    pairs = []
     within = [f"{quantity} {interval(area)}" for quantity, area in entry.auroc_within.items()]
-    if within and predicts:
-        pairs.append(("AUROC within bins of", text("; ".join(within))))
-    if entry.random_latents.n and predicts:
+    if within:
+        pairs.append(("AUROC at equal", text("; ".join(within))))
+    if entry.random_latents.n:
         pairs.append(("Beside random latents", text(_random(entry.random_latents))))
-    blocks: list[Block] = [Heading(direction_words(name), beside=entry.verdict, tone=tone), Facts(pairs)]
-    blocks.append(_cards(name, entry, folded=not predicts, explained=first))
-    blocks += [table for table in (_strata(name, entry), _temperatures(name, entry)) if table.rows]
-    return blocks
+    always = entry.against_always
+    difference = f"by {interval(always.f1_difference, signed=True)}"
+    pairs.append(("Beside always", text(f"{sentence_case(always.words(entry.positive))}: it differs {difference}")))
+    pairs.append(("Stability", text(words.stability(entry.stability))))
+    return pairs
 
 
 def _selection(latent: LatentFacts) -> str:
@@ -223,12 +224,15 @@ def _cards(name: str, entry: DetectedDirection, folded: bool, explained: bool) -
 
 
 def _fit(baselines: dict[str, BaselineCard]) -> str:
-    """What is to be said of the probe's fit."""
-    probe = baselines.get(LOGISTIC_REGRESSION)
-    if probe is None or probe.C is None:
-        return ""
-    converged = ", and it did not converge" if probe.converged is False else ""
-    return f"Logistic regression: C = {probe.C:g}{converged}."
+    """What is to be said of the fit of the probes."""
+    found = []
+    for name in (LOGISTIC_REGRESSION, PROBE):
+        probe = baselines.get(name)
+        if probe is not None and probe.C is not None:
+            converged = ", and it did not converge" if probe.converged is False else ""
+            layer = "" if probe.layer is None else f"layer {probe.layer}, "
+            found.append(f"{sentence_case(name)}: {layer}C = {probe.C:g}{converged}.")
+    return " ".join(found)
 
 
 def _card_row(score: str, card: Card) -> list[Cell]:
@@ -238,6 +242,22 @@ def _card_row(score: str, card: Card) -> list[Cell]:
         *(estimate(getattr(card, key)) for key, _, _ in _METRICS),
         Cell(UNKNOWN if card.threshold is None else f"{card.threshold:.4g}", sort=card.threshold),
     ]
+
+
+def _differences(name: str, entry: DetectedDirection, folded: bool) -> Table:
+    """The latent's AUROC less that of each other score, on the same problems and resamples."""
+    furthest = [max(abs(found.auroc.low or 0), abs(found.auroc.high or 0)) for found in entry.differences.values()]
+    widest = max([0.05, *furthest])
+    columns = [
+        Column("Other score", numeric=False),
+        Column("Difference", "AUROC of the latent less that of the other, paired; at the line they are equal"),
+        Column("Known", "when the other score is known: before or after the program is written", numeric=False),
+    ]
+    rows = [
+        [Cell(other), estimate(found.auroc, signed=True, scale=Scale(-widest, widest, 0)), Cell(str(found.known))]
+        for other, found in entry.differences.items()
+    ]
+    return Table(f"{sentence_case(direction_words(name))} less simpler scores", columns, rows, folded=folded)
 
 
 def _strata(name: str, entry: DetectedDirection) -> Table:

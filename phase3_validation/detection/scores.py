@@ -14,45 +14,76 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from common.evaluation import metrics, probes
-from common.handoffs.detection import ALWAYS_POSITIVE, DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION
+from common.evaluation import metrics
+from common.evaluation.probes import CrossFitted
+from common.evaluation.text_score import TextScores
+from common.handoffs.detection import (
+    ALWAYS_POSITIVE,
+    DESCRIPTION_LENGTH,
+    DIFFERENCE_OF_MEANS,
+    LOGISTIC_REGRESSION,
+    MEAN_LOGPROB,
+    PROBE,
+    PROMPT_LENGTH,
+    Known,
+)
 from common.programs.labels import JudgedProblems
 
 MIN_ACTIVE = 5  # problems of `sae` on which a random latent fires: a dead one would be no opponent
 
+PROMPT_TEXT, DESCRIPTION_TEXT = "text of the prompt", "text of the description"
 MEANING = {  # name -> what is measured, and when it is known
     ALWAYS_POSITIVE: "the positive label for every problem; its threshold is no choice",
-    "prompt length": "characters of the prompt",
-    "description length": "characters of the description",
+    PROMPT_LENGTH: "characters of the prompt",
+    DESCRIPTION_LENGTH: "characters of the description",
     "complexity": "cyclomatic complexity of the reference solution",
     "operations": "operations that the reference solution composes",
-    "mean log-probability": "mean log-probability of the generated tokens: known once the program is written",
+    "rarity": "tier of the rarest operation: 0 common, 1 rare, 2 very rare",
+    MEAN_LOGPROB: "mean log-probability of the generated tokens: known once the program is written",
     "summed log-probability": "summed log-probability of the generated tokens: known once the program is written",
     "first-token entropy": "entropy of the first generated token's distribution",
+    PROMPT_TEXT: "logistic regression on TF-IDF of words and character 2- to 4-grams, fitted on sae",
+    DESCRIPTION_TEXT: "the same of the description alone",
     LOGISTIC_REGRESSION: "on the standardised residual stream of the layer, C chosen by cross-validation on sae",
     DIFFERENCE_OF_MEANS: "projection of the residual stream on mean incorrect - mean correct of sae",
+    PROBE: "logistic regression on the stream of the layer whose probe has the best cross-validated AUROC on sae",
 }
-OF_THE_PROBLEM = ("prompt length", "description length", "complexity", "operations")
+OF_THE_PROBLEM = (PROMPT_LENGTH, DESCRIPTION_LENGTH, "complexity", "operations", "rarity")
+COVARIATES = (*OF_THE_PROBLEM, PROMPT_TEXT, DESCRIPTION_TEXT)  # what a score has to add to
+_KNOWN_AFTER = (MEAN_LOGPROB, "summed log-probability")
+_TIERS = ("A", "B", "C")
 
 
 @dataclass(frozen=True)
 class Score:
     """One number per problem, larger for incorrect. `sign` says how what was measured was turned for that.
 
-    `facts` are shown beside its card.
+    `facts` are shown beside its card. `out_of_fold` are the values where the problems that the score was fitted on
+    have those of a fit without them; None where it was fitted on none.
     """
 
     name: str
     values: Float[np.ndarray, " n"]
     sign: int = 1
     facts: dict[str, Any] = field(default_factory=dict)
+    out_of_fold: Float[np.ndarray, " n"] | None = None
 
     def toward(self, label: str) -> Score:
         """The same score, larger for `label`."""
         turn = 1 if label == "incorrect" or self.name == ALWAYS_POSITIVE else -1
-        return Score(self.name, turn * self.values + 0.0, turn * self.sign, self.facts)  # no -0.0
+        outside = None if self.out_of_fold is None else turn * self.out_of_fold
+        return Score(self.name, turn * self.values + 0.0, turn * self.sign, self.facts, outside)  # no -0.0
+
+    @property
+    def unseen(self) -> Float[np.ndarray, " n"]:
+        """Values none of which was fitted on the problem's own label."""
+        return self.values if self.out_of_fold is None else self.out_of_fold
+
+
+def known(name: str) -> Known:
+    """When the baseline of this name is known."""
+    return Known.AFTER if name in _KNOWN_AFTER else Known.BEFORE
 
 
 def oriented(name: str, measured: Float[np.ndarray, " n"], problems: JudgedProblems) -> Score:
@@ -75,15 +106,31 @@ def simple_scores(problems: JudgedProblems) -> tuple[list[Score], list[str]]:
     return found, absent
 
 
-def probe_scores(resid: Float[Tensor, "n d_model"], problems: JudgedProblems, seed: int) -> list[Score]:
-    """Logistic regression and difference of means on one layer's residual stream, fitted on the `sae` split."""
-    x, own = resid.double().numpy(), problems.split == "sae"
-    incorrect = problems.incorrect[own]
-    values, facts = probes.logistic_regression(x, x[own], incorrect, seed)
-    return [
-        Score(LOGISTIC_REGRESSION, values, facts=facts),
-        Score(DIFFERENCE_OF_MEANS, probes.difference_of_means(x, x[own], incorrect)),
-    ]
+def text_scores(problems: JudgedProblems, seed: int) -> tuple[list[Score], list[str]]:
+    """What the words of prompt and description tell, fitted on `sae`; and the names of those that not all have.
+
+    Out of fold they are fitted on `hyperparams` as well, as the regression is that they join.
+    """
+    texts = {
+        PROMPT_TEXT: [program["prompt"] for program in problems.programs],
+        DESCRIPTION_TEXT: [problem["text"] for problem in problems.problems],
+    }
+    sae, not_validation = problems.split == "sae", problems.split != "validation"
+    found, absent = [], []
+    for name, own in texts.items():
+        if None in own:
+            absent.append(name)
+            continue
+        scores = TextScores(own, problems.incorrect, seed)
+        strength = scores.strength(sae)
+        outside = scores.cross_fitted(not_validation, strength)
+        found.append(Score(name, scores.fitted_on(sae, strength), facts={"C": strength}, out_of_fold=outside))
+    return found, absent
+
+
+def probe_score(name: str, probe: CrossFitted, layer: int) -> Score:
+    """A logistic regression on one layer's residual stream, fitted on the `sae` split."""
+    return Score(name, probe.values, facts={**probe.facts, "layer": layer}, out_of_fold=probe.out_of_fold)
 
 
 def random_latents(latents: dict[str, np.ndarray], layer: int, without: int, n: int, seed: int) -> dict[int, int]:
@@ -105,17 +152,23 @@ def _operations(problem: dict[str, Any]) -> float | None:
     return float(operations) if isinstance(operations, int | float) else None
 
 
+def _rarity(problem: dict[str, Any]) -> float | None:
+    tier = json.loads(problem["attributes"] or "{}").get("rarity")
+    return float(_TIERS.index(tier)) if isinstance(tier, str) and tier in _TIERS else None
+
+
 def _summed(program: dict[str, Any]) -> float | None:
     mean, n_tokens = program["mean_logprob"], program["n_new_tokens"]
     return None if mean is None or n_tokens is None else mean * n_tokens
 
 
 _MEASURES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float | None]] = {
-    "prompt length": lambda problem, program: None if program["prompt"] is None else len(program["prompt"]),
-    "description length": lambda problem, program: len(problem["text"]),
+    PROMPT_LENGTH: lambda problem, program: None if program["prompt"] is None else len(program["prompt"]),
+    DESCRIPTION_LENGTH: lambda problem, program: len(problem["text"]),
     "complexity": lambda problem, program: problem["complexity"],
     "operations": lambda problem, program: _operations(problem),
-    "mean log-probability": lambda problem, program: program["mean_logprob"],
+    "rarity": lambda problem, program: _rarity(problem),
+    MEAN_LOGPROB: lambda problem, program: program["mean_logprob"],
     "summed log-probability": lambda problem, program: _summed(program),
     "first-token entropy": lambda problem, program: program["first_token_entropy"],
 }

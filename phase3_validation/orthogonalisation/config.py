@@ -18,7 +18,10 @@ class OrthogonalisationConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
         ("steer_correct", "steer_incorrect"), "selected directions to take away, one at a time", choices=NAMES
     )
     n_controls: int = setting(
-        10, "matched latents whose direction is taken away instead, for each direction", minimum=1
+        20,
+        "latents whose direction is taken away instead, for each direction: the stream varies as much along them",
+        demo=10,
+        minimum=1,
     )
     problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=30, minimum=0)
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from common.handoffs.changes import Cell, RemovedDirection, ResultTable, StillWritten
 from common.handoffs.estimates import Interval
-from common.handoffs.steering import LOWER, MATCHED_LATENT, RAISE
+from common.handoffs.steering import LOWER, MATCHED_LATENT, RAISE, AgainstControls, ControlEffect, Match
 from common.interventions.comparisons import OUTCOME, compare_direction, judge_family
 from common.interventions.conditions import Variant
+from common.interventions.controls import match_words
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row
+from common.interventions.power import power_words
 from common.words import direction_words, latent_words, listed, number, p_words, percent, points
 
 RowsOf = dict[Variant, list[Row]]
@@ -22,6 +24,7 @@ def entries(
     rows: RowsOf,
     own: dict[str, Variant],
     controls: dict[str, dict[int, Variant]],
+    matches: dict[str, Match],
 ) -> dict[str, RemovedDirection]:
     """Every direction, judged as in phase 3.3. `wanted` is what its loss should do to the pass rate."""
     compared, wanted = {}, {}
@@ -29,7 +32,7 @@ def entries(
         name = direction.name
         wanted[name] = LOWER if direction.positive == "correct" else RAISE
         matched = {MATCHED_LATENT: {i: rows[variant] for i, variant in controls[name].items()}}
-        compared[name] = compare_direction(before, rows[own[name]], matched, wanted[name])
+        compared[name] = compare_direction(before, rows[own[name]], matched, wanted[name], matches[name])
     judged = judge_family(compared, wanted)
     return {
         d.name: RemovedDirection(
@@ -77,16 +80,28 @@ def sentences(verified: dict[str, StillWritten], found: dict[str, RemovedDirecti
 def _sentence(name: str, entry: RemovedDirection) -> str:
     changed, matched, p_holm = entry.effect, entry.controls[MATCHED_LATENT], entry.p_holm
     outcome = changed.correction if entry.wanted == RAISE else changed.corruption
-    power = entry.smallest_effect.words
+    power = power_words(entry.power)
     return (
         f"Without {direction_words(name)} ({latent_words(entry.latent)}), which should {entry.wanted} the pass "
         f"rate, it changes by {points(changed.net_change)}: {changed.correction.n} programs corrected, "
         f"{changed.corruption.n} corrupted, of {changed.n} (McNemar, Holm: {p_words(p_holm['mcnemar'])}). "
         f"Of the programs that could be, {percent(outcome.rate)} are {OUTCOME[entry.wanted]}; without a "
-        f"matched latent {percent(matched.pooled.rate)} (Fisher, Holm: {p_words(p_holm['fisher'])}). Its net "
-        f"change ranks {matched.rank or 'nowhere'} of {matched.n + 1} among them. Verdict: {entry.verdict}. "
-        f"{power[:1].upper()}{power[1:]}."
+        f"matched latent {percent(matched.pooled.rate)} (as description, Fisher, Holm: {p_words(p_holm['fisher'])}). "
+        f"Its net change ranks {matched.rank or 'nowhere'} of {matched.n + 1} among them, which decides. Verdict: "
+        f"{entry.verdict}. {power[:1].upper()}{power[1:]}. {_match_sentence(matched)}"
     )
+
+
+def _with_variance(matched: AgainstControls) -> list[tuple[ControlEffect, float]]:
+    """Each control with the variance of the residual stream along it."""
+    assert matched.match is not None  # of this phase every direction's controls are matched on it
+    return list(zip(matched.each, matched.match.each["variance"], strict=True))
+
+
+def _match_sentence(matched: AgainstControls) -> str:
+    """How much variance of the stream the controls' loss removes, beside its own."""
+    assert matched.match is not None
+    return f"Of its controls, matched on the variance that their loss removes, {match_words(matched.match)}."
 
 
 def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]) -> list[ResultTable]:
@@ -100,7 +115,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
             percent(entry.effect.correction.rate),
             percent(entry.effect.corruption.rate),
             percent(entry.effect.newly_degenerate.rate),
-            number(entry.effect.median_kl, 3),
+            number(entry.effect.trajectory_kl, 3),
             str(entry.verdict),
         ]
         for name, entry in found.items()
@@ -112,10 +127,11 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
             control.n_corrected,
             control.n_corrupted,
             points(Interval(control.net_change, None, None)),
-            number(control.median_kl, 3),
+            number(control.trajectory_kl, 3),
+            f"{variance:.3g}",
         ]
         for name, entry in found.items()
-        for control in entry.controls[MATCHED_LATENT].each
+        for control, variance in _with_variance(entry.controls[MATCHED_LATENT])
     ]
     weights = [
         [direction_words(name), f"{entry.before:.2g}", f"{entry.worst:.1e}", entry.component,
@@ -126,7 +142,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
         ResultTable(
             title="The model without each direction",
             columns=["taken away", "should", "pass rate", "net change", "corrected, of failed", "corrupted, of passed",
-                     "newly degenerate", "median KL of the first token [nats]", "verdict"],
+                     "newly degenerate", "disturbance [nats per token]", "verdict"],
             rows=changes,
         ),
         ResultTable(
@@ -137,7 +153,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
         ResultTable(
             title="The model without each matched latent",
             columns=["in place of", "latent", "corrected", "corrupted", "net change",
-                     "median KL of the first token [nats]"],
+                     "disturbance [nats per token]", "variance removed"],
             rows=controls,
         ),
     ]  # fmt: skip

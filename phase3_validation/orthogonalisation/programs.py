@@ -1,13 +1,14 @@
 """Programs of a model that cannot write a direction, with a measurement of that on the same prompts.
 
-1. The unchanged model reads the prompts: its next-token distribution is what the other's is compared with, and what
-   its components write along the direction is what there is to remove.
+1. The unchanged model reads the prompts: what its components write along the direction is what there is to remove.
 2. The orthogonalised model reads them again; what its components write is measured, and checked.
 3. It then writes the programs. Rows of a batch share the weights, so a batch has one direction.
+4. Both read the programs that the unchanged model wrote in phase 1: how much the change disturbs it is measured there.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache
 
-from common.interventions.steered_generation import kl_divergence, read_prompts
+from common.interventions.steered_generation import read_prompts
+from common.interventions.trajectory_kl import along_programs, mean_kls, parts
 from common.model.forward import new_cache
 from common.model.generation import Generation, Request, decode, start_row
 from common.model.language_model import LanguageModel
@@ -26,24 +28,30 @@ from phase3_validation.orthogonalisation.weights import orthogonalised, watch_wr
 
 @dataclass(frozen=True)
 class OrthogonalisedProgram:
-    """What the model wrote; KL(orthogonalised || unchanged) of the first token's distribution [nats].
+    """What the model wrote; how much the change disturbs it along the unchanged program [nats per token].
 
     `share_before` and `share` are the largest |<d, write>| / |write| over components and prompt tokens, in [0, 1],
     before and after; `component` is where the latter is found. NaN and "" for the unchanged model.
     """
 
     generation: Generation
-    kl: float = 0.0
+    trajectory_kl: float = 0.0
     share_before: float = math.nan
     share: float = math.nan
     component: str = ""
 
 
 def generate_orthogonalised(
-    lm: LanguageModel, requests: Sequence[Request], direction: Float[Tensor, " d_model"] | None, *, max_new_tokens: int
+    lm: LanguageModel,
+    requests: Sequence[Request],
+    direction: Float[Tensor, " d_model"] | None,
+    unchanged_programs: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
 ) -> list[OrthogonalisedProgram]:
     """One batch of greedy programs, in the order of `requests`; None leaves the weights as they are.
 
+    `unchanged_programs` are the token ids that the unchanged model writes for them.
     Prompts must fit (see `common.model.generation.check_prompts_fit`).
     Raises: PipelineError when a component still writes the direction; ConfigError for an unknown architecture.
     """
@@ -60,17 +68,53 @@ def generate_orthogonalised(
             return [OrthogonalisedProgram(result) for result in results]
         direction = direction.to(lm.device)
         with watch_writes(lm.model, direction, mask.bool()) as before:
-            unchanged, _ = _read(lm, ids, mask)
-        with orthogonalised(lm.model, direction):
+            _read(lm, ids, mask)
+        with orthogonalised(lm.model, direction) as unchanged:
             with watch_writes(lm.model, direction, mask.bool()) as writes:
                 logits, cache = _read(lm, ids, mask)
             writes.check(write_limit(getattr(torch, lm.dtype)))
             decode(lm, rows, logits, cache, mask)
-    kls = kl_divergence(logits, unchanged)
+            kls = _trajectory_kls(lm, ids, mask, unchanged_programs, unchanged)
     return [
         OrthogonalisedProgram(*facts)
         for facts in zip(results, kls, before.worst, writes.worst, writes.component, strict=True)
     ]
+
+
+def _trajectory_kls(
+    lm: LanguageModel,
+    ids: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    programs: Sequence[Sequence[int]],
+    unchanged: Callable[[], AbstractContextManager],
+) -> list[float]:
+    """How much the weights that the model has now disturb it; in `unchanged` it has its own."""
+    kls: list[float] = []
+    for part in parts(lm, programs):
+        some = programs[part]
+        changed = _along(lm, ids[part], mask[part], some, nullcontext)
+        plain = _along(lm, ids[part], mask[part], some, unchanged)
+        kls += mean_kls(zip(plain, changed, strict=True), some)
+    return kls
+
+
+def _along(
+    lm: LanguageModel,
+    ids: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    programs: Sequence[Sequence[int]],
+    weights: Callable[[], AbstractContextManager],
+) -> Iterator[Float[Tensor, "batch n_tokens d_vocab"]]:
+    """Log-probabilities along the programs, part by part, each computed while the context `weights` is open."""
+    with weights():
+        logits, cache = _read(lm, ids, mask)
+    along = along_programs(lm, programs, logits, cache, mask)
+    while True:
+        with weights():
+            some = next(along, None)
+        if some is None:
+            return
+        yield some
 
 
 def _read(

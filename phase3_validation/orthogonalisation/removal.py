@@ -2,8 +2,9 @@
 
     python3 run.py phase 3.5 --model google/gemma-2-2b
 
-1. For each direction, and for each of its matched latents, the direction is taken out of every matrix that writes to
-   the residual stream (weights.py). On every prompt it is measured what the components still write along it.
+1. For each direction, and for each of its controls (latents along which the stream varies as much: controls.py), the
+   direction is taken out of every matrix that writes to the residual stream (weights.py). On every prompt it is
+   measured what the components still write along it.
 2. The model writes the programs of the split, and gets its weights back.
 3. What changed, with the statistics of phase 3.3: intervals, matched latents, correction for the number of directions.
 
@@ -20,9 +21,9 @@ from torch import Tensor
 
 from common import handoffs
 from common.handoffs.changes import OrthogonalisationDocument
-from common.handoffs.steering import MATCHED_LATENT, UnsteeredRate
+from common.handoffs.steering import MATCHED_LATENT, Match, UnsteeredRate
 from common.interventions.conditions import NONE, UNSTEERED, Variant, rows_by_variant
-from common.interventions.controls import controls_of
+from common.interventions.controls import candidates_of
 from common.interventions.directions import Direction, selected_directions, unit_decoder_row
 from common.interventions.outcomes import effect, paired
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
@@ -31,15 +32,18 @@ from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
 from common.model.registry import default_dtype
+from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.programs.solutions import task_for
 from common.programs.writing import Writer
 from common.runs.records import RecordWriter
+from common.saes.activations import StoredText
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from phase3_validation.config import VALIDATION
 from phase3_validation.orthogonalisation import figures, findings
 from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
+from phase3_validation.orthogonalisation.controls import controls_by_variance
 from phase3_validation.orthogonalisation.programs import generate_orthogonalised
 from phase3_validation.orthogonalisation.weights import bytes_of_writers, write_limit
 from phase3_validation.readings import note_reading
@@ -48,11 +52,12 @@ from phase3_validation.steering.examples import examples
 
 @dataclass(frozen=True)
 class Plan:
-    """What is taken away: a direction's own, and its controls' by index."""
+    """What is taken away: a direction's own, and its controls' by index, which match it in the variance they remove."""
 
     directions: list[Direction]
     own: dict[str, Variant]
     controls: dict[str, dict[int, Variant]]
+    matches: dict[str, Match]
 
     @property
     def variants(self) -> list[Variant]:
@@ -65,19 +70,22 @@ class Plan:
 
 def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> Plan:
     """Raises: ConfigError when a direction has no control."""
-    latents = ctx.read(handoffs.LATENTS)
-    selected = latents.document()
+    latents, config = ctx.read(handoffs.LATENTS), ctx.config
     columns = latents.columns("latents.parquet")
-    directions = selected_directions(latents, ctx.config.directions)
-    own = {d.name: Variant(d.name, NONE, -1, d.layer, site="", coefficient=0.0) for d in directions}
-    controls = {
-        d.name: {
-            index: Variant(d.name, MATCHED_LATENT, index, d.layer, site="", coefficient=0.0)
-            for index in controls_of(d, columns, selected, ctx.config.n_controls)
+    directions = selected_directions(latents, config.directions)
+    source = sae_source(config.sae, config.model, config.sae_revision)
+    text = StoredText(
+        ctx.read(handoffs.GENERAL_TEXT), build_command(handoffs.GENERAL_TEXT, config, ctx.preset, ctx.data_dir)
+    )
+    own, controls, matches = {}, {}, {}
+    for d in directions:
+        sae, resid = load_sae(source, d.layer), text.every_of_layer(d.layer)
+        indices, matches[d.name] = controls_by_variance(d, columns, latents.document(), sae, resid, config.n_controls)
+        own[d.name] = Variant(d.name, NONE, -1, d.layer, site="", coefficient=0.0)
+        controls[d.name] = {
+            index: Variant(d.name, MATCHED_LATENT, index, d.layer, site="", coefficient=0.0) for index in indices
         }
-        for d in directions
-    }
-    return Plan(directions, own, controls)
+    return Plan(directions, own, controls, matches)
 
 
 def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfig) -> None:
@@ -92,13 +100,20 @@ def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfi
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            write_variants(ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems), earlier)
+            write_variants(
+                ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems, earlier), earlier
+            )
 
 
 def batch_writer(
-    lm: LanguageModel, config: OrthogonalisationConfig, plan: Plan, problems: list[dict[str, Any]]
+    lm: LanguageModel,
+    config: OrthogonalisationConfig,
+    plan: Plan,
+    problems: list[dict[str, Any]],
+    earlier: dict[int, dict[str, Any]],
 ) -> Writer[Written]:
     """Writes the programs of a batch of records; rows of different variants are generated apart."""
+    unchanged = [earlier[problem["task_id"]]["token_ids"][: config.max_new_tokens] for problem in problems]
     chat = chat_template_for(config.prompt, config.model, config.revision)
     requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
     lengths = check_prompts_fit(lm, requests)
@@ -109,11 +124,15 @@ def batch_writer(
         for number, group in itertools.groupby(batch, key=lambda index: index // len(problems)):
             places = [index % len(problems) for index in group]
             programs = generate_orthogonalised(
-                lm, [requests[place] for place in places], vectors[number], max_new_tokens=config.max_new_tokens
+                lm,
+                [requests[place] for place in places],
+                vectors[number],
+                [unchanged[place] for place in places],
+                max_new_tokens=config.max_new_tokens,
             )
             for place, one in zip(places, programs, strict=True):
                 columns = {"share_before": one.share_before, "share": one.share, "component": one.component}
-                written.append(Written(problems[place], variants[number], one.generation, one.kl, columns))
+                written.append(Written(problems[place], variants[number], one.generation, one.trajectory_kl, columns))
         return written
 
     return Writer(write, lengths * len(variants), bytes_of_writers(lm.model))
@@ -139,7 +158,7 @@ def conclude(
     """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
-    entries = findings.entries(plan.directions, before, rows, plan.own, plan.controls)
+    entries = findings.entries(plan.directions, before, rows, plan.own, plan.controls, plan.matches)
     verification = findings.verification(rows, plan.own, plan.controls, limit_of(ctx))
     found = OrthogonalisationDocument(
         experiment=out.identity["experiment"],
@@ -170,4 +189,10 @@ def limit_of(ctx: RunContext[OrthogonalisationConfig]) -> float:
 
 
 def count_records(ctx: RunContext[OrthogonalisationConfig]) -> int:
-    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)
+    """Without choosing the controls, for which SAEs and activations have to be read."""
+    latents, config = ctx.read(handoffs.LATENTS), ctx.config
+    columns = latents.columns("latents.parquet")
+    directions = selected_directions(latents, config.directions)
+    candidates = [len(candidates_of(d, columns, latents.document())) for d in directions]
+    n_variants = 1 + sum(1 + min(config.n_controls, n) for n in candidates)
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), config.problems) * n_variants

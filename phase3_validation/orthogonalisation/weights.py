@@ -12,7 +12,7 @@ The idea is Arditi et al. 2024, arXiv:2406.11717, section 2.4; the norms behind 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,16 +38,35 @@ def bytes_of_writers(model: PreTrainedModel) -> int:
 
 
 @contextmanager
-def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"]) -> Iterator[None]:
+def orthogonalised(
+    model: PreTrainedModel, direction: Float[Tensor, " d_model"]
+) -> Iterator[Callable[[], AbstractContextManager]]:
     """While the block is open, nothing that the model writes has a part along `direction`.
 
+    Gives a context in which the model is for a while what it was.
     The old parameters are put back afterwards, the very objects: the model is what it was, bit for bit. Meanwhile
     the changed matrices lie beside them, about as large as half of the model.
     Raises: ConfigError, as `writers_of`.
     """
     double = torch.float32 if direction.device.type == "mps" else torch.float64  # Metal has no float64
-    direction, config, olds = direction.to(double), model.config.get_text_config(), []
+    direction, config = direction.to(double), model.config.get_text_config()
+    olds: list[tuple[nn.Module, str, Any]] = []
+    news: list[tuple[nn.Module, str, Any]] = []
     tied = config.tie_word_embeddings
+
+    def put(parameters: list[tuple[nn.Module, str, Any]], are_tied: bool) -> None:
+        config.tie_word_embeddings = are_tied
+        for module, name, parameter in parameters:
+            setattr(module, name, parameter)
+
+    @contextmanager
+    def unchanged() -> Iterator[None]:
+        put(olds, tied)
+        try:
+            yield
+        finally:
+            put(news, False)
+
     try:
         for writer in writers_of(model):
             for module, name, axis, removed in _changes(writer, direction):
@@ -55,13 +74,11 @@ def orthogonalised(model: PreTrainedModel, direction: Float[Tensor, " d_model"])
                 olds.append((module, name, old))
                 new = _without(old.movedim(axis, -1), removed.to(old.device)).movedim(-1, axis).contiguous()
                 # A tied unembedding holds the old parameter itself, and so is untied by this.
-                setattr(module, name, nn.Parameter(new, requires_grad=False))
-        config.tie_word_embeddings = False
-        yield
+                news.append((module, name, nn.Parameter(new, requires_grad=False)))
+        put(news, False)
+        yield unchanged
     finally:
-        config.tie_word_embeddings = tied
-        for module, name, old in olds:
-            setattr(module, name, old)
+        put(olds, tied)
 
 
 def _changes(

@@ -1,6 +1,7 @@
-"""Phase 3.2's choice: where a direction is added, and how much of it."""
+"""Phase 3.2's choice: where a direction is added, and how much of it; and of its controls, with which sign."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from common.handoffs.estimates import Interval
 from common.handoffs.steering import DEGENERATE_LIMIT, RAISE, CurvePoint, Dose
@@ -27,7 +28,7 @@ def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coeffic
         net_change=found.net_change if coefficient else unchanged,
         degenerate_rate=found.degenerate_rate,
         newly_degenerate_rate=newly,
-        median_kl=found.median_kl,
+        trajectory_kl=found.trajectory_kl,
         admissible=newly is not None and newly < DEGENERATE_LIMIT,
     )
 
@@ -62,3 +63,20 @@ def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
     elif best.coefficient < 0:
         words += "; the coefficient is negative: less of the latent does what more of it should"
     return Dose(layer=best.layer, coefficient=best.coefficient), words
+
+
+def better_sign(before: Sequence[Row], after: Mapping[float, Sequence[Row]], layer: int, wanted: str) -> float:
+    """Of two opposite coefficients of a control, whose programs are `after`, the one that is better at what is wanted.
+
+    Chosen as a direction's is. Where both break the output the larger net change decides: a control has to have one.
+    """
+    curve = [curve_point(before, rows, layer, coefficient) for coefficient, rows in after.items()]
+    chosen, _ = choose(curve, wanted)
+    if chosen:
+        return chosen.coefficient
+    sign = 1 if wanted == RAISE else -1
+
+    def gain(point: CurvePoint) -> float:
+        return -math.inf if point.net_change.value is None else sign * point.net_change.value
+
+    return max(curve, key=lambda point: (gain(point), point.coefficient)).coefficient

@@ -2,32 +2,38 @@
 
     python3 run.py phase 3.2 --model google/gemma-2-2b --coefficients -1.0,-0.5,0.5,1.0
 
-1. For each problem one program without steering, and one for each direction, layer and coefficient: the direction's
+1. The directions: selected latents' decoder rows, the difference of means and a probe's weights (fitted.py).
+2. For each problem one program without steering, and one for each direction, layer and coefficient: the direction's
    unit vector, times the coefficient, times the mean norm of the residual stream there, is added at the last prompt
    token and every token after it.
-2. The whole curve of the pass rate against the coefficient, with intervals, degenerate outputs and disturbance (KL).
-3. The choice: the largest net change in the wanted direction, among points that leave the output whole.
+3. The whole curve of the pass rate against the coefficient, with intervals, degenerate outputs and disturbance (KL).
+4. The choice: the largest net change in the wanted direction, among points that leave the output whole.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from common import handoffs
 from common.errors import ConfigError
-from common.handoffs.steering import DEGENERATE_LIMIT, CoefficientsDocument, Dose, TunedDirection
+from common.handoffs.steering import DEGENERATE_LIMIT, CoefficientsDocument, Dose, FittedFacts, TunedDirection
 from common.interventions.comparisons import wanted_change
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
-from common.interventions.directions import Direction, selected_directions
-from common.interventions.outcomes import effect, paired
+from common.interventions.directions import Direction, unit_decoder_row
+from common.interventions.fitted import VECTORS, FittedDirection, filled, fit, steered_directions
+from common.interventions.outcomes import JUDGED, effect, paired
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
 from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
+from common.saes.activations import layer_activations
+from common.saes.encoder import load_sae
+from common.saes.sources import sae_source
+from phase3_validation.config import HYPERPARAMS, SAE_SPLIT
 from phase3_validation.steering.choice import choose, curve_point
 from phase3_validation.steering.config import CoefficientsConfig
 from phase3_validation.steering.figures import dose_response
-
-HYPERPARAMS = "hyperparams_{dataset}.parquet"
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
     """Raises: ConfigError when a layer does not exist, or has no such site."""
     config = ctx.config
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
-    directions = selected_directions(ctx.read(handoffs.LATENTS), config.directions)
+    directions = steered_directions(ctx.read(handoffs.LATENTS), config.directions)
     layers = config.chosen_layers()
     check_places(norms, layers or [direction.layer for direction in directions], config.site)
     coefficients = [coefficient for coefficient in config.coefficients if coefficient]
@@ -81,7 +87,20 @@ def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
             problems = spaced(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), config.problems)
-            write_steered(ctx, out, problems, plan, earlier, steer_prompt=config.steer == "all")
+            fitted = replace(plan, directions=filled(plan.directions, fitted_vectors(ctx, plan)))
+            write_steered(ctx, out, problems, fitted, earlier, steer_prompt=config.steer == "all")
+
+
+def fitted_vectors(ctx: RunContext[CoefficientsConfig], plan: Plan) -> dict[str, np.ndarray]:
+    """Both fitted directions, from the problems of `sae` that were judged; none where none of them is steered."""
+    fitted = [direction for direction in plan.directions if isinstance(direction, FittedDirection)]
+    if not fitted:
+        return {}
+    generations, split = ctx.read(handoffs.GENERATIONS), ctx.read(handoffs.SPLIT).table(SAE_SPLIT)
+    labels = {task: row["label"] for task, row in greedy_programs(generations.table("dataset.parquet")).items()}
+    tasks = [row["task_id"] for row in split if labels.get(row["task_id"]) in JUDGED]
+    resid = layer_activations(generations, fitted[0].layer, tasks).numpy()
+    return fit(resid, np.array([labels[task] == "incorrect" for task in tasks]), ctx.config.seed)
 
 
 def conclude(
@@ -91,6 +110,7 @@ def conclude(
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
     entries = {direction.name: _entry(ctx.config.site, plan, direction, rows) for direction in plan.directions}
+    vectors = fitted_vectors(ctx, plan)
     found = CoefficientsDocument(
         experiment=out.identity["experiment"],
         split="hyperparams",
@@ -100,14 +120,48 @@ def conclude(
         degenerate_limit=DEGENERATE_LIMIT,
         steer=ctx.config.steer,
         directions=entries,
+        fitted=_fitted_facts(ctx, plan, vectors),
     )
     out.document("coefficients.json", found)
+    if vectors:
+        out.columns(VECTORS, _columns(plan, vectors))
     for name, entry in entries.items():
         out.file(f"figures/dose_response_{name}.svg", dose_response(name, entry))
         ctx.log.info("%s: %s. Chosen: %s", name, entry.why, _in_words(entry.chosen))
     out.summary = {"problems": len(before), "variants": len(rows)} | {
         name: _in_words(entry.chosen) for name, entry in entries.items()
     }
+
+
+def _fitted_facts(
+    ctx: RunContext[CoefficientsConfig], plan: Plan, vectors: dict[str, np.ndarray]
+) -> dict[str, FittedFacts]:
+    """Of both, also where only one is steered: how alike they are to the latents that are steered at their layer."""
+    if not vectors:
+        return {}
+    layer, config = _layer_of_fitted(plan), ctx.config
+    sae = load_sae(sae_source(config.sae, config.model, config.sae_revision), layer)
+    there = [d for d in plan.directions if d.layer == layer and not isinstance(d, FittedDirection)]
+    rows = {direction.name: unit_decoder_row(sae, direction.latent).numpy() for direction in there}
+    return {
+        name: FittedFacts(layer=layer, cosines={of: float(row @ vector) for of, row in rows.items()})
+        for name, vector in vectors.items()
+    }
+
+
+def _columns(plan: Plan, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of vectors.parquet."""
+    width = len(next(iter(vectors.values())))
+    return {
+        "direction": np.repeat([*vectors], width),
+        "layer": np.full(len(vectors) * width, _layer_of_fitted(plan)),
+        "dimension": np.tile(np.arange(width), len(vectors)),
+        "value": np.concatenate([*vectors.values()]).astype(np.float64),
+    }
+
+
+def _layer_of_fitted(plan: Plan) -> int:
+    return next(direction.layer for direction in plan.directions if isinstance(direction, FittedDirection))
 
 
 def _entry(site: str, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> TunedDirection:

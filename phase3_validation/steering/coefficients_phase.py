@@ -11,6 +11,6 @@ PHASE = Phase(
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT, handoffs.LATENTS),
     output=handoffs.COEFFICIENTS,
     run="phase3_validation.steering.coefficients:run",
-    report="phase3_validation.steering.report:dose_section",
+    report="phase3_validation.steering.dose_report:dose_section",
     n_records="phase3_validation.steering.coefficients:count_records",
 )

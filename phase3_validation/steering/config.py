@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError
 from common.handoffs import RESID_SITES
+from common.handoffs.steering import FITTED, PROBE
 from common.interventions.directions import NAMES
 from common.interventions.settings import SteeredConfig
 from common.phases.settings import EvaluatingConfig, setting, typed
@@ -15,7 +16,10 @@ class CoefficientsConfig(SteeredConfig):
     """Which directions are added where, and how much of them."""
 
     directions: tuple[str, ...] = setting(
-        ("steer_correct", "steer_incorrect"), "selected directions to add", choices=NAMES
+        ("steer_correct", "steer_incorrect", *FITTED),
+        "directions to add: selected latents; mean_difference, probe: fitted to the whole residual stream there",
+        demo=("steer_correct", "steer_incorrect", PROBE),
+        choices=(*NAMES, *FITTED),
     )
     coefficients: tuple[float, ...] = setting(
         (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0),
@@ -52,4 +56,10 @@ class SteeringConfig(SteeredConfig, EvaluatingConfig):
     n_controls: int = setting(
         20, "matched latents, and as many random directions, that each direction is compared with", demo=10, minimum=1
     )
-    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=60, minimum=0)
+    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=48, minimum=0)
+    tuning_problems: int = setting(
+        48,
+        "problems of hyperparams, drawn with the seed, on which each control gets its better sign",
+        demo=16,
+        minimum=1,
+    )

@@ -2,17 +2,18 @@
 
     python3 run.py phase 3.3 --model google/gemma-2-2b
 
-1. For each problem one program without steering; and for each direction, at the layer and coefficient that phase 3.2
-   chose, one with the direction itself, one with each matched latent and one with each random direction added,
-   all of one length.
-2. What changed, with intervals: corrections, corruptions, net change of the pass rate, degenerate outputs.
-3. Whether that is more than what the controls do, corrected for the number of directions (comparisons.py), and a
+1. Each control gets its better sign on a sample of hyperparams, as the direction got its own there (tuning.py).
+2. For each problem of validation one program without steering; and for each direction, at the layer and coefficient
+   that phase 3.2 chose, one with the direction itself, one with each matched latent and one with each random direction
+   added, all of one length.
+3. What changed, with intervals: corrections, corruptions, net change of the pass rate, degenerate outputs.
+4. Whether that is more than what the controls do, corrected for the number of directions (comparisons.py), and a
    verdict in words.
-4. With phase 3.1: the same where only problems are steered that its predictor flags (selective.py).
+5. With phase 3.1: the same where only problems are steered that its predictor flags (selective.py).
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from common import handoffs
@@ -20,7 +21,7 @@ from common.handoffs.steering import (
     MATCHED_LATENT,
     RANDOM_DIRECTION,
     Change,
-    CoefficientsDocument,
+    Match,
     NotSteered,
     Selective,
     SteeredDirection,
@@ -30,54 +31,52 @@ from common.handoffs.steering import (
 )
 from common.interventions.comparisons import compare_direction, judge_family
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
-from common.interventions.controls import controls_of, warn_of_few
-from common.interventions.directions import selected_directions
+from common.interventions.controls import controls_of, match_of, warn_of_few
+from common.interventions.fitted import FittedDirection, steered_directions, with_vectors
 from common.interventions.outcomes import effect, paired
-from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
+from common.interventions.records import (
+    Problem,
+    agreement,
+    check_same_limit,
+    drawn,
+    greedy_programs,
+    n_spaced,
+    spaced,
+)
 from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.phases.context import RunContext
+from common.programs.writing import Earlier
 from common.runs.records import RecordWriter
-from phase3_validation.config import VALIDATION
+from phase3_validation.config import HYPERPARAMS, VALIDATION
 from phase3_validation.readings import note_reading
 from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
 from phase3_validation.steering.examples import examples
 from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
-
-
-@dataclass(frozen=True)
-class Plan(SteeringPlan):
-    """What is run. `chosen` is what phase 3.2 wrote; `own` and `controls` (by kind and index) are by direction's name.
-
-    A direction without an admissible coefficient is in `chosen` alone.
-    """
-
-    chosen: CoefficientsDocument
-    own: dict[str, Variant]
-    controls: dict[str, dict[str, dict[int, Variant]]]
+from phase3_validation.steering.tuning import TUNING, Controls, Plan, saved_rows, tuned_controls
 
 
 def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
     """Raises: ConfigError when a direction has no control."""
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
     chosen = ctx.read(handoffs.COEFFICIENTS).document()
-    selected = latents.document()
     usable = [name for name, entry in chosen.directions.items() if entry.chosen]
-    directions = selected_directions(latents, usable) if usable else []
+    directions = steered_directions(latents, usable) if usable else []
     columns = latents.columns("latents.parquet") if usable else {}
-    own, controls, variants = {}, {}, [UNSTEERED]
+    own, controls = {}, {}
     for direction in directions:
         entry = chosen.directions[direction.name]
+        assert entry.chosen is not None  # as it is usable
         place = (entry.chosen.layer, entry.site, entry.chosen.coefficient)
-        matched = controls_of(direction, columns, selected, k)
+        indices = {MATCHED_LATENT: controls_of(direction, columns, latents.document(), k), RANDOM_DIRECTION: range(k)}
         own[direction.name] = steered(direction.name, *place)
         controls[direction.name] = {
-            kind: {index: Variant(direction.name, kind, index, *place) for index in indices}
-            for kind, indices in ((MATCHED_LATENT, matched), (RANDOM_DIRECTION, range(k)))
+            kind: {index: Variant(direction.name, kind, index, *place) for index in some}
+            for kind, some in indices.items()
         }
-        groups = controls[direction.name].values()
-        variants += [own[direction.name], *(control for group in groups for control in group.values())]
-    return Plan(variants, directions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), chosen, own, controls)
+    tuned_on = drawn(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), ctx.config.tuning_problems, ctx.config.seed)
+    base = SteeringPlan([], directions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
+    return Plan(base, chosen, own, controls, tuned_on)
 
 
 def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
@@ -91,7 +90,32 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings, problems)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            write_steered(ctx, out, problems, plan, earlier, steer_prompt=plan.chosen.steer == "all")
+            _write(ctx, out, plan, earlier, problems)
+
+
+def _write(
+    ctx: RunContext[SteeringConfig], out: RecordWriter, plan: Plan, earlier: Earlier, problems: list[Problem]
+) -> None:
+    """The programs that give the controls their signs, then those of validation."""
+    n, n_there = plan.n_tuning, len(problems) * plan.n_variants
+    ctx.log.info("%d programs of hyperparams to turn the controls, %d of validation", n, n_there)
+    steer_prompt = plan.chosen.steer == "all"
+    directions = with_vectors(plan.base.directions, ctx.read(handoffs.COEFFICIENTS))
+    plan = replace(plan, base=replace(plan.base, directions=directions))
+
+    def tune() -> None:
+        write_steered(ctx, out, plan.tuned_on, plan.tuning, earlier, steer_prompt, table=TUNING, disturbance=False)
+
+    if plan.own:
+        tune()
+    if out.end < n:
+        return
+    if any(index not in out.saved_records for index in range(n)):
+        with out.helping(range(n)) as n_missing:
+            ctx.log.info("%d of these are other slices', and needed now", n_missing)
+            tune()
+    controls = tuned_controls(plan, saved_rows(out, n)) if plan.own else {}
+    write_steered(ctx, out, problems, plan.steering(controls), earlier, steer_prompt, first=n)
 
 
 def conclude(
@@ -105,7 +129,8 @@ def conclude(
     """Write steering.json, examples.json and the figures, which follow from all records."""
     rows = rows_by_variant(out.joined_rows())
     before = rows[UNSTEERED]
-    entries = _entries(ctx, plan, rows)
+    controls = tuned_controls(plan, out.joined_rows(TUNING)) if plan.own else {}
+    entries = _entries(ctx, plan, controls, rows)
     baseline = paired(before, before)
     found = SteeringDocument(
         experiment=out.identity["experiment"],
@@ -118,6 +143,7 @@ def conclude(
         agrees_with_phase_1=agreement(before, earlier),
         errors={"unsteered": _errors(before)} | {name: _errors(rows[own]) for name, own in plan.own.items()},
         directions=entries,
+        n_tuned_on=len(plan.tuned_on),
     )
     out.document("steering.json", found)
     texts = {problem["task_id"]: problem["text"] for problem in problems}
@@ -133,16 +159,17 @@ def conclude(
     out.summary |= {name: str(entry.verdict) for name, entry in entries.items()}
 
 
-def _entries(ctx: RunContext, plan: Plan, rows: dict[Variant, Any]) -> dict[str, SteeredDirection | NotSteered]:
+def _entries(
+    ctx: RunContext, plan: Plan, controls: Controls, rows: dict[Variant, Any]
+) -> dict[str, SteeredDirection | NotSteered]:
     """Every direction; those that were steered are judged together."""
-    before, chosen = rows[UNSTEERED], plan.chosen.directions
-    compared = {}
+    before, chosen, compared = rows[UNSTEERED], plan.chosen.directions, {}
+    matches = _matches(ctx, plan) if plan.own else {}
     for name, own in plan.own.items():
-        controls = {
-            kind: {index: rows[variant] for index, variant in group.items()}
-            for kind, group in plan.controls[name].items()
+        beside = {
+            kind: {index: rows[variant] for index, variant in group.items()} for kind, group in controls[name].items()
         }
-        compared[name] = compare_direction(before, rows[own], controls, chosen[name].wanted)
+        compared[name] = compare_direction(before, rows[own], beside, chosen[name].wanted, matches.get(name))
     judged = judge_family(compared, {name: entry.wanted for name, entry in chosen.items()})
     found: dict[str, SteeredDirection | NotSteered] = {}
     for name, entry in chosen.items():
@@ -155,12 +182,23 @@ def _entries(ctx: RunContext, plan: Plan, rows: dict[Variant, Any]) -> dict[str,
         found[name] = SteeredDirection(
             **facts,
             **place,
-            norm=plan.norms[own.layer, own.site],
+            norm=plan.base.norms[own.layer, own.site],
             **vars(compared[name]),
             **vars(judged[name]),
             selective=_selective(ctx, entry.wanted, before, rows[own]),
         )
     return found
+
+
+def _matches(ctx: RunContext, plan: Plan) -> dict[str, Match]:
+    """How alike the matched latents of each direction are to its own."""
+    latents = ctx.read(handoffs.LATENTS)
+    columns, n = latents.columns("latents.parquet"), latents.document().problems
+    return {
+        direction.name: match_of(columns, direction, list(plan.controls[direction.name][MATCHED_LATENT]), n)
+        for direction in plan.base.directions
+        if not isinstance(direction, FittedDirection)  # which has no firing rate
+    }
 
 
 def _selective(ctx: RunContext, wanted: str, before: list[Any], after: list[Any]) -> Selective | None:
@@ -178,4 +216,6 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def count_records(ctx: RunContext[SteeringConfig]) -> int:
-    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(plan_of(ctx).variants)
+    plan = plan_of(ctx)
+    n_problems = n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems)
+    return plan.n_tuning + n_problems * plan.n_variants

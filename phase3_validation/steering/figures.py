@@ -16,7 +16,7 @@ from common.plots import BLUE, GREY, ORANGE, error_bars, new_figure, svg_bytes
 
 LINES = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
 KINDS = {MATCHED_LATENT: ("matched latents", ORANGE, "s"), RANDOM_DIRECTION: ("random directions", GREY, "^")}
-CHANGE, KL = "net change of the pass rate [points]", "median KL of the first token [nats]"
+CHANGE, KL = "net change of the pass rate [points]", "disturbance: KL along the program [nats per token]"
 LINEAR_BELOW = 1e-3  # of KLs, which range over powers of ten and may be zero
 
 
@@ -59,7 +59,7 @@ def _draw_layer(axes: list[Any], points: list[CurvePoint], layer: int, marker: s
     if len(y) == len(points):
         axes[1].plot(x, y, label=f"layer {layer}", **style)
         _markers(axes[1], points, y, marker)
-        axes[2].plot(x, [point.median_kl for point in points], marker=marker, **style)
+        axes[2].plot(x, [point.trajectory_kl for point in points], marker=marker, **style)
 
 
 def _markers(axis: Any, points: list[CurvePoint], heights: list[float], marker: str) -> None:
@@ -97,12 +97,12 @@ def among_controls(name: str, entry: SteeredDirection) -> bytes:
             value = 100 * change.value
             style = {"marker": "o", "color": BLUE, "linestyle": "none"}
             left.errorbar([value], [2], xerr=error_bars([change.times(100)]), capsize=3, **style)
-            right.plot(entry.effect.median_kl, value, label=name, zorder=3, **style)
+            right.plot(entry.effect.trajectory_kl, value, label=name, zorder=3, **style)
             for height, (label, color, marker, each) in zip((1, 0), rows, strict=True):
                 values = [100 * change for _, change in each]
                 style = {"color": color, "marker": marker, "linestyle": "none", "alpha": 0.7}
                 left.plot(values, [height] * len(values), **style)
-                right.plot([control.median_kl for control, _ in each], values, label=label, **style)
+                right.plot([control.trajectory_kl for control, _ in each], values, label=label, **style)
         left.axvline(0, color=GREY, linewidth=0.8)
         left.set_yticks([2, 1, 0], [name, *(row[0] for row in rows)])
         left.set(xlabel=CHANGE, ylim=(-0.6, 2.6), title=f"coefficient {entry.coefficient:g}")

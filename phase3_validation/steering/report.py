@@ -1,18 +1,19 @@
-"""Phases 3.2 and 3.3 on the page: the dose that was chosen, what it did, and what the controls did."""
+"""Phase 3.3 on the page: what the chosen dose did, and what the controls did."""
 
 from common.handoffs import GENERATIONS, SPLIT
 from common.handoffs.steering import (
+    FITTED,
     MATCHED_LATENT,
     MIN_CONTROLS,
     RAISE,
     AgainstControls,
-    CoefficientsDocument,
     Effect,
     NotSteered,
     SteeredDirection,
     SteeringDocument,
-    TunedDirection,
 )
+from common.interventions.controls import match_words
+from common.interventions.power import power_words
 from common.report.blocks import (
     Block,
     Cell,
@@ -38,25 +39,25 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
-from common.words import count, direction_words, latent_words, listed, number, percent, points, sentence_case, title_of
+from common.words import (
+    count,
+    direction_words,
+    latent_words,
+    listed,
+    number,
+    percent,
+    plural,
+    points,
+    sentence_case,
+    title_of,
+)
+from phase3_validation.steering.dose_report import KL, NET
 
-_NET = "corrections minus corruptions: the change of the pass rate, in percentage points"
-_KL = "median KL divergence of the first token's distribution from the unsteered one's [nats]"
-
-
-DOSE_CAPTIONS = {
-    "dose_response_*": (
-        "Dose and response of {}",
-        "Horizontal: coefficient. Vertical: net change of the pass rate with 95 % intervals (left), newly "
-        "degenerate outputs (middle; dotted: the limit), median KL divergence of the first token (right). Hollow "
-        "points cannot be chosen.",
-    ),
-}
 CAPTIONS = {
     "among_controls_*": (
         "{} among its controls",
         "Left, horizontal: net change of the pass rate; with its 95 % interval for the direction, one mark for "
-        "each control. Right: the same, upwards, against the median KL divergence of the first token.",
+        "each control. Right: the same, upwards, against the disturbance along the unsteered program.",
     ),
     "dose_response_*": (
         "Dose and response of {}, with what validation says",
@@ -70,71 +71,6 @@ CAPTIONS = {
 }
 
 
-def dose_section(phase: PhaseResult, _collected: Collected) -> Section:
-    result: CoefficientsDocument = phase.document()
-    section = Section(
-        "dose",
-        "Dose response",
-        "How much of a direction changes programs without breaking the output?",
-        source=phase.place,
-        warnings=_without_dose(result),
-        answer=_best_dose(result),
-    )
-    limit = number(100 * result.degenerate_limit, 0)
-    section.blocks.append(
-        Paragraph(
-            f"On {count(result.n)} problems for tuning. A coefficient is the length of the added vector in mean norms "
-            f"of the residual stream at the site. A point where {limit} % of the outputs or more are newly degenerate "
-            f"cannot be chosen. Unsteered pass rate: {percent(result.baseline)}."
-        )
-    )
-    for name, entry in result.directions.items():
-        chosen = entry.chosen
-        word = f"layer {chosen.layer}, coefficient {number(chosen.coefficient, signed=True)}" if chosen else "none"
-        section.blocks += [
-            Heading(direction_words(name), beside=f"chosen: {word}"),
-            Paragraph(f"{sentence_case(entry.why)}.", "note"),
-            *figures_of(phase, DOSE_CAPTIONS, f"*_{name}"),
-            _curve(name, entry),
-        ]
-    return section
-
-
-def _without_dose(result: CoefficientsDocument) -> list[Block]:
-    none = [direction_words(name) for name, entry in result.directions.items() if entry.chosen is None]
-    return [warning("No coefficient", f"Every one tried breaks the output of {listed(none)}.")] if none else []
-
-
-def _best_dose(result: CoefficientsDocument) -> str:
-    """What the problems for tuning say of the chosen coefficients."""
-    parts = []
-    for name, entry in result.directions.items():
-        chosen = entry.chosen
-        same = [p for p in entry.curve if chosen and (p.layer, p.coefficient) == (chosen.layer, chosen.coefficient)]
-        parts += [f"{direction_words(name)} {points(point.net_change)}" for point in same[:1]]
-    return f"On the {count(result.n)} problems for tuning the best net change is {listed(parts)}." if parts else ""
-
-
-def _curve(name: str, entry: TunedDirection) -> Table:
-    scale = scale_of_changes([point.net_change for point in entry.curve])
-    degenerate = "share of outputs that repeat, do not parse or do not stop"
-    columns = [
-        Column("Layer", cell=lambda point: number_cell(point.layer)),
-        Column("Coefficient", cell=lambda point: figure_cell(point.coefficient, 3, signed=True)),
-        Column("Net change", _NET, cell=lambda point: change(point.net_change, scale)),
-        Column("Pass rate", cell=lambda point: share(point.pass_rate)),
-        Column("Corrected", cell=lambda point: count_cell(point.n_corrected)),
-        Column("Corrupted", cell=lambda point: count_cell(point.n_corrupted)),
-        Column("Degenerate", degenerate, cell=lambda point: share(point.degenerate_rate)),
-        Column(
-            "Newly degenerate", "share that was not so unsteered", cell=lambda point: share(point.newly_degenerate_rate)
-        ),
-        Column("Median KL", _KL, cell=lambda point: figure_cell(point.median_kl, 3)),
-        Column("Admissible", numeric=False, cell=lambda point: Cell("yes" if point.admissible else "no")),
-    ]
-    return table_of(f"Dose response of {direction_words(name)}", columns, entry.curve, folded=True)
-
-
 def steering_section(phase: PhaseResult, collected: Collected) -> Section:
     result: SteeringDocument = phase.document()
     question = "Does adding a direction change whether programs pass, beyond its controls?"
@@ -145,7 +81,9 @@ def steering_section(phase: PhaseResult, collected: Collected) -> Section:
         Paragraph(
             f"On the {count(result.n)} problems of the validation split, at the coefficients chosen before. Unsteered, "
             f"{count(baseline.n_correct)} programs pass: {percent(baseline.pass_rate)}. Rates have Wilson's 95 % "
-            "intervals; p-values are corrected over the directions by Holm's method."
+            "intervals; p-values are corrected over the directions by Holm's method. Controls are treated as the "
+            f"directions were: on {plural(result.n_tuned_on, 'problem')} for tuning each got the sign that is better "
+            "for it, at the same length."
         )
     )
     if result.steered:
@@ -170,7 +108,7 @@ def _in_a_sentence(name: str, entry: SteeredDirection | NotSteered) -> str:
         did, verb, whom = effect.corruption, "corrupts", "passing"
     beside = "" if matched is None else f" (matched latents: {percent(matched.pooled.rate)})"
     return (
-        f"adding {direction_words(name)} ({latent_words(entry.latent)}) changes the pass rate by "
+        f"adding {direction_words(name)} ({_what(name, entry)}) changes the pass rate by "
         f"{points(effect.net_change)} and {verb} {percent(did.rate)} of the {whom} programs{beside}, "
         f"verdict “{entry.verdict}”"
     )
@@ -192,6 +130,10 @@ def _few_problems(collected: Collected, phase: PhaseResult, result: SteeringDocu
     if few:
         words = f"Fewer than {MIN_CONTROLS} controls of a kind for {listed(few)}"
         found.append(warning("Few controls", f"{words}: nothing can be said of what is theirs alone."))
+    unlike = {name: entry.controls[MATCHED_LATENT].match for name, entry in result.steered.items()}
+    for name, match in unlike.items():
+        if match is not None and match.n_worse:
+            found.append(warning("Unlike controls", f"Beside {direction_words(name)} {match_words(match)}."))
     then, now = (each.manifest["settings"].get("max_new_tokens") for each in (generations, phase))
     if then != now:
         found.append(warning("Another limit", f"Phase 3.3 cut programs off at {now} tokens, phase 1 at {then}."))
@@ -211,14 +153,17 @@ def _broken(result: SteeringDocument) -> list[Block]:
 def _effects(steered: dict[str, SteeredDirection]) -> Table:
     columns = [
         Column("Direction", numeric=False),
-        Column("Net change", _NET),
+        Column("Net change", NET),
         Column("Correction", "of the programs that failed, the share that passes"),
         Column("Corruption", "of the programs that passed, the share that fails"),
         Column("Pass rate"),
         Column("p, McNemar", "exact, two-sided: did the pass rate change? Holm"),
-        Column("p, Fisher", "one-sided, against all programs of the matched latents: more than they do? Holm"),
+        Column(
+            "p, Fisher", "description: one-sided, against all programs of the matched latents as if independent; Holm"
+        ),
         Column("Newly degenerate"),
-        Column("Median KL", _KL),
+        Column("Disturbance", KL),
+        Column("Per nat", "net change, in points, per nat of disturbance"),
     ]
     shown = [entry.effect for entry in steered.values()]
     shown += [entry.selective.effect for entry in steered.values() if entry.selective]
@@ -247,7 +192,8 @@ def _effect_cells(effect: Effect, p_holm: dict[str, float | None], scale: Scale)
         p_cell(p_holm.get("mcnemar")),
         p_cell(p_holm.get("fisher")),
         counted(effect.newly_degenerate),
-        figure_cell(effect.median_kl, 3),
+        figure_cell(effect.trajectory_kl, 3),
+        _points(effect.net_change_per_nat),
     ]
 
 
@@ -255,16 +201,29 @@ def _direction(phase: PhaseResult, name: str, entry: SteeredDirection | NotSteer
     if isinstance(entry, NotSteered):
         return [Heading(direction_words(name), beside=str(entry.verdict))]
     latent = entry.latent
+    if name in FITTED:
+        what = ("Fitted", text(f"to the residual stream of {_what(name, entry)}; controls are those of its latent"))
+    else:
+        cell = latent_cell(f"{latent_words(latent)} of {latent.sae_id}", latent.layer, latent.latent)
+        what = ("Latent", cell)
     pairs = [
-        ("Latent", latent_cell(f"{latent_words(latent)} of {latent.sae_id}", latent.layer, latent.latent)),
+        what,
         ("Added", text(_added(entry))),
         ("Wanted", text(f"to {entry.wanted} the pass rate")),
         ("Labels", text(_transitions(entry.transitions))),
-        ("Smallest effect", text(entry.smallest_effect.words)),
+        ("Power", text(f"{sentence_case(power_words(entry.power))} (simulated)")),
     ]
+    match = entry.controls[MATCHED_LATENT].match if MATCHED_LATENT in entry.controls else None
+    if match is not None:
+        pairs.append(("Match", text(sentence_case(match_words(match)))))
     heading = Heading(direction_words(name), beside=str(entry.verdict), tone="good" if entry.verdict.works else "plain")
     tables = [_each(name, kind, found) for kind, found in entry.controls.items()]
     return [heading, Facts(pairs), _controls(name, entry), *figures_of(phase, CAPTIONS, f"*_{name}"), *tables]
+
+
+def _what(name: str, entry: SteeredDirection) -> str:
+    """'layer 3, latent 1207', or 'layer 3' of a direction that is fitted to its stream."""
+    return f"layer {entry.latent.layer}" if name in FITTED else latent_words(entry.latent)
 
 
 def _added(entry: SteeredDirection) -> str:
@@ -286,21 +245,21 @@ def _controls(name: str, entry: SteeredDirection) -> Table:
     columns = [
         Column("Controls", numeric=False),
         Column("Number"),
-        Column(f"Programs {outcome}", "by all controls of the kind together"),
-        Column("p, Fisher", "one-sided, not corrected: is it more often the direction's outcome?"),
-        Column("p, binomial", "one-sided, against the controls' rate"),
-        Column("Rank", "of the direction's net change among the controls; 1 is beyond all of them"),
+        Column("Rank", "of the direction's net change among the controls; 1 is beyond all of them: this decides"),
         Column("p, rank", "share of the ranks that are as good"),
+        Column(f"Programs {outcome}", "by all controls of the kind together; resampled over problems and controls"),
+        Column("p, Fisher", "description: one-sided, not corrected; takes the controls' programs for independent"),
+        Column("p, binomial", "description: one-sided, against the controls' rate as if it were known"),
     ]
     rows = [
         [
             Cell(title_of(kind)),
             count_cell(found.n),
+            Cell(f"{found.rank or '–'} of {found.n + 1}", sort=found.rank),
+            p_cell(found.rank_p),
             counted(found.pooled),
             p_cell(found.fisher_p),
             p_cell(found.binomial_p),
-            Cell(f"{found.rank or '–'} of {found.n + 1}", sort=found.rank),
-            p_cell(found.rank_p),
         ]
         for kind, found in entry.controls.items()
     ]
@@ -314,11 +273,29 @@ def _points(value: float | None) -> Cell:
 def _each(name: str, kind: str, found: AgainstControls) -> Table:
     columns = [
         Column("Latent" if kind == MATCHED_LATENT else "Number", cell=lambda one: number_cell(one.index)),
+        Column("Coefficient", "with its better sign", cell=lambda one: figure_cell(one.coefficient, 2, signed=True)),
+        *_match_columns(found),
         Column("Net change", cell=lambda one: _points(one.net_change)),
         Column("Corrected", cell=lambda one: count_cell(one.n_corrected)),
         Column("Corrupted", cell=lambda one: count_cell(one.n_corrupted)),
         Column("Degenerate", cell=lambda one: share(one.degenerate_rate)),
-        Column("Median KL", cell=lambda one: figure_cell(one.median_kl, 3)),
+        Column("Disturbance", KL, cell=lambda one: figure_cell(one.trajectory_kl, 3)),
+        Column("Per nat", "net change, in points", cell=lambda one: _points(one.net_change_per_nat)),
     ]
     title = f"{sentence_case(direction_words(name))}: every {kind.replace('_', ' ')}"
     return table_of(title, columns, found.each, folded=True)
+
+
+def _match_columns(found: AgainstControls) -> list[Column]:
+    """What the controls were matched on."""
+    if found.match is None:
+        return []
+    match, place = found.match, {one.index: i for i, one in enumerate(found.each)}
+    return [
+        Column(
+            sentence_case(name),
+            f"the direction's own: {number(own, 3)}",
+            cell=lambda one, name=name: figure_cell(match.each[name][place[one.index]], 3),
+        )
+        for name, own in match.own.items()
+    ]

@@ -23,8 +23,11 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
     )
     to_revision: str = setting("", "the same as --revision, of a --to of the hub", changes_results=False)
     batch_size: int = batches("programs generated", demo=128)
-    seed: int = setting(42, "seed of the resamples", minimum=0)
+    seed: int = setting(42, "seed of the resamples and the random latents", minimum=0)
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
+    n_random_latents: int = setting(
+        100, "latents of the same layer, drawn at random, that a selected one is compared with", minimum=1
+    )
     problems: int = setting(0, "validation problems that are steered, evenly spaced; 0: all", minimum=0)
 
     def target(self) -> str:

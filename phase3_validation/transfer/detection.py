@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from common.evaluation import verdicts
 from common.evaluation.bootstrap import draws_by_label
-from common.evaluation.cards import always_positive_f1, evaluation_card, verdict
-from common.evaluation.metrics import best_threshold
-from common.handoffs.changes import TransferVerdicts
+from common.evaluation.cards import always_positive_f1, evaluation_card
+from common.evaluation.metrics import best_threshold, predicted_positive
+from common.handoffs.changes import ThereAgainstAlways
 from common.handoffs.detection import DetectedDirection
 from common.interventions.directions import Direction
 from common.problems.split_sizes import MIN_TO_EVALUATE
 from common.programs.labels import LABELS
+from phase3_validation.detection.evaluation import Scored, among_random
+from phase3_validation.detection.scores import Score
 from phase3_validation.transfer.config import TransferConfig
 
 TUNING, JUDGING = "hyperparams", "validation"
@@ -39,6 +42,7 @@ class TargetProblems:
     n_resamples: int
     seed: int
     values: dict[str, np.ndarray] = field(default_factory=dict)
+    random: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, splits: dict[str, list[Row]], rows: Sequence[Row], config: TransferConfig) -> TargetProblems:
@@ -62,9 +66,13 @@ class TargetProblems:
     def counts(self) -> dict[str, int]:
         return {name: int((self.split == name).sum()) for name in (TUNING, JUDGING)}
 
-    def add(self, direction: Direction, activations: np.ndarray) -> None:
-        """The latent's activation on every unsteered record: more of it speaks for the direction's label."""
+    def add(self, direction: Direction, activations: np.ndarray, random: Sequence[np.ndarray] = ()) -> None:
+        """The latent's activation on every unsteered record, and random latents of its layer beside it.
+
+        More of each speaks for the direction's label.
+        """
         self.values[direction.name] = activations[self.kept]
+        self.random[direction.name] = [other[self.kept] for other in random]
 
     def too_few(self) -> str | None:
         """Why no card can be made, in words; None where one can."""
@@ -77,22 +85,43 @@ class TargetProblems:
 
     def refitted(self, direction: str) -> float | None:
         """The threshold with the largest F1 on the other model's own hyperparams labels."""
-        own = self.split == TUNING
-        return best_threshold(self.values[direction][own], self._positive(direction)[own].astype(float))
+        return self._tuned(direction, self.values[direction])
 
     def cards(self, direction: str, threshold: float | None) -> dict[str, Any]:
-        """Evaluation cards on validation with the first model's threshold, and with the refitted one."""
+        """Evaluation cards on validation with the first model's threshold, and with the refitted one; and verdicts.
+
+        How it ranks depends on no threshold. The random latents are those of phase 3.1, which this model's labels read.
+        """
         own = self.split == JUDGING
         values, positive = self.values[direction][own], self._positive(direction)[own]
         draws = draws_by_label(self.incorrect[own], self.n_resamples, self.seed)
-        cards = {
-            "source_threshold": evaluation_card(values, positive, threshold, draws),
-            "refitted": evaluation_card(values, positive, self.refitted(direction), draws),
+        thresholds = {"source_threshold": threshold, "refitted": self.refitted(direction)}
+        cards = {name: evaluation_card(values, positive, each, draws) for name, each in thresholds.items()}
+        card, n_positive = cards["refitted"], int(positive.sum())
+        among = among_random(card, self._scored_random(direction), positive)
+        against = {
+            name: verdicts.against_always(predicted_positive(values, each), positive, draws)
+            for name, each in thresholds.items()
         }
-        label = direction.rpartition("_")[-1]
-        verdicts = TransferVerdicts(**{name: verdict(card, label) for name, card in cards.items()})
-        baseline = always_positive_f1(int(positive.sum()), len(positive))
-        return {**cards, "always_positive_f1": baseline, "verdicts": verdicts}
+        return {
+            **cards,
+            "always_positive_f1": always_positive_f1(n_positive, len(positive)),
+            "verdict": verdicts.ranking(card.auroc, among.auroc.q95),
+            "power": verdicts.ranking_power(n_positive, len(positive) - n_positive, among.auroc.q95),
+            "against_always": ThereAgainstAlways(**against),
+            "random_latents": among,
+        }
+
+    def _scored_random(self, direction: str) -> list[Scored]:
+        tuning, judging = self.split == TUNING, self.split == JUDGING
+        return [
+            Scored(Score(str(number), values), values[tuning], values[judging], self._tuned(direction, values))
+            for number, values in enumerate(self.random[direction])
+        ]
+
+    def _tuned(self, direction: str, values: np.ndarray) -> float | None:
+        own = self.split == TUNING
+        return best_threshold(values[own], self._positive(direction)[own].astype(float))
 
     def prediction_rows(self, source: dict[str, DetectedDirection]) -> list[Row]:
         """Rows of predictions.parquet; `source` is what phase 3.1 says of the first model."""

@@ -20,13 +20,11 @@ from common.handoffs.changes import (
 from common.handoffs.detection import DetectedDirection
 from common.handoffs.selected import PromptFitFacts
 from common.handoffs.steering import Change, SteeredDirection, SteeringVerdict, TunedDirection
-from common.interventions.comparisons import (
-    change_without_controls,
-    mcnemar_p,
-)
+from common.interventions.comparisons import mcnemar_p, verdict_without_controls
 from common.interventions.conditions import Variant
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row, effect, paired, transitions
+from common.interventions.power import power_without_controls
 from common.runs.discovery import plain_name
 from common.words import direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
@@ -75,7 +73,7 @@ def steering_entries(
             continue
         variant, found = variants[name], effect(pairs[name])
         # What a matched latent would do in the other model was not tried.
-        change = change_without_controls(found, p_holm[name], entry.wanted)
+        power = power_without_controls(found, entry.wanted, len(variants))
         entries[name] = TransferredSteering(
             wanted=entry.wanted,
             layer=variant.layer,
@@ -87,7 +85,8 @@ def steering_entries(
             mcnemar_p=p[name],
             transitions=transitions(pairs[name]),
             p_holm={"mcnemar": p_holm[name]},
-            verdict=SteeringVerdict(change, found.breaks),
+            verdict=verdict_without_controls(found, p_holm[name], power, entry.wanted),
+            power=power,
         )
     return entries
 
@@ -156,7 +155,9 @@ def _on_detection(names: Names, name: str, entry: TransferredDirection) -> str:
         f"{what}: AUROC {interval(kept.auroc)} in {names.target}, {interval(home.auroc)} in {names.source}. "
         f"F1 is {interval(kept.f1)} with the threshold of {names.source}, {interval(refitted.f1)} with one "
         f"refitted; always saying {entry.positive} has {number(cards.always_positive_f1)}. "
-        f"Verdict: {cards.verdicts.source_threshold}; refitted: {cards.verdicts.refitted}."
+        f"Verdict: {cards.verdict}{cards.power.beside(cards.verdict)}; with the threshold of {names.source} "
+        f"{cards.against_always.source_threshold.words(entry.positive)}, with the refitted one "
+        f"{cards.against_always.refitted.words(entry.positive)}."
     )
 
 
@@ -195,7 +196,7 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
             steering += [
                 [direction_words(name), steered.wanted, model, points(one.net_change),
                  percent(one.correction.rate), percent(one.corruption.rate),
-                 percent(one.newly_degenerate.rate), number(one.median_kl, 3), one.n]
+                 percent(one.newly_degenerate.rate), number(one.trajectory_kl, 3), one.n]
                 for model, one in both if one is not None
             ]  # fmt: skip
     fits = [
@@ -212,7 +213,7 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
         ResultTable(
             title="Steering in both models",
             columns=["direction", "should", "model", "net change", "corrected, of failed", "corrupted, of passed",
-                     "newly degenerate", "median KL of the first token [nats]", "problems"],
+                     "newly degenerate", "disturbance [nats per token]", "problems"],
             rows=steering,
         ),
         ResultTable(
@@ -231,5 +232,5 @@ def percent_of(fit: TransferSite | PromptFitFacts) -> str:
 def in_short(entry: TransferredDirection) -> str:
     """For the summary of the run."""
     cards = entry.detection
-    words = cards.why if isinstance(cards, NotTransferred) else cards.verdicts.source_threshold
+    words = cards.why if isinstance(cards, NotTransferred) else str(cards.verdict)
     return words if entry.steering is None else f"{words}; steered: {entry.steering.verdict}"

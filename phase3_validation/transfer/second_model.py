@@ -23,7 +23,7 @@ from common.errors import AssetError, ConfigError
 from common.handoffs.changes import TransferDocument, TransferSite, TransferTarget
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, pushes, steered
-from common.interventions.directions import Direction, selected_directions
+from common.interventions.directions import NAMES, Direction, selected_directions
 from common.interventions.records import spaced
 from common.interventions.steered_generation import generate_steered
 from common.interventions.writing import Written, write_variants
@@ -37,6 +37,7 @@ from common.runs.records import RecordWriter
 from common.saes.encoder import load_sae
 from common.saes.fit import prompt_fit
 from common.saes.sources import sae_source
+from phase3_validation.detection.scores import random_latents
 from phase3_validation.readings import note_reading
 from phase3_validation.transfer import figures, findings
 from phase3_validation.transfer.config import TransferConfig
@@ -74,7 +75,7 @@ def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     variants = {
         name: steered(name, entry.chosen.layer, entry.site, entry.chosen.coefficient)
         for name, entry in chosen.directions.items()
-        if entry.chosen
+        if entry.chosen and name in NAMES  # fitted directions are the first model's own
     }
     splits = {name: ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet") for name in (TUNING, JUDGING)}
     records = [(problem, UNSTEERED) for name in (TUNING, JUDGING) for problem in splits[name]]
@@ -121,7 +122,7 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
             else:
                 added = [push_of[variant] for _, variant in records]
                 steered = generate_steered(lm, wanted, added, max_new_tokens=limit, steer_prompt=steer_prompt)
-                made = [(one.generation, one.kl) for one in steered]
+                made = [(one.generation, one.trajectory_kl) for one in steered]
             for (problem, variant), (generation, kl) in zip(records, made, strict=True):
                 tensors = kept_activations(lm, plan.layers, generation.resid_post.get("last"), problem["task_id"])
                 written.append(Written(problem, variant, generation, kl, tensors=tensors))
@@ -168,9 +169,8 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     steered_at_home = ctx.read(handoffs.STEERING).document().steered
     identities = config.experiment()
     names = findings.Names.of(identities["model"], identities["to"])
-    steering = findings.steering_entries(
-        rows, plan.n_unsteered, plan.steered, plan.chosen.directions, steered_at_home, plan.norms
-    )
+    tuned = {name: entry for name, entry in plan.chosen.directions.items() if name in NAMES}
+    steering = findings.steering_entries(rows, plan.n_unsteered, plan.steered, tuned, steered_at_home, plan.norms)
     directions = findings.entries(plan.directions, problems, detected, steering)
     baseline = findings.baseline(detected, problems)
     out.table("predictions.parquet", problems.prediction_rows(detected))
@@ -198,13 +198,16 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
 
 
-def judge_latents(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: Any) -> list[TransferSite]:
+def judge_latents(
+    ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: TargetProblems
+) -> list[TransferSite]:
     """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
 
     Whether the SAEs are of the first model's layers was asked by phase 2; here the question is what they are worth.
     """
     source = sae_source(ctx.config.sae, ctx.config.model, ctx.config.sae_revision)
     sites: list[TransferSite] = []
+    table = ctx.read(handoffs.LATENTS).columns("latents.parquet")
     at_home = {site.layer: site.last_prompt_token for site in ctx.read(handoffs.LATENTS).document().sites}
     for layer in plan.layers:
         sae = load_sae(source, layer)
@@ -217,7 +220,11 @@ def judge_latents(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan
         ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
         for direction in plan.directions:
             if direction.layer == layer:
-                problems.add(direction, latent_acts[:, direction.latent].double().numpy())
+                own = latent_acts[:, direction.latent].double().numpy()
+                turn = 1 if direction.positive == "incorrect" else -1
+                signs = random_latents(table, layer, direction.latent, ctx.config.n_random_latents, ctx.config.seed)
+                random = [turn * sign * latent_acts[:, other].double().numpy() for other, sign in signs.items()]
+                problems.add(direction, own, random)
     return sites
 
 

@@ -118,7 +118,7 @@ class Service:
             raise Refused(503, f"{n_under_way} verifications are under way; ask again later", {"Retry-After": "30"})
         patience = Patience(self.settings.verify_s)
         self.verifications.add(patience)
-        code = wanted.text if wanted.code is None else wanted.code
+        code = self.pipeline.detector.population.program_in(wanted.text) if wanted.code is None else wanted.code
         assert self.verifier is not None  # else the request was refused
         act = functools.partial(self.verifier.verify, code, wanted.tests, wanted.setup, patience)
         # In one thread that lives as long as the service: the sandbox ends with the thread that started it.
@@ -145,6 +145,7 @@ class Service:
             detector = self.pipeline.detector
             found |= {"model": detector.model_name, "layer": detector.layer, "n_latents": len(detector.latents)}
             found |= {"threshold": detector.threshold, "verdict": detector.verdict}
+            found |= {"population": detector.population.words()}
             found |= {"verification": self.verifier is not None}
             found |= {"drift": await asyncio.to_thread(self.pipeline.drift.report, DRIFT_AGE_S)}
         return JSONResponse(found, 503 if draining else 200)

@@ -30,6 +30,7 @@ class ServiceMetrics:
         self.batch_seconds = Histogram("batch_seconds", "Seconds that a batch takes", buckets=SECONDS, **given)
         self.verifications = Counter("verifications_total", "Verifications by verdict", ["verdict"], **given)
         self.drift_texts = Gauge("drift_texts", "Last texts whose firings are compared", **given)
+        self.drift_others = Gauge("drift_other_texts", "Texts of another population, by their form", **given)
         self.drift_moved = Gauge("drift_moved", "1 when a latent fires more or less often than at discovery", **given)
         self.rate = Gauge("latent_firing_rate", "Share of these texts on which a latent fires", ["latent"], **given)
         self.rate_then = Gauge("latent_firing_rate_at_discovery", "The same at discovery", ["latent"], **given)
@@ -40,7 +41,7 @@ class ServiceMetrics:
             self.seconds.observe(seconds)
 
     def detected(self, detection: dict[str, Any]) -> None:
-        self.detections.labels(detection["route"], detection["level"]).inc()
+        self.detections.labels(detection["route"], detection["level"] or "other population").inc()
         self.tokens.inc(detection["n_tokens"] or 0)
 
     def batch(self, size: int, seconds: float) -> None:
@@ -51,6 +52,7 @@ class ServiceMetrics:
         """All of it in Prometheus' text format; `drift` is the monitor's report."""
         self.queue.set(n_waiting)
         self.drift_texts.set(drift["n"])
+        self.drift_others.set(drift["n_other"])
         self.drift_moved.set(drift["moved"])
         for row in drift["latents"]:
             for gauge, rate in ((self.rate, row["rate"]), (self.rate_then, row["rate_at_discovery"])):

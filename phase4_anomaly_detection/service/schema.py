@@ -12,10 +12,12 @@ class DetectRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    text: str = Field(min_length=1, pattern=r"\S", description="prompt or program, read whole")
+    text: str = Field(
+        min_length=1, pattern=r"\S", description="read whole; of the detector's population, as /health describes it"
+    )
     id: str | None = Field(None, max_length=200, description="comes back with the answer")
     verify: bool = Field(False, description="verify the program when the route is verify")
-    code: str | None = Field(None, description="the program to verify; without it the text is")
+    code: str | None = Field(None, description="the program to verify; without it what stands behind the text's prompt")
     tests: list[str] = Field([], max_length=MOST_TESTS, description="asserts, as in 'assert f(2) == 4'")
     setup: str = Field("", description="what runs before the tests, such as imports")
 
@@ -51,18 +53,23 @@ class VerificationResult(BaseModel):
 
 
 class DetectResponse(BaseModel):
-    """What the detector says. `verdict` is how good it was on texts it had not seen."""
+    """What the detector says. `verdict` is how good it was on texts it had not seen.
+
+    Of a text of another population than the detector's (a program for a detector of prompts, or texts on which its
+    latents fire otherwise than they did) the route is abstain, `reason` says why, and what may be null is null.
+    """
 
     id: str | None
-    is_anomaly: bool
-    anomaly_score: float
-    probability: float
-    level: Literal["none", "low", "medium", "high", "critical"]
+    is_anomaly: bool | None
+    anomaly_score: float | None
+    probability: float | None
+    level: Literal["none", "low", "medium", "high", "critical"] | None
     threshold: float
     top_features: list[Contribution]
     route: Literal["proceed", "verify", "abstain"]
     n_tokens: int | None
     window: Window | None
+    reason: str | None = Field(description="why it abstains; null for another route")
     verdict: str
     verification: VerificationResult | None
 
@@ -78,7 +85,10 @@ class LatentDrift(BaseModel):
 
 
 class Drift(BaseModel):
+    """`n` texts are compared; `n_other` were refused by their form."""
+
     n: int
+    n_other: int
     moved: bool
     latents: list[LatentDrift]
 
@@ -93,6 +103,7 @@ class Health(BaseModel):
     n_latents: int | None = None
     threshold: float | None = None
     verdict: str | None = None
+    population: str | None = Field(None, description="the kind of text that the detector scores")
     verification: bool | None = None
     drift: Drift | None = None
 

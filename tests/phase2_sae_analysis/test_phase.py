@@ -40,7 +40,9 @@ def test_a_planted_latent_is_found_and_is_significant(planted_run):
         first = found["directions"][direction]["latents"][0]
         assert place(first) == PLANTED and first["p_max"] < 0.01 and first["q"] < 0.01
         assert found["directions"][direction]["significant"] is True
-    assert found["conclusion"].startswith("2 of 94 latents in 3 layers are significant")  # its mirror image too
+    assert found["conclusion"].startswith(
+        "2 of 82 latents that fire in 3 layers are significant"
+    )  # its mirror image too
     assert found["directions"]["predict_incorrect"]["latents"][0]["auroc"] > 0.7
     mirrored = found["directions"]["predict_correct"]["latents"][0]
     assert place(mirrored) == (PLANTED[0], PLANTED[1] + 16) and mirrored["auroc"] < 0.4
@@ -57,7 +59,9 @@ def test_the_command_finds_the_same_in_a_process_of_its_own(planted, planted_run
 def test_nothing_is_significant_where_labels_are_permuted(planted):
     planted.labels = np.random.default_rng(8).permutation(planted.labels).tolist()
     found = selected(planted.build().run())
-    assert found["conclusion"].startswith("Nothing is significant: of 94 latents in 3 layers, the largest |t| is ")
+    assert found["conclusion"].startswith(
+        "Nothing is significant: of 82 latents that fire in 3 layers, the largest |t| is "
+    )
     assert not any(entry["significant"] for entry in found["directions"].values())
 
 
@@ -93,7 +97,8 @@ def test_the_outputs_agree_with_each_other_and_with_what_is_declared(planted_run
     assert [row["task_id"] for row in first] == np.argsort(-resid)[:10].tolist()
     assert first[0]["activation"] == pytest.approx(resid.max()) and first[0]["text"].startswith("Problem")
     figures = sorted(path.name for path in (folder / "figures").iterdir())
-    assert figures == ["activations.png", "by_layer.png", "null_maximum.png", "volcano.png"]
+    names = "activations by_layer limits null_maximum sparse_probing volcano"
+    assert figures == [f"{name}.png" for name in names.split()]
     assert all(handoffs.LATENTS.is_unstable(f"figures/{name}") for name in figures)
 
 
@@ -218,16 +223,19 @@ def test_latents_that_never_fire_are_reported_and_never_selected(noise):
     folder = noise.build().run()
     table = latents(folder)
     assert table["n_active"][5] == 0 and table["t"][5] == 0 and table["p"][5] == 1 and table["p_max"][5] == 1
+    assert np.isnan(table["q"][5]), "what never fires is no part of the family"
     chosen = [place(latent) for entry in selected(folder)["directions"].values() for latent in entry["latents"]]
     assert (0, 5) not in chosen and (0, 21) not in chosen
 
 
-def test_a_baseline_that_leaves_no_latent_says_so(noise, tmp_path):
+def test_a_limit_that_leaves_no_latent_says_so(noise, tmp_path):
     noise.sae = save_saes(tmp_path / "saes", silent=lambda layer: [])
     noise.text = dict.fromkeys(range(3), text_with(np.full(32, 0.5), []))
-    found = selected(noise.build().run())
+    found = selected(noise.build().run(general_text_limit=0.02))
     assert found["conclusion"] == "Nothing can be selected: every latent fires too often on general text."
-    assert all(entry["latents"] == [] for entry in found["directions"].values())
+    assert all(entry["latents"] == [] and entry["left_out"]["stronger"] for entry in found["directions"].values())
+    assert found["limits"][-1]["kept"] == 0 and found["limits"][-1]["auroc"]["value"] == 0.5
+    assert [(layer["n_latents"], layer["sparse"]) for layer in found["sparse_probing"]] == [(0, [])] * 3
 
 
 def reader(experiment, inputs=()):

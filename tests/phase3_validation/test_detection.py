@@ -6,7 +6,12 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from sklearn import metrics as sk
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline, make_union
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -22,8 +27,11 @@ BASELINES = [
     "mean log-probability",
     "summed log-probability",
     "first-token entropy",
+    "text of the prompt",
+    "text of the description",
     "logistic regression",
     "difference of means",
+    "full probe",
 ]
 FIGURES = ["baselines", "by_difficulty", "by_temperature", "f1_by_threshold", "precision_recall", "reliability", "roc"]
 
@@ -71,13 +79,77 @@ def test_the_scores_are_what_the_artifacts_hold(detection_run, found):
     assert written("predict_incorrect", "difference of means") == pytest.approx(projected, abs=1e-5)
 
 
-def test_a_planted_latent_is_called_a_detector_in_the_log_and_in_the_status(detection_run, found):
+def test_a_planted_latent_ranks_in_the_log_and_in_the_status(detection_run, found):
     experiment, folder = detection_run
     entry = found["directions"]["predict_incorrect"]
-    assert entry["verdict"] == "detector" and entry["random_latents"]["auroc"]["rank"] == 1
-    assert "predict_incorrect: layer 1, latent 7: detector. AUROC 0." in (folder / "log.txt").read_text()
+    assert entry["verdict"] == "ranks" and entry["random_latents"]["auroc"]["rank"] == 1
+    assert "predict_incorrect: layer 1, latent 7: ranks. AUROC 0." in (folder / "log.txt").read_text()
     (line,) = [line for line in status_lines((handoffs.DETECTION,), experiment.data) if line.state == "built"]
-    assert "detector (AUROC 0." in line.detail
+    assert "ranks (AUROC 0." in line.detail
+
+
+def test_what_the_latent_and_the_probe_add_to_difficulty_is_what_other_code_finds(detection_run, found):
+    """Covariates from the artifacts, regressions by statsmodels, text scores by scikit-learn's pipeline."""
+    experiment, _ = detection_run
+    incorrect = np.array([label == "incorrect" for label in experiment.labels])
+    sae, tuning, judging = (np.array(experiment.splits[name]) for name in ("sae", "hyperparams", "validation"))
+    learned, rows = np.concatenate([sae, tuning]), range(len(incorrect))
+    columns = [
+        [len(experiment.programs[i]["prompt"]) for i in rows],
+        [len(experiment.problems[i]["text"]) for i in rows],
+        [experiment.problems[i]["complexity"] for i in rows],
+        [json.loads(experiment.problems[i]["attributes"])["n_operations"] for i in rows],
+    ]
+    for kind, field in ((experiment.programs, "prompt"), (experiment.problems, "text")):
+        name = {"prompt": "text of the prompt", "text": "text of the description"}[field]
+        card = found["directions"]["predict_incorrect"]["baselines"][name]
+        columns.append(text_score([kind[i][field] for i in rows], incorrect, learned, card["C"]))
+    resid = experiment.resid[1][:, 7]
+    latent = np.where(resid > 0.5, resid, 0)
+    entry = found["directions"]["predict_incorrect"]["beyond_difficulty"]
+    designs = [sm.add_constant(np.column_stack(each)) for each in (columns, [*columns, latent])]
+    areas = []
+    for design in designs:
+        mean, scale = design[learned].mean(axis=0), design[learned].std(axis=0)
+        scaled = (design - np.where(scale, mean, 0)) / np.where(scale, scale, 1)
+        fitted = sm.Logit(incorrect[learned], scaled[learned]).fit(disp=0)
+        areas.append(sk.roc_auc_score(incorrect[judging], scaled[judging] @ fitted.params))
+    found_areas = [entry["auroc_of_covariates"]["value"], entry["auroc_with_score"]["value"]]
+    assert found_areas == pytest.approx(areas, abs=5e-4)  # the text's weights are found to four digits
+    assert entry["gain"]["value"] == pytest.approx(found_areas[1] - found_areas[0])
+    assert entry["verdict"] == "beyond difficulty" and entry["gain"]["low"] > 0
+    assert entry["covariates"] == [*BASELINES[1:5], "text of the prompt", "text of the description"]
+    z = sm.Logit(incorrect[judging], designs[1][judging] / designs[1][learned].std(axis=0).clip(1e-9)).fit(disp=0)
+    assert entry["partial_z"] == pytest.approx(z.tvalues[-1], rel=0.05)
+
+
+def text_score(texts: list[str], incorrect: np.ndarray, learned: np.ndarray, strength: float) -> np.ndarray:
+    """Cross-fitted on the problems learned from, in the order of the splits."""
+    union = make_union(TfidfVectorizer(), TfidfVectorizer(analyzer="char", ngram_range=(2, 4)))
+    model = make_pipeline(union, LogisticRegression(C=strength, max_iter=2000))
+    folds, every = StratifiedKFold(5, shuffle=True, random_state=42), np.array(texts, dtype=object)
+    outside = cross_val_predict(model, every[learned], incorrect[learned], cv=folds, method="decision_function")
+    found = model.fit(every[learned], incorrect[learned]).decision_function(every)
+    found[learned] = outside
+    return found
+
+
+def test_the_probe_is_that_of_the_layer_which_cross_validation_prefers(detection_run, found):
+    experiment, _ = detection_run
+    probes = found["probes"]
+    areas = probes["cross_validated_auroc"]
+    assert set(areas) == {str(layer) for layer in experiment.resid}
+    assert areas[str(probes["layer"])] == max(areas.values())
+    for entry in found["directions"].values():
+        assert entry["baselines"]["full probe"]["layer"] == probes["layer"]
+        assert entry["baselines"]["logistic regression"]["layer"] == entry["latent"]["layer"]
+
+
+def test_the_planted_latent_is_chosen_by_every_other_draw(found):
+    stable = found["directions"]["predict_incorrect"]["stability"]
+    assert (stable["same_latent"], stable["same_layer"], stable["draws"]) == (10, 10, 10)
+    assert abs(stable["selected_on"] - 130) <= 3 and stable["selected_on"] + stable["read_on"] == 190
+    assert stable["auroc"]["value"] > 0.7 and stable["auroc"]["low"] <= stable["auroc"]["value"]
 
 
 def test_the_document_and_the_tables_are_as_declared(detection_run, found):
@@ -134,8 +206,9 @@ def test_what_is_not_there_is_left_out_and_said(detectable_experiment, run_detec
     left_out = {"sae": {"not_run": 1}, "hyperparams": {"unsupported": 1}, "validation": {"not_run": 1}, "samples": {}}
     assert found["left_out"] == left_out and found["n"] == {"sae": 129, "hyperparams": 59, "validation": 149}
     assert not set(gone) & (set(predictions.task_id) | set(labels.task_id))
-    assert found["baselines_left_out"] == ["mean log-probability", "summed log-probability", "first-token entropy"]
-    assert "so they are no baselines: mean log-probability" in caplog.text
+    absent = ["rarity", "mean log-probability", "summed log-probability", "first-token entropy"]
+    assert found["baselines_left_out"] == absent
+    assert "so they are no baselines: rarity, mean log-probability" in caplog.text
     assert "going on without temperature_samples: no finished" in caplog.text
     assert "validation: 149 problems" in caplog.text and "left out: 1 not_run" in caplog.text
     for entry in found["directions"].values():

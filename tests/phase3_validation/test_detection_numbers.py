@@ -19,8 +19,11 @@ BASELINES = [
     "mean log-probability",
     "summed log-probability",
     "first-token entropy",
+    "text of the prompt",
+    "text of the description",
     "logistic regression",
     "difference of means",
+    "full probe",
 ]
 AT_THRESHOLD = {
     "f1": lambda truth, predicted: sk.f1_score(truth, predicted),
@@ -101,7 +104,8 @@ def test_every_point_of_every_card_follows_from_the_tables(tables, found, direct
 def test_every_threshold_has_the_best_f1_of_all_midpoints_on_hyperparams(tables, found, direction):
     scores = tables.predictions.query("direction == @direction").score.unique()
     assert list(scores[: 1 + len(BASELINES)]) == ["latent", *BASELINES]
-    for name in set(scores) - {"always positive"}:
+    few = ["latent", "complexity", "operations", "full probe", *scores[1 + len(BASELINES) :: 4]]
+    for name in few:
         (values, threshold), truth = (
             tables.values(direction, name, "hyperparams"),
             tables.positive(direction, "hyperparams"),
@@ -220,7 +224,7 @@ def test_strata_follow_from_the_tables(tables, found, direction):
         own = [rows for rows in own if 0 < truth[rows].sum() < len(rows)]
         assert_ends(each["auroc"], [_area(truth[rows], values[rows]) for rows in own])
     for name, within in {"": entry["auroc_within_strata"], **entry["auroc_within"]}.items():
-        groups = stratum if not name else quartile_bins(tables, direction, name, entry)
+        groups = stratum if not name else tables.values(direction, name, "validation")[0]
         won = pairs = 0.0
         for group in set(groups):
             x, y = values[truth & (groups == group)], values[~truth & (groups == group)]
@@ -229,12 +233,6 @@ def test_strata_follow_from_the_tables(tables, found, direction):
         assert within["value"] == pytest.approx(won / pairs), name
         assert within["low"] <= within["value"] <= within["high"]
     assert set(entry["auroc_within"]) == {"prompt length", "description length", "complexity", "operations"}
-
-
-def quartile_bins(tables: Tables, direction: str, name: str, entry: dict) -> np.ndarray:
-    """Each problem's quartile by the middle rank of what was measured, before it was turned."""
-    measured = entry["baselines"][name]["sign"] * tables.values(direction, name, "validation")[0]
-    return np.floor((stats.rankdata(measured) - 0.5) / len(measured) * 4)
 
 
 @pytest.mark.parametrize("direction", NAMES)
@@ -283,12 +281,42 @@ def test_the_calibration_follows_from_the_tables(tables, found, direction):
 
 
 @pytest.mark.parametrize("direction", NAMES)
-def test_every_verdict_follows_from_the_card(found, direction):
+def test_paired_differences_follow_from_the_tables(tables, found, direction):
+    truth, entry = tables.positive(direction, "validation"), found["directions"][direction]
+    (values, threshold), resamples = tables.values(direction, "latent", "validation"), tables.resamples()
+    assert list(entry["differences"]) == BASELINES[1:]
+    after = {"mean log-probability", "summed log-probability"}
+    own = [_area(truth[rows], values[rows]) for rows in resamples] if direction == NAMES[0] else []
+    for name, difference in entry["differences"].items():
+        other, _ = tables.values(direction, name, "validation")
+        wanted = sk.roc_auc_score(truth, values) - sk.roc_auc_score(truth, other)
+        assert difference["auroc"]["value"] == pytest.approx(wanted)
+        assert difference["known"] == ("after" if name in after else "before")
+        if own and name in ("full probe", "prompt length"):
+            drawn = [area - _area(truth[rows], other[rows]) for area, rows in zip(own, resamples, strict=True)]
+            assert_ends(difference["auroc"], drawn)
+    always = entry["against_always"]["f1_difference"]
+    everything = np.ones(len(truth), dtype=bool)
+    assert always["value"] == pytest.approx(_f1(truth, values > threshold) - _f1(truth, everything))
+    if own:
+        drawn = [_f1(truth[rows], values[rows] > threshold) - _f1(truth[rows], everything) for rows in resamples]
+        assert_ends(always, drawn)
+
+
+@pytest.mark.parametrize("direction", NAMES)
+def test_every_verdict_follows_from_the_intervals(tables, found, direction):
     entry = found["directions"][direction]
-    above_chance = entry["card"]["auroc"]["low"] > 0.5
-    beats = entry["card"]["f1"]["value"] > entry["baselines"]["always positive"]["f1"]["value"]
-    label = direction.rpartition("_")[-1]
-    above_random = entry["card"]["auroc"]["value"] > entry["random_latents"]["auroc"]["q95"]
-    wanted = "detector" if above_random else "not better than random latents of its layer"
-    wanted = wanted if beats else f"not better than always saying {label}"
-    assert entry["verdict"] == (wanted if above_chance else "not better than chance") and entry["positive"] == label
+    area, random = entry["card"]["auroc"], entry["random_latents"]["auroc"]["q95"]
+    wanted = "does not rank" if area["high"] < 0.55 else "cannot tell"
+    if area["low"] > 0.5:
+        wanted = "ranks" if area["value"] > random else "ranks no better than random latents"
+    assert entry["verdict"] == wanted and entry["positive"] == direction.rpartition("_")[-1]
+    gain = entry["beyond_difficulty"]["gain"]
+    wanted = "beyond" if gain["low"] > 0 else "not beyond" if gain["high"] < 0.02 else "cannot tell"
+    assert entry["beyond_difficulty"]["verdict"].removesuffix(" difficulty") == wanted
+    f1 = entry["against_always"]["f1_difference"]
+    wanted = "better than always" if f1["low"] > 0 else "worse than always" if f1["high"] < 0 else "cannot tell"
+    assert entry["against_always"]["verdict"] == wanted
+    n_positive = int(tables.positive(direction, "validation").sum())
+    assert (entry["power"]["n_positive"], entry["power"]["n_negative"]) == (n_positive, 150 - n_positive)
+    assert 0.5 < entry["power"]["smallest_auroc"] < 0.8 and entry["power"]["power"] == 0.8

@@ -3,17 +3,22 @@
 import numpy as np
 import pytest
 from documents import made
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from common.errors import ConfigError, MissingArtifactError
-from common.evaluation import bootstrap, cards, metrics
-from common.handoffs.detection import LATENT, Card, DetectionVerdict
+from common.evaluation import bootstrap, cards, metrics, probes, verdicts
+from common.handoffs.detection import ALWAYS_POSITIVE, LATENT
 from common.handoffs.document import as_json
 from common.handoffs.estimates import UNDEFINED
 from common.handoffs.selected import LatentFacts
+from common.handoffs.verdicts import Stability
 from common.programs import labels
 from phase3_validation.detection import scores
-from phase3_validation.detection.evaluation import Evaluation
-from phase3_validation.detection.scores import ALWAYS_POSITIVE, Score
+from phase3_validation.detection.evaluation import Evaluation, Judging
+from phase3_validation.detection.scores import Score
 
 SIZES = {"sae": 200, "hyperparams": 97, "validation": 388}
 N = sum(SIZES.values())
@@ -51,7 +56,8 @@ def judged(values: np.ndarray, problems: labels.JudgedProblems, label: str = "in
     evaluation = Evaluation(problems, labels.Samples({}, {}), 2000, seed)
     beside = evaluation.scored(Score(ALWAYS_POSITIVE, np.ones(len(values))).toward(label), label)
     latent = evaluation.scored(Score(LATENT, values), label)
-    return as_json(evaluation.direction(made(LatentFacts, {}), label, latent, [beside], []))
+    judging = Judging(latent, [beside], [], made(Stability, {}))
+    return as_json(evaluation.direction(made(LatentFacts, {}), label, judging))
 
 
 def some_labels(seed: int, rate: float = 0.5) -> np.ndarray:
@@ -59,24 +65,25 @@ def some_labels(seed: int, rate: float = 0.5) -> np.ndarray:
 
 
 @pytest.mark.parametrize("label", ["incorrect", "correct"])
-def test_a_planted_latent_is_called_a_detector(label):
+def test_a_planted_latent_ranks_and_its_f1_beats_always(label):
     incorrect = some_labels(0)
     target = incorrect if label == "incorrect" else ~incorrect
     values = np.maximum(np.random.default_rng(1).normal(size=N) + 1.5 * target, 0)
     entry = judged(values, problems_of(incorrect), label)
-    assert entry["verdict"] == "detector" and entry["positive"] == label
+    assert entry["verdict"] == "ranks" and entry["positive"] == label
+    assert entry["against_always"]["verdict"] == "better than always"
     assert entry["card"]["n_positive"] == target[-388:].sum()
 
 
 @pytest.mark.parametrize("zeros", [0.0, 0.7])
-def test_noise_is_called_a_detector_in_at_most_one_of_twenty_seeds(zeros):
+def test_noise_ranks_in_at_most_one_of_twenty_seeds(zeros):
     """Through the code that judges directions: thresholds, card, verdict; also for latents that are mostly silent."""
-    verdicts = []
+    found = []
     for seed in range(20):
         rng = np.random.default_rng([seed, 1])
         incorrect, values = rng.random(N) < 0.5, np.where(rng.random(N) < zeros, 0, rng.gamma(2, size=N))
-        verdicts.append(judged(values, problems_of(incorrect))["verdict"])
-    assert verdicts.count("detector") <= 1 and verdicts.count("not better than chance") >= 18
+        found.append(judged(values, problems_of(incorrect))["verdict"])
+    assert found.count("ranks") <= 1 and found.count("does not rank") >= 8
 
 
 def test_the_area_of_noise_lies_above_chance_about_one_time_in_forty():
@@ -90,11 +97,11 @@ def test_the_area_of_noise_lies_above_chance_about_one_time_in_forty():
     assert 1 <= above <= 12
 
 
-def test_a_score_turned_the_wrong_way_is_not_better_than_chance():
+def test_a_score_turned_the_wrong_way_does_not_rank():
     incorrect = some_labels(0)
     values = np.random.default_rng(1).normal(size=N) - 2 * incorrect
     entry = judged(values, problems_of(incorrect))
-    assert entry["card"]["auroc"]["high"] < 0.5 and entry["verdict"] == "not better than chance"
+    assert entry["card"]["auroc"]["high"] < 0.5 and entry["verdict"] == "does not rank"
 
 
 def test_the_published_detector_of_incorrectness_does_not_beat_always_saying_incorrect():
@@ -106,29 +113,19 @@ def test_the_published_detector_of_incorrectness_does_not_beat_always_saying_inc
     draws = bootstrap.draws_by_label(positive, 2000, 0)
     card = cards.evaluation_card(values, positive, 0.5, draws)
     assert card.f1.value == pytest.approx(0.821, abs=1e-3) and card.auroc.low > 0.5
-    assert cards.verdict(card, "incorrect") == "not better than always saying incorrect"
+    found = verdicts.against_always(values > 0.5, positive, draws)
+    assert found.verdict == "cannot tell" and found.f1_difference.value == pytest.approx(0.821 - 544 / 660, abs=1e-3)
+    assert verdicts.ranking(card.auroc) == "ranks"  # the F1 is reported, and decides nothing
     always = as_json(cards.evaluation_card(np.ones(388), positive, 0.0, draws))
     assert always["f1"] == {key: cards.always_positive_f1(272, 388) for key in ("value", "low", "high")}
     assert always["specificity"]["value"] == 0 and always["mcc"]["value"] == 0
     assert always["auroc"] == dict.fromkeys(("value", "low", "high", "delong_low", "delong_high"), 0.5)
 
 
-def test_an_f1_that_equals_that_of_always_positive_does_not_beat_it():
-    def card(more: float = 0.0, low: float = 0.6) -> Card:
-        f1 = {"value": cards.always_positive_f1(30, 90) + more}
-        return made(Card, {"auroc": {"value": 0.7, "low": low}, "f1": f1, "n": 90, "n_positive": 30})
-
-    assert cards.verdict(card(), "correct") is DetectionVerdict.NOT_BETTER_THAN_CORRECT
-    assert cards.verdict(card(1e-9), "correct") is DetectionVerdict.DETECTOR
-    assert cards.verdict(card(1e-9), "correct", 0.69) is DetectionVerdict.DETECTOR
-    assert cards.verdict(card(1e-9), "correct", 0.7) is DetectionVerdict.NOT_BETTER_THAN_RANDOM
-    assert cards.verdict(card(1e-9, low=0.5), "correct") is DetectionVerdict.NOT_BETTER_THAN_CHANCE
-
-
-def test_a_dead_latent_never_predicts_and_is_not_better_than_chance():
+def test_a_dead_latent_never_predicts_and_does_not_rank():
     entry = judged(np.zeros(N), problems_of(some_labels(0)))
     card = entry["card"]
-    assert card["threshold"] is None and entry["verdict"] == "not better than chance"
+    assert card["threshold"] is None and entry["verdict"] == "does not rank"
     assert card["precision"] == as_json(UNDEFINED) and card["recall"]["value"] == 0 and card["f1"]["value"] == 0
     assert card["auroc"]["value"] == entry["auroc_within_strata"]["value"] == 0.5
 
@@ -173,28 +170,25 @@ def test_which_way_a_baseline_is_turned_depends_on_the_sae_split_alone():
 
 
 def test_probes_are_fitted_on_the_sae_split_alone():
-    import torch
-
     incorrect = some_labels(0)
     rng = np.random.default_rng(1)
-    resid = torch.from_numpy((rng.normal(size=(N, 8)) + np.outer(incorrect, np.eye(8)[2])).astype(np.float32))
-    usual = scores.probe_scores(resid, problems_of(incorrect), 0)
+    resid, own = rng.normal(size=(N, 8)) + np.outer(incorrect, np.eye(8)[2]), np.arange(N) < SIZES["sae"]
     permuted = incorrect.copy()
-    permuted[SIZES["sae"] :] = rng.permutation(permuted[SIZES["sae"] :])
-    for first, second in zip(usual, scores.probe_scores(resid, problems_of(permuted), 0), strict=True):
-        assert (first.values == second.values).all() and first.facts == second.facts
-        own = incorrect.astype(float)
-        assert metrics.auroc(first.values, own, 1 - own) > 0.7
-    assert set(usual[0].facts) == {"C", "converged"} and usual[0].facts["converged"]
+    permuted[~own] = rng.permutation(permuted[~own])
+    usual, other = (probes.cross_fitted_regression(resid, own, each, 0) for each in (incorrect, permuted))
+    assert (usual.values == other.values).all() and usual.facts == other.facts
+    assert metrics.auroc(usual.values, incorrect.astype(float), 1.0 - incorrect) > 0.7
+    assert set(usual.facts) == {"C", "converged"} and usual.facts["converged"]
+    assert (usual.out_of_fold[~own] == usual.values[~own]).all()
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=usual.facts["C"], max_iter=5000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    outside = cross_val_predict(model, resid[own], incorrect[own], cv=folds, method="decision_function")
+    assert usual.out_of_fold[own] == pytest.approx(outside)
 
 
 def test_the_probe_is_the_logistic_regression_with_the_best_cross_validated_area():
-    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold
     from statsmodels.tools.tools import add_constant
-
-    from common.evaluation import probes
 
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(150, 12)) * 3 + 1, rng.random(150) < 0.5
@@ -238,7 +232,7 @@ def test_a_baseline_that_not_every_problem_has_is_left_out_and_named():
     problems.programs[3]["mean_logprob"] = None
     problems.programs[4]["first_token_entropy"] = float("nan")
     found, absent = scores.simple_scores(problems)
-    assert absent == ["operations", "mean log-probability", "summed log-probability", "first-token entropy"]
+    assert absent == ["operations", "rarity", "mean log-probability", "summed log-probability", "first-token entropy"]
     assert [score.name for score in found] == ["always positive", "prompt length", "description length", "complexity"]
 
 

@@ -20,7 +20,7 @@ from phase3_validation.detection.phase import PHASE
 from phase3_validation.readings import note_reading
 from phase3_validation.steering.steering_phase import PHASE as STEERING
 
-OTHER_SELECTION = {"general_text_limit": 0.05}  # lets a latent in that separates better
+OTHER_SELECTION = {"general_text_limit": 0.1}  # lets a latent in that separates better
 
 
 @pytest.fixture

@@ -1,18 +1,22 @@
 """Covers the comparison with controls: verdicts on planted effects and on none, exact tests, Holm, power."""
 
+import math
+
 import numpy as np
 import pytest
 from documents import made
 from scipy.stats import binom, fisher_exact
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
+from common.evaluation.statistics import two_way_rate_interval
 from common.handoffs.document import as_json, from_json
-from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION, Change, Compared, SteeringVerdict
+from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION, Change, Compared, Power, SteeringVerdict
 from common.interventions.comparisons import compare_direction, fisher_p, holm, judge_family, mcnemar_p, verdict
-from common.interventions.power import binomial_p, rate_to_beat, smallest_effect
+from common.interventions.power import binomial_p, power_of_verdict, rate_to_beat
 
-N, K = 80, 10
+N, K = 80, 19
 
 
 def simulated(rng, before: list[bool], correction: float, corruption: float, degenerate: float = 0.0) -> list[dict]:
@@ -22,7 +26,12 @@ def simulated(rng, before: list[bool], correction: float, corruption: float, deg
 
 
 def row(task_id: int, passed: bool, degenerate: bool = False) -> dict:
-    return {"task_id": task_id, "label": "correct" if passed else "incorrect", "degenerate": degenerate, "kl": 0.1}
+    return {
+        "task_id": task_id,
+        "label": "correct" if passed else "incorrect",
+        "degenerate": degenerate,
+        "trajectory_kl": 0.1,
+    }
 
 
 def family(seed: int, wanted: str, own: tuple[float, ...], others, n: int = N, n_controls: int = K) -> dict:
@@ -45,20 +54,26 @@ def family(seed: int, wanted: str, own: tuple[float, ...], others, n: int = N, n
         ("lower", (0.02, 0.7), (0.05, 0.1), "lowers the pass rate"),
         ("lower", (0.02, 0.6), (0.02, 0.6), "changes the pass rate, but no more than its controls"),
         ("raise", (0.02, 0.7), (0.05, 0.1), "changes the pass rate, but against what was wanted"),
-        ("raise", (0.05, 0.05), (0.05, 0.05), "no measurable effect"),
+        ("raise", (0.05, 0.05), (0.05, 0.05), "cannot tell (an effect of"),
         ("lower", (0.02, 0.7, 0.2), (0.05, 0.1), "breaks the output; lowers the pass rate"),
-        ("lower", (0.05, 0.05, 0.2), (0.05, 0.05), "breaks the output; no measurable effect"),
+        ("lower", (0.05, 0.05, 0.2), (0.05, 0.05), "breaks the output; cannot tell (an effect of"),
     ],
 )
 def test_what_was_planted_is_what_the_verdict_says(wanted, own, others, expected):
     for seed in range(5):
-        assert family(seed, wanted, own, lambda _rng: others)["verdict"] == expected
+        assert family(seed, wanted, own, lambda _rng: others)["verdict"].startswith(expected)
+
+
+def test_no_effect_is_said_where_five_points_would_have_been_found():
+    found = family(0, "raise", (0.01, 0.01), lambda _rng: (0.01, 0.01), n=800)
+    assert found["verdict"] == "no measurable effect" and found["power"]["power"] >= 0.8
+    assert found["power"]["smallest_effect"] <= 0.05
 
 
 def test_a_direction_beside_few_controls_is_not_called_an_effect():
     for n_controls, expected in (
-        (9, "changes the pass rate; too few controls to say more"),
-        (10, "raises the pass rate"),
+        (18, "changes the pass rate beyond all of its controls; fewer than 19 controls of a kind"),
+        (19, "raises the pass rate"),
     ):
         found = family(0, "raise", (0.6, 0.02), lambda _rng: (0.05, 0.05), n_controls=n_controls)
         assert found["verdict"] == expected
@@ -80,7 +95,7 @@ def spread_out(rng) -> tuple[float, float]:
 
 def test_one_vector_among_others_is_called_an_effect_in_at_most_five_per_cent_of_runs():
     """The direction is drawn as its controls are; they differ by more than chance, which the rank guards against."""
-    n_runs, n_called, n_fisher = 200, 0, 0
+    n_runs, n_called, n_fisher = 40, 0, 0
     for seed in range(n_runs):
         own = spread_out(np.random.default_rng(10_000 + seed))
         found = family(seed, "lower", own, spread_out, n=60)
@@ -88,7 +103,7 @@ def test_one_vector_among_others_is_called_an_effect_in_at_most_five_per_cent_of
         n_fisher += found["controls"]["matched_latent"]["fisher_p"] < 0.05
     at_most = binom.ppf(0.99, n_runs, 0.05)
     assert n_called <= at_most
-    assert n_fisher > at_most  # which is why Fisher's test on pooled controls is not enough
+    assert n_fisher > 2 * 0.05 * n_runs  # which is why Fisher's test on pooled controls decides nothing
 
 
 def test_pooled_counts_ranks_and_tests_are_those_of_a_small_example():
@@ -154,27 +169,42 @@ def test_holm_is_over_the_directions_that_were_run():
     assert {*judged} == {"a", "b"} and adjusted == pytest.approx([2 * p[0], max(2 * p[0], p[1])])
 
 
-def test_the_verdict_asks_for_all_three_at_once():
-    def entry(change=-0.3, mcnemar=0.001, fisher=0.001, rank=1, random_rank=1, newly=0.0, wanted="lower"):
+def test_the_verdict_asks_for_a_change_and_the_first_rank_at_once():
+    usual = {"change": -0.3, "mcnemar": 0.001, "fisher": 0.001, "rank": 1, "random_rank": 1, "newly": 0.0, "k": K}
+    usual |= {"wanted": "lower", "power": 0.8, "smallest": 0.12}
+
+    def entry(**changes):
+        own = {**usual, **changes}
         found = {
-            "effect": {"net_change": {"value": change}, "newly_degenerate": {"rate": {"value": newly}}},
-            "controls": {MATCHED_LATENT: {"n": K, "rank": rank}, RANDOM_DIRECTION: {"n": K, "rank": random_rank}},
+            "effect": {"net_change": {"value": own["change"]}, "newly_degenerate": {"rate": {"value": own["newly"]}}},
+            "controls": {
+                MATCHED_LATENT: {"n": own["k"], "rank": own["rank"]},
+                RANDOM_DIRECTION: {"n": K, "rank": own["random_rank"]},
+            },
         }
-        return verdict(made(Compared, found), {"mcnemar": mcnemar, "fisher": fisher}, wanted)
+        simulated = made(Power, {"power": own["power"], "smallest_effect": own["smallest"], "needed": 0.8})
+        p_holm = {"mcnemar": own["mcnemar"], "fisher": own["fisher"]}
+        return verdict(made(Compared, found), p_holm, simulated, own["wanted"])
 
     assert entry().change is Change.LOWERS and entry().works
-    for weaker in ({"fisher": 0.05}, {"fisher": None}, {"rank": 2}, {"random_rank": 2}):
+    for described in (0.05, 1.0, None):  # Fisher's p decides nothing
+        assert entry(fisher=described) == entry()
+    for weaker in ({"rank": 2}, {"random_rank": 2}, {"rank": None}):
         assert entry(**weaker).change is Change.NO_MORE
+    assert entry(k=18).change is Change.BEYOND_FEW and entry(k=18).few and not entry(k=18).works
     assert entry(mcnemar=0.05).change is Change.NOTHING is entry(change=None, newly=None).change
+    assert str(entry(mcnemar=0.05, power=0.79)) == "cannot tell (an effect of 12 points would have been found)"
+    assert str(entry(mcnemar=0.05, power=0.0, smallest=None)) == "cannot tell (no effect would have been found)"
     assert entry(change=0.3).change is Change.UNWANTED
     assert entry(change=0.3, wanted="raise").change is Change.RAISES
     assert entry(newly=0.05).breaks and not entry(newly=0.05).works and not entry(newly=0.049).breaks
 
 
-@pytest.mark.parametrize("breaks", [False, True])
+@pytest.mark.parametrize(("breaks", "few"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("change", Change)
-def test_a_verdict_is_known_by_its_words(change, breaks):
-    verdict = SteeringVerdict(change, breaks, "every point: breaks" if change is Change.UNUSABLE else "")
+def test_a_verdict_is_known_by_its_words(change, breaks, few):
+    why = {Change.UNUSABLE: "every point: breaks (all)", Change.CANNOT_TELL: "no effect would have been found"}
+    verdict = SteeringVerdict(change, breaks, why.get(change, ""), few)
     assert SteeringVerdict.from_words(str(verdict)) == verdict
     with pytest.raises(ValueError, match="reworded"):
         SteeringVerdict.from_words("reworded")
@@ -186,19 +216,62 @@ def test_nothing_is_ever_tested_against_a_rate_of_zero():
     assert binomial_p(0, 0, 0.1) is None and binomial_p(1, 5, None) is None
 
 
-@pytest.mark.parametrize(("of", "against"), [(20, 0.1), (50, 0.02), (160, 0.3)])
-def test_the_smallest_effect_is_found_with_eighty_per_cent_power_and_a_smaller_one_is_not(of, against):
-    found = smallest_effect(of, against, "corrected").rate
-    needed = next(k for k in range(of + 1) if binomial_p(k, of, against) <= 0.05)
-    assert binom.sf(needed - 1, of, found) == pytest.approx(0.8, abs=1e-6)
-    assert binom.sf(needed - 1, of, found - 0.01) < 0.8
-    rng = np.random.default_rng(0)
-    drawn = rng.binomial(of, found, 20_000)
-    assert np.mean(drawn >= needed) == pytest.approx(0.8, abs=0.015)
+def some_compared(seed: int = 5, n: int = 300) -> Compared:
+    rng = np.random.default_rng(seed)
+    before = [k % 3 == 0 for k in range(n)]
+    kinds = {
+        kind: {k: simulated(rng, before, rng.uniform(0.01, 0.05), 0.04) for k in range(20)}
+        for kind in (MATCHED_LATENT, RANDOM_DIRECTION)
+    }
+    unsteered = [row(k, passed) for k, passed in enumerate(before)]
+    return compare_direction(unsteered, simulated(rng, before, 0.05, 0.05), kinds, "raise")
 
 
-def test_where_nothing_could_be_shown_the_words_say_so():
-    assert smallest_effect(0, 0.1, "corrected").rate is None
-    found = smallest_effect(2, 0.5, "corrected")
-    assert found.rate is None and "no rate" in found.words
-    assert "12 programs that could be corrupted" in smallest_effect(12, 0.1, "corrupted").words
+def test_the_power_is_that_of_a_simulation_by_numpy_alone():
+    compared = some_compared()
+    found = power_of_verdict(compared, "raise", 3)
+    controls = [control for kind in compared.controls.values() for control in kind.each]
+    churn = min(sum(c.n_corrected for c in controls), sum(c.n_corrupted for c in controls)) / len(controls) / 300
+
+    def p_value(gained: int, lost: int) -> float:
+        n = gained + lost
+        tail = sum(math.comb(n, k) for k in range(min(gained, lost) + 1)) / 2**n
+        return min(1.0, 2 * tail)
+
+    def power(effect: float) -> float:
+        rng, hits = np.random.default_rng(1), 0
+        for _ in range(3000):
+            gained, lost, _ = rng.multinomial(300, [effect + churn, churn, 1 - effect - 2 * churn])
+            others = [
+                rng.normal(np.mean(changes), np.std(changes, ddof=1), 20).max()
+                for changes in ([c.net_change for c in kind.each] for kind in compared.controls.values())
+            ]
+            hits += gained > lost and 3 * p_value(int(gained), int(lost)) < 0.05 and (gained - lost) / 300 > max(others)
+        return hits / 3000
+
+    assert found.power == pytest.approx(power(0.05), abs=0.04) and 0.05 < found.power < 0.98
+    assert power(found.smallest_effect + 0.01) > 0.78 and power(found.smallest_effect - 0.01) < 0.82
+
+
+def test_without_a_spread_of_controls_no_effect_would_have_been_found():
+    found = power_of_verdict(
+        compare_direction([row(0, True)], [row(0, True)], {MATCHED_LATENT: {}}, "raise"), "raise", 1
+    )
+    assert found.power == 0 and found.smallest_effect is None and not found.suffices
+
+
+def test_the_pooled_rate_s_interval_resamples_problems_and_controls():
+    rng = np.random.default_rng(3)
+    trials = rng.random((6, 40)) < 0.9
+    hits = trials & (rng.random((6, 40)) < rng.beta(0.3, 3, 40))
+    generator, rates = np.random.default_rng(42), []
+    controls = generator.multinomial(6, [1 / 6] * 6, size=2000)
+    problems = generator.multinomial(40, [1 / 40] * 40, size=2000)
+    for of_control, of_problem in zip(controls, problems, strict=True):
+        rows, columns = np.repeat(np.arange(6), of_control), np.repeat(np.arange(40), of_problem)
+        rates.append(hits[np.ix_(rows, columns)].sum() / trials[np.ix_(rows, columns)].sum())
+    found = two_way_rate_interval(hits, trials)
+    assert found == pytest.approx(tuple(np.quantile(rates, [0.025, 0.975])), abs=1e-12)
+    low, high = proportion_confint(hits.sum(), trials.sum(), method="wilson")
+    assert found[1] - found[0] > 1.5 * (high - low)  # problems differ, and controls share them
+    assert two_way_rate_interval(trials & False, trials) == pytest.approx(proportion_confint(0, 40, method="wilson"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import beta, binom, binomtest, fisher_exact
+from scipy.stats import binomtest, fisher_exact
 from selected_latents import NORMS, json_of
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -23,6 +23,7 @@ from common import handoffs
 from common.interventions.records import greedy_programs
 from phase3_validation.steering import effects as steering_phase
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
+from phase3_validation.steering.tuning import TUNING, saved_rows, tuned_controls
 
 THRESHOLD = 0.3
 
@@ -56,24 +57,30 @@ def _simulate(ctx, config) -> None:
     earlier = greedy_programs(ctx.read(handoffs.GENERATIONS).table("dataset.parquet"))
     with ctx.write() as out:
         out.conclude = lambda: steering_phase.conclude(ctx, out, plan, earlier, 1, problems)
-        for batch in out.batches(100):
-            for index in batch:
-                problem, variant = problems[index // len(plan.variants)], plan.variants[index % len(plan.variants)]
-                label = rng.choice(["correct", "incorrect", "not_run"], p=[0.45, 0.5, 0.05])
-                row = {
-                    "record": index,
-                    "task_id": problem["task_id"],
-                    **variant.fields,
-                    "code": f"x = {index}\n",
-                    "label": str(label),
-                    "error": "wrong_answer" if label == "incorrect" else None,
-                    "degenerate": bool(rng.random() < 0.2),
-                    "kl": float(rng.random()),
-                    "n_new_tokens": 3,
-                    "stop_reason": "end_of_sequence",
-                    "token_ids": [index],
-                }
-                out.append(index, {"steering.parquet": row}, {})
+        _make_up(out, rng, TUNING, plan.tuned_on, plan.tuning.variants, 0)
+        controls = tuned_controls(plan, saved_rows(out, plan.n_tuning))
+        _make_up(out, rng, "steering.parquet", problems, plan.steering(controls).variants, plan.n_tuning)
+
+
+def _make_up(out, rng, table: str, problems: list[dict], variants: list, first: int) -> None:
+    for batch in out.batches(100, [1] * len(problems) * len(variants), first):
+        for index in batch:
+            problem, variant = divmod(index - first, len(variants))
+            label = rng.choice(["correct", "incorrect", "not_run"], p=[0.45, 0.5, 0.05])
+            row = {
+                "record": index,
+                "task_id": problems[problem]["task_id"],
+                **variants[variant].fields,
+                "code": f"x = {index}\n",
+                "label": str(label),
+                "error": "wrong_answer" if label == "incorrect" else None,
+                "degenerate": bool(rng.random() < 0.2),
+                "trajectory_kl": float(rng.random()),
+                "n_new_tokens": 3,
+                "stop_reason": "end_of_sequence",
+                "token_ids": [index],
+            }
+            out.append(index, {table: row}, {})
 
 
 class Recomputed:
@@ -89,7 +96,7 @@ class Recomputed:
         passed = [(a["label"] == "correct", b["label"] == "correct") for a, b in self.pairs]
         self.gained, self.lost = passed.count((False, True)), passed.count((True, False))
         self.kept, self.failed = passed.count((True, True)), passed.count((False, False))
-        self.kl = statistics.median(b["kl"] for _, b in self.pairs)
+        self.kl = statistics.fmean(b["trajectory_kl"] for _, b in self.pairs)
         self.degenerate = sum(b["degenerate"] for _, b in self.pairs)
         self.newly = sum(b["degenerate"] and not a["degenerate"] for a, b in self.pairs)
 
@@ -109,7 +116,8 @@ class Recomputed:
             "pass_rate": share(self.gained + self.kept, self.n)["rate"],
             "degenerate_rate": self.degenerate / self.n,
             "newly_degenerate": share(self.newly, self.n),
-            "median_kl": self.kl,
+            "trajectory_kl": self.kl,
+            "net_change_per_nat": (self.gained - self.lost) / self.n / self.kl,
         }
 
 
@@ -164,7 +172,7 @@ def test_every_number_in_the_document_follows_from_the_table(simulated_run):
             _check_controls(
                 compared, own, before, [row for row in of_direction if row["control"] == kind], entry["wanted"]
             )
-        _check_smallest(entry, own)
+        assert 0 <= entry["power"]["power"] <= 1 and entry["verdict"].endswith("; fewer than 19 controls of a kind")
         errors = [row["error"] for row in own_rows if row["error"]]
         assert document["errors"][name] == ({"wrong_answer": len(errors)} if errors else {})
         p_values[name] = (p, entry["controls"]["matched_latent"]["fisher_p"])
@@ -180,7 +188,9 @@ def _check_controls(compared: dict, own: Recomputed, before: list[dict], rows: l
     each = {i: Recomputed(before, [row for row in rows if row["control_index"] == i]) for i in indices}
     hits, of = own.outcome(wanted)
     pooled = [sum(control.outcome(wanted)[k] for control in each.values()) for k in (0, 1)]
-    same(compared["pooled"], share(*pooled))
+    rate = compared["pooled"]["rate"]  # its interval: test_steering_comparisons.py
+    assert (compared["pooled"]["n"], compared["pooled"]["of"]) == (pooled[0], pooled[1])
+    assert rate["value"] == pytest.approx(pooled[0] / pooled[1]) and rate["low"] <= rate["value"] <= rate["high"]
     table = [[hits, of - hits], [pooled[0], pooled[1] - pooled[0]]]
     assert compared["fisher_p"] == pytest.approx(float(fisher_exact(table, alternative="greater").pvalue))
     against = pooled[0] / pooled[1] if pooled[0] else 0.5 / (pooled[1] + 1)
@@ -198,19 +208,13 @@ def _check_controls(compared: dict, own: Recomputed, before: list[dict], rows: l
                 "n_corrected": c.gained,
                 "n_corrupted": c.lost,
                 "degenerate_rate": c.degenerate / c.n,
-                "median_kl": c.kl,
+                "trajectory_kl": c.kl,
+                "net_change_per_nat": (c.gained - c.lost) / c.n / c.kl,
+                "coefficient": next(row["coefficient"] for row in rows if row["control_index"] == i),
             }
             for i, c in each.items()
         ],
     )
-
-
-def _check_smallest(entry: dict, own: Recomputed) -> None:
-    pooled, of = entry["controls"]["matched_latent"]["pooled"], own.outcome(entry["wanted"])[1]
-    against = pooled["n"] / pooled["of"] if pooled["n"] else 0.5 / (pooled["of"] + 1)
-    needed = [k for k in range(of + 1) if binom.sf(k - 1, of, against) <= 0.05]
-    expected = float(beta.ppf(0.8, needed[0], of - needed[0] + 1)) if needed else None
-    same(entry["smallest_effect"]["rate"], expected)
 
 
 def _check_selective(entry: dict, before: list[dict], after: list[dict]) -> None:
@@ -238,7 +242,7 @@ def test_the_curve_follows_from_the_table(coefficients_run):
             assert (point["n_corrected"], point["n_corrupted"]) == (expected.gained, expected.lost)
             assert point["newly_degenerate_rate"] == expected.newly / expected.n
             assert point["admissible"] == (expected.newly / expected.n < 0.05)
-            same(point["median_kl"], expected.kl)
+            same(point["trajectory_kl"], expected.kl)
 
 
 def test_examples_show_programs_of_the_table(simulated_run):

@@ -23,7 +23,13 @@ NOTHING = {"value": None, "low": None, "high": None}
 def rows(labels: str, degenerate: str = "", **fields: object) -> list[dict]:
     """A row for each letter of `labels`; problem k is degenerate where `degenerate` has a d in place k."""
     return [
-        {"task_id": k, "label": LABELS[letter], "degenerate": degenerate[k : k + 1] == "d", "kl": 0.1 * k, **fields}
+        {
+            "task_id": k,
+            "label": LABELS[letter],
+            "degenerate": degenerate[k : k + 1] == "d",
+            "trajectory_kl": 0.1 * k,
+            **fields,
+        }
         for k, letter in enumerate(labels)
     ]
 
@@ -55,14 +61,14 @@ def test_the_rates_are_those_of_the_table_with_wilson_s_interval():
         assert found[name]["rate"] == pytest.approx({"value": n / of, "low": low, "high": high})
     assert found["pass_rate"]["value"] == 0.39 and found["net_change"]["value"] == -0.01
     assert found["degenerate_rate"] == 0.05 and found["newly_degenerate"]["n"] == 5
-    assert found["median_kl"] == pytest.approx(np.median([0.1 * k for k in range(100)]))
+    assert found["trajectory_kl"] == pytest.approx(np.mean([0.1 * k for k in range(100)]))
 
 
 def test_where_nothing_can_be_said_there_is_no_number():
     found = as_json(effect(paired(rows("cc"), rows("ci"))))
     assert found["correction"] == {"n": 0, "of": 0, "rate": NOTHING}
     found = as_json(effect(paired(rows("n"), rows("c"))))
-    assert found["net_change"] == NOTHING and found["median_kl"] is None and found["degenerate_rate"] is None
+    assert found["net_change"] == NOTHING and found["trajectory_kl"] is None and found["degenerate_rate"] is None
 
 
 def test_the_interval_of_the_net_change_is_bonett_and_price_s():
@@ -226,4 +232,4 @@ def test_agreement_counts_unsteered_programs_with_the_very_tokens_of_phase_1():
 
 
 def test_the_figures_need_no_column_that_records_lack():
-    assert {"task_id", "label", "degenerate", "kl", "code", "error", "token_ids"} <= STEERING_FIELDS.keys()
+    assert {"task_id", "label", "degenerate", "trajectory_kl", "code", "error", "token_ids"} <= STEERING_FIELDS.keys()

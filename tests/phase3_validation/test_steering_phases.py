@@ -13,7 +13,7 @@ import torch
 from runs import content
 from safetensors.numpy import load_file
 from selected_latents import NORMS, SmallExperiment, json_of
-from steered_runs import CHOSEN, N_CONTROLS, coefficients_config, rows_of, split_of, steering_config
+from steered_runs import CHOSEN, N_CONTROLS, N_TUNED_ON, coefficients_config, rows_of, split_of, steering_config
 from toy_phases import run_phase, stop_after
 from whole_selections import copied
 
@@ -31,6 +31,7 @@ from common.stopping import Stopped
 from phase3_validation.steering.coefficients import check_places
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
+from phase3_validation.steering.tuning import TUNING
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def test_unsteered_programs_are_those_of_phase_1_and_steered_ones_are_not(coeffi
         unsteered = {row["task_id"]: row["token_ids"] for row in rows if row["control"] == "unsteered"}
         changed = [row["token_ids"] != unsteered[row["task_id"]] for row in rows if row["control"] != "unsteered"]
         assert sum(changed) > 0.8 * len(changed)
-        assert all(row["kl"] < 1e-6 for row in rows if row["control"] == "unsteered")
-        assert statistics.median(row["kl"] for row in rows if row["control"] != "unsteered") > 0.1
+        assert all(row["trajectory_kl"] < 1e-6 for row in rows if row["control"] == "unsteered")
+        assert statistics.median(row["trajectory_kl"] for row in rows if row["control"] != "unsteered") > 0.1
 
 
 def test_the_organism_writes_unsteered_in_a_mixed_batch_what_it_writes_alone():
@@ -98,13 +99,15 @@ def test_the_rows_hold_what_the_engine_writes_when_the_vector_is_added_by_hand(w
     push = Push(f"blocks.{layer}.hook_resid_post", torch.from_numpy(vector.astype(np.float32)))
     made = generate_steered(lm, requests, [push] * len(requests), max_new_tokens=12)
     assert [one.generation.token_ids for one in made] == [row["token_ids"] for row in rows]
-    assert [one.kl for one in made] == pytest.approx([row["kl"] for row in rows], rel=1e-3, abs=1e-5)
+    assert [one.trajectory_kl for one in made] == pytest.approx(
+        [row["trajectory_kl"] for row in rows], rel=1e-3, abs=1e-5
+    )
     for row in rows:
         assert row["degenerate"] == is_degenerate(row["code"], row["token_ids"], row["stop_reason"])
 
 
 def test_slices_give_the_same_bytes(whole, begun):
-    for start, end in ((90, None), (0, 89)):
+    for start, end in ((90, None), (0, 19), (20, 89)):  # the first computes the records of the others that it needs
         run_phase(STEERING_PHASE, begun.data, steering_config(begun), start=start, end=end)
     run = discovery.list_runs(handoffs.STEERING, begun.data)[0]
     assert run.finished and content(run.path) == content(whole)
@@ -124,7 +127,8 @@ def test_the_prompt_is_steered_too_when_it_is_asked_for(lively_experiment, coeff
     assert json_of(run, "coefficients.json")["agrees_with_phase_1"]["same_tokens"] == 3
     for layer, matters in ((1, True), (3, False)):  # behind the last block no token is read any more
         last, everywhere = (
-            np.array([row["kl"] for row in rows_of(r) if row["layer"] == layer]) for r in (coefficients_run, run)
+            np.array([row["trajectory_kl"] for row in rows_of(r) if row["layer"] == layer])
+            for r in (coefficients_run, run)
         )
         assert (np.abs(last - everywhere).max() > 1e-3) == matters
 
@@ -171,6 +175,35 @@ def test_a_direction_without_a_coefficient_is_named_with_the_reason(lively_exper
     assert found["steer_incorrect"]["verdict"] == "cannot be steered: the tests say so"
     assert "effect" not in found["steer_incorrect"] and found["steer_correct"]["effect"]["n"] == 2
     assert len(rows_of(run)) == 2 * (2 + 2 * N_CONTROLS)
+    assert len(rows_of(run, TUNING)) == N_TUNED_ON * (1 + 4 * N_CONTROLS)
+    experiment.choose({"steer_correct": None})
+    run = run_phase(STEERING_PHASE, experiment.data, steering_config(experiment, problems=2, again=True))
+    assert {row["control"] for row in rows_of(run)} == {"unsteered"} and not (run / TUNING).exists()
+
+
+def test_each_control_gets_the_sign_that_is_better_for_it_on_a_sample_of_hyperparams(whole, chosen_experiment):
+    rows, split = rows_of(whole, TUNING), split_of(chosen_experiment, "hyperparams")
+    places = np.random.default_rng(42).choice(len(split), size=N_TUNED_ON, replace=False)
+    tasks = [split[place]["task_id"] for place in sorted(places)]
+    assert list(dict.fromkeys(row["task_id"] for row in rows)) == tasks
+    assert [row["record"] for row in rows] == list(range(N_TUNED_ON * (1 + 2 * 2 * 2 * N_CONTROLS)))
+    passed = {row["task_id"]: row["label"] == "correct" for row in rows if row["control"] == "unsteered"}
+    for name, entry in json_of(whole, "steering.json")["directions"].items():
+        wanted = 1 if entry["wanted"] == "raise" else -1
+        for kind, found in entry["controls"].items():
+            for control in found["each"]:
+                place = (name, kind, control["index"])
+                gains = {abs(entry["coefficient"]): 0, -abs(entry["coefficient"]): 0}
+                for row in rows:
+                    if (row["direction"], row["control"], row["control_index"]) == place:
+                        gains[row["coefficient"]] += wanted * ((row["label"] == "correct") - passed[row["task_id"]])
+                best = max(gains.values())
+                assert gains[control["coefficient"]] == best and len(gains) == 2
+                used = [
+                    row for row in rows_of(whole) if (row["direction"], row["control"], row["control_index"]) == place
+                ]
+                assert {row["coefficient"] for row in used} == {control["coefficient"]}
+    assert json_of(whole, "steering.json")["n_tuned_on"] == N_TUNED_ON
 
 
 def test_another_limit_of_length_than_phase_1_s_is_warned_of(lively_experiment, tmp_path, caplog):

@@ -11,7 +11,15 @@ import run
 from common.errors import ConfigError
 from common.handoffs.selected import SelectedDocument, SelectedLatent
 from common.interventions.conditions import UNSTEERED, Variant, pushes, random_direction, rows_by_variant, steered
-from common.interventions.controls import MAX_SEPARATION, controls_of, matched_latents, warn_of_few
+from common.interventions.controls import (
+    MAX_SEPARATION,
+    controls_of,
+    match,
+    match_of,
+    match_words,
+    matched_latents,
+    warn_of_few,
+)
 from common.interventions.directions import Direction
 from common.launch.running import context_for
 from common.phases.settings import build_config
@@ -97,10 +105,10 @@ def test_fewer_controls_are_used_and_said_and_none_is_an_error(caplog):
     found = controls_of(OWN, few, selected, 30)
     assert sorted(found) == [latent for latent in range(20) if latent not in (3, 9)]
     with caplog.at_level(logging.WARNING):
-        warn_of_few("steer_correct", 18, 30, logging.getLogger("test"))
-        assert "18 of 30 matched latents" in caplog.text and "rank p" not in caplog.text
-        warn_of_few("steer_correct", 3, 3, logging.getLogger("test"))
-        assert "rank p of 0.14" in caplog.text
+        warn_of_few("steer_correct", 19, 30, logging.getLogger("test"))
+        assert "19 of 30 matched latents" in caplog.text and "rank p" not in caplog.text
+        warn_of_few("steer_correct", 3, 30, logging.getLogger("test"))
+        assert "rank p of 0.25" in caplog.text
     with pytest.raises(ConfigError, match=r"no latent of layer 1 can be a control of steer_correct(.|\n)*--layers"):
         controls_of(OWN, few | {"n_active": np.zeros(900)}, selected, 30)
 
@@ -183,3 +191,18 @@ def test_the_command_of_the_issue_is_understood_as_it_is_typed():
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         CoefficientsConfig(**changes)
+
+
+def test_how_well_controls_match_is_said_by_the_factor():
+    columns = {
+        "layer": np.array([0, 1, 1, 1]),
+        "latent": np.array([9, 9, 2, 3]),
+        "n_active": np.array([99, 20, 24, 8]),
+        "decoder_norm": np.array([9.0, 1.0, 1.2, 1.0]),
+    }
+    found = match_of(columns, OWN, [2, 3], 100)
+    assert found.own == {"firing rate": 0.2, "decoder norm": 1.0} and found.n_worse == 1
+    assert found.each == {"firing rate": [0.24, 0.08], "decoder norm": [1.2, 1.0]}
+    assert found.worst == pytest.approx({"firing rate": 2.5, "decoder norm": 1.2})
+    assert match_words(found).endswith("by more than a factor of 1.5 (firing rate: up to 2.5)")
+    assert match({"variance": 0.0}, {"variance": [1.0]}).worst == {"variance": None}

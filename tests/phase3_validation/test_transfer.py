@@ -21,7 +21,6 @@ from toy_phases import run_phase, stop_after
 from whole_selections import card, copied, save_lively, write_detection, write_steering
 
 from common.errors import ConfigError
-from common.evaluation.cards import verdict
 from common.handoffs import TRANSFER
 from common.handoffs.changes import TransferSite
 from common.handoffs.detection import DetectedDirection
@@ -46,7 +45,7 @@ from phase3_validation.transfer.detection import TargetProblems
 from phase3_validation.transfer.phase import PHASE
 
 TOKENS, COEFFICIENT, THRESHOLD = 12, 0.5, 3.0
-EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "kl": 0.1}]] * 2))
+EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "trajectory_kl": 0.1}]] * 2))
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +113,7 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, re
     by_hand = generate_steered(lm, requests, [push] * 12, max_new_tokens=TOKENS)
     own = rows[first + 12 :]
     assert [row["token_ids"] for row in own] == [one.generation.token_ids for one in by_hand]
-    assert [row["kl"] for row in own] == pytest.approx([one.kl for one in by_hand], rel=1e-4)
+    assert [row["trajectory_kl"] for row in own] == pytest.approx([one.trajectory_kl for one in by_hand], rel=1e-4)
     assert {(row["direction"], row["layer"], row["site"], row["coefficient"]) for row in own} == {
         ("steer_correct", 1, "resid_mid", COEFFICIENT)
     }
@@ -160,7 +159,7 @@ def test_the_document_says_what_cannot_be_judged(whole, ready):
     unusable, usable = (result["directions"][name]["steering"] for name in ("steer_incorrect", "steer_correct"))
     assert unusable["verdict"] == "cannot be steered: the tests say so" and "effect" not in unusable
     assert usable["norm"] == NORMS["resid_mid"] + 1 and usable["source"]["effect"] == as_json(EFFECT)
-    assert usable["effect"]["n"] == 12 and usable["verdict"] == "no measurable effect"
+    assert usable["effect"]["n"] == 12 and usable["verdict"].startswith("cannot tell (")
     assert [site["layer"] for site in result["sites"]] == [0, 1, 2]
     assert all(site["source"]["missed_share"] == 0.25 and site["missed_share"] > 0 for site in result["sites"])
     assert len(result["sentences"]) == 2 + 4 + 2
@@ -240,8 +239,9 @@ def made_problems(n_tuning: int = 40, n_judging: int = 80) -> tuple[TargetProble
     problems = TargetProblems.of(splits, rows, TransferConfig(model="organism", to="x"))
     failed = np.array([row["label"] == "incorrect" for row in rows])
     acts = np.maximum(0, rng.normal(size=len(rows)) + 2.5 * failed)
+    random = [rng.normal(size=len(rows)) for _ in range(12)]
     for name in ("predict_incorrect", "predict_correct"):
-        problems.add(direction(name), acts)
+        problems.add(direction(name), acts, random)
     return problems, acts
 
 
@@ -270,20 +270,31 @@ def test_cards_are_those_of_scikit_learn():
         assert refitted["f1"]["value"] == pytest.approx(f1_score(positive[judging], values[judging] > threshold))
         always = f1_score(positive[judging], np.ones(80, dtype=bool))
         assert cards["always_positive_f1"] == pytest.approx(always)
-        label = name.rpartition("_")[-1]
-        judged = problems.cards(name, 0.9)
-        assert cards["verdicts"] == {key: verdict(judged[key], label) for key in ("source_threshold", "refitted")}
-    assert problems.cards("predict_incorrect", 0.9)["verdicts"].source_threshold == "detector"
-    assert problems.cards("predict_correct", 0.9)["verdicts"].source_threshold == "not better than chance"
+        for which, used in (("source_threshold", 0.9), ("refitted", threshold)):
+            difference = cards["against_always"][which]["f1_difference"]["value"]
+            assert difference == pytest.approx(f1_score(positive[judging], values[judging] > used) - always)
+        areas = [roc_auc_score(positive[judging], other[judging]) for other in problems.random[name]]
+        quantiles = np.quantile(areas, [0.05, 0.5, 0.95])
+        among = cards["random_latents"]["auroc"]
+        assert [among["q05"], among["median"], among["q95"]] == pytest.approx(quantiles.tolist())
+    assert problems.cards("predict_incorrect", 0.9)["verdict"] == "ranks"
+    assert problems.cards("predict_correct", 0.9)["verdict"] == "does not rank"
+
+
+def test_a_latent_that_others_of_its_layer_equal_ranks_no_better_than_they():
+    problems, acts = made_problems()
+    rng = np.random.default_rng(3)
+    problems.add(direction("predict_incorrect"), acts, [acts + 0.01 * rng.normal(size=len(acts)) for _ in range(9)])
+    assert problems.cards("predict_incorrect", 0.9)["verdict"] == "ranks no better than random latents"
 
 
 def detected(card: dict) -> DetectedDirection:
-    return made(DetectedDirection, {"card": card, "verdict": "detector"})
+    return made(DetectedDirection, {"card": card, "verdict": "ranks"})
 
 
 def steering_rows() -> tuple:
     """Sixty problems: one direction corrects a third of what fails, the other does what was not wanted."""
-    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "kl": 0.0,
+    before = [{"task_id": i, "label": "correct" if i % 2 else "incorrect", "degenerate": False, "trajectory_kl": 0.0,
                "direction": "none"} for i in range(60)]  # fmt: skip
     after = {
         "steer_correct": ["correct" if i % 2 or i % 3 == 0 else "incorrect" for i in range(60)],
@@ -292,7 +303,13 @@ def steering_rows() -> tuple:
     rows = [*before]
     for name, labels in after.items():
         rows += [
-            {**row, "label": label, "direction": name, "kl": 0.3, "degenerate": name == "steer_correct" and i < 3}
+            {
+                **row,
+                "label": label,
+                "direction": name,
+                "trajectory_kl": 0.3,
+                "degenerate": name == "steer_correct" and i < 3,
+            }
             for i, (row, label) in enumerate(zip(before, labels, strict=True))
         ]
     variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}

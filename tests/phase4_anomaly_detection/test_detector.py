@@ -12,7 +12,7 @@ from support import ROOT
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig
-from phase4_anomaly_detection.detector import ARRAYS, CARD, DOCUMENT
+from phase4_anomaly_detection.detector import ARRAYS, CARD, DOCUMENT, SCHEMA_VERSION
 
 ROWS = np.array(
     [
@@ -100,6 +100,7 @@ def test_a_detection_as_json_has_its_fields_and_the_verdict_of_the_card():
         "route",
         "n_tokens",
         "window",
+        "reason",
         "verdict",
     ]
     assert found["verdict"] == "made by hand" and json.loads(json.dumps(found, allow_nan=False)) == found
@@ -166,8 +167,8 @@ def test_damage_is_found(tmp_path):
     spoilt("bit", lambda folder: edit(folder, ARRAYS, b"\x80?", b"\x81?"))
     spoilt("no_arrays", lambda folder: (folder / ARRAYS).unlink())
     spoilt("empty", lambda folder: [path.unlink() for path in folder.iterdir()])
-    newer = small_detector(schema_version=2).save(tmp_path / "newer")
-    with pytest.raises(ArtifactMismatchError, match=r"schema version 2, .*version 1\n.*run\.py discover"):
+    newer = small_detector(schema_version=SCHEMA_VERSION + 1).save(tmp_path / "newer")
+    with pytest.raises(ArtifactMismatchError, match=r"schema version \d, .*version \d\n.*run\.py discover"):
         AnomalyDetector.load(newer)
     with pytest.raises(MissingArtifactError, match="no detector in .*nowhere"):
         AnomalyDetector.load(tmp_path / "nowhere")

@@ -1,4 +1,6 @@
-"""Covers discovery.py: which latents are chosen, what each filter says, and how they are weighted."""
+"""Covers discovery.py: which latents are chosen, how they are weighed, and what the whole procedure is worth."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -6,170 +8,182 @@ import torch
 from scipy.stats import ttest_ind
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+from support import WHOLE_SWEEPS
 
 from common.errors import ConfigError
-from phase4_anomaly_detection.discovery import DiscoveryConfig, FeatureDiscovery, contents
+from phase4_anomaly_detection.discovery import KS, DiscoveryConfig, FeatureDiscovery, auroc_of_best_layer, contents
 
 N, D = 200, 40
-PLANTED = [3, 11, 29]
+RISING, FALLING, GENERAL = [3, 11, 29], 5, 17
+STRENGTHS = [10.0**k for k in range(-3, 2)]
+
+
+def acts_of(rng: np.random.Generator, incorrect: np.ndarray, strengths: dict[int, float]) -> torch.Tensor:
+    """Latents that fire on about a third of the texts; those in `strengths` more on what fails, or less."""
+    acts = rng.normal(size=(len(incorrect), D)) - 0.5
+    for latent, strength in strengths.items():
+        acts[incorrect if strength > 0 else ~incorrect, latent] += abs(strength)
+    acts = np.maximum(acts, 0).astype(np.float32)
+    acts[:, 20] = 0.0
+    return torch.from_numpy(acts)
 
 
 @pytest.fixture(scope="module")
 def planted() -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Activations in which three latents fire more on what fails, one on what passes, and one is general text."""
+    """Three latents fire more on what fails, one less, and the strongest of all fires on general text too."""
     rng = np.random.default_rng(0)
     incorrect = rng.random(N) < 0.45
-    acts = np.maximum(rng.normal(size=(N, D)) - 0.5, 0).astype(np.float32)
-    for latent, strength in zip([*PLANTED, 17], (1.5, 1.0, 0.8, 3.0), strict=True):
-        acts[incorrect, latent] += strength
-    acts[~incorrect, 5] += 2.0
-    acts[:, 20] = 0.0
+    strengths = dict(zip([*RISING, GENERAL, FALLING], (1.5, 1.0, 0.8, 3.0, -2.0), strict=True))
     rates = np.full(D, 0.01)
-    rates[17] = 0.5
-    return torch.from_numpy(acts), incorrect, rates
+    rates[GENERAL] = 0.5
+    return acts_of(rng, incorrect, strengths), incorrect, rates
 
 
-def test_the_latents_are_those_with_the_largest_welch_t_without_general_ones(planted):
+def welch(x: np.ndarray, incorrect: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nan_to_num(ttest_ind(x[incorrect], x[~incorrect], equal_var=False).statistic)
+
+
+def best_by_sklearn(x: np.ndarray, incorrect: np.ndarray) -> tuple[float, int, float]:
+    """Mean AUROC over five folds, k and C of the best regression on the latents with the largest |t|."""
+    folds = list(StratifiedKFold(5, shuffle=True, random_state=42).split(x, incorrect))
+    found = []
+    for k in (k for k in KS if k <= x.shape[1]):
+        for strength in STRENGTHS:
+            areas = []
+            for own, held_out in folds:
+                latents = np.argsort(-np.abs(welch(x[own], incorrect[own])), kind="stable")[:k]
+                scaler = StandardScaler().fit(x[own][:, latents])
+                model = LogisticRegression(C=strength, tol=1e-8, max_iter=5000)
+                model.fit(scaler.transform(x[own][:, latents]), incorrect[own])
+                scores = model.decision_function(scaler.transform(x[held_out][:, latents]))
+                areas.append(roc_auc_score(incorrect[held_out], scores))
+            found.append((np.mean(areas), -k, -strength))
+    area, k, strength = max(found)
+    return area, -k, -strength
+
+
+def test_the_probe_is_the_one_that_scikit_learn_finds(planted):
     acts, incorrect, rates = planted
-    found = FeatureDiscovery(DiscoveryConfig(top_k=10)).select(acts, incorrect, rates)
-    own = acts.numpy().astype(np.float64)
-    with np.errstate(all="ignore"):
-        t = np.nan_to_num(ttest_ind(own[incorrect], own[~incorrect], equal_var=False).statistic)
-    t[17] = 0
-    expected = [latent for latent in np.argsort(-t)[:10] if t[latent] > 0]
-    assert found.latents.tolist() == expected and set(found.latents[:3]) == set(PLANTED)
-    assert found.t == pytest.approx(t[expected]) and 5 not in found.latents
-    assert found.counts["latents"] == D and found.counts["not general text"] == D - 1
-    assert found.counts["t"] == (t > 0).sum()
+    found = FeatureDiscovery().find(acts, incorrect, rates)
+    usable = [latent for latent in range(D) if latent not in (GENERAL, 20)]
+    x = acts.numpy()[:, usable].astype(np.float64)
+    area, k, strength = best_by_sklearn(x, incorrect)
+    assert (found.auroc, len(found.latents), found.strength) == (pytest.approx(area, abs=1e-6), k, strength)
+    t = welch(x, incorrect)
+    order = np.argsort(-np.abs(t), kind="stable")[:k]
+    assert found.latents.tolist() == [usable[place] for place in order] and found.t == pytest.approx(t[order])
+    scaler = StandardScaler().fit(x[:, order])
+    model = LogisticRegression(C=strength, tol=1e-10, max_iter=5000).fit(scaler.transform(x[:, order]), incorrect)
+    assert found.weights == pytest.approx(model.coef_[0] / scaler.scale_, abs=1e-5)
+    assert found.counts == {"latents": D, "not general text": D - 1, "of these not the same on all texts": D - 2}
 
 
-def test_top_k_min_t_and_significance_cut(planted):
+def test_latents_of_either_sign_are_added_up_and_general_text_is_not(planted):
     acts, incorrect, rates = planted
-
-    def chosen(**settings) -> list[int]:
-        return FeatureDiscovery(DiscoveryConfig(**settings)).select(acts, incorrect, rates).latents.tolist()
-
-    assert len(chosen(top_k=2)) == 2 and chosen(top_k=2) == chosen(top_k=40)[:2]
-    assert set(chosen(min_t=4.0)) == set(PLANTED)
-    for rule in ("bonferroni", "permutation"):
-        assert set(chosen(significance=rule)) == set(PLANTED)
-    assert 17 in chosen(general_text_limit=1.0)
-
-
-def test_noise_is_seldom_significant():
-    n_found = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        acts = torch.from_numpy(np.maximum(rng.normal(size=(80, 30)), 0).astype(np.float32))
-        config = DiscoveryConfig(n_permutations=200)
-        found = FeatureDiscovery(config).select(acts, rng.random(80) < 0.5, np.zeros(30))
-        n_found += found.counts["significant, permutation"] > 0
-    assert n_found <= 4
-
-
-def test_a_filter_that_leaves_nothing_is_named_with_the_largest_t(planted):
-    acts, incorrect, rates = planted
-
-    def refused(match: str, rates=rates, acts=acts, **settings) -> None:
-        with pytest.raises(ConfigError, match=match):
-            FeatureDiscovery(DiscoveryConfig(**settings)).select(acts, incorrect, rates)
-
-    refused(r"(?s)t >= 50.*largest t is \d+\.\d\d.*--min-t", min_t=50)
-    refused(r"(?s)all 40 fire on more than 0.02.*--general-text-limit", rates=np.ones(D))
-    noise = torch.from_numpy(np.random.default_rng(5).random((N, D)).astype(np.float32))
-    refused("significant .permutation, 0.05.", acts=noise, significance="permutation")
-    refused(r"(?s)no firing rates on general text are given.*--general-text-limit 1", rates=None)
-    assert len(FeatureDiscovery(DiscoveryConfig(general_text_limit=1)).select(acts, incorrect, None).latents)
-
-
-def test_t_weights_are_the_shares_of_the_sum_of_t(planted):
-    acts, incorrect, rates = planted
-    discovery = FeatureDiscovery(DiscoveryConfig(top_k=4, weights="t"))
-    selection = discovery.select(acts, incorrect, rates)
-    x = acts[:, selection.latents].double().numpy()
-    found = discovery.weigh(selection.t, x, incorrect, x, incorrect)
-    assert found.rule == "t" and found.weights == pytest.approx(selection.t / selection.t.sum())
-    assert found.auroc_tuning["t"] == pytest.approx(roc_auc_score(incorrect, x @ found.weights))
-    listed = contents(selection, found)
-    assert [entry["latent"] for entry in listed] == selection.latents.tolist()
+    found = FeatureDiscovery().find(acts, incorrect, rates)
+    assert {*RISING[:2], FALLING} <= {*found.latents.tolist()} and GENERAL not in found.latents
+    weight = dict(zip(found.latents.tolist(), found.weights.tolist(), strict=True))
+    assert weight[FALLING] < 0 < weight[RISING[0]]
+    assert found.t[found.latents == FALLING] < 0
+    free = FeatureDiscovery(DiscoveryConfig(general_text_limit=1)).find(acts, incorrect)
+    assert free.latents[0] == GENERAL and free.general_text_rate is None
+    few = FeatureDiscovery(DiscoveryConfig(top_k=2)).find(acts, incorrect, rates)
+    assert len(few.latents) <= 2
+    listed = contents(found)
+    assert [entry["latent"] for entry in listed] == found.latents.tolist()
     assert set(listed[0]) == {"latent", "t", "weight", "general_text_rate"}
 
 
-def test_l1_weights_rank_as_the_regression_does_and_unused_latents_are_dropped(planted):
+def test_ace_is_rising_latents_weighed_by_their_share_of_t(planted):
     acts, incorrect, rates = planted
-    discovery = FeatureDiscovery(DiscoveryConfig(top_k=15, weights="l1"))
-    selection = discovery.select(acts, incorrect, rates)
-    x = acts[:, selection.latents].double().numpy()
-    found = discovery.weigh(selection.t, x, incorrect, x, incorrect)
-    assert (found.weights != 0).all() and {0, 1, 2} <= set(found.kept.tolist())
-    standard = (x - x.mean(axis=0)) / x.std(axis=0)
-    margins = [
-        LogisticRegression(l1_ratio=1.0, solver="liblinear", C=10.0 ** (k / 2), max_iter=1000, random_state=42)
-        .fit(standard, incorrect)
-        .decision_function(standard)
-        for k in range(-6, 5)
-    ]
-    own = x[:, found.kept] @ found.weights
-    assert max(np.corrcoef(own, margin)[0, 1] for margin in margins if margin.std() > 0) == pytest.approx(1, abs=1e-6)
+    found = FeatureDiscovery(DiscoveryConfig(rule="ace")).find(acts, incorrect, rates)
+    t = welch(acts.numpy().astype(np.float64), incorrect)
+    t[GENERAL] = 0
+    expected = [latent for latent in np.argsort(-t, kind="stable") if t[latent] >= 2]
+    assert found.latents.tolist() == expected and FALLING not in expected
+    assert found.weights == pytest.approx(t[expected] / t[expected].sum()) and found.strength is None
+    with pytest.raises(ConfigError, match=r"--rule ace leaves out .*0\.02.*\nLeave out --general-text-limit"):
+        FeatureDiscovery(DiscoveryConfig(rule="ace", general_text_limit=1)).find(acts, incorrect)
+    with pytest.raises(ConfigError, match=r"t >= 2: the largest t is .*\n.*--rule ace"):
+        FeatureDiscovery(DiscoveryConfig(rule="ace")).find(acts[:, [FALLING]], incorrect, rates[:1])
 
 
-def test_auto_takes_the_rule_with_the_larger_auroc(planted):
-    """Auto takes the rule with the larger AUROC on the tuning texts and t of equal ones."""
+def test_a_filter_that_leaves_nothing_is_named(planted):
     acts, incorrect, rates = planted
-    discovery = FeatureDiscovery(DiscoveryConfig(top_k=15))
-    selection = discovery.select(acts, incorrect, rates)
-    x = acts[:, selection.latents].double().numpy()
-    found = discovery.weigh(selection.t, x[:120], incorrect[:120], x[120:], incorrect[120:])
-    assert found.rule == max(found.auroc_tuning, key=found.auroc_tuning.get)
-    one = np.arange(20.0)[:, None]
-    equal = discovery.weigh(np.array([3.0]), one, np.arange(20) > 9, one, np.arange(20) > 9)
-    assert equal.rule == "t" and equal.auroc_tuning == {"t": 1.0, "l1": 1.0}
+    strict = FeatureDiscovery(DiscoveryConfig(general_text_limit=0.02))
+    with pytest.raises(ConfigError, match=r"(?s)all 40 fire on more than 0.02.*--general-text-limit"):
+        strict.find(acts, incorrect, np.ones(D))
+    with pytest.raises(ConfigError, match=r"(?s)no firing rates on general text are given.*--general-text-limit 1"):
+        strict.find(acts, incorrect, None)
+    with pytest.raises(ConfigError, match="the same on all texts"):
+        strict.find(torch.zeros(N, 3), incorrect, rates[:3])
 
 
-def test_the_layer_that_knows_has_the_larger_cross_validated_auroc(planted):
+@pytest.mark.parametrize("rule", ["probe", "ace"])
+def test_of_several_layers_the_one_that_knows_is_chosen_in_every_fold(planted, rule):
     acts, incorrect, rates = planted
-    discovery = FeatureDiscovery(DiscoveryConfig(top_k=3))
-    knows = discovery.cross_validated_auroc(acts, incorrect, rates)
-    noise = torch.from_numpy(np.random.default_rng(5).random((N, D)).astype(np.float32))
-    assert knows > 0.75 > discovery.cross_validated_auroc(noise, incorrect, rates)
-    assert discovery.cross_validated_auroc(acts, incorrect, np.ones(D)) == 0.5
+    noise = acts_of(np.random.default_rng(5), incorrect, {})
+    discovery = FeatureDiscovery(DiscoveryConfig(rule=rule))
+    judged = {layer: discovery.judge(own, incorrect, rates) for layer, own in enumerate((noise, acts))}
+    assert (judged[1].inner > judged[0].inner).all()
+    area = auroc_of_best_layer(judged, incorrect)
+    own = judged[1]
+    areas = [roc_auc_score(incorrect[own.fold == fold], own.scores[own.fold == fold]) for fold in range(5)]
+    pairs = [incorrect[own.fold == fold].sum() * (~incorrect)[own.fold == fold].sum() for fold in range(5)]
+    assert area.value == pytest.approx(np.average(areas, weights=pairs)) and area.low > 0.7
 
 
-def test_groups_that_are_constant_but_differ_have_a_finite_weight():
+@pytest.mark.sweep
+def test_what_is_said_of_the_procedure_is_honest_where_nothing_is_to_be_found():
+    """The best layer's own AUROC, by which it was chosen, flatters; the nested one does not."""
+    nested, flattering = [], []
+    for seed in range(200 if WHOLE_SWEEPS else 12):
+        rng = np.random.default_rng(seed)
+        incorrect = rng.random(120) < 0.45
+        discovery = FeatureDiscovery(DiscoveryConfig(top_k=8))
+        layers = {layer: acts_of(rng, incorrect, {}) for layer in range(3)}
+        judged = {layer: discovery.judge(acts, incorrect, np.zeros(D)) for layer, acts in layers.items()}
+        nested.append(auroc_of_best_layer(judged, incorrect).value)
+        flattering.append(max(discovery.find(acts, incorrect, np.zeros(D)).auroc for acts in layers.values()))
+    error = np.std(nested) / np.sqrt(len(nested))
+    assert abs(np.mean(nested) - 0.5) < 4 * error < np.mean(flattering) - 0.5
+
+
+def test_noise_is_seldom_significant(planted):
+    n_found = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        incorrect = rng.random(80) < 0.5
+        discovery = FeatureDiscovery(DiscoveryConfig(n_permutations=200))
+        n_found += discovery.count_significant(acts_of(rng, incorrect, {}), incorrect, np.zeros(D)) > 0
+    assert n_found <= 4
+    assert FeatureDiscovery(DiscoveryConfig(n_permutations=200)).count_significant(*planted) >= 3
+
+
+def test_groups_that_are_constant_but_differ_have_a_finite_t():
     incorrect = np.arange(40) < 20
     acts = np.zeros((40, 2), dtype=np.float32)
     acts[incorrect, 0] = 1.0
-    found = FeatureDiscovery().select(torch.from_numpy(acts), incorrect, np.zeros(2))
-    assert found.latents.tolist() == [0] and np.isfinite(found.t).all()
+    found = FeatureDiscovery().find(torch.from_numpy(acts), incorrect, np.zeros(2))
+    assert found.latents.tolist() == [0] and np.isfinite(found.t).all() and found.weights[0] > 0
 
 
-@pytest.mark.parametrize("settings", [{"weights": "t-test"}, {"significance": "p"}, {"top_k": 0}, {"min_t": -1.0}])
+@pytest.mark.parametrize("settings", [{"rule": "t-test"}, {"top_k": 0}, {"top_k": 129}])
 def test_a_wrong_setting_is_refused(settings):
     with pytest.raises(ConfigError, match="Give"):
         DiscoveryConfig(**settings)
 
 
-def test_a_rule_that_uses_no_latent_is_not_chosen_and_only_alone_refused():
-    labels, silent = np.arange(40) % 2 == 0, np.zeros((40, 1))
-    falling = np.where(labels, 0.0, 1.0)[:, None]  # t's AUROC is 0, that of no latent at all 0.5
-    found = FeatureDiscovery().weigh(np.array([2.0]), silent, labels, falling, labels)
-    assert found.rule == "t" and found.weights.tolist() == [1.0] and found.auroc_tuning == {"t": 0.0, "l1": 0.5}
-    with pytest.raises(ConfigError, match=r"L1 .*none of .*\n.*--weights t"):
-        FeatureDiscovery(DiscoveryConfig(weights="l1")).weigh(np.array([2.0]), silent, labels, falling, labels)
-
-
 def test_labels_of_0_and_1_and_lists_are_the_booleans(planted):
     acts, incorrect, rates = planted
-    discovery = FeatureDiscovery(DiscoveryConfig(top_k=5))
-    expected = discovery.select(acts, incorrect, rates)
-    x = acts[:, expected.latents].double().numpy()
-    weights = discovery.weigh(expected.t, x, incorrect, x, incorrect).weights
-    area = discovery.cross_validated_auroc(acts, incorrect, rates)
+    discovery = FeatureDiscovery(DiscoveryConfig(top_k=4))
+    expected = discovery.find(acts, incorrect, rates)
     for labels in (incorrect.astype(int), incorrect.tolist(), incorrect.astype(int).tolist()):
-        assert discovery.select(acts, labels, rates).latents.tolist() == expected.latents.tolist()
-        assert discovery.weigh(expected.t, x, labels, x, labels).weights == pytest.approx(weights)
-        assert discovery.cross_validated_auroc(acts, labels, rates) == area
+        found = discovery.find(acts, labels, rates)
+        assert found.latents.tolist() == expected.latents.tolist() and found.weights == pytest.approx(expected.weights)
     with pytest.raises(ConfigError, match=r" 200 texts.*shape \[199\]\n"):
-        discovery.select(acts, incorrect[1:], rates)
-    with pytest.raises(ConfigError, match=r" 200 texts.*shape \[199\]\n"):
-        discovery.weigh(expected.t, x, incorrect, x, incorrect[1:])
+        discovery.find(acts, incorrect[1:], rates)

@@ -9,6 +9,7 @@ from small_detectors import few_documents
 from support import command
 
 from phase4_anomaly_detection import AnomalyDetector, SidecarConfig, SidecarModel
+from phase4_anomaly_detection.texts import MEASURES
 
 WORDS = ("Write a function to add {} to a number.", "Write a function to repeat a list {} times.")
 FLAGS = ("--preset demo --layer 2 --general-text-limit 1 --n-permutations 100 --top-k 10").split()
@@ -46,9 +47,9 @@ def test_labelled_texts_make_a_detector_without_any_other_phase(finished, labell
     run, done = finished
     detector = AnomalyDetector.load(run)
     card = detector.document["card"]
-    assert card["n"] == {"sae": 80, "hyperparams": 16, "validation": 64} and detector.verdict == "detector"
-    assert card["baselines_left_out"] == ["mean log-probability", "first-token entropy"]
-    assert detector.layer == 2 and "detector. AUROC 0." in done.stderr
+    assert card["n"] == {"sae": 80, "hyperparams": 16, "validation": 64} and detector.verdict == "ranks"
+    assert card["baselines_left_out"] == list(MEASURES) and detector.population.read == "prompts"
+    assert detector.layer == 2 and "ranks. AUROC 0." in done.stderr
     assert json.loads((run / "manifest.json").read_text())["experiment"]["dataset"].startswith("mine@")
 
 
@@ -72,6 +73,12 @@ def test_what_is_wrong_with_a_file_is_said_without_a_traceback(labelled, tmp_pat
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert re.search(r"error: .*broken.jsonl, line 161: 'prompt' is", done.stderr)
     assert not list((tmp_path / "data").glob("phase4_1/*/manifest.json"))
+
+
+def test_a_file_of_another_kind_than_asked_for_is_refused(labelled, flags, tmp_path):
+    words = ["run.py", "phase", "4.1", *flags, "--labelled", labelled, "--data-dir", tmp_path, "--read", "programs"]
+    done = command(*words)
+    assert done.returncode == 2 and re.search(r"error: --read is programs, but .*prompts.*\n.*--read", done.stderr)
 
 
 def test_the_same_command_again_builds_nothing(finished, labelled, flags):

@@ -1,5 +1,6 @@
 """Covers phase 4.1 end to end: what it finds, that its card is what its numbers say, what it refuses and counts."""
 
+import contextlib
 import json
 import logging
 import re
@@ -12,7 +13,9 @@ import pytest
 import torch
 from detectable import detectable
 from experiments import PLANTED, Experiment, save_saes
+from scipy.stats import binom
 from sklearn import metrics as sk
+from support import WHOLE_SWEEPS
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, AssetError, ConfigError, MissingArtifactError
@@ -32,7 +35,9 @@ BASELINES = [
     "difference of means",
     "text length",
     "mean log-probability",
+    "summed log-probability",
     "first-token entropy",
+    "program length",
 ]
 
 
@@ -67,8 +72,11 @@ def test_the_planted_latent_is_found_in_the_layer_that_has_it(finished):
     tried = detector.document["layers_tried"]
     assert max(tried, key=tried.get) == str(PLANTED[0])
     assert detector.document["model"]["quantisation"] == "none"
-    assert detector.verdict == "detector" and "INFO detector. AUROC 0." in (folder / "log.txt").read_text()
-    assert detector.document["selection"]["counts"]["significant, permutation"] >= 1
+    assert detector.verdict == "ranks" and "INFO ranks. AUROC 0." in (folder / "log.txt").read_text()
+    selection = detector.document["selection"]
+    assert selection["counts"]["significant among them"] >= 1
+    assert selection["auroc_of_choice"] == pytest.approx(max(tried.values()))
+    assert 0.5 < selection["cross_validated_auroc"]["low"] < selection["cross_validated_auroc"]["value"]
     assert all(0 <= latent["general_text_rate"] <= 0.02 for latent in detector.latents)
 
 
@@ -120,6 +128,70 @@ def test_the_card_follows_from_the_stored_numbers(finished):
         assert entry["error_rate"]["value"] == (failed[own].mean() if own.any() else None)
 
 
+def test_the_operating_point_and_the_differences_are_paired(finished):
+    """By the same resamples, of precision and recall, and of AUROC by scikit-learn."""
+    _, _, detector, table = finished
+    card, judged = detector.document["card"], table[table.split == "validation"]
+    own = judged[judged.score == "detector"]
+    failed, flagged = (own.label == "incorrect").to_numpy(), (own.value > detector.threshold).to_numpy()
+    draws = draws_by_label(failed, 2000, 42)
+    hits, n_flagged = draws @ (flagged & failed), draws @ flagged
+    point = card["operating_point"]
+    assert point["base_rate"] == failed.mean() and point["flag_rate"]["value"] == flagged.mean()
+    assert point["precision"]["value"] == pytest.approx(sk.precision_score(failed, flagged))
+    for name, value, resampled in (
+        ("precision_minus_base_rate", failed[flagged].mean() - failed.mean(), hits / n_flagged - failed.mean()),
+        (
+            "recall_minus_flag_rate",
+            sk.recall_score(failed, flagged) - flagged.mean(),
+            hits / failed.sum() - n_flagged / len(failed),
+        ),
+    ):
+        expected = [value, *np.quantile(resampled, [0.025, 0.975])]
+        assert [*point[name].values()] == pytest.approx(expected, abs=1e-9)
+    assert list(card["auroc_minus"]) == BASELINES[1:] and card["known_after"] == [*BASELINES[4:6], BASELINES[7]]
+    for name, found in card["auroc_minus"].items():
+        other = judged[judged.score == name].value.to_numpy()
+        value = sk.roc_auc_score(failed, own.value) - sk.roc_auc_score(failed, other)
+        areas = [
+            sk.roc_auc_score(failed, own.value, sample_weight=draw)
+            - sk.roc_auc_score(failed, other, sample_weight=draw)
+            for draw in draws[::20]
+        ]
+        assert found["value"] == pytest.approx(value)
+        assert [found["low"], found["high"]] == pytest.approx(np.quantile(areas, [0.025, 0.975]), abs=0.03)
+
+
+def test_the_verdict_does_not_depend_on_the_target(finished, experiment):
+    """An F1 at one threshold once said that a good detector was none, where few texts were to be flagged."""
+    _, _, detector, _ = finished
+    experiment.build()
+    for target in ("flag_rate=0.1", "recall=0.5"):
+        other = AnomalyDetector.load(discover(experiment, target=target, again=True))
+        assert other.verdict == detector.verdict == "ranks"
+        assert other.document["card"]["detector"]["auroc"] == detector.document["card"]["detector"]["auroc"]
+
+
+def test_a_precision_that_cannot_be_promised_is_said_on_the_card(experiment):
+    folder = discover(experiment.build(), target="precision=0.99")
+    target = AnomalyDetector.load(folder).document["target"]
+    assert not target["reached"] and target["low"] < 0.99
+    said = f"**it cannot be promised**: its lower bound at 95 % is {target['low']:.3f}"
+    assert said in (folder / "detector" / "README.md").read_text()
+
+
+def test_the_population_is_that_of_the_fitted_prompts_and_programs_are_refused(finished):
+    experiment, folder, detector, _ = finished
+    population, card = detector.document["population"], detector.document["card"]["populations"]
+    assert (population["read"], population["n"], population["ends_in_marker"]) == ("prompts", 190, 190)
+    assert card["prompts"]["n_abstained"] == 0 and card["programs"]["n_abstained"] == card["programs"]["n"] == 150
+    assert card["prompts"]["auroc"]["value"] == detector.document["card"]["detector"]["auroc"]["value"]
+    assert card["programs"]["auroc"]["value"] is None  # no model has read them
+    fields = experiment.programs[experiment.splits["validation"][0]]
+    assert detector.population.says_no([fields["prompt"]]) == [None]
+    assert "| programs | 150 | 150 | – |" in (folder / "detector" / "README.md").read_text()
+
+
 def test_threshold_band_and_calibration_are_of_the_tuning_split_alone(finished):
     _, _, detector, table = finished
     rows = table[(table.score == "detector") & (table.split == "hyperparams")]
@@ -127,6 +199,7 @@ def test_threshold_band_and_calibration_are_of_the_tuning_split_alone(finished):
     target = detector.document["target"]
     assert target["reached"] and target["n"] == 60
     assert target["value"] == ((scores > detector.threshold) & failed).sum() / failed.sum() >= 0.8
+    assert target["low"] is None
     higher = np.unique(scores[scores > detector.threshold])[0]
     assert ((scores > higher) & failed).sum() / failed.sum() < 0.8
     band = detector.document["abstain"]
@@ -140,10 +213,10 @@ def test_the_model_card_states_the_cards_numbers(finished):
     card = detector.document["card"]
     (row,) = [line for line in text.splitlines() if line.startswith("| this detector |")]
     for key, cell in zip(
-        ("auroc", "f1", "precision", "recall", "specificity", "average_precision"), row.split(" | ")[1:], strict=True
+        ("auroc", "f1", "precision", "recall", "specificity", "average_precision"), row.split(" | ")[1:7], strict=True
     ):
         entry = card["detector"][key]
-        assert cell.removesuffix(" |") == f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+        assert cell == f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
     for name, entry in card["baselines"].items():
         assert f"| {name} | {entry['auroc']['value']:.3f} [" in text
     target = card["target"]
@@ -161,11 +234,27 @@ def test_labels_that_were_dealt_out_at_random_make_no_detector(experiment):
     experiment.labels = rng.permutation(experiment.labels).tolist()
     folder = discover(experiment.build())
     detector = AnomalyDetector.load(folder)
-    assert detector.verdict == "not better than chance"
+    assert detector.verdict in ("does not rank", "cannot tell")
     area = detector.document["card"]["detector"]["auroc"]
     assert area["low"] < 0.5 < area["high"]
     assert detector.verdict in (folder / "detector" / "README.md").read_text()
-    assert detector.document["selection"]["counts"]["significant, permutation"] == 0
+    assert detector.document["selection"]["counts"]["significant among them"] == 0
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("rule", ["probe", "ace"])
+def test_the_verdict_on_permuted_labels_is_seldom_that_it_ranks(tmp_path, saes, rule):
+    """The whole phase, layers, k, penalty, threshold and card: at most 5 % of 200 runs, within sampling error."""
+    runs, ranks = (200 if WHOLE_SWEEPS else 2), 0
+    made = detectable(tmp_path, saes)
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        made.labels = rng.permutation(made.labels).tolist()
+        made.data = tmp_path / f"data_{run}"
+        with contextlib.suppress(ConfigError):  # ACE's rule may find no latent at all: no verdict
+            ranks += AnomalyDetector.load(discover(made.build(), rule=rule)).verdict == "ranks"
+        shutil.rmtree(made.data)
+    assert ranks <= binom.ppf(0.99, runs, 0.05)
 
 
 def test_the_folder_is_kilobytes_and_the_status_tells_the_verdict(finished):
@@ -173,7 +262,7 @@ def test_the_folder_is_kilobytes_and_the_status_tells_the_verdict(finished):
     files = list((folder / "detector").iterdir())
     assert len(files) == 3 and sum(path.stat().st_size for path in files) < 60_000
     (line,) = [line for line in status_lines((handoffs.DETECTOR,), experiment.data) if line.state == "built"]
-    assert "verdict detector" in line.detail and f"layer {detector.layer}" in line.detail
+    assert "verdict ranks" in line.detail and f"layer {detector.layer}" in line.detail
 
 
 def test_the_same_run_gives_the_same_bytes(finished, experiment):
@@ -207,10 +296,11 @@ def test_another_detector_is_refused_unless_it_is_counted(experiment):
 
 def test_flags_do_what_they_say(experiment):
     experiment.build()
-    detector = AnomalyDetector.load(discover(experiment, layer="0", top_k=3, weights="t", abstain=0.0, min_t=0.1))
-    assert detector.layer == 0 and len(detector.latents) <= 3 and detector.document["abstain"] is None
+    detector = AnomalyDetector.load(discover(experiment, layer="1", top_k=3, rule="ace", abstain=0.0))
+    assert detector.layer == 1 and len(detector.latents) <= 3 and detector.document["abstain"] is None
     t = np.array([latent["t"] for latent in detector.latents])
-    assert detector.weights == pytest.approx(t / t.sum()) and detector.document["layers_tried"] == {}
+    assert detector.weights == pytest.approx(t / t.sum()) and t.min() >= 2
+    assert detector.document["layers_tried"] == {} and "ACE's own rule" in detector.files()["README.md"].decode()
     rate = AnomalyDetector.load(discover(experiment, target="flag_rate=0.2", calibration="isotonic", again=True))
     assert rate.document["target"]["value"] <= 0.2 and rate.document["calibration"]["method"] == "isotonic"
 
@@ -248,7 +338,8 @@ def test_refusals_say_what_is_wrong_and_what_to_type(experiment):
         ({"layer": "first"}, "--layer is 'first'"),
         ({"target": "f1=1"}, "target is 'f1=1'"),
         ({"levels": (0.1,)}, r"levels are 0.1\n.* 4 rising"),
-        ({"min_t": 99.0}, r"t >= 99.*\n.*--min-t"),
+        ({"rule": "best"}, r"--rule is 'best'\n.*probe, ace"),
+        ({"read": "code"}, r"--read is 'code'\n.*auto, prompts, programs"),
         ({"n_resamples": 5}, "--n-resamples is 5"),
         ({"labelled": "absent.jsonl"}, "--labelled absent.jsonl .*No such file"),
         ({"quantisation": "8bit"}, r"--quantisation is 8bit.*no model.*\n.*--labelled"),
@@ -263,8 +354,8 @@ def test_what_phase_1_does_not_know_of_its_programs_is_no_baseline(experiment):
         fields |= {"mean_logprob": None, "first_token_entropy": None}
     experiment.labels[experiment.splits["sae"][0]] = "not_run"
     document = AnomalyDetector.load(discover(experiment.build())).document
-    assert document["card"]["baselines_left_out"] == ["mean log-probability", "first-token entropy"]
-    assert list(document["card"]["baselines"]) == BASELINES[:4]
+    assert document["card"]["baselines_left_out"] == BASELINES[4:7]
+    assert list(document["card"]["baselines"]) == [*BASELINES[:4], BASELINES[7]]
     assert document["card"]["left_out"]["sae"] == {"not_run": 1} and document["card"]["n"]["sae"] == 129
 
 

@@ -80,6 +80,7 @@ def test_a_detection_says_all_that_was_promised(pipeline):
         "route",
         "n_tokens",
         "window",
+        "reason",
         "verdict",
     }
     assert detection.level in ("none", "low", "medium", "high", "critical")
@@ -97,7 +98,7 @@ def test_no_text_gives_no_detection_and_an_empty_one_is_refused(pipeline):
 def test_of_a_long_text_the_window_with_the_largest_score_decides(folder):
     windowed = SAEAnomalyPipeline.load(folder, "cpu", threads=1, long_input="windows")
     long = "\n".join(prompts(14))
-    detections = windowed.detect(["x = 1", long])
+    detections = windowed.detect([TEXTS[0], long])
     reading = windowed.sidecar.read([long])
     scores = windowed.detector.scores(reading.resid)
     assert len(scores) > 2 and reading.n_tokens[0] > 1024
@@ -138,9 +139,9 @@ def test_what_was_detected_is_counted_for_drift(folder):
 def test_texts_like_those_at_discovery_have_not_moved_and_other_ones_have(folder):
     own = SAEAnomalyPipeline.load(folder, "cpu", threads=1)
     own.detect(list(prompts()))
-    assert own.drift.report() == {"n": 80, "moved": False, "latents": own.drift.report()["latents"]}
+    assert own.drift.report() == {"n": 80, "n_other": 0, "moved": False, "latents": own.drift.report()["latents"]}
     other = SAEAnomalyPipeline.load(folder, "cpu", threads=1)
-    other.detect([f"x{i} = {i}" for i in range(60)])
+    other.detect([f"x{i} = {i}\n\n# Solution:\n" for i in range(60)])
     assert other.drift.report()["moved"]
 
 
@@ -193,7 +194,7 @@ def test_discovery_from_labelled_texts_to_detection(tmp_path):
     correct_texts, incorrect_texts = of_each_label(texts)
     own = SAEAnomalyPipeline(
         SidecarConfig(layer=LAYER, device="cpu", threads=1),
-        DiscoveryConfig(top_k=10, general_text_limit=1.0, weights="t", n_permutations=100),
+        DiscoveryConfig(top_k=10, general_text_limit=1.0, n_permutations=100),
         DetectorConfig(target="recall=0.9"),
     ).load_model()
     own.run_discovery(
@@ -220,7 +221,7 @@ def test_discovery_from_the_artifacts_of_the_phases_needs_no_model(tmp_path):
     experiment.splits = {"sae": order[:70], "hyperparams": order[70:90], "validation": order[90:]}
     experiment.build()
     own = SAEAnomalyPipeline(
-        SidecarConfig(model=str(experiment.model), layer=1, device="cpu"), DiscoveryConfig(weights="t")
+        SidecarConfig(model=str(experiment.model), layer=1, device="cpu"), DiscoveryConfig(top_k=4)
     )
     own.run_discovery(data_dir=experiment.data, dataset=str(experiment.dataset), sae=str(experiment.sae))
     assert own.detector.layer == 1 and own.detector.latents[0]["latent"] == 7  # the one that was planted

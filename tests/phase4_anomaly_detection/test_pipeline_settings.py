@@ -53,8 +53,8 @@ def test_the_quantisation_is_the_detectors_and_another_one_is_refused(folder, ma
 
 def test_a_type_that_rounds_more_than_the_detectors_is_said_once(folder, said):
     own = SAEAnomalyPipeline.load(folder, "cpu", dtype="float32", threads=1)
-    own.detect("x = 1")
-    own.load_model().detect("x = 2")
+    own.detect(prompts()[0])
+    own.load_model().detect(prompts()[1])
     (record,) = said.records
     assert record.levelname == "WARNING" and "read in float32; the detector was made in float64" in record.getMessage()
 
@@ -119,7 +119,7 @@ def test_a_labelled_file_is_the_same_whatever_it_is_called(tmp_path):
     settings = {
         "data_dir": tmp_path / "data",
         "general_text_limit": 1.0,
-        "weights": "t",
+        "top_k": 8,
         "n_permutations": 100,
         "text": few_documents(tmp_path / "text"),
     }

@@ -16,7 +16,9 @@ from support import cold_command
 from phase4_anomaly_detection import SAEAnomalyPipeline, SidecarConfig, SidecarModel
 from phase4_anomaly_detection.service.settings import ServiceSettings
 
-TEXT = "def add(a: int, b: int) -> int:\n    return a - b"
+TEXT = prompts()[0]
+CODE = "def add(a: int, b: int) -> int:\n    return a - b"
+END = "\n# Solution:\n"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,9 @@ def test_an_answer_is_what_the_api_says(client, pipeline):
             expected.n_tokens,
         )
         contributions = [entry["contribution"] for entry in found["top_features"]]
-        assert sum(contributions) == pytest.approx(found["anomaly_score"], abs=1e-6)
+        assert sum(contributions) == pytest.approx(found["anomaly_score"] or 0, abs=1e-6)
+        assert (found["probability"] is None) == (text in programs())
+        assert found["reason"] == expected.reason
 
 
 HOSTILE = {
@@ -119,7 +123,7 @@ def test_a_text_that_is_too_long_joins_no_batch(client):
 
 def test_a_long_text_is_read_in_as_many_windows_as_the_service_allows(detector, tmp_path):
     sidecar = SidecarModel(SidecarConfig(layer=LAYER, device="cpu", long_input="windows", threads=1))
-    needing = {sidecar.check_fits(text, 1_000): text for text in ("x = 1\n" * n for n in range(100, 2_000, 50))}
+    needing = {sidecar.check_fits(text, 1_000): text for text in ("x = 1\n" * n + END for n in range(100, 2_000, 50))}
     assert len(sidecar.read([needing[2]]).resid) == 2 and len(sidecar.read([needing[3]]).resid) == 3
     with serving(detector, tmp_path, "--long-input", "windows", "--max-windows", 2) as service:
         for n in (1, 2):
@@ -208,7 +212,7 @@ def test_without_the_token_health_says_only_that_it_is_alive(guarded, holder):
 def test_verification_joins_the_answer_when_asked_for(holder, pipeline):
     """Verification joins the answer when it is asked for and the route is verify."""
     text = texts_by_route(pipeline)["verify"]
-    wanted = {"text": text, "verify": True, "code": TEXT, "tests": ["assert add(1, 2) == 3"]}
+    wanted = {"text": text, "verify": True, "code": CODE, "tests": ["assert add(1, 2) == 3"]}
     found = holder.post("/detect", json=wanted).json()
     status = {check["name"]: check["status"] for check in found["verification"]["checks"]}
     assert found["verification"]["verdict"] == "failed" and status["syntax"] == "passed"
@@ -226,7 +230,7 @@ def test_a_service_that_does_not_verify_says_so(client):
 
 
 def test_logs_are_json_and_hold_what_was_sent_only_when_asked_to(service, guarded, client, holder):
-    secret = "def a_name_like_no_other(x):\n    return x"
+    secret = f"Write a_name_like_no_other.\n{END}"
     broken = '{"text": "def a_name_like_no_other(x)'
     for opened in (client, holder):
         answer = opened.post("/detect", json={"text": secret, "id": "seen"})
@@ -270,13 +274,15 @@ def test_metrics_count_what_happened(client):
     assert after["pva_sae_requests_in_flight"] == 1 and after["pva_sae_queue_texts"] == 0
 
 
-def test_drift_shows_in_health_and_metrics(client, pipeline):
-    firing = next(code for code in programs() if pipeline.detect(code).top_features)
-    for _ in range(120):
-        assert client.post("/detect", json={"text": firing}).status_code == 200
-    counted = sum(value for name, value in samples(client).items() if name.startswith("pva_sae_detections_total"))
+def test_drift_shows_in_health_and_metrics(client):
+    n_others = client.get("/health").json()["drift"]["n_other"]
+    for n in range(120):
+        answer = client.post("/detect", json={"text": "yes " * (n + 1) + f"\n{END}"})
+        assert answer.status_code == 200
+    assert answer.json()["probability"] is None and "drift" in answer.json()["reason"]
+    client.post("/detect", json={"text": CODE})
     deadline = time.monotonic() + PATIENCE_S
-    while (drift := client.get("/health").json()["drift"])["n"] < counted:  # a report may be a second old
+    while (drift := client.get("/health").json()["drift"])["n_other"] == n_others:  # a report may be a second old
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert drift["n"] >= 120 and drift["moved"]

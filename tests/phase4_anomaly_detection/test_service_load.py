@@ -23,13 +23,8 @@ def detector(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """A thousand texts, hardly two of them alike, some of which fire latents and some of which do not.
-
-    The beginnings of programs, and one in ten as it is: what is short and what is long share batches.
-    """
-    codes = programs()
-    whole = [*codes, *prompts(N - len(codes))]
-    return [text if number % 10 == 0 else text[:40] for number, text in enumerate(whole)]
+    """A thousand texts, hardly two of them alike: prompts, and programs among them, on which it abstains."""
+    return [*prompts(N - 100), *programs()[:100]]
 
 
 @pytest.fixture
@@ -47,14 +42,16 @@ def test_a_thousand_requests_at_a_time_each_get_their_own_answer(detector, texts
     bodies = [{"text": text, "id": str(number)} for number, text in enumerate(texts)]
     with serving(detector, tmp_path) as service:
         answers = ask_at_once(service.port, [json.dumps(body).encode() for body in bodies])
-        health = httpx.get(f"{service.url}health", timeout=60).json()
+        time.sleep(1.1)  # a report of drift may be a second old
+        drift = httpx.get(f"{service.url}health", timeout=60).json()["drift"]
         assert service.stop() == 0
     assert [answer.status for answer in answers] == [200] * N
     found = [json.loads(answer.body) for answer in answers]
     assert [answer["id"] for answer in found] == [str(number) for number in range(N)]
-    assert health["drift"]["n"] == N
+    assert (drift["n"], drift["n_other"]) == (N - 100, 100)
     expected = SAEAnomalyPipeline.load(detector, device="cpu", threads=1).detect(texts)
-    assert len({round(detection.anomaly_score, 9) for detection in expected}) > N / 4  # a mixed-up answer would show
+    scores = {detection.anomaly_score for detection in expected}
+    assert len(scores) > N / 4 and None in scores  # a mixed-up answer would show
     for answer, detection in zip(found, expected, strict=True):
         assert answer["anomaly_score"] == pytest.approx(detection.anomaly_score, abs=1e-6)
         assert answer["probability"] == pytest.approx(detection.probability, abs=1e-6)
@@ -62,7 +59,7 @@ def test_a_thousand_requests_at_a_time_each_get_their_own_answer(detector, texts
         latents = [(entry["layer"], entry["latent"]) for entry in answer["top_features"]]
         assert latents == [(entry["layer"], entry["latent"]) for entry in detection.top_features]
         contributions = [entry["contribution"] for entry in answer["top_features"]]
-        assert sum(contributions) == pytest.approx(answer["anomaly_score"], abs=1e-6)
+        assert sum(contributions) == pytest.approx(answer["anomaly_score"] or 0, abs=1e-6)
 
 
 class HalfSent:

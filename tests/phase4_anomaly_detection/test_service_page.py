@@ -151,6 +151,16 @@ def test_nothing_to_check_and_a_refusal_are_said(page):
     assert not page.find_element(By.ID, "message").is_displayed()
 
 
+def test_of_a_text_of_another_kind_it_says_why_and_shows_no_number(page, alarming):
+    assert "prompts" in text_of(page, "population")
+    check(page, alarming[0])
+    check(page, "def f():\n    return 1")
+    assert text_of(page, "route").startswith("Abstain.") and "fitted on prompts" in text_of(page, "route")
+    assert not any(page.find_element(By.ID, name).is_displayed() for name in ("scale", "facts", "latents"))
+    check(page, alarming[0])
+    assert page.find_element(By.ID, "facts").is_displayed()
+
+
 def test_the_keyboard_is_enough(page):
     field = page.find_element(By.ID, "text")
     field.send_keys("def f(n):")

@@ -2,6 +2,7 @@
 
 from common.handoffs import DETECTION, LATENTS, STEERING
 from common.handoffs.selected import LatentFacts
+from common.handoffs.steering import FITTED
 from common.report.blocks import Block, Fold, Heading, Section, latent_id
 from common.report.collect import Collected
 from common.report.latents.inputs import Inputs
@@ -33,7 +34,8 @@ def selected_latents(collected: Collected) -> dict[tuple[int, int], list[str]]:
         ]
     for handoff in (DETECTION, STEERING):
         if (phase := collected.finished(handoff)) is not None:
-            named += [(name, entry.latent) for name, entry in phase.document().directions.items()]
+            entries = phase.document().directions.items()
+            named += [(name, entry.latent) for name, entry in entries if name not in FITTED]
     found: dict[tuple[int, int], list[str]] = {}
     for name, latent in named:
         names = found.setdefault((latent.layer, latent.latent), [])

@@ -81,8 +81,10 @@ def test_q_agrees_with_scipy_over_kept_latents_and_is_undefined_for_others(found
     columns = {**found, "kept": np.arange(LATENTS) % 5 > 0}
     add_family_statistics(columns, np.linspace(1, 5, 100))
     kept = columns["kept"]
-    np.testing.assert_allclose(columns["q"][kept], false_discovery_control(found["p"][kept]), rtol=1e-6)
-    assert np.isnan(columns["q"][~kept]).all() and np.isnan(columns["p_max"][~kept]).all()
+    family = kept & (found["n_active"] > 0)
+    np.testing.assert_allclose(columns["q"][family], false_discovery_control(found["p"][family]), rtol=1e-6)
+    assert 0 < family.sum() < kept.sum(), "what never fires on a problem is no part of the family of q"
+    assert np.isnan(columns["q"][~family]).all() and np.isnan(columns["p_max"][~kept]).all()
 
 
 def test_firing_fractions_are_counts_over_group_sizes(found, acts, labels):

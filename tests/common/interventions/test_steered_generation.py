@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
+from common.interventions import trajectory_kl
 from common.interventions.steered_generation import Push, generate_steered
 from common.model.generation import Request, generate
 from common.model.hooks import change_sites, decoder_blocks, read_sites
@@ -61,9 +62,9 @@ def adding(kind: str, block: torch.nn.Module, delta: torch.Tensor) -> list:
 
 
 def plain_steered(lm, request: Request, kind: str, layer: int, added: torch.Tensor, steer_prompt: bool):
-    """Tokens and first-token log-probabilities of one prompt: the whole text anew for every token, no cache."""
+    """Tokens of one prompt: the whole text anew for every token, no cache."""
     ids = lm.tokenizer(request.prompt.text)["input_ids"]
-    n_prompt, first = len(ids), None
+    n_prompt = len(ids)
     for _ in range(N_NEW):
         delta = torch.zeros(len(ids), lm.d_model)
         delta[0 if steer_prompt else n_prompt - 1 :] = added
@@ -72,36 +73,48 @@ def plain_steered(lm, request: Request, kind: str, layer: int, added: torch.Tens
             logits = lm.model(torch.tensor([ids]), use_cache=False).logits[0, -1]
         for handle in handles:
             handle.remove()
-        first = torch.log_softmax(logits, -1) if first is None else first
         ids.append(int(logits.argmax()))
         if ids[-1] in lm.end_of_sequence_ids:
             break
-    return ids[n_prompt:], first
+    return ids[n_prompt:]
+
+
+def logprobs_along(lm, request: Request, kind: str, layer: int, added: torch.Tensor, steer_prompt: bool, program):
+    """Log-probabilities [token, vocabulary] that the program's tokens are chosen from: one pass, no cache, no batch."""
+    prompt = lm.tokenizer(request.prompt.text)["input_ids"]
+    ids = [*prompt, *program[:-1]]
+    delta = torch.zeros(len(ids), lm.d_model)
+    delta[0 if steer_prompt else len(prompt) - 1 :] = added
+    handles = adding(kind, decoder_blocks(lm.model)[layer], delta)
+    with torch.no_grad():
+        logits = lm.model(torch.tensor([ids]), use_cache=False).logits[0, len(prompt) - 1 :]
+    for handle in handles:
+        handle.remove()
+    return torch.log_softmax(logits, -1)
 
 
 @pytest.mark.parametrize("steer_prompt", [False, True])
 @pytest.mark.parametrize("kind", RESID_SITES)
-def test_tokens_and_kl_are_those_of_passes_without_cache_or_batch(lm, kind, steer_prompt):
+def test_tokens_and_disturbance_are_those_of_passes_without_cache_or_batch(lm, kind, steer_prompt):
     asked = [request for request in requests(3) for _ in range(3)]
     pushes = [
         Push(resid_site(i % lm.n_layers, kind), vector(lm, i, 1.0 + i)) if i % 3 else None for i in range(len(asked))
     ]
     found = generate_steered(lm, asked, pushes, max_new_tokens=N_NEW, steer_prompt=steer_prompt, stop_early=False)
-    unsteered: dict[int, torch.Tensor] = {}
     n_changed = 0
     for i, (request, push, result) in enumerate(zip(asked, pushes, found, strict=True)):
+        place = (kind, i % lm.n_layers)
         added = torch.zeros(lm.d_model) if push is None else push.vector
-        tokens, logprobs = plain_steered(lm, request, kind, i % lm.n_layers, added, steer_prompt)
+        tokens = plain_steered(lm, request, *place, added, steer_prompt)
         assert result.generation.token_ids == tokens
         if push is None:
-            unsteered[request.task_id], plain_tokens = logprobs, tokens
-            assert result.kl == pytest.approx(0, abs=1e-6)
+            program, unsteered = tokens, logprobs_along(lm, request, *place, added, steer_prompt, tokens)
+            assert result.trajectory_kl == 0
         else:
-            expected = torch.nn.functional.kl_div(
-                unsteered[request.task_id], logprobs, log_target=True, reduction="sum"
-            )
-            assert result.kl == pytest.approx(float(expected), rel=1e-3, abs=1e-5)
-            n_changed += tokens != plain_tokens
+            steered = logprobs_along(lm, request, *place, added, steer_prompt, program)
+            expected = torch.nn.functional.kl_div(steered, unsteered, log_target=True, reduction="sum") / len(program)
+            assert result.trajectory_kl == pytest.approx(float(expected), rel=1e-3, abs=1e-5)
+            n_changed += tokens != program
     assert n_changed >= 3  # the vectors are long enough to matter
 
 
@@ -133,22 +146,24 @@ def test_the_change_is_exactly_the_vector_at_the_positions_asked_and_nothing_els
             steer_prompt=steer_prompt,
             stop_early=False,
         )
-    prompt, *steps = zip(before, after, strict=True)
-    if steer_prompt:  # rows: the four asked for, and an unsteered one for each of the two prompts
-        lengths = [len(lm.tokenizer(request.prompt.text)["input_ids"]) for request in requests(2)]
-        padding = max(lengths) - torch.tensor([*lengths, *lengths, *lengths])
-        real = torch.arange(max(lengths)) >= padding[:, None]
-        pushed = torch.tensor([True, False, False, True, False, False])
-        expected = prompt[0] + push.vector * (real & pushed[:, None])[:, :, None]
-        assert torch.equal(prompt[1], expected)
-    else:
-        assert torch.equal(prompt[0], prompt[1]) and prompt[0].shape[0] == 2  # each prompt once, untouched
-        steps = [(steps[0][0][:4], steps[0][1][:4]), *steps[1:]]
-    assert len(steps) == (2 if steer_prompt else 3)
-    for plain, steered in steps:
-        expected = plain.clone()
-        expected[[0, 3]] += push.vector
-        assert torch.equal(steered, expected)
+    passes = list(zip(before, after, strict=True))
+    n = 3 if steer_prompt else 4  # to write the programs; as many but one to read the unsteered ones again
+    assert len(passes) == n + n - 1
+    # Of the rows asked for the first and the last; then the two that are steered, and each prompt unsteered.
+    for (prompt, *steps), pushed in ((passes[:n], [0, 3]), (passes[n:], [0, 1])):
+        if steer_prompt:
+            lengths = [len(lm.tokenizer(request.prompt.text)["input_ids"]) for request in requests(2)] * 2
+            real = torch.arange(max(lengths)) >= (max(lengths) - torch.tensor(lengths))[:, None]
+            expected = prompt[0].clone()
+            expected[pushed] += push.vector * real[pushed][:, :, None]
+            assert torch.equal(prompt[1], expected)
+        else:
+            assert torch.equal(prompt[0], prompt[1]) and prompt[0].shape[0] == 2  # each prompt once, untouched
+        for plain, steered in steps:
+            expected = plain.clone()
+            expected[pushed] += push.vector
+            assert torch.equal(steered, expected)
+    assert [step[0].shape[1] for step in passes[-1:]] == [2]  # a program of three tokens, without its last
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(lm):
@@ -157,7 +172,16 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(lm):
     together = generate_steered(lm, asked, pushes, max_new_tokens=10)
     alone = [generate_steered(lm, [r], [p], max_new_tokens=10)[0] for r, p in zip(asked, pushes, strict=True)]
     assert tokens_of(together) == tokens_of(alone)
-    assert [r.kl for r in together] == pytest.approx([r.kl for r in alone], rel=1e-3, abs=1e-6)
+    assert [r.trajectory_kl for r in together] == pytest.approx([r.trajectory_kl for r in alone], rel=1e-3, abs=1e-6)
+
+
+def test_the_disturbance_is_the_same_however_little_fits_in_memory(lm, monkeypatch):
+    asked = [request for request in requests(2) for _ in range(2)]
+    pushes = [Push(resid_site(i % 3, "resid_post"), vector(lm, i, 2.0)) for i in range(4)]
+    whole = [r.trajectory_kl for r in generate_steered(lm, asked, pushes, max_new_tokens=5)]
+    monkeypatch.setattr(trajectory_kl, "NUMBERS_AT_ONCE", 1)  # a row and a token at a time
+    parts = [r.trajectory_kl for r in generate_steered(lm, asked, pushes, max_new_tokens=5)]
+    assert parts == pytest.approx(whole, rel=1e-3, abs=1e-6) and min(whole) > 0
 
 
 def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
@@ -198,8 +222,8 @@ def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
         return torch.log_softmax(logits, 0)
 
     for c, result in zip((0.9, 1.1), found[1:], strict=True):
-        expected = float((logprobs(c).exp() * (logprobs(c) - logprobs(0.0))).sum())
-        assert result.kl == pytest.approx(expected, rel=1e-4)
+        expected = float((logprobs(0.0).exp() * (logprobs(0.0) - logprobs(c))).sum())
+        assert result.trajectory_kl == pytest.approx(expected, rel=1e-4)
 
 
 def n_hooks(lm) -> int:

@@ -22,6 +22,7 @@ class ExampleConfig(PhaseConfig):
     rates: tuple[float, ...] = setting((0.3, 0.6), "which rates", minimum=0.0)
     mode: str = setting("fast", "which way", choices=("fast", "exact"))
     verbose: bool = setting(False, "say more", changes_results=False)
+    limit: float | str = setting("auto", "how far", minimum=0.0, maximum=1.0, choices=("auto",))
 
 
 def parse(*words: str) -> dict:
@@ -60,6 +61,13 @@ def test_a_list_may_begin_with_a_negative_number(words):
         parser.parse_args(["--weights", "-x"])
 
 
+def test_some_settings_take_a_number_or_a_word():
+    assert build_config(ExampleConfig, "full", parse()).limit == "auto"
+    assert build_config(ExampleConfig, "full", parse("--limit", "auto")).limit == "auto"
+    assert build_config(ExampleConfig, "full", parse("--limit", "2e-2")).limit == 0.02
+    assert ExampleConfig(limit=1).limit == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -68,6 +76,9 @@ def test_a_list_may_begin_with_a_negative_number(words):
         (("--rates", "0.5,-1"), r"--rates is -1.0\n.*at least 0"),
         (("--rates", "nan"), r"--rates is nan"),
         (("--mode", "slow"), r"--mode is 'slow'\n.*fast, exact"),
+        (("--limit", "1.5"), r"--limit is 1.5\n.*0.0 to 1.0"),
+        (("--limit", "nan"), r"--limit is nan\n"),
+        (("--limit", "atuo"), r"--limit is 'atuo'.*auto.*\nGive one of: auto, or a number: 0.0 to 1.0"),
     ],
 )
 def test_impossible_values_are_refused_with_value_and_range(words, message):
@@ -91,4 +102,5 @@ def test_settings_that_do_not_change_results_do_not_bind_a_resumed_run():
         "steps": 2000,
         "rates": [0.3, 0.6],
         "mode": "fast",
+        "limit": "auto",
     }

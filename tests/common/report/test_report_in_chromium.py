@@ -71,7 +71,7 @@ def test_every_figure_is_visible_and_has_words_for_it(page, report):
                 loaded: drawing.naturalWidth > 0,
                 visible: drawing.checkVisibility()}})""")
     files = [path for path in report.path.parent.glob("phase*/*/figures/*")]
-    assert len(figures) == len(files) == 19
+    assert len(figures) == len(files) == 21
     assert all(f["width"] > 200 and f["height"] > 100 and f["visible"] and f["loaded"] for f in figures)
     assert all(len(f["name"]) > 20 and f["caption"] for f in figures)
     assert len({f["name"] for f in figures}) == len(figures)

@@ -140,14 +140,16 @@ def test_every_phase_has_words_for_what_it_does():
     assert set(TITLES) == {handoff.name for handoff in HANDOFFS}
 
 
-def test_the_best_predictor_is_the_one_with_the_largest_auroc(tmp_path):
+def test_the_headline_is_what_the_selection_split_chose_whatever_validation_says(tmp_path):
     data = report_data.build(tmp_path, ["generations", DETECTION.name])
     result = collect(data, {}).phases[DETECTION.name].document()
-    name, entry = result.best_predictor
-    assert name == "predict_incorrect" and entry is result.directions[name]
-    unknown = replace(entry, card=replace(entry.card, auroc=replace(entry.card.auroc, value=None)))
-    assert replace(result, directions=result.directions | {name: unknown}).best_predictor[0] == "predict_correct"
-    assert replace(result, directions={}).best_predictor is None
+    worse, better = result.directions["predict_correct"], result.directions["predict_incorrect"]
+    assert worse.card.auroc.value < better.card.auroc.value
+    for t, name in ((-7.0, "predict_correct"), (None, "predict_correct"), (-5.0, "predict_incorrect")):
+        changed = replace(worse, latent=replace(worse.latent, t=t))
+        found = replace(result, directions=result.directions | {"predict_correct": changed})
+        assert found.headline == (name, found.directions[name])
+    assert replace(result, directions={}).headline is None
 
 
 def test_a_run_for_description_only_is_not_reported(tmp_path):

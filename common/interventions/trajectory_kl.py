@@ -1,0 +1,70 @@
+"""How much a change disturbs a model: the KL divergence of its next-token distributions along the unsteered program.
+
+The program that the model writes unsteered is read again while the model is changed, token by token the same (teacher
+forcing), from the last prompt token on. At each token KL(unsteered || changed) of the distribution that it was chosen
+from; their mean is the program's. At the first token alone it would measure nothing: nearly every program begins with
+`def`, whatever is done to the model.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from common.model.forward import logits_of_every_token
+from common.model.hooks import embeddings_of
+from common.model.language_model import LanguageModel
+
+NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 24, 1 << 28  # of next-token distributions
+
+
+def parts(lm: LanguageModel, programs: Sequence[Sequence[int]]) -> Iterator[slice]:
+    """Neighbouring rows whose distributions fit in memory together: with 256,000 tokens one takes a megabyte."""
+    at_once = max(1, _n_distributions(lm) // max(map(len, programs), default=1))
+    for first in range(0, len(programs), at_once):
+        yield slice(first, first + at_once)
+
+
+def along_programs(
+    lm: LanguageModel,
+    programs: Sequence[Sequence[int]],
+    first: Float[Tensor, "batch d_vocab"],
+    cache: DynamicCache,
+    mask: Int[Tensor, "batch pos"],
+) -> Iterator[Float[Tensor, "batch n_tokens d_vocab"]]:
+    """Log-probabilities of the programs' tokens, some tokens at a time; behind a program's end they mean nothing.
+
+    `first` are the logits behind the prompts, which the cache holds; the programs enter it, part by part.
+    """
+    yield torch.log_softmax(first.float(), dim=-1)[:, None]
+    longest = max(map(len, programs)) - 1
+    read = [list(program[:-1]) for program in programs]
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in read], dtype=torch.long, device=mask.device)
+    real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in read], device=mask.device)
+    at_once = max(1, _n_distributions(lm) // len(programs))
+    for start in range(0, longest, at_once):
+        some = slice(start, start + at_once)
+        mask = torch.cat([mask, real[:, some].to(mask)], dim=1)
+        with lm.meter.reading(lm.model, ids[:, some].numel()):
+            logits = logits_of_every_token(lm, ids[:, some], mask, cache)
+        yield torch.log_softmax(logits.float(), dim=-1)
+
+
+def mean_kls(
+    distributions: Iterable[tuple[Float[Tensor, "batch n_tokens d_vocab"], Float[Tensor, "batch n_tokens d_vocab"]]],
+    programs: Sequence[Sequence[int]],
+) -> list[float]:
+    """KL(unsteered || changed) [nats] of each program, mean over its tokens, from both log-probabilities, in parts."""
+    kls = []
+    for unsteered, changed in distributions:
+        kls.append((unsteered.exp() * (unsteered - changed)).sum(-1).clamp(min=0))  # rounding can leave it below
+    kl = torch.cat(kls, dim=1)
+    return [float(of_row[: len(program)].mean()) for of_row, program in zip(kl, programs, strict=True)]
+
+
+def _n_distributions(lm: LanguageModel) -> int:
+    """How many are held at once."""
+    numbers = NUMBERS_AT_ONCE if torch.device(lm.device).type == "cpu" else NUMBERS_AT_ONCE_GPU
+    return max(1, numbers // embeddings_of(lm.model).num_embeddings)

@@ -1,0 +1,94 @@
+"""Controls treated as the direction was: each gets the sign that is better for it, before it is compared.
+
+Phase 3.2 chose the direction's sign on hyperparams. Beside controls that nobody turned its good way, the best of two
+directions would too often be first among them. So every control is added with both signs, at the length of the
+direction's coefficient, to a sample of hyperparams that is the same for all, and the better sign goes to validation.
+
+Records of this come first, in tuning.parquet. What follows needs all of them: a slice of later records computes what
+is missing of them, whoever's they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from common.handoffs.steering import CoefficientsDocument
+from common.interventions.conditions import UNSTEERED, Variant, rows_by_variant
+from common.interventions.outcomes import Row
+from common.interventions.steered_programs import SteeringPlan
+from common.runs.records import RecordWriter
+from phase3_validation.steering.choice import better_sign
+
+TUNING = "tuning.parquet"
+
+Controls = dict[str, dict[str, dict[int, Variant]]]  # by direction, kind and index
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run. `chosen` is what phase 3.2 wrote; `own` is by direction's name, `controls` have no better sign yet.
+
+    A direction without an admissible coefficient is in `chosen` alone. `tuned_on` are the problems of the sample.
+    """
+
+    base: SteeringPlan
+    chosen: CoefficientsDocument
+    own: dict[str, Variant]
+    controls: Controls
+    tuned_on: list[dict[str, Any]]
+
+    @property
+    def tuning(self) -> SteeringPlan:
+        """Every control with both signs."""
+        both = [each for control in _every(self.controls) for each in (control, turned(control))]
+        return replace(self.base, variants=[UNSTEERED, *both])
+
+    @property
+    def n_tuning(self) -> int:
+        """Records of the sample, which come first."""
+        return len(self.tuned_on) * len(self.tuning.variants) if self.own else 0
+
+    @property
+    def n_variants(self) -> int:
+        """Of one problem of validation."""
+        return 1 + len(self.own) + sum(1 for _ in _every(self.controls))
+
+    def steering(self, controls: Controls) -> SteeringPlan:
+        """Each direction and its controls, which have their signs."""
+        variants = [UNSTEERED]
+        for name, own in self.own.items():
+            variants += [own, *_every({name: controls[name]})]
+        return replace(self.base, variants=variants)
+
+
+def turned(control: Variant) -> Variant:
+    """The same vector with the other sign."""
+    return replace(control, coefficient=-control.coefficient)
+
+
+def tuned_controls(plan: Plan, rows: Sequence[Row]) -> Controls:
+    """The controls, each with its better sign; `rows` are those of tuning.parquet."""
+    of_variant: Mapping[Variant, Sequence[Row]] = rows_by_variant(rows)
+
+    def tuned(name: str, control: Variant) -> Variant:
+        after = {each.coefficient: of_variant[each] for each in (control, turned(control))}
+        sign = better_sign(of_variant[UNSTEERED], after, control.layer, plan.chosen.directions[name].wanted)
+        return replace(control, coefficient=sign)
+
+    return {
+        name: {kind: {i: tuned(name, each) for i, each in group.items()} for kind, group in kinds.items()}
+        for name, kinds in plan.controls.items()
+    }
+
+
+def saved_rows(out: RecordWriter, n: int) -> list[Row]:
+    """Those of the first `n` records, which are all on disk."""
+    return [out.saved_records[index][TUNING] for index in range(n)]
+
+
+def _every(controls: Controls) -> Iterator[Variant]:
+    for kinds in controls.values():
+        for group in kinds.values():
+            yield from group.values()

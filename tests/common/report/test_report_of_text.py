@@ -1,0 +1,29 @@
+"""Covers what the report lets through of other people's text: programs and links."""
+
+from pages import words
+from report_data import USUAL, build, write_report
+
+from run import PROGRAM
+
+NAMES = [handoff.name for handoff in USUAL]
+
+
+def page(data, tmp_path) -> str:
+    return write_report(PROGRAM, data, out=tmp_path / "report.html").path.read_text()
+
+
+def test_a_program_that_does_not_end_is_cut(tmp_path):
+    def lengthen(result):
+        result["steer_correct"][0]["diff"] = "--- a\n+++ b\n@@ -1 +1 @@\n" + "+" + "x" * 5000 + "\n y" * 500
+
+    text = words(page(build(tmp_path / "data", changes={"examples.json": lengthen}), tmp_path))
+    assert "… 4,760 more characters" in text and "… 441 more lines" in text
+
+
+def test_a_link_that_is_no_web_page_is_words_only(tmp_path):
+    def change(result):
+        for latent in result["directions"]["predict_incorrect"]["latents"]:
+            latent["neuronpedia"] = "javascript:alert(1)"
+
+    source = page(build(tmp_path / "data", NAMES[:6], changes={"selected.json": change}), tmp_path)
+    assert "javascript:" not in source and "neuronpedia.org" not in source
