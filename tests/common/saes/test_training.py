@@ -12,7 +12,7 @@ from common.saes.mixture import Normalisation, Ordinary, Part, Samples, batches,
 from common.saes.training import DictionaryTrainer, train_dictionary
 from common.saes.training_settings import BATCHTOPK, FEEDBACK, DictionarySettings
 
-SMALL = DictionarySettings(d_sae=64, l0=4, n_samples=200_000, batch_size=256, resample_every=50, dead_after=25)
+SMALL = DictionarySettings(d_sae=64, l0=4, n_samples=200_000, batch_size=256)
 
 
 def planted_samples(n_rows: int, shift: float, seed: int = 0) -> Samples:
