@@ -1,4 +1,4 @@
-"""Covers natural.run, natural.dictionaries and natural.pilot: that their commands are ones the phases take, in an order that works."""
+"""Covers natural.run, .dictionaries and .pilot: that phases take their commands, in an order that works."""
 
 from pathlib import Path
 
