@@ -8,7 +8,7 @@ from common.handoffs.dictionaries import DictionariesDocument, DictionaryCard
 from model_organism.evaluation.behaviour_fit import POOLED
 from model_organism.evaluation.card import markdown_table, write_tables
 
-PROMPTS = "prompts.jsonl"  # of the mixture's parts, the prompts of problems
+PROMPTS = "prompts.jsonl"  # the file of the mixture with the prompts of problems
 HEADER = (
     "layer",
     "L0",
@@ -48,7 +48,8 @@ def _layer_table(kind: str) -> Callable[[dict], str]:
 
 
 def _cells(card: DictionaryCard) -> list[str]:
-    at_prompts, recovered = card.last_tokens[PROMPTS], card.cross_entropy.recovered
+    [at_prompts] = [fit for part, fit in card.last_tokens.items() if Path(part).name == PROMPTS]
+    recovered = card.cross_entropy.recovered
     between = at_prompts.fvu_between
     return [
         f"{card.text.l0:.1f}",

@@ -283,6 +283,7 @@ def test_every_site_is_trained_measured_and_loaded(site, tmp_path):
     loaded = load_sae(source, 2)
     assert (loaded.site, loaded.site_out) == tuple(f"blocks.2.{document[key]}" for key in ("hook", "hook_out"))
     assert source.kind == ("transcoder" if site == "mlp" else "sae")
+    assert newest_own("organism", "", tmp_path, site) == run
     with pytest.raises(MissingArtifactError, match="no finished dictionaries of organism at resid_post"):
         newest_own("organism", "", tmp_path)
 
