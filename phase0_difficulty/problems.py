@@ -10,9 +10,9 @@ import statistics
 
 from common.phases.context import RunContext
 from common.problems.datasets import load_problems
+from common.problems.difficulty import measure_difficulty
 from common.programs.isolation import sandbox_of
 from phase0_difficulty.config import DifficultyConfig
-from phase0_difficulty.difficulty import measure_difficulty
 from phase0_difficulty.references import check_references
 
 
