@@ -15,7 +15,7 @@ from common.errors import ConfigError
 from common.handoffs.document import as_json
 from common.problems.datasets import load_problems
 from common.problems.difficulty import measure_difficulty
-from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
+from common.problems.near_duplicates import group_near_duplicates, near_duplicate_pairs
 from phase0_1_split.stratify import split_problems, split_report, split_sizes, strata
 
 FRACTIONS = {"sae": 0.5, "hyperparams": 0.1, "validation": 0.4}
