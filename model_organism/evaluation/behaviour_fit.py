@@ -40,7 +40,7 @@ def last_tokens(lm: LanguageModel, prompts: Sequence[str], sites: Sequence[str])
     rows: dict[str, list[Tensor]] = {site: [] for site in sites}
     for prompt in prompts:
         ids = lm.tokenizer(prompt, return_tensors="pt")["input_ids"].to(lm.device)
-        with read_sites(lm.model, sites, lambda site, activations: rows[site].append(activations[0, -1].float())):
+        with read_sites(lm.model, [*sites], lambda site, activations: rows[site].append(activations[0, -1].float())):
             lm.model.get_decoder()(input_ids=ids, use_cache=False)
     return {site: torch.stack(found) for site, found in rows.items()}
 
