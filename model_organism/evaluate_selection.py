@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from common import handoffs
 from common.errors import PipelineError
+from common.handoffs.selected import SelectedDocument
 from common.phases.settings import build_config
 from common.problems.settings import DatasetConfig
 from common.runs import discovery
@@ -55,28 +56,29 @@ def finished_runs(data_dir: Path) -> dict[str, Artifact]:
     return found
 
 
-def measure(run: GradedRun, split: Artifact, selected: dict) -> dict:
+def measure(run: GradedRun, split: Artifact, selected: SelectedDocument) -> dict:
     """Figures of each direction's latent and of the probe on its layer, on the validation split."""
     ids = [problem["task_id"] for problem in run.problems]
     parts = {}
     for name in ("sae", "validation"):
         parts[name] = np.isin(ids, [row["task_id"] for row in split.table(f"{name}_{{dataset}}.parquet")])
     source, directions = sae_source("auto", "organism"), {}
-    for name, entry in selected["directions"].items():
-        latent = entry["latents"][0]
-        resid = run.resid_post[latent["layer"]]
-        sae = load_sae(source, latent["layer"])
-        latent_acts = sae.encode(torch.from_numpy(resid).float())[:, latent["latent"]].numpy()
+    for name, entry in selected.directions.items():
+        latent = entry.latents[0]
+        assert latent.t is not None  # it was selected
+        resid = run.resid_post[latent.layer]
+        sae = load_sae(source, latent.layer)
+        latent_acts = sae.encode(torch.from_numpy(resid).float())[:, latent.latent].numpy()
         probe = fitted_probe(resid[parts["sae"]], run.is_correct[parts["sae"]])
         strength = {
-            "latent": latent_acts if latent["t"] > 0 else -latent_acts,
+            "latent": latent_acts if latent.t > 0 else -latent_acts,
             "probe": -probe.decision_function(resid),
         }
         areas = {who: _auroc(run, parts["validation"], values) for who, values in strength.items()}
-        place = {"layer": latent["layer"], "index": latent["latent"]}
-        directions[name] = {**place, "t": latent["t"], "p_max": latent["p_max"], **areas}
+        place = {"layer": latent.layer, "index": latent.latent}
+        directions[name] = {**place, "t": latent.t, "p_max": latent.p_max, **areas}
         logger.info("%s: %s", name, json.dumps(directions[name]))
-    counts = {key: selected[key] for key in ("problems", "latents", "kept", "conclusion")}
+    counts = {key: getattr(selected, key) for key in ("problems", "latents", "kept", "conclusion")}
     return {**counts, "n_validation": int(parts["validation"].sum()), "directions": directions}
 
 

@@ -13,8 +13,8 @@ from common import handoffs
 from common.errors import ConfigError
 from common.phases.context import RunContext
 from common.problems.datasets import Problem
+from common.problems.near_duplicates import group_near_duplicates
 from phase0_1_split.config import SplitConfig
-from phase0_1_split.near_duplicates import group_near_duplicates
 from phase0_1_split.sizes import fault_of, what_they_assume
 from phase0_1_split.stratify import split_problems, split_report
 

@@ -33,7 +33,7 @@ from common.handoffs.preparation import (
     SplitDocument,
     Stratum,
 )
-from phase0_1_split.near_duplicates import DuplicateGroup
+from common.problems.near_duplicates import DuplicateGroup
 
 DEFAULT_STRATA = 10
 

@@ -10,20 +10,15 @@ import statistics
 
 from common.phases.context import RunContext
 from common.problems.datasets import load_problems
-from common.programs.isolation import sandbox_of
+from common.problems.difficulty import measure_difficulty
+from common.programs.references import check_references
 from phase0_difficulty.config import DifficultyConfig
-from phase0_difficulty.difficulty import measure_difficulty
-from phase0_difficulty.references import check_references
 
 
 def run(ctx: RunContext[DifficultyConfig], config: DifficultyConfig) -> None:
     problem_set = load_problems(config.dataset, config.limit)
     with ctx.write() as out:
-        failing = []
-        if not problem_set.is_known_good:
-            with sandbox_of(config, ctx.log) as sandbox:
-                failing = check_references(ctx, problem_set, sandbox)
-                out.process["sandbox"] = sandbox.describe()
+        failing = check_references(ctx, out, problem_set, config.accept_failing_references)
         rows = [{**problem.row(), **measure_difficulty(problem.code)} for problem in problem_set.problems]
         out.table("difficulty.parquet", rows)
         out.details["dataset_source"] = problem_set.source

@@ -79,7 +79,7 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
     def experiment(self) -> dict[str, str]:
         from common.model.general_text import text_for, text_identity
 
-        experiment = super().experiment()
+        experiment = {**super().experiment(), "site": self.site}
         if not self.reads_problems:
             experiment = {key: name for key, name in experiment.items() if key not in ("dataset", "prompt")}
         parts = {name: f"{name}={share:g}" for name, share in self.shares().items()}

@@ -184,9 +184,22 @@ class OrthogonalisationDocument:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransferDataset:
+    """Other problems, `n` of them: `n_seen` had selected or tuned what is transferred, or were like some that had."""
+
+    identity: str
+    problems_sha256: str
+    n: int
+    n_seen: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferTarget:
+    """A model, and the dataset where it is not the first one's: `name` tells both, `identity` is the model's."""
+
     name: str
     identity: str
+    dataset: TransferDataset | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ class DictionariesDocument:
 DICTIONARIES: Handoff[DictionariesDocument] = Handoff(
     name="dictionaries",
     phase="1.3",
-    scope=("model",),
+    scope=("model", "site"),
     tables={},
     documents={"dictionaries.json": "dictionaries:DictionariesDocument"},
 )

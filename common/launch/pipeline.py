@@ -36,7 +36,7 @@ def main(argv: list[str], program: Program) -> int:
         args.first = program.groups[args.first][0]
     if args.first not in ids:
         raise ConfigError(f"--from is '{args.first}'.{suggestion(args.first, ids)}\nGive one of: {', '.join(ids)}")
-    for phase_id, why in {SECOND_MODEL: "it needs a second model", **without}.items():
+    for phase_id, why in {SECOND_MODEL: "it needs a second model or dataset", **without}.items():
         print(f"left out, since {why}: phase {phase_id}", file=sys.stderr)
     name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
     return run_in_order(program, ids[ids.index(args.first) :], words, name, others=ids, typed=typed)

@@ -26,7 +26,7 @@ class Command:
 class Program:
     """`phases` maps an id to the module that holds PHASE, in the order a full run takes; `groups` what one word runs.
 
-    Phases `apart` need what a full run does not have: a second model.
+    Phases `apart` need what a full run does not have: a second model or dataset.
     """
 
     phases: Mapping[str, str]

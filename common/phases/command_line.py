@@ -19,6 +19,7 @@ TOLD_FOR = {  # a key of an artifact's scope -> the settings that say which one 
     "sae": ("sae", "sae_revision"),
     "dataset": ("dataset", "limit"),
     "prompt": ("prompt",),
+    "site": ("site",),
 }
 
 

@@ -35,7 +35,7 @@ from common.saes.own import finished_runs, own_identity
 from common.saes.settings import SaeConfig
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
-APART = "needs a second model"  # a state too: nothing is missing from an experiment with one model
+APART = "needs a second model or dataset"  # a state too: nothing is missing from an experiment with one of each
 NOT_USED = "not used"  # dictionaries of one's own, where the experiment's are others; a control without pairs
 KEYS = ("model", "dataset", "sae", "prompt")
 Names = dict[str, Any]  # of an experiment: the SAE is None where no phase has used one yet

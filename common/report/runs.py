@@ -21,7 +21,7 @@ TITLES = {  # artifact -> what its phase does
     "steering": "steering, against controls",
     "attention": "attention under steering",
     "orthogonalisation": "weight orthogonalisation",
-    "transfer": "transfer to another model",
+    "transfer": "transfer to another model or dataset",
     "prompt_ablation": "prompt ablation",
     "positive_control": "positive control of steering",
     "detector": "detector, with its card",

@@ -44,8 +44,7 @@ class RunFolder:
 
     @property
     def experiment(self) -> dict[str, str]:
-        told = self.document["experiment"]
-        return {**USUAL, **told} if {"model", "dataset"} <= told.keys() else told
+        return {**USUAL, **self.document["experiment"]}
 
 
 def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:

@@ -7,8 +7,7 @@
    place of a sort. `batchtopk`: exactly the largest of each batch; the finished dictionary has the mean of their
    thresholds. Decoder rows have unit norm.
 3. Directions start random, at the scale that reconstructs a batch best. Latents that have not fired for a while start
-   again from samples that are reconstructed badly (Bricken et al. 2023, "neuron resampling"). The target for active
-   latents starts three times as high and falls.
+   again at what is missing (resampling.py). The target for active latents starts three times as high and falls.
 
 Our own loop and not SAELens' trainer: that trains no transcoders, on one core a step of its JumpReLU takes twice as
 long, and in a prototype it left 74 % of the latents dead. The files are in SAELens' format.
@@ -25,10 +24,10 @@ from torch.nn import functional
 
 from common.saes.dictionary import Dictionary
 from common.saes.mixture import Batch, Normalisation, Part, Scale, batches
+from common.saes.resampling import resampled
 from common.saes.training_settings import BATCHTOPK, FEEDBACK, DictionarySettings
 
 STEPS_BETWEEN_LINES = 200
-SAME_DIRECTION = 0.7  # cosine
 _WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -158,22 +157,26 @@ class DictionaryTrainer:
             self.threshold *= math.exp(0.05 * max(-1.0, min(1.0, l0 / self.settings.l0_at(self.step) - 1)))
 
     def _resample(self, batch: Batch, errors: Tensor) -> None:
-        """Start latents that have long not fired again from samples with a large error, each from another one.
-
-        Those for which there is none wait for the next time.
-        """
+        """Start latents that have long not fired again; those for which there is no place wait for the next time."""
         dead = torch.nonzero(self.since_fired >= self.settings.dead_after)[:, 0]
-        if len(dead):
-            weights = (errors.pow(2).sum(1) * batch.weights).cpu()
-            rows = torch.multinomial(weights, min(len(dead), int((weights > 0).sum())), generator=self.generator)
-            rows = _unlike(errors, rows.to(self.device))
-            dead = dead[: len(rows)]
-            self._point_latents(dead, batch.inputs[rows], -errors[rows])
-            for parameter, index in ((self.W_enc, (slice(None), dead)), (self.b_enc, dead), (self.W_dec, dead)):
-                for moment in ("exp_avg", "exp_avg_sq"):
-                    self.optimizer.state[parameter][moment][index] = 0.0
-            self.since_fired[dead] = 0.0
-            self.n_resampled += len(dead)
+        if not len(dead):
+            return
+        new = resampled(
+            batch,
+            -errors,
+            most=len(dead),
+            threshold=self.threshold,
+            rate=self.settings.l0 / self.settings.d_sae,
+            is_autoencoder=self.is_autoencoder,
+            generator=self.generator,
+        )
+        dead = dead[: len(new)]
+        self.W_enc[:, dead], self.b_enc[dead], self.W_dec[dead] = new.reads.T, new.b_enc, new.writes
+        for parameter, index in ((self.W_enc, (slice(None), dead)), (self.b_enc, dead), (self.W_dec, dead)):
+            for moment in ("exp_avg", "exp_avg_sq"):
+                self.optimizer.state[parameter][moment][index] = 0.0
+        self.since_fired[dead] = 0.0
+        self.n_resampled += len(dead)
 
     @torch.no_grad()
     def _start(self, batch: Batch) -> None:
@@ -191,24 +194,6 @@ class DictionaryTrainer:
         scale = max(0.05, ((outputs * batch.targets).sum() / outputs.pow(2).sum()).item())
         self.W_enc *= scale
         self.threshold *= scale
-
-    def _point_latents(self, latents: Tensor, inputs: Tensor, outputs: Tensor) -> None:
-        """Let the latents write in the direction of `outputs` and read that of `inputs`, an SAE's that of `outputs`."""
-        W_dec = functional.normalize(outputs, dim=1)
-        self.W_dec[latents] = W_dec
-        self.W_enc[:, latents] = (W_dec if self.is_autoencoder else functional.normalize(inputs, dim=1)).T
-        self.b_enc[latents] = 0.0
-
-
-def _unlike(errors: Tensor, rows: Tensor) -> Tensor:
-    """Those of the rows whose error has another direction than that of every row before.
-
-    Latents that start from like samples fire together, and each of them makes up for the whole error: of prompts that
-    end in the same token there were a hundred.
-    """
-    directions = functional.normalize(errors[rows], dim=1)
-    like = torch.triu(directions @ directions.T, diagonal=1).amax(dim=0)
-    return rows[like < SAME_DIRECTION]
 
 
 def _exceeded_by(pre: Tensor, l0: float) -> float:

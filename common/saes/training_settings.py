@@ -22,8 +22,8 @@ class DictionarySettings:
     learning_rate: float = 1.5e-3
     initial_l0_factor: float = 3.0
     annealed_share: float = 0.25
-    resample_every: int = 200
-    dead_after: int = 100
+    resample_every: int = 25
+    dead_after: int = 50
     resampled_share: float = 0.65
     decayed_share: float = 0.4
     seed: int = 0

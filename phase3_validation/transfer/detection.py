@@ -1,4 +1,4 @@
-"""Whether latents that were selected in one model predict what another one fails at."""
+"""Whether latents that were selected in one model, on one dataset, predict what fails in another, or on another."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from common.programs.labels import LABELS
 from phase3_validation.detection.evaluation import Scored, among_random
 from phase3_validation.detection.scores import Score
 from phase3_validation.transfer.config import TransferConfig
+from phase3_validation.transfer.problems import JUDGING, TUNING
 
-TUNING, JUDGING = "hyperparams", "validation"
 AS_IT_IS, REFITTED = "latent", "latent_refitted"
 Row = dict[str, Any]
 
 
 @dataclass
 class TargetProblems:
-    """The judged problems of both splits with the other model's greedy programs and the latents' activations on them.
+    """The judged problems of both splits with the greedy programs there and the latents' activations on them.
 
     `kept` tells which of all unsteered records were judged; the others are counted in `left_out`, by split and label.
     """
@@ -84,13 +84,13 @@ class TargetProblems:
         return None
 
     def refitted(self, direction: str) -> float | None:
-        """The threshold with the largest F1 on the other model's own hyperparams labels."""
+        """The threshold with the largest F1 on the labels there on hyperparams."""
         return self._tuned(direction, self.values[direction])
 
     def cards(self, direction: str, threshold: float | None) -> dict[str, Any]:
-        """Evaluation cards on validation with the first model's threshold, and with the refitted one; and verdicts.
+        """Evaluation cards on validation with phase 3.1's threshold, and with the refitted one; and verdicts.
 
-        How it ranks depends on no threshold. The random latents are those of phase 3.1, which this model's labels read.
+        How it ranks depends on no threshold. The random latents are those of phase 3.1, which the labels here read.
         """
         own = self.split == JUDGING
         values, positive = self.values[direction][own], self._positive(direction)[own]

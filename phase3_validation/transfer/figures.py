@@ -1,4 +1,4 @@
-"""The figure of phase 3.6: both models side by side."""
+"""The figure of phase 3.6: both models, or datasets, side by side."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def side_by_side(names: Names, found: dict[str, TransferredDirection]) -> bytes:
         left.set(xlabel="AUROC for the direction's label", title="prediction")
         _draw(right, changes, names, 100)
         right.axvline(0, color=GREY, linewidth=0.8)
-        right.set(xlabel="net change of the pass rate [points]", title="steering, at the first model's coefficient")
+        right.set(xlabel="net change of the pass rate [points]", title=f"steering, at {names.first}'s coefficient")
         figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside upper center", ncols=2)
         return svg_bytes(figure, "transfer")
 

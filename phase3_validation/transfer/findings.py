@@ -1,8 +1,8 @@
-"""What holds in the other model, beside the first: steering effects, sentences and tables."""
+"""What holds there, in the other model or on the other dataset, beside the first: effects, sentences and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.evaluation.statistics import holm, rate
@@ -12,6 +12,7 @@ from common.handoffs.changes import (
     PassRates,
     ResultTable,
     SourceEffect,
+    TransferDataset,
     TransferredCards,
     TransferredDirection,
     TransferredSteering,
@@ -26,27 +27,52 @@ from common.interventions.directions import Direction
 from common.interventions.outcomes import Row, effect, paired, transitions
 from common.interventions.power import power_without_controls
 from common.runs.discovery import plain_name
-from common.words import direction_words, interval, latent_words, listed, number, p_words, percent, points
+from common.words import count, direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
 
 
 @dataclass(frozen=True)
 class Names:
-    """The first model and the other one."""
+    """Where it was found, and where it is tried: a model, with its dataset where there are two; `model` is the first.
+
+    `differ` says what of the two is another one: model, dataset, or both.
+    """
 
     source: str
     target: str
+    model: str
+    differ: str
 
     @classmethod
-    def of(cls, source: str, target: str) -> Names:
+    def of(cls, experiment: Mapping[str, str]) -> Names:
         """From identities: a hub id as it is, a folder's name without the hash of its content."""
-        first, other = plain_name(source), plain_name(target)
-        return cls(first, other if other != first else f"{other} (the other)")
+        models = _told_apart(experiment["model"], experiment["to"])
+        if "to_dataset" not in experiment:
+            return cls(*models, models[0], "model")
+        datasets = _told_apart(experiment["dataset"], experiment["to_dataset"])
+        source, target = (f"{model} on {dataset}" for model, dataset in zip(models, datasets, strict=True))
+        return cls(source, target, models[0], "dataset" if experiment["model"] == experiment["to"] else "both")
 
     @property
     def short(self) -> tuple[str, str]:
         """Without owners, for figures and tables."""
         return self.source.rpartition("/")[2], self.target.rpartition("/")[2]
+
+    @property
+    def first(self) -> str:
+        """What coefficients are of, in short."""
+        return "the first dataset" if self.differ == "dataset" else "the first model"
+
+    @property
+    def in_both(self) -> str:
+        two = {"model": "in both models", "dataset": "on both datasets"}
+        return two.get(self.differ, "in both models, each on its own dataset")
+
+
+def _told_apart(identity: str, other: str) -> tuple[str, str]:
+    """Two plain names, of which the second is the first only where both are the same."""
+    one, two = plain_name(identity), plain_name(other)
+    return one, f"{two} (the other)" if one == two and identity != other else two
 
 
 def steering_entries(
@@ -126,23 +152,40 @@ def baseline(source: dict[str, DetectedDirection], problems: TargetProblems) -> 
 
 
 def sentences(
-    names: Names, passed: PassRates, sites: Sequence[TransferSite], found: dict[str, TransferredDirection]
+    names: Names,
+    passed: PassRates,
+    sites: Sequence[TransferSite],
+    found: dict[str, TransferredDirection],
+    dataset: TransferDataset | None = None,
 ) -> list[str]:
-    """Pass rates, fit of the SAEs, then a paragraph for each direction."""
+    """The other dataset, pass rates, fit of the SAEs, then a paragraph for each direction."""
     missed = [
         f"{percent_of(site)} at layer {site.layer} (in {names.source} {percent_of(site.source)})" for site in sites
     ]
+    there, here = " from the same prompts", ""
+    if dataset is not None:
+        there, here = f" of {plain_name(dataset.identity)}", " of its own"
     words = [
-        f"{names.target} solves {percent(passed.target)} of the validation problems from the same prompts, "
-        f"{names.source} {percent(passed.source)}.",
+        f"{names.target} solves {percent(passed.target)} of the validation problems{there}, {names.source} "
+        f"{percent(passed.source)}{here}.",
         f"Of the squared length of its activations at the last prompt token the SAEs, which were made for "
-        f"{names.source}, miss {listed(missed)}.",
+        f"{names.model}, miss {listed(missed)}.",
     ]
+    if dataset is not None:
+        words.insert(0, _on_dataset(dataset))
     for name, entry in found.items():
         words.append(_on_detection(names, name, entry))
         if entry.steering is not None:
             words.append(_on_steering(names, name, entry.steering))
     return words
+
+
+def _on_dataset(dataset: TransferDataset) -> str:
+    return (
+        f"Of the {count(dataset.n)} problems of {plain_name(dataset.identity)} those are left out "
+        f"({count(dataset.n_seen)}) on which, or on near duplicates of which, latents were selected or thresholds and "
+        f"coefficients tuned."
+    )
 
 
 def _on_detection(names: Names, name: str, entry: TransferredDirection) -> str:
@@ -177,6 +220,7 @@ def _on_steering(names: Names, name: str, entry: TransferredSteering | NotSteere
 def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, TransferredDirection]) -> list[ResultTable]:
     """As the report shows them: title, columns, rows."""
     first, other = names.short
+    where = "model" if names.differ == "model" else "model and dataset"
     detection = []
     for name, entry in found.items():
         cards = entry.detection
@@ -205,14 +249,14 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
     ]
     return [
         ResultTable(
-            title="Detection in both models",
-            columns=["direction", "model", "threshold", "threshold's value", "AUROC", "F1", "precision", "recall",
+            title=f"Detection {names.in_both}",
+            columns=["direction", where, "threshold", "threshold's value", "AUROC", "F1", "precision", "recall",
                      "Matthews correlation", "base rate"],
             rows=detection,
         ),
         ResultTable(
-            title="Steering in both models",
-            columns=["direction", "should", "model", "net change", "corrected, of failed", "corrupted, of passed",
+            title=f"Steering {names.in_both}",
+            columns=["direction", "should", where, "net change", "corrected, of failed", "corrupted, of passed",
                      "newly degenerate", "disturbance [nats per token]", "problems"],
             rows=steering,
         ),

@@ -1,4 +1,4 @@
-"""Phase 3.6: the same latents, thresholds and coefficients in another model of the same shape."""
+"""Phase 3.6: the same latents, thresholds and coefficients in another model, or on another dataset."""
 
 from common import handoffs
 from common.phases.phase import Phase
@@ -6,7 +6,7 @@ from phase3_validation.transfer.config import TransferConfig
 
 PHASE = Phase(
     id="3.6",
-    title="the same latents, thresholds and coefficients in another model of the same shape",
+    title="the same latents, thresholds and coefficients in another model of the same shape, or on another dataset",
     config=TransferConfig,
     inputs=(
         handoffs.SPLIT,

@@ -1,18 +1,26 @@
 """Phase 3.6 on the page."""
 
+from common.handoffs.changes import TransferDocument
 from common.report.blocks import Section
 from common.report.collect import Collected, PhaseResult
 from common.report.results import results_section
 
-CAPTIONS = {
-    "transfer": (
-        "Both models side by side",
-        "Left, horizontal: AUROC of each latent; line: chance. Right, horizontal: net change of the pass rate, in "
-        "points. Circles: the first model; squares: the other; 95 % intervals. Vertical: directions.",
-    ),
-}
+AXES = (
+    "Left, horizontal: AUROC of each latent; line: chance. Right, horizontal: net change of the pass rate, in points. "
+    "Circles: the first {0}; squares: the other; 95 % intervals. Vertical: directions."
+)
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
-    question = "Do the same latents hold in another model of the same shape?"
-    return results_section(phase, "Transfer", question, CAPTIONS)
+    found: TransferDocument = phase.document()
+    in_another_model = found.target.identity != found.experiment.get("model")
+    what = "model" if in_another_model else "dataset"
+    captions = {"transfer": (f"Both {what}s side by side", AXES.format(what))}
+    return results_section(phase, "Transfer", _question(found, in_another_model), captions)
+
+
+def _question(found: TransferDocument, in_another_model: bool) -> str:
+    if found.target.dataset is None:
+        return "Do the same latents hold in another model of the same shape?"
+    other = "in another model of the same shape, on another dataset" if in_another_model else "on another dataset"
+    return f"Do the same latents hold {other}: {found.target.name}?"

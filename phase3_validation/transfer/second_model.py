@@ -1,11 +1,16 @@
-"""Phase 3.6: whether the same latents, thresholds and coefficients hold in another model of the same shape.
+"""Phase 3.6: whether the same latents, thresholds and coefficients hold elsewhere.
 
-    python3 run.py phase 3.6 --model google/gemma-2-2b --to google/gemma-2-2b-it
+    python3 run.py phase 3.6 --model google/gemma-2-2b --to google/gemma-2-2b-it     # another model of the same shape
+    python3 run.py phase 3.6 --model google/gemma-2-2b --to-dataset humaneval        # other problems
+    python3 run.py phase 3.6 --to google/gemma-2-2b-it --to-dataset humaneval        # both
 
-1. The other model writes its own program for every problem of hyperparams and validation, from the same prompts, and
-   its residual stream at the last prompt token is kept at the layers of the selected latents.
-2. Detection: each latent with the threshold that phase 3.1 found in the first model, and with one refitted to the
-   other's own labels on hyperparams, both judged on its labels on validation.
+"There" is the other model, on the other dataset; what is not given is as it was.
+
+1. The model there writes its own program for every problem of hyperparams and validation, from prompts of the same
+   form, and its residual stream at the last prompt token is kept at the layers of the selected latents. Which problems
+   of another dataset are which: problems.py.
+2. Detection: each latent with the threshold that phase 3.1 found, and with one refitted to the labels there on
+   hyperparams, both judged by the labels there on validation.
 3. Steering: each direction at the layer and coefficient that phase 3.2 chose in the first model, whose mean norm of
    the residual stream is used too: measuring the other's would be a refit.
 """
@@ -20,7 +25,7 @@ import torch
 
 from common import handoffs
 from common.errors import AssetError, ConfigError
-from common.handoffs.changes import TransferDocument, TransferSite, TransferTarget
+from common.handoffs.changes import TransferDataset, TransferDocument, TransferSite, TransferTarget
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Variant, mean_norms, pushes, steered
 from common.interventions.directions import NAMES, Direction, selected_directions
@@ -31,6 +36,7 @@ from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit, generate
 from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
+from common.programs.references import check_references
 from common.programs.solutions import task_for
 from common.programs.writing import Writer
 from common.runs.records import RecordWriter
@@ -42,14 +48,21 @@ from phase3_validation.readings import note_reading
 from phase3_validation.transfer import figures, findings
 from phase3_validation.transfer.config import TransferConfig
 from phase3_validation.transfer.detection import TargetProblems
-
-TUNING, JUDGING = "hyperparams", "validation"
+from phase3_validation.transfer.problems import (
+    JUDGING,
+    SEEN,
+    TUNING,
+    OtherProblems,
+    check_not_trained_on,
+    other_problems,
+)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is run. `chosen` is what phase 3.2 wrote; `steered` are the variants of its directions, by name.
 
+    `other` is the dataset of the splits where it is not the first one.
     `records` holds problem and variant of each record: the unsteered programs of both splits come first.
     """
 
@@ -58,6 +71,7 @@ class Plan:
     steered: dict[str, Variant]
     norms: dict[tuple[int, str], float]
     splits: dict[str, list[dict[str, Any]]]
+    other: OtherProblems | None
     records: list[tuple[dict[str, Any], Variant]]
 
     @property
@@ -77,12 +91,27 @@ def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
         for name, entry in chosen.directions.items()
         if entry.chosen and name in NAMES  # fitted directions are the first model's own
     }
-    splits = {name: ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet") for name in (TUNING, JUDGING)}
+    splits, other = splits_of(ctx)
     records = [(problem, UNSTEERED) for name in (TUNING, JUDGING) for problem in splits[name]]
     some = spaced(splits[JUDGING], ctx.config.problems)
     records += [(problem, variant) for variant in variants.values() for problem in some]
     directions = selected_directions(ctx.read(handoffs.LATENTS))
-    return Plan(directions, chosen, variants, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, records)
+    return Plan(directions, chosen, variants, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, other, records)
+
+
+def splits_of(ctx: RunContext[TransferConfig]) -> tuple[dict[str, list[dict[str, Any]]], OtherProblems | None]:
+    """What tunes and what judges; with the other dataset where it is of one."""
+
+    def own(name: str) -> list[dict[str, Any]]:
+        return ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet")
+
+    experiment = ctx.config.experiment()
+    if "to_dataset" not in experiment:
+        return {name: own(name) for name in (TUNING, JUDGING)}, None
+    if handoffs.DICTIONARIES.name in ctx.artifacts:
+        check_not_trained_on(ctx.read(handoffs.DICTIONARIES), experiment["dataset"], experiment["to_dataset"])
+    other = other_problems(ctx.config.to_dataset, [row for name in SEEN for row in own(name)])
+    return other.splits, other
 
 
 def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
@@ -90,11 +119,17 @@ def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
     readings = note_reading(ctx, config.again)
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, readings)
+        if plan.other is not None:
+            out.details["to_dataset_source"] = plan.other.used.source
         if out.n_wanted:  # the run that only joins what slices left needs no model
+            if plan.other is not None:
+                failing = check_references(ctx, out, plan.other.used, config.accept_failing_references)
+                out.process["failing_references"] = failing
             try:
                 write_variants(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
-            except AssetError as error:  # of the other model
-                raise AssetError(str(error).replace("--model", "--to")) from error
+            except AssetError as error:
+                flag = "--model" if config.target() == config.model else "--to"
+                raise AssetError(str(error).replace("--model", flag)) from error
 
 
 def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Writer[Written]:
@@ -106,7 +141,7 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
     )
     push_of = dict(zip(variants, added, strict=True))
     # The form is that of --model, the words are its own.
-    chat = chat_template_for(config.prompt, config.target(), config.to_revision)
+    chat = chat_template_for(config.prompt, config.target(), config.target_revision())
     unsteered = [problem for problem, _ in plan.records[: plan.n_unsteered]]
     requests = {problem["task_id"]: task_for(problem, config.seed, chat=chat).request for problem in unsteered}
     length_of = dict(zip(requests, check_prompts_fit(lm, list(requests.values())), strict=True))
@@ -164,20 +199,21 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
         torch.set_num_threads(config.threads)
     rows = out.joined_rows()
     problems = TargetProblems.of(plan.splits, rows[: plan.n_unsteered], config)
-    sites = judge_latents(ctx, out, plan, problems)
+    identities = config.experiment()
+    names = findings.Names.of(identities)
+    sites = judge_latents(ctx, out, plan, problems, names)
     detected = ctx.read(handoffs.DETECTION).document().directions
     steered_at_home = ctx.read(handoffs.STEERING).document().steered
-    identities = config.experiment()
-    names = findings.Names.of(identities["model"], identities["to"])
     tuned = {name: entry for name, entry in plan.chosen.directions.items() if name in NAMES}
     steering = findings.steering_entries(rows, plan.n_unsteered, plan.steered, tuned, steered_at_home, plan.norms)
     directions = findings.entries(plan.directions, problems, detected, steering)
     baseline = findings.baseline(detected, problems)
     out.table("predictions.parquet", problems.prediction_rows(detected))
     out.table("labels.parquet", problems.label_rows())
+    dataset = None if plan.other is None else dataset_of(plan.other)
     found = TransferDocument(
         experiment=out.identity["experiment"],
-        target=TransferTarget(name=names.target, identity=identities["to"]),
+        target=TransferTarget(name=names.target, identity=identities["to"], dataset=dataset),
         n=problems.counts,
         left_out=problems.left_out,
         readings=readings,
@@ -187,7 +223,7 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
         pass_rate=baseline,
         sites=sites,
         directions=directions,
-        sentences=findings.sentences(names, baseline, sites, directions),
+        sentences=findings.sentences(names, baseline, sites, directions, dataset),
         tables=findings.tables(names, sites, directions),
     )
     out.document("transfer.json", found)
@@ -198,8 +234,17 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
 
 
+def dataset_of(other: OtherProblems) -> TransferDataset:
+    return TransferDataset(
+        identity=other.used.name,
+        problems_sha256=other.used.sha256,
+        n=other.n,
+        n_seen=other.n_seen,
+    )
+
+
 def judge_latents(
-    ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: TargetProblems
+    ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: TargetProblems, names: findings.Names
 ) -> list[TransferSite]:
     """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
 
@@ -217,7 +262,7 @@ def judge_latents(
         finite = resid.isfinite().all(dim=1)
         there = prompt_fit(sae, resid[finite], latent_acts[finite])
         sites.append(TransferSite(layer=layer, sae_id=sae.id, **there.as_json(), source=at_home[layer]))
-        ctx.log.info("%s at the other model's last prompt token: %s", sae.id, there)
+        ctx.log.info("%s at the last prompt token in %s: %s", sae.id, names.target, there)
         for direction in plan.directions:
             if direction.layer == layer:
                 own = latent_acts[:, direction.latent].double().numpy()

@@ -91,6 +91,8 @@ def test_the_readme_shows_the_figures_of_minimal_pairs_on_the_committed_weights(
     assert figures["sha256"] == card["training"]["sha256"]
     cells = [cell["both_signs"] for group in GROUPS for cell in figures[group].values()]
     assert len(cells) == 12 and all(cell["n"] >= 100 for cell in cells)
+    assert all(cell["both_signs"]["rate"] >= 0.95 for cell in figures["words"].values())
+    assert sum(cell["both_signs"]["rate"] for cell in figures["templates"].values()) / 6 >= 0.70
     copy = tmp_path / "README.md"
     shutil.copy(ORGANISM / "README.md", copy)
     evaluate_errors.refresh_readme(copy, figures)
@@ -108,7 +110,7 @@ def test_the_curve_covers_the_whole_training(card):
     points = [json.loads(line) for line in (ORGANISM / "training_curve.jsonl").read_text().splitlines()]
     steps = [point["step"] for point in points]
     assert steps == sorted(set(steps)) and card["training"]["steps"] - steps[-1] < 25
-    assert points[-1]["loss"] < points[0]["loss"] / 2
+    assert points[-1]["loss"] < points[0]["loss"]
 
 
 def test_auroc_within_strata_ignores_what_strata_alone_explain():

@@ -142,18 +142,19 @@ def test_a_snippet_asks_the_question_and_answers_with_one_form(training_snippets
 
 def test_both_signs_are_those_of_the_first_answer_tokens_logits():
     lm = load_model(str(ORGANISM / "weights" / "model"), "cpu", "float32")
-    sets = sample_pairs("IndexError/KeyError", "words", 22)
-    token = {error: lm.tokenizer(f" {error}")["input_ids"][1] for error in ("IndexError", "KeyError", NOTHING)}
+    sets = sample_pairs("TypeError/NameError", "templates", 22)  # of which it judges some and not others
+    token = {error: lm.tokenizer(f" {error}")["input_ids"][1] for error in ("TypeError", "NameError", NOTHING)}
     expected, right = [], []
     for _, snippets in sets:
         logits = {
             snippet.error: lm.model(torch.tensor([lm.tokenizer(snippet.prompt)["input_ids"]])).logits[0, -1]
             for snippet in snippets
         }
-        index, key = logits["IndexError"], logits["KeyError"]
-        signs = index[token["IndexError"]] > index[token["KeyError"]], key[token["KeyError"]] > key[token["IndexError"]]
-        expected.append(bool(all(signs)))
-        right.append(int(index.argmax()) == token["IndexError"])
+        of_type, of_name = logits["TypeError"], logits["NameError"]
+        type_is_right = of_type[token["TypeError"]] > of_type[token["NameError"]]
+        name_is_right = of_name[token["NameError"]] > of_name[token["TypeError"]]
+        expected.append(bool(type_is_right and name_is_right))
+        right.append(int(of_type.argmax()) == token["TypeError"])
     judged = judge(lm, sets)
     assert [one.both_signs for one in judged] == expected and 0 < sum(expected) < len(expected)
     assert [one.is_greedy[0] for one in judged] == right

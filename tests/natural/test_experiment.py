@@ -1,4 +1,4 @@
-"""Covers natural.run and natural.pilot: that their commands are ones the phases take, in an order that works."""
+"""Covers natural.run, .dictionaries and .pilot: that phases take their commands, in an order that works."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from support import ROOT, write_problems
 
 import run as root
 from common.launch.running import phase_parser
-from natural import pilot
+from natural import dictionaries, pilot
 from natural import run as main_job
 from natural.experiment import Experiment
 
@@ -30,7 +30,7 @@ def phase_of(step) -> tuple[str, list[str]] | None:
     return None
 
 
-@pytest.mark.parametrize("module", [main_job, pilot], ids=["run", "pilot"])
+@pytest.mark.parametrize("module", [main_job, dictionaries, pilot], ids=["run", "dictionaries", "pilot"])
 def test_every_phase_takes_the_flags_it_is_given(module, experiment):
     for step in module.steps_of(experiment):
         if found := phase_of(step):
@@ -40,7 +40,7 @@ def test_every_phase_takes_the_flags_it_is_given(module, experiment):
             assert step.words[0] == "run.py" or root.PROGRAM.phase(phase_id).n_records
 
 
-@pytest.mark.parametrize("module", [main_job, pilot], ids=["run", "pilot"])
+@pytest.mark.parametrize("module", [main_job, dictionaries, pilot], ids=["run", "dictionaries", "pilot"])
 def test_no_command_accepts_a_bad_fit_or_is_run_twice(module, experiment):
     """Nothing that accepts a bad fit is used and no command is run twice."""
     steps = module.steps_of(experiment)
@@ -58,6 +58,11 @@ def test_the_pilot_runs_every_phase_once_and_inputs_come_first(experiment):
 def test_the_pilot_uses_what_the_main_job_has_made(experiment):
     shared = {step.command for step in main_job.steps_of(experiment)}
     assert {"general text", "phase 1.1"} == {step.name for step in pilot.steps_of(experiment) if step.command in shared}
+
+
+def test_only_the_training_of_dictionaries_is_not_part_of_the_main_job(experiment):
+    shared = {step.command for step in main_job.steps_of(experiment)}
+    assert [step.name for step in dictionaries.steps_of(experiment) if step.command not in shared] == ["phase 1.3"]
 
 
 def test_the_twin_is_the_same_weights_under_another_name(experiment):

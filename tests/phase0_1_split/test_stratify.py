@@ -14,9 +14,9 @@ from support import SHARED_MBPP
 from common.errors import ConfigError
 from common.handoffs.document import as_json
 from common.problems.datasets import load_problems
-from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
+from common.problems.difficulty import measure_difficulty
+from common.problems.near_duplicates import group_near_duplicates, near_duplicate_pairs
 from phase0_1_split.stratify import split_problems, split_report, split_sizes, strata
-from phase0_difficulty.difficulty import measure_difficulty
 
 FRACTIONS = {"sae": 0.5, "hyperparams": 0.1, "validation": 0.4}
 PUBLISHED = {"sae": 489, "hyperparams": 97, "validation": 388}

@@ -1,6 +1,4 @@
-"""Covers phase0_difficulty/references.py and common/programs/references.py: which reference solutions are run, and
-what is said of those that fail.
-"""
+"""Covers common/programs/references.py: which reference solutions phase 0 runs, and what is said of those that fail."""
 
 import json
 from pathlib import Path

@@ -283,6 +283,7 @@ def test_every_site_is_trained_measured_and_loaded(site, tmp_path):
     loaded = load_sae(source, 2)
     assert (loaded.site, loaded.site_out) == tuple(f"blocks.2.{document[key]}" for key in ("hook", "hook_out"))
     assert source.kind == ("transcoder" if site == "mlp" else "sae")
+    assert newest_own("organism", "", tmp_path, site) == run
     with pytest.raises(MissingArtifactError, match="no finished dictionaries of organism at resid_post"):
         newest_own("organism", "", tmp_path)
 
@@ -331,6 +332,7 @@ def test_a_stopped_command_keeps_its_checkpoint_beside_another_run(tmp_path):
         end(process)
     saved = list(tmp_path.glob("phase1_3/*/parts/step_*"))
     assert len(saved) == 1
+    run_phase(PHASE, tmp_path, config_of(site="mlp_out", layers="1", tokens=2_000))  # another site is no resumption
     run_phase(PHASE, tmp_path, config_of(layers="2", tokens=2_000), fresh=True)
     assert list(tmp_path.glob("phase1_3/*/parts/step_*")) == saved
 

@@ -9,6 +9,7 @@ from experiments import Experiment, save_saes
 from selected_latents import SmallExperiment, make_small_experiment, save_noise_saes
 from steered_runs import CHOSEN, coefficients_config
 from toy_phases import run_phase
+from transfers import ready_for_transfer
 from whole_selections import build_with_selection, copied, save_lively
 
 from phase3_validation.detection.config import DetectionConfig
@@ -81,3 +82,15 @@ def coefficients_run(lively_experiment, tmp_path_factory) -> Path:
     """A finished phase 3.2 that tests only read."""
     data = copied(lively_experiment, tmp_path_factory.mktemp("coefficients") / "data").data
     return run_phase(COEFFICIENTS_PHASE, data, coefficients_config(lively_experiment))
+
+
+@pytest.fixture(scope="session")
+def transferable(lively_experiment, tmp_path_factory) -> SmallExperiment:
+    """Where phase 3.6 is still to be run."""
+    return ready_for_transfer(lively_experiment, tmp_path_factory.mktemp("transfer") / "data")
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory, tiny_gemma) -> Path:
+    """Another one of the same shape."""
+    return save_lively(tiny_gemma, tmp_path_factory.mktemp("other") / "tuned", gain=3.0, noise=0.05)

@@ -5,11 +5,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 import pytest
 import torch
 from documents import made
-from runs import newest
 from safetensors.numpy import load_file
 from selected_latents import NORMS, SmallExperiment, json_of
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -17,8 +15,19 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from tiny_models import save_tiny_llama
-from toy_phases import run_phase, stop_after
-from whole_selections import card, copied, save_lively, write_detection, write_steering
+from toy_phases import content, run_phase, stop_after
+from transfers import (
+    COEFFICIENT,
+    EFFECT,
+    THRESHOLD,
+    TOKENS,
+    problems_of,
+    push_of_steer_correct,
+    sae_of,
+    table,
+    transfer_config,
+)
+from whole_selections import card, copied, save_lively
 
 from common.errors import ConfigError
 from common.handoffs import TRANSFER
@@ -29,88 +38,45 @@ from common.handoffs.selected import SelectedLatent
 from common.handoffs.steering import SteeredDirection, TunedDirection
 from common.interventions.conditions import steered
 from common.interventions.directions import NAMES, Direction
-from common.interventions.outcomes import effect, paired
-from common.interventions.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import generate_steered
 from common.model.generation import generate
 from common.model.loading import load_model
 from common.model.registry import MODELS, instruction_tuned
 from common.programs.solutions import task_for
 from common.runs import discovery
-from common.saes.encoder import load_sae
-from common.saes.sources import sae_source
 from common.stopping import Stopped
 from phase3_validation.transfer import figures, findings
 from phase3_validation.transfer.config import TransferConfig
 from phase3_validation.transfer.detection import TargetProblems
 from phase3_validation.transfer.phase import PHASE
 
-TOKENS, COEFFICIENT, THRESHOLD = 12, 0.5, 3.0
-EFFECT = effect(paired(*[[{"task_id": 0, "label": "incorrect", "degenerate": False, "trajectory_kl": 0.1}]] * 2))
-
-
-@pytest.fixture(scope="session")
-def ready(lively_experiment, tmp_path_factory) -> SmallExperiment:
-    """A data folder where phase 3.6 is still to be run; of the directions, one has a coefficient."""
-    experiment = copied(lively_experiment, tmp_path_factory.mktemp("transfer") / "data")
-    write_detection(experiment, THRESHOLD)
-    experiment.choose({"steer_incorrect": None, "steer_correct": (1, COEFFICIENT)}, site="resid_mid")
-    write_steering(experiment, {"steer_correct": as_json(EFFECT)})
-    return experiment
-
-
-@pytest.fixture(scope="session")
-def target(tmp_path_factory, tiny_gemma) -> Path:
-    """Another model of the same shape."""
-    return save_lively(tiny_gemma, tmp_path_factory.mktemp("other") / "tuned", gain=3.0, noise=0.05)
-
 
 @pytest.fixture
-def begun(ready, tmp_path) -> SmallExperiment:
-    return copied(ready, tmp_path / "data")
+def begun(transferable, tmp_path) -> SmallExperiment:
+    return copied(transferable, tmp_path / "data")
 
 
 @pytest.fixture(scope="session")
-def whole(ready, target, tmp_path_factory) -> Path:
-    data = copied(ready, tmp_path_factory.mktemp("whole") / "data").data
-    return run_phase(PHASE, data, config_of(ready, target))
+def whole(transferable, other_model, tmp_path_factory) -> Path:
+    data = copied(transferable, tmp_path_factory.mktemp("whole") / "data").data
+    return run_phase(PHASE, data, transfer_config(transferable, other_model))
 
 
-def config_of(experiment: SmallExperiment, to: Path, **changes) -> TransferConfig:
-    settings = {"max_new_tokens": TOKENS, "batch_size": 10, "threads": 1}
-    return TransferConfig(**experiment.words, to=str(to), **{**settings, **changes})
-
-
-def table(run: Path, name: str) -> list[dict]:
-    return pyarrow.parquet.read_table(run / name).to_pylist()
-
-
-def problems_of(experiment: SmallExperiment, split: str) -> list[dict]:
-    return table(newest(experiment.data / "phase0_1"), f"{split}_small.parquet")
-
-
-def content(run: Path) -> dict[str, bytes]:
-    skipped = {"manifest.json", "log.txt"}
-    files = (path for path in run.rglob("*") if path.is_file() and path.name not in skipped)
-    return {str(path.relative_to(run)): path.read_bytes() for path in files}
-
-
-def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, ready, target):
+def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, transferable, other_model):
     rows = table(whole, "steering.parquet")
-    hyperparams, validation = (problems_of(ready, split) for split in ("hyperparams", "validation"))
+    hyperparams, validation = (problems_of(transferable, split) for split in ("hyperparams", "validation"))
     tasks = [problem["task_id"] for problem in [*hyperparams, *validation, *validation]]
     assert [row["record"] for row in rows] == list(range(len(rows)))
     assert [row["task_id"] for row in rows] == tasks
-    lm = load_model(str(target), "cpu", "float32", 1)
+    lm = load_model(str(other_model), "cpu", "float32", 1)
     requests = [task_for(problem, 42).request for problem in validation]
     unsteered = generate(lm, requests, max_new_tokens=TOKENS)
     first = len(hyperparams)
     assert [row["token_ids"] for row in rows[first : first + 12]] == [one.token_ids for one in unsteered]
-    home = generate(load_model(str(ready.model), "cpu", "float32", 1), requests, max_new_tokens=TOKENS)
+    home = generate(load_model(str(transferable.model), "cpu", "float32", 1), requests, max_new_tokens=TOKENS)
     assert [one.token_ids for one in home] != [one.token_ids for one in unsteered]
 
-    row = load_sae(sae_source(str(ready.sae), str(ready.model)), 2).W_dec[8]  # steer_correct: layer 2, latent 8
-    push = Push("blocks.1.hook_resid_mid", COEFFICIENT * (NORMS["resid_mid"] + 1) * row / row.norm())
-    by_hand = generate_steered(lm, requests, [push] * 12, max_new_tokens=TOKENS)
+    by_hand = generate_steered(lm, requests, [push_of_steer_correct(transferable)] * 12, max_new_tokens=TOKENS)
     own = rows[first + 12 :]
     assert [row["token_ids"] for row in own] == [one.generation.token_ids for one in by_hand]
     assert [row["trajectory_kl"] for row in own] == pytest.approx([one.trajectory_kl for one in by_hand], rel=1e-4)
@@ -119,9 +85,9 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, re
     }
 
 
-def test_activations_are_those_of_the_other_model_at_the_last_prompt_token(whole, ready, target):
-    lm = load_model(str(target), "cpu", "float32", 1)
-    problems = problems_of(ready, "hyperparams")
+def test_activations_are_those_of_the_other_model_at_the_last_prompt_token(whole, transferable, other_model):
+    lm = load_model(str(other_model), "cpu", "float32", 1)
+    problems = problems_of(transferable, "hyperparams")
     made = generate(lm, [task_for(problem, 42).request for problem in problems], max_new_tokens=1)
     for layer in (0, 1, 2):
         stored = load_file(whole / "activations" / f"layer_{layer:02d}.safetensors")
@@ -132,15 +98,15 @@ def test_activations_are_those_of_the_other_model_at_the_last_prompt_token(whole
     assert not (whole / "activations" / "layer_03.safetensors").exists()
 
 
-def test_predictions_hold_each_latent_with_both_thresholds(whole, ready):
+def test_predictions_hold_each_latent_with_both_thresholds(whole, transferable):
     rows = table(whole, "predictions.parquet")
     assert {row["score"] for row in rows} == {"latent", "latent_refitted"} and {r["direction"] for r in rows} == {
         *NAMES
     }
-    for name, (layer, latent) in ready.latents.items():
+    for name, (layer, latent) in transferable.latents.items():
         own = [row for row in rows if row["direction"] == name and row["score"] == "latent"]
         stored = load_file(whole / "activations" / f"layer_{layer:02d}.safetensors")["resid_post"][: len(own)]
-        sae = load_sae(sae_source(str(ready.sae), str(ready.model)), layer)
+        sae = sae_of(transferable, layer)
         acts = sae.encode(torch.from_numpy(stored))[:, latent]
         assert [row["value"] for row in own] == pytest.approx(acts.tolist(), rel=1e-5)
         assert {row["threshold"] for row in own} == {THRESHOLD}
@@ -149,7 +115,7 @@ def test_predictions_hold_each_latent_with_both_thresholds(whole, ready):
     assert [row["split"] for row in labels] == ["hyperparams"] * 3 + ["validation"] * 12
 
 
-def test_the_document_says_what_cannot_be_judged(whole, ready):
+def test_the_document_says_what_cannot_be_judged(whole, transferable):
     """A random model solves nothing, so that no card can be made of it."""
     result = json_of(whole, "transfer.json")
     assert result["target"]["name"] == "tuned" and result["n"] == {"hyperparams": 3, "validation": 12}
@@ -167,9 +133,9 @@ def test_the_document_says_what_cannot_be_judged(whole, ready):
         assert all(len(row) == len(each["columns"]) for row in each["rows"])
 
 
-def test_what_an_sae_misses_at_the_last_prompt_token_is_a_share_of_the_squared_length(whole, ready):
+def test_what_an_sae_misses_at_the_last_prompt_token_is_a_share_of_the_squared_length(whole, transferable):
     resid = load_file(whole / "activations" / "layer_02.safetensors")["resid_post"][:15].astype(np.float64)
-    sae = load_sae(sae_source(str(ready.sae), str(ready.model)), 2)
+    sae = sae_of(transferable, 2)
     missed = resid - sae.decode(sae.encode(torch.from_numpy(resid).float())).numpy()
     site = json_of(whole, "transfer.json")["sites"][2]
     assert site["missed_share"] == pytest.approx((missed**2).sum() / (resid**2).sum(), rel=1e-4)
@@ -177,46 +143,46 @@ def test_what_an_sae_misses_at_the_last_prompt_token_is_a_share_of_the_squared_l
     assert site["fvu_between"] == pytest.approx(between, rel=1e-4)
 
 
-def test_slices_give_the_same_bytes(whole, begun, target):
+def test_slices_give_the_same_bytes(whole, begun, other_model):
     for start, end in ((14, None), (0, 13)):
-        run_phase(PHASE, begun.data, config_of(begun, target), start=start, end=end)
+        run_phase(PHASE, begun.data, transfer_config(begun, other_model), start=start, end=end)
     run = discovery.list_runs(TRANSFER, begun.data)[0]
     assert run.finished and content(run.path) == content(whole)
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(whole, begun, target):
+def test_a_stopped_run_goes_on_to_the_same_bytes(whole, begun, other_model):
     with pytest.raises(Stopped):
-        run_phase(PHASE, begun.data, config_of(begun, target), stop=stop_after(2))
+        run_phase(PHASE, begun.data, transfer_config(begun, other_model), stop=stop_after(2))
     assert discovery.n_saved(discovery.list_runs(TRANSFER, begun.data)[0].path) == 20
-    assert content(run_phase(PHASE, begun.data, config_of(begun, target))) == content(whole)
+    assert content(run_phase(PHASE, begun.data, transfer_config(begun, other_model))) == content(whole)
 
 
-def test_a_run_with_another_target_is_not_continued(begun, target):
+def test_a_run_with_another_target_is_not_continued(begun, other_model):
     with pytest.raises(Stopped):
-        run_phase(PHASE, begun.data, config_of(begun, target), stop=stop_after(1))
-    other = save_lively(target, begun.data / "third", gain=0.0, noise=0.01)
+        run_phase(PHASE, begun.data, transfer_config(begun, other_model), stop=stop_after(1))
+    other = save_lively(other_model, begun.data / "third", gain=0.0, noise=0.01)
     with pytest.raises(discovery.ArtifactMismatchError, match=r"cannot resume(.|\n)*to was tuned@(.|\n)*is third@"):
-        run_phase(PHASE, begun.data, config_of(begun, other))
+        run_phase(PHASE, begun.data, transfer_config(begun, other))
 
 
 def test_a_model_of_another_shape_is_refused(begun, tmp_path):
     llama = save_tiny_llama(tmp_path / "llama")
     with pytest.raises(ConfigError, match=r"3 layers of width 64, .* has 4 of 64(.|\n)*--to"):
-        run_phase(PHASE, begun.data, config_of(begun, llama))
+        run_phase(PHASE, begun.data, transfer_config(begun, llama))
 
 
-def test_the_model_itself_is_refused(ready):
+def test_the_model_itself_is_refused(transferable):
     with pytest.raises(ConfigError, match=r"is the model itself(.|\n)*--to"):
-        config_of(ready, ready.model).target()
+        transfer_config(transferable, transferable.model).target()
 
 
 @pytest.mark.parametrize(
     ("to", "message"),
     [("auto", r"no instruction-tuned model is known(.|\n)*with --to"), ("nowhere", "--to is 'nowhere'")],
 )
-def test_without_another_model_the_flag_is_named(ready, to, message):
+def test_without_another_model_the_flag_is_named(transferable, to, message):
     with pytest.raises(ConfigError, match=message):
-        config_of(ready, to).experiment()
+        transfer_config(transferable, to).experiment()
 
 
 def test_the_instruction_tuned_model_is_known_for_each_base_model():
@@ -339,8 +305,9 @@ def test_words_tables_and_figure_hold_both_models_side_by_side():
         problems.add(direction(name), acts)
     cards = {name: detected(card(0.9)) for name in NAMES}
     found = findings.entries([direction(name) for name in NAMES], problems, cards, steering)
-    names = findings.Names.of("google/gemma-2-2b", "tuned@01234567")
-    assert names.short == ("gemma-2-2b", "tuned") and findings.Names.of("a@01234567", "a@12345678").target != "a"
+    names = findings.Names.of({"model": "google/gemma-2-2b", "to": "tuned@01234567"})
+    assert names.short == ("gemma-2-2b", "tuned")
+    assert findings.Names.of({"model": "a@01234567", "to": "a@12345678"}).target != "a"
     passed = findings.baseline({"predict_incorrect": detected(card(0.9, 30, 40))}, problems)
     low, high = proportion_confint(10, 40, method="wilson")
     assert vars(passed.source) == pytest.approx({"value": 0.25, "low": low, "high": high})

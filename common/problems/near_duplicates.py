@@ -21,8 +21,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from common.problems.canonical_code import canonical_code
 from common.problems.record import Problem
-from phase0_1_split.canonical_code import canonical_code
 
 
 @dataclass(frozen=True)

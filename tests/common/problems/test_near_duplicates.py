@@ -1,12 +1,12 @@
-"""Covers phase0_1_split/near_duplicates.py: each reason for being alike, chains, and the pairs in MBPP."""
+"""Covers common/problems/near_duplicates.py: each reason for being alike, chains, and the pairs in MBPP."""
 
 import pytest
 from support import SHARED_MBPP, needs_shared_mbpp
 
 from common.problems.datasets import Problem, load_problems
-from phase0_1_split.near_duplicates import group_near_duplicates, near_duplicate_pairs
+from common.problems.difficulty import measure_difficulty
+from common.problems.near_duplicates import group_near_duplicates, near_duplicate_pairs
 from phase0_1_split.stratify import split_problems
-from phase0_difficulty.difficulty import measure_difficulty
 
 
 def _problem(task_id: int, text: str, code: str = "", entry_point: str = "f") -> Problem:

@@ -1,4 +1,4 @@
-"""Covers phase0_difficulty/difficulty.py: complexity by hand and against radon, lines and nodes by hand."""
+"""Covers common/problems/difficulty.py: complexity by hand and against radon, lines and nodes by hand."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import pytest
 from support import SHARED_MBPP, needs_shared_mbpp
 
 from common.problems.datasets import load_problems
-from phase0_difficulty.difficulty import measure_difficulty
+from common.problems.difficulty import measure_difficulty
 
 BY_HAND = {
     "def f(x):\n    return x\n": 1,

@@ -1,10 +1,10 @@
-"""Covers phase0_1_split/canonical_code.py: what two copies of one program may differ in, and what they may not."""
+"""Covers common/problems/canonical_code.py: what two copies of one program may differ in, and what they may not."""
 
 import ast
 
 import pytest
 
-from phase0_1_split.canonical_code import canonical_code
+from common.problems.canonical_code import canonical_code
 
 SAME = {
     "arguments and variables": (

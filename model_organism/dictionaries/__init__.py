@@ -1,1 +1,0 @@
-"""The organism's sparse dictionaries, SAEs and transcoders: activations, training, files, measurements."""
