@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
@@ -56,7 +56,8 @@ def measure(rounds: int, quick: bool) -> list[Row]:
 
 def save_detector(folder: Path) -> Path:
     """Twenty latents of the organism's last block, with weights and a threshold by chance."""
-    arrays = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")
+    weights = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")
+    arrays = {name: weight.float().numpy() for name, weight in weights.items()}
     generator = np.random.default_rng(0)
     chosen = np.sort(generator.choice(arrays["W_enc"].shape[1], N_LATENTS, replace=False))
     latents = [

@@ -2,8 +2,8 @@
 
     python -m benchmarks growth
 
-1. The same problems of the organism, 1, 2, 4 and 8 times over, are a dataset each; the same latents of its SAEs, 8, 16
-   and 32 times over, are SAEs of their own.
+1. The same problems of the organism, 1, 2, 4 and 8 times over, are a dataset each; the same latents of its SAEs, 2, 4
+   and 8 times over, are SAEs of their own.
 2. Each run is a process of its own, forked from this one, which has imported the libraries and done nothing else: its
    seconds are those on the clock until it ends, without the libraries' imports, which would hide how the rest grows;
    its memory is the most that the process ever held, as the kernel counts it, libraries included.
@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file, save_file
 
 import run
 from benchmarks.rounds import row_of
@@ -69,7 +69,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         if quick:
             series = prepare(Path(name), 40, sizes=(1, 2), copies=(1, 2), batch_size=40, quick=True)
         else:
-            series = prepare(Path(name), 64, sizes=(1, 2, 4, 8), copies=(8, 16, 32), batch_size=32)
+            series = prepare(Path(name), 64, sizes=(1, 2, 4, 8), copies=(2, 4, 8), batch_size=32)
         for number in range(1 if quick else rounds):
             for one in series:
                 for phase, words in one.before if number == 0 else ():
@@ -172,8 +172,8 @@ def write_saes(folder: Path, times: int) -> tuple[Path, int]:
         own, target = ROOT / str(MODELS["organism"].sae_folder) / f"layer_{layer}", folder / f"layer_{layer}"
         target.mkdir(parents=True)
         weights = load_file(own / "sae_weights.safetensors")
-        repeated = {name: np.tile(weights[name], times) for name in ("W_enc", "b_enc", "threshold")}
-        W_dec = np.tile(weights["W_dec"], (times, 1)) / np.float32(times)
+        repeated = {name: weights[name].tile(times) for name in ("W_enc", "b_enc", "threshold")}
+        W_dec = weights["W_dec"].tile(times, 1) / times
         save_file({**weights, **repeated, "W_dec": W_dec}, target / "sae_weights.safetensors")
         config = json.loads((own / "cfg.json").read_text())
         (target / "cfg.json").write_text(json.dumps({**config, "d_sae": len(W_dec)}))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 from support import ROOT, built_once
 
 from common.handoffs.document import as_json
@@ -53,7 +53,8 @@ def shared_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def save_organism_detector(folder: Path) -> Path:
     """Latents that fire on some of the prompts and not on all, weighted by how much more on the long ones."""
-    arrays = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")
+    weights = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")
+    arrays = {name: weight.float().numpy() for name, weight in weights.items()}
     texts = prompts()
     resid = SidecarModel(SidecarConfig(layer=LAYER, threads=1)).read(texts).resid
     incorrect = labels(texts)
