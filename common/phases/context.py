@@ -228,9 +228,9 @@ class RunContext(Generic[Config]):
         experiment = self.config.experiment()
         for key in handoff.keys:
             wanted = experiment.get(key, USUAL.get(key))
-            if run.experiment.get(key) != wanted:
+            if run.of(key) != wanted:
                 raise ArtifactMismatchError(
-                    f"{run.path} is of {key} '{run.experiment.get(key)}', this run is of '{wanted}'\n"
+                    f"{run.path} is of {key} '{run.of(key)}', this run is of '{wanted}'\n"
                     f"Give --{key} to match the input, or another --input"
                 )
         for name in discovery.lineage_conflicts(handoff, run, lineage):

@@ -44,7 +44,14 @@ class RunFolder:
 
     @property
     def experiment(self) -> dict[str, str]:
-        return {**USUAL, **self.document["experiment"]}
+        """What keeps it apart from others; where a model was given problems, the form of the prompts too."""
+        told = self.document["experiment"]
+        form = {"prompt": USUAL["prompt"]} if {"model", "dataset"} <= told.keys() else {}
+        return {**form, **told}
+
+    def of(self, key: str) -> str | None:
+        """One entry of its experiment; what is usual where none is named."""
+        return self.experiment.get(key, USUAL.get(key))
 
 
 def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
@@ -88,7 +95,7 @@ def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Ite
         if run.damage is not None:
             if run.path.name.partition("Z_")[2] == suffix:
                 raise run.damage
-        elif all(run.experiment.get(key) == experiment.get(key, USUAL.get(key)) for key in handoff.keys):
+        elif all(run.of(key) == experiment.get(key, USUAL.get(key)) for key in handoff.keys):
             yield run
 
 

@@ -20,7 +20,7 @@ def newest_own(model: str, revision: str, data_dir: Path, site: str = RESID_POST
     """
     identity = model_identity(model, revision)
     for run in finished_runs(data_dir):
-        if run.experiment["site"] == site and _is_of(run.experiment["model"], identity):
+        if run.of("site") == site and _is_of(run.experiment["model"], identity):
             return run.path
     site_words = "" if site == RESID_POST else f" --site {site}"
     build = with_data_dir(f"python3 run.py phase 1.3 --model {model}{site_words}", data_dir)

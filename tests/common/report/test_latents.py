@@ -203,8 +203,8 @@ def test_the_command_writes_one_file_and_says_where(folder, data, tmp_path, plac
     [
         ((6, 1), "has no SAE of layer 6\nGive one of the layers 0, 1, 2, 3, 4, 5"),
         ((-1, 1), "has no SAE of layer -1"),
-        ((3, 1536), "layer_3 has latents 0 to 1,535, and none of the number 1536"),
-        ((3, -1), "layer_3 has latents 0 to 1,535, and none of the number -1"),
+        ((3, 6144), "layer_3 has latents 0 to 6,143, and none of the number 6144"),
+        ((3, -1), "layer_3 has latents 0 to 6,143, and none of the number -1"),
     ],
 )
 def test_an_impossible_place_is_refused_with_the_range(inputs, place, message):
@@ -219,12 +219,13 @@ def test_a_layer_that_is_no_number_and_a_folder_without_runs_are_refused(folder,
 
 
 @pytest.mark.parametrize(("handoff", "gone"), [(GENERAL_TEXT, ["text"]), (LATENTS, ["statistics"])])
-def test_a_phase_that_has_not_run_leaves_out_its_part_and_says_what_to_type(data, handoff, gone):
+def test_a_phase_that_has_not_run_leaves_out_its_part_and_says_what_to_type(folder, data, handoff, gone):
+    latent = latent_data.densest(folder, 3)
     shutil.rmtree(data / handoff.folder)
     runs = runs_in(data)
     names = choose(runs, {}, data)[0]
     names["sae"] = sae_source("auto", "organism").identity
-    page = {part.id: part for part in sections_of_latent(Inputs(collect_experiment(runs, names, data)), 3, 5)}
+    page = {part.id: part for part in sections_of_latent(Inputs(collect_experiment(runs, names, data)), 3, latent)}
     for part in page.values():
         commands = [line for block in part.blocks if isinstance(block, Commands) for line in block.lines]
         if part.id in gone:
@@ -286,7 +287,7 @@ def test_the_report_holds_the_page_of_each_selected_latent_and_links_to_it(folde
 
 def test_a_dictionary_that_no_phase_has_read_yet_can_be_looked_at(folder, data, tmp_path):
     saes = named_saes(tmp_path)
-    done = latent_command(data, 3, 5, "--sae", saes, "--out", tmp_path / "one.html")
+    done = latent_command(data, 3, latent_data.densest(folder, 3), "--sae", saes, "--out", tmp_path / "one.html")
     assert done.returncode == 0, done.stderr
     text = words((tmp_path / "one.html").read_text())
     build = f"python3 run.py phase 2 --preset demo --dataset {folder / 'few.jsonl'} --sae {saes} --data-dir {data}"
@@ -357,10 +358,10 @@ def test_a_label_is_fetched_once_when_asked_for_and_never_else(data, tmp_path):
     assert f"Label lists {HOSTILE.split('>')[0]}" in words(source) and HOSTILE not in source
 
 
-def test_a_page_is_made_without_a_label_that_cannot_be_had(data, tmp_path):
-    saes, out = named_saes(tmp_path), tmp_path / "one.html"
+def test_a_page_is_made_without_a_label_that_cannot_be_had(folder, data, tmp_path):
+    saes, out, latent = named_saes(tmp_path), tmp_path / "one.html", latent_data.densest(folder, 3)
     with api(b"gone", 404) as (url, _):
-        done = latent_command(data, 3, 5, "--sae", saes, "--out", out, "--fetch-label", url)
+        done = latent_command(data, 3, latent, "--sae", saes, "--out", out, "--fetch-label", url)
     text = words(out.read_text())
     assert done.returncode == 0 and "gave no label: HTTPError" in text and "Prompts on which it is most active" in text
 
