@@ -19,7 +19,7 @@ from common.model.loading import load_model
 from common.problems.datasets import Problem, load_problems
 from common.problems.prompt import build_prompt
 
-NAMES = list(BENCHMARKS) if WHOLE_SWEEPS else ["latents", "grading", "growth"]
+NAMES = list(BENCHMARKS) if WHOLE_SWEEPS else ["latents", "grading"]
 MAY_BE_BELOW_ZERO = ("one more control", "slope")  # differences of what tiny sizes hardly take
 
 

@@ -1,4 +1,4 @@
-"""Covers the service under load and at its end: a thousand requests at a time, SIGTERM, and a deadline."""
+"""Covers the service under load and at its end: a thousand requests at a time (here 300), SIGTERM, and a deadline."""
 
 import json
 import resource
@@ -9,11 +9,13 @@ import httpx
 import pytest
 from services import PATIENCE_S, programs, serving
 from small_detectors import prompts, shared_detector
+from support import WHOLE_SWEEPS
 
 from benchmarks.http_load import ask_at_once
 from phase4_anomaly_detection import SAEAnomalyPipeline
 
-N = 1_000
+N = 1_000 if WHOLE_SWEEPS else 300
+N_PROGRAMS = N // 10
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +25,13 @@ def detector(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """A thousand texts, hardly two of them alike: prompts, and programs among them, on which it abstains."""
-    return [*prompts(N - 100), *programs()[:100]]
+    """So many texts, hardly two of them alike: prompts, and programs among them, on which it abstains."""
+    return [*prompts(N - N_PROGRAMS), *programs()[:N_PROGRAMS]]
 
 
 @pytest.fixture
 def many_connections():
-    """As many open files as a thousand connections need."""
+    """As many open files as so many connections need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2 * N:
         pytest.skip(f"this machine allows {hard} open files, {2 * N} are needed; see ulimit -H -n")
@@ -38,7 +40,8 @@ def many_connections():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_thousand_requests_at_a_time_each_get_their_own_answer(detector, texts, tmp_path, many_connections):
+@pytest.mark.sweep
+def test_hundreds_of_requests_at_a_time_each_get_their_own_answer(detector, texts, tmp_path, many_connections):
     bodies = [{"text": text, "id": str(number)} for number, text in enumerate(texts)]
     with serving(detector, tmp_path) as service:
         answers = ask_at_once(service.port, [json.dumps(body).encode() for body in bodies])
@@ -48,7 +51,7 @@ def test_a_thousand_requests_at_a_time_each_get_their_own_answer(detector, texts
     assert [answer.status for answer in answers] == [200] * N
     found = [json.loads(answer.body) for answer in answers]
     assert [answer["id"] for answer in found] == [str(number) for number in range(N)]
-    assert (drift["n"], drift["n_other"]) == (N - 100, 100)
+    assert (drift["n"], drift["n_other"]) == (N - N_PROGRAMS, N_PROGRAMS)
     expected = SAEAnomalyPipeline.load(detector, device="cpu", threads=1).detect(texts)
     scores = {detection.anomaly_score for detection in expected}
     assert len(scores) > N / 4 and None in scores  # a mixed-up answer would show
