@@ -73,6 +73,11 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.tokens < self.batch_size:
+            raise ConfigError(
+                f"--tokens is {self.tokens}, fewer than the {self.batch_size} of one step\n"
+                f"Give more of them, or a smaller --batch-size"
+            )
         self.shares()
         self.layers_of(n_layers=None)
 

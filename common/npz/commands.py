@@ -8,8 +8,7 @@ from pathlib import Path
 from common.cli import Parser
 from common.errors import ConfigError
 from common.launch.running import add_experiment_flags, carry_out, context_from
-from common.model.settings import NamedModelConfig
-from common.npz.dictionaries import dictionaries_to
+from common.npz.dictionaries import ExportedConfig, dictionaries_to
 from common.npz.exporting import export_to
 from common.npz.importing import import_from
 from common.npz.layout import LayoutConfig
@@ -44,7 +43,7 @@ def _export_dictionaries(argv: list[str]) -> int:
     text = "export this run folder, instead of the newest"
     parser.add_argument("--input", type=Path, action="append", default=[], help=text)
     add_experiment_flags(parser)
-    add_flags(parser, NamedModelConfig)
+    add_flags(parser, ExportedConfig)
     parser.set_defaults(device="cpu", start=0, end=None, fresh=False)
     args = parser.parse_args(argv)
     kind, folder = args.to

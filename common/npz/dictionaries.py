@@ -4,14 +4,27 @@ FOLDER/layer_8/cfg.json, sae_weights.safetensors     SAE.load_from_disk("FOLDER/
 FOLDER/dictionaries.json                             the card: what they were trained on, what they do
 """
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from common import handoffs
+from common.handoffs.dictionaries import SITES
 from common.model.settings import NamedModelConfig
 from common.npz.exporting import appearing, check_target
 from common.phases.context import RunContext
 from common.phases.phase import Phase
+from common.phases.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedConfig(NamedModelConfig):
+    """Which dictionaries are exported."""
+
+    site: str = setting("resid_post", "whose dictionaries: the --site of phase 1.3", choices=tuple(SITES))
+
+    def experiment(self) -> dict[str, str]:
+        return {**super().experiment(), "site": self.site}
 
 
 def export_dictionaries(ctx: RunContext, folder: Path) -> None:
@@ -36,12 +49,12 @@ def dictionaries_to(folder: Path) -> Phase:
     return Phase(
         id="1.3",
         title="its dictionaries as a folder that SAELens reads",
-        config=NamedModelConfig,
+        config=ExportedConfig,
         inputs=(handoffs.DICTIONARIES,),
         output=handoffs.DICTIONARIES,
         run=partial(_run, folder=folder),
     )
 
 
-def _run(ctx: RunContext, _config: NamedModelConfig, folder: Path) -> None:
+def _run(ctx: RunContext, _config: ExportedConfig, folder: Path) -> None:
     export_dictionaries(ctx, folder)

@@ -15,6 +15,7 @@ from common.runs.discovery import (
     command_in,
     describe,
     feeds_nothing,
+    has_checkpoint,
     identities,
     list_runs,
     n_saved,
@@ -69,7 +70,8 @@ def _states_of(
     lines, name, first = [], _name_among(handoff, group[0], names), group[0]
     if not first.finished:
         total = first.document.get("n_records")
-        detail = f"{n_saved(first.path)} of {total} records" if total is not None else "nothing saved"
+        saved = "a checkpoint" if has_checkpoint(first.path) else "nothing saved"
+        detail = f"{n_saved(first.path)} of {total} records" if total is not None else saved
         detail += _settings(first) + _older([run for run in group[1:] if not run.finished])
         lines.append(StatusLine(handoff.phase, name, "unfinished", detail, first.path, command_in(first, data_dir)))
     finished = next((run for run in group if run.finished), None)

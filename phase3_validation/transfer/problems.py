@@ -24,6 +24,7 @@ from common.runs.discovery import plain_name
 
 SEEN, TUNING, JUDGING = ("sae", "hyperparams"), "hyperparams", "validation"
 TUNING_SHARE = 0.2
+TELLING_NAME = 5  # letters of a name that stands in another: `f` and `sum` stand in many
 Row = dict[str, Any]
 
 
@@ -100,8 +101,10 @@ def _is_edition(problem: Problem, name: str | None) -> bool:
     """
     if name is None:
         return False
-    one, other = problem.entry_point.casefold(), name.casefold()
-    return one in other or other in one
+    shorter, longer = sorted((problem.entry_point.casefold(), name.casefold()), key=len)
+    if shorter == longer:
+        return len(shorter) > 1
+    return len(shorter) >= TELLING_NAME and shorter in longer
 
 
 def _tuning_ids(found: ProblemSet, groups: Sequence[tuple[Problem, ...]]) -> set[int]:

@@ -14,11 +14,12 @@ from support import ROOT, command
 from toy_phases import run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
-from common.handoffs import DICTIONARIES, LATENTS, SPLIT
+from common.handoffs import DICTIONARIES, HANDOFFS, LATENTS, SPLIT
 from common.handoffs.document import from_json
 from common.model.loading import load_model
 from common.phases.phase import Phase
 from common.phases.settings import build_config
+from common.report.status import status_lines
 from common.runs.discovery import list_runs
 from common.saes.encoder import load_sae
 from common.saes.own import newest_own, own_identity
@@ -272,6 +273,11 @@ def test_a_text_that_is_too_short_is_refused(lm, tmp_path):
         text_part(lm, "text", str(tmp_path), 1_000, context=64, held_out=100, seed=0)
 
 
+def test_fewer_tokens_than_one_step_takes_are_refused_by_their_flags():
+    with pytest.raises(ConfigError, match=r"--tokens is 100, fewer than the 256 of one step(.|\n)*--batch-size"):
+        config_of(tokens=100)
+
+
 @pytest.mark.parametrize("site", ["attn_out", "mlp_out", "mlp"])
 def test_every_site_is_trained_measured_and_loaded(site, tmp_path):
     run = run_phase(PHASE, tmp_path, config_of(site=site, layers="2", tokens=40_000))
@@ -298,6 +304,10 @@ def test_export_copies_what_sae_lens_reads_and_overwrites_nothing(built, run, tm
                 run / f"layer_{layer}" / name
             ).read_bytes()
     assert sae_source(str(tmp_path / "out"), "organism").kind == "sae"
+    other = command(*words, "--site", "mlp")
+    assert other.returncode == 2 and "phase 1.3 --model organism --site mlp" in other.stderr.replace(
+        "--preset demo ", ""
+    )
     again = command(*words)
     assert again.returncode == 2 and "is not empty" in again.stderr
 
@@ -308,6 +318,8 @@ def test_a_stop_in_the_last_stretch_finishes_nothing_and_is_gone_on_from(built, 
         run_phase(PHASE, tmp_path, config_of(), stop=stop_after(40))
     [begun] = list_runs(DICTIONARIES, tmp_path)
     assert not begun.finished and list((begun.path / "parts").glob("step_*"))
+    [line] = [line for line in status_lines(HANDOFFS, tmp_path) if line.state == "unfinished"]
+    assert line.detail.startswith("a checkpoint")
     assert content(run_phase(PHASE, tmp_path, config_of())) == content(run)
     assert "going on at step" in caplog.text
 

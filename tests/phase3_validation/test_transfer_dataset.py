@@ -32,6 +32,7 @@ from common.model.loading import load_model
 from common.problems.datasets import dataset_name, load_problems
 from common.problems.difficulty import measure_difficulty
 from common.problems.prompt import build_prompt
+from common.problems.record import Problem
 from common.programs.solutions import task_for
 from common.report.collect import Collected, PhaseResult
 from common.runs import discovery
@@ -40,7 +41,7 @@ from common.stopping import Stopped
 from phase3_validation.transfer.config import TransferConfig
 from phase3_validation.transfer.findings import Names
 from phase3_validation.transfer.phase import PHASE
-from phase3_validation.transfer.problems import check_not_trained_on, other_problems
+from phase3_validation.transfer.problems import _is_edition, check_not_trained_on, other_problems
 from phase3_validation.transfer.report import section
 
 A, B = "a" * 40, "b" * 40  # commits
@@ -125,6 +126,22 @@ def test_what_had_selected_or_tuned_is_left_out_in_whatever_edition(transferable
     assert {problem.task_id for problem in found.used.problems} == ids - {201, 203, tuned}
     assert (found.n, found.n_seen) == (30, 3)
     assert other_problems(str(elsewhere), []).n_seen == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "same"),
+    [
+        ("find_solution", "solution", True),
+        ("Is_Prime", "is_prime", True),
+        ("f", "find_char", False),
+        ("f", "f", False),
+        ("is_prime", "add_all", False),
+        ("is_prime", None, False),
+    ],
+)
+def test_problems_of_one_number_are_one_problem_where_a_telling_name_is_shared(name, seen, same):
+    problem = Problem(task_id=7, text="t", code=f"def {name}(): pass", test_list=(), entry_point=name)
+    assert _is_edition(problem, seen) == same
 
 
 def test_a_fifth_tunes_the_rest_judges_and_near_duplicates_stay_together(transferable, elsewhere, small_problem_rows):
