@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
@@ -31,6 +30,8 @@ from common.model.registry import model_identity
 from common.problems.datasets import load_problems
 from common.problems.prompt import build_prompt
 from common.provenance import ROOT
+from common.saes.encoder import load_sae
+from common.saes.sources import sae_source
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SAEAnomalyPipeline, sidecar
 from phase4_anomaly_detection.detector import SCHEMA_VERSION
 from phase4_anomaly_detection.population import Population
@@ -56,10 +57,9 @@ def measure(rounds: int, quick: bool) -> list[Row]:
 
 def save_detector(folder: Path) -> Path:
     """Twenty latents of the organism's last block, with weights and a threshold by chance."""
-    weights = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")
-    arrays = {name: weight.float().numpy() for name, weight in weights.items()}
+    whole = load_sae(sae_source("auto", "organism"), LAYER)
     generator = np.random.default_rng(0)
-    chosen = np.sort(generator.choice(arrays["W_enc"].shape[1], N_LATENTS, replace=False))
+    chosen = np.sort(generator.choice(whole.n_latents, N_LATENTS, replace=False))
     latents = [
         {"latent": int(latent), "t": 1.0, "weight": 1 / N_LATENTS, "general_text_rate": None, "n_fired": 0, "n": 0}
         for latent in chosen
@@ -74,7 +74,7 @@ def save_detector(folder: Path) -> Path:
     said = dict(card=None, verdict="by chance", seed=0, experiment={})
     decided = DetectorConfig().decide(generator.normal(size=100), np.arange(100) % 2 == 0)
     document = {**read, "model": model, "sae": sae, **found, **said, **decided}
-    columns = arrays["W_enc"][:, chosen], arrays["b_enc"][chosen], arrays["threshold"][chosen]
+    columns = (weights.numpy()[..., chosen] for weights in (whole.W_enc, whole.b_enc, whole.threshold))
     return AnomalyDetector(*columns, document).save(folder)
 
 

@@ -21,6 +21,7 @@ from common.errors import PipelineError
 from common.files import file_sha256
 from common.handoffs.dictionaries import DictionariesDocument
 from common.model.loading import load_model
+from common.npz.dictionaries import copy_dictionaries
 from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae, load_from_folder
 from common.saes.own import newest_own, run_of
@@ -47,16 +48,9 @@ def newest_run(name: str, data_dir: Path) -> Artifact[DictionariesDocument]:
 
 
 def ship(run: Artifact, folder: Path) -> None:
-    """Replace what `folder` holds by the run's dictionaries and their card; it appears whole or not at all."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for name in sorted(run.manifest["files"]):
-        if name == CARD or name.startswith("layer_"):
-            target = partial / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(run.file(name).read_bytes())
+    """Replace what `folder` holds by the run's dictionaries and their card."""
     shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    copy_dictionaries(run, folder)
 
 
 def dictionaries_in(weights: Path, name: str) -> list[LayerSae]:

@@ -7,8 +7,6 @@
 3. split_metadata.json lists strata, groups, mean complexity and its comparison between splits.
 """
 
-from typing import Any
-
 from common import handoffs
 from common.errors import ConfigError
 from common.phases.context import RunContext
@@ -24,7 +22,7 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
     complexity = {row["task_id"]: row["complexity"] for row in rows}
     fractions: dict[str, float] = dict(zip(handoffs.SPLIT_NAMES, config.fractions, strict=True))
     with ctx.write() as out:
-        groups = group_near_duplicates([_problem(row) for row in rows], config.similarity)
+        groups = group_near_duplicates([Problem.of_row(row) for row in rows], config.similarity)
         members = [group.task_ids for group in groups]
         splits = split_problems(list(complexity), list(complexity.values()), members, fractions, config.seed)
         check_sizes(ctx, config, splits, groups)
@@ -64,8 +62,3 @@ def check_no_empty_split(splits: dict[str, list[int]], groups: list, advice: str
             f"the split '{empty[0]}' of {n} problems would be empty; the largest group of near duplicates, "
             f"which is never parted, holds {largest}\n{advice}, more problems, or a higher --similarity"
         )
-
-
-def _problem(row: dict[str, Any]) -> Any:
-    told = {name: row[name] for name in ("task_id", "text", "code", "entry_point")}
-    return Problem(**told, test_list=tuple(row["test_list"]))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
 from support import ROOT, built_once
 
 from common.handoffs.document import as_json
 from common.handoffs.estimates import UNDEFINED
 from common.model.registry import model_identity
 from common.problems.prompt import build_prompt
+from common.saes.encoder import load_sae
+from common.saes.sources import sae_source
 from phase4_anomaly_detection import AnomalyDetector, DetectorConfig, SidecarConfig, SidecarModel
 from phase4_anomaly_detection.detector import SCHEMA_VERSION
 from phase4_anomaly_detection.population import Population
@@ -53,13 +54,13 @@ def shared_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def save_organism_detector(folder: Path) -> Path:
     """Latents that fire on some of the prompts and not on all, weighted by how much more on the long ones."""
-    weights = load_file(ROOT / "model_organism" / "weights" / "saes" / f"layer_{LAYER}" / "sae_weights.safetensors")
-    arrays = {name: weight.float().numpy() for name, weight in weights.items()}
+    sae = load_sae(sae_source("auto", "organism"), LAYER)
+    W_enc, b_enc, threshold = (weights.numpy() for weights in (sae.W_enc, sae.b_enc, sae.threshold))
     texts = prompts()
     resid = SidecarModel(SidecarConfig(layer=LAYER, threads=1)).read(texts).resid
     incorrect = labels(texts)
-    pre_acts = resid @ arrays["W_enc"].astype(np.float64) + arrays["b_enc"]
-    acts = np.where(pre_acts > arrays["threshold"], pre_acts, 0.0)
+    pre_acts = resid @ W_enc.astype(np.float64) + b_enc
+    acts = np.where(pre_acts > threshold, pre_acts, 0.0)
     n_fired = (acts > 0).sum(axis=0)
     difference = acts[incorrect].mean(axis=0) - acts[~incorrect].mean(axis=0)
     difference[(n_fired < 5) | (n_fired > 60)] = 0.0
@@ -91,7 +92,7 @@ def save_organism_detector(folder: Path) -> Path:
         "seed": 0,
         "selection": {"counts": {"latents": len(difference)}, "cross_validated_auroc": as_json(UNDEFINED)},
     }
-    columns = (arrays["W_enc"][:, latents], arrays["b_enc"][latents], arrays["threshold"][latents])
+    columns = (W_enc[:, latents], b_enc[latents], threshold[latents])
     weights = np.array([entry["weight"] for entry in listed])
     document |= DetectorConfig(target="recall=0.7").decide(acts[:, latents] @ weights, incorrect)
     return AnomalyDetector(*columns, document).save(folder)

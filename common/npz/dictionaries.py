@@ -15,6 +15,7 @@ from common.npz.exporting import appearing, check_target
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.phases.settings import setting
+from common.runs.artifacts import Artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,19 @@ def export_dictionaries(ctx: RunContext, folder: Path) -> None:
     folder = folder.resolve()
     check_target(folder)
     found = ctx.read(handoffs.DICTIONARIES)
+    n_copied = copy_dictionaries(found, folder)
+    ctx.log.info("wrote %d dictionaries of %s to %s", n_copied, found.path.name, folder)
+
+
+def copy_dictionaries(found: Artifact, folder: Path) -> int:
+    """The dictionaries of a run and their card as `folder`, which appears whole; how many there are."""
     layers = sorted(name for name in found.manifest["files"] if name.startswith("layer_"))
     with appearing(folder) as partial_folder:
         for name in ("dictionaries.json", *layers):
             target = partial_folder / name
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(found.file(name).read_bytes())
-    ctx.log.info("wrote %d dictionaries of %s to %s", len(layers) // 2, found.path.name, folder)
+    return len(layers) // 2
 
 
 def dictionaries_to(folder: Path) -> Phase:

@@ -42,6 +42,12 @@ class Problem:
         attributes = json.dumps(self.attributes, sort_keys=True)
         return {**vars(self), "test_list": tests, "challenge_test_list": further, "attributes": attributes}
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Problem":
+        """What a `row` says of the problem itself: its number, words, solution and tests."""
+        told = {name: row[name] for name in ("task_id", "text", "code", "entry_point")}
+        return cls(**told, test_list=tuple(row["test_list"]))
+
 
 def problem_from_row(row: Mapping[str, Any], where: str) -> Problem:
     """The problem in one row of MBPP's schema (text, test_setup_code) or sanitized MBPP's (prompt, test_imports).

@@ -47,7 +47,7 @@ def other_problems(dataset: str, seen: Iterable[Row]) -> OtherProblems:
 
     Raises: ConfigError when there are too few; else as `load_problems`.
     """
-    return _shared_out(dataset, dataset_name(dataset), tuple(map(_problem, seen)))
+    return _shared_out(dataset, dataset_name(dataset), tuple(map(Problem.of_row, seen)))
 
 
 def check_not_trained_on(dictionaries: Artifact, first: str, other: str) -> None:
@@ -121,8 +121,3 @@ def _tuning_ids(found: ProblemSet, groups: Sequence[tuple[Problem, ...]]) -> set
     n = max(least, round(TUNING_SHARE * len(groups)))
     first = {problem.task_id for problem in drawn(tuple(group[0] for group in groups), n)}
     return {problem.task_id for group in groups if group[0].task_id in first for problem in group}
-
-
-def _problem(row: Row) -> Problem:
-    told = {name: row[name] for name in ("task_id", "text", "code", "entry_point")}
-    return Problem(**told, test_list=tuple(row["test_list"]))
