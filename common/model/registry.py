@@ -18,8 +18,9 @@ from common.provenance import ROOT
 class ModelEntry:
     """One known model, with its default SAEs (or transcoders, where there are no SAEs).
 
-    `folder` and `sae_folder` are set for what lies in this repository; `sae_release` is a
-    name in SAELens' own table, and `sae_ids` the id that each layer has there. `detector_layer`
+    `folder`, `sae_folder` and `transcoder_folder` are set for what lies in this repository; `sae_release` is a
+    name in SAELens' own table, and `sae_ids` the id that each layer has there. `transcoder_release`, where it is not
+    that, has one id for each layer. `detector_layer`
     is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one. `control_pairs`
     are the problems of its positive control of steering (phase 3.8), in this repository.
     """
@@ -28,6 +29,8 @@ class ModelEntry:
     sae_folder: str | None = None
     sae_release: str | None = None
     sae_ids: str = ""
+    transcoder_folder: str | None = None
+    transcoder_release: str | None = None
     dtype_gpu: str = "bfloat16"
     dtype_cpu: str = "float32"
     detector_layer: int | None = None
@@ -36,6 +39,7 @@ class ModelEntry:
 
 _QWEN3: dict[str, Any] = {"sae_ids": "layer_{layer}"}
 _GEMMA_SCOPE: dict[str, Any] = {"sae_ids": "layer_{layer}/width_16k/canonical"}
+_GEMMA_2_2B: dict[str, Any] = {"transcoder_release": "gemma-scope-2b-pt-transcoders", **_GEMMA_SCOPE}
 # Of the L0s that every layer has, the one nearest to 100, as in Gemma Scope's canonical choice.
 _GEMMA_SCOPE_2: dict[str, Any] = {"sae_ids": "layer_{layer}_width_16k_l0_big"}
 _LLAMA_SCOPE: dict[str, Any] = {"sae_release": "llama_scope_lxr_8x", "sae_ids": "l{layer}r_8x", "detector_layer": 12}
@@ -46,12 +50,11 @@ MODELS = {
         folder="model_organism/weights/model",
         dtype_gpu="float32",
         sae_folder="model_organism/weights/saes",
+        transcoder_folder="model_organism/weights/transcoders",
         control_pairs="model_organism/control_pairs.jsonl",
     ),
-    "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_SCOPE),
-    "google/gemma-2-2b-it": ModelEntry(
-        sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_SCOPE
-    ),
+    "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_2_2B),
+    "google/gemma-2-2b-it": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_2_2B),
     "google/gemma-2-9b": ModelEntry(sae_release="gemma-scope-9b-pt-res-canonical", **_GEMMA_SCOPE),
     "google/gemma-2-9b-it": ModelEntry(sae_release="gemma-scope-9b-it-res-canonical", **_GEMMA_SCOPE),
     "google/gemma-2-27b": ModelEntry(

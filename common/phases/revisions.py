@@ -20,6 +20,7 @@ from common.phases.phase import Phase
 from common.phases.settings import Config, PhaseConfig
 from common.runs.discovery import RunFolder, list_runs, plain_name, run_at
 
+DICTIONARY_SETTINGS = ("sae", "transcoders")
 Run = tuple[Handoff, RunFolder]
 
 
@@ -79,7 +80,7 @@ def with_commits(words: list[str], typed: PhaseConfig, config: PhaseConfig) -> l
 def words_as_settled(words: list[str], typed: PhaseConfig, config: PhaseConfig) -> list[str]:
     """What makes another process run as `config` was settled here, where `words` were typed for `typed`."""
     words = with_commits(words, typed, config)
-    open_ones = [name for name in (*config.repositories(), "prompt", "sae") if hasattr(config, name)]
+    open_ones = [name for name in (*config.repositories(), "prompt", *DICTIONARY_SETTINGS) if hasattr(config, name)]
     settled_here = [name for name in open_ones if getattr(config, name) != getattr(typed, name)]
     again = [name for name in settled_here if _flag(name) not in words or name == "prompt"]
     return [*words, *(word for name in again for word in (_flag(name), getattr(config, name)))]
@@ -87,7 +88,7 @@ def words_as_settled(words: list[str], typed: PhaseConfig, config: PhaseConfig) 
 
 def _named_by_a_word(typed: PhaseConfig, config: PhaseConfig) -> list[str]:
     """`--sae own` may name another folder tomorrow."""
-    return [name for name in ("sae",) if getattr(typed, name, None) != getattr(config, name, None)]
+    return [name for name in DICTIONARY_SETTINGS if getattr(typed, name, None) != getattr(config, name, None)]
 
 
 def _flag(name: str) -> str:

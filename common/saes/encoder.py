@@ -31,8 +31,8 @@ from common.saes.sources import Release, SaeSource, folder_config, layer_of, lis
 
 SaeLensSae = Any  # sae_lens.SAE; importing it takes five seconds
 ROWS_AT_ONCE = 500  # encoded together: 500 positions x 131k latents are 260 MB
-_GATES = ("jumprelu", "jumprelu_transcoder")
-_SUPPORTED = ("standard", "topk", "transcoder", *_GATES)
+_GATES = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder")
+_SUPPORTED = ("standard", "topk", "transcoder", "skip_transcoder", *_GATES)
 _READ_BY_SAES = (RESID_POST, ATTN_OUT, MLP_OUT)
 
 
@@ -55,6 +55,7 @@ class LayerSae(Dictionary):
     top_k: int | None = None
     published_fvu: float | None = None
     published_l0: float | None = None
+    W_skip: Float[Tensor, "d_out d_in"] | None = None  # what a skip transcoder adds to its reconstruction: W_skip @ x
 
     def neuronpedia_url(self, latent: int) -> str | None:
         """The latent's page, where Neuronpedia has these SAEs."""
@@ -67,6 +68,13 @@ class LayerSae(Dictionary):
         pre_acts = torch.as_tensor(x).to(self.W_enc) @ self.W_enc + self.b_enc
         values, latents = pre_acts.topk(self.top_k, dim=-1)
         return torch.zeros_like(pre_acts).scatter_(-1, latents, values.relu())
+
+    def reconstruct(
+        self, x: Float[Tensor, "n d_in"], latent_acts: Float[Tensor, "n d_sae"]
+    ) -> Float[Tensor, "n d_out"]:
+        """What stands for the site that is written, given the latents of `x`."""
+        decoded = self.decode(latent_acts)
+        return decoded if self.W_skip is None else decoded + x @ self.W_skip.T
 
     def encode_latent(self, x: Float[Tensor, "n d_in"], latent: int) -> Float[Tensor, " n"]:
         """One latent's column of `encode`, without the others where the gate is its own."""
@@ -163,6 +171,7 @@ def _in_one_form(
         top_k=top_k,
         published_fvu=sae.cfg.metadata.fvu,
         published_l0=sae.cfg.metadata.l0,
+        W_skip=sae.W_skip.detach() if "skip" in sae.cfg.architecture() else None,
         **arrays,
     )
 

@@ -257,7 +257,7 @@ def _reconstructed(sae: LayerSae, x: Float[Tensor, "n d_in"]) -> Iterator[tuple[
     """Reconstruction and number of active latents, some rows at a time: all latents of all rows take gigabytes."""
     for part in x.split(AT_ONCE):
         latent_acts = sae.encode(part)
-        yield sae.decode(latent_acts), (latent_acts > 0).sum(dim=-1)
+        yield sae.reconstruct(part, latent_acts), (latent_acts > 0).sum(dim=-1)
 
 
 def _deviation(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -22,10 +22,11 @@ def newest_own(model: str, revision: str, data_dir: Path, site: str = RESID_POST
     for run in finished_runs(data_dir):
         if run.of("site") == site and _is_of(run.experiment["model"], identity):
             return run.path
-    site_words = "" if site == RESID_POST else f" --site {site}"
+    site_words, flag = ("", "sae") if site == RESID_POST else (f" --site {site}", "transcoders")
     build = with_data_dir(f"python3 run.py phase 1.3 --model {model}{site_words}", data_dir)
     raise MissingArtifactError(
-        f"--sae is '{OWN}', but {data_dir / DICTIONARIES.folder} holds no finished dictionaries of {model} at {site}\n"
+        f"--{flag} is '{OWN}', but {data_dir / DICTIONARIES.folder} holds no finished dictionaries of {model} at "
+        f"{site}\n"
         f"Build them with: {build}"
     )
 

@@ -8,9 +8,10 @@ from common.errors import ConfigError
 from common.model.settings import ModelConfig, NamedModelConfig
 from common.phases.settings import PhaseConfig, setting
 from common.saes.own import OWN, newest_own, run_of
-from common.saes.sources import sae_source
+from common.saes.sources import SaeSource, sae_source, transcoder_source
 
 AUTO = "auto"
+MLP = "mlp"  # the site of transcoders, in phase 1.3
 
 
 def layer_numbers(layers: str, usual: str) -> list[int] | None:
@@ -76,3 +77,39 @@ class GeneralTextConfig(PhaseConfig):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SaeConfig(ModelConfig, NamedSaeConfig):
     """Settings of a phase that reads the model's residual stream with SAEs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TranscoderConfig(ModelConfig):
+    """Settings of a phase that puts transcoders in the place of a model's MLPs."""
+
+    transcoders: str = setting(
+        "auto",
+        "SAELens release, or folder of transcoders; auto: the registry's choice for the model; own: the newest that "
+        "phase 1.3 trained with --site mlp",
+    )
+    transcoders_revision: str = setting(
+        "", "the same as --revision, of the repository of --transcoders of the hub", changes_results=False
+    )
+
+    def source(self) -> SaeSource:
+        return transcoder_source(self.transcoders, self.model, self.transcoders_revision)
+
+    def experiment(self) -> dict[str, str]:
+        return {**super().experiment(), "transcoders": self.source().identity}
+
+    def found_in(self, data_dir: Path) -> Self:
+        config = super().found_in(data_dir)
+        if config.transcoders != OWN:
+            return config
+        newest = newest_own(config.model, config.revision, data_dir, MLP)
+        return dataclasses.replace(config, transcoders=str(newest))
+
+    def runs_named(self) -> tuple[Path, ...]:
+        own = run_of(self.transcoders)
+        return (*super().runs_named(), *([] if own is None else [own.path]))
+
+    def repositories(self) -> dict[str, tuple[str, str]]:
+        release = transcoder_source(self.transcoders, self.model).release
+        known = {"transcoders_revision": ("transcoders", release.repo_id)} if release else {}
+        return {**super().repositories(), **known}

@@ -20,7 +20,7 @@ from typing import Any
 
 from common.errors import AssetError, ConfigError, suggestion
 from common.files import file_sha256
-from common.model.registry import MODELS, at_commit
+from common.model.registry import MODELS, ModelEntry, at_commit
 from common.model.sites import ATTN_OUT, MLP_OUT, RESID_POST, parsed
 from common.provenance import ROOT
 from common.saes.own import OWN, hash_of_files, run_of
@@ -89,27 +89,65 @@ def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
     Raises: ConfigError when it is neither a release, nor a folder, nor a default; AssetError
     when a folder holds no whole SAE.
     """
-    entry = MODELS.get(model)
-    if sae == "auto":
-        if entry is None or not (entry.sae_release or entry.sae_folder):
-            raise ConfigError(
-                f"there are no default SAEs for --model {model}\n"
-                f"Give a SAELens release or a folder with --sae, or train some with phase 1.3 and give --sae {OWN}; "
-                f"defaults exist for: {', '.join(MODELS)}"
-            )
-        if entry.sae_release:
-            return _release_source(entry.sae_release, "", model, revision)
-        assert entry.sae_folder is not None
-        folder = ROOT / entry.sae_folder
-        if not folder.is_dir():
-            raise AssetError(
-                f"the SAEs of '{model}' are missing: {folder}\nRestore them with: git checkout -- {entry.sae_folder}"
-            )
-        return _folder_source(entry.sae_folder, folder, model)
-    if sae and Path(sae).is_dir():
-        return _folder_source(sae, Path(sae), model)
-    name, _, pattern = sae.partition(":")
-    return _release_source(name, pattern, model, revision)
+    if sae != "auto":
+        return _named_source(sae, model, revision)
+    entry = MODELS.get(model, ModelEntry())
+    if entry.sae_release:
+        return _release_source(entry.sae_release, "", model, revision)
+    if entry.sae_folder:
+        return _shipped(entry.sae_folder, model)
+    raise ConfigError(
+        f"there are no default SAEs for --model {model}\n"
+        f"Give a SAELens release or a folder with --sae, or train some with phase 1.3 and give --sae {OWN}; "
+        f"defaults exist for: {', '.join(MODELS)}"
+    )
+
+
+def transcoder_source(transcoders: str, model: str, revision: str = "") -> SaeSource:
+    """What `--transcoders` names for `--model`, as `sae_source` does; auto: those of the registry.
+
+    Raises: as `sae_source`; ConfigError for SAEs.
+    """
+    source = (
+        _default_transcoders(model, revision) if transcoders == "auto" else _named_source(transcoders, model, revision)
+    )
+    if source.kind != "transcoder":
+        raise ConfigError(
+            f"--transcoders is '{transcoders}', which are SAEs; only transcoders stand in for MLPs\n"
+            f"Give a release or folder of transcoders, or train some with: python3 run.py phase 1.3 --site mlp"
+        )
+    return source
+
+
+def _default_transcoders(model: str, revision: str) -> SaeSource:
+    entry = MODELS.get(model, ModelEntry())
+    if entry.transcoder_folder:
+        return _shipped(entry.transcoder_folder, model)
+    if entry.transcoder_release:
+        return _release_source(entry.transcoder_release, "", model, revision)
+    if entry.sae_release and (source := _release_source(entry.sae_release, "", model, revision)).kind == "transcoder":
+        return source
+    raise ConfigError(
+        f"there are no default transcoders for --model {model}\n"
+        f"Give a SAELens release or a folder with --transcoders, or train some with phase 1.3 --site mlp and give "
+        f"--transcoders {OWN}"
+    )
+
+
+def _named_source(name: str, model: str, revision: str) -> SaeSource:
+    """A folder, or a release with a pattern of ids or without."""
+    if name and Path(name).is_dir():
+        return _folder_source(name, Path(name), model)
+    release, _, pattern = name.partition(":")
+    return _release_source(release, pattern, model, revision)
+
+
+def _shipped(name: str, model: str) -> SaeSource:
+    """A folder of this repository. Raises: AssetError when it is gone."""
+    folder = ROOT / name
+    if not folder.is_dir():
+        raise AssetError(f"the SAEs of '{model}' are missing: {folder}\nRestore them with: git checkout -- {name}")
+    return _folder_source(name, folder, model)
 
 
 def has_default(model: str) -> bool:

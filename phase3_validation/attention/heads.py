@@ -8,13 +8,13 @@ weights.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from common.errors import ConfigError
+from common.model.eager_attention import eager
 from common.model.hooks import decoder_blocks, embeddings_of
 from common.model.language_model import LanguageModel
 
@@ -80,24 +80,6 @@ def last_rows(heads: Heads) -> Iterator[dict[int, Float[Tensor, "batch heads key
             hooks.enter_context(module.register_forward_hook(take))
         yield found
         found.update(zip(heads.modules, rows, strict=True))
-
-
-@contextmanager
-def eager(lm: LanguageModel) -> Iterator[None]:
-    """Use eager attention, and have it hand on its weights, in the passes made meanwhile."""
-    config = lm.model.config.get_text_config()
-    usual, output = cast(tuple[str, bool], (config._attn_implementation, config.output_attentions))
-    try:
-        if usual != "eager":
-            lm.model.set_attn_implementation("eager")
-            config._attn_implementation = "eager"  # of Falcon, which the line above leaves as it is
-        config.output_attentions = True
-        yield
-    finally:
-        config.output_attentions = output
-        if usual != "eager":
-            lm.model.set_attn_implementation(usual)
-            config._attn_implementation = usual
 
 
 def _weights_in(output: object) -> Tensor | None:
