@@ -21,7 +21,8 @@ class ModelEntry:
     `folder` and `sae_folder` are set for what lies in this repository; `sae_release` is a
     name in SAELens' own table, and `sae_ids` the id that each layer has there. `detector_layer`
     is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one. `control_pairs`
-    are the problems of its positive control of steering (phase 3.8), in this repository.
+    are the problems of its positive control of steering (phase 3.8), `behaviour_prompts` the prompts of the behaviours
+    that it was trained on (phase 5.1), both in this repository.
     """
 
     folder: str | None = None
@@ -32,6 +33,7 @@ class ModelEntry:
     dtype_cpu: str = "float32"
     detector_layer: int | None = None
     control_pairs: str | None = None
+    behaviour_prompts: str | None = None
 
 
 _QWEN3: dict[str, Any] = {"sae_ids": "layer_{layer}"}
@@ -47,6 +49,7 @@ MODELS = {
         dtype_gpu="float32",
         sae_folder="model_organism/weights/saes",
         control_pairs="model_organism/control_pairs.jsonl",
+        behaviour_prompts="model_organism/behaviour_prompts.jsonl",
     ),
     "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_SCOPE),
     "google/gemma-2-2b-it": ModelEntry(
@@ -118,6 +121,12 @@ def instruction_tuned(model: str) -> str | None:
 def control_pairs(model: str) -> Path | None:
     """The file of pairs of problems that comes with a model; None for one that has none."""
     file = MODELS.get(model, ModelEntry()).control_pairs
+    return None if file is None else ROOT / file
+
+
+def behaviour_prompts(model: str) -> Path | None:
+    """The file of prompts of behaviours that comes with a model; None for one that has none."""
+    file = MODELS.get(model, ModelEntry()).behaviour_prompts
     return None if file is None else ROOT / file
 
 
