@@ -138,9 +138,10 @@ def _say(explained: "Explained", folder: Path) -> None:
     value = float(graph.values[graph.n_latents])
     rows = "not asked of a capped graph" if verification.rows is None else f"{verification.rows:.1e}"
     print(f"explained: {explained.targets[0].name}, {value:.2f} before the model's final cap")
+    n_shown, scores = len(explained.pruned.latents(graph)), explained.scores
     print(
-        f"{graph.n_latents:,} of {graph.n_active:,} active latents, {len(explained.pruned.latents(graph))} shown; errors "
-        f"add {explained.scores.errors_direct:.0%} of it directly, {explained.scores.errors_signed:.0%} along all paths"
+        f"{graph.n_latents:,} of {graph.n_active:,} active latents, {n_shown} shown; errors add "
+        f"{scores.errors_direct:.0%} of it directly, {scores.errors_signed:.0%} along all paths"
     )
     print(
         f"{'exact' if verification.exact else 'NOT EXACT'}: rows miss their value by {rows}, strongest edges "

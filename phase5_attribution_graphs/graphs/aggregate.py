@@ -37,7 +37,9 @@ def frequent_nodes(
     kept = [node for node, n in count.items() if n >= min_frequency * len(graphs)]
     draws = draws_of_problems(len(graphs), n_resamples, seed) / len(graphs)
     found = [_frequent(node, graphs, draws) for node in kept]
-    return sorted(found, key=lambda one: (-one.frequency.known, -abs(one.effect.known), one.layer, one.latent, one.role))
+    return sorted(
+        found, key=lambda one: (-one.frequency.known, -abs(one.effect.known), one.layer, one.latent, one.role)
+    )
 
 
 def _frequent(node: Node, graphs: Sequence[ShownNodes], draws: np.ndarray) -> FrequentNode:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from common.model.settings import BehaviourPromptsConfig
 from common.phases.settings import RecordsConfig, setting
 from common.saes.settings import TranscoderConfig
-from common.model.settings import BehaviourPromptsConfig
 from phase5_attribution_graphs.replacement.pruning import EDGE_SHARE, NODE_SHARE
 from phase5_attribution_graphs.replacement.sweep import MAX_LATENTS, MAX_MEMORY_MB
 from phase5_attribution_graphs.replacement.verify import N_EDGES

@@ -111,7 +111,8 @@ def _target(explained: Explained, lm: LanguageModel, number: int) -> GraphNode:
     last, d_vocab = graph.n_pos - 1, len(explained.run.W_U)
     value = float(graph.values[graph.n_latents + number])
     if target.is_contrast:
-        return contrast_node(graph.n_layers, d_vocab, *names, last, number, activation=value)
+        correct, incorrect = names
+        return contrast_node(graph.n_layers, d_vocab, correct, incorrect, last, number, activation=value)
     return logit_node(graph.n_layers, target.tokens[0], names[0], last, target.weight, activation=value)
 
 

@@ -16,7 +16,6 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ from phase5_attribution_graphs.graphs.aggregate import ShownNodes, as_row, frequ
 from phase5_attribution_graphs.graphs.config import GraphsConfig
 from phase5_attribution_graphs.graphs.explaining import Explained, Explainer, Limits
 from phase5_attribution_graphs.graphs.exporting import Latent, LatentFacts, graph_document
-from phase5_attribution_graphs.graphs.facts import facts_of
 from phase5_attribution_graphs.graphs.files import write_graphs
 from phase5_attribution_graphs.graphs.roles import roles_of
 from phase5_attribution_graphs.replacement.influence import signed_effect
@@ -82,7 +80,7 @@ def write(ctx: RunContext[GraphsConfig], out: RecordWriter, prompts: Sequence[Pr
     explainer = Explainer(lm, load_transcoders(source, lm), limits_of(config))
     others = shuffled(prompts, config.seed)
     sink = ctx.read(handoffs.CIRCUIT_PROMPTS).document().sink
-    facts: dict[Latent, LatentFacts] = facts_of(ctx)
+    facts: dict[Latent, LatentFacts] = {}
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):
         prompt = prompts[index]
@@ -120,15 +118,14 @@ def limits_of(config: GraphsConfig) -> Limits:
 
 
 def shuffled(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
-    """For each prompt another one of its behaviour with other answers, drawn by the seed; itself where there is none."""
+    """For each prompt another of its behaviour with other answers, drawn by the seed; itself where there is none."""
     found = []
     for prompt in prompts:
         pair = (prompt["correct_token"], prompt["incorrect_token"])
         others = [
             other
             for other in prompts
-            if other["behaviour"] == prompt["behaviour"]
-            and (other["correct_token"], other["incorrect_token"]) != pair
+            if other["behaviour"] == prompt["behaviour"] and (other["correct_token"], other["incorrect_token"]) != pair
         ]
         drawn = random.Random(f"{seed} {prompt['record']}").choice(others or [prompt])
         found.append(drawn)
@@ -239,4 +236,6 @@ def _shown_nodes(row: dict[str, Any]) -> ShownNodes:
     effects: dict[tuple[int, int, str], float] = defaultdict(float)
     for layer, latent, role, effect in json.loads(row["nodes"]):
         effects[layer, latent, role] += effect
-    return ShownNodes(dict(effects), frozenset((layer, latent, role) for layer, latent, role in json.loads(row["shuffled"])))
+    return ShownNodes(
+        dict(effects), frozenset((layer, latent, role) for layer, latent, role in json.loads(row["shuffled"]))
+    )

@@ -44,7 +44,8 @@ def answer(result: GraphsDocument) -> str:
     if result.exact < result.n:
         return f"{graphs} were made; {count(result.n - result.exact)} did not pass their checks and say nothing."
     by_errors = ", ".join(
-        f"{title_of(name).lower()} {number(one.scores['errors_direct'].value)}" for name, one in result.behaviours.items()
+        f"{title_of(name).lower()} {number(one.scores['errors_direct'].value)}"
+        for name, one in result.behaviours.items()
     )
     return f"{graphs} are exact to rounding; what the transcoders miss adds this share of the answer: {by_errors}."
 
@@ -77,8 +78,8 @@ def _scores(result: GraphsDocument) -> Table:
     ]
     rows = [_row(name, one) for name, one in result.behaviours.items()]
     note = (
-        "Influence has no sign: where thousands of edges cancel, errors look small by it. What errors add to the answer "
-        "is told by the two columns before."
+        "Influence has no sign: where thousands of edges cancel, errors look small by it. What errors add to the "
+        "answer is told by the two columns before."
     )
     return Table("What the graphs explain", columns, rows, note=note)
 
@@ -112,7 +113,7 @@ def _nodes(name: str, one: BehaviourGraphs) -> list[Block]:
     blocks.append(
         Paragraph(
             f"{plural(len(one.nodes), 'node')} (a latent at a role of its position) stand in at least a fifth of the "
-            f"{count(one.n)} graphs; {count(len(shared))} of them more often than in graphs for another prompt's answers."
+            f"{count(one.n)} graphs; {count(len(shared))} of them more often than for another prompt's answers."
         )
     )
     if one.nodes:
