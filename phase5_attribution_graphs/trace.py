@@ -58,7 +58,7 @@ def main(argv: list[str], _program: Program) -> int:
     log.info("%d tokens: %s", len(token_ids), " ".join(map(str, token_ids)))
     explained = explainer.logits(token_ids) if pair is None else explainer.contrast(token_ids, pair, [])
     folder = args.out or args.data_dir / FOLDER / _name(args.prompt)
-    _write(explained, explainer, lists, folder, config)
+    _write(explained, explainer, lists, folder, config, _words(args.prompt))
     _say(explained, folder)
     return 0 if explained.verification.exact else 1
 
@@ -106,7 +106,7 @@ def _read(lists: "TokenLists", args: argparse.Namespace) -> tuple[list[int], tup
 
 
 def _write(
-    explained: "Explained", explainer: "Explainer", lists: "TokenLists", folder: Path, config: TraceConfig
+    explained: "Explained", explainer: "Explainer", lists: "TokenLists", folder: Path, config: TraceConfig, name: str
 ) -> None:
     from common.handoffs.document import as_json
     from phase5_attribution_graphs.graphs.exporting import graph_document
@@ -116,7 +116,7 @@ def _write(
     document = graph_document(
         explained,
         lm,
-        slug=folder.name,
+        slug=name,
         limits=explainer.limits,
         n_targets=len(explained.targets),
         known={},
@@ -152,8 +152,12 @@ def _say(explained: "Explained", folder: Path) -> None:
 
 def _name(prompt: str) -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    words = re.sub(r"[^A-Za-z0-9]+", "-", prompt).strip("-")[:SLUG_LENGTH]
-    return f"{now}_{words or 'prompt'}"
+    return f"{now}_{_words(prompt)}"
+
+
+def _words(prompt: str) -> str:
+    """What of a prompt may stand in a file's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", prompt).strip("-")[:SLUG_LENGTH] or "prompt"
 
 
 def _parser() -> Parser:
