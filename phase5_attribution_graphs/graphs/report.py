@@ -27,10 +27,11 @@ ERRORS_TOO_MUCH = 0.5  # of what is explained, by edges of their own
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: GraphsDocument = phase.document()
-    section = Section("graphs", "Attribution graphs", "Which latents carry an answer?", source=phase.place)
+    section = Section("circuits", "Circuits", "Which latents carry an answer?", source=phase.place)
     section.answer = answer(result)
     drawings = _drawings(phase)
     section.blocks += [
+        Heading("Attribution graphs"),
         Paragraph(
             "Each graph explains one prompt: what its tokens, the latents that are active on it and the transcoders' "
             "errors add to the right answer's logit minus the wrong one's. Attention patterns and the scales of norms "
