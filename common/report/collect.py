@@ -4,7 +4,7 @@ Runs are chosen as a phase chooses its inputs: the newest finished one that was 
 picked. So a report never mixes numbers that belong to different programs, labels or latents.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
 from common.handoffs import (
+    CIRCUIT_LATENTS,
     CIRCUIT_PROMPTS,
     DICTIONARIES,
     GENERATIONS,
@@ -176,7 +177,7 @@ def collect_experiment(
     runs: Runs, experiment: Names, data_dir: Path, typed: Mapping[str, Any] | None = None
 ) -> Collected:
     """All phases of one experiment; `typed` are settings that its runs do not tell."""
-    known = {**experiment, "prompts": _prompts_in_use(runs, experiment["model"])}
+    known = {**experiment, **_traced_on(runs, experiment["model"])}
     told = typed_as(known, [run for group in runs.values() for run in group])
     collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
     lineage: dict[str, str] = {}
@@ -192,12 +193,20 @@ def collect_experiment(
     return collected
 
 
-def _prompts_in_use(runs: Runs, model: str) -> str | None:
-    """The prompts of behaviours that phase 5 was last given, whatever else is of the experiment."""
-    own = [
-        run for run in runs[CIRCUIT_PROMPTS.name] if run.damage is None and run.finished and run.of("model") == model
-    ]
-    return own[0].of("prompts") if own else USUAL["prompts"]
+def _traced_on(runs: Runs, model: str) -> Names:
+    """Prompts of behaviours and transcoders that phase 5 was last given, whatever else is of the experiment.
+
+    The transcoders are None where no phase has used any yet.
+    """
+
+    def newest(handoff: Handoff, known: Names) -> Iterator[RunFolder]:
+        sound = (run for run in runs[handoff.name] if run.damage is None)
+        return (run for run in sound if all(run.of(key) == name for key, name in known.items()))
+
+    of_prompts = (run.of("prompts") for run in newest(CIRCUIT_PROMPTS, {"model": model}) if run.finished)
+    known = {"model": model, "prompts": next(of_prompts, USUAL["prompts"])}
+    of_transcoders = (run.of("transcoders") for run in newest(CIRCUIT_LATENTS, known))
+    return {"prompts": known["prompts"], "transcoders": next(of_transcoders, None)}
 
 
 def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None = None) -> list[Names]:
