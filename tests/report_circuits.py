@@ -1,4 +1,4 @@
-"""What the report is tested on of phases 5.3 and later: documents made by hand, in the form that the phases give them."""
+"""Documents of phases 5.3 and later, made by hand in the form that the phases give them, for tests of the report."""
 
 from collections.abc import Callable
 from typing import Any

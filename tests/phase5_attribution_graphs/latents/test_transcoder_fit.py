@@ -150,10 +150,18 @@ def test_a_behaviour_of_which_a_transcoder_loses_what_differs_is_named(caplog):
         return LastFit(fvu=value, l0=3.0, n=7)
 
     fit = TranscoderFit(
-        id="x", reads="y", n_latents=3, has_skip=False, text=TextFit(fvu=0.1, l0=1.0, n=9, n_massive=0),
-        fvu_with_massive=0.1, published_fvu=None, published_l0=None, neighbours=[], last=at_last(0.4),
+        id="x",
+        reads="y",
+        n_latents=3,
+        has_skip=False,
+        text=TextFit(fvu=0.1, l0=1.0, n=9, n_massive=0),
+        fvu_with_massive=0.1,
+        published_fvu=None,
+        published_l0=None,
+        neighbours=[],
+        last=at_last(0.4),
         behaviours={"agreement": at_last(0.9), "addition": at_last(2.5), "own": at_last(None)},
-    )  # fmt: skip
+    )
     with caplog.at_level(logging.WARNING):
         warn_of_lost_behaviours(3, fit, logging.getLogger("test"))
     assert caplog.messages == [
