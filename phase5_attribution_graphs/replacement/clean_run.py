@@ -52,14 +52,20 @@ class FrozenBlock:
         normalised = self.resid_mid * self.mlp_scale[:, None]
         return normalised * self.mlp_gain if with_gain else normalised
 
-    def attention(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
-        """What attention adds to the stream for the input `x`, pattern and scales as recorded."""
-        normalised = x * self.attn_scale[:, None] * self.attn_gain
-        values = torch.einsum("td,ged->tge", normalised, self.W_V)
-        values = values if self.b_V is None else values + self.b_V
+    def values(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos kv_head d_head"]:
+        """What heads read of the input `x`, without their biases."""
+        return torch.einsum("td,ged->tge", x * self.attn_scale[:, None] * self.attn_gain, self.W_V)
+
+    def attention(self, x: Float[Tensor, "pos d_model"], *, biases: bool = True) -> Float[Tensor, "pos d_model"]:
+        """What attention adds to the stream for the input `x`, pattern and scales as recorded.
+
+        Without biases it is linear: what is added for a part of the stream.
+        """
+        values = self.values(x)
+        values = values + self.b_V if biases and self.b_V is not None else values
         mixed = torch.einsum("hqk,khe->qhe", self.pattern, values.repeat_interleave(self.group_size, 1))
         added = torch.einsum("qhe,dhe->qd", mixed, self.W_O)
-        added = added if self.b_O is None else added + self.b_O
+        added = added + self.b_O if biases and self.b_O is not None else added
         return added if self.post_factor is None else added * self.post_factor
 
     def attention_transposed(
