@@ -82,21 +82,26 @@ def random_tokens(n: int = N_POS, seed: int = 0) -> Tensor:
 
 
 def random_transcoders(
-    lm: LanguageModel, kind: str = JUMPRELU, *, with_gain: bool = True, without: Iterable[int] = (), seed: int = 0
+    lm: LanguageModel,
+    kind: str = JUMPRELU,
+    *,
+    with_gain: bool = True,
+    without: Iterable[int] = (),
+    n_latents: int = N_LATENTS,
 ) -> list[Transcoder | None]:
     """One for each layer but those `without`, of which about every sixth latent is active."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int, scale: float = 1.0) -> Tensor:
         return scale * torch.randn(*shape, generator=generator)
 
     def one() -> Transcoder:
         d = lm.d_model
-        threshold = drawn(N_LATENTS).abs() if kind == JUMPRELU else torch.zeros(N_LATENTS)
+        threshold = drawn(n_latents).abs() if kind == JUMPRELU else torch.zeros(n_latents)
         return Transcoder(
-            W_enc=drawn(d, N_LATENTS, scale=d**-0.5),
-            b_enc=drawn(N_LATENTS, scale=0.3) - (0.5 if kind == JUMPRELU else 1.0),
-            W_dec=drawn(N_LATENTS, d, scale=d**-0.5),
+            W_enc=drawn(d, n_latents, scale=d**-0.5),
+            b_enc=drawn(n_latents, scale=0.3) - (0.5 if kind == JUMPRELU else 1.0),
+            W_dec=drawn(n_latents, d, scale=d**-0.5),
             b_dec=drawn(d, scale=0.1),
             threshold=threshold,
             with_gain=with_gain,
