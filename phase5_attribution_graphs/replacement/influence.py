@@ -32,7 +32,7 @@ def row_shares(edges: Float[Tensor, "row column"]) -> Float[Tensor, " row"]:
 
 
 def _absolute_parts(edges: Float[Tensor, "row column"]) -> Iterator[tuple[int, Tensor]]:
-    """The first row of each part, and its absolute edges, all in one piece of memory: pieces made anew lie scattered."""
+    """The first row of each part and its absolute edges, each in the same memory: pieces made anew lie scattered."""
     held = edges.new_empty(min(_ROWS_AT_ONCE, len(edges)), edges.shape[1])
     for first in range(0, len(edges), _ROWS_AT_ONCE):
         part = edges[first : first + _ROWS_AT_ONCE]
