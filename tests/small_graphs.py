@@ -29,6 +29,7 @@ TINY = {  # by name, a model_type of transformers with settings
     "qwen2": ("qwen2", {}),  # biases of queries, keys and values
     "gemma2": ("gemma2", {"sliding_window": 4, "query_pre_attn_scalar": 16}),  # windows shorter than the prompt
     "gemma3": ("gemma3_text", {"sliding_window": 4}),
+    "gpt-oss": ("gpt_oss", {}),  # sinks, by which patterns add up to less than 1; a mixture of experts
 }
 RELU, JUMPRELU, SKIP = "relu", "jumprelu", "skip"
 KINDS = (RELU, JUMPRELU, SKIP)
@@ -72,7 +73,7 @@ def tiny_model(name: str) -> LanguageModel:
     model = copy.deepcopy(lm.model)
     generator = torch.Generator().manual_seed(1)
     for parameter_name, parameter in model.named_parameters():
-        if "norm" in parameter_name or parameter_name.endswith("bias"):
+        if "norm" in parameter_name or parameter_name.endswith(("bias", "sinks")):
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return LanguageModel(model, lm.tokenizer, name, "cpu", "float32", None)
 

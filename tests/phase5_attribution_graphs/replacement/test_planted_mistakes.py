@@ -1,4 +1,4 @@
-"""Covers the checks of graphs: each planted mistake is seen by verify() or by the pass itself, or by none and is said so.
+"""Covers the checks of graphs: each planted mistake is seen by verify() or by the pass itself, or is known to be not.
 
 A mistake is made in what was recorded; the interventions run with what is true. `common/saes/fit.py` sees the one that
 no check of a graph can.
@@ -91,7 +91,7 @@ def test_a_planted_mistake_is_seen_by_the_checks_that_can_see_it(name):
     run = plant(good().run)
     assert seen(checked(run)) == expected - {SUMS}
     if SUMS in expected:
-        with pytest.raises(ConfigError, match="misses the stream"):
+        with pytest.raises(ConfigError, match="misses what the model computes"):
             _check_sums(run, good().lm)
     else:
         _check_sums(run, good().lm)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from small_graphs import organism_traced, tiny_traced
 
 from phase5_attribution_graphs.replacement.graph import Graph
