@@ -20,6 +20,7 @@ import torch
 from hub_saes import cached_file
 from safetensors.torch import load_file, save_file
 from small_graphs import RELU, held_out_item, organism, random_tokens, random_transcoders, tiny_model
+from support import ROOT
 from torch import Tensor
 
 from common.model.language_model import LanguageModel
@@ -91,7 +92,7 @@ def prepared(name: str, folder: Path) -> tuple[LanguageModel, list, list[int], d
     else:
         lm, transcoders = organism()
         saved = folder / "model"
-        shutil.copytree(Path(__file__).parents[2] / "model_organism/weights/model", saved)
+        shutil.copytree(ROOT / "model_organism/weights/model", saved)
         tokens = lm.tokenizer(held_out_item("agreement", 1).prompt)["input_ids"]
         request = {"model": str(saved), "backend": "nnsight", "reads": "ln2.hook_normalized"}
     in_older_form(saved)

@@ -1,9 +1,18 @@
-"""Covers phase5_attribution_graphs/replacement/sweep.py, graph.py and targets.py: chunks, the cap, targets, the file."""
+"""Covers phase5_attribution_graphs/replacement/sweep.py, graph.py, targets.py: chunks, the cap, targets, the file."""
 
 import pytest
 import torch
-from small_graphs import KINDS, Traced, organism, organism_traced, random_tokens, random_transcoders, tiny_model
-from small_graphs import tiny_traced, traced
+from small_graphs import (
+    KINDS,
+    Traced,
+    organism,
+    organism_traced,
+    random_tokens,
+    random_transcoders,
+    tiny_model,
+    tiny_traced,
+    traced,
+)
 from torch import Tensor
 
 from phase5_attribution_graphs.replacement.graph import TENSORS, Graph
