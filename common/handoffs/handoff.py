@@ -9,7 +9,7 @@ from common.tables import Field
 
 Document = TypeVar("Document")  # what the JSON file of an artifact holds
 
-USUAL = {"prompt": "plain", "site": "resid_post"}  # of an experiment: not named where it is so
+USUAL = {"prompt": "plain", "site": "resid_post", "prompts": "auto"}  # of an experiment: not named where it is so
 
 
 @dataclass(frozen=True, kw_only=True)
