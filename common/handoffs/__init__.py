@@ -20,6 +20,7 @@ from common.handoffs.building import (
 from common.handoffs.detecting import DETECTOR
 from common.handoffs.dictionaries import DICTIONARIES
 from common.handoffs.handoff import USUAL, Field, Handoff
+from common.handoffs.intervening import INTERVENTIONS
 from common.handoffs.validating import (
     ABLATION,
     ATTENTION,
@@ -35,6 +36,7 @@ from common.handoffs.validating import (
 HANDOFFS = (
     DIFFICULTY, SPLIT, GENERATIONS, GENERAL_TEXT, TEMPERATURE, DICTIONARIES, LATENTS, DETECTION, COEFFICIENTS, STEERING,
     ATTENTION, ORTHOGONALISATION, TRANSFER, ABLATION, POSITIVE_CONTROL, DETECTOR, CIRCUIT_PROMPTS, CIRCUIT_BASELINE,
+    INTERVENTIONS,
 )  # fmt: skip
 
 __all__ = [
