@@ -35,6 +35,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "4.1": "phase4_anomaly_detection.phase",
     "5.1": "phase5_attribution_graphs.prompts.phase",
     "5.2": "phase5_attribution_graphs.baseline.phase",
+    "5.4": "phase5_attribution_graphs.graphs.phase",
     "5.5": "phase5_attribution_graphs.interventions.phase",
 }
 COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
@@ -72,6 +73,11 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
         "phase4_anomaly_detection.commands:serve",
         "serve --artifacts FOLDER",
         "the same over HTTP",
+    ),
+    "trace": Command(
+        "phase5_attribution_graphs.trace:main",
+        "trace PROMPT --answer A --against B",
+        "the attribution graph of any prompt, checked, as a page",
     ),
     "status": Command(
         "common.report.status:main",

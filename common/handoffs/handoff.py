@@ -55,4 +55,4 @@ class Handoff(Generic[Document]):
         return pkgutil.resolve_name(f"common.handoffs.{self.documents[document]}")
 
     def is_unstable(self, file: str) -> bool:
-        return file in self.unstable or file.startswith("figures/")
+        return file.startswith("figures/") or any(fnmatchcase(file, pattern) for pattern in self.unstable)

@@ -12,7 +12,6 @@ from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
 from common.handoffs import (
-    CIRCUIT_PROMPTS,
     DICTIONARIES,
     GENERATIONS,
     HANDOFFS,
@@ -164,6 +163,7 @@ class Collected:
         return count_selections(readings_of(self.data_dir, model, dataset, digest, prompt=prompt))
 
 
+OF_CIRCUITS = ("prompts", "transcoders")  # what tells experiments of phase 5 apart, beside the model
 Runs = dict[str, list[RunFolder]]  # by the name of the artifact
 
 
@@ -176,7 +176,7 @@ def collect_experiment(
     runs: Runs, experiment: Names, data_dir: Path, typed: Mapping[str, Any] | None = None
 ) -> Collected:
     """All phases of one experiment; `typed` are settings that its runs do not tell."""
-    known = {**experiment, "prompts": _prompts_in_use(runs, experiment["model"])}
+    known = {**experiment, **{key: _in_use(key, runs, experiment["model"]) for key in OF_CIRCUITS}}
     told = typed_as(known, [run for group in runs.values() for run in group])
     collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
     lineage: dict[str, str] = {}
@@ -192,12 +192,17 @@ def collect_experiment(
     return collected
 
 
-def _prompts_in_use(runs: Runs, model: str) -> str | None:
-    """The prompts of behaviours that phase 5 was last given, whatever else is of the experiment."""
+def _in_use(key: str, runs: Runs, model: str | None) -> str | None:
+    """What phase 5 was last given of a model, whatever else is of the experiment: prompts, or transcoders."""
     own = [
-        run for run in runs[CIRCUIT_PROMPTS.name] if run.damage is None and run.finished and run.of("model") == model
+        run
+        for handoff in HANDOFFS
+        if key in handoff.keys
+        for run in runs[handoff.name]
+        if run.damage is None and run.finished and run.of("model") == model
     ]
-    return own[0].of("prompts") if own else USUAL["prompts"]
+    newest = max(own, key=lambda run: run.path.name, default=None)
+    return USUAL.get(key) if newest is None else newest.of(key)
 
 
 def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None = None) -> list[Names]:
