@@ -37,6 +37,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "5.2": "phase5_attribution_graphs.baseline.phase",
     "5.3": "phase5_attribution_graphs.latents.phase",
     "5.4": "phase5_attribution_graphs.graphs.phase",
+    "5.5": "phase5_attribution_graphs.interventions.phase",
 }
 COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "phase": Command(

@@ -21,6 +21,7 @@ from common.handoffs.detecting import DETECTOR
 from common.handoffs.dictionaries import DICTIONARIES
 from common.handoffs.graphing import CIRCUIT_GRAPHS
 from common.handoffs.handoff import USUAL, Field, Handoff
+from common.handoffs.intervening import INTERVENTIONS
 from common.handoffs.transcoding import CIRCUIT_LATENTS
 from common.handoffs.validating import (
     ABLATION,
@@ -37,7 +38,7 @@ from common.handoffs.validating import (
 HANDOFFS = (
     DIFFICULTY, SPLIT, GENERATIONS, GENERAL_TEXT, TEMPERATURE, DICTIONARIES, LATENTS, DETECTION, COEFFICIENTS,
     STEERING, ATTENTION, ORTHOGONALISATION, TRANSFER, ABLATION, POSITIVE_CONTROL, DETECTOR, CIRCUIT_PROMPTS,
-    CIRCUIT_BASELINE, CIRCUIT_LATENTS, CIRCUIT_GRAPHS,
+    CIRCUIT_BASELINE, CIRCUIT_LATENTS, CIRCUIT_GRAPHS, INTERVENTIONS,
 )  # fmt: skip
 
 __all__ = [

@@ -146,9 +146,10 @@ class RecordWriter(ArtifactWriter):
             self._helps = range(0)
             lock.release()
 
-    def append(self, index: int, rows: dict[str, dict[str, Any]], tensors: dict[str, np.ndarray]) -> None:
+    def append(self, index: int, rows: Rows, tensors: dict[str, np.ndarray]) -> None:
         """Keep one record, unless it is saved already or another slice's.
 
+        `rows` has a row for each table; a list of rows for a table that has several of each record, but the first.
         `tensors` maps 'file/name' to an array: 'activations/layer_00/resid_post'.
         """
         if self.wants(index):
