@@ -8,7 +8,7 @@ from common.errors import ConfigError
 from common.model.settings import ModelConfig, NamedModelConfig
 from common.phases.settings import PhaseConfig, setting
 from common.saes.own import OWN, newest_own, run_of
-from common.saes.sources import SaeSource, sae_source, transcoder_source
+from common.saes.sources import SaeSource, has_default_transcoders, sae_source, transcoder_source
 
 AUTO = "auto"
 MLP = "mlp"  # the site of transcoders, in phase 1.3
@@ -113,3 +113,9 @@ class TranscoderConfig(ModelConfig):
         release = transcoder_source(self.transcoders, self.model).release
         known = {"transcoders_revision": ("transcoders", release.repo_id)} if release else {}
         return {**super().repositories(), **known}
+
+
+def without_transcoders(config: TranscoderConfig) -> str:
+    """Why a pipeline goes without a phase that needs transcoders; empty where it does not."""
+    lacks = config.transcoders == AUTO and not has_default_transcoders(config.model)
+    return f"it needs transcoders, of which none are known for {config.model}" if lacks else ""
