@@ -35,6 +35,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "4.1": "phase4_anomaly_detection.phase",
     "5.1": "phase5_attribution_graphs.prompts.phase",
     "5.2": "phase5_attribution_graphs.baseline.phase",
+    "5.3": "phase5_attribution_graphs.latents.phase",
     "5.4": "phase5_attribution_graphs.graphs.phase",
     "5.5": "phase5_attribution_graphs.interventions.phase",
 }

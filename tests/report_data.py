@@ -11,6 +11,7 @@ from typing import Any
 import documents
 import numpy as np
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
+from report_circuits import circuit_latents
 from report_drawings import drawing, picture
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
@@ -70,7 +71,7 @@ def write_run(
     changes: dict[str, Callable[[Any], None]] | None = None,
 ) -> Path:
     """One finished run, made from the artifacts in `lineage`."""
-    known = {"model": model, "dataset": DATASET, "sae": sae}
+    known = {"model": model, "dataset": DATASET, "sae": sae, "transcoders": "transcoders@33333333"}
     experiment = {key: known[key] for key in handoff.scope if key in known}
     path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
     identity = {
@@ -392,4 +393,5 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
     "positive_control": _positive_control, "detector": _detector,
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
+    "circuit_latents": circuit_latents(HOSTILE, N),
 }  # fmt: skip

@@ -28,6 +28,7 @@ TITLES = {  # artifact -> what its phase does
     "circuit_prompts": "prompts of behaviours",
     "circuit_baseline": "how well the model does on them",
     "circuit_graphs": "attribution graphs of them",
+    "circuit_latents": "transcoder latents on them",
     "interventions": "latents that graphs name, tried in the model itself",
 }
 LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}

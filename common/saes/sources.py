@@ -106,7 +106,7 @@ def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
 def transcoder_source(transcoders: str, model: str, revision: str = "") -> SaeSource:
     """What `--transcoders` names for `--model`, as `sae_source` does; auto: those of the registry.
 
-    Raises: as `sae_source`; ConfigError for SAEs.
+    Raises: as `sae_source`; ConfigError for SAEs, and for transcoders across layers.
     """
     source = (
         _default_transcoders(model, revision) if transcoders == "auto" else _named_source(transcoders, model, revision)
@@ -115,6 +115,12 @@ def transcoder_source(transcoders: str, model: str, revision: str = "") -> SaeSo
         raise ConfigError(
             f"--transcoders is '{transcoders}', which are SAEs; only transcoders stand in for MLPs\n"
             f"Give a release or folder of transcoders, or train some with: python3 run.py phase 1.3 --site mlp"
+        )
+    if source.release is not None and "clt" in source.release.conversion:
+        raise ConfigError(
+            f"--transcoders is '{transcoders}', which are cross-layer transcoders: each latent writes into all later "
+            f"layers, and SAELens reads the sum of that as if one MLP wrote it, so nothing made of it would be exact\n"
+            f"Give transcoders of single layers with --transcoders"
         )
     return source
 

@@ -1,20 +1,28 @@
 """The words of the general prompts: for any model that reads English."""
 
-_NOUNS = (
-    "farmer teacher doctor driver student singer painter pilot lawyer nurse soldier writer player worker king girl boy "
-    "friend visitor neighbor"
+NOUNS = tuple(  # singular, plural
+    (noun, f"{noun}s")
+    for noun in (
+        "farmer teacher doctor driver student singer painter pilot lawyer nurse soldier writer player worker king girl "
+        "boy friend visitor neighbor"
+    ).split()
 )
-_VERBS = (
-    "is/are was/were has/have does/do sits/sit runs/run walks/walk eats/eat sleeps/sleep works/work plays/play "
-    "sings/sing reads/read writes/write wants/want"
+VERBS = tuple(
+    tuple(pair.split("/"))
+    for pair in (
+        "is/are was/were has/have does/do sits/sit runs/run walks/walk eats/eat sleeps/sleep works/work plays/play "
+        "sings/sing reads/read writes/write wants/want"
+    ).split()
 )
-_ADVERBS = "often always usually never still also here outside"
-NOUNS = tuple((noun, f"{noun}s") for noun in _NOUNS.split())  # singular, plural
-VERBS = tuple((singular, plural) for singular, plural in (pair.split("/") for pair in _VERBS.split()))
-CONTINUATIONS = ("", *(f" {word}" for word in _ADVERBS.split()), " over there")
+CONTINUATIONS = (
+    "",
+    *(f" {words}" for words in "often,always,usually,never,still,also,here,over there,outside".split(",")),
+)
 # Nouns that stand between subject and verb, in either number: whoever goes by the nearest noun gets half of them wrong.
-_ATTRACTORS = ("near the dog", "behind the house", "beside the tree", "with the book", "by the window")
-ATTRACTORS = tuple((one, f"{one}s") for one in _ATTRACTORS)
+ATTRACTORS = tuple(
+    (phrase, f"{phrase}s")
+    for phrase in ("near the dog", "behind the house", "beside the tree", "with the book", "by the window")
+)
 
 CAPITAL_TEMPLATES = (
     "The capital of {country} is",
@@ -81,12 +89,9 @@ SENTIMENT_VARIANTS = (
     "The show was simply",
     "The service was just",
 )
-SENTIMENT_ANSWERS = (
-    ("wonderful", "terrible"),
-    ("great", "awful"),
-    ("amazing", "horrible"),
-    ("fantastic", "dreadful"),
-    ("good", "bad"),
+SENTIMENT_ANSWERS = tuple(
+    tuple(pair.split("/"))
+    for pair in "wonderful/terrible great/awful amazing/horrible fantastic/dreadful good/bad".split()
 )
 
 SUM_TEMPLATES = (

@@ -139,10 +139,15 @@ def test_prompts_are_written_as_lines_too_and_can_be_read_again(organism, rows, 
         lines += own
     assert len(lines) == len(rows)
     again = rows_of(run_phase(PHASE, tmp_path, config(prompts=str(written(tmp_path / "p.jsonl", lines)), n_train=80)))
-    told = [{(row["prompt"], row["correct_answer"], row["made_from"], row["entity"]) for row in all_rows}
-            for all_rows in ([row for row in rows if row["split"] == "train"],
-                             [row for row in again if row["split"] == "train"])]  # fmt: skip
-    assert told[0] == told[1]
+    told, read = (
+        {
+            (row["prompt"], row["correct_answer"], row["made_from"], row["entity"])
+            for row in each
+            if row["split"] == "train"
+        }
+        for each in (rows, again)
+    )
+    assert told == read
 
 
 @pytest.mark.parametrize("model", ["organism", model_location("organism")], ids=["own prompts", "general ones"])
