@@ -16,8 +16,8 @@ class CircuitInterventionsConfig(BehaviourPromptsConfig, TranscoderConfig, Recor
     set_size: int = setting(10, "latents of a named set", minimum=1)
     n_nulls: int = setting(
         199,
-        "random sets matched to a named one by layer, position and activation; with fewer than 20 for each behaviour no "
-        "p reaches 0.05 after Holm",
+        "random sets matched to a named one by layer, position and activation; with fewer than 20 for each behaviour "
+        "no p reaches 0.05 after Holm",
         demo=39,
         minimum=19,
     )

@@ -115,8 +115,8 @@ def test_patches_are_of_pairs_and_a_layer_without_latents_moves_nothing(known, f
     assert [*patched.moved] == ["all", "kept", "kept, layer 1"]
     rows = [row for row in own.effects if row["intervention"] == "patch"]
     whole = [row["whole"] for row in rows if row["set"] == "all"]
-    layer = [sum(row["effect"] for row in rows if (row["record"], row["set"]) == (record, "kept, layer 1"))
-             for record in (0, 1, 4, 5, 8, 9)]  # fmt: skip
+    of_layer = {row["record"]: row["effect"] for row in rows if row["set"] == "kept, layer 1"}
+    layer = [of_layer.get(record, 0.0) for record in (0, 1, 4, 5, 8, 9)]
     assert layer[0] == 0 and same(patched.moved["kept, layer 1"], resampled(layer, whole))
     back = [row for row in own.effects if row["intervention"] == "patch_back"]
     assert same(patched.back, resampled([row["effect"] for row in back], [row["whole"] for row in back]))

@@ -8,20 +8,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from behaviour_rows import written
-from report_data import collect
+from pages import words
+from report_data import HOSTILE, write_report
+from report_data import build as build_all
 from runs import newest
 from safetensors.numpy import load_file
 from support import built_once, command
 from toy_phases import content, run_phase, stop_after
 
-from common import handoffs
 from common.errors import ConfigError
+from common.handoffs import INTERVENTIONS
 from common.handoffs.circuit_interventions import InterventionsDocument
 from common.handoffs.document import from_json
+from common.report.blocks import Figure, Table
+from common.report.collect import FINISHED, PhaseResult
+from common.runs.artifacts import Artifact
+from common.runs.discovery import read_run
 from common.stopping import Stopped
 from common.tables import from_parquet
+from common.words import percent
 from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
 from phase5_attribution_graphs.interventions.phase import PHASE
+from phase5_attribution_graphs.interventions.report import section
+from run import PROGRAM
 
 FEW = {"n_prompts": 2, "n_nulls": 19, "n_swept": 4, "coefficients": (1.0,)}
 FLAGS = ["--n-prompts", 2, "--n-nulls", 19, "--n-swept", 4, "--coefficients", "1.0"]
@@ -118,31 +127,47 @@ def test_the_signed_effect_names_latents_that_rank_first(document):
     assert str(top.verdict) == "cannot tell"  # of two prompts
 
 
-def test_the_report_says_what_was_found(run, data):
-    from phase5_attribution_graphs.interventions.report import section
+def test_the_page_says_how_much_the_named_latents_take(run, document):
+    told = section(
+        PhaseResult(INTERVENTIONS, FINISHED, Artifact(INTERVENTIONS, read_run(run, INTERVENTIONS), "")), None
+    )
+    top = document.behaviours["agreement"].sets["top_signed_effect"]
+    assert told.answer.startswith("Of agreement one cannot tell: agreement: 10 latents take ")
+    assert percent(top.share) in told.answer
+    table = next(block for block in told.blocks if isinstance(block, Table))
+    assert [row[1].text for row in table.rows] == ["by signed effect, together", "by influence, one by one"]
+    assert table.rows[0][-1].text == "cannot tell (2 prompts)" and table.rows[0][7].under.startswith("2 of 2")
+    [figure] = [block for block in told.blocks if isinstance(block, Figure)]
+    assert figure.title == "Latents that graphs name, beside latents that match them"
 
-    assert section is not None
+
+def test_the_page_warns_of_errors_and_of_nulls_that_match_badly(tmp_path):
+    data = build_all(tmp_path / "data", ["generations", "circuit_prompts", "interventions"])
+    page = write_report(PROGRAM, data, out=tmp_path / "report.html").path.read_text()
+    start = page.index('<section id="circuits"')
+    text = words(page[start : page.index("</section>", start)])
+    assert "Agreement is carried by the latents that graphs name; of " in text and HOSTILE not in page
+    assert "with a partner of unequal length" in text and "prompts with no partner" in text
+    assert "is added by what transcoders miss, so graphs say little" in words(page)
+    assert "times as active as those they match" in words(page)
 
 
 def test_prompts_without_a_test_split_are_refused(tmp_path):
     file = written(tmp_path / "own.jsonl", [ROW, {**ROW, "prompt": "The bakers"}])
-    typed("5.1", "--prompts", file, data=tmp_path / "data")
+    typed("5.1", "--prompts", file, "--behaviours", "all", data=tmp_path / "data")
     with pytest.raises(ConfigError, match="is of the split 'test'\nMark some in the file of --prompts"):
         run_phase(PHASE, tmp_path / "data", config(prompts=str(file)))
 
 
 def test_own_prompts_without_partners_or_train_prompts_are_tried_all_the_same(tmp_path):
     file = written(tmp_path / "own.jsonl", [{**ROW, "split": "test"}])
-    typed("5.1", "--prompts", file, data=tmp_path / "data")
+    typed("5.1", "--prompts", file, "--behaviours", "all", data=tmp_path / "data")
     found = run_phase(PHASE, tmp_path / "data", config(prompts=str(file)))
     effects = from_parquet((found / "effects.parquet").read_bytes())
     assert not {"mean", "patch", "patch_back"} & {row["intervention"] for row in effects}
     one = json.loads((found / "interventions.json").read_bytes())["behaviours"]["own"]
-    assert one["n"] == 1 and one["patched"] == {
-        "n": 0, "refused": {"no partner": 1}, "moved": {}, "back": {"value": None, "low": None, "high": None},
-    }  # fmt: skip
+    assert one["n"] == 1 and one["patched"]["n"] == 0 and one["patched"]["refused"] == {"no partner": 1}
 
 
 def test_the_handoff_keeps_models_prompts_and_transcoders_apart():
-    assert handoffs.INTERVENTIONS.keys == ("model", "prompts", "transcoders")
-    assert {*config().experiment()} == {*handoffs.INTERVENTIONS.keys}
+    assert {*config().experiment()} == {*INTERVENTIONS.keys} == {"model", "prompts", "transcoders"}
