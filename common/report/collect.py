@@ -41,6 +41,7 @@ from common.runs.discovery import (
 from common.runs.ledger import count_selections, readings_of
 from common.saes.own import finished_runs, own_identity
 from common.saes.settings import SaeConfig
+from common.saes.sources import has_default_transcoders
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model or dataset"  # a state too: nothing is missing from an experiment with one of each
@@ -323,7 +324,9 @@ def _not_finished(handoff: Handoff, data_dir: Path, experiment: dict[str, str], 
 
 
 def _not_begun(handoff: Handoff, experiment: Names, build: str) -> PhaseResult:
-    if handoff == POSITIVE_CONTROL and control_pairs(plain_name(experiment["model"])) is None:
+    model = plain_name(experiment["model"])
+    unknown = {POSITIVE_CONTROL: control_pairs(model) is None, CIRCUIT_LATENTS: not has_default_transcoders(model)}
+    if any(handoff == other and is_unknown for other, is_unknown in unknown.items()):
         return PhaseResult(handoff, NOT_USED, command=build)
     return PhaseResult(handoff, APART if OTHER_MODEL in build else MISSING, command=build)
 

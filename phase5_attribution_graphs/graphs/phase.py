@@ -9,6 +9,7 @@ PHASE = Phase(
     title="attribution graphs of the prompts' answers, each checked by interventions",
     config=GraphsConfig,
     inputs=(handoffs.CIRCUIT_PROMPTS,),
+    optional_inputs=lambda config: (handoffs.CIRCUIT_LATENTS,),
     output=handoffs.CIRCUIT_GRAPHS,
     run="phase5_attribution_graphs.graphs.graphs:run",
     report="phase5_attribution_graphs.graphs.report:section",

@@ -2,7 +2,7 @@
 
 from common import handoffs
 from common.phases.phase import Phase
-from phase5_attribution_graphs.latents.config import CircuitLatentsConfig
+from phase5_attribution_graphs.latents.config import CircuitLatentsConfig, left_out
 
 PHASE = Phase(
     id="5.3",
@@ -13,5 +13,6 @@ PHASE = Phase(
     run="phase5_attribution_graphs.latents.latents:run",
     report="phase5_attribution_graphs.latents.report:section",
     n_records="phase5_attribution_graphs.latents.latents:count_records",
+    left_out=left_out,
     n_kept_vectors=lambda config, n_layers: 2 * n_layers,
 )

@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -216,7 +216,7 @@ def in_double(lm: LanguageModel) -> Iterator[LanguageModel]:
 
     A mixture's experts are computed one after another meanwhile: their product in one has no double precision.
     """
-    experts = lm.model.config._experts_implementation
+    experts = cast(str, lm.model.config._experts_implementation)
     lm.model.set_experts_implementation("eager")
     lm.model.double()
     try:

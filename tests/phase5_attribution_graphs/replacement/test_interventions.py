@@ -1,4 +1,4 @@
-"""Covers phase5_attribution_graphs/replacement/interventions.py: beside TransformerLens, hooks of our own, and nothing."""
+"""Covers phase5_attribution_graphs/replacement/interventions.py beside TransformerLens, hooks of our own, nothing."""
 
 import pytest
 import torch
