@@ -15,7 +15,11 @@ class CircuitInterventionsConfig(BehaviourPromptsConfig, TranscoderConfig, Recor
     n_prompts: int = setting(20, "test prompts of each behaviour, at most", demo=3, minimum=1)
     set_size: int = setting(10, "latents of a named set", minimum=1)
     n_nulls: int = setting(
-        199, "random sets matched to a named one by layer, position and activation", demo=39, minimum=19
+        199,
+        "random sets matched to a named one by layer, position and activation; with fewer than 20 for each behaviour "
+        "no p reaches 0.05 after Holm",
+        demo=39,
+        minimum=19,
     )
     n_swept: int = setting(
         0,

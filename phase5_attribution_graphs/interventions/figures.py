@@ -14,7 +14,7 @@ CAPTIONS = {
         "Latents that graphs name, beside latents that match them",
         "Horizontal: prompts, in the order of their effect. Vertical: what the logit difference loses when the top by "
         "signed effect are set to zero. Blue: they. Grey: random sets of the same layers, positions and activations, a "
-        "point for each; dotted: the whole difference.",
+        "point for each; lines: the whole difference.",
     ),
 }
 
@@ -30,7 +30,7 @@ def effects_beside_nulls(evidence: Mapping[str, Evidence], found: InterventionsD
             places = np.arange(len(order))
             across = np.repeat(places, null.shape[1])
             axis.scatter(across, null[order].ravel(), s=4, color=GREY, alpha=0.25, linewidths=0)
-            axis.plot(places, own.column("baseline")[order], ":", color=GREY, linewidth=1)
+            axis.scatter(places, own.column("baseline")[order], s=60, marker="_", color="black", linewidths=1)
             axis.scatter(places, effects[order], s=16, color=BLUE, linewidths=0, zorder=3)
             axis.axhline(0, color="black", linewidth=0.6)
             axis.set(xticks=[], ylabel="logits")
