@@ -222,6 +222,7 @@ def test_the_page_says_plainly_which_behaviour_did_not_pass(run):
     assert told.answer.startswith(answer)
     [warning] = told.warnings
     assert isinstance(warning, Paragraph) and warning.text.startswith("addition: in train ")
+    assert "80 % are needed (above 0: 98.8 %); in test " in warning.text
     [table] = [block for block in told.blocks if isinstance(block, Table)]
     assert [(row[0].text, row[1].text, row[-1].text) for row in table.rows][-2:] == [
         ("addition", "train", "no"),
