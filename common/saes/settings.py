@@ -83,6 +83,11 @@ class SaeConfig(ModelConfig, NamedSaeConfig):
 class TranscoderConfig(ModelConfig):
     """Settings of a phase that puts transcoders in the place of a model's MLPs."""
 
+    dtype: str = setting(
+        "float32",
+        "number type of the model's weights and computation; no graph is exact in another",
+        choices=("float32", "auto", "bfloat16", "float16"),
+    )
     transcoders: str = setting(
         "auto",
         "SAELens release, or folder of transcoders; auto: the registry's choice for the model; own: the newest that "
