@@ -5,7 +5,8 @@
 
 With two answers their contrast is explained, at the first token in which they differ; without, the likeliest tokens.
 The folder, data/traces/<time>_<prompt>, holds the whole graph (graph.safetensors), what of it is shown (graph.json,
-graph.graphml, graph.html), what was verified, and how it was made (trace.json).
+graph.graphml, graph.html), what was verified, and how it was made (trace.json); on request, the heads of its strongest
+edges (--head-loadings 50) and what weights alone say of them (--virtual-weights).
 """
 
 import argparse
@@ -45,6 +46,12 @@ class TraceConfig(TranscoderConfig):
     node_share: float = setting(NODE_SHARE, "share of the influence that the nodes shown hold", minimum=0.01, maximum=1)
     edge_share: float = setting(EDGE_SHARE, "share of it that the edges shown hold", minimum=0.01, maximum=1)
     n_verified: int = setting(50, "strongest edges, and random ones, that are tried by interventions", minimum=1)
+    head_loadings: int = setting(
+        0, "strongest edges whose heads are told, layer by layer, in head_loadings.csv", minimum=0
+    )
+    virtual_weights: bool = setting(
+        False, "write virtual_weights.csv: beside each edge between latents shown what weights alone say"
+    )
 
 
 def main(argv: list[str], _program: Program) -> int:
@@ -109,6 +116,12 @@ def _write(
     explained: "Explained", explainer: "Explainer", lists: "TokenLists", folder: Path, config: TraceConfig, name: str
 ) -> None:
     from common.handoffs.document import as_json
+    from phase5_attribution_graphs.edge_tables import (
+        HEAD_LOADINGS,
+        VIRTUAL_WEIGHTS,
+        heads_of_edges,
+        weights_of_edges,
+    )
     from phase5_attribution_graphs.graphs.exporting import graph_document
     from phase5_attribution_graphs.graphs.files import files_of
 
@@ -128,6 +141,10 @@ def _write(
     files = files_of(document, as_json(explained.verification), with_page=True)
     made = {"settings": result_settings(config), "experiment": config.experiment(), "code": code_state()}
     made |= {"model": lm.describe(), "scores": as_json(explained.scores)}
+    if config.head_loadings:
+        files[HEAD_LOADINGS] = heads_of_edges(explained, config.head_loadings)
+    if config.virtual_weights:
+        files[VIRTUAL_WEIGHTS] = weights_of_edges(explained)
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in {**files, WHOLE: explained.graph.to_bytes(), MADE: json_bytes(made)}.items():
         write_atomic(folder / name, data)

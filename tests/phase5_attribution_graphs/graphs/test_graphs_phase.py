@@ -1,5 +1,6 @@
 """Covers phase 5.4 and `run.py trace` on the model organism: what they write, and that slices give the same bytes."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -156,9 +157,25 @@ def test_the_whole_graph_of_a_trace_adds_up_when_it_is_read_back(traced):
     assert graph.names == ['" are" - " is"'] and not graph.is_capped
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_trace_without_answers_explains_the_likeliest_tokens(tmp_path):
-    done = command("run.py", "trace", "The capital of France is", "--preset", "demo", "--out", tmp_path / "here")
+    words = ["The capital of France is", "--preset", "demo", "--head-loadings", 5, "--virtual-weights"]
+    done = command("run.py", "trace", *words, "--out", tmp_path / "here")
     assert done.returncode == 0, done.stderr
+    by_edge: dict[tuple, dict[str, float]] = {}
+    for row in rows_of(tmp_path / "here" / "head_loadings.csv"):
+        at = by_edge.setdefault((row["source"], row["target"], float(row["edge"])), {})
+        at[row["layer"]] = at.get(row["layer"], 0.0) + float(row["carries"])
+    assert 0 < len(by_edge) <= 5
+    for (*_, edge), layers in by_edge.items():
+        assert list(layers.values()) == pytest.approx([edge] * len(layers), rel=1e-4)
+    known = {node["node_id"] for node in json.loads((tmp_path / "here" / "graph.json").read_bytes())["nodes"]}
+    weights = rows_of(tmp_path / "here" / "virtual_weights.csv")
+    assert weights and {row["source"] for row in weights} <= known
     graph = Graph.read(tmp_path / "here" / "graph.safetensors")
     assert all(len(tokens) == 1 for tokens in graph.target_tokens)
     assert graph.weights.tolist() == sorted(graph.weights.tolist(), reverse=True)
