@@ -2,7 +2,7 @@
 
 from common import handoffs
 from common.phases.phase import Phase
-from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
+from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig, left_out
 
 PHASE = Phase(
     id="5.5",
@@ -13,4 +13,5 @@ PHASE = Phase(
     run="phase5_attribution_graphs.interventions.trying:run",
     report="phase5_attribution_graphs.interventions.report:section",
     n_records="phase5_attribution_graphs.interventions.trying:count_records",
+    left_out=left_out,
 )
