@@ -325,8 +325,11 @@ def _not_finished(handoff: Handoff, data_dir: Path, experiment: dict[str, str], 
 
 def _not_begun(handoff: Handoff, experiment: Names, build: str) -> PhaseResult:
     model = plain_name(experiment["model"])
-    unknown = {POSITIVE_CONTROL: control_pairs(model) is None, CIRCUIT_LATENTS: not has_default_transcoders(model)}
-    if any(handoff == other and is_unknown for other, is_unknown in unknown.items()):
+    without = {
+        POSITIVE_CONTROL.name: control_pairs(model) is None,
+        CIRCUIT_LATENTS.name: not has_default_transcoders(model),
+    }
+    if without.get(handoff.name):
         return PhaseResult(handoff, NOT_USED, command=build)
     return PhaseResult(handoff, APART if OTHER_MODEL in build else MISSING, command=build)
 

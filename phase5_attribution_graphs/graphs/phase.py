@@ -2,6 +2,7 @@
 
 from common import handoffs
 from common.phases.phase import Phase
+from common.saes.settings import without_transcoders
 from phase5_attribution_graphs.graphs.config import GraphsConfig
 
 PHASE = Phase(
@@ -14,4 +15,5 @@ PHASE = Phase(
     run="phase5_attribution_graphs.graphs.graphs:run",
     report="phase5_attribution_graphs.graphs.report:section",
     n_records="phase5_attribution_graphs.graphs.graphs:count_records",
+    left_out=without_transcoders,
 )

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from common.model.settings import BehaviourPromptsConfig
 from common.phases.settings import RecordsConfig, batches, setting
-from common.saes.settings import AUTO, TranscoderConfig
-from common.saes.sources import has_default_transcoders
+from common.saes.settings import TranscoderConfig
 from phase5_attribution_graphs.replacement.sweep import MAX_LATENTS, MAX_MEMORY_MB
 
 
@@ -45,9 +44,3 @@ class CircuitInterventionsConfig(BehaviourPromptsConfig, TranscoderConfig, Recor
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
     seed: int = setting(456, "seed of the random sets and of resamples", minimum=0)
     batch_size: int = batches("changes of a prompt", demo=64)
-
-
-def left_out(config: CircuitInterventionsConfig) -> str:
-    """Why a pipeline goes without this phase; empty where it does not."""
-    without = config.transcoders == AUTO and not has_default_transcoders(config.model)
-    return f"it needs transcoders, of which none are known for {config.model}" if without else ""

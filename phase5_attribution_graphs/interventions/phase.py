@@ -2,7 +2,8 @@
 
 from common import handoffs
 from common.phases.phase import Phase
-from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig, left_out
+from common.saes.settings import without_transcoders
+from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
 
 PHASE = Phase(
     id="5.5",
@@ -13,5 +14,5 @@ PHASE = Phase(
     run="phase5_attribution_graphs.interventions.trying:run",
     report="phase5_attribution_graphs.interventions.report:section",
     n_records="phase5_attribution_graphs.interventions.trying:count_records",
-    left_out=left_out,
+    left_out=without_transcoders,
 )

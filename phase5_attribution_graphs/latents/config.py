@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from common.model.settings import BehaviourPromptsConfig
 from common.phases.settings import RecordsConfig, batches, setting
-from common.saes.settings import AUTO, TranscoderConfig
-from common.saes.sources import has_default_transcoders
+from common.saes.settings import TranscoderConfig
 
 LAST, ALL = "last5", "all"
 N_LAST = 5
@@ -36,9 +35,3 @@ class CircuitLatentsConfig(TranscoderConfig, BehaviourPromptsConfig, RecordsConf
         from common.model.general_text import text_for, text_identity
 
         return {**super().experiment(), "text": text_identity(text_for(self.text, self.model))}
-
-
-def left_out(config: CircuitLatentsConfig) -> str:
-    """Why a pipeline goes without this phase; empty where it does not."""
-    without = config.transcoders == AUTO and not has_default_transcoders(config.model)
-    return f"it needs transcoders, of which none are known for {config.model}" if without else ""

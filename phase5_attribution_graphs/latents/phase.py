@@ -2,7 +2,8 @@
 
 from common import handoffs
 from common.phases.phase import Phase
-from phase5_attribution_graphs.latents.config import CircuitLatentsConfig, left_out
+from common.saes.settings import without_transcoders
+from phase5_attribution_graphs.latents.config import CircuitLatentsConfig
 
 PHASE = Phase(
     id="5.3",
@@ -13,6 +14,6 @@ PHASE = Phase(
     run="phase5_attribution_graphs.latents.latents:run",
     report="phase5_attribution_graphs.latents.report:section",
     n_records="phase5_attribution_graphs.latents.latents:count_records",
-    left_out=left_out,
+    left_out=without_transcoders,
     n_kept_vectors=lambda config, n_layers: 2 * n_layers,
 )

@@ -27,7 +27,7 @@ from common.runs.discovery import read_run
 from common.stopping import Stopped
 from common.tables import from_parquet
 from common.words import percent
-from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig, left_out
+from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
 from phase5_attribution_graphs.interventions.phase import PHASE
 from phase5_attribution_graphs.interventions.report import section
 from run import PROGRAM
@@ -174,6 +174,6 @@ def test_the_handoff_keeps_models_prompts_and_transcoders_apart():
 
 
 def test_a_pipeline_without_transcoders_goes_without_this_phase():
-    assert not left_out(config()) and not left_out(CircuitInterventionsConfig(model="google/gemma-2-2b"))
+    assert not PHASE.left_out(config())
     other = CircuitInterventionsConfig(model="Qwen/Qwen2.5-Coder-0.5B")
-    assert left_out(other) == "it needs transcoders, of which none are known for Qwen/Qwen2.5-Coder-0.5B"
+    assert PHASE.left_out(other) == "it needs transcoders, of which none are known for Qwen/Qwen2.5-Coder-0.5B"

@@ -24,10 +24,11 @@ from common.errors import ConfigError
 from common.model.loading import load_model
 from common.model.registry import MODELS
 from common.phases.settings import build_config
+from common.saes.settings import without_transcoders
 from common.saes.sources import find_release, transcoder_source
 from phase1_3_dictionaries.config import DictionariesConfig
 from phase1_3_dictionaries.phase import PHASE as DICTIONARIES
-from phase5_attribution_graphs.latents.config import CircuitLatentsConfig, left_out
+from phase5_attribution_graphs.latents.config import CircuitLatentsConfig
 from phase5_attribution_graphs.latents.mlps import GeneralText, MlpRows
 
 WRITERS_OF_TRANSCODERS = {**WRITERS, "gemma_2_transcoder": write_gemma_scope}
@@ -203,6 +204,9 @@ def test_transcoders_of_another_width_or_site_are_refused(data, tmp_path):
 def test_a_model_without_default_transcoders_says_how_to_get_some_and_a_pipeline_leaves_the_phase_out():
     with pytest.raises(ConfigError, match="no default transcoders for --model meta-llama/Llama-3.1-8B"):
         dataclasses.replace(config(), model="meta-llama/Llama-3.1-8B").experiment()
-    told = {model: bool(left_out(config(model=model))) for model in (*WIDTHS, "organism", "meta-llama/Llama-3.1-8B")}
+    told = {
+        model: bool(without_transcoders(config(model=model)))
+        for model in (*WIDTHS, "organism", "meta-llama/Llama-3.1-8B")
+    }
     assert [model for model, is_left_out in told.items() if is_left_out] == ["meta-llama/Llama-3.1-8B"]
-    assert not left_out(config(model="meta-llama/Llama-3.1-8B", transcoders="own"))
+    assert not without_transcoders(config(model="meta-llama/Llama-3.1-8B", transcoders="own"))

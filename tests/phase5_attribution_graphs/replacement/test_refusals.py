@@ -68,7 +68,10 @@ def loaded(folder: Path, lm: LanguageModel) -> list:
 AT_THE_NORM = {"hook_name": "blocks.3.ln2.hook_normalized"}
 
 
-@pytest.mark.parametrize("architecture", ["transcoder", "jumprelu_transcoder", "skip_transcoder"])
+SAELENS = ["transcoder", "jumprelu_transcoder", "skip_transcoder", "jumprelu_skip_transcoder"]
+
+
+@pytest.mark.parametrize("architecture", SAELENS)
 @pytest.mark.parametrize("reads, with_gain", [("mlp.hook_in", True), ("ln2.hook_normalized", False)])
 def test_a_saved_transcoder_is_read_as_saelens_computes_it(tmp_path, architecture, reads, with_gain):
     import sae_lens
