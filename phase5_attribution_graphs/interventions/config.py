@@ -24,7 +24,7 @@ class CircuitInterventionsConfig(BehaviourPromptsConfig, TranscoderConfig, Recor
     n_swept: int = setting(
         0,
         "latents of the pruned graph that are set to zero alone, the most influential first; 0: all",
-        demo=20,
+        demo=10,
         minimum=0,
     )
     inhibit: float = setting(

@@ -171,3 +171,9 @@ def test_own_prompts_without_partners_or_train_prompts_are_tried_all_the_same(tm
 
 def test_the_handoff_keeps_models_prompts_and_transcoders_apart():
     assert {*config().experiment()} == {*INTERVENTIONS.keys} == {"model", "prompts", "transcoders"}
+
+
+def test_a_pipeline_without_transcoders_goes_without_this_phase():
+    assert not PHASE.left_out(config())
+    other = CircuitInterventionsConfig(model="Qwen/Qwen2.5-Coder-0.5B")
+    assert PHASE.left_out(other) == "it needs transcoders, of which none are known for Qwen/Qwen2.5-Coder-0.5B"
