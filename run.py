@@ -33,6 +33,8 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "3.7": "phase3_validation.ablation.phase",
     "3.8": "phase3_validation.positive_control.phase",
     "4.1": "phase4_anomaly_detection.phase",
+    "6.1": "phase6_error_circuits.pairs.phase",
+    "6.1b": "phase6_error_circuits.gate.phase",
 }
 COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "phase": Command(

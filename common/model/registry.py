@@ -22,7 +22,8 @@ class ModelEntry:
     name in SAELens' own table, and `sae_ids` the id that each layer has there. `transcoder_release`, where it is not
     that, has one id for each layer. `detector_layer`
     is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one. `control_pairs`
-    are the problems of its positive control of steering (phase 3.8), in this repository.
+    are the problems of its positive control of steering (phase 3.8), `error_templates` templates of programs that fail as
+    those that it was trained on (phase 6.1), both in this repository.
     """
 
     folder: str | None = None
@@ -35,6 +36,7 @@ class ModelEntry:
     dtype_cpu: str = "float32"
     detector_layer: int | None = None
     control_pairs: str | None = None
+    error_templates: str | None = None
 
 
 _QWEN3: dict[str, Any] = {"sae_ids": "layer_{layer}"}
@@ -52,6 +54,7 @@ MODELS = {
         sae_folder="model_organism/weights/saes",
         transcoder_folder="model_organism/weights/transcoders",
         control_pairs="model_organism/control_pairs.jsonl",
+        error_templates="model_organism/error_templates.txt",
     ),
     "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_2_2B),
     "google/gemma-2-2b-it": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_2_2B),
@@ -121,6 +124,12 @@ def instruction_tuned(model: str) -> str | None:
 def control_pairs(model: str) -> Path | None:
     """The file of pairs of problems that comes with a model; None for one that has none."""
     file = MODELS.get(model, ModelEntry()).control_pairs
+    return None if file is None else ROOT / file
+
+
+def error_templates(model: str) -> Path | None:
+    """The file of templates of failing programs that comes with a model; None for one that has none."""
+    file = MODELS.get(model, ModelEntry()).error_templates
     return None if file is None else ROOT / file
 
 

@@ -1,0 +1,168 @@
+"""Templates of pairs: a clean program in named parts, and what stands in some of them in the corrupted one.
+
+    TypeError/SyntaxError: text plus number; the closing bracket is missing
+        call: «print(»
+        left: «"$name: "» «"$name is "»
+        op: « +»
+        right: « $many» -> « $more»
+        close: «)» -> «»
+
+The head has the contrast, the template's name and what makes the corrupted program of the clean one. Each further line
+is a part, by its role: between « and » the texts that may stand there, of several lengths, and after an arrow those of
+the corrupted program. $slots are filled with words and numbers (words.py), \\n begins a line of the program. A file may
+begin with lines "names: ..." and "words: ..." of its own vocabulary.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from common.errors import ConfigError
+from phase6_error_circuits.pairs.words import GENERAL, Vocabulary, draw_slots
+
+ERRORS = (
+    "TypeError",
+    "SyntaxError",
+    "NameError",
+    "ZeroDivisionError",
+    "IndexError",
+    "KeyError",
+    "AttributeError",
+    "ValueError",
+)
+CONTRASTS = (
+    "TypeError/SyntaxError",
+    "TypeError/NameError",
+    "SyntaxError/NameError",
+    "NameError/ZeroDivisionError",
+    "ZeroDivisionError/TypeError",
+    "IndexError/KeyError",
+    "IndexError/TypeError",
+    "KeyError/NameError",
+    "KeyError/TypeError",
+    "AttributeError/NameError",
+    "AttributeError/TypeError",
+    "AttributeError/ZeroDivisionError",
+    "ValueError/NameError",
+    "ValueError/TypeError",
+    "ValueError/SyntaxError",
+)
+FILE = Path(__file__).with_name("templates.txt")
+_HEAD = re.compile(r"(\w+/\w+): ([^;]+); (.+)")
+_PART = re.compile(r"    (\w+): ((?:«[^»]*» ?)+?)(?: ?-> ((?:«[^»]*» ?)+))?")
+_TEXT = re.compile("«([^»]*)»")
+_MIN_NAMES, _MIN_WORDS = 16, 12  # each half is drawn from in pairs: four names, three words
+_FORM = "Write it as in phase6_error_circuits/pairs/templates.txt, which is explained in templates.py"
+
+Parts = tuple[tuple[str, str], ...]  # role and text
+
+
+@dataclass(frozen=True)
+class Part:
+    """What may stand in one place of the clean program, and of the corrupted one where that is something else."""
+
+    role: str
+    clean: tuple[str, ...]
+    corrupted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PairTemplate:
+    """One template with the vocabulary that fills it; `is_own`: it came with the model."""
+
+    contrast: str
+    name: str
+    corruption: str
+    parts: tuple[Part, ...]
+    vocabulary: Vocabulary
+    is_own: bool = False
+
+    @property
+    def errors(self) -> tuple[str, str]:
+        """What the clean and the corrupted program raise."""
+        clean, corrupted = self.contrast.split("/")
+        return clean, corrupted
+
+    @property
+    def changed(self) -> list[str]:
+        """Roles of the parts that differ."""
+        return [part.role for part in self.parts if part.corrupted]
+
+    def draw(self, rng: random.Random, split: str) -> tuple[Parts, Parts]:
+        """The parts of a clean and a corrupted program, with the same words and numbers."""
+        slots = draw_slots(rng, self.vocabulary, split)
+        clean, corrupted = [], []
+        for part in self.parts:
+            text = Template(rng.choice(part.clean)).substitute(slots)
+            clean.append((part.role, text))
+            corrupted.append(
+                (part.role, Template(rng.choice(part.corrupted)).substitute(slots) if part.corrupted else text)
+            )
+        return tuple(clean), tuple(corrupted)
+
+
+def read_templates(path: Path = FILE, is_own: bool = False) -> list[PairTemplate]:
+    """All templates of a file. Raises: ConfigError, naming the line that is of no known form."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the templates in {path} cannot be read: {error}\nGive another file") from error
+    templates: list[PairTemplate] = []
+    head, parts = None, []
+    vocabulary: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            if head is not None:
+                templates.append(_template(head, parts, vocabulary, is_own, where))
+            head, parts = None, []
+        elif head is None and line.startswith(("names: ", "words: ")):
+            vocabulary[line[:5]] = tuple(line[6:].split())
+        elif head is None:
+            head = _head(line, where)
+        else:
+            parts.append(_part(line, where))
+    if not templates:
+        raise ConfigError(f"{path} holds no template\n{_FORM}")
+    return templates
+
+
+def _head(line: str, where: str) -> tuple[str, str, str]:
+    found = _HEAD.fullmatch(line)
+    if found is None:
+        raise ConfigError(f"{where}: '{line}' is no head of a template\n{_FORM}")
+    contrast, name, corruption = found.groups()
+    if contrast not in CONTRASTS:
+        raise ConfigError(f"{where}: there is no contrast '{contrast}'\nGive one of: {', '.join(CONTRASTS)}")
+    return contrast, name, corruption
+
+
+def _part(line: str, where: str) -> Part:
+    found = _PART.fullmatch(line)
+    if found is None:
+        raise ConfigError(f"{where}: '{line}' is no part of a template\n{_FORM}")
+    role, clean, corrupted = found.groups()
+    return Part(role, _texts(clean), _texts(corrupted or ""))
+
+
+def _texts(alternatives: str) -> tuple[str, ...]:
+    return tuple(text.replace("\\n", "\n") for text in _TEXT.findall(alternatives))
+
+
+def _template(
+    head: tuple[str, str, str], parts: list[Part], words: dict[str, tuple[str, ...]], is_own: bool, where: str
+) -> PairTemplate:
+    vocabulary = Vocabulary(words.get("names", GENERAL.names), words.get("words", GENERAL.words))
+    made = PairTemplate(*head, tuple(parts), vocabulary, is_own)
+    if len(vocabulary.names) < _MIN_NAMES or len(vocabulary.words) < _MIN_WORDS:
+        found = f"{len(vocabulary.names)} names and {len(vocabulary.words)} words"
+        raise ConfigError(f"{where}: there are {found}\nGive at least {_MIN_NAMES} and {_MIN_WORDS}")
+    if not made.changed:
+        raise ConfigError(f"{where}: nothing is changed in '{made.name}'\n{_FORM}")
+    try:
+        made.draw(random.Random(0), "select")
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{where}: '{made.name}' has a slot that there is not: {error}\n{_FORM}") from error
+    return made
