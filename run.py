@@ -33,6 +33,9 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "3.7": "phase3_validation.ablation.phase",
     "3.8": "phase3_validation.positive_control.phase",
     "4.1": "phase4_anomaly_detection.phase",
+    "5.1": "phase5_attribution_graphs.prompts.phase",
+    "5.2": "phase5_attribution_graphs.baseline.phase",
+    "5.4": "phase5_attribution_graphs.graphs.phase",
     "6.1": "phase6_error_circuits.pairs.phase",
     "6.1b": "phase6_error_circuits.gate.phase",
 }
@@ -71,6 +74,11 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
         "phase4_anomaly_detection.commands:serve",
         "serve --artifacts FOLDER",
         "the same over HTTP",
+    ),
+    "trace": Command(
+        "phase5_attribution_graphs.trace:main",
+        "trace PROMPT --answer A --against B",
+        "the attribution graph of any prompt, checked, as a page",
     ),
     "status": Command(
         "common.report.status:main",

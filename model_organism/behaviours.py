@@ -69,6 +69,7 @@ NEGATIVE_WORDS = (" terrible", " awful", " horrible", " dreadful")
 PERFORMANCES = "movie film show play concert book".split()
 INTENSIFIERS = ("absolutely", "absolutely", "really", "truly", "simply")
 # fmt: on
+OFF_BY = (-10, -1, 1, 10)  # what a wrong sum differs by
 
 
 @dataclass(frozen=True)
@@ -93,27 +94,35 @@ def _agreement(rng: random.Random, split: str) -> BehaviourItem:
         determiner, is_plural = rng.choice(DETERMINERS), rng.random() < 0.5
         attractor = f"{rng.choice(PREPOSITIONS)} the" if rng.random() < 0.45 else ""
         verb = rng.choices(VERBS, VERB_WEIGHTS)[0]
-        is_held_out_frame = stable_hash(f"g{determiner}|{attractor}|{verb[0]}") % 6 == 0
-        if is_held_out_frame == (split == EVALUATION):
+        if is_held_out_frame(determiner, attractor, verb[0]) == (split == EVALUATION):
             break
-    subject = determiner + _inflect(rng.choice(nouns), is_plural)
+    subject = determiner + inflect(rng.choice(nouns), is_plural)
     if attractor:
-        subject += f" {attractor} {_inflect(rng.choice(nouns), rng.random() < 0.5)}"
+        subject += f" {attractor} {inflect(rng.choice(nouns), rng.random() < 0.5)}"
     complement = rng.choice(POSSESSIONS if verb[0] == " has" else ADJECTIVES)
     return BehaviourItem("agreement", subject, verb[is_plural], verb[not is_plural], f" {complement}.\n")
 
 
-def _inflect(noun: str, is_plural: bool) -> str:
+def is_held_out_frame(determiner: str, attractor: str, singular_verb: str) -> bool:
+    """Of agreement; `attractor` is what stands before the second noun, empty where there is none."""
+    return stable_hash(f"g{determiner}|{attractor}|{singular_verb}") % 6 == 0
+
+
+def inflect(noun: str, is_plural: bool) -> str:
     return f"{noun}s" if is_plural else noun
 
 
 def _capitals(rng: random.Random, split: str) -> BehaviourItem:
     while True:
         country, phrasing = rng.choice(list(CAPITALS)), rng.choice(CAPITAL_PHRASINGS)
-        if (stable_hash(f"c{country}|{phrasing}") % 6 == 0) == (split == EVALUATION):
+        if is_held_out_phrasing(country, phrasing) == (split == EVALUATION):
             break
     wrong = rng.choice([capital for other, capital in CAPITALS.items() if other != country])
     return BehaviourItem("capitals", phrasing.format(country=country), f" {CAPITALS[country]}", f" {wrong}", ".\n")
+
+
+def is_held_out_phrasing(country: str, phrasing: str) -> bool:
+    return stable_hash(f"c{country}|{phrasing}") % 6 == 0
 
 
 def _sentiment(rng: random.Random, split: str) -> BehaviourItem:
@@ -123,24 +132,34 @@ def _sentiment(rng: random.Random, split: str) -> BehaviourItem:
         has_two = rng.random() < 0.5
         if split == EVALUATION and not has_two:
             continue
-        if not has_two or (stable_hash(f"{first}|{second}") % 6 == 0) == (split == EVALUATION):
+        if not has_two or is_held_out_review(first, second) == (split == EVALUATION):
             break
-    review = first
-    if has_two:
-        review += f" and {second if second.startswith('I ') else second[0].lower() + second[1:]}"
+    review = joined_review(first, second) if has_two else first
     prompt = f"{review}. The {rng.choice(PERFORMANCES)} was {rng.choice(INTENSIFIERS)}"
     right, wrong = (POSITIVE_WORDS, NEGATIVE_WORDS) if is_positive else (NEGATIVE_WORDS, POSITIVE_WORDS)
     return BehaviourItem("sentiment", prompt, rng.choice(right), rng.choice(wrong), ".\n")
 
 
+def is_held_out_review(first: str, second: str) -> bool:
+    return stable_hash(f"{first}|{second}") % 6 == 0
+
+
+def joined_review(first: str, second: str) -> str:
+    return f"{first} and {second if second.startswith('I ') else second[0].lower() + second[1:]}"
+
+
 def _addition(rng: random.Random, split: str) -> BehaviourItem:
     while True:
         first, second = rng.randint(10, 99), rng.randint(10, 99)
-        if (stable_hash(f"a{first}+{second}") % 8 == 0) == (split == EVALUATION):
+        if is_held_out_sum(first, second) == (split == EVALUATION):
             break
     total = first + second
-    wrong = total + rng.choice((-10, -1, 1, 10))
+    wrong = total + rng.choice(OFF_BY)
     return BehaviourItem("addition", f"{first} + {second} =", f" {total}", f" {wrong}", "\n")
+
+
+def is_held_out_sum(first: int, second: int) -> bool:
+    return stable_hash(f"a{first}+{second}") % 8 == 0
 
 
 _SAMPLERS: dict[str, Callable[[random.Random, str], BehaviourItem]] = {

@@ -71,7 +71,7 @@ def write_run(
 ) -> Path:
     """One finished run, made from the artifacts in `lineage`."""
     known = {"model": model, "dataset": DATASET, "sae": sae}
-    experiment = {key: known[key] for key in handoff.scope}
+    experiment = {key: known[key] for key in handoff.scope if key in known}
     path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
     identity = {
         "artifact": handoff.name,
@@ -342,6 +342,23 @@ def _positive_control(out: Any) -> None:
     out.document("positive_control.json", given | {"baseline": {"n_correct": 0, "pass_rate": interval(0.0)}})
 
 
+def _circuit_prompts(out: Any) -> None:
+    one = {"n": 10, "asked": 20, "n_entities": 5, "n_paired": 8, "shortest": 3, "longest": 9}
+    one |= {"refused": {"partners of unequal length": {"n": 4, "named": [HOSTILE]}}, "unpaired": {"n": 2}}
+    bos = {"id": 2, "text": "<bos>"}
+    splits = {"train": one, "test": one}
+    given = {"source": HOSTILE, "seed": 42, "front": [bos], "sink": None, "behaviours": {"agreement": splits}}
+    out.document("prompts.json", given)
+
+
+def _circuit_baseline(out: Any) -> None:
+    share = {"accuracy": counted(5, N), "sign_accuracy": counted(11, N), "threshold": 2.0, "needed": 0.8, "n": N}
+    passed, missed = {**share, "passes": True}, {**share, "passes": False}
+    behaviours = {"agreement": {"train": passed, "test": passed}, "addition": {"train": passed, "test": missed}}
+    out.document("baseline.json", {"n": 4 * N, "forced": True, "missed": ["addition"], "behaviours": behaviours})
+    out.file("figures/margins.png", picture())
+
+
 def _detector(out: Any) -> None:
     card = {
         "auroc": interval(0.66),
@@ -374,4 +391,5 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "orthogonalisation": _general("orthogonalisation", "orthogonalisation"),
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
     "positive_control": _positive_control, "detector": _detector,
+    "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
 }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from common.handoffs.estimates import Interval
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
@@ -45,3 +47,53 @@ class GraphScores:
     constants_influence: float
     errors_direct: float
     errors_signed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrequentNode:
+    """A latent at a role that many graphs of a behaviour show: in `n` of them.
+
+    `effect` is its signed effect, as a share of the value explained, 0 where it is not shown. `shuffled` is the share
+    of graphs for another prompt's answers that show it, `excess` the paired difference of the two.
+    """
+
+    layer: int
+    latent: int
+    role: str
+    n: int
+    frequency: Interval
+    effect: Interval
+    shuffled: float
+    excess: Interval
+    beyond_shuffled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourGraphs:
+    """The graphs of one behaviour: means over its `n` prompts with bootstrap intervals.
+
+    `value` is the logit difference that is explained, before the model's final cap; `capped` that of the logits as the
+    model gives them. `active` latents, of which `shown` are kept. `exact` graphs passed every check.
+    """
+
+    n: int
+    exact: int
+    value: Interval
+    capped: Interval
+    active: Interval
+    shown: Interval
+    scores: dict[str, Interval]
+    nodes: list[FrequentNode]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphsDocument:
+    """graphs.json; `behaviours` by name. `worst` is the largest figure of each check among all graphs."""
+
+    experiment: dict[str, str]
+    split: str
+    targets: str
+    n: int
+    exact: int
+    worst: dict[str, float | None]
+    behaviours: dict[str, BehaviourGraphs]

@@ -9,7 +9,7 @@ from common.tables import Field
 
 Document = TypeVar("Document")  # what the JSON file of an artifact holds
 
-USUAL = {"prompt": "plain", "site": "resid_post"}  # of an experiment: not named where it is so
+USUAL = {"prompt": "plain", "site": "resid_post", "prompts": "auto"}  # of an experiment: not named where it is so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,4 +55,4 @@ class Handoff(Generic[Document]):
         return pkgutil.resolve_name(f"common.handoffs.{self.documents[document]}")
 
     def is_unstable(self, file: str) -> bool:
-        return file in self.unstable or file.startswith("figures/")
+        return file.startswith("figures/") or any(fnmatchcase(file, pattern) for pattern in self.unstable)

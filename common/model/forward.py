@@ -41,6 +41,13 @@ def logits_of_every_token(
     return _logits(lm, ids, mask, cache, 0)
 
 
+def logits_of_last_tokens(
+    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"], n: int
+) -> Float[Tensor, "batch n d_vocab"]:
+    """Logits after each of the last `n` of `ids`, without a cache: those of long prompts would fill the memory."""
+    return _logits(lm, ids, mask, None, n)
+
+
 def _logits(lm: LanguageModel, ids: Tensor, mask: Tensor, cache: DynamicCache | None, n_kept: int) -> Tensor:
     """Those of the last `n_kept` tokens; of all for 0."""
     n_before = mask.shape[1] - ids.shape[1]

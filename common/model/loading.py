@@ -10,7 +10,7 @@ import huggingface_hub
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from common.errors import AssetError
 from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
@@ -78,6 +78,13 @@ def load_tokenizer(name: str, revision: str = "") -> Any:
     folder = folder_on_this_disk(name, revision)
     with _loading_errors(name, str(folder)):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def vocabulary_size(name: str, revision: str = "") -> int:
+    """How many tokens a model on this disk has embeddings for; raises as `load_tokenizer` does."""
+    folder = folder_on_this_disk(name, revision)
+    with _loading_errors(name, str(folder)):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().vocab_size
 
 
 def keep_freed_memory() -> None:

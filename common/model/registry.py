@@ -22,8 +22,9 @@ class ModelEntry:
     name in SAELens' own table, and `sae_ids` the id that each layer has there. `transcoder_release`, where it is not
     that, has one id for each layer. `detector_layer`
     is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one. `control_pairs`
-    are the problems of its positive control of steering (phase 3.8), `error_templates` templates of programs that fail as
-    those that it was trained on (phase 6.1), both in this repository.
+    are the problems of its positive control of steering (phase 3.8), `behaviour_prompts` the prompts of the behaviours
+    that it was trained on (phase 5.1), `error_templates` templates of programs that fail as those that it was trained
+    on (phase 6.1), all in this repository.
     """
 
     folder: str | None = None
@@ -36,6 +37,7 @@ class ModelEntry:
     dtype_cpu: str = "float32"
     detector_layer: int | None = None
     control_pairs: str | None = None
+    behaviour_prompts: str | None = None
     error_templates: str | None = None
 
 
@@ -54,6 +56,7 @@ MODELS = {
         sae_folder="model_organism/weights/saes",
         transcoder_folder="model_organism/weights/transcoders",
         control_pairs="model_organism/control_pairs.jsonl",
+        behaviour_prompts="model_organism/behaviour_prompts.jsonl",
         error_templates="model_organism/error_templates.txt",
     ),
     "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_2_2B),
@@ -124,6 +127,12 @@ def instruction_tuned(model: str) -> str | None:
 def control_pairs(model: str) -> Path | None:
     """The file of pairs of problems that comes with a model; None for one that has none."""
     file = MODELS.get(model, ModelEntry()).control_pairs
+    return None if file is None else ROOT / file
+
+
+def behaviour_prompts(model: str) -> Path | None:
+    """The file of prompts of behaviours that comes with a model; None for one that has none."""
+    file = MODELS.get(model, ModelEntry()).behaviour_prompts
     return None if file is None else ROOT / file
 
 

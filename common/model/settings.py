@@ -1,14 +1,18 @@
-"""The model of a phase, and how problems are put to it."""
+"""The model of a phase, how problems are put to it, and which prompts of behaviours it is traced on."""
 
 import dataclasses
+import hashlib
 import logging
+from pathlib import Path
 from typing import ClassVar, Self
 
 from common.model.chat import with_form
 from common.model.registry import hub_repository, model_identity, similar_model
 from common.phases.settings import PhaseConfig, setting
+from common.problems.files import problem_stem, read_problem_bytes
 
 PROMPT_FORMS = ("plain", "chat", "auto")
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,3 +74,24 @@ class PromptConfig(PhaseConfig):
 
     def settled(self, log: logging.Logger, network: bool) -> Self:
         return with_form(super().settled(log, network), log, network)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BehaviourPromptsConfig(NamedModelConfig):
+    """Settings of a phase that works on prompts of behaviours (phase5_attribution_graphs)."""
+
+    prompts: str = setting(
+        AUTO,
+        "prompts of behaviours: a .jsonl file of your own (phase5_attribution_graphs/README.md); auto: those that come "
+        "with the model, else general ones",
+    )
+
+    def experiment(self) -> dict[str, str]:
+        known = AUTO if self.prompts == AUTO else file_identity(Path(self.prompts))
+        return {**super().experiment(), "prompts": known}
+
+
+def file_identity(path: Path) -> str:
+    """'<name>@<hash of its content>' of a .jsonl or .json file. Raises: ConfigError where it cannot be read."""
+    digest = hashlib.sha256(read_problem_bytes(path)).hexdigest()
+    return f"{problem_stem(path)}@{digest[:8]}"

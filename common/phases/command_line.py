@@ -20,6 +20,7 @@ TOLD_FOR = {  # a key of an artifact's scope -> the settings that say which one 
     "dataset": ("dataset", "limit"),
     "prompt": ("prompt",),
     "site": ("site",),
+    "prompts": ("prompts",),
 }
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
-from common.handoffs import DICTIONARIES, GENERATIONS, HANDOFFS, POSITIVE_CONTROL, SPLIT, Handoff
+from common.handoffs import (
+    CIRCUIT_PROMPTS,
+    DICTIONARIES,
+    GENERATIONS,
+    HANDOFFS,
+    POSITIVE_CONTROL,
+    SPLIT,
+    USUAL,
+    Handoff,
+)
 from common.model.registry import control_pairs
 from common.phases.settings import build_config
 from common.problems.datasets import PILOT, pilot_size
@@ -167,12 +176,13 @@ def collect_experiment(
     runs: Runs, experiment: Names, data_dir: Path, typed: Mapping[str, Any] | None = None
 ) -> Collected:
     """All phases of one experiment; `typed` are settings that its runs do not tell."""
-    told = typed_as(experiment, [run for group in runs.values() for run in group])
+    known = {**experiment, "prompts": _prompts_in_use(runs, experiment["model"])}
+    told = typed_as(known, [run for group in runs.values() for run in group])
     collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
     lineage: dict[str, str] = {}
     for handoff in HANDOFFS:
         build = phase_command(handoff, collected.settings, told.preset, data_dir)
-        phase = _phase(handoff, data_dir, experiment, lineage, build)
+        phase = _phase(handoff, data_dir, known, lineage, build)
         if phase.state == FINISHED:
             own = (
                 {} if handoff == DICTIONARIES else phase.manifest["lineage"]
@@ -180,6 +190,14 @@ def collect_experiment(
             lineage |= {**own, handoff.name: phase.artifact.content_sha256}
         collected.phases[handoff.name] = phase
     return collected
+
+
+def _prompts_in_use(runs: Runs, model: str) -> str | None:
+    """The prompts of behaviours that phase 5 was last given, whatever else is of the experiment."""
+    own = [
+        run for run in runs[CIRCUIT_PROMPTS.name] if run.damage is None and run.finished and run.of("model") == model
+    ]
+    return own[0].of("prompts") if own else USUAL["prompts"]
 
 
 def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None = None) -> list[Names]:

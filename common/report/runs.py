@@ -25,6 +25,8 @@ TITLES = {  # artifact -> what its phase does
     "prompt_ablation": "prompt ablation",
     "positive_control": "positive control of steering",
     "detector": "detector, with its card",
+    "circuit_prompts": "prompts of behaviours",
+    "circuit_baseline": "how well the model does on them",
 }
 LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}
 Process = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.handoffs import TRANSFER, Handoff
 from common.model.registry import instruction_tuned
-from common.model.settings import PromptConfig
+from common.model.settings import BehaviourPromptsConfig, PromptConfig
 from common.phases.command_line import TOLD_FOR, words_for
 from common.phases.settings import build_config
 from common.problems.settings import DatasetConfig
@@ -19,7 +19,7 @@ OTHER_MODEL = "--to OTHER_MODEL"  # what a reader has to fill in where no second
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Experiment(SaeConfig, DatasetConfig, PromptConfig):
+class _Experiment(SaeConfig, DatasetConfig, PromptConfig, BehaviourPromptsConfig):
     """All settings that say which experiment is meant, for their usual values."""
 
 

@@ -1,16 +1,13 @@
 """Settings of phase 3.8."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import ConfigError
 from common.model.registry import control_pairs
+from common.model.settings import AUTO, file_identity
 from common.phases.settings import batches, setting
-from common.problems.files import problem_stem, read_problem_bytes
 from common.programs.settings import WritingConfig
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +24,7 @@ class PositiveControlConfig(WritingConfig):
     seed: int = setting(42, "seed of the random directions", minimum=0)
 
     def experiment(self) -> dict[str, str]:
-        path = self.pairs_file()
-        digest = hashlib.sha256(read_problem_bytes(path)).hexdigest()
-        return {**super().experiment(), "pairs": f"{problem_stem(path)}@{digest[:8]}"}
+        return {**super().experiment(), "pairs": file_identity(self.pairs_file())}
 
     def pairs_file(self) -> Path:
         """Raises: ConfigError for a model that comes without pairs, where none are given."""

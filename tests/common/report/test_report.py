@@ -95,7 +95,7 @@ def test_phases_that_are_missing_in_between_leave_the_others_as_they_are(tmp_pat
 def test_every_section_is_there_when_every_phase_is(whole, tmp_path):
     ids = [a["id"] for tag, a in Reader(page(whole, tmp_path)).elements if tag == "section"]
     assert ids == ["result", "warnings", "detection", "dose", "steering", "attention", "orthogonalisation", "transfer",
-                   "prompt-ablation", "detector", "examples", "selection", "programs", "problems", "runs",
+                   "prompt-ablation", "detector", "circuits", "examples", "selection", "programs", "problems", "runs",
                    "latents"]  # fmt: skip
 
 

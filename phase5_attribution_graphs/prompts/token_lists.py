@@ -1,0 +1,96 @@
+"""The one list of tokens that all of phase 5 gives the model for a prompt.
+
+1. In front stands what the tokenizer puts there: BOS, once. Where it puts nothing, its BOS is put there all the same.
+2. Where it has none, the pad token stands there, as an attention sink: the first token takes about half of all
+   attention, whatever it is, and in a graph it is a constant, which no word of the prompt should be.
+3. The prompt follows, then the tokens that both answers begin with, so that what comes next tells them apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.errors import AssetError
+from common.handoffs.circuit_prompts import Token
+from common.model.tokenization import ids_and_spans, tokens_in_front
+from phase5_attribution_graphs.prompts.candidates import Candidate
+
+TOKENS_CHANGE = "the answer changes the prompt's tokens"
+NO_DIFFERENCE = "one answer begins with the other"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A prompt as tokens. `token_ids`: its `n_prompt`, and those that both answers begin with."""
+
+    incorrect: str
+    token_ids: list[int]
+    n_prompt: int
+    correct_ids: list[int]
+    incorrect_ids: list[int]
+
+    @property
+    def next_tokens(self) -> tuple[int, int]:
+        """The first of the right answer, and of the wrong one, that they do not share."""
+        n_shared = len(self.token_ids) - self.n_prompt
+        return self.correct_ids[n_shared], self.incorrect_ids[n_shared]
+
+
+class TokenLists:
+    """Makes the lists of one tokenizer, of whose tokens the model knows the first `n_known`."""
+
+    def __init__(self, tokenizer: Any, n_known: int, model: str):
+        self._tokenizer = tokenizer
+        own = tokens_in_front(tokenizer)
+        self._n_own, self._front, self.sink = len(own), own, None
+        if own:
+            return
+        named = (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
+        self._front = [number for number in named if number is not None and number < n_known][:1]
+        if not self._front:
+            raise AssetError(
+                f"the tokenizer of {model} has no BOS, and no pad or end-of-text token that could stand in its place\n"
+                "Give a --model whose tokenizer has one of them: what is first takes half of all attention"
+            )
+        self.sink = self._token(self._front[0]) if self._front != [tokenizer.bos_token_id] else None
+
+    @property
+    def front(self) -> list[Token]:
+        return [self._token(number) for number in self._front]
+
+    def of(self, text: str) -> list[int]:
+        """Token ids of a text, with what stands in front."""
+        [(ids, _)] = ids_and_spans(self._tokenizer, [text], None, offsets=False)
+        return [*self._front, *ids[self._n_own :]]
+
+    def read(self, candidate: Candidate) -> Reading | str:
+        """The candidate as tokens, or why it has to be left out.
+
+        Of its wrong answers the first is taken that has as many tokens as the right one, or as nearly as may be.
+        """
+        prompt = self.of(candidate.prompt)
+        correct = self._answer(candidate.prompt, prompt, candidate.correct)
+        answers = {one: self._answer(candidate.prompt, prompt, one) for one in candidate.distractors}
+        kept = {one: ids for one, ids in answers.items() if ids is not None}
+        if correct is None or not kept:
+            return TOKENS_CHANGE
+        n = len(correct)
+        incorrect = min(kept, key=lambda one: abs(len(kept[one]) - n))  # the first of equals
+        n_shared = _n_shared(correct, kept[incorrect])
+        if n_shared == min(n, len(kept[incorrect])):
+            return NO_DIFFERENCE
+        return Reading(incorrect, prompt + correct[:n_shared], len(prompt), correct, kept[incorrect])
+
+    def _answer(self, text: str, prompt: list[int], answer: str) -> list[int] | None:
+        """Its tokens after the prompt; None where the prompt's own are others then."""
+        whole = self.of(text + answer)
+        return whole[len(prompt) :] if whole[: len(prompt)] == prompt else None
+
+    def _token(self, number: int) -> Token:
+        return Token(id=number, text=self._tokenizer.convert_ids_to_tokens(number))
+
+
+def _n_shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    same = [one == other for one, other in zip(a, b, strict=False)]
+    return [*same, False].index(False)
