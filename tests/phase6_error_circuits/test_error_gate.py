@@ -1,4 +1,4 @@
-"""Covers phase 6.1b: the metric, what is counted by hand, verdicts, null pairs, the choice, and what stops later phases."""
+"""Covers phase 6.1b: the metric, figures counted by hand, verdicts, null pairs, the choice, what stops later phases."""
 
 import logging
 import math
@@ -95,17 +95,17 @@ def test_the_figures_are_those_counted_by_hand(pairs):
     real = next(pair for pair in pairs if pair.kind == REAL)
     figures = gate_figures(
         [
-            answered(real, (3.0, 1.0), (1.0, 4.0)),  # both signs right
+            answered(real, (4.0, 1.5), (1.0, 4.0)),  # both signs right
             answered(real, (3.0, 2.0), (2.5, 2.0), top=(0, 0)),  # says TypeError to both, and leans
             answered(real, (1.0, 2.0), (3.0, 2.0), top=(1, 0)),  # both wrong
         ],
         str,
     )
     assert figures is not None and (figures.both_signs.n, figures.clean_above.n, figures.both_signs.of) == (1, 2, 3)
-    assert (figures.clean, figures.corrupted) == (pytest.approx(2 / 3), pytest.approx((-3 + 0.5 + 1) / 3))
+    assert (figures.clean, figures.corrupted) == (pytest.approx((2.5 + 1 - 1) / 3), pytest.approx((-3 + 0.5 + 1) / 3))
     assert (figures.accuracy.n, figures.accuracy.of, figures.top.n) == (3, 6, 3)
-    # TypeError's prior of 2 is taken off: clean 1-1, 1-2, -1-2 right: none above; corrupted -1-4, 0.5-2, 1-2: all.
-    assert figures.prior_corrected.n == 4 and figures.top_tokens == {"0": 3, "1": 3}
+    # Without TypeError's prior of 2 only the first clean prompt still says TypeError; all corrupted ones are right.
+    assert figures.prior_corrected.n == 4 and figures.top_tokens == {"0": 4, "1": 2}
     assert figures.verdict is GateVerdict.STOP and gate_figures([], str) is None
 
 
