@@ -23,7 +23,8 @@ class ModelEntry:
     that, has one id for each layer. `detector_layer`
     is the block whose latents phase 4.1 reads, unless it is told another one; None: the best one. `control_pairs`
     are the problems of its positive control of steering (phase 3.8), `behaviour_prompts` the prompts of the behaviours
-    that it was trained on (phase 5.1), both in this repository.
+    that it was trained on (phase 5.1), `error_templates` templates of programs that fail as those that it was trained
+    on (phase 6.1), all in this repository.
     """
 
     folder: str | None = None
@@ -37,6 +38,7 @@ class ModelEntry:
     detector_layer: int | None = None
     control_pairs: str | None = None
     behaviour_prompts: str | None = None
+    error_templates: str | None = None
 
 
 _QWEN3: dict[str, Any] = {"sae_ids": "layer_{layer}"}
@@ -55,6 +57,7 @@ MODELS = {
         transcoder_folder="model_organism/weights/transcoders",
         control_pairs="model_organism/control_pairs.jsonl",
         behaviour_prompts="model_organism/behaviour_prompts.jsonl",
+        error_templates="model_organism/error_templates.txt",
     ),
     "google/gemma-2-2b": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_2_2B),
     "google/gemma-2-2b-it": ModelEntry(sae_release="gemma-scope-2b-pt-res-canonical", detector_layer=19, **_GEMMA_2_2B),
@@ -130,6 +133,12 @@ def control_pairs(model: str) -> Path | None:
 def behaviour_prompts(model: str) -> Path | None:
     """The file of prompts of behaviours that comes with a model; None for one that has none."""
     file = MODELS.get(model, ModelEntry()).behaviour_prompts
+    return None if file is None else ROOT / file
+
+
+def error_templates(model: str) -> Path | None:
+    """The file of templates of failing programs that comes with a model; None for one that has none."""
+    file = MODELS.get(model, ModelEntry()).error_templates
     return None if file is None else ROOT / file
 
 
