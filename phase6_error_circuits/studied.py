@@ -37,7 +37,7 @@ def studied_of(ctx: RunContext[StudyConfig]) -> Studied:
     return Studied(
         contrast=contrast,
         format=form,
-        templates=found.templates,
+        templates=found.templates or [*found.by_template],
         verdict=found.verdict,
         forced=not found.verdict.goes_on,
     )

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.errors import ConfigError
-from common.model.hooks import change_sites, name_of, read_sites
+from common.model.hooks import ChangeFn, change_sites, name_of, read_sites
 from common.model.memory import FittingParts, batch_bytes
 from common.model.sites import HEADS, site_name
 from phase6_error_circuits.arms import Arm, Arms
@@ -96,13 +96,13 @@ class Patching:
         """Of each head at all positions, by the gradient in the run that is patched."""
         replay = self.arms.replay
         sites = [site_name(layer, HEADS) for layer in range(replay.n_layers)]
-        read: dict[str, Tensor] = {}
-        with torch.enable_grad(), read_sites(replay.model, sites, read.__setitem__):
-            metric = self.target.metric_from(0, self.target.embedded.detach().requires_grad_(True))
-        gradients = torch.autograd.grad(metric.sum(), [read[site] for site in sites])
+        with torch.enable_grad():
+            embedded = self.target.embedded.detach().requires_grad_(True)
+            metric, values = run_keeping(self.target, embedded, sites)
+        gradients = torch.autograd.grad(metric.sum(), values)
         sign, found = 1 if self.direction == DENOISING else -1, []
-        for layer, gradient in enumerate(gradients):
-            difference = values_at(self.source, HEADS, layer) - read[sites[layer]].detach()
+        for layer, (own, gradient) in enumerate(zip(values, gradients, strict=True)):
+            difference = values_at(self.source, HEADS, layer) - own.detach()
             d_head = width_of_a_head(self.arms, difference)
             effect = (difference.float() * gradient.float()).unflatten(-1, (-1, d_head)).sum((1, 3))
             found.append(sign * effect.T)
@@ -147,6 +147,22 @@ def values_at(arm: Arm, kind: str, layer: int) -> Tensor:
     with read_sites(arm.replay.model, [site_name(layer, kind)], found.__setitem__):
         arm.replay.block(layer, arm.entering(layer))
     return found[site_name(layer, kind)]
+
+
+def run_keeping(arm: Arm, embedded: Tensor, sites: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+    """The metric when `embedded` enters block 0, and what it is made of at each site, which gradients reach."""
+    kept: dict[str, Tensor] = {}
+
+    def keeping(site: str) -> ChangeFn:
+        def keep(values: Tensor) -> Tensor:
+            kept[site] = values
+            return values  # what follows reads this very tensor: some modules are given another view of it
+
+        return keep
+
+    with change_sites(arm.replay.model, {site: keeping(site) for site in sites}):
+        metric = arm.metric_from(0, embedded)
+    return metric, [kept[site] for site in sites]
 
 
 def width_of_a_head(arms: Arms, values: Tensor) -> int:
