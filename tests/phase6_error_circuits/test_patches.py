@@ -4,6 +4,7 @@ what they give in a model whose routing is known.
 
 import copy
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,8 +125,10 @@ def test_a_small_patch_of_a_head_is_what_its_gradient_says(architecture, directi
     """The two arms brought so near to each other that the first order is all there is."""
     arms = arms_in(architecture)
     near = arms.clean.embedded + 1e-2 * (arms.corrupted.embedded - arms.clean.embedded)
-    arms.corrupted.__dict__["embedded"] = near
-    one = patching(arms, direction)
+    streams = arms.replay.streams(near)
+    metric = arms.clean.metric_from(arms.replay.n_layers, streams[-1])
+    beside = replace(arms.corrupted, embedded=near, streams=streams, metric=metric)
+    one = patching(replace(arms, corrupted=beside), direction)
     first = one.heads_first_order()
     for layer in range(arms.replay.n_layers):
         exact = one.branch(HEADS, layer, [Place(head=head) for head in range(4)])
