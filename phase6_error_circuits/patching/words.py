@@ -1,24 +1,12 @@
 """What phase 6.2 says in sentences."""
 
-from common.handoffs.error_gate import GateVerdict
 from common.handoffs.error_patching import ErrorPatchingDocument, PatchedPlace
 from common.words import interval, number, percent
+from phase6_error_circuits.estimates import caution
 from phase6_error_circuits.patching.jobs import ATTENTION, EVERYWHERE, MLP, RESID
 from phase6_error_circuits.patching.patches import DENOISING
 
 _NAMES = {RESID: "the residual stream", ATTENTION: "attention", MLP: "the MLP"}
-
-
-def caution(verdict: GateVerdict, contrast: str) -> str:
-    """What must be said of a contrast that does not pass the gate; nothing of one that does."""
-    if verdict is GateVerdict.WEAK:
-        return (
-            f"on {contrast} the model leans to the right side without giving the right answer: what is found is what "
-            f"moves it, not what makes it answer"
-        )
-    if verdict is GateVerdict.STOP:
-        return f"the model does not tell {contrast} apart; with --force its parts were looked at all the same"
-    return ""
 
 
 def sentences(found: ErrorPatchingDocument) -> list[str]:
