@@ -35,7 +35,9 @@ ERROR_PAIRS: Handoff[ErrorPairsDocument] = Handoff(
             "corrupted_error": Field("string", "the same of the corrupted one"),
             "clean_ids": Field("list<int32>", "what every phase gives the model: the whole clean prompt as tokens"),
             "corrupted_ids": Field("list<int32>", "the corrupted prompt, of as many tokens"),
-            "roles": Field("list<string>", "of each token of the clean prompt: the parts that it covers, with + between"),
+            "roles": Field(
+                "list<string>", "of each token of the clean prompt: the parts that it covers, with + between"
+            ),
             "code_start": Field("int64", "first token of the code; all before it is the same in every pair"),
             "diff_first": Field("int64", "first token in which the two prompts of a real pair of this shape differ"),
             "diff_last": Field("int64", "the last such token"),

@@ -16,7 +16,7 @@ from common.model.tokenization import tokens_in_front
 
 @dataclass(frozen=True)
 class Front:
-    """The tokens before every prompt. `is_added`: the tokenizer does not put them there; `is_sink`: nor are they BOS."""
+    """The tokens before every prompt. `is_added`: not by the tokenizer; `is_sink`: nor are they BOS."""
 
     ids: tuple[int, ...]
     is_added: bool

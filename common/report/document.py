@@ -25,7 +25,7 @@ from common.runs.discovery import slug
 
 ORDER = (  # of the page's sections; what is not named comes last
     "warnings", "detection", "dose", "steering", "attention", "orthogonalisation", "transfer", "prompt-ablation",
-    "detector", "circuits", "examples", "selection", "programs", "problems", "runs", "latents",
+    "detector", "circuits", "errors", "examples", "selection", "programs", "problems", "runs", "latents",
 )  # fmt: skip
 QUESTION = "Does a code model know that the Python it is about to write is wrong, and can we change that?"
 

@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+from common.handoffs import HANDOFFS, Handoff
 from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text, word_columns
 from common.report.collect import FINISHED, NOT_USED, Collected, PhaseResult
 from common.runs.discovery import plain_name
@@ -27,6 +28,8 @@ TITLES = {  # artifact -> what its phase does
     "detector": "detector, with its card",
     "circuit_prompts": "prompts of behaviours",
     "circuit_baseline": "how well the model does on them",
+    "error_pairs": "pairs of programs that raise different errors",
+    "error_gate": "which of these errors the model tells apart",
 }
 LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}
 Process = dict[str, Any]
@@ -38,6 +41,11 @@ def runs_section(collected: Collected) -> Section:
     section.blocks += [_facts(collected, done), _states(collected), _settings(done), _commands(collected)]
     section.blocks.append(_versions(done))
     return section
+
+
+def place_of(handoff: Handoff) -> int:
+    """Where a phase stands among all: numbers with letters, such as 6.1b, cannot be sorted as they are."""
+    return [one.name for one in HANDOFFS].index(handoff.name)
 
 
 def processes(phase: PhaseResult) -> list[Process]:
@@ -129,7 +137,7 @@ def _states(collected: Collected) -> Table:
 
 
 def _state_row(phase: PhaseResult) -> list[Cell]:
-    start = [Cell(phase.handoff.phase, sort=float(phase.handoff.phase)), Cell(TITLES[phase.handoff.name])]
+    start = [Cell(phase.handoff.phase, sort=place_of(phase.handoff)), Cell(TITLES[phase.handoff.name])]
     if phase.state != FINISHED:
         return [*start, Cell(phase.state, under=phase.why), Cell(phase.command, code=True), *[text(None)] * 3]
     seconds = sum(process["seconds"] for process in processes(phase))
@@ -153,7 +161,7 @@ def _settings(done: list[PhaseResult]) -> Table:
         for name, value in manifest["all_settings"].items():
             word = any_value(value) if not isinstance(value, float) else f"{value:g}"
             flag = Cell(f"--{name.replace('_', '-')}", code=True)
-            first = [Cell(phase.handoff.phase, sort=float(phase.handoff.phase)), Cell(manifest.get("preset", ""))]
+            first = [Cell(phase.handoff.phase, sort=place_of(phase.handoff)), Cell(manifest.get("preset", ""))]
             rows.append([*first, flag, Cell(word), Cell("yes" if name in changed else "no")])
     note = "Changed: not the preset's value."
     return Table("All settings", columns, rows, note=note, folded=True)
@@ -163,7 +171,7 @@ def _commands(collected: Collected) -> Table:
     columns = word_columns("Phase", "Command")
     rows = [
         [
-            Cell(phase.handoff.phase, sort=float(phase.handoff.phase)),
+            Cell(phase.handoff.phase, sort=place_of(phase.handoff)),
             Cell(phase.manifest["command"] if phase.state == FINISHED else phase.command, code=True),
         ]
         for phase in collected.phases.values()

@@ -17,9 +17,9 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 
 from common.errors import ConfigError
+from phase6_error_circuits.pair import SELECT
 from phase6_error_circuits.pairs.words import GENERAL, Vocabulary, draw_slots
 
 ERRORS = (
@@ -52,6 +52,7 @@ CONTRASTS = (
 FILE = Path(__file__).with_name("templates.txt")
 _HEAD = re.compile(r"(\w+/\w+): ([^;]+); (.+)")
 _PART = re.compile(r"    (\w+): ((?:«[^»]*» ?)+?)(?: ?-> ((?:«[^»]*» ?)+))?")
+_SLOT = re.compile(r"(\$\w+|\$\{\w+\})")
 _TEXT = re.compile("«([^»]*)»")
 _MIN_NAMES, _MIN_WORDS = 16, 12  # each half is drawn from in pairs: four names, three words
 _FORM = "Write it as in phase6_error_circuits/pairs/templates.txt, which is explained in templates.py"
@@ -93,14 +94,27 @@ class PairTemplate:
     def draw(self, rng: random.Random, split: str) -> tuple[Parts, Parts]:
         """The parts of a clean and a corrupted program, with the same words and numbers."""
         slots = draw_slots(rng, self.vocabulary, split)
-        clean, corrupted = [], []
+        clean: list[tuple[str, str]] = []
+        corrupted: list[tuple[str, str]] = []
         for part in self.parts:
-            text = Template(rng.choice(part.clean)).substitute(slots)
-            clean.append((part.role, text))
-            corrupted.append(
-                (part.role, Template(rng.choice(part.corrupted)).substitute(slots) if part.corrupted else text)
-            )
+            text = rng.choice(part.clean)
+            clean += _filled(part.role, text, slots)
+            corrupted += _filled(part.role, rng.choice(part.corrupted) if part.corrupted else text, slots)
         return tuple(clean), tuple(corrupted)
+
+
+def part_of(role: str) -> str:
+    """The part of the template that a role is of: `left` of `left:name`."""
+    return role.partition(":")[0]
+
+
+def _filled(role: str, text: str, slots: dict[str, str]) -> list[tuple[str, str]]:
+    """A part's text, cut where a slot begins or ends: of `"$name: "` the roles are left, left:name and left."""
+    pieces = []
+    for piece in _SLOT.split(text):
+        slot = piece.strip("${}") if _SLOT.fullmatch(piece) else ""
+        pieces.append((f"{role}:{slot}", slots[slot]) if slot else (role, piece))
+    return [(name, piece) for name, piece in pieces if piece]
 
 
 def read_templates(path: Path = FILE, is_own: bool = False) -> list[PairTemplate]:
@@ -161,8 +175,11 @@ def _template(
         raise ConfigError(f"{where}: there are {found}\nGive at least {_MIN_NAMES} and {_MIN_WORDS}")
     if not made.changed:
         raise ConfigError(f"{where}: nothing is changed in '{made.name}'\n{_FORM}")
-    try:
-        made.draw(random.Random(0), "select")
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"{where}: '{made.name}' has a slot that there is not: {error}\n{_FORM}") from error
+    slots = draw_slots(random.Random(0), vocabulary, SELECT)
+    texts = [text for part in parts for text in (*part.clean, *part.corrupted)]
+    unknown = [slot for text in texts for slot in _SLOT.findall(text) if slot.strip("${}") not in slots]
+    if unknown:
+        raise ConfigError(
+            f"{where}: there is no slot '{unknown[0]}' for '{made.name}'\nGive slots among: ${', $'.join(slots)}"
+        )
     return made

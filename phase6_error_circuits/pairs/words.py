@@ -1,4 +1,4 @@
-"""The words and numbers that templates are filled with, in two halves: pairs that select share none with those held out.
+"""The words and numbers that templates are filled with, in two halves: pairs held out share none with the others.
 
 Of a vocabulary every other name and word is of either half; numbers that select are even, the others odd.
 """
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from phase6_error_circuits.pair import SELECT
 
-SHARE_OF_COMPOUNDS = 0.3  # two names with _ between, two words with a space
-MOST_DIGITS = 4
+SHARE_OF_COMPOUNDS = 0.1  # two names with _ between, two words with a space
+MOST_DIGITS = 3
 NAMES = tuple(
     "temperature price count total value score age level index result size speed width height weight depth amount "
     "length color city month year limit rate area cost rank point line page step unit group label root token query "
