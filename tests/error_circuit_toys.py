@@ -1,4 +1,4 @@
-"""Small decoders with dictionaries, for phase 6: a random one, a linear one, and one with a planted circuit of two nodes."""
+"""Small decoders with dictionaries for phase 6: a random one, a linear one, one with a planted circuit of two nodes."""
 
 from typing import Any, cast
 

@@ -20,7 +20,6 @@ from common.handoffs.error_attribution import (
 )
 from common.model.language_model import LanguageModel
 from phase6_error_circuits.attribution.config import ErrorAttributionConfig
-from phase6_error_circuits.latents.arms import Arms, batches_of
 from phase6_error_circuits.latents.cutting import cut_of, removed
 from phase6_error_circuits.latents.dictionaries import SiteDictionaries
 from phase6_error_circuits.latents.exact import denoising, mean_over_pairs, noising, parts_of_layer
@@ -36,6 +35,7 @@ from phase6_error_circuits.latents.gradients import (
 )
 from phase6_error_circuits.latents.nodes import Importance, Node
 from phase6_error_circuits.latents.shares import Bootstrap, linear_correlation, rank_correlation, share
+from phase6_error_circuits.latents.split_arms import SplitArms, batches_of
 from phase6_error_circuits.latents.studied import StudiedShape
 
 Tried = dict[Node, tuple[float, float]]  # noising and denoising
@@ -91,7 +91,7 @@ class Measurer:
         )
         return Measured(told, by_method, tried)
 
-    def bootstrap(self, batches: Sequence[Arms]) -> Bootstrap:
+    def bootstrap(self, batches: Sequence[SplitArms]) -> Bootstrap:
         return Bootstrap(sum(arms.n_pairs for arms in batches), self.config.n_resamples, self.config.seed)
 
     def _null(self, shape: StudiedShape, n_points: Mapping[int, int], nodes: dict[Node, float]) -> NullNodes:
@@ -126,7 +126,7 @@ class Measurer:
 
 
 def layers_of(
-    batches: Sequence[Arms],
+    batches: Sequence[SplitArms],
     named: dict[str, int],
     by_method: dict[str, Importance],
     n_points: Mapping[int, int],
@@ -159,7 +159,7 @@ def layers_of(
     return found
 
 
-def error_of_difference(batches: Sequence[Arms], layer: int, pos: int) -> float | None:
+def error_of_difference(batches: Sequence[SplitArms], layer: int, pos: int) -> float | None:
     """|d error|^2 / |d value|^2 at a position, over all pairs; None where nothing differs."""
     squares = []
     for part in ("errors", "whole"):
@@ -172,11 +172,11 @@ def error_of_difference(batches: Sequence[Arms], layer: int, pos: int) -> float 
 
 
 @torch.no_grad()
-def all_errors(batches: Sequence[Arms], bootstrap: Bootstrap) -> AllErrors:
+def all_errors(batches: Sequence[SplitArms], bootstrap: Bootstrap) -> AllErrors:
     """What is lost when the errors of all layers are the corrupted ones, and what the model says without any."""
     lost, metrics = [], ([], [])
     for arms in batches:
-        cut = cut_of([], arms.dictionaries.layers, arms.n_pos, str(arms.clean.metric.device), every_error=True)
+        cut = cut_of([], arms.dictionaries.layers, arms.n_pos, arms.device, every_error=True)
         lost.append(arms.clean.metric - removed(arms, cut, arms.corrupted.values))
         for one, found in zip((arms, arms.swapped()), metrics, strict=True):
             values = one.clean.values
@@ -204,10 +204,10 @@ def against_exact(by_method: dict[str, Importance], tried: Tried) -> AgainstExac
     )
 
 
-def _tried(batches: Sequence[Arms], node: Node) -> tuple[float, float]:
+def _tried(batches: Sequence[SplitArms], node: Node) -> tuple[float, float]:
     noised, denoised = ([change(arms, node) for arms in batches] for change in (noising, denoising))
     return mean_over_pairs(noised), mean_over_pairs(denoised)
 
 
-def _effect(batches: Sequence[Arms]) -> Tensor:
+def _effect(batches: Sequence[SplitArms]) -> Tensor:
     return torch.cat([arms.effect for arms in batches])

@@ -47,9 +47,9 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     section.warnings += _warnings(result)
     section.blocks += [
         Paragraph(
-            "A node is a latent at a position, or what the layer's dictionary leaves unexplained there: the error. Each "
-            "is worth its difference between the clean and the corrupted program times the gradient of the plain model, "
-            "averaged along the line between the two runs. So the nodes of a layer add up to what the layer is worth."
+            "A node is a latent at a position, or what the layer's dictionary leaves unexplained there: the error. "
+            "Each is worth its difference between the clean and the corrupted program times the gradient of the plain "
+            "model, averaged along the line between the two runs. So the nodes of a layer add up to what it is worth."
         ),
         _shapes(result),
         *figures_of(phase, CAPTIONS),

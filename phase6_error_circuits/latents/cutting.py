@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from phase6_error_circuits.latents.arms import Arms, Values, take_latents
 from phase6_error_circuits.latents.nodes import Node
+from phase6_error_circuits.latents.split_arms import SplitArms, Values, take_latents
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +65,20 @@ def pooled_cut(latents: Mapping[int, Collection[int]], errors: Mapping[int, Coll
     }
 
 
-def kept(arms: Arms, cut: Cut, base: Values) -> Float[Tensor, " pair"]:
+def kept(arms: SplitArms, cut: Cut, base: Values) -> Float[Tensor, " pair"]:
     """The metric when the circuit alone is left, in the layers of the cut."""
     return _run(arms, cut, base, keep=True)
 
 
-def removed(arms: Arms, cut: Cut, base: Values) -> Float[Tensor, " pair"]:
+def removed(arms: SplitArms, cut: Cut, base: Values) -> Float[Tensor, " pair"]:
     """The metric when everything but the circuit is left."""
     return _run(arms, cut, base, keep=False)
 
 
-def _run(arms: Arms, cut: Cut, base: Values, *, keep: bool) -> Float[Tensor, " pair"]:
+def _run(arms: SplitArms, cut: Cut, base: Values, *, keep: bool) -> Float[Tensor, " pair"]:
     n_layers = arms.replay.n_layers
     first = min(cut, default=n_layers)
-    stream = arms.clean.entering[first]  # nothing is cut before
+    stream = arms.entering(first)  # nothing is cut before
     for layer in range(first, n_layers):
         if layer not in cut:
             stream = arms.block(layer, stream)
@@ -93,7 +93,7 @@ def _run(arms: Arms, cut: Cut, base: Values, *, keep: bool) -> Float[Tensor, " p
     return arms.metric(stream)
 
 
-def _difference(arms: Arms, layer: int, cut: LayerCut, value: Tensor, base: Values) -> Tensor:
+def _difference(arms: SplitArms, layer: int, cut: LayerCut, value: Tensor, base: Values) -> Tensor:
     """The sum of (node - its base) over the circuit's nodes of a layer, at every position."""
     total = torch.zeros_like(value, dtype=torch.float32)
     if len(cut.latents):

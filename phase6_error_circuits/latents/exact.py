@@ -11,26 +11,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from phase6_error_circuits.latents.arms import Arms
 from phase6_error_circuits.latents.gradients import node_change
 from phase6_error_circuits.latents.nodes import Node
+from phase6_error_circuits.latents.split_arms import SplitArms
 
 
 @torch.no_grad()
-def noising(arms: Arms, node: Node) -> Float[Tensor, " pair"]:
+def noising(arms: SplitArms, node: Node) -> Float[Tensor, " pair"]:
     """What the metric of the clean run loses."""
     value = arms.clean.values.whole[node.layer].clone()
     value[:, node.pos] += node_change(arms, *node, arms.corrupted.values).to(value.dtype)
     return arms.clean.metric - arms.metric_with(node.layer, value)
 
 
-def denoising(arms: Arms, node: Node) -> Float[Tensor, " pair"]:
+def denoising(arms: SplitArms, node: Node) -> Float[Tensor, " pair"]:
     """What the metric of the corrupted run gains."""
     return -noising(arms.swapped(), node)
 
 
 @torch.no_grad()
-def parts_of_layer(arms: Arms, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+def parts_of_layer(arms: SplitArms, layer: int) -> tuple[Tensor, Tensor, Tensor]:
     """What the clean run loses when all errors of a layer, all latents, or the whole value are the corrupted ones."""
     clean, corrupted = arms.clean.values, arms.corrupted.values
     change = (corrupted.errors[layer] - clean.errors[layer]).to(clean.whole[layer].dtype)

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from phase6_error_circuits.latents.arms import Arms, Values, take_latents
 from phase6_error_circuits.latents.nodes import Importance, mean_of
+from phase6_error_circuits.latents.split_arms import SplitArms, Values, take_latents
 
 CLEAN, CORRUPTED, IG = METHODS = ("clean", "corrupted", "ig")
 N_POINTS = 10
@@ -46,7 +46,7 @@ def between(n: int) -> list[float]:
 
 
 def gradient(
-    arms: Arms, layer: int, other: Float[Tensor, "#pair pos d_model"], points: Sequence[float]
+    arms: SplitArms, layer: int, other: Float[Tensor, "#pair pos d_model"], points: Sequence[float]
 ) -> Float[Tensor, "pair pos d_model"]:
     """Mean over `points` of the metric's gradient on the line from the clean value of a layer to the other one."""
     value = arms.clean.values.whole[layer]
@@ -60,7 +60,7 @@ def gradient(
 
 
 def latent_parts(
-    arms: Arms, layer: int, other: Values, grad: Float[Tensor, "pair pos d_model"]
+    arms: SplitArms, layer: int, other: Values, grad: Float[Tensor, "pair pos d_model"]
 ) -> Float[Tensor, "pair pos columns"]:
     """Importance of the latents of each pair, in the columns of `arms`."""
     rows = arms.dictionaries.rows(layer, arms.columns[layer])
@@ -68,20 +68,20 @@ def latent_parts(
 
 
 def error_parts(
-    arms: Arms, layer: int, other: Values, grad: Float[Tensor, "pair pos d_model"]
+    arms: SplitArms, layer: int, other: Values, grad: Float[Tensor, "pair pos d_model"]
 ) -> Float[Tensor, "pair pos"]:
     """Importance of the error of each pair."""
     return ((arms.clean.values.errors[layer] - other.errors[layer]) * grad).sum(-1)
 
 
-def first_order(batches: Sequence[Arms], others: Sequence[Values], point: float) -> Importance:
+def first_order(batches: Sequence[SplitArms], others: Sequence[Values], point: float) -> Importance:
     """Of every node, by the gradient at one point of the line: 0 is the clean run, 1 the other one."""
     layers = batches[0].dictionaries.layers
     return _of_layers(batches, others, {layer: _gradients(batches, others, layer, [point]) for layer in layers})
 
 
 def integrated(
-    batches: Sequence[Arms], others: Sequence[Values], n_points: int = N_POINTS, again: int = AGAIN
+    batches: Sequence[SplitArms], others: Sequence[Values], n_points: int = N_POINTS, again: int = AGAIN
 ) -> Integrated:
     """Of every node, by integrated gradients; `n_points` midpoints, more where a layer's nodes do not add up."""
     grads, used = {}, {}
@@ -96,19 +96,19 @@ def integrated(
     return Integrated(_of_layers(batches, others, grads), used)
 
 
-def along(batches: Sequence[Arms], others: Sequence[Values], n_points: Mapping[int, int]) -> Importance:
+def along(batches: Sequence[SplitArms], others: Sequence[Values], n_points: Mapping[int, int]) -> Importance:
     """By integrated gradients, at as many points as are said for each layer."""
     grads = {layer: _gradients(batches, others, layer, midpoints(n)) for layer, n in n_points.items()}
     return _of_layers(batches, others, grads)
 
 
 def _gradients(
-    batches: Sequence[Arms], others: Sequence[Values], layer: int, points: Sequence[float]
+    batches: Sequence[SplitArms], others: Sequence[Values], layer: int, points: Sequence[float]
 ) -> list[Float[Tensor, "pair pos d_model"]]:
     return [gradient(arms, layer, other.whole[layer], points) for arms, other in zip(batches, others, strict=True)]
 
 
-def _adds_up(batches: Sequence[Arms], others: Sequence[Values], layer: int, grads: Sequence[Tensor]) -> bool:
+def _adds_up(batches: Sequence[SplitArms], others: Sequence[Values], layer: int, grads: Sequence[Tensor]) -> bool:
     """Whether the nodes of a layer miss what it is worth by less than the tolerance."""
     nodes, worth, whole = 0.0, 0.0, 0.0
     with torch.no_grad():
@@ -121,7 +121,9 @@ def _adds_up(batches: Sequence[Arms], others: Sequence[Values], layer: int, grad
     return abs(nodes - worth) <= TOLERANCE * max(abs(whole), abs(worth))
 
 
-def _of_layers(batches: Sequence[Arms], others: Sequence[Values], grads: Mapping[int, Sequence[Tensor]]) -> Importance:
+def _of_layers(
+    batches: Sequence[SplitArms], others: Sequence[Values], grads: Mapping[int, Sequence[Tensor]]
+) -> Importance:
     """Of every node, mean over the pairs of all batches; `others` are the values that the nodes are compared with."""
     found = []
     for number, (arms, other) in enumerate(zip(batches, others, strict=True)):
@@ -136,12 +138,14 @@ def _of_layers(batches: Sequence[Arms], others: Sequence[Values], grads: Mapping
     return mean_of(found)
 
 
-def corrupted_of(batches: Sequence[Arms]) -> list[Values]:
+def corrupted_of(batches: Sequence[SplitArms]) -> list[Values]:
     """The corrupted values of each batch, which nodes are compared with as a rule."""
     return [arms.corrupted.values for arms in batches]
 
 
-def node_change(arms: Arms, layer: int, pos: int, latent: int | None, other: Values) -> Float[Tensor, "pair d_model"]:
+def node_change(
+    arms: SplitArms, layer: int, pos: int, latent: int | None, other: Values
+) -> Float[Tensor, "pair d_model"]:
     """What is added to the clean value at a position where one node takes its other value."""
     clean = arms.clean.values
     if latent is None:

@@ -1,4 +1,4 @@
-"""Covers nodes of dictionaries without splicing (phase6_error_circuits/latents): sums, identities, exact changes, cuts."""
+"""Covers nodes of dictionaries without splicing (phase6_error_circuits/latents): sums, identities, changes, cuts."""
 
 import pytest
 import torch
@@ -14,7 +14,6 @@ from error_circuit_toys import (
 )
 
 from common.model.sites import ATTN_OUT, MLP_OUT, RESID_POST
-from phase6_error_circuits.latents.arms import Arms, Values, batches_of, take_latents
 from phase6_error_circuits.latents.cutting import cut_of, kept, removed
 from phase6_error_circuits.latents.exact import denoising, noising, parts_of_layer
 from phase6_error_circuits.latents.gradients import (
@@ -29,18 +28,19 @@ from phase6_error_circuits.latents.gradients import (
 )
 from phase6_error_circuits.latents.nodes import Importance, Node, mean_of, places_of
 from phase6_error_circuits.latents.shares import Bootstrap, rank_correlation
+from phase6_error_circuits.latents.split_arms import SplitArms, Values, batches_of, take_latents
 from phase6_error_circuits.latents.studied import disjoint_nulls
 
 KINDS = (RESID_POST, ATTN_OUT, MLP_OUT)
 
 
-def toy(kind: str = RESID_POST, linear: bool = False, n_layers: int = 3) -> Arms:
+def toy(kind: str = RESID_POST, linear: bool = False, n_layers: int = 3) -> SplitArms:
     lm = (linear_decoder if linear else random_decoder)(n_layers)
     [arms] = batches_of(lm, random_dictionaries(lm, kind), random_pairs(), 8)
     return arms
 
 
-def every_node(arms: Arms) -> list[Node]:
+def every_node(arms: SplitArms) -> list[Node]:
     """All that may differ in a run: every latent and error, at all positions."""
     layers, n_pos = arms.dictionaries.layers, arms.n_pos
     return [Node(layer, pos, one) for layer in layers for pos in range(n_pos) for one in [None, *range(D_SAE)]]
@@ -83,7 +83,7 @@ def test_more_points_are_taken_where_a_layer_does_not_add_up():
 def test_leaves_spliced_beside_an_identity_path_have_the_same_gradients():
     """x + [decode(f) + e] - [the same, detached]: the stream is as it was, and latents and errors have gradients."""
     arms = toy()
-    dictionaries, stream, leaves = arms.dictionaries, arms.clean.entering[0], {}
+    dictionaries, stream, leaves = arms.dictionaries, arms.entering(0), {}
     for layer in range(arms.replay.n_layers):
         stream = arms.replay.block(layer, stream)
         latents, error = dictionaries.split(layer, stream.detach())
@@ -101,7 +101,11 @@ def test_leaves_spliced_beside_an_identity_path_have_the_same_gradients():
 def test_in_a_linear_decoder_every_method_is_exact(kind):
     arms = toy(kind, linear=True)
     others = corrupted_of([arms])
-    methods = [first_order([arms], others, 0.0), first_order([arms], others, 1.0), integrated([arms], others).importance]
+    methods = [
+        first_order([arms], others, 0.0),
+        first_order([arms], others, 1.0),
+        integrated([arms], others).importance,
+    ]
     top = [*methods[0].nodes()][:20]
     assert top or kind == MLP_OUT  # whose output is nothing here
     for node in top:
@@ -239,4 +243,6 @@ def test_other_values_can_stand_for_the_corrupted_ones():
     found, nothing = integrated([arms], [middle]), cut_of([], [0], arms.n_pos, "cpu")
     with torch.no_grad():
         lost = float((arms.clean.metric - kept(arms, nothing, middle)).mean())
-    assert found.importance.sum_of(0) == pytest.approx(lost, abs=TOLERANCE * max(abs(lost), float(arms.effect.mean().abs())))
+    assert found.importance.sum_of(0) == pytest.approx(
+        lost, abs=TOLERANCE * max(abs(lost), float(arms.effect.mean().abs()))
+    )

@@ -1,4 +1,4 @@
-"""Pairs of one shape run through the model: clean and corrupted arm, and what stands at the dictionaries' sites."""
+"""Both arms of some pairs, and what stands at the dictionaries' sites in them, split into latents and errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from common.model.hooks import change_sites
+from common.model.hooks import change_sites, read_sites
 from common.model.language_model import LanguageModel
 from common.model.replay import Replay
 from common.model.sites import RESID_POST
+from phase6_error_circuits.arms import Arm, arms_of
 from phase6_error_circuits.latents.dictionaries import SiteDictionaries
 from phase6_error_circuits.pair import ErrorPair
 
@@ -35,27 +36,36 @@ class Values:
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
-    """One program of each pair: the stream that enters each block, and behind the last; the values; the metric."""
+class SplitArm:
+    """One program of each pair: its run, and the values in it."""
 
-    entering: Sequence[Float[Tensor, "pair pos d_model"]]
+    run: Arm
     values: Values
-    metric: Float[Tensor, " pair"]
+
+    @property
+    def metric(self) -> Float[Tensor, " pair"]:
+        return self.run.metric
 
 
 @dataclass(frozen=True, eq=False)
-class Arms:
+class SplitArms:
     """Both arms of some pairs. `columns` are the latents of a layer that fire in either arm, ascending.
 
-    `answers` are the two tokens of each pair. A change is made in the clean arm: see `swapped`.
+    A change is made in the clean arm: see `swapped`.
     """
 
     dictionaries: SiteDictionaries
-    replay: Replay
-    answers: tuple[Int[Tensor, " pair"], Int[Tensor, " pair"]]
     columns: Mapping[int, Int[Tensor, " n"]]
-    clean: Arm
-    corrupted: Arm
+    clean: SplitArm
+    corrupted: SplitArm
+
+    @property
+    def replay(self) -> Replay:
+        return self.clean.run.replay
+
+    @property
+    def device(self) -> str:
+        return str(self.clean.metric.device)
 
     @property
     def n_pairs(self) -> int:
@@ -74,9 +84,13 @@ class Arms:
         """The same pairs the other way round: changes are made in the corrupted run."""
         return dataclasses.replace(self, clean=self.corrupted, corrupted=self.clean)
 
+    def entering(self, layer: int) -> Float[Tensor, "pair pos d_model"]:
+        """The stream that enters a block of the clean run."""
+        return self.clean.run.entering(layer)
+
     def metric(self, stream: Tensor) -> Float[Tensor, " pair"]:
         """Of the stream behind the last block."""
-        return self.replay.logit_difference(stream, *self.answers)
+        return self.clean.run.metric_from(self.replay.n_layers, stream)
 
     def block(self, layer: int, stream: Tensor, change: ChangeFn | None = None) -> Tensor:
         """The stream after a block; where there is a change, it is made at the site of the dictionaries."""
@@ -91,53 +105,60 @@ class Arms:
         """The metric of the clean run when `value` stands at the site of a layer."""
         stream = value
         if self.dictionaries.kind != RESID_POST:
-            stream = self.block(layer, self.clean.entering[layer], lambda _: value)
-        return self.metric(self.replay.run_from(layer + 1, stream))
+            stream = self.block(layer, self.entering(layer), lambda _: value)
+        return self.clean.run.metric_from(layer + 1, stream)
+
+    def on_columns(self, columns: Mapping[int, Int[Tensor, " n"]]) -> Self:
+        """The same with other columns, among which are all of its own."""
+
+        def moved(arm: SplitArm) -> SplitArm:
+            latents = {
+                layer: take_latents(self.columns[layer], own, columns[layer])
+                for layer, own in arm.values.latents.items()
+            }
+            return SplitArm(arm.run, dataclasses.replace(arm.values, latents=latents))
+
+        return dataclasses.replace(self, columns=columns, clean=moved(self.clean), corrupted=moved(self.corrupted))
 
 
-def batches_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair], size: int) -> list[Arms]:
-    """Pairs of one shape, `size` together; positions count from the first token of the code."""
-    ids = torch.tensor([pairs[0].clean_ids], device=lm.device)
-    replay = Replay(lm.model, ids, pairs[0].code_start)
-    return [arms_of(replay, dictionaries, pairs[first : first + size]) for first in range(0, len(pairs), size)]
+def batches_of(
+    lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair], size: int
+) -> list[SplitArms]:
+    """Pairs of one shape, `size` together; positions of streams count from the first token of the code."""
+    return [split_arms_of(lm, dictionaries, pairs[first : first + size]) for first in range(0, len(pairs), size)]
 
 
 @torch.no_grad()
-def arms_of(replay: Replay, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair]) -> Arms:
+def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair]) -> SplitArms:
     """Pairs of one shape, run together."""
-    device = next(replay.model.parameters()).device
-    right, wrong = (torch.tensor([pair.answers[place] for pair in pairs], device=device) for place in (0, 1))
-    prompts = [[pair.clean_ids for pair in pairs], [pair.corrupted_ids for pair in pairs]]
-    read = [_read(replay, dictionaries, torch.tensor(ids, device=device)) for ids in prompts]
-    split = [{layer: dictionaries.split(layer, value) for layer, value in whole.items()} for _, whole in read]
+    arms = arms_of(lm, pairs)
+    runs = (arms.clean, arms.corrupted)
+    wholes = [_read(run, dictionaries) for run in runs]
+    split = [{layer: dictionaries.split(layer, value) for layer, value in whole.items()} for whole in wholes]
     columns = {
         layer: torch.stack([(one[layer][0] != 0).flatten(0, 1).any(0) for one in split]).any(0).nonzero().flatten()
         for layer in dictionaries.layers
     }
-    arms = []
-    for (entering, whole), own in zip(read, split, strict=True):
-        latents = {layer: found[..., columns[layer]] for layer, (found, _) in own.items()}
-        errors = {layer: error for layer, (_, error) in own.items()}
-        metric = replay.logit_difference(entering[-1], right, wrong)
-        arms.append(Arm(entering, Values(whole, latents, errors), metric))
-    return Arms(dictionaries, replay, (right, wrong), columns, *arms)
+    found = []
+    for run, whole, own in zip(runs, wholes, split, strict=True):
+        latents = {layer: both[0][..., columns[layer]] for layer, both in own.items()}
+        found.append(SplitArm(run, Values(whole, latents, {layer: both[1] for layer, both in own.items()})))
+    return SplitArms(dictionaries, columns, *found)
 
 
-def _read(
-    replay: Replay, dictionaries: SiteDictionaries, prompts: Int[Tensor, "pair n_tokens"]
-) -> tuple[list[Tensor], dict[int, Tensor]]:
-    """The stream that enters each block, and behind the last one; and the value at each site."""
-    entering, whole = [replay.embedded(prompts)], {}
-    for layer in range(replay.n_layers):
+def _read(run: Arm, dictionaries: SiteDictionaries) -> dict[int, Tensor]:
+    """The value at each site."""
+    if dictionaries.kind == RESID_POST:
+        return {layer: run.streams[layer] for layer in dictionaries.layers}
+    found: dict[int, Tensor] = {}
+    for layer in dictionaries.layers:
 
-        def keep(value: Tensor, layer: int = layer) -> Tensor:
-            whole[layer] = value.clone()
-            return value
+        def take(_site: str, value: Tensor, layer: int = layer) -> None:
+            found[layer] = value.clone()
 
-        sites = {dictionaries.site(layer): keep} if layer in dictionaries.by_layer else {}
-        with change_sites(replay.model, sites):
-            entering.append(replay.block(layer, entering[-1]))
-    return entering, whole
+        with read_sites(run.replay.model, [dictionaries.site(layer)], take):
+            run.replay.block(layer, run.entering(layer))
+    return found
 
 
 def take_latents(columns: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
