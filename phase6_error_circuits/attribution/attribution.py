@@ -30,10 +30,9 @@ from phase6_error_circuits.attribution.measuring import Measured, Measurer
 from phase6_error_circuits.attribution.top_latents import Ends, top_latents
 from phase6_error_circuits.latents.dictionaries import load_dictionaries
 from phase6_error_circuits.latents.gradients import CLEAN, CORRUPTED, IG
-from phase6_error_circuits.latents.nodes import ERROR, LATENT
+from phase6_error_circuits.latents.nodes import ERROR, LATENT, NO_LATENT
 from phase6_error_circuits.latents.studied import StudiedShape, shapes_in
 
-NO_LATENT = -1  # in a table: the node is an error
 MOST_NODES = 100_000  # of a shape that are kept, the largest
 
 
@@ -72,10 +71,8 @@ def write(ctx: RunContext[ErrorAttributionConfig], out: RecordWriter, shapes: Se
         found = measurer.measure(shape)
         out.append(index, {"shapes.parquet": row_of(index, shape, found)}, {})
         told = found.told
-        ctx.log.info(
-            "%d of %d, %s: effect %s, errors of all layers %s of it",
-            index + 1, len(shapes), shape.words, number(told.effect.value), number(told.error_share.share.value),
-        )  # fmt: skip
+        whole, errors = number(told.effect.value), number(told.error_share.share.value)
+        ctx.log.info("%d of %d, %s: effect %s, errors %s of it", index + 1, len(shapes), shape.words, whole, errors)
 
 
 def row_of(index: int, shape: StudiedShape, found: Measured) -> dict[str, Any]:

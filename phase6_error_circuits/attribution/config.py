@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from common.phases.settings import RecordsConfig, batches, setting
 from common.saes.settings import SaeConfig
-from phase6_error_circuits.latents.studied import PASSING, STUDIED
+from phase6_error_circuits.latents.settings import CONTRASTS_HELP, PASSING, STUDIED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class ErrorAttributionConfig(SaeConfig, RecordsConfig):
 
     contrasts: tuple[str, ...] = setting(
         (PASSING,),
-        f"{STUDIED}: the one that the gate chose; {PASSING}: all that it lets through; or contrasts with commas",
+        CONTRASTS_HELP,
         demo=(STUDIED,),
     )
     n_shapes: int = setting(0, "shapes of each contrast, those with most pairs first; 0: all", demo=1, minimum=0)

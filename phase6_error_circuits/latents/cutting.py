@@ -52,14 +52,16 @@ def _layer_cut(nodes: list[Node], n_pos: int, device: str, every_error: bool) ->
     return LayerCut(latents.to(device), gates.to(device), found.to(device), torch.ones(len(found), device=device))
 
 
-def pooled_cut(latents: Mapping[int, Collection[int]], errors: Mapping[int, Collection[int]], n_pos: int) -> Cut:
+def pooled_cut(
+    latents: Mapping[int, Collection[int]], errors: Mapping[int, Collection[int]], n_pos: int, device: str
+) -> Cut:
     """Latents that are kept wherever they stand, and the positions whose errors are."""
     return {
         layer: LayerCut(
-            torch.tensor(sorted(own), dtype=torch.long),
-            torch.ones(n_pos, len(own)),
-            torch.tensor(sorted(errors[layer]), dtype=torch.long),
-            torch.ones(len(errors[layer])),
+            torch.tensor(sorted(own), dtype=torch.long, device=device),
+            torch.ones(n_pos, len(own), device=device),
+            torch.tensor(sorted(errors[layer]), dtype=torch.long, device=device),
+            torch.ones(len(errors[layer]), device=device),
         )
         for layer, own in latents.items()
     }

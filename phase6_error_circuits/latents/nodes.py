@@ -14,6 +14,7 @@ from torch import Tensor
 from phase6_error_circuits.pair import ErrorPair
 
 LATENT, ERROR = KINDS = ("latent", "error")
+NO_LATENT = -1  # in a table: the node is an error
 
 
 class Node(NamedTuple):

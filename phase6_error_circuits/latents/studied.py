@@ -10,9 +10,8 @@ from common.errors import ConfigError, suggestion
 from common.handoffs.error_gate import ErrorGateDocument, GateVerdict
 from common.phases.context import RunContext
 from phase6_error_circuits.latents.nodes import places_of
+from phase6_error_circuits.latents.settings import PASSING, STUDIED
 from phase6_error_circuits.pair import FORMATS, NULL, REPORT, SELECT, ErrorPair, by_shape, chosen, pair_of
-
-STUDIED, PASSING = "studied", "passing"
 
 
 @dataclass(frozen=True)
