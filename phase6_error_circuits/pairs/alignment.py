@@ -19,6 +19,7 @@ from phase6_error_circuits.pairs.formats import PromptFormat
 from phase6_error_circuits.pairs.templates import Parts, part_of
 
 UNEQUAL, APART, SAME = "unequal length", "question tokenised apart", "nothing differs"
+Placed = list[tuple[str, int, int]]  # role and characters
 FRONT, BEFORE, QUESTION = "front", "before", "question"  # roles of what is no part of the template
 _WORD = "raise"
 
@@ -91,10 +92,11 @@ def _pair(form: PromptFormat, draw: Draw, clean: _Tokens, corrupted: _Tokens) ->
         RAISE: _last_over(clean.spans, said, said + len(_WORD)),
         END: len(clean.ids) - 1,
     }
-    roles = [_role(form, draw.clean, span) for span in clean.spans]
-    counts = tuple(_counts(form, *of) for of in ((draw.clean, clean.spans), (draw.corrupted, corrupted.spans)))
+    placed = part_spans(form, draw.clean)
+    roles = [_role(placed, span) for span in clean.spans]
+    counts = _counts(placed, clean.spans), _counts(part_spans(form, draw.corrupted), corrupted.spans)
     code_start = next(place for place, (start, stop) in enumerate(clean.spans) if stop > max(start, len(form.before)))
-    return Aligned(draw, clean.ids, corrupted.ids, roles, code_start, positions, (counts[0], counts[1]))
+    return Aligned(draw, clean.ids, corrupted.ids, roles, code_start, positions, counts)
 
 
 def _is_apart(form: PromptFormat, spans: Sequence[Span], end: int) -> bool:
@@ -108,7 +110,7 @@ def _last_over(spans: Sequence[Span], start: int, stop: int) -> int:
     return max(place for place, (a, b) in enumerate(spans) if max(a, start) < min(b, stop))
 
 
-def part_spans(form: PromptFormat, parts: Parts) -> list[tuple[str, int, int]]:
+def part_spans(form: PromptFormat, parts: Parts) -> Placed:
     """Role and characters of everything in a prompt, from its beginning."""
     placed, at = [(BEFORE, 0, len(form.before))], len(form.before)
     for role, text in (*parts, (QUESTION, form.after)):
@@ -117,13 +119,14 @@ def part_spans(form: PromptFormat, parts: Parts) -> list[tuple[str, int, int]]:
     return placed
 
 
-def _role(form: PromptFormat, parts: Parts, span: Span) -> str:
+def _role(placed: Placed, span: Span) -> str:
     """The parts that a token's characters are of, with + between."""
-    over = [role for role, start, stop in part_spans(form, parts) if max(start, span[0]) < min(stop, span[1])]
+    first, last = span
+    over = [role for role, start, stop in placed if start < last and first < stop and first < last]
     return "+".join(over) or FRONT
 
 
-def _counts(form: PromptFormat, parts: Parts, spans: Sequence[Span]) -> Counter[str]:
+def _counts(placed: Placed, spans: Sequence[Span]) -> Counter[str]:
     """How many tokens begin in each part of the template."""
-    placed = [one for one in part_spans(form, parts) if one[0] not in (BEFORE, QUESTION)]
-    return Counter(part_of(role) for start, stop in spans if stop > start for role, a, b in placed if a <= start < b)
+    own = [one for one in placed if one[0] not in (BEFORE, QUESTION)]
+    return Counter(part_of(role) for start, stop in spans if stop > start for role, a, b in own if a <= start < b)

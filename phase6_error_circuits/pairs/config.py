@@ -30,9 +30,11 @@ class ErrorPairsConfig(NamedModelConfig, SandboxConfig):
     templates: str = setting(
         AUTO, "file of templates besides the general ones (phase6_error_circuits/README.md); auto: that of the model"
     )
-    n_pairs: int = setting(100, "pairs of each template and shape, half of them held out", demo=24, minimum=2)
+    n_pairs: int = setting(100, "pairs of each template and shape, half of them held out", demo=40, minimum=2)
     n_shapes: int = setting(2, "shapes of a template that are kept, the most frequent first", minimum=1)
-    fewest: int = setting(30, "a shape with fewer pairs is refused", demo=12, minimum=2)
+    fewest: int = setting(
+        30, "a shape with fewer pairs, or less than half of that in one split, is refused", demo=16, minimum=2
+    )
     n_draws: int = setting(4000, "draws of each template, at most", demo=1000, minimum=2)
     seed: int = setting(42, "seed of words, numbers and alternatives", minimum=0)
 

@@ -42,13 +42,14 @@ def shapes_of(
 ) -> list[Shape]:
     """The most frequent shape, and those with which the lengths of the `changed` parts tell least.
 
-    Shapes have `fewest` pairs or more; pairs of others are counted in `refused`.
+    Shapes have `fewest` pairs or more, and half of that in each split; pairs of others are counted in `refused`.
     """
     groups: defaultdict[object, list[Aligned]] = defaultdict(list)
     for pair in pairs:
         groups[pair.shape].append(pair)
-    refused.update({TOO_FEW: sum(len(group) for group in groups.values() if len(group) < fewest)})
-    left = sorted((group for group in groups.values() if len(group) >= fewest), key=len, reverse=True)
+    large = [group for group in groups.values() if _is_large(group, fewest)]
+    refused.update({TOO_FEW: sum(map(len, groups.values())) - sum(map(len, large))})
+    left = sorted(large, key=len, reverse=True)
     kept, left = left[:1], left[1:]
     while left and len(kept) < n_shapes:
         together = [pair for group in kept for pair in group]
@@ -56,6 +57,11 @@ def shapes_of(
         kept.append(left.pop(told.index(min(told))))  # the most frequent of equals
     refused.update({FURTHER: sum(map(len, left))})
     return [Shape(group, null_pairs(group)) for group in kept]
+
+
+def _is_large(group: Sequence[Aligned], fewest: int) -> bool:
+    n = Counter(pair.draw.split for pair in group)
+    return len(group) >= fewest and all(2 * n[split] >= fewest - 1 for split in SPLITS)
 
 
 def null_pairs(pairs: Sequence[Aligned]) -> list[tuple[int, int]]:

@@ -16,11 +16,11 @@ begin with lines "names: ..." and "words: ..." of its own vocabulary.
 import random
 import re
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 from common.errors import ConfigError
-from phase6_error_circuits.pair import SELECT
-from phase6_error_circuits.pairs.words import GENERAL, Vocabulary, draw_slots
+from phase6_error_circuits.pairs.words import GENERAL, SLOTS, Vocabulary, draw_slots
 
 ERRORS = (
     "TypeError",
@@ -91,9 +91,15 @@ class PairTemplate:
         """Roles of the parts that differ."""
         return [part.role for part in self.parts if part.corrupted]
 
+    @cached_property
+    def slots(self) -> frozenset[str]:
+        """Names of the slots that some text of the template has."""
+        texts = [text for part in self.parts for text in (*part.clean, *part.corrupted)]
+        return frozenset(slot for text in texts for piece, slot in _pieces(text) if slot)
+
     def draw(self, rng: random.Random, split: str) -> tuple[Parts, Parts]:
         """The parts of a clean and a corrupted program, with the same words and numbers."""
-        slots = draw_slots(rng, self.vocabulary, split)
+        slots = draw_slots(rng, self.vocabulary, split, self.slots)
         clean: list[tuple[str, str]] = []
         corrupted: list[tuple[str, str]] = []
         for part in self.parts:
@@ -110,11 +116,14 @@ def part_of(role: str) -> str:
 
 def _filled(role: str, text: str, slots: dict[str, str]) -> list[tuple[str, str]]:
     """A part's text, cut where a slot begins or ends: of `"$name: "` the roles are left, left:name and left."""
-    pieces = []
-    for piece in _SLOT.split(text):
-        slot = piece.strip("${}") if _SLOT.fullmatch(piece) else ""
-        pieces.append((f"{role}:{slot}", slots[slot]) if slot else (role, piece))
-    return [(name, piece) for name, piece in pieces if piece]
+    return [(f"{role}:{slot}", slots[slot]) if slot else (role, piece) for piece, slot in _pieces(text)]
+
+
+@cache
+def _pieces(text: str) -> list[tuple[str, str]]:
+    """A text cut at its slots: each piece, and its slot's name where it is one."""
+    pieces = [piece for piece in _SLOT.split(text) if piece]
+    return [(piece, piece.strip("${}") if _SLOT.fullmatch(piece) else "") for piece in pieces]
 
 
 def read_templates(path: Path = FILE, is_own: bool = False) -> list[PairTemplate]:
@@ -175,11 +184,8 @@ def _template(
         raise ConfigError(f"{where}: there are {found}\nGive at least {_MIN_NAMES} and {_MIN_WORDS}")
     if not made.changed:
         raise ConfigError(f"{where}: nothing is changed in '{made.name}'\n{_FORM}")
-    slots = draw_slots(random.Random(0), vocabulary, SELECT)
-    texts = [text for part in parts for text in (*part.clean, *part.corrupted)]
-    unknown = [slot for text in texts for slot in _SLOT.findall(text) if slot.strip("${}") not in slots]
-    if unknown:
+    if unknown := sorted(made.slots - {*SLOTS}):
         raise ConfigError(
-            f"{where}: there is no slot '{unknown[0]}' for '{made.name}'\nGive slots among: ${', $'.join(slots)}"
+            f"{where}: there is no slot '${unknown[0]}' for '{made.name}'\nGive slots among: ${', $'.join(SLOTS)}"
         )
     return made

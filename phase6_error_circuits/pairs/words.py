@@ -4,7 +4,9 @@ Of a vocabulary every other name and word is of either half; numbers that select
 """
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 
 from phase6_error_circuits.pair import SELECT
 
@@ -32,6 +34,7 @@ class Vocabulary:
     names: tuple[str, ...]
     words: tuple[str, ...]
 
+    @cache  # noqa: B019 - of the few vocabularies that there are
     def half(self, split: str) -> "Vocabulary":
         first = 0 if split == SELECT else 1
         return Vocabulary(self.names[first::2], self.words[first::2])
@@ -40,42 +43,46 @@ class Vocabulary:
 GENERAL = Vocabulary(NAMES, WORDS)
 
 
-def draw_slots(rng: random.Random, vocabulary: Vocabulary, split: str) -> dict[str, str]:
-    """What stands for each slot of a template in one draw; names differ from each other, and words do."""
+_NAMES, _WORDS = ("name", "other", "third", "result"), ("word", "term", "label")
+_NUMBERS = {  # slot -> smallest and largest
+    "number": (1, 199),
+    "second": (1, 99),
+    "nonzero": (1, 99),
+    "digit": (1, 9),
+    "a": (0, 9),
+    "b": (1, 9),
+    "inside": (0, 1),
+    "beyond": (10, 99),
+    "absent": (10, 99),
+}
+_OF_SOME_DIGITS = {"many": 1, "more": 1, "far": 2}  # slot -> the fewest digits, whose number is drawn first
+SLOTS = (*_NAMES, *_WORDS, *_NUMBERS, *_OF_SOME_DIGITS)
+
+
+def draw_slots(rng: random.Random, vocabulary: Vocabulary, split: str, used: Collection[str]) -> dict[str, str]:
+    """What stands for each slot that is used, in one draw; names differ from each other, and words do."""
     half, odd = vocabulary.half(split), split != SELECT
+    slots = dict(zip(_NAMES, _some(rng, half.names, len(_NAMES), "_"), strict=True))
+    slots |= zip(_WORDS, _some(rng, half.words, len(_WORDS), " "), strict=True)
+    for slot, (low, high) in _NUMBERS.items():
+        if slot in used:
+            slots[slot] = _number(rng, low, high, odd)
+    for slot, fewest in _OF_SOME_DIGITS.items():
+        if slot in used:
+            digits = rng.randint(fewest, MOST_DIGITS)
+            slots[slot] = _number(rng, 10 ** (digits - 1), 10**digits - 1, odd)
+    return slots
 
-    def number(low: int, high: int) -> str:
-        """One of a range, even or odd."""
-        return str(rng.randrange(low + (low + odd) % 2, high + 1, 2))
 
-    def of_some_digits(fewest: int) -> str:
-        """A number whose number of digits is drawn first."""
-        digits = rng.randint(fewest, MOST_DIGITS)
-        return number(10 ** (digits - 1), 10**digits - 1)
-
-    names, words = _some(rng, half.names, 4, "_"), _some(rng, half.words, 3, " ")
-    return {
-        **dict(zip(("name", "other", "third", "result"), names, strict=True)),
-        **dict(zip(("word", "term", "label"), words, strict=True)),
-        "number": number(1, 199),
-        "second": number(1, 99),
-        "nonzero": number(1, 99),
-        "digit": number(1, 9),
-        "a": number(0, 9),
-        "b": number(1, 9),
-        "inside": number(0, 1),
-        "beyond": number(10, 99),
-        "absent": number(10, 99),
-        "many": of_some_digits(1),
-        "more": of_some_digits(1),
-        "far": of_some_digits(2),
-    }
+def _number(rng: random.Random, low: int, high: int, odd: bool) -> str:
+    """An even or an odd number of a range."""
+    return str(rng.randrange(low + (low + odd) % 2, high + 1, 2))
 
 
 def _some(rng: random.Random, words: tuple[str, ...], n: int, between: str) -> list[str]:
     """`n` different ones, of which some are two words in one."""
-    drawn = iter(rng.sample(words, 2 * n))
+    drawn = rng.sample(words, 2 * n)
     return [
         f"{one}{between}{other}" if rng.random() < SHARE_OF_COMPOUNDS else one
-        for one, other in zip(drawn, drawn, strict=True)
+        for one, other in zip(drawn[:n], drawn[n:], strict=True)
     ]

@@ -1,0 +1,1 @@
+"""Phase 6.1b on the page."""
