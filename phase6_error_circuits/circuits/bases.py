@@ -25,15 +25,12 @@ def on_common_columns(*groups: Sequence[SplitArms]) -> list[list[SplitArms]]:
 
 def bases_of(ablation: str, select: Sequence[SplitArms], batches: Sequence[SplitArms]) -> list[Values]:
     """The values of each of `batches`; all have the columns of `select`, whose means are taken."""
-    match ablation:
-        case name if name == RESAMPLE:
-            return [arms.corrupted.values for arms in batches]
-        case name if name == MEAN:
-            return [_means(select)] * len(batches)
-        case name if name == ZERO:
-            return [_zeros(arms) for arms in batches]
-        case other:
-            raise AssertionError(other)
+    if ablation == RESAMPLE:
+        return [arms.corrupted.values for arms in batches]
+    if ablation == MEAN:
+        return [_means(select)] * len(batches)
+    assert ablation == ZERO, ablation
+    return [_zeros(arms) for arms in batches]
 
 
 def _means(select: Sequence[SplitArms]) -> Values:

@@ -24,23 +24,30 @@ class ErrorCircuitsConfig(SaeConfig, RecordsConfig):
     sizes: tuple[int, ...] = setting(
         (5, 10, 20, 50, 100, 200, 400, 800, 1600, 3200),
         "nodes of the circuits on a curve; all of them besides",
-        demo=(20, 100, 400, 1600),
+        demo=(100, 400),
         minimum=1,
     )
     ablations: tuple[str, ...] = setting(ABLATIONS, "what stands for nodes outside a circuit", choices=ABLATIONS)
     errors: tuple[str, ...] = setting(
-        ERROR_MODES, "what becomes of error nodes: ranked with the others, all kept, none kept", choices=ERROR_MODES
+        ERROR_MODES,
+        "what becomes of error nodes: ranked with the others, all kept, none kept",
+        choices=ERROR_MODES,
+        demo=(NODES, ABLATED),
     )
-    n_random: int = setting(10, "random circuits at each size, and random sets of edges", demo=2, minimum=1)
+    n_random: int = setting(10, "random circuits at each size, and random sets of edges", demo=1, minimum=1)
     one_layer: tuple[int, ...] = setting(
         (10, 30, 100), "nodes that are kept where one layer at a time is cut", demo=(10, 100), minimum=1
+    )
+    n_others: int = setting(0, "other shapes and templates that circuits are tried on; 0: all", demo=2, minimum=0)
+    other_sizes: tuple[int, ...] = setting(
+        (100, 400, 1600), "nodes of the circuits that are tried on other templates", demo=(400,), minimum=1
     )
     enough: float = setting(0.8, "held-out faithfulness whose size is looked for", minimum=0.05, maximum=1.0)
     mask_steps: int = setting(200, "steps of each learned mask; 0: none is learned", demo=10, minimum=0)
     mask_lambdas: tuple[float, ...] = setting(
         (0.3, 1.0, 3.0, 10.0), "weights of the share of open nodes in a learned mask", demo=(1.0,), minimum=0.0
     )
-    mask_rate: float = setting(0.05, "learning rate of a learned mask", minimum=1e-6, maximum=10.0)
+    mask_rate: float = setting(0.05, "learning rate of a learned mask", demo=0.3, minimum=1e-6, maximum=10.0)
     mask_nodes: int = setting(2000, "largest nodes that a mask may open", demo=400, minimum=1)
     mask_pairs: int = setting(32, "pairs that a mask is learned on, at most", demo=6, minimum=1)
     edge_nodes: int = setting(50, "nodes of each layer that get edges; 0: no edges", demo=8, minimum=0)

@@ -16,7 +16,7 @@ from common.handoffs.error_latent_circuits import (
     OneLayerCut,
     Transfer,
 )
-from phase6_error_circuits.circuits.config import ABSOLUTE, LAYERS, MASK, NODES, POSITIVE, RESAMPLE
+from phase6_error_circuits.circuits.config import ABSOLUTE, ERROR_MODES, LAYERS, MASK, NODES, POSITIVE, RESAMPLE
 from phase6_error_circuits.circuits.mask import learn_mask, open_in_the_mean
 from phase6_error_circuits.circuits.ranking import first_of_layers
 from phase6_error_circuits.circuits.scoring import Scorer, size_that_reaches, sizes_of, without_errors
@@ -34,12 +34,12 @@ def curves_step(subject: Subject, ablation: str) -> Found:
     nodes, config = subject.order(POSITIVE, ablation), subject.config
     curves = [
         _curve(subject, POSITIVE, nodes, REPORT, ablation, errors, at_random=(ablation, errors) == (RESAMPLE, NODES))
-        for errors in config.errors
+        for errors in sorted(config.errors, key=ERROR_MODES.index)
     ]
     found: Found = {}
     if ablation == RESAMPLE:
         curves.append(_curve(subject, POSITIVE, nodes, SELECT, ablation, NODES))
-        found = _enough(subject, POSITIVE, nodes) | {"null_pairs": as_json(null_circuit(subject))}
+        found = _enough(subject, curves[0], nodes) | {"null_pairs": as_json(null_circuit(subject))}
         found |= _whole_circuit(subject, found["enough"][0]["size"] or len(nodes), nodes)
     return {"curves": as_json(curves)} | found
 
@@ -73,8 +73,9 @@ def rankings_step(subject: Subject) -> Found:
     found: Found = {"curves": [], "enough": []}
     for ranking in (ABSOLUTE, LAYERS):
         nodes = subject.order(ranking)
-        found["curves"].append(as_json(_curve(subject, ranking, nodes, REPORT, RESAMPLE, NODES)))
-        found["enough"] += _enough(subject, ranking, nodes)["enough"]
+        curve = _curve(subject, ranking, nodes, REPORT, RESAMPLE, NODES)
+        found["curves"].append(as_json(curve))
+        found["enough"] += _enough(subject, curve, nodes)["enough"]
     return found
 
 
@@ -100,10 +101,10 @@ def transfer_step(subject: Subject) -> Found:
         for layer in subject.dictionaries.layers
     }
     found = []
-    for shape in [subject.shape, *subject.others]:
+    for shape in [subject.shape, *subject.others[: config.n_others or None]]:
         own = shape is subject.shape
         scorer = subject.scorer(REPORT) if own else subject.scorer_of(subject.batches(shape.held_out))
-        for size in sizes_of(config.sizes, len(nodes)):
+        for size in sorted({min(size, len(nodes)) for size in config.other_sizes}):
             circuit = PooledCircuit(nodes[:size], scorer.layers, subject.shape.named)
             found.append(
                 Transfer(
@@ -144,7 +145,7 @@ def mask_step(subject: Subject) -> Found:
         "masks": as_json(told),
         "curves": [as_json(curve)],
         "mask": [[*node, value] for node, value in opened.items()],
-        **_enough(subject, MASK, [*opened]),
+        **_enough(subject, curve, [*opened]),
     }
 
 
@@ -182,17 +183,22 @@ def _curve(
     )
 
 
-def _enough(subject: Subject, ranking: str, nodes: Sequence[Node]) -> Found:
-    """The size at which held-out faithfulness is enough."""
+def _enough(subject: Subject, curve: Curve, nodes: Sequence[Node]) -> Found:
+    """The size at which held-out faithfulness is enough, looked for between the sizes of a curve."""
     scorer, enough = subject.scorer(REPORT), subject.config.enough
-    sizes = sizes_of(subject.config.sizes, len(nodes))
-    found = {size: scorer.faithfulness(nodes[:size]).value for size in sizes}
-    size = size_that_reaches(enough, sizes, found, lambda middle: scorer.faithfulness(nodes[:middle]).value)
+    found = {point.size: point.faithfulness for point in curve.points}
+
+    def measure(size: int) -> float | None:
+        found[size] = scorer.faithfulness(nodes[:size])
+        return found[size].value
+
+    known = {size: one.value for size, one in found.items()}
+    size = size_that_reaches(enough, [*known], known, measure)
     told = EnoughNodes(
-        ranking=ranking,
+        ranking=curve.ranking,
         enough=enough,
         size=size,
         of=len(nodes),
-        faithfulness=None if size is None else scorer.faithfulness(nodes[:size]),
+        faithfulness=None if size is None else found[size],
     )
     return {"enough": [as_json(told)]}

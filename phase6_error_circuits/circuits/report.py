@@ -71,7 +71,8 @@ def answer(result: ErrorLatentCircuitsDocument) -> str:
         )
     return (
         f"On {first.contrast} {count(reached.size)} of {count(first.n_nodes)} nodes keep "
-        f"{interval(first.faithfulness)} of the effect on pairs of other words, and all others {interval(first.completeness)}."
+        f"{interval(first.faithfulness)} of the effect on pairs of other words, and all others "
+        f"{interval(first.completeness)}."
     )
 
 

@@ -35,6 +35,7 @@ class Subject:
     importance: Mapping[Node, float]
     threshold: float
     _orders: dict[tuple[str, str], list[Node]] = field(default_factory=dict)
+    _scorers: dict[tuple[str, str], Scorer] = field(default_factory=dict)
 
     def batches(self, pairs: Sequence[ErrorPair]) -> list[SplitArms]:
         return batches_of(self.lm, self.dictionaries, pairs, self.config.batch_size)
@@ -53,8 +54,11 @@ class Subject:
 
     def scorer(self, split: str, ablation: str = RESAMPLE) -> Scorer:
         """What scores circuits on the pairs of a split."""
-        batches = self.select if split == SELECT else self.held_out
-        return Scorer(batches, bases_of(ablation, self.select, batches), self.bootstrap(batches))
+        if (split, ablation) not in self._scorers:
+            batches = self.select if split == SELECT else self.held_out
+            bases = bases_of(ablation, self.select, batches)
+            self._scorers[split, ablation] = Scorer(batches, bases, self.bootstrap(batches))
+        return self._scorers[split, ablation]
 
     def scorer_of(self, batches: Sequence[SplitArms]) -> Scorer:
         """What scores circuits on other pairs."""

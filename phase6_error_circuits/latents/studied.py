@@ -121,11 +121,13 @@ def _shapes_of(one: Chosen, pairs: Sequence[ErrorPair], n_pairs: int) -> list[St
     )
     found = []
     for key, own in by_shape(real).items():
+        contrast, template, form, shape = key
         select = [pair for pair in own if pair.split == SELECT]
         held_out = [pair for pair in own if pair.split == REPORT]
         if select:
             disjoint = disjoint_nulls(null.get(key, []))
-            found.append(StudiedShape(*key, select[:n_pairs], held_out[:n_pairs], disjoint[:n_pairs]))
+            cut = (pairs[:n_pairs] for pairs in (select, held_out, disjoint))
+            found.append(StudiedShape(contrast, form, template, shape, *cut))
     return sorted(found, key=lambda shape: (-len(shape.select), -len(shape.null_pairs)))
 
 

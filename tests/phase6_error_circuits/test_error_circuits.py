@@ -18,6 +18,7 @@ from phase6_error_circuits.circuits.circuits import STEPS, joined, steps_of
 from phase6_error_circuits.circuits.config import (
     ABLATIONS,
     ABSOLUTE,
+    ERROR_MODES,
     LAYERS,
     MEAN,
     POSITIVE,
@@ -41,6 +42,7 @@ from phase6_error_circuits.latents.studied import StudiedShape
 from phase6_error_circuits.pair import REPORT, SELECT
 
 GIVEN = {"n_resamples": 1000, "sizes": (5, 20), "mask_steps": 3, "edge_nodes": 6, "edge_sizes": (10,), "n_exact": 5}
+GIVEN |= {"errors": ERROR_MODES, "other_sizes": (5, 20)}
 CONFIG = build_config(ErrorCircuitsConfig, "demo", GIVEN)
 
 
@@ -146,7 +148,7 @@ def test_a_learned_mask_opens_the_planted_nodes_and_closes_the_others():
 
 def test_every_step_tells_its_part(circuit):
     assert {(curve.ablation, curve.error_nodes) for curve in circuit.curves} >= {
-        (ablation, errors) for ablation in ABLATIONS for errors in ("nodes", "kept", "ablated")
+        (ablation, errors) for ablation in ABLATIONS for errors in ERROR_MODES
     }
     assert {one.ranking for one in circuit.enough} == {"positive", "absolute", "layers", "mask"}
     assert [cut.kept for cut in circuit.one_layer] == [*CONFIG.one_layer]
