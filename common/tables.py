@@ -20,7 +20,7 @@ class Field:
     meaning: str
 
 
-_ARROW = {"list<string>": ("string",), "list<int32>": ("int32",)}
+_ARROW = {"list<string>": ("string",), "list<int32>": ("int32",), "list<float64>": ("float64",)}
 
 
 def to_parquet(rows: Iterable[dict[str, Any]], fields: dict[str, Field]) -> bytes:
