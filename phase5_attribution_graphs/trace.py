@@ -57,7 +57,8 @@ class TraceConfig(TranscoderConfig):
 def main(argv: list[str], _program: Program) -> int:
     args = _parser().parse_args(argv)
     if (args.answer is None) != (args.against is None):
-        raise ConfigError("only one of --answer and --against is given\nGive both, or neither")
+        given = f"--answer '{args.answer}'" if args.against is None else f"--against '{args.against}'"
+        raise ConfigError(f"only {given} is given, and no answer to compare it with\nGive both, or neither")
     config = build_config(TraceConfig, args.preset, vars(args)).found_in(args.data_dir)
     log = new_log()
     explainer, lists = _loaded(config, resolve_device(args.device))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -81,3 +81,25 @@ def by_shape(pairs: Iterable[ErrorPair]) -> dict[tuple[str, str, str, int], list
     for pair in pairs:
         found.setdefault((pair.contrast, pair.template, pair.format, pair.shape), []).append(pair)
     return found
+
+
+def chosen(
+    pairs: Sequence[ErrorPair],
+    *,
+    contrast: str,
+    format: str,
+    templates: Iterable[str] | None = None,
+    split: str | None = None,
+    kind: str = REAL,
+    shape: int | None = None,
+) -> list[ErrorPair]:
+    """The pairs of a contrast in one format; of all templates, splits and shapes where none is named."""
+    wanted = None if templates is None else {*templates}
+    return [
+        pair
+        for pair in pairs
+        if (pair.contrast, pair.format, pair.kind) == (contrast, format, kind)
+        and (wanted is None or pair.template in wanted)
+        and (split is None or pair.split == split)
+        and (shape is None or pair.shape == shape)
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 import documents
 import numpy as np
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
-from report_circuits import circuit_latents, interventions
+from report_circuits import circuit_graphs, circuit_latents, interventions
 from report_drawings import drawing, picture
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
@@ -425,4 +425,5 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
     "error_pairs": _error_pairs, "error_gate": _error_gate,
     "circuit_latents": circuit_latents(HOSTILE, N), "interventions": interventions(HOSTILE, N),
+    "circuit_graphs": circuit_graphs(HOSTILE, N),
 }  # fmt: skip

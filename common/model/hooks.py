@@ -26,7 +26,19 @@ from transformers import PreTrainedModel
 
 from common.errors import AssetError, UnknownHookError
 from common.model.block_parts import BlockParts, Branch, Norm, parts_of_block
-from common.model.sites import ATTN_OUT, KINDS, MLP_NORMALIZED, MLP_OUT, RESID_MID, RESID_POST, RESID_PRE, parsed
+from common.model.projections import Projections, projections_of_blocks
+from common.model.sites import (
+    ATTN_OUT,
+    HEADS,
+    KINDS,
+    MLP_NORMALIZED,
+    MLP_OUT,
+    NEURONS,
+    RESID_MID,
+    RESID_POST,
+    RESID_PRE,
+    parsed,
+)
 from common.model.traces import BlockTrace, traced, two_rows
 
 Activations = Float[Tensor, "batch pos d_model"]
@@ -36,11 +48,14 @@ VisitFn = Callable[[Activations], Activations | None]
 Output = Tensor | tuple | list  # a block or a module may give a tuple (GPT-J) or a list (GPT-1) around it
 
 _PARTS: weakref.WeakKeyDictionary[nn.Module, list[BlockParts]] = weakref.WeakKeyDictionary()
+_PROJECTIONS: weakref.WeakKeyDictionary[nn.Module, list[Projections]] = weakref.WeakKeyDictionary()
 _LACKING = {
     RESID_MID: "reads the stream between what attention adds and what the MLP adds",
     ATTN_OUT: "writes by itself what attention adds to the stream",
     MLP_OUT: "writes by itself what the MLP adds to the stream",
     MLP_NORMALIZED: "normalises the stream for the MLP, but for a gain and a bias",
+    HEADS: "is the one product behind the heads that makes all that attention adds to the stream",
+    NEURONS: "is the one product behind the neurons that makes all that the MLP adds to the stream",
 }
 
 
@@ -82,12 +97,26 @@ def parts_of_blocks(model: PreTrainedModel, traces: list[BlockTrace] | None = No
     if model not in _PARTS:
         blocks = decoder_blocks(model)
         if traces is None:
-            table = embeddings_of(model)
-            ids = (torch.arange(1, 9, device=table.weight.device) * table.num_embeddings // 9)[None]
-            with torch.inference_mode(), traced(blocks) as traces:
-                model.get_decoder()(input_ids=two_rows(ids), use_cache=False)
+            with traced(blocks) as traces:
+                _pass_over_eight_tokens(model)
         _PARTS[model] = [parts_of_block(block, trace) for block, trace in zip(blocks, traces, strict=True)]
     return _PARTS[model]
+
+
+def projections_in_blocks(model: PreTrainedModel) -> list[Projections]:
+    """The product in each block that reads the heads, and the one that reads the neurons; found once for a model."""
+    if model not in _PROJECTIONS:
+        parts = parts_of_blocks(model)
+        found = projections_of_blocks(decoder_blocks(model), parts, lambda: _pass_over_eight_tokens(model))
+        _PROJECTIONS[model] = found
+    return _PROJECTIONS[model]
+
+
+def _pass_over_eight_tokens(model: PreTrainedModel) -> None:
+    table = embeddings_of(model)
+    ids = (torch.arange(1, 9, device=table.weight.device) * table.num_embeddings // 9)[None]
+    with torch.inference_mode():
+        model.get_decoder()(input_ids=two_rows(ids), use_cache=False)
 
 
 @contextmanager
@@ -150,9 +179,12 @@ def _hooked(model: PreTrainedModel, functions: Mapping[str, VisitFn]) -> Iterato
     places = {site: _place(site, len(blocks), model) for site in functions}
     finding = any(kind in _LACKING for _, kind in places.values())
     parts = parts_of_blocks(model) if finding else [BlockParts()] * len(blocks)
+    products = any(kind in (HEADS, NEURONS) for _, kind in places.values())
+    projections = projections_in_blocks(model) if products else [Projections()] * len(blocks)
     with ExitStack() as hooks:
         for site, (layer, kind) in places.items():
-            for hook in _register(blocks[layer], parts[layer], site, kind, functions[site]):
+            part = _part(parts[layer], projections[layer], kind)
+            for hook in _register(blocks[layer], part, site, kind, functions[site]):
                 hooks.enter_context(hook)
         yield [layer for layer, _ in places.values()]
 
@@ -167,12 +199,19 @@ def _place(site: str, n_layers: int, model: PreTrainedModel) -> tuple[int, str]:
     return place
 
 
-def _register(block: nn.Module, parts: BlockParts, site: str, kind: str, function: VisitFn) -> list[RemovableHandle]:
+def _part(parts: BlockParts, projections: Projections, kind: str) -> Branch | Norm | str | None:
+    """What of a block a site is at; None for the block itself, and where there is no such part."""
+    known = {RESID_MID: parts.reads_mid, ATTN_OUT: parts.attn, MLP_OUT: parts.mlp, MLP_NORMALIZED: parts.mlp_norm}
+    return {**known, HEADS: projections.attn, NEURONS: projections.mlp}.get(kind)
+
+
+def _register(
+    block: nn.Module, part: Branch | Norm | str | None, site: str, kind: str, function: VisitFn
+) -> list[RemovableHandle]:
     if kind == RESID_PRE:
         return [_before(block, function)]
     if kind == RESID_POST:
         return [_after(block, function)]
-    part = {RESID_MID: parts.reads_mid, ATTN_OUT: parts.attn, MLP_OUT: parts.mlp, MLP_NORMALIZED: parts.mlp_norm}[kind]
     if part is None:
         raise UnknownHookError(
             f"no activation is called '{site}': nothing in {type(block).__name__} {_LACKING[kind]}\n"
@@ -184,7 +223,10 @@ def _register(block: nn.Module, parts: BlockParts, site: str, kind: str, functio
         return [noting, _after(block.get_submodule(part.module), shape.shown_to(_scaled(function, part.scale)))]
     if isinstance(part, Norm):
         return [noting, _before(block.get_submodule(part.module), shape.shown_to(_normalized(function, part)))]
-    return [noting, *_register_mid(block, block.get_submodule(part), shape.shown_to(function))]
+    module = block.get_submodule(part)
+    if kind != RESID_MID:
+        return [noting, _before(module, shape.shown_to(function))]
+    return [noting, *_register_mid(block, module, shape.shown_to(function))]
 
 
 def _before(module: nn.Module, function: VisitFn) -> RemovableHandle:
@@ -251,7 +293,7 @@ class _ShapeOfStream:
 
     def shown_to(self, function: VisitFn) -> VisitFn:
         def visit(rows: Tensor) -> Tensor | None:
-            changed = function(rows.reshape(self._shape))
+            changed = function(rows.reshape(*self._shape[:-1], rows.shape[-1]))
             return None if changed is None else changed.reshape(rows.shape)
 
         return visit

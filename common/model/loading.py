@@ -87,6 +87,13 @@ def vocabulary_size(name: str, revision: str = "") -> int:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().vocab_size
 
 
+def n_layers_of(name: str, revision: str = "") -> int:
+    """How many blocks a model on this disk has; raises as `load_tokenizer` does."""
+    folder = folder_on_this_disk(name, revision)
+    with _loading_errors(name, str(folder)):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().num_hidden_layers
+
+
 def keep_freed_memory() -> None:
     """Tell the C library to use memory that was freed again, instead of handing it back to the kernel each time.
 

@@ -4,13 +4,16 @@
 `blocks.{layer}.hook_resid_mid`                       the stream between attention and MLP
 `blocks.{layer}.hook_attn_out`, `hook_mlp_out`        what attention and the MLP add to the stream
 `blocks.{layer}.ln2.hook_normalized`                  what the norm before the MLP gives, before gain and bias
+`blocks.{layer}.attn.hook_z`, `mlp.hook_post`         what the last product of attention and of the MLP reads: what the
+                                                      heads give, one head behind the other, and the neurons
 """
 
 import re
 
 RESID_PRE, RESID_MID, RESID_POST = "hook_resid_pre", "hook_resid_mid", "hook_resid_post"
 ATTN_OUT, MLP_OUT, MLP_NORMALIZED = "hook_attn_out", "hook_mlp_out", "ln2.hook_normalized"
-KINDS = (RESID_PRE, RESID_MID, RESID_POST, ATTN_OUT, MLP_OUT, MLP_NORMALIZED)
+HEADS, NEURONS = "attn.hook_z", "mlp.hook_post"
+KINDS = (RESID_PRE, RESID_MID, RESID_POST, ATTN_OUT, MLP_OUT, MLP_NORMALIZED, HEADS, NEURONS)
 
 _SITE = re.compile(r"blocks\.(\d+)\.(\S+)")
 

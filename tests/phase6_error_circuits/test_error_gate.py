@@ -14,7 +14,7 @@ from toy_phases import run_phase
 from transformers import AutoModelForCausalLM
 
 from common import handoffs
-from common.errors import ConfigError, PipelineError
+from common.errors import ConfigError
 from common.evaluation.statistics import counted
 from common.handoffs.error_gate import GateVerdict
 from common.model.loading import load_model
@@ -28,10 +28,9 @@ from phase6_error_circuits.gate.figures import Answered, gate_figures, judge
 from phase6_error_circuits.gate.phase import PHASE as GATE
 from phase6_error_circuits.gate.reading import Answer, read_answers
 from phase6_error_circuits.metric import AnswerLogits
-from phase6_error_circuits.pair import NULL, REAL, SELECT, pair_of
+from phase6_error_circuits.pair import NULL, REAL, SELECT, chosen, pair_of
 from phase6_error_circuits.pairs.config import ErrorPairsConfig
 from phase6_error_circuits.pairs.phase import PHASE as PAIRS
-from phase6_error_circuits.studied import choice_in, of_choice
 
 LOG = logging.getLogger("test")
 QWEN = Path(os.environ.get("NATURAL", "")).expanduser() / "qwen-coder"
@@ -135,10 +134,9 @@ def test_null_pairs_stop_at_the_gate(gate):
 
 def test_what_is_studied_are_the_pairs_of_the_templates_that_pass(gate, pairs):
     document = gate.document()
-    chosen = choice_in(document, "python3 run.py phase 6.1b")
-    own = of_choice(pairs, chosen)
-    select = [pair for pair in own if pair.split == SELECT and pair.kind == REAL]
-    assert len(select) == document.both_signs.of and {pair.template for pair in own} == {*chosen.templates}
+    what = document.studied
+    select = chosen(pairs, contrast=what.contrast, format=what.format, templates=what.templates, split=SELECT)
+    assert len(select) == document.both_signs.of and {pair.template for pair in select} == {*what.templates}
     rows = {row["record"]: row for row in gate.table("gate.parquet")}
     assert (
         sum(rows[one.record]["ld_clean"] > 0 > rows[one.record]["ld_corrupted"] for one in select)
@@ -175,18 +173,16 @@ def noise(tiny_gemma, tmp_path_factory) -> Path:
     return data
 
 
-def test_a_model_that_knows_nothing_stops_and_so_do_the_later_phases(noise, tiny_gemma):
+def test_nothing_is_chosen_of_a_model_that_knows_nothing(noise, tiny_gemma):
     run_phase(GATE, noise, build_config(ErrorGateConfig, "demo", {"model": str(tiny_gemma)}))
     document = Artifact(handoffs.ERROR_GATE, list_runs(handoffs.ERROR_GATE, noise)[0], "").document()
     assert document.studied is None
-    with pytest.raises(PipelineError, match="no two errors passed the gate .*\n.*go on with: python3 X --force"):
-        choice_in(document, "python3 X")
 
 
 def test_force_goes_on_with_what_does_not_pass_and_says_so(noise, tiny_gemma, caplog):
     run_phase(GATE, noise, build_config(ErrorGateConfig, "demo", {"model": str(tiny_gemma), "force": True}))
     document = Artifact(handoffs.ERROR_GATE, list_runs(handoffs.ERROR_GATE, noise)[0], "").document()
-    assert document.studied.forced and choice_in(document, "").verdict is GateVerdict.STOP
+    assert document.studied.forced and document.studied.verdict is GateVerdict.STOP
     assert "since --force is given" in caplog.text
 
 

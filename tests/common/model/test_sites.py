@@ -13,7 +13,17 @@ from torch import nn
 from common.errors import UnknownHookError
 from common.model.block_parts import Branch
 from common.model.hooks import change_sites, decoder_blocks, parts_of_blocks, read_sites
-from common.model.sites import ATTN_OUT, KINDS, MLP_NORMALIZED, MLP_OUT, RESID_MID, RESID_POST, RESID_PRE
+from common.model.sites import (
+    ATTN_OUT,
+    HEADS,
+    KINDS,
+    MLP_NORMALIZED,
+    MLP_OUT,
+    NEURONS,
+    RESID_MID,
+    RESID_POST,
+    RESID_PRE,
+)
 
 # By module names, which the code under test does not know: what writes each branch, and what reads the norm before the
 # MLP. Only the last word of a path differs from the block's child where the block's child writes the sum.
@@ -223,8 +233,10 @@ def test_what_is_read_stays_as_it_was_read():
 # The bridge knows no Persimmon and BioGPT, and computes another attention than transformers for Cohere. It has no
 # hook_attn_out where attention's place may be another's (LFM2, Jamba, Bamba), no ln2 where attention and MLP share
 # their norm (GPT-J, Falcon, Phi, CodeGen); OLMo-2's MLP reads the stream itself, and its ln2 stands behind the MLP.
+# Mixtures of experts have no one product behind their neurons.
 UNKNOWN = ["persimmon", "biogpt", "cohere", "cohere2"]
 WITHOUT = {ATTN_OUT: ["lfm2", "jamba", "bamba"], MLP_NORMALIZED: ["gptj", "falcon", "phi", "codegen", "olmo2"]}
+WITHOUT |= {HEADS: WITHOUT[ATTN_OUT], NEURONS: ["mixtral", "qwen2_moe", "gpt_oss", "olmoe", "jamba"]}
 WITHOUT[RESID_MID] = PARALLEL
 
 

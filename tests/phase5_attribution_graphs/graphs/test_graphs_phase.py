@@ -184,7 +184,7 @@ def test_a_trace_without_answers_explains_the_likeliest_tokens(tmp_path):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--answer", " are"], "only one of --answer and --against is given"),
+        (["--answer", " are"], "only --answer ' are' is given"),
         (["--answer", " are", "--against", " are"], "one answer begins with the other"),
         (["--transcoders", "model_organism/weights/saes"], "which are SAEs"),
         (["--transcoders", "own"], "holds no finished dictionaries"),

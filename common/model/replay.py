@@ -1,0 +1,161 @@
+"""Run any decoder of transformers from the middle: change a stream, and compute only what follows.
+
+1. In one ordinary pass it is caught what the model hands to each block beside the stream (mask, rotary embedding,
+   positions). Blocks called with that compute as they do in the model; nothing of the architecture is made up here.
+   It is the same in every row: for other numbers of rows it is repeated, and no pass is made among someone's hooks.
+2. Tokens that begin all prompts alike are computed once: what follows reads their keys and values. A prompt with eight
+   solved examples in front of it then costs no more than one without. Streams hold the positions behind them. Where a
+   layer carries more than keys and values along (a recurrence, a convolution), nothing is shared.
+3. When a replay is made, all blocks are run so on some of the prompts and compared with the model: one whose blocks are
+   given something of the tokens themselves is refused.
+
+All prompts have one length, and no padding. What a block reads at its sites (common/model/sites.py) can be read and
+changed meanwhile with the hooks of common/model/hooks.py.
+"""
+
+import itertools
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from common.errors import ConfigError
+from common.model.hooks import decoder_blocks, name_of, read_sites
+from common.model.logit_difference import LogitDifference
+from common.model.sites import RESID_PRE, resid_post_site, site_name
+from common.model.traces import first_tensor
+
+Stream = Float[Tensor, "batch pos d_model"]
+ROWS_CHECKED = 4
+ROUNDINGS = 64  # a pass of all blocks one by one against the model's own, relative to the stream's largest number
+
+
+class Replay:
+    """A decoder over prompts of `n_tokens` tokens, of which streams leave the first `n_shared` out."""
+
+    def __init__(self, model: PreTrainedModel, prompts: Int[Tensor, "batch n_tokens"], n_shared: int = 0) -> None:
+        """`n_shared`: tokens with which all prompts begin, at most.
+
+        Raises: ConfigError for a model that computes something else when its blocks are called one by one.
+        """
+        self.model, self.blocks = model, decoder_blocks(model)
+        shared = prompts[:1, :n_shared]
+        assert n_shared < prompts.shape[1] and bool((prompts[:, :n_shared] == shared).all()), "all prompts begin alike"
+        self.logit_difference = LogitDifference(model)
+        self._cache = self._read(shared) if n_shared else None
+        self.n_tokens, self.n_shared = prompts.shape[1], n_shared if self._cache else 0
+        self._given_to_one, self._given_to_two = (self._caught(prompts[:1].expand(n, -1)) for n in (1, 2))
+        self._check(prompts[:: max(1, len(prompts) // ROWS_CHECKED)])
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def n_positions(self) -> int:
+        """Positions of a stream: those behind the shared tokens."""
+        return self.n_tokens - self.n_shared
+
+    def embedded(self, prompts: Int[Tensor, "batch n_tokens"]) -> Stream:
+        """What enters block 0, its scale and learned positions included."""
+        found: list[Stream] = []
+        with (
+            torch.no_grad(),
+            read_sites(self.model, [site_name(0, RESID_PRE)], lambda _, x: found.append(x), stop=True),
+        ):
+            self._pass(prompts[:, self.n_shared :])
+        return found[0].clone()
+
+    def block(self, layer: int, resid: Stream) -> Stream:
+        """resid_post of a block whose input is `resid`."""
+        arguments, named = _for_rows(len(resid), self._given_to_one[layer], self._given_to_two[layer])
+        output = first_tensor(self.blocks[layer](resid, *arguments, **named))
+        assert output is not None, "a block hands on the stream"
+        return output
+
+    def run_from(self, layer: int, resid: Stream) -> Stream:
+        """The stream after the last block when `resid` enters block `layer`; `n_layers` is behind the last."""
+        for each in range(layer, self.n_layers):
+            resid = self.block(each, resid)
+        return resid
+
+    def streams(self, embedded: Stream) -> list[Stream]:
+        """resid_post of every block."""
+        found = list(itertools.accumulate(range(self.n_layers), lambda x, i: self.block(i, x), initial=embedded))
+        return found[1:]
+
+    def _caught(self, prompts: Int[Tensor, "batch n_tokens"]) -> list[tuple[tuple, dict[str, Any]]]:
+        """What each block is handed beside the stream."""
+        given: list[tuple[tuple, dict[str, Any]]] = []
+
+        def catch(_block: Any, arguments: tuple, named: dict[str, Any]) -> None:
+            given.append((arguments[1:], named))
+
+        with torch.no_grad(), ExitStack() as hooks:
+            for block in self.blocks:
+                hooks.enter_context(block.register_forward_pre_hook(catch, with_kwargs=True))
+            self._pass(prompts[:, self.n_shared :])
+        return given
+
+    def _read(self, shared: Int[Tensor, "1 n_shared"]) -> "_ReadOnlyCache | None":
+        """Keys and values of the shared tokens; None where a layer has others than these to hand on."""
+        cache = DynamicCache(config=self.model.config)
+        with torch.no_grad():
+            self.model.get_decoder()(input_ids=shared, past_key_values=cache, use_cache=True)
+        layers: list[Any] = cache.layers
+        plain = [type(one) in (DynamicLayer, DynamicSlidingWindowLayer) and one.is_initialized for one in layers]
+        return _ReadOnlyCache(cache) if plain and all(plain) else None
+
+    def _pass(self, ids: Int[Tensor, "batch pos"]) -> None:
+        known = {} if self._cache is None else {"past_key_values": self._cache}
+        self.model.get_decoder()(input_ids=ids.contiguous(), use_cache=False, **known)
+
+    @torch.no_grad()
+    def _check(self, prompts: Int[Tensor, "batch n_tokens"]) -> None:
+        found: list[Stream] = []
+        last = resid_post_site(self.n_layers - 1)
+        with read_sites(self.model, [last], lambda _, resid: found.append(resid[:, self.n_shared :].clone())):
+            self.model.get_decoder()(input_ids=prompts, use_cache=False)
+        replayed = self.run_from(0, self.embedded(prompts))
+        bound = ROUNDINGS * torch.finfo(replayed.dtype).eps * found[0].abs().max()
+        missed = (replayed - found[0]).abs().max()
+        if not missed <= bound:  # nan is none
+            raise ConfigError(
+                f"{name_of(self.model)} ({type(self.model).__name__}) cannot be run from the middle: its blocks, "
+                f"called one by one, miss its own stream by {missed:.1g}\n"
+                f"Give a --model whose blocks read nothing but the stream, like Llama, Gemma, Qwen or GPT-2"
+            )
+
+
+def _for_rows(n_rows: int, one: Any, two: Any) -> Any:
+    """What is handed to a block for so many equal rows, from what it is for one and for two of them.
+
+    BLOOM's alibi has a row for each head of each row; most masks and embeddings are one for all.
+    """
+    if isinstance(one, Tensor):
+        return one if one.shape == two.shape else one.repeat(n_rows, *[1] * (one.ndim - 1))
+    if isinstance(one, dict):
+        return {name: _for_rows(n_rows, own, two[name]) for name, own in one.items()}
+    if type(one) in (tuple, list):
+        return type(one)(_for_rows(n_rows, *both) for both in zip(one, two, strict=True))
+    return one
+
+
+class _ReadOnlyCache(DynamicCache):
+    """Keys and values of tokens before a prompt's own, for any number of rows: nothing that is read is kept."""
+
+    def __init__(self, filled: DynamicCache) -> None:
+        super().__init__()
+        self.layers = filled.layers
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Any, **_named: Any
+    ) -> tuple[Tensor, Tensor]:
+        layer: Any = self.layers[layer_idx]
+        both = (layer.keys, key_states), (layer.values, value_states)
+        keys, values = (torch.cat([before.expand(len(own), -1, -1, -1), own], dim=-2) for before, own in both)
+        return keys, values

@@ -1,0 +1,148 @@
+"""Put a part of one run into the other, and see how far the logit difference moves.
+
+1. The residual stream: resid_post of a layer is changed at a position, and the blocks behind it run on (replay.py).
+2. What attention or the MLP adds to the stream is changed where it is added: the block runs once more, and those
+   behind it. A head is changed in what the attention's last product reads, at all positions.
+3. To first order, a head's effect is the difference of its values times the gradient of the metric in the run that is
+   patched: one pass back gives all heads.
+
+Clean into corrupted is called denoising, corrupted into clean noising. Effects are positive where the part supports the
+clean answer: m(patched) - m(corrupted), and m(clean) - m(patched).
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from common.model.hooks import change_sites, read_sites
+from common.model.memory import FittingParts, batch_bytes
+from common.model.sites import HEADS, site_name
+from phase6_error_circuits.arms import Arm, Arms, width_of_a_head
+
+DENOISING, NOISING = DIRECTIONS = ("denoising", "noising")
+ALL = None  # every position
+Effects = Float[np.ndarray, "places pairs"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position of the streams, or all of them; and a head, or the whole width."""
+
+    pos: int | None = ALL
+    head: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Patching:
+    """Patches between the arms in one direction, `rows_together` prompts at a time."""
+
+    arms: Arms
+    direction: str
+    rows_together: int
+    log: logging.Logger
+
+    @property
+    def source(self) -> Arm:
+        return self.arms.clean if self.direction == DENOISING else self.arms.corrupted
+
+    @property
+    def target(self) -> Arm:
+        return self.arms.corrupted if self.direction == DENOISING else self.arms.clean
+
+    @property
+    def n_pairs(self) -> int:
+        return len(self.arms.pairs)
+
+    def unpatched(self) -> Effects:
+        """The metric itself."""
+        return self.target.metric[None].cpu().numpy().astype(float)
+
+    @torch.no_grad()
+    def resid(self, layer: int, places: Sequence[Place]) -> Effects:
+        """Of the residual stream after a block, patched at each place by itself."""
+        source, target = self.source.streams[layer], self.target.streams[layer]
+
+        def patched(some: list[Place]) -> Effects:
+            return self._moved(layer + 1, put(target.repeat(len(some), 1, 1), source, some))
+
+        return self._in_parts(patched, places)
+
+    @torch.no_grad()
+    def branch(self, kind: str, layer: int, places: Sequence[Place]) -> Effects:
+        """Of what attention, the MLP or single heads write in a block; `kind` is ATTN_OUT, MLP_OUT or HEADS.
+
+        Raises: UnknownHookError where the block has no such part.
+        """
+        site, source = site_name(layer, kind), values_at(self.source, kind, layer)
+        d_head = width_of_a_head(self.arms, source) if kind == HEADS else 0
+
+        def patched(some: list[Place]) -> Effects:
+            def change(values: Tensor) -> Tensor:
+                return put(values.clone(), source, some, d_head)
+
+            with change_sites(self.arms.replay.model, {site: change}):
+                resid = self.arms.replay.block(layer, self.target.entering(layer).repeat(len(some), 1, 1))
+            return self._moved(layer + 1, resid)
+
+        return self._in_parts(patched, places)
+
+    def heads_first_order(self) -> Float[np.ndarray, "layers heads pairs"]:
+        """Of each head at all positions, by the gradient in the run that is patched."""
+        replay = self.arms.replay
+        sites = [site_name(layer, HEADS) for layer in range(replay.n_layers)]
+        with torch.enable_grad():
+            embedded = self.target.embedded.detach().requires_grad_(True)
+            metric, values = self.target.run_keeping(embedded, sites)
+        gradients = torch.autograd.grad(metric.sum(), values)
+        sign, found = 1 if self.direction == DENOISING else -1, []
+        for layer, (own, gradient) in enumerate(zip(values, gradients, strict=True)):
+            difference = values_at(self.source, HEADS, layer) - own.detach()
+            d_head = width_of_a_head(self.arms, difference)
+            effect = (difference.float() * gradient.float()).unflatten(-1, (-1, d_head)).sum((1, 3))
+            found.append(sign * effect.T)
+        return torch.stack(found).cpu().numpy().astype(float)
+
+    def _in_parts(self, patched: Callable[[list[Place]], Effects], places: Sequence[Place]) -> Effects:
+        """Effects at all places, as many together as were asked for, fewer where memory does not suffice."""
+        replay, n_tokens = self.arms.replay, self.arms.replay.n_positions
+        fitting = FittingParts[Place, np.ndarray](
+            lambda some: [*patched(some)],
+            size=lambda some: len(some) * self.n_pairs,
+            expected=lambda some: batch_bytes(replay.model, len(some) * self.n_pairs, n_tokens, 0),
+            name=lambda _: f"a patch in {self.n_pairs} prompts of {replay.n_tokens} tokens",
+            device=str(self.target.ids.device),
+            log=self.log,
+        )
+        step = max(1, self.rows_together // self.n_pairs)
+        parts = [places[first : first + step] for first in range(0, len(places), step)]
+        return np.stack([effects for part in parts for effects in fitting(part)])
+
+    def _moved(self, layer: int, resid: Tensor) -> Effects:
+        metric = self.target.metric_from(layer, resid).reshape(-1, self.n_pairs)
+        moved = metric - self.target.metric
+        return (moved if self.direction == DENOISING else -moved).cpu().numpy().astype(float)
+
+
+def put(values: Tensor, source: Tensor, places: Sequence[Place], d_head: int = 0) -> Tensor:
+    """`values` [places * pairs, pos, width], with those of `source` [pairs, pos, width] at each place."""
+    n = len(source)
+    for number, place in enumerate(places):
+        rows = slice(number * n, (number + 1) * n)
+        at = slice(None) if place.pos is ALL else place.pos
+        units = slice(None) if place.head is None else slice(place.head * d_head, (place.head + 1) * d_head)
+        values[rows, at, units] = source[:, at, units]
+    return values
+
+
+@torch.no_grad()
+def values_at(arm: Arm, kind: str, layer: int) -> Tensor:
+    """What a run has at a site of one block."""
+    found: dict[str, Tensor] = {}
+    with read_sites(arm.replay.model, [site_name(layer, kind)], found.__setitem__):
+        arm.replay.block(layer, arm.entering(layer))
+    return found[site_name(layer, kind)]

@@ -1,0 +1,151 @@
+"""From the effects of single pairs to shares.parquet and to what the document says."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.evaluation.statistics import counted
+from common.handoffs.error_patching import (
+    FirstOrder,
+    OtherShape,
+    PatchedHead,
+    PatchedPlace,
+    PatchingHolds,
+    StudiedPairs,
+)
+from common.handoffs.estimates import Interval
+from phase6_error_circuits.estimates import Shares, described, names_of_positions
+from phase6_error_circuits.pair import ErrorPair
+from phase6_error_circuits.patching.config import ErrorPatchingConfig
+from phase6_error_circuits.patching.jobs import ATTENTION, EVERYWHERE, FIRST_ORDER, HEAD, MLP, NONE, RESID
+from phase6_error_circuits.patching.patches import DENOISING, DIRECTIONS, NOISING
+
+N_STRONGEST = 6  # places of each part that the document names
+Row = dict[str, Any]
+Key = tuple[str, str, int, int, int]  # direction, part, layer, head, position
+
+
+@dataclass(frozen=True)
+class Patched:
+    """The pairs of one shape, and the share that each patch moves."""
+
+    number: int
+    pairs: Sequence[ErrorPair]
+    facts: StudiedPairs
+    shares: dict[Key, Interval]
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of shares.parquet."""
+        names = names_of_positions(self.pairs[0])
+        for (direction, part, layer, head, pos), share in self.shares.items():
+            yield {
+                "shape": self.number,
+                "direction": direction,
+                "part": part,
+                "layer": layer,
+                "head": head,
+                "pos": pos,
+                "position": names.get(pos, ""),
+                "share": share.known,
+                "share_low": share.known if share.low is None else share.low,
+                "share_high": share.known if share.high is None else share.high,
+            }
+
+    def of(self, direction: str, part: str) -> dict[tuple[int, int, int], Interval]:
+        """Shares of one part, by layer, head and position."""
+        return {key[2:]: share for key, share in self.shares.items() if key[:2] == (direction, part)}
+
+    def map(self, direction: str, part: str, column: int = 2) -> tuple[np.ndarray, list[int]]:
+        """Layers by positions (or heads, for `column` 1), and which these are; all positions together are last."""
+        found = self.of(direction, part)
+        columns = sorted({key[column] for key in found}, key=lambda one: (one == EVERYWHERE, one))
+        layers = max(key[0] for key in found) + 1
+        cells = np.full((layers, len(columns)), np.nan)
+        for key, share in found.items():
+            cells[key[0], columns.index(key[column])] = share.known
+        return cells, columns
+
+
+def patched(
+    number: int, pairs: Sequence[ErrorPair], rows: Sequence[Row], tokenizer: Any, config: ErrorPatchingConfig
+) -> Patched:
+    """The shares of one shape, from its rows of effects.parquet."""
+    target = {row["direction"]: np.array(row["effects"]) for row in rows if row["part"] == NONE}
+    corrupted, clean = target[DENOISING], target[NOISING]
+    shares = Shares(clean - corrupted, config.n_resamples, config.seed)
+    found: dict[Key, Interval] = {}
+    for row in rows:
+        if row["part"] != NONE:
+            effects = np.array(row["effects"]).reshape(-1, len(pairs))
+            for place, effect in zip(row["positions"], effects, strict=True):
+                found[_key(row, place)] = shares.of(effect)
+    return Patched(number, pairs, described(pairs, clean, corrupted, shares, tokenizer), found)
+
+
+def _key(row: Row, place: int) -> Key:
+    head, pos = (place, EVERYWHERE) if row["part"] == FIRST_ORDER else (row["head"], place)
+    return row["direction"], row["part"], row["layer"], head, pos
+
+
+def strongest(studied: Patched) -> list[PatchedPlace]:
+    """The places of each part that move most, by the mean of both directions; of the stream single positions."""
+    found = []
+    for part in (RESID, ATTENTION, MLP):
+        there, back = studied.of(DENOISING, part), studied.of(NOISING, part)
+        places = [key for key in there if part != RESID or key[2] != EVERYWHERE]
+        places.sort(key=lambda key: -abs(there[key].known + back[key].known))
+        for key in places[:N_STRONGEST]:
+            layer, _, pos = key
+            token = "" if pos == EVERYWHERE else studied.facts.tokens[pos]
+            found.append(
+                PatchedPlace(part=part, layer=layer, pos=pos, token=token, denoising=there[key], noising=back[key])
+            )
+    return found
+
+
+def heads(studied: Patched) -> dict[str, FirstOrder]:
+    """By direction, the heads that were patched exactly, beside what the gradient says of them."""
+    found = {}
+    for direction in DIRECTIONS:
+        first, exact = studied.of(direction, FIRST_ORDER), studied.of(direction, HEAD)
+        own = [
+            PatchedHead(layer=layer, head=head, first_order=first[layer, head, EVERYWHERE].known, exact=share)
+            for (layer, head, _), share in exact.items()
+        ]
+        own.sort(key=lambda one: -abs(one.exact.known))
+        found[direction] = FirstOrder(
+            heads=own,
+            largest_miss=max((abs(one.first_order - one.exact.known) for one in own), default=0.0),
+            same_sign=counted(sum(one.first_order * one.exact.known > 0 for one in own), len(own)),
+        )
+    return found
+
+
+def holds(studied: Patched) -> PatchingHolds:
+    """How far what must be exact is from being so."""
+    before, end, everywhere = [0.0], [0.0], [0.0]
+    first = studied.pairs[0].positions["diff_first"]
+    for direction in DIRECTIONS:
+        found = studied.of(direction, RESID)
+        last = max(layer for layer, _, _ in found)
+        for (layer, _, pos), share in found.items():
+            if pos == EVERYWHERE:
+                everywhere.append(abs(share.known - 1))
+            elif pos < first:
+                before.append(abs(share.known))
+            elif layer == last:
+                end.append(abs(share.known - (pos == studied.facts.n_tokens - 1)))
+    return PatchingHolds(before_difference=max(before), last_layer=max(end), all_positions=max(everywhere))
+
+
+def beside(studied: Patched, other: Patched) -> OtherShape:
+    """Another shape's shares at named positions, and how far they are from those of the studied pairs."""
+    ours, theirs = studied.of(DENOISING, RESID), other.of(DENOISING, RESID)
+    differences = [
+        abs(ours[layer, EVERYWHERE, studied.facts.positions[name]].known - theirs[layer, EVERYWHERE, pos].known)
+        for name, pos in other.facts.positions.items()
+        for layer in {layer for layer, _, _ in theirs}
+    ]
+    return OtherShape(pairs=other.facts, largest_difference=max(differences))
