@@ -141,7 +141,7 @@ def shown_nodes(rows: Sequence[Row], tokens: Sequence[str]) -> list[DenseNode]:
     own = ("kind", "layer", "unit", "pos", "importance")
     found = []
     for row in rows[:N_NODES_SHOWN]:
-        token = tokens[row["pos"]]
+        token = tokens[int(row["pos"])]
         found.append(DenseNode(**{name: row[name] for name in own}, token=token))
     return found
 
