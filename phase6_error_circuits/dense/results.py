@@ -139,7 +139,8 @@ def node_rows(measured: Measured, total: float) -> list[Row]:
 
 def shown_nodes(rows: Sequence[Row], tokens: Sequence[str]) -> list[DenseNode]:
     own = ("kind", "layer", "unit", "pos", "importance")
-    return [DenseNode(**{name: row[name] for name in own}, token=tokens[row["pos"]]) for row in rows[:N_NODES_SHOWN]]
+    texts = dict(enumerate(tokens))
+    return [DenseNode(token=texts[row["pos"]], **{name: row[name] for name in own}) for row in rows[:N_NODES_SHOWN]]
 
 
 def nulls(measured: Measured, total: float) -> DenseNulls | None:
