@@ -1,43 +1,36 @@
 """The clean and the corrupted prompts of some pairs of one shape, as runs of a model that patches go between."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from common.errors import ConfigError
+from common.model.hooks import ChangeFn, change_sites, name_of
 from common.model.language_model import LanguageModel
 from common.model.replay import Replay
 from phase6_error_circuits.pair import ErrorPair
 
+ROWS_AT_ONCE = 64  # prompts whose streams are computed together
+
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One prompt of each pair. The metric is the logit of `right` minus that of `wrong`, the same in both arms."""
+    """One prompt of each pair. The metric is the logit of `right` minus that of `wrong`, the same in both arms.
+
+    `embedded` enters block 0; `streams` are resid_post of every block; `metric` is that of each pair, unpatched. They
+    are computed before anything is patched: never among the hooks of a patch.
+    """
 
     replay: Replay
     ids: Int[Tensor, "pairs n_tokens"]
     right: Int[Tensor, " pairs"]
     wrong: Int[Tensor, " pairs"]
-
-    @cached_property
-    def embedded(self) -> Float[Tensor, "pairs pos d_model"]:
-        """What enters block 0."""
-        return self.replay.embedded(self.ids)
-
-    @cached_property
-    def streams(self) -> list[Float[Tensor, "pairs pos d_model"]]:
-        """resid_post of every block; computed once."""
-        with torch.no_grad():
-            return self.replay.streams(self.embedded)
-
-    @cached_property
-    def metric(self) -> Float[Tensor, " pairs"]:
-        """The logit difference of each pair, nothing patched."""
-        with torch.no_grad():
-            return self.metric_from(self.replay.n_layers, self.streams[-1])
+    embedded: Float[Tensor, "pairs pos d_model"]
+    streams: list[Float[Tensor, "pairs pos d_model"]]
+    metric: Float[Tensor, " pairs"]
 
     def entering(self, layer: int) -> Float[Tensor, "pairs pos d_model"]:
         """The stream that enters a block."""
@@ -47,6 +40,29 @@ class Arm:
         """The metric of each row when `resid` enters block `layer`; rows are the pairs in order, once or more often."""
         last, times = self.replay.run_from(layer, resid), len(resid) // len(self.ids)
         return self.replay.logit_difference(last, self.right.repeat(times), self.wrong.repeat(times))
+
+    def run_keeping(self, embedded: Tensor, sites: Sequence[str]) -> tuple[Float[Tensor, " rows"], list[Tensor]]:
+        """The metric when `embedded` enters block 0, and what it is made of at each site, which gradients reach.
+
+        Raises: UnknownHookError where there is no such site.
+        """
+        kept: dict[str, Tensor] = {}
+
+        def keeping(site: str) -> ChangeFn:
+            def keep(values: Tensor) -> Tensor:
+                kept[site] = values
+                return values  # what follows reads this very tensor: some modules are given another view of it
+
+            return keep
+
+        with change_sites(self.replay.model, {site: keeping(site) for site in sites}):
+            metric = self.metric_from(0, embedded)
+        return metric, [kept[site] for site in sites]
+
+    def of_pairs(self, places: slice) -> "Arm":
+        """The same of some of the pairs."""
+        own = {name: getattr(self, name)[places] for name in ("ids", "right", "wrong", "embedded", "metric")}
+        return replace(self, streams=[stream[places] for stream in self.streams], **own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +91,24 @@ class Arms:
         """Of each pair, the metric after the clean prompt minus that after the corrupted one."""
         return self.clean.metric - self.corrupted.metric
 
+    def of_pairs(self, first: int, end: int) -> "Arms":
+        """The same of the pairs from `first` to before `end`."""
+        places = slice(first, end)
+        return Arms(self.pairs[places], self.clean.of_pairs(places), self.corrupted.of_pairs(places))
+
+    def in_parts(self, n_pairs: int) -> Iterator["Arms"]:
+        """Of so many pairs at most, in order."""
+        for first in range(0, len(self.pairs), n_pairs):
+            yield self.of_pairs(first, first + n_pairs)
+
+    def named_positions(self) -> dict[str, int]:
+        """Positions of the streams by name, each once: those that are the same place have both names, with +."""
+        found: dict[int, str] = {}
+        for name in self.pairs[0].positions:
+            place = self.position(name)
+            found[place] = f"{found[place]}+{name}" if place in found else name
+        return {name: place for place, name in sorted(found.items())}
+
     def position(self, name: str) -> int:
         """Where in the streams a named position is; -1 and below stand among what all prompts share."""
         return self.pairs[0].positions[name] - self.offset
@@ -91,7 +125,17 @@ def arms_of(lm: LanguageModel, pairs: Sequence[ErrorPair]) -> Arms:
         torch.tensor(tokens, device=lm.device) for tokens in zip(*(pair.answers for pair in pairs), strict=True)
     )
     replay = Replay(lm.model, torch.cat([clean, corrupted]), _n_shared(clean, corrupted, pairs))
-    return Arms([*pairs], Arm(replay, clean, right, wrong), Arm(replay, corrupted, right, wrong))
+    return Arms([*pairs], *(_arm(replay, ids, right, wrong) for ids in (clean, corrupted)))
+
+
+@torch.no_grad()
+def _arm(replay: Replay, ids: Tensor, right: Tensor, wrong: Tensor) -> Arm:
+    embedded, parts = replay.embedded(ids), []
+    for some in embedded.split(ROWS_AT_ONCE):
+        parts.append(replay.streams(some))
+    streams = [torch.cat(layer) for layer in zip(*parts, strict=True)]
+    metric = replay.logit_difference(streams[-1], right, wrong)
+    return Arm(replay, ids, right, wrong, embedded, streams, metric)
 
 
 def _n_shared(clean: Tensor, corrupted: Tensor, pairs: Sequence[ErrorPair]) -> int:
@@ -99,3 +143,15 @@ def _n_shared(clean: Tensor, corrupted: Tensor, pairs: Sequence[ErrorPair]) -> i
     both = torch.cat([clean, corrupted])
     alike = int((both == both[:1]).all(0).long().cumprod(0).sum())
     return min([alike, *(pair.code_start for pair in pairs)])
+
+
+def width_of_a_head(arms: Arms, values: Tensor) -> int:
+    """Raises: ConfigError where what attention's last product reads is not that of so many heads."""
+    model = arms.replay.model
+    n_heads = model.config.get_text_config().num_attention_heads
+    if values.shape[-1] % n_heads:
+        raise ConfigError(
+            f"the heads of {name_of(model)} cannot be told apart: the last product of its attention reads "
+            f"{values.shape[-1]} numbers, of {n_heads} heads\nGive a --model whose heads all have one width"
+        )
+    return values.shape[-1] // n_heads

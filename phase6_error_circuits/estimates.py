@@ -1,4 +1,4 @@
-"""Shares of the total effect with their intervals, and what a group of pairs is: for every phase behind the gate.
+"""Shares of the total effect with their intervals, and what is said of the pairs: for every phase behind the gate.
 
 A share is a ratio of means, mean effect / mean of m(clean) - m(corrupted), never a mean of ratios, which single pairs
 with a small total would decide. Its interval is a percentile bootstrap over pairs, numerator and denominator together.
@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from common.evaluation.bootstrap import draws_of_problems, interval
 from common.evaluation.statistics import counted
+from common.handoffs.error_gate import GateVerdict
 from common.handoffs.error_patching import StudiedPairs
 from common.handoffs.estimates import Interval
 from phase6_error_circuits.pair import ErrorPair
@@ -27,11 +28,13 @@ class Shares:
         self.total = interval(self._total, self._totals)
 
     def of(self, effects: Float[np.ndarray, " pairs"]) -> Interval:
-        return interval(_ratio(effects.mean(), self._total), _ratio(self._draws @ effects, self._totals))
+        return self.of_each(effects[None])[0]
 
-    def value(self, effects: Float[np.ndarray, "*places pairs"]) -> Float[np.ndarray, "*places"]:
-        """The estimates alone."""
-        return _ratio(effects.mean(-1), self._total)
+    def of_each(self, effects: Float[np.ndarray, "places pairs"]) -> list[Interval]:
+        """Of each place, all on the same resamples."""
+        values = _ratio(effects.mean(1), self._total)
+        resampled = _ratio(effects @ self._draws.T, self._totals)
+        return [interval(value, own) for value, own in zip(values, resampled, strict=True)]
 
 
 def _ratio(above: Any, below: Any) -> Any:
@@ -70,3 +73,15 @@ def names_of_positions(pair: ErrorPair) -> dict[int, str]:
     for name, pos in pair.positions.items():
         found[pos] = f"{found[pos]}+{name}" if pos in found else name
     return found
+
+
+def caution(verdict: GateVerdict, contrast: str) -> str:
+    """What must be said of a contrast that does not pass the gate; nothing of one that does."""
+    if verdict is GateVerdict.WEAK:
+        return (
+            f"on {contrast} the model leans to the right side without giving the right answer: what is found is what "
+            f"moves it, not what makes it answer"
+        )
+    if verdict is GateVerdict.STOP:
+        return f"the model does not tell {contrast} apart; with --force its parts were looked at all the same"
+    return ""

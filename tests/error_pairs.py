@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from toy_phases import run_phase
 
+from common import handoffs
 from common.evaluation.statistics import counted
 from common.handoffs.error_gate import (
     AnswersOfFormat,
@@ -15,6 +18,10 @@ from common.handoffs.error_gate import (
     GateVerdict,
     Studied,
 )
+from common.handoffs.error_pairs import ErrorPairsDocument
+from common.model.settings import NamedModelConfig
+from common.phases.context import RunContext
+from common.phases.phase import Phase
 from phase6_error_circuits.pair import ErrorPair
 
 CONTRAST, OTHER = "IndexError/KeyError", "TypeError/NameError"
@@ -102,6 +109,43 @@ def made_gate(verdicts: dict[str, GateVerdict], studied: str | None) -> ErrorGat
         formats={"seed": every},
         contrasts=contrasts,
     )
+
+
+def write_runs(data: Path, model: Path, pairs: Sequence[ErrorPair], gate: ErrorGateDocument) -> None:
+    """Finished runs of phases 6.1 and 6.1b."""
+    numbered = [replace(pair, record=record) for record, pair in enumerate(pairs)]
+    columns = handoffs.ERROR_GATE.tables["gate.parquet"]
+
+    def write_pairs(ctx: RunContext, _config: NamedModelConfig) -> None:
+        with ctx.write() as out:
+            out.table("pairs.parquet", [pair.as_row() for pair in numbered])
+            nothing = dict.fromkeys(("formats", "contrasts"), {})
+            document = ErrorPairsDocument(
+                python="3",
+                seed=0,
+                templates="",
+                n=len(pairs),
+                held_out=0,
+                null_pairs=0,
+                front=[],
+                without=[],
+                **nothing,
+            )
+            out.document("pairs.json", document)
+
+    def write_gate(ctx: RunContext, _config: NamedModelConfig) -> None:
+        with ctx.write() as out:
+            blank = {name: 0.0 if field.type == "float64" else "" for name, field in columns.items()}
+            rows = [{**blank, **{k: v for k, v in pair.as_row().items() if k in columns}} for pair in numbered]
+            out.table("gate.parquet", rows)
+            out.document("gate.json", gate)
+
+    for handoff, run, inputs in (
+        (handoffs.ERROR_PAIRS, write_pairs, ()),
+        (handoffs.ERROR_GATE, write_gate, (handoffs.ERROR_PAIRS,)),
+    ):
+        phase = Phase(id=handoff.phase, title="made", config=NamedModelConfig, inputs=inputs, output=handoff, run=run)
+        run_phase(phase, data, NamedModelConfig(model=str(model)))
 
 
 def _figures(verdict: GateVerdict) -> GateFigures:

@@ -2,17 +2,19 @@
 
 1. In one ordinary pass it is caught what the model hands to each block beside the stream (mask, rotary embedding,
    positions). Blocks called with that compute as they do in the model; nothing of the architecture is made up here.
+   It is the same in every row: for other numbers of rows it is repeated, and no pass is made among someone's hooks.
 2. Tokens that begin all prompts alike are computed once: what follows reads their keys and values. A prompt with eight
    solved examples in front of it then costs no more than one without. Streams hold the positions behind them. Where a
    layer carries more than keys and values along (a recurrence, a convolution), nothing is shared.
-3. When a replay is made, all blocks are run so on the prompts and compared with the model: one whose blocks are given
-   something of the tokens themselves is refused.
+3. When a replay is made, all blocks are run so on some of the prompts and compared with the model: one whose blocks are
+   given something of the tokens themselves is refused.
 
 All prompts have one length, and no padding. What a block reads at its sites (common/model/sites.py) can be read and
 changed meanwhile with the hooks of common/model/hooks.py.
 """
 
 import itertools
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from common.model.sites import RESID_PRE, resid_post_site, site_name
 from common.model.traces import first_tensor
 
 Stream = Float[Tensor, "batch pos d_model"]
+ROWS_CHECKED = 4
 ROUNDINGS = 64  # a pass of all blocks one by one against the model's own, relative to the stream's largest number
 
 
@@ -43,11 +46,10 @@ class Replay:
         shared = prompts[:1, :n_shared]
         assert n_shared < prompts.shape[1] and bool((prompts[:, :n_shared] == shared).all()), "all prompts begin alike"
         self.logit_difference = LogitDifference(model)
-        self._example = prompts[:1]
         self._cache = self._read(shared) if n_shared else None
         self.n_tokens, self.n_shared = prompts.shape[1], n_shared if self._cache else 0
-        self._given: dict[int, list[tuple[tuple, dict[str, Any]]]] = {}  # by rows in a batch
-        self._check(prompts)
+        self._given_to_one, self._given_to_two = (self._caught(prompts[:1].expand(n, -1)) for n in (1, 2))
+        self._check(prompts[:: max(1, len(prompts) // ROWS_CHECKED)])
 
     @property
     def n_layers(self) -> int:
@@ -70,7 +72,7 @@ class Replay:
 
     def block(self, layer: int, resid: Stream) -> Stream:
         """resid_post of a block whose input is `resid`."""
-        arguments, named = self._given_to_blocks(len(resid))[layer]
+        arguments, named = _for_rows(len(resid), self._given_to_one[layer], self._given_to_two[layer])
         output = first_tensor(self.blocks[layer](resid, *arguments, **named))
         assert output is not None, "a block hands on the stream"
         return output
@@ -86,22 +88,18 @@ class Replay:
         found = list(itertools.accumulate(range(self.n_layers), lambda x, i: self.block(i, x), initial=embedded))
         return found[1:]
 
-    def _given_to_blocks(self, n_rows: int) -> list[tuple[tuple, dict[str, Any]]]:
-        """What each block is handed beside the stream, for so many rows: BLOOM's alibi has a row for each of them."""
-        if n_rows not in self._given:
-            self._given[n_rows] = given = []
+    def _caught(self, prompts: Int[Tensor, "batch n_tokens"]) -> list[tuple[tuple, dict[str, Any]]]:
+        """What each block is handed beside the stream."""
+        given: list[tuple[tuple, dict[str, Any]]] = []
 
-            def catch(_block: Any, arguments: tuple, named: dict[str, Any]) -> None:
-                given.append((arguments[1:], named))
+        def catch(_block: Any, arguments: tuple, named: dict[str, Any]) -> None:
+            given.append((arguments[1:], named))
 
-            handles = [block.register_forward_pre_hook(catch, with_kwargs=True) for block in self.blocks]
-            try:
-                with torch.no_grad():
-                    self._pass(self._example[:, self.n_shared :].expand(n_rows, -1))
-            finally:
-                for handle in handles:
-                    handle.remove()
-        return self._given[n_rows]
+        with torch.no_grad(), ExitStack() as hooks:
+            for block in self.blocks:
+                hooks.enter_context(block.register_forward_pre_hook(catch, with_kwargs=True))
+            self._pass(prompts[:, self.n_shared :])
+        return given
 
     def _read(self, shared: Int[Tensor, "1 n_shared"]) -> "_ReadOnlyCache | None":
         """Keys and values of the shared tokens; None where a layer has others than these to hand on."""
@@ -131,6 +129,20 @@ class Replay:
                 f"called one by one, miss its own stream by {missed:.1g}\n"
                 f"Give a --model whose blocks read nothing but the stream, like Llama, Gemma, Qwen or GPT-2"
             )
+
+
+def _for_rows(n_rows: int, one: Any, two: Any) -> Any:
+    """What is handed to a block for so many equal rows, from what it is for one and for two of them.
+
+    BLOOM's alibi has a row for each head of each row; most masks and embeddings are one for all.
+    """
+    if isinstance(one, Tensor):
+        return one if one.shape == two.shape else one.repeat(n_rows, *[1] * (one.ndim - 1))
+    if isinstance(one, dict):
+        return {name: _for_rows(n_rows, own, two[name]) for name, own in one.items()}
+    if type(one) in (tuple, list):
+        return type(one)(_for_rows(n_rows, *both) for both in zip(one, two, strict=True))
+    return one
 
 
 class _ReadOnlyCache(DynamicCache):

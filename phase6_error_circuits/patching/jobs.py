@@ -89,14 +89,15 @@ class Jobs:
             return Done(head, layer, [EVERYWHERE], patching.branch(HEADS, layer, [Place(head=head)]))
         if job.part == RESID:
             return self._resid(patching, job.layer)
-        positions = [*_named(patching), None]
+        positions = [*patching.arms.named_positions().values(), None]
         effects = patching.branch(_KINDS[job.part], job.layer, [Place(pos) for pos in positions])
         return Done(-1, job.layer, _in_prompt(patching, positions), effects)
 
     def _resid(self, patching: Patching, layer: int) -> Done:
         """A patch that puts the same numbers changes nothing, and is not run."""
-        n_positions = patching.arms.replay.n_positions
-        positions: list[int | None] = [*(range(n_positions) if self._is_studied else _named(patching)), None]
+        arms = patching.arms
+        every = range(arms.replay.n_positions) if self._is_studied else arms.named_positions().values()
+        positions: list[int | None] = [*every, None]
         source, target = patching.source.streams[layer], patching.target.streams[layer]
         differ = [pos is None or bool((source[:, pos] != target[:, pos]).any()) for pos in positions]
         effects = np.zeros((len(positions), patching.n_pairs))
@@ -122,12 +123,6 @@ def check_sites(patching: Patching) -> None:
     kinds = (RESID_POST, ATTN_OUT, MLP_OUT, HEADS)
     with read_sites(model, [site_name(layer, kind) for layer in range(n_layers) for kind in kinds], lambda *_: None):
         pass
-
-
-def _named(patching: Patching) -> list[int]:
-    """The named positions in the streams, each once, in order."""
-    arms = patching.arms
-    return sorted({arms.position(name) for name in arms.pairs[0].positions if arms.position(name) >= 0})
 
 
 def _in_prompt(patching: Patching, positions: Sequence[int | None]) -> list[int]:

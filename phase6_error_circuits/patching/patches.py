@@ -19,11 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.errors import ConfigError
-from common.model.hooks import ChangeFn, change_sites, name_of, read_sites
+from common.model.hooks import change_sites, read_sites
 from common.model.memory import FittingParts, batch_bytes
 from common.model.sites import HEADS, site_name
-from phase6_error_circuits.arms import Arm, Arms
+from phase6_error_circuits.arms import Arm, Arms, width_of_a_head
 
 DENOISING, NOISING = DIRECTIONS = ("denoising", "noising")
 ALL = None  # every position
@@ -98,7 +97,7 @@ class Patching:
         sites = [site_name(layer, HEADS) for layer in range(replay.n_layers)]
         with torch.enable_grad():
             embedded = self.target.embedded.detach().requires_grad_(True)
-            metric, values = run_keeping(self.target, embedded, sites)
+            metric, values = self.target.run_keeping(embedded, sites)
         gradients = torch.autograd.grad(metric.sum(), values)
         sign, found = 1 if self.direction == DENOISING else -1, []
         for layer, (own, gradient) in enumerate(zip(values, gradients, strict=True)):
@@ -147,31 +146,3 @@ def values_at(arm: Arm, kind: str, layer: int) -> Tensor:
     with read_sites(arm.replay.model, [site_name(layer, kind)], found.__setitem__):
         arm.replay.block(layer, arm.entering(layer))
     return found[site_name(layer, kind)]
-
-
-def run_keeping(arm: Arm, embedded: Tensor, sites: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
-    """The metric when `embedded` enters block 0, and what it is made of at each site, which gradients reach."""
-    kept: dict[str, Tensor] = {}
-
-    def keeping(site: str) -> ChangeFn:
-        def keep(values: Tensor) -> Tensor:
-            kept[site] = values
-            return values  # what follows reads this very tensor: some modules are given another view of it
-
-        return keep
-
-    with change_sites(arm.replay.model, {site: keeping(site) for site in sites}):
-        metric = arm.metric_from(0, embedded)
-    return metric, [kept[site] for site in sites]
-
-
-def width_of_a_head(arms: Arms, values: Tensor) -> int:
-    """Raises: ConfigError where what attention's last product reads is not that of so many heads."""
-    model = arms.replay.model
-    n_heads = model.config.get_text_config().num_attention_heads
-    if values.shape[-1] % n_heads:
-        raise ConfigError(
-            f"the heads of {name_of(model)} cannot be told apart: the last product of its attention reads "
-            f"{values.shape[-1]} numbers, of {n_heads} heads\nGive a --model whose heads all have one width"
-        )
-    return values.shape[-1] // n_heads

@@ -23,9 +23,9 @@ from common.report.blocks import (
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.words import number, sentence_case
+from phase6_error_circuits.estimates import caution
 from phase6_error_circuits.patching.figures import CAPTIONS
 from phase6_error_circuits.patching.jobs import EVERYWHERE
-from phase6_error_circuits.patching.words import caution
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:

@@ -94,6 +94,15 @@ def test_a_replay_takes_any_number_of_rows(architecture):
     assert torch.allclose(one[0], four[0], atol=1e-5) and torch.allclose(one[0], four[2], atol=1e-5)
 
 
+def test_a_hook_sees_nothing_but_the_blocks_that_are_asked_for():
+    replay = Replay(small("bloom").model, prompts())
+    resid = replay.embedded(prompts()).repeat(3, 1, 1)
+    seen = []
+    with read_sites(replay.model, [at(ATTN_OUT)], lambda _, values: seen.append(values.shape[0])):
+        replay.block(1, resid)
+    assert seen == [6]
+
+
 def test_a_replay_leaves_no_hooks_behind():
     model = copy.deepcopy(small("llama").model)
     before = hooks_of(model)
