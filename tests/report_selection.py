@@ -28,3 +28,7 @@ LIMITS = [
 SPARSE_PROBING = [
     {"layer": 4, "n_latents": 900, "full": _probe(256, 0.781), "sparse": [_probe(k, 0.76 + k / 1000) for k in (1, 4)]}
 ]
+
+
+def counted(n: int, of: int) -> dict[str, Any]:
+    return {"n": n, "of": of, "rate": interval(n / of)}

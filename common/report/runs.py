@@ -33,6 +33,10 @@ TITLES = {  # artifact -> what its phase does
     "interventions": "latents that graphs name, tried in the model itself",
     "error_pairs": "pairs of programs that raise different errors",
     "error_gate": "which of these errors the model tells apart",
+    "error_patching": "where the answer is carried: activation patching",
+    "error_attribution": "which latents carry it, and what errors do",
+    "error_latent_circuits": "circuits of latents, and edges",
+    "error_dense": "circuits of heads and neurons",
 }
 LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}
 Process = dict[str, Any]

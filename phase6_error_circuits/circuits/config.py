@@ -20,7 +20,7 @@ class ErrorCircuitsConfig(SaeConfig, RecordsConfig):
         (STUDIED,),
         CONTRASTS_HELP,
     )
-    n_pairs: int = setting(100, "pairs of a shape that select, and held out, at most", demo=6, minimum=2)
+    n_pairs: int = setting(100, "pairs of a shape that select, and held out, at most", demo=4, minimum=2)
     sizes: tuple[int, ...] = setting(
         (5, 10, 20, 50, 100, 200, 400, 800, 1600, 3200),
         "nodes of the circuits on a curve; all of them besides",
@@ -32,11 +32,14 @@ class ErrorCircuitsConfig(SaeConfig, RecordsConfig):
         ERROR_MODES,
         "what becomes of error nodes: ranked with the others, all kept, none kept",
         choices=ERROR_MODES,
-        demo=(NODES, ABLATED),
+        demo=(NODES,),
     )
     n_random: int = setting(10, "random circuits at each size, and random sets of edges", demo=1, minimum=1)
     one_layer: tuple[int, ...] = setting(
         (10, 30, 100), "nodes that are kept where one layer at a time is cut", demo=(10, 100), minimum=1
+    )
+    n_points: int = setting(
+        10, "points of the line to means and to nothing, of the importances against these", demo=4, minimum=1
     )
     n_others: int = setting(0, "other shapes and templates that circuits are tried on; 0: all", demo=2, minimum=0)
     other_sizes: tuple[int, ...] = setting(
@@ -49,7 +52,7 @@ class ErrorCircuitsConfig(SaeConfig, RecordsConfig):
     )
     mask_rate: float = setting(0.05, "learning rate of a learned mask", demo=0.3, minimum=1e-6, maximum=10.0)
     mask_nodes: int = setting(2000, "largest nodes that a mask may open", demo=400, minimum=1)
-    mask_pairs: int = setting(32, "pairs that a mask is learned on, at most", demo=6, minimum=1)
+    mask_pairs: int = setting(32, "pairs that a mask is learned on, at most", demo=4, minimum=1)
     edge_nodes: int = setting(50, "nodes of each layer that get edges; 0: no edges", demo=8, minimum=0)
     edge_pairs: int = setting(16, "pairs that edges are measured on, and as many held out", demo=4, minimum=1)
     edge_points: int = setting(

@@ -12,7 +12,7 @@ from phase6_error_circuits.circuits.config import RESAMPLE, ErrorCircuitsConfig
 from phase6_error_circuits.circuits.ranking import ranked
 from phase6_error_circuits.circuits.scoring import Scorer
 from phase6_error_circuits.latents.dictionaries import SiteDictionaries
-from phase6_error_circuits.latents.gradients import N_POINTS, integrated
+from phase6_error_circuits.latents.gradients import integrated
 from phase6_error_circuits.latents.nodes import Node
 from phase6_error_circuits.latents.shares import Bootstrap
 from phase6_error_circuits.latents.split_arms import SplitArms, batches_of
@@ -73,6 +73,6 @@ class Subject:
             importance = self.importance
             if ablation != RESAMPLE:
                 others = bases_of(ablation, self.select, self.select)
-                importance = integrated(self.select, others, N_POINTS, again=0).importance.nodes()
+                importance = integrated(self.select, others, self.config.n_points, again=0).importance.nodes()
             self._orders[ranking, ablation] = ranked(importance, ranking)
         return self._orders[ranking, ablation]
