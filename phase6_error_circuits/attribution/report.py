@@ -5,6 +5,7 @@ from common.report.blocks import (
     Block,
     Cell,
     Column,
+    Heading,
     Paragraph,
     Section,
     Table,
@@ -37,15 +38,11 @@ CAPTIONS = {
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: ErrorAttributionDocument = phase.document()
     tops: TopLatentsDocument = phase.document("top_latents.json")
-    section = Section(
-        "error-attribution",
-        "Latents behind the error's name",
-        "Which latents carry the difference between two errors?",
-        source=phase.place,
-    )
+    section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     section.answer = answer(result)
     section.warnings += _warnings(result)
     section.blocks += [
+        Heading("Latents behind the error's name"),
         Paragraph(
             "A node is a latent at a position, or what the layer's dictionary leaves unexplained there: the error. "
             "Each is worth its difference between the clean and the corrupted program times the gradient of the plain "

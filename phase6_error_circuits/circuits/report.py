@@ -42,14 +42,10 @@ CAPTIONS = {
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: ErrorLatentCircuitsDocument = phase.document()
-    section = Section(
-        "error-circuits",
-        "Circuits behind the error's name",
-        "How few latents are enough to tell the two errors apart?",
-        source=phase.place,
-    )
+    section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     section.answer = answer(result)
     section.blocks += [
+        Heading("Circuits behind the error's name"),
         Paragraph(
             "A circuit is run alone: every node outside it takes the value that it has in the corrupted program (or a "
             "mean, or nothing), and is computed anew from the stream as it has become. Faithfulness is the share of "

@@ -26,7 +26,7 @@ from phase6_error_circuits.estimates import caution
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     found: ErrorDenseDocument = phase.document()
-    made = Section("errors", "Errors that Python will raise", "What carries the answer?", source=phase.place)
+    made = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     made.blocks = [
         Heading("Heads and neurons"),
         Paragraph(f"{sentence_case(found.verdict)}.", "verdict"),

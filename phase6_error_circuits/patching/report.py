@@ -30,7 +30,7 @@ from phase6_error_circuits.patching.jobs import EVERYWHERE
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     found: ErrorPatchingDocument = phase.document()
-    made = Section("errors", "Errors that Python will raise", "What carries the answer?", source=phase.place)
+    made = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     made.blocks = [
         Heading("Where the answer is carried"),
         *(Paragraph(f"{sentence_case(sentence)}.") for sentence in found.sentences),
