@@ -13,6 +13,7 @@ import numpy as np
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
 from report_circuits import circuit_graphs, circuit_latents, interventions
 from report_drawings import drawing, picture
+from report_errors import error_gate, error_pairs
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
@@ -385,36 +386,6 @@ def _detector(out: Any) -> None:
     })  # fmt: skip
 
 
-def _error_pairs(out: Any) -> None:
-    shape = {"n_tokens": 20, "select": 10, "held_out": 10, "null_pairs": 20, "roles": [HOSTILE]}
-    lengths = {"close": {"clean": {"1": 20}, "corrupted": {"0": 20}, "tells": 1.0, "tells_within": 1.0}}
-    pairs = {"n_draws": 90, "n_aligned": 30, "n": 20, "held_out": 10, "null_pairs": 20, "shapes": [shape],
-             "refused": {"unequal length": 60, HOSTILE: 10}, "lengths": lengths}  # fmt: skip
-    template = {"corruption": HOSTILE, "changed": ["close"], "formats": {"seed": pairs}}
-    out.document("pairs.json", {
-        "n": 20, "held_out": 10, "null_pairs": 20, "python": "3.11.7", "without": [HOSTILE],
-        "formats": {"seed": {}, "chat": {"refused": "no"}}, "front": [{"id": 2, "text": "<bos>", "is_sink": True}],
-        "contrasts": {"TypeError/SyntaxError": {HOSTILE: template}},
-    })  # fmt: skip
-
-
-def _error_gate(out: Any) -> None:
-    shares = {name: counted(9, 10) for name in ("both_signs", "clean_above", "accuracy", "prior_corrected", "top")}
-    weak = "leans to the right side, without giving the right answer"
-    figures = {**shares, "n": 10, "clean": 2.0, "corrupted": -1.0, "mass": 0.9, "top_tokens": {HOSTILE: 9}}
-    figures["verdict"] = weak
-    result = {"select": figures, "held_out": None, "null_pairs": figures}
-    form = {**{name: shares[name] for name in ("accuracy", "prior_corrected", "top")}, "n": 20, "mass": 0.9,
-            "by_error": {"TypeError": counted(9, 10)}, "prior_corrected_by_error": {"TypeError": counted(8, 10)},
-            "predicted": {"TypeError": 0.5}}  # fmt: skip
-    gate = {"verdict": weak, "templates": [HOSTILE], "together": result, "by_template": {HOSTILE: result}}
-    studied = {"contrast": "TypeError/SyntaxError", "format": "seed", "templates": [HOSTILE], "verdict": weak}
-    out.document("gate.json", {
-        "n": 10, "both_signs": counted(9, 10), "held_out": None, "null_pairs": figures, "studied": studied,
-        "formats": {"seed": form}, "contrasts": {"TypeError/SyntaxError": {"seed": gate}},
-    })  # fmt: skip
-
-
 _FILL: dict[str, Callable[[Any], None]] = {
     "difficulty": _difficulty, "split": _split, "generations": _generations, "general_text": _general_text,
     "temperature_samples": _samples, "latents": _latents, "detection": _detection, "coefficients": _coefficients,
@@ -423,7 +394,7 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
     "positive_control": _positive_control, "detector": _detector,
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
-    "error_pairs": _error_pairs, "error_gate": _error_gate,
+    "error_pairs": error_pairs(HOSTILE), "error_gate": error_gate(HOSTILE),
     "circuit_latents": circuit_latents(HOSTILE, N), "interventions": interventions(HOSTILE, N),
     "circuit_graphs": circuit_graphs(HOSTILE, N),
 }  # fmt: skip
