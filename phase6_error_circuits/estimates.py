@@ -28,11 +28,13 @@ class Shares:
         self.total = interval(self._total, self._totals)
 
     def of(self, effects: Float[np.ndarray, " pairs"]) -> Interval:
-        return interval(_ratio(effects.mean(), self._total), _ratio(self._draws @ effects, self._totals))
+        return self.of_each(effects[None])[0]
 
-    def value(self, effects: Float[np.ndarray, "*places pairs"]) -> Float[np.ndarray, "*places"]:
-        """The estimates alone."""
-        return _ratio(effects.mean(-1), self._total)
+    def of_each(self, effects: Float[np.ndarray, "places pairs"]) -> list[Interval]:
+        """Of each place, all on the same resamples."""
+        values = _ratio(effects.mean(1), self._total)
+        resampled = _ratio(effects @ self._draws.T, self._totals)
+        return [interval(value, own) for value, own in zip(values, resampled, strict=True)]
 
 
 def _ratio(above: Any, below: Any) -> Any:

@@ -91,6 +91,7 @@ class ErrorDenseDocument:
     pairs: StudiedPairs
     n_nodes: int
     n_heads: int
+    ranking: str
     sizes: list[int]
     faithfulness: list[Interval]
     completeness: list[Interval]

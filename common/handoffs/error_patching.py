@@ -91,7 +91,9 @@ class OtherShape:
 class ErrorPatchingDocument:
     """patching.json; `verdict` is that of the gate. `n` and `both_signs` are those of the studied pairs.
 
-    `strongest` are the places of each part that move most, by the mean of both directions. `heads` are by direction.
+    `strongest` are the places of each part that move most, by the mean of both directions: of attention and the MLP
+    all positions together, too. `path` is the position of the stream that carries most, layer by layer. `heads` are by
+    direction.
     """
 
     contrast: str
@@ -101,6 +103,7 @@ class ErrorPatchingDocument:
     n: int
     both_signs: Counted
     pairs: StudiedPairs
+    path: list[PatchedPlace]
     strongest: list[PatchedPlace]
     heads: dict[str, FirstOrder]
     others: list[OtherShape]

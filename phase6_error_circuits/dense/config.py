@@ -6,6 +6,7 @@ from common.errors import ConfigError
 from common.phases.settings import RecordsConfig, batches, setting
 from phase6_error_circuits.config import StudyConfig
 
+POSITIVE, ABSOLUTE = RANKINGS = ("positive", "absolute")
 SIZES = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
 
@@ -18,6 +19,12 @@ class ErrorDenseConfig(StudyConfig, RecordsConfig):
     )
     midpoints: int = setting(
         5, "points of the line from clean to corrupted embeddings at which gradients are taken", demo=3, minimum=1
+    )
+    ranking: str = setting(
+        POSITIVE,
+        "what is taken into a circuit first: the nodes that support the clean answer most, or those of the largest "
+        "importance, for or against",
+        choices=RANKINGS,
     )
     sizes: tuple[int, ...] = setting(
         SIZES, "nodes in a circuit, heads and neurons at positions", demo=(30, 300, 3000), minimum=1

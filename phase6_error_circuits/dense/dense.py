@@ -105,6 +105,7 @@ def conclude(
         pairs=facts,
         n_nodes=told["n"],
         n_heads=told["n_heads"],
+        ranking=config.ranking,
         sizes=sizes,
         faithfulness=select.faithfulness,
         completeness=select.completeness,

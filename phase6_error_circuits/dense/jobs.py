@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,8 +17,12 @@ from phase6_error_circuits.dense.ranking import Ranking, ranking_of
 
 CLEAN, CORRUPTED, NULLS, DIRECTION = "clean", "corrupted", "nulls", "direction"
 EVERYTHING, NOTHING, CIRCUIT, COMPLEMENT, RANDOM = KEEPING = (
-    "everything", "nothing", "circuit", "complement", "random",
-)  # fmt: skip
+    "everything",
+    "nothing",
+    "circuit",
+    "complement",
+    "random",
+)
 N_NODES_TOLD = 1000
 PAIRS_AT_ONCE = 8  # of gradients, which hold what every block computes
 
@@ -62,7 +66,8 @@ class Jobs:
     def ranking(self) -> Ranking:
         """By the pairs that select."""
         select = self.arms.of_pairs(0, self.n_select)
-        return ranking_of(select, self.nodes, self.config.midpoints, PAIRS_AT_ONCE)
+        found = ranking_of(select, self.nodes, self.config.midpoints, PAIRS_AT_ONCE)
+        return replace(found, by=self.config.ranking)
 
     def rows(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """A row of metrics.parquet for each job, without its number."""

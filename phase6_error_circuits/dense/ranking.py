@@ -10,26 +10,34 @@ Source: Hanna, Pezzelle & Belinkov 2024, arXiv:2403.17806 (EAP-IG on inputs), of
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from phase6_error_circuits.arms import Arms
+from phase6_error_circuits.dense.config import POSITIVE
 from phase6_error_circuits.dense.nodes import Mask, Nodes, summed
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """`importance` is the mean over pairs; `differs` are nodes that differ between the arms of some pair."""
+    """`importance` is the mean over pairs; `differs` are nodes that differ between the arms of some pair.
+
+    Those that support the clean answer come first, then those that matter least, last those that speak against it: a
+    circuit without these may keep more than all of the total. By absolute importance, they come among the first.
+    """
 
     importance: Float[np.ndarray, " n_nodes"]
     differs: Mask
+    by: str = POSITIVE
 
-    @property
+    @cached_property
     def order(self) -> np.ndarray:
-        """Nodes that differ, those that support the clean answer most first."""
-        order = np.argsort(-self.importance, kind="stable")
+        """Nodes that differ, the first of the ranking first."""
+        rank = self.importance if self.by == POSITIVE else np.abs(self.importance)
+        order = np.argsort(-rank, kind="stable")
         return order[self.differs[order]]
 
     @property

@@ -139,7 +139,11 @@ def node_rows(measured: Measured, total: float) -> list[Row]:
 
 def shown_nodes(rows: Sequence[Row], tokens: Sequence[str]) -> list[DenseNode]:
     own = ("kind", "layer", "unit", "pos", "importance")
-    return [DenseNode(**{name: row[name] for name in own}, token=tokens[row["pos"]]) for row in rows[:N_NODES_SHOWN]]
+    found = []
+    for row in rows[:N_NODES_SHOWN]:
+        token = tokens[int(row["pos"])]
+        found.append(DenseNode(**{name: row[name] for name in own}, token=token))
+    return found
 
 
 def nulls(measured: Measured, total: float) -> DenseNulls | None:

@@ -24,6 +24,7 @@ from phase6_error_circuits.latents.split_arms import SplitArms, Values, take_lat
 CLEAN, CORRUPTED, IG = METHODS = ("clean", "corrupted", "ig")
 N_POINTS = 10
 AGAIN = 2  # times that the line is cut into three times as many parts, where its nodes do not add up
+ROWS_TOGETHER = 64  # pairs at points of the line whose gradients are taken together: few leave a device idle
 TOLERANCE = 0.02  # of the whole effect: by how much a layer's nodes may miss what the layer is worth
 
 
@@ -51,11 +52,13 @@ def gradient(
     """Mean over `points` of the metric's gradient on the line from the clean value of a layer to the other one."""
     value = arms.clean.values.whole[layer]
     total = torch.zeros_like(value, dtype=torch.float32)
-    for point in points:
-        leaf = (value + point * (other - value)).detach().requires_grad_(True)
+    n_together = max(1, ROWS_TOGETHER // len(value))
+    for first in range(0, len(points), n_together):
+        some = [value + point * (other - value) for point in points[first : first + n_together]]
+        leaf = torch.cat(some).detach().requires_grad_(True)
         with torch.enable_grad():
             metric = arms.metric_with(layer, leaf).sum()
-        total += torch.autograd.grad(metric, leaf)[0].float()
+        total += torch.autograd.grad(metric, leaf)[0].float().unflatten(0, (len(some), len(value))).sum(0)
     return total / len(points)
 
 

@@ -101,11 +101,12 @@ class SplitArms:
         with change_sites(self.replay.model, {self.dictionaries.site(layer): change}):
             return self.replay.block(layer, stream)
 
-    def metric_with(self, layer: int, value: Tensor) -> Float[Tensor, " pair"]:
-        """The metric of the clean run when `value` stands at the site of a layer."""
+    def metric_with(self, layer: int, value: Tensor) -> Float[Tensor, " rows"]:
+        """The metric of the clean run when `value` stands at the site of a layer; of the pairs once or more often."""
         stream = value
         if self.dictionaries.kind != RESID_POST:
-            stream = self.block(layer, self.entering(layer), lambda _: value)
+            entering = self.entering(layer).repeat(len(value) // self.n_pairs, 1, 1)
+            stream = self.block(layer, entering, lambda _: value)
         return self.clean.run.metric_from(layer + 1, stream)
 
     def on_columns(self, columns: Mapping[int, Int[Tensor, " n"]]) -> Self:

@@ -106,6 +106,7 @@ def conclude(ctx: RunContext[ErrorPatchingConfig], out: RecordWriter, studied: S
         n=first.facts.n,
         both_signs=first.facts.both_signs,
         pairs=first.facts,
+        path=results.path(first),
         strongest=results.strongest(first),
         heads=results.heads(first),
         others=[results.beside(first, other) for other in others],

@@ -79,8 +79,8 @@ def patched(
     for row in rows:
         if row["part"] != NONE:
             effects = np.array(row["effects"]).reshape(-1, len(pairs))
-            for place, effect in zip(row["positions"], effects, strict=True):
-                found[_key(row, place)] = shares.of(effect)
+            keys = [_key(row, place) for place in row["positions"]]
+            found |= zip(keys, shares.of_each(effects), strict=True)
     return Patched(number, pairs, described(pairs, clean, corrupted, shares, tokenizer), found)
 
 
@@ -90,19 +90,27 @@ def _key(row: Row, place: int) -> Key:
 
 
 def strongest(studied: Patched) -> list[PatchedPlace]:
-    """The places of each part that move most, by the mean of both directions; of the stream single positions."""
-    found = []
-    for part in (RESID, ATTENTION, MLP):
-        there, back = studied.of(DENOISING, part), studied.of(NOISING, part)
-        places = [key for key in there if part != RESID or key[2] != EVERYWHERE]
-        places.sort(key=lambda key: -abs(there[key].known + back[key].known))
-        for key in places[:N_STRONGEST]:
-            layer, _, pos = key
-            token = "" if pos == EVERYWHERE else studied.facts.tokens[pos]
-            found.append(
-                PatchedPlace(part=part, layer=layer, pos=pos, token=token, denoising=there[key], noising=back[key])
-            )
-    return found
+    """Of attention and the MLP the places that move most, of the stream single positions."""
+    return [place for part in (RESID, ATTENTION, MLP) for place in _places(studied, part)[:N_STRONGEST]]
+
+
+def path(studied: Patched) -> list[PatchedPlace]:
+    """By layer, the position of the stream that carries most."""
+    places = _places(studied, RESID)
+    layers = sorted({place.layer for place in places})
+    return [next(place for place in places if place.layer == layer) for layer in layers]
+
+
+def _places(studied: Patched, part: str) -> list[PatchedPlace]:
+    """All places of a part, by the size of what patching them moves, the mean of both directions."""
+    there, back = studied.of(DENOISING, part), studied.of(NOISING, part)
+    places = [key for key in there if part != RESID or key[2] != EVERYWHERE]
+    places.sort(key=lambda key: -abs(there[key].known + back[key].known))
+    tokens = {EVERYWHERE: "", **dict(enumerate(studied.facts.tokens))}
+    return [
+        PatchedPlace(part=part, layer=key[0], pos=key[2], token=tokens[key[2]], denoising=there[key], noising=back[key])
+        for key in places
+    ]
 
 
 def heads(studied: Patched) -> dict[str, FirstOrder]:

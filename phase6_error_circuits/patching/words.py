@@ -1,12 +1,14 @@
 """What phase 6.2 says in sentences."""
 
+import itertools
+
 from common.handoffs.error_patching import ErrorPatchingDocument, PatchedPlace
 from common.words import interval, number, percent
 from phase6_error_circuits.estimates import caution
-from phase6_error_circuits.patching.jobs import ATTENTION, EVERYWHERE, MLP, RESID
+from phase6_error_circuits.patching.jobs import ATTENTION, EVERYWHERE, MLP
 from phase6_error_circuits.patching.patches import DENOISING
 
-_NAMES = {RESID: "the residual stream", ATTENTION: "attention", MLP: "the MLP"}
+_NAMES = {ATTENTION: "attention", MLP: "the MLP"}
 
 
 def sentences(found: ErrorPatchingDocument) -> list[str]:
@@ -16,6 +18,7 @@ def sentences(found: ErrorPatchingDocument) -> list[str]:
         f"{number(pairs.clean)} after clean, {number(pairs.corrupted)} after corrupted prompts, both signs right in "
         f"{percent(pairs.both_signs.rate)}",
         caution(found.verdict, found.contrast),
+        f"in the residual stream most is carried {'; '.join(_stretches(found.path))}",
         *(_strongest(found, part) for part in _NAMES),
     ]
     if heads.heads:
@@ -27,15 +30,29 @@ def sentences(found: ErrorPatchingDocument) -> list[str]:
     return [one for one in said if one]
 
 
+def _stretches(path: list[PatchedPlace]) -> list[str]:
+    """'at ')' (position 8) in layers 3 to 4, 0.61 to 0.77 of the total'; layers of one position together."""
+    said = []
+    for _, own in itertools.groupby(path, key=lambda place: place.pos):
+        places = [*own]
+        first, last = places[0], places[-1]
+        layers = f"layer {first.layer}" if first is last else f"layers {first.layer} to {last.layer}"
+        values = [place.denoising.known for place in places]
+        low, high = number(min(values)), number(max(values))
+        share = low if low == high else f"{low} to {high}"
+        said.append(f"at {first.token} (position {first.pos}) in {layers}, {share} of the total")
+    return said
+
+
 def _strongest(found: ErrorPatchingDocument, part: str) -> str:
     first = next(place for place in found.strongest if place.part == part)
     return (
-        f"of {_NAMES[part]} most is carried {_where(first)}: {interval(first.denoising)} of the total comes back when "
-        f"the clean run's is put there, {interval(first.noising)} is lost when the corrupted run's is"
+        f"of {_NAMES[part]} most is in layer {first.layer}, {_where(first)}: {interval(first.denoising)} of the total "
+        f"comes back when the clean run's is put there, {interval(first.noising)} is lost when the corrupted run's is"
     )
 
 
 def _where(place: PatchedPlace) -> str:
     if place.pos == EVERYWHERE:
-        return f"in layer {place.layer}, all positions together"
-    return f"in layer {place.layer} at {place.token} (position {place.pos})"
+        return "all positions together"
+    return f"at {place.token} (position {place.pos})"
