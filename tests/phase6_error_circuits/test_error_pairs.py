@@ -261,7 +261,9 @@ def test_a_natural_tokenizer_without_bos_gets_pairs_in_every_format(form_name):
     tokenizer = AutoTokenizer.from_pretrained(QWEN)
     form, front = format_of(form_name, tokenizer, "qwen"), front_of(tokenizer, 151936, "qwen")
     assert (
-        isinstance(form, PromptFormat) and front.is_added and len({*(form.answer_tokens(tokenizer) or {}).values()}) == 8
+        isinstance(form, PromptFormat)
+        and front.is_added
+        and len({*(form.answer_tokens(tokenizer) or {}).values()}) == 8
     )
     [template] = [one for one in read_templates() if one.name == "list or dict in a variable"]
     kept = draw_pairs(template, Source(tokenizer, front, [form], 20, 200, 0), [form])[form_name].kept
