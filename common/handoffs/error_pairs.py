@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class FrontToken:
-    """A token that stands before every prompt; `is_sink` where the tokenizer would put nothing there."""
+    """A token that stands before every prompt; `is_sink`: the tokenizer has no BOS, and this stands in its place."""
 
     id: int
     text: str

@@ -20,6 +20,7 @@ from common.handoffs.error_gate import GateVerdict
 from common.model.loading import load_model
 from common.model.registry import model_location
 from common.phases.settings import build_config
+from common.report.collect import FINISHED, Collected, PhaseResult
 from common.runs.artifacts import Artifact
 from common.runs.discovery import list_runs
 from phase6_error_circuits.gate.choice import studied
@@ -27,6 +28,7 @@ from phase6_error_circuits.gate.config import ErrorGateConfig
 from phase6_error_circuits.gate.figures import Answered, gate_figures, judge
 from phase6_error_circuits.gate.phase import PHASE as GATE
 from phase6_error_circuits.gate.reading import Answer, read_answers
+from phase6_error_circuits.gate.report import section as gate_section
 from phase6_error_circuits.metric import AnswerLogits
 from phase6_error_circuits.pair import NULL, REAL, SELECT, chosen, pair_of
 from phase6_error_circuits.pairs.config import ErrorPairsConfig
@@ -67,7 +69,7 @@ def test_in_bfloat16_the_metric_is_within_a_hundredth_of_float32_where_the_model
     assert float((metric(resid) - exact).abs().max()) < 1e-2 < float((in_bfloat16 - exact).abs().max())
 
 
-@pytest.mark.parametrize("architecture", ["gemma2", "llama", "qwen2", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("architecture", ["gemma2", "llama", "qwen2", "gpt2", "gpt_neox", "cohere"])
 def test_the_metric_is_the_models_own_logits_in_other_architectures(architecture):
     lm = small(architecture)
     prompts = [(2, 10, 20, 30), (2, 11, 21), (2, 12, 22, 32)]
@@ -80,9 +82,13 @@ def test_the_metric_is_the_models_own_logits_in_other_architectures(architecture
         assert answers[prompt].top == int(logits.argmax())
 
 
-def test_a_model_whose_logits_are_scaled_after_the_product_is_refused():
+def test_logits_that_are_not_those_of_the_model_are_refused():
+    lm = small("llama")
+    resid, head = torch.randn(3, lm.d_model), AnswerLogits(lm, [5, 6])
+    own = lm.model.lm_head(lm.model.model.norm(resid))
+    head.check(resid, own)
     with pytest.raises(ConfigError, match="are off by"):
-        read_answers(small("cohere", logit_scale=7.0), [(2, 10, 20, 30)], [5, 6], 1, LOG)
+        head.check(resid, 7 * own)
 
 
 def answered(pair, clean: tuple[float, float], corrupted: tuple[float, float], top=(0, 1)) -> Answered:
@@ -214,3 +220,14 @@ def test_a_natural_model_is_measured_as_plain_transformers_does(tmp_path):
         assert math.isclose(
             row["ld_clean"], float(logits[pair.clean_token] - logits[pair.corrupted_token]), abs_tol=1e-3
         )
+
+
+def test_the_page_says_what_is_studied_and_warns_of_what_does_not_pass(gate):
+    section = gate_section(PhaseResult(handoffs.ERROR_GATE, FINISHED, gate), Collected({}, gate.path))
+    assert "Studied is TypeError/SyntaxError in the format seed: it gives the right answer" in section.answer
+    assert len(section.blocks) == 7 and section.warnings == []
+    weak = replace(gate.document().studied, verdict=GateVerdict.WEAK)
+    again = Artifact(gate.handoff, list_runs(gate.handoff, gate.path.parent.parent)[0], "")
+    again._documents["gate.json"] = replace(gate.document(), studied=weak)
+    [warning] = gate_section(PhaseResult(handoffs.ERROR_GATE, FINISHED, again), Collected({}, gate.path)).warnings
+    assert "although it leans to the right side" in str(warning)

@@ -11,10 +11,12 @@ from tiny_models import make_tokenizer
 from toy_phases import run_phase
 from transformers import AutoTokenizer
 
+from common import handoffs
 from common.errors import ConfigError
 from common.model.answers import Front, first_difference, front_of
 from common.model.registry import model_location
 from common.phases.settings import build_config
+from common.report.collect import FINISHED, Collected, PhaseResult
 from common.sandbox import Sandbox
 from model_organism.write_error_templates import FILE, file_text
 from phase6_error_circuits.pair import FORMATS, NULL, POSITIONS, REAL, REPORT, SELECT, by_shape, pair_of
@@ -24,6 +26,7 @@ from phase6_error_circuits.pairs.drawing import Source, draw_pairs
 from phase6_error_circuits.pairs.formats import QUESTION, PromptFormat, format_of
 from phase6_error_circuits.pairs.labels import raised_errors
 from phase6_error_circuits.pairs.phase import PHASE
+from phase6_error_circuits.pairs.report import section as pairs_section
 from phase6_error_circuits.pairs.shapes import lengths_of, shapes_of
 from phase6_error_circuits.pairs.templates import CONTRASTS, ERRORS, read_templates
 
@@ -258,10 +261,19 @@ def test_a_natural_tokenizer_without_bos_gets_pairs_in_every_format(form_name):
     tokenizer = AutoTokenizer.from_pretrained(QWEN)
     form, front = format_of(form_name, tokenizer, "qwen"), front_of(tokenizer, 151936, "qwen")
     assert (
-        isinstance(form, PromptFormat) and front.is_sink and len({*(form.answer_tokens(tokenizer) or {}).values()}) == 8
+        isinstance(form, PromptFormat)
+        and front.is_added
+        and len({*(form.answer_tokens(tokenizer) or {}).values()}) == 8
     )
     [template] = [one for one in read_templates() if one.name == "list or dict in a variable"]
     kept = draw_pairs(template, Source(tokenizer, front, [form], 20, 200, 0), [form])[form_name].kept
     assert len(kept) > 30 and all(isinstance(pair, Aligned) for pair in kept)
     n_sinks = {pair.clean_ids[:2].count(front.ids[0]) for pair in kept}
     assert n_sinks == {0 if form_name == "chat" else 1}
+
+
+def test_the_page_tells_of_pairs_and_of_what_was_left_out(made):
+    section = pairs_section(PhaseResult(handoffs.ERROR_PAIRS, FINISHED, made), Collected({}, made.path))
+    words = str(section.blocks)
+    assert "draws aligned on this tokenizer" in words
+    assert f"{made.document().n} pairs of TypeError/SyntaxError" in words
