@@ -13,6 +13,7 @@ import numpy as np
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
 from report_circuits import circuit_graphs, circuit_latents, interventions
 from report_drawings import drawing, picture
+from report_error_latents import error_attribution, error_latent_circuits
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
@@ -424,6 +425,7 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "positive_control": _positive_control, "detector": _detector,
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
     "error_pairs": _error_pairs, "error_gate": _error_gate,
+    "error_attribution": error_attribution(HOSTILE, N), "error_latent_circuits": error_latent_circuits(HOSTILE, N),
     "circuit_latents": circuit_latents(HOSTILE, N), "interventions": interventions(HOSTILE, N),
     "circuit_graphs": circuit_graphs(HOSTILE, N),
 }  # fmt: skip
