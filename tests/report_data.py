@@ -391,5 +391,5 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "positive_control": _positive_control, "detector": _detector,
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
     "circuit_latents": circuit_latents(HOSTILE, N), "interventions": interventions(HOSTILE, N),
-    "circuit_graphs": circuit_graphs(HOSTILE, N), **report_errors.of(HOSTILE),
+    "circuit_graphs": circuit_graphs(HOSTILE, N), **report_errors.of(HOSTILE, N),
 }  # fmt: skip

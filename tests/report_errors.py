@@ -4,16 +4,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from report_error_latents import error_attribution, error_latent_circuits
 from report_selection import counted
 
 WEAK = "leans to the right side, without giving the right answer"
 
 
-def of(hostile: str) -> dict[str, Callable[[Any], None]]:
+def of(hostile: str, n: int) -> dict[str, Callable[[Any], None]]:
     """What fills a run, by the name of its artifact."""
     fills = {"error_pairs": _pairs, "error_gate": _gate, "error_patching": _patching, "error_dense": _dense}
-    fills |= {"error_attribution": _attribution, "error_latent_circuits": _circuits}
-    return {name: partial(fill, hostile=hostile) for name, fill in fills.items()}
+    latents = {"error_attribution": error_attribution, "error_latent_circuits": error_latent_circuits}
+    told = {name: fill(hostile, n) for name, fill in latents.items()}
+    return told | {name: partial(fill, hostile=hostile) for name, fill in fills.items()}
 
 
 def _pairs(out: Any, hostile: str) -> None:
@@ -77,15 +79,6 @@ def _gate(out: Any, hostile: str) -> None:
 
 def _patching(out: Any, hostile: str) -> None:
     out.document("patching.json", {"contrast": hostile, "verdict": WEAK, "sentences": [hostile]})
-
-
-def _attribution(out: Any, hostile: str) -> None:
-    out.document("attribution.json", {"shapes": [{"contrast": hostile, "template": hostile, "layers": [{}]}]})
-    out.document("top_latents.json", {})
-
-
-def _circuits(out: Any, hostile: str) -> None:
-    out.document("circuits.json", {"circuits": [{"contrast": hostile, "enough": [{"enough": 0.8, "of": 90}]}]})
 
 
 def _dense(out: Any, hostile: str) -> None:

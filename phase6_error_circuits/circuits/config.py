@@ -53,13 +53,13 @@ class ErrorCircuitsConfig(SaeConfig, RecordsConfig):
     mask_rate: float = setting(0.05, "learning rate of a learned mask", demo=0.3, minimum=1e-6, maximum=10.0)
     mask_nodes: int = setting(2000, "largest nodes that a mask may open", demo=400, minimum=1)
     mask_pairs: int = setting(32, "pairs that a mask is learned on, at most", demo=4, minimum=1)
-    edge_nodes: int = setting(50, "nodes of each layer that get edges; 0: no edges", demo=8, minimum=0)
-    edge_pairs: int = setting(16, "pairs that edges are measured on, and as many held out", demo=4, minimum=1)
+    edge_nodes: int = setting(50, "nodes of each layer that get edges; 0: no edges", demo=6, minimum=0)
+    edge_pairs: int = setting(16, "pairs that edges are measured on, and as many held out", demo=3, minimum=1)
     edge_points: int = setting(
         4, "points of the line from clean to corrupted at which edges are taken", demo=2, minimum=1
     )
     edge_sizes: tuple[int, ...] = setting(
-        (100, 300, 1000, 3000), "edges of the circuits on a curve; all of them besides", demo=(30, 100), minimum=1
+        (100, 300, 1000, 3000), "edges of the circuits on a curve; all of them besides", demo=(30,), minimum=1
     )
     n_exact: int = setting(50, "largest edges that are tried by path patching", demo=10, minimum=0)
     n_links: int = setting(400, "largest edges that the exported graph shows", demo=100, minimum=1)

@@ -23,12 +23,13 @@ from common.report.graphs.graph_document import (
     error_node,
     token_node,
 )
+from common.report.graphs.graphml import to_graphml
 from common.report.graphs.neuronpedia import neuronpedia_bytes
 from common.report.graphs.page import graph_page
 from phase6_error_circuits.latents.nodes import Node
 from phase6_error_circuits.latents.studied import StudiedShape
 
-GRAPH, PAGE = "graph.json", "graph.html"
+GRAPH, GRAPHML, PAGE = "graph.json", "graph.graphml", "graph.html"
 N_NODES = 60  # of the ranking, where there are no edges
 Known = Mapping[tuple[int, int], TopLatent]  # what phase 6.3 tells of the strongest latents
 
@@ -93,7 +94,11 @@ def slug_of(shape: StudiedShape) -> str:
 
 def files_of(document: GraphDocument) -> dict[str, bytes]:
     """By file name."""
-    return {GRAPH: neuronpedia_bytes(document), PAGE: graph_page([document]).encode("utf-8", "backslashreplace")}
+    return {
+        GRAPH: neuronpedia_bytes(document),
+        GRAPHML: to_graphml(document),
+        PAGE: graph_page([document]).encode("utf-8", "backslashreplace"),
+    }
 
 
 def _cumulative(importance: Mapping[Node, float]) -> dict[Node, float]:

@@ -131,20 +131,21 @@ def batches_of(
 
 @torch.no_grad()
 def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair]) -> SplitArms:
-    """Pairs of one shape, run together."""
+    """Pairs of one shape, run together. Of a layer's latents no more than the columns is ever kept."""
     arms = arms_of(lm, pairs)
     runs = (arms.clean, arms.corrupted)
     wholes = [_read(run, dictionaries) for run in runs]
-    split = [{layer: dictionaries.split(layer, value) for layer, value in whole.items()} for whole in wholes]
-    columns = {
-        layer: torch.stack([(one[layer][0] != 0).flatten(0, 1).any(0) for one in split]).any(0).nonzero().flatten()
-        for layer in dictionaries.layers
-    }
-    found = []
-    for run, whole, own in zip(runs, wholes, split, strict=True):
-        latents = {layer: both[0][..., columns[layer]] for layer, both in own.items()}
-        found.append(SplitArm(run, Values(whole, latents, {layer: both[1] for layer, both in own.items()})))
-    return SplitArms(dictionaries, columns, *found)
+    columns: dict[int, Tensor] = {}
+    latents: list[dict[int, Tensor]] = [{}, {}]
+    errors: list[dict[int, Tensor]] = [{}, {}]
+    for layer in dictionaries.layers:
+        split = [dictionaries.split(layer, whole[layer]) for whole in wholes]
+        fires = torch.stack([(own != 0).flatten(0, 1).any(0) for own, _ in split]).any(0)
+        columns[layer] = fires.nonzero().flatten()
+        for number, (own, error) in enumerate(split):
+            latents[number][layer], errors[number][layer] = own[..., columns[layer]], error
+    both = [SplitArm(run, Values(*parts)) for run, *parts in zip(runs, wholes, latents, errors, strict=True)]
+    return SplitArms(dictionaries, columns, *both)
 
 
 def _read(run: Arm, dictionaries: SiteDictionaries) -> dict[int, Tensor]:
