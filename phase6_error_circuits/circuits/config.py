@@ -48,7 +48,7 @@ class ErrorCircuitsConfig(SaeConfig, RecordsConfig):
     enough: float = setting(0.8, "held-out faithfulness whose size is looked for", minimum=0.05, maximum=1.0)
     mask_steps: int = setting(200, "steps of each learned mask; 0: none is learned", demo=10, minimum=0)
     mask_lambdas: tuple[float, ...] = setting(
-        (0.3, 1.0, 3.0, 10.0), "weights of the share of open nodes in a learned mask", demo=(1.0,), minimum=0.0
+        (0.1, 0.3, 1.0, 3.0), "weights of the share of open nodes in a learned mask", demo=(1.0,), minimum=0.0
     )
     mask_rate: float = setting(0.05, "learning rate of a learned mask", demo=0.3, minimum=1e-6, maximum=10.0)
     mask_nodes: int = setting(2000, "largest nodes that a mask may open", demo=400, minimum=1)

@@ -144,8 +144,10 @@ def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequ
         columns[layer] = fires.nonzero().flatten()
         for number, (own, error) in enumerate(split):
             latents[number][layer], errors[number][layer] = own[..., columns[layer]], error
-    both = [SplitArm(run, Values(*parts)) for run, *parts in zip(runs, wholes, latents, errors, strict=True)]
-    return SplitArms(dictionaries, columns, *both)
+    clean, corrupted = (
+        SplitArm(run, Values(wholes[number], latents[number], errors[number])) for number, run in enumerate(runs)
+    )
+    return SplitArms(dictionaries, columns, clean, corrupted)
 
 
 def _read(run: Arm, dictionaries: SiteDictionaries) -> dict[int, Tensor]:
