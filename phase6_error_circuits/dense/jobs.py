@@ -16,9 +16,8 @@ from phase6_error_circuits.dense.nodes import Mask, Nodes, nodes_of
 from phase6_error_circuits.dense.ranking import Ranking, ranking_of
 
 CLEAN, CORRUPTED, NULLS, DIRECTION = "clean", "corrupted", "nulls", "direction"
-EVERYTHING, NOTHING, CIRCUIT, COMPLEMENT, RANDOM = KEEPING = (
-    "everything", "nothing", "circuit", "complement", "random",
-)  # fmt: skip
+EVERYTHING, NOTHING, CIRCUIT, COMPLEMENT, RANDOM = "everything", "nothing", "circuit", "complement", "random"
+KEEPING = (EVERYTHING, NOTHING, CIRCUIT, COMPLEMENT, RANDOM)
 N_NODES_TOLD = 1000
 PAIRS_AT_ONCE = 8  # of gradients, which hold what every block computes
 

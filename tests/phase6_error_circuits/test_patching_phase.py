@@ -69,9 +69,8 @@ def test_every_share_is_in_the_table_with_its_interval(whole):
     by_part = {part: [row for row in own if row["part"] == part] for part in {row["part"] for row in own}}
     assert len(by_part["resid_post"]) == N_LAYERS * (N_TOKENS - 2 + 1)  # all but what stands in front, and all together
     assert len(by_part["heads first order"]) == N_LAYERS * 4 and len(by_part["head"]) == 3
-    assert {row["position"] for row in by_part["attn_out"]} == {
-        "", "diff_first", "diff_last", "after_diff+code_end", "raise", "end",
-    }  # fmt: skip
+    named = {"diff_first", "diff_last", "after_diff+code_end", "raise", "end"}
+    assert {row["position"] for row in by_part["attn_out"]} == {"", *named}
     assert all(row["share_low"] <= row["share"] <= row["share_high"] for row in rows)
     end = next(row for row in by_part["resid_post"] if (row["layer"], row["pos"]) == (N_LAYERS - 1, END))
     assert end["share"] == pytest.approx(1, abs=1e-4)
