@@ -35,10 +35,14 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "4.1": "phase4_anomaly_detection.phase",
     "5.1": "phase5_attribution_graphs.prompts.phase",
     "5.2": "phase5_attribution_graphs.baseline.phase",
+    "5.3": "phase5_attribution_graphs.latents.phase",
     "5.4": "phase5_attribution_graphs.graphs.phase",
+    "5.5": "phase5_attribution_graphs.interventions.phase",
     "6.1": "phase6_error_circuits.pairs.phase",
     "6.1b": "phase6_error_circuits.gate.phase",
     "6.2": "phase6_error_circuits.patching.phase",
+    "6.3": "phase6_error_circuits.attribution.phase",
+    "6.4": "phase6_error_circuits.circuits.phase",
     "6.4b": "phase6_error_circuits.dense.phase",
 }
 COMMANDS = {  # name -> what carries it out, how it is typed, and what it does

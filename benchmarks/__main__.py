@@ -35,6 +35,7 @@ BENCHMARKS = {  # in the order of the table
     "steering": "benchmarks.steering",
     "latents": "benchmarks.latents",
     "dictionaries": "benchmarks.dictionaries",
+    "graphs": "benchmarks.graphs",
     "grading": "benchmarks.grading",
     "growth": "benchmarks.growth",
     "detect": "benchmarks.detect",

@@ -109,11 +109,13 @@ def _capitals(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row
 def _sentiment(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row]:
     praise, blame = (_reviews(sentences, is_test) for sentences in (PRAISE, BLAME))
     choices = list(itertools.product(praise, blame, PERFORMANCES, dict.fromkeys(INTENSIFIERS)))
+    seen: set[str] = set()
     for *sides, performance, intensifier in rng.sample(choices, len(choices)):
         variant = f"The {performance} was {intensifier}"
         prompts = [f"{_joined(side)}. {variant}" for side in sides]
-        if _differ(map(length, prompts)):
+        if seen & {*prompts} or _differ(map(length, prompts)):
             continue
+        seen |= {*prompts}
         words = (rng.choice(POSITIVE_WORDS), rng.choice(NEGATIVE_WORDS))
         for is_negative, (prompt, side) in enumerate(zip(prompts, sides, strict=True)):
             yield {

@@ -5,7 +5,8 @@
 
 With two answers their contrast is explained, at the first token in which they differ; without, the likeliest tokens.
 The folder, data/traces/<time>_<prompt>, holds the whole graph (graph.safetensors), what of it is shown (graph.json,
-graph.graphml, graph.html), what was verified, and how it was made (trace.json).
+graph.graphml, graph.html), what was verified, and how it was made (trace.json); on request, the heads of its strongest
+edges (--head-loadings 50) and what weights alone say of them (--virtual-weights).
 """
 
 import argparse
@@ -45,12 +46,19 @@ class TraceConfig(TranscoderConfig):
     node_share: float = setting(NODE_SHARE, "share of the influence that the nodes shown hold", minimum=0.01, maximum=1)
     edge_share: float = setting(EDGE_SHARE, "share of it that the edges shown hold", minimum=0.01, maximum=1)
     n_verified: int = setting(50, "strongest edges, and random ones, that are tried by interventions", minimum=1)
+    head_loadings: int = setting(
+        0, "strongest edges whose heads are told, layer by layer, in head_loadings.csv", minimum=0
+    )
+    virtual_weights: bool = setting(
+        False, "write virtual_weights.csv: beside each edge between latents shown what weights alone say"
+    )
 
 
 def main(argv: list[str], _program: Program) -> int:
     args = _parser().parse_args(argv)
     if (args.answer is None) != (args.against is None):
-        raise ConfigError("only one of --answer and --against is given\nGive both, or neither")
+        given = f"--answer '{args.answer}'" if args.against is None else f"--against '{args.against}'"
+        raise ConfigError(f"only {given} is given, and no answer to compare it with\nGive both, or neither")
     config = build_config(TraceConfig, args.preset, vars(args)).found_in(args.data_dir)
     log = new_log()
     explainer, lists = _loaded(config, resolve_device(args.device))
@@ -58,7 +66,7 @@ def main(argv: list[str], _program: Program) -> int:
     log.info("%d tokens: %s", len(token_ids), " ".join(map(str, token_ids)))
     explained = explainer.logits(token_ids) if pair is None else explainer.contrast(token_ids, pair, [])
     folder = args.out or args.data_dir / FOLDER / _name(args.prompt)
-    _write(explained, explainer, lists, folder, config)
+    _write(explained, explainer, lists, folder, config, _words(args.prompt))
     _say(explained, folder)
     return 0 if explained.verification.exact else 1
 
@@ -106,9 +114,15 @@ def _read(lists: "TokenLists", args: argparse.Namespace) -> tuple[list[int], tup
 
 
 def _write(
-    explained: "Explained", explainer: "Explainer", lists: "TokenLists", folder: Path, config: TraceConfig
+    explained: "Explained", explainer: "Explainer", lists: "TokenLists", folder: Path, config: TraceConfig, name: str
 ) -> None:
     from common.handoffs.document import as_json
+    from phase5_attribution_graphs.edge_tables import (
+        HEAD_LOADINGS,
+        VIRTUAL_WEIGHTS,
+        heads_of_edges,
+        weights_of_edges,
+    )
     from phase5_attribution_graphs.graphs.exporting import graph_document
     from phase5_attribution_graphs.graphs.files import files_of
 
@@ -116,7 +130,7 @@ def _write(
     document = graph_document(
         explained,
         lm,
-        slug=folder.name,
+        slug=name,
         limits=explainer.limits,
         n_targets=len(explained.targets),
         known={},
@@ -128,6 +142,10 @@ def _write(
     files = files_of(document, as_json(explained.verification), with_page=True)
     made = {"settings": result_settings(config), "experiment": config.experiment(), "code": code_state()}
     made |= {"model": lm.describe(), "scores": as_json(explained.scores)}
+    if config.head_loadings:
+        files[HEAD_LOADINGS] = heads_of_edges(explained, config.head_loadings)
+    if config.virtual_weights:
+        files[VIRTUAL_WEIGHTS] = weights_of_edges(explained)
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in {**files, WHOLE: explained.graph.to_bytes(), MADE: json_bytes(made)}.items():
         write_atomic(folder / name, data)
@@ -152,8 +170,12 @@ def _say(explained: "Explained", folder: Path) -> None:
 
 def _name(prompt: str) -> str:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    words = re.sub(r"[^A-Za-z0-9]+", "-", prompt).strip("-")[:SLUG_LENGTH]
-    return f"{now}_{words or 'prompt'}"
+    return f"{now}_{_words(prompt)}"
+
+
+def _words(prompt: str) -> str:
+    """What of a prompt may stand in a file's name."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", prompt).strip("-")[:SLUG_LENGTH] or "prompt"
 
 
 def _parser() -> Parser:

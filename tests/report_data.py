@@ -11,7 +11,9 @@ from typing import Any
 import documents
 import numpy as np
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
+from report_circuits import circuit_graphs, circuit_latents, interventions
 from report_drawings import drawing, picture
+from report_errors import error_gate, error_pairs
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
@@ -70,7 +72,7 @@ def write_run(
     changes: dict[str, Callable[[Any], None]] | None = None,
 ) -> Path:
     """One finished run, made from the artifacts in `lineage`."""
-    known = {"model": model, "dataset": DATASET, "sae": sae}
+    known = {"model": model, "dataset": DATASET, "sae": sae, "transcoders": "transcoders@33333333"}
     experiment = {key: known[key] for key in handoff.scope if key in known}
     path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
     identity = {
@@ -392,4 +394,7 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
     "positive_control": _positive_control, "detector": _detector,
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
+    "error_pairs": error_pairs(HOSTILE), "error_gate": error_gate(HOSTILE),
+    "circuit_latents": circuit_latents(HOSTILE, N), "interventions": interventions(HOSTILE, N),
+    "circuit_graphs": circuit_graphs(HOSTILE, N),
 }  # fmt: skip

@@ -108,3 +108,18 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (len(known) - rank) * known[place]))
         adjusted[place] = largest
     return [None if p is None else q for p, q in zip(p_values, adjusted, strict=True)]
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in the order given: among tests with q at most 0.05, about 5 % are false discoveries.
+
+    The k-th smallest of n times n / k, never above the one after it.
+    Source: Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57, 289-300.
+    """
+    adjusted, smallest, n = [1.0] * len(p_values), 1.0, len(p_values)
+    ascending = sorted(range(n), key=p_values.__getitem__)
+    for rank in range(n, 0, -1):
+        place = ascending[rank - 1]
+        smallest = min(smallest, p_values[place] * n / rank)
+        adjusted[place] = smallest
+    return adjusted

@@ -45,8 +45,8 @@ class CircuitPromptsDocument:
     """prompts.json; `behaviours` are by name and split.
 
     `source` is where the prompts come from: general lists, or a file with the hash of its content. `front` are the
-    tokens before every prompt. Where the tokenizer has no BOS, `sink` is the token that stands there in its place, so
-    that attention has somewhere to go that is no word.
+    tokens before every prompt. Where the tokenizer puts none there itself, `sink` is the one that was added, so that
+    attention has somewhere to go that is no word; else it is None.
     """
 
     source: str

@@ -56,9 +56,13 @@ class Unembedding:
         In logits per unit of `direction`, times the length that the final norm divides by.
         Raises: AssetError when the file cannot be read.
         """
-        through = linear_part(self.norm, direction, self.centres)
-        found = torch.cat([rows.float() @ through for rows in self._rows(n_tokens)])
-        return found - found.mean()
+        return self.effects_of(direction[None], n_tokens)[0]
+
+    def effects_of(self, directions: Float[Tensor, "n d_model"], n_tokens: int) -> Float[Tensor, "n n_tokens"]:
+        """The same of several directions, for which the file is read once."""
+        through = torch.stack([linear_part(self.norm, one, self.centres) for one in directions])
+        found = torch.cat([through @ rows.float().T for rows in self._rows(n_tokens)], dim=1)
+        return found - found.mean(1, keepdim=True)
 
     def _rows(self, n_tokens: int) -> Iterator[Tensor]:
         with _opened(self.file) as opened:

@@ -21,6 +21,7 @@ TOLD_FOR = {  # a key of an artifact's scope -> the settings that say which one 
     "prompt": ("prompt",),
     "site": ("site",),
     "prompts": ("prompts",),
+    "transcoders": ("transcoders", "transcoders_revision"),
 }
 
 

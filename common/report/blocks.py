@@ -94,6 +94,16 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A drawing in the page's own colours: an SVG element that is written into it, made by this program alone."""
+
+    kind: ClassVar[str] = "drawing"
+    title: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
 class Paragraph:
     """Words. `tone` is empty, 'note' (smaller), 'verdict' or 'warning'."""
 
@@ -174,7 +184,7 @@ class Fold:
     blocks: list[Block]
 
 
-Block = Table | Figure | Paragraph | Heading | Facts | Example | Commands | Passages | Fold
+Block = Table | Figure | Drawing | Paragraph | Heading | Facts | Example | Commands | Passages | Fold
 
 
 def parts_of(blocks: list[Block]) -> list[list[Block]]:

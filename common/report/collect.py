@@ -12,10 +12,12 @@ from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
 from common.handoffs import (
-    CIRCUIT_PROMPTS,
+    CIRCUIT_GRAPHS,
+    CIRCUIT_LATENTS,
     DICTIONARIES,
     GENERATIONS,
     HANDOFFS,
+    INTERVENTIONS,
     POSITIVE_CONTROL,
     SPLIT,
     USUAL,
@@ -42,6 +44,7 @@ from common.runs.discovery import (
 from common.runs.ledger import count_selections, readings_of
 from common.saes.own import finished_runs, own_identity
 from common.saes.settings import SaeConfig
+from common.saes.sources import has_default_transcoders
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model or dataset"  # a state too: nothing is missing from an experiment with one of each
@@ -164,6 +167,7 @@ class Collected:
         return count_selections(readings_of(self.data_dir, model, dataset, digest, prompt=prompt))
 
 
+OF_CIRCUITS = ("prompts", "transcoders")  # what tells experiments of phase 5 apart, beside the model
 Runs = dict[str, list[RunFolder]]  # by the name of the artifact
 
 
@@ -176,7 +180,7 @@ def collect_experiment(
     runs: Runs, experiment: Names, data_dir: Path, typed: Mapping[str, Any] | None = None
 ) -> Collected:
     """All phases of one experiment; `typed` are settings that its runs do not tell."""
-    known = {**experiment, "prompts": _prompts_in_use(runs, experiment["model"])}
+    known = {**experiment, **{key: _in_use(key, runs, experiment["model"]) for key in OF_CIRCUITS}}
     told = typed_as(known, [run for group in runs.values() for run in group])
     collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
     lineage: dict[str, str] = {}
@@ -192,12 +196,17 @@ def collect_experiment(
     return collected
 
 
-def _prompts_in_use(runs: Runs, model: str) -> str | None:
-    """The prompts of behaviours that phase 5 was last given, whatever else is of the experiment."""
+def _in_use(key: str, runs: Runs, model: str | None) -> str | None:
+    """What phase 5 was last given of a model, whatever else is of the experiment: prompts, or transcoders."""
     own = [
-        run for run in runs[CIRCUIT_PROMPTS.name] if run.damage is None and run.finished and run.of("model") == model
+        run
+        for handoff in HANDOFFS
+        if key in handoff.keys
+        for run in runs[handoff.name]
+        if run.damage is None and run.finished and run.of("model") == model
     ]
-    return own[0].of("prompts") if own else USUAL["prompts"]
+    newest = max(own, key=lambda run: run.path.name, default=None)
+    return USUAL.get(key) if newest is None else newest.of(key)
 
 
 def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None = None) -> list[Names]:
@@ -318,7 +327,12 @@ def _not_finished(handoff: Handoff, data_dir: Path, experiment: dict[str, str], 
 
 
 def _not_begun(handoff: Handoff, experiment: Names, build: str) -> PhaseResult:
-    if handoff == POSITIVE_CONTROL and control_pairs(plain_name(experiment["model"])) is None:
+    model = plain_name(experiment["model"])
+    without = {
+        POSITIVE_CONTROL.name: control_pairs(model) is None,
+        **{each.name: not has_default_transcoders(model) for each in (CIRCUIT_LATENTS, CIRCUIT_GRAPHS, INTERVENTIONS)},
+    }
+    if without.get(handoff.name):
         return PhaseResult(handoff, NOT_USED, command=build)
     return PhaseResult(handoff, APART if OTHER_MODEL in build else MISSING, command=build)
 

@@ -28,6 +28,9 @@ TITLES = {  # artifact -> what its phase does
     "detector": "detector, with its card",
     "circuit_prompts": "prompts of behaviours",
     "circuit_baseline": "how well the model does on them",
+    "circuit_graphs": "attribution graphs of them",
+    "circuit_latents": "transcoder latents on them",
+    "interventions": "latents that graphs name, tried in the model itself",
     "error_pairs": "pairs of programs that raise different errors",
     "error_gate": "which of these errors the model tells apart",
 }

@@ -13,13 +13,13 @@ from common.phases.command_line import TOLD_FOR, words_for
 from common.phases.settings import build_config
 from common.problems.settings import DatasetConfig
 from common.runs.discovery import with_data_dir
-from common.saes.settings import SaeConfig
+from common.saes.settings import SaeConfig, TranscoderConfig
 
 OTHER_MODEL = "--to OTHER_MODEL"  # what a reader has to fill in where no second model is known
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Experiment(SaeConfig, DatasetConfig, PromptConfig, BehaviourPromptsConfig):
+class _Experiment(SaeConfig, DatasetConfig, PromptConfig, BehaviourPromptsConfig, TranscoderConfig):
     """All settings that say which experiment is meant, for their usual values."""
 
 

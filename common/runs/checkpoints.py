@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 RECORDS_PER_PART = 50  # what a crash may cost, besides the batch in flight and the one being judged
 
-Rows = dict[str, dict[str, Any]]  # table name -> row
+Rows = dict[str, Any]  # table name -> row; or a list of rows, of a table with several for each record
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a phase computed for one item: a row for each table that has one, and named arrays."""
+    """What a phase computed for one item: a row for each table that has one, or several, and named arrays."""
 
     index: int
     rows: Rows
@@ -115,7 +115,8 @@ class PartStore:
         """The saved rows of the tables that fit `pattern`, by index; of indices first to last, both included."""
         names = self.table_names(pattern)
         indices = (index for index in sorted(self.rows) if first <= index and (last is None or index <= last))
-        return [self.rows[index][name] for index in indices for name in names if name in self.rows[index]]
+        found = (self.rows[index][name] for index in indices for name in names if name in self.rows[index])
+        return [row for rows in found for row in (rows if isinstance(rows, list) else [rows])]
 
     def tensor_names(self) -> list[str]:
         """Names of the arrays that the records carry."""

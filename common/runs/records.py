@@ -38,7 +38,8 @@ class RecordWriter(ArtifactWriter):
 
     `summarize` gives the summary from all rows of the first table. `conclude` is called when the
     records are joined, before the manifest, and writes what follows from all of them: see
-    `joined_rows` and `joined_tensor`. Both may run in a process that computed no record.
+    `joined_rows` and `joined_tensor`. Both may run in a process that computed no record. Files of tensors that
+    `conclude` alone needs are named in `only_for_conclusion`: they are not written.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class RecordWriter(ArtifactWriter):
         self.summarize: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda rows: {"records": len(rows)}
         self.conclude: Callable[[], None] = lambda: None
         self.row_key: Callable[[dict[str, Any]], Any] | None = None
+        self.only_for_conclusion: tuple[str, ...] = ()
         self._autosaved = len(self._parts.rows) // RECORDS_PER_AUTOSAVE
 
     @property
@@ -144,9 +146,10 @@ class RecordWriter(ArtifactWriter):
             self._helps = range(0)
             lock.release()
 
-    def append(self, index: int, rows: dict[str, dict[str, Any]], tensors: dict[str, np.ndarray]) -> None:
+    def append(self, index: int, rows: Rows, tensors: dict[str, np.ndarray]) -> None:
         """Keep one record, unless it is saved already or another slice's.
 
+        `rows` has a row for each table; a list of rows for a table that has several of each record, but the first.
         `tensors` maps 'file/name' to an array: 'activations/layer_00/resid_post'.
         """
         if self.wants(index):
@@ -193,6 +196,8 @@ class RecordWriter(ArtifactWriter):
         key = next(iter(next(iter(self.handoff.tables.values()))))  # the first column numbers the records
         numbers = np.array([row[key] for row in rows], dtype=np.int64)
         for file, names in files.items():
+            if file in self.only_for_conclusion:
+                continue
             arrays = {name: self.joined_tensor(f"{file}/{name}") for name in names}
             self.tensors(f"{file}.safetensors", {**arrays, key: numbers})
         self.conclude()

@@ -13,7 +13,7 @@ Massive activations: Sun et al. 2024, arXiv:2402.17762.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -175,49 +175,66 @@ def check_site(fit: SiteFit, sae: LayerSae, accept_bad_fit: bool, log: logging.L
         log.info("%s: %s", sae.id, found)
 
 
-def check_neighbours(sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[int, Float[Tensor, "n d_in"]]) -> None:
+def check_neighbours(
+    sae: LayerSae,
+    own: Float[Tensor, "n d_in"],
+    others: dict[int, Float[Tensor, "n d_in"]],
+    targets: Mapping[int, Float[Tensor, "n d_out"]] | None = None,
+) -> list[Neighbour]:
     """Stop where an SAE fits what is stored of another layer better than its own, by more than the sampling error.
 
     Neighbouring layers have most of their variance in common, so a low FVU alone proves nothing. Rows are the same
-    documents at every layer.
+    documents at every layer. `targets` are what a transcoder is to give, at its own layer and the others.
     Raises: ArtifactMismatchError.
     """
-    for found in neighbours(sae, own, others):
+    beside = neighbours(sae, own, others, targets)
+    for found in beside:
         if found.fits_better:
-            own_fvu = site_fit(sae, own).decisive
+            own_fvu = site_fit(sae, own, None if targets is None else targets[sae.layer]).decisive
             raise _does_not_belong(
                 sae,
                 f"FVU {own_fvu:.3f}, but {found.fvu:.3f} on layer {found.layer}, which it fits better on "
                 f"{found.n_better:g} of {found.n} documents ({found.standard_errors:.0f} standard errors from half)",
                 "; --accept-bad-fit does not lift this",
             )
+    return beside
 
 
 @torch.no_grad()
 def neighbours(
-    sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[int, Float[Tensor, "n d_in"]]
+    sae: LayerSae,
+    own: Float[Tensor, "n d_in"],
+    others: dict[int, Float[Tensor, "n d_in"]],
+    targets: Mapping[int, Float[Tensor, "n d_out"]] | None = None,
 ) -> list[Neighbour]:
-    """The SAE on the layers beside its own, compared document by document.
+    """The SAE on the layers beside its own, compared document by document; `targets` as in `check_neighbours`.
 
     Some documents, from all over the text, decide where they plainly speak for the SAE's own layer; else all do.
     """
+    given = {sae.layer: own, **others} if targets is None else targets
     first = slice(None, None, max(1, len(own) // N_AT_FIRST))
-    found = _compared(sae, own[first], {layer: x[first] for layer, x in others.items()})
+    some = {layer: rows[first] for layer, rows in given.items()}
+    found = _compared(sae, own[first], {layer: x[first] for layer, x in others.items()}, some)
     if len(own) <= N_AT_FIRST or all(one.standard_errors < -STANDARD_ERRORS for one in found):
         return found
-    return _compared(sae, own, others)
+    return _compared(sae, own, others, given)
 
 
 def _compared(
-    sae: LayerSae, own: Float[Tensor, "n d_in"], others: dict[int, Float[Tensor, "n d_in"]]
+    sae: LayerSae,
+    own: Float[Tensor, "n d_in"],
+    others: dict[int, Float[Tensor, "n d_in"]],
+    targets: Mapping[int, Float[Tensor, "n d_out"]],
 ) -> list[Neighbour]:
-    own_errors, found = _errors(sae, own, own)[0], []
+    wanted = targets[sae.layer]
+    own_errors, found = _errors(sae, own, wanted)[0], []
     for layer, x in others.items():
-        errors, rows = _errors(sae, x, x)[0], ~(_massive(own) | _massive(x))
-        kept = _ordinary_dimensions(own[rows]) & _ordinary_dimensions(x[rows])
-        here, there = (_relative(part[rows], of[rows], kept) for part, of in ((own_errors, own), (errors, x)))
+        other = targets[layer]
+        errors, rows = _errors(sae, x, other)[0], ~(_massive(wanted) | _massive(other))
+        kept = _ordinary_dimensions(wanted[rows]) & _ordinary_dimensions(other[rows])
+        here, there = (_relative(part[rows], of[rows], kept) for part, of in ((own_errors, wanted), (errors, other)))
         n_better = float((there < here).sum() + 0.5 * (there == here).sum())
-        fvu, ordinary, _ = _unexplained(errors.sum(dim=-1), x)
+        fvu, ordinary, _ = _unexplained(errors.sum(dim=-1), other)
         found.append(Neighbour(layer, fvu if ordinary is None else ordinary, n_better, int(rows.sum())))
     return found
 
@@ -231,9 +248,7 @@ def _errors(
     return (target - reconstructed).double().square(), torch.cat([n_active for _, n_active in parts])
 
 
-def _relative(
-    errors: Float[Tensor, "n d_in"], x: Float[Tensor, "n d_in"], kept: Bool[Tensor, " d_in"]
-) -> Float[Tensor, " n"]:
+def _relative(errors: Float[Tensor, "n d"], x: Float[Tensor, "n d"], kept: Bool[Tensor, " d"]) -> Float[Tensor, " n"]:
     """Each document's squared error, relative to its squared deviation from the mean."""
     return (errors[:, kept].sum(dim=-1) / _deviation(x)[:, kept].sum(dim=-1)).clamp(min=TIE_BELOW)
 
@@ -244,7 +259,7 @@ def _massive(x: Float[Tensor, "n d"]) -> Bool[Tensor, " n"]:
     return deviation > MASSIVE_DOCUMENT * deviation.median()
 
 
-def _ordinary_dimensions(x: Float[Tensor, "n d_in"]) -> Bool[Tensor, " d_in"]:
+def _ordinary_dimensions(x: Float[Tensor, "n d"]) -> Bool[Tensor, " d"]:
     variance = x.double().var(dim=0)
     largest = variance.topk(max(1, len(variance) // 100))
     massive = largest.indices[largest.values > MASSIVE_DIMENSION * variance.median()]
@@ -290,10 +305,13 @@ def _in_words(fit: SiteFit, sae: LayerSae) -> str:
 
 
 def _does_not_belong(sae: LayerSae, found: str, way_out: str) -> ArtifactMismatchError:
+    are, flag, slip = "SAEs", "--sae", "the block's input in place of its output"
+    if sae.kind == "transcoder":
+        are, flag, slip = "transcoders", "--transcoders", "folders that were numbered from 1"
     return ArtifactMismatchError(
         f"{sae.id} does not fit layer {sae.layer}: {found}\n"
-        f"Likely causes: SAEs of another layer (off by one: the block's input in place of its output), "
-        f"SAEs of another model, or another scaling of the activations. Check --model and --sae{way_out}"
+        f"Likely causes: {are} of another layer (off by one: {slip}), {are} of another model, or another scaling of "
+        f"the activations. Check --model and {flag}{way_out}"
     )
 
 

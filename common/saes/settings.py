@@ -8,7 +8,7 @@ from common.errors import ConfigError
 from common.model.settings import ModelConfig, NamedModelConfig
 from common.phases.settings import PhaseConfig, setting
 from common.saes.own import OWN, newest_own, run_of
-from common.saes.sources import SaeSource, sae_source, transcoder_source
+from common.saes.sources import SaeSource, has_default_transcoders, sae_source, transcoder_source
 
 AUTO = "auto"
 MLP = "mlp"  # the site of transcoders, in phase 1.3
@@ -83,6 +83,11 @@ class SaeConfig(ModelConfig, NamedSaeConfig):
 class TranscoderConfig(ModelConfig):
     """Settings of a phase that puts transcoders in the place of a model's MLPs."""
 
+    dtype: str = setting(
+        "float32",
+        "number type of the model's weights and computation; no graph is exact in another",
+        choices=("float32", "auto", "bfloat16", "float16"),
+    )
     transcoders: str = setting(
         "auto",
         "SAELens release, or folder of transcoders; auto: the registry's choice for the model; own: the newest that "
@@ -113,3 +118,9 @@ class TranscoderConfig(ModelConfig):
         release = transcoder_source(self.transcoders, self.model).release
         known = {"transcoders_revision": ("transcoders", release.repo_id)} if release else {}
         return {**super().repositories(), **known}
+
+
+def without_transcoders(config: TranscoderConfig) -> str:
+    """Why a pipeline goes without a phase that needs transcoders; empty where it does not."""
+    lacks = config.transcoders == AUTO and not has_default_transcoders(config.model)
+    return f"it needs transcoders, of which none are known for {config.model}" if lacks else ""

@@ -106,7 +106,7 @@ def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:
 def transcoder_source(transcoders: str, model: str, revision: str = "") -> SaeSource:
     """What `--transcoders` names for `--model`, as `sae_source` does; auto: those of the registry.
 
-    Raises: as `sae_source`; ConfigError for SAEs.
+    Raises: as `sae_source`; ConfigError for SAEs, for a top-k rule, and for transcoders across layers.
     """
     source = (
         _default_transcoders(model, revision) if transcoders == "auto" else _named_source(transcoders, model, revision)
@@ -116,17 +116,39 @@ def transcoder_source(transcoders: str, model: str, revision: str = "") -> SaeSo
             f"--transcoders is '{transcoders}', which are SAEs; only transcoders stand in for MLPs\n"
             f"Give a release or folder of transcoders, or train some with: python3 run.py phase 1.3 --site mlp"
         )
+    if _has_a_top_k_rule(source):
+        raise ConfigError(
+            f"--transcoders is '{transcoders}', whose latents pass by a top-k rule: whether one fires depends on all "
+            f"others, so no edges into it would be exact\nGive transcoders with a ReLU or JumpReLU with --transcoders"
+        )
+    if source.release is not None and "clt" in source.release.conversion:
+        raise ConfigError(
+            f"--transcoders is '{transcoders}', which are cross-layer transcoders: each latent writes into all later "
+            f"layers, and SAELens reads the sum of that as if one MLP wrote it, so nothing made of it would be exact\n"
+            f"Give transcoders of single layers with --transcoders"
+        )
     return source
+
+
+def has_default_transcoders(model: str) -> bool:
+    """Whether `--transcoders auto` names some for a model."""
+    entry = MODELS.get(model, ModelEntry())
+    if entry.transcoder_folder or entry.transcoder_release:
+        return True
+    return bool(entry.sae_release) and _release_source(entry.sae_release, "", model, "").kind == "transcoder"
+
+
+def _has_a_top_k_rule(source: SaeSource) -> bool:
+    folders = [] if source.release is not None else map(Path, source.ids.values())
+    return any("topk" in str(folder_config(folder).get("architecture")) for folder in folders)
 
 
 def _default_transcoders(model: str, revision: str) -> SaeSource:
     entry = MODELS.get(model, ModelEntry())
     if entry.transcoder_folder:
         return _shipped(entry.transcoder_folder, model)
-    if entry.transcoder_release:
-        return _release_source(entry.transcoder_release, "", model, revision)
-    if entry.sae_release and (source := _release_source(entry.sae_release, "", model, revision)).kind == "transcoder":
-        return source
+    if has_default_transcoders(model):
+        return _release_source(entry.transcoder_release or str(entry.sae_release), "", model, revision)
     raise ConfigError(
         f"there are no default transcoders for --model {model}\n"
         f"Give a SAELens release or a folder with --transcoders, or train some with phase 1.3 --site mlp and give "

@@ -56,7 +56,7 @@ def _answer(document: BaselineDocument) -> str:
 def _missed(splits: dict[str, BaselineMetrics]) -> str:
     told = [
         f"in {split} {percent(one.accuracy.rate)} of the margins are above {number(one.threshold)}, "
-        f"{100 * one.needed:.0f} % are needed"
+        f"{100 * one.needed:.0f} % are needed (above 0: {number(100 * one.sign_accuracy.rate.known, 1)} %)"
         for split, one in splits.items()
         if not one.passes
     ]

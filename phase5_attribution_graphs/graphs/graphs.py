@@ -33,7 +33,8 @@ from common.saes.sources import SaeSource
 from phase5_attribution_graphs.graphs.aggregate import ShownNodes, as_row, frequent_nodes
 from phase5_attribution_graphs.graphs.config import GraphsConfig
 from phase5_attribution_graphs.graphs.explaining import Explained, Explainer, Limits
-from phase5_attribution_graphs.graphs.exporting import Latent, LatentFacts, graph_document
+from phase5_attribution_graphs.graphs.exporting import graph_document
+from phase5_attribution_graphs.graphs.facts import facts_of
 from phase5_attribution_graphs.graphs.files import write_graphs
 from phase5_attribution_graphs.graphs.roles import roles_of
 from phase5_attribution_graphs.replacement.influence import signed_effect
@@ -80,7 +81,7 @@ def write(ctx: RunContext[GraphsConfig], out: RecordWriter, prompts: Sequence[Pr
     explainer = Explainer(lm, load_transcoders(source, lm), limits_of(config))
     others = shuffled(prompts, config.seed)
     sink = ctx.read(handoffs.CIRCUIT_PROMPTS).document().sink
-    facts: dict[Latent, LatentFacts] = {}
+    facts = facts_of(ctx)
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):
         prompt = prompts[index]

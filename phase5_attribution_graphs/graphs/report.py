@@ -5,6 +5,7 @@ from common.report.blocks import (
     Block,
     Cell,
     Column,
+    Drawing,
     Facts,
     Heading,
     Paragraph,
@@ -16,7 +17,9 @@ from common.report.blocks import (
     text,
 )
 from common.report.collect import Collected, PhaseResult
+from common.report.graphs.overview import overview
 from common.words import count, number, plural, title_of
+from phase5_attribution_graphs.graphs.files import document_of
 
 MOST_NODES = 12  # of each behaviour
 ERRORS_TOO_MUCH = 0.5  # of what is explained, by edges of their own
@@ -24,9 +27,11 @@ ERRORS_TOO_MUCH = 0.5  # of what is explained, by edges of their own
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: GraphsDocument = phase.document()
-    section = Section("graphs", "Attribution graphs", "Which latents carry an answer?", source=phase.place)
+    section = Section("circuits", "Circuits", "Which latents carry an answer?", source=phase.place)
     section.answer = answer(result)
+    drawings = _drawings(phase)
     section.blocks += [
+        Heading("Attribution graphs"),
         Paragraph(
             "Each graph explains one prompt: what its tokens, the latents that are active on it and the transcoders' "
             "errors add to the right answer's logit minus the wrong one's. Attention patterns and the scales of norms "
@@ -34,9 +39,23 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         ),
         _checks(result),
         _scores(result),
-        *[block for name, one in result.behaviours.items() for block in _nodes(name, one)],
+        *[block for name, one in result.behaviours.items() for block in (*_nodes(name, one), drawings[name])],
     ]
     return section
+
+
+def _drawings(phase: PhaseResult) -> dict[str, Drawing]:
+    """The first graph of each behaviour, in small; where a page of it lies."""
+    found: dict[str, Drawing] = {}
+    for row in phase.artifact.table("graphs.parquet"):
+        if row["behaviour"] not in found:
+            document = document_of(row)
+            caption = (
+                "Tokens below, layers upwards, the answer on top; circles are latents, squares errors. Blue adds to "
+                f"the answer, brown takes from it. Files: {phase.place}/graphs/{document.slug}/"
+            )
+            found[row["behaviour"]] = Drawing(f"One of these graphs: {document.prompt}", caption, overview(document))
+    return found
 
 
 def answer(result: GraphsDocument) -> str:

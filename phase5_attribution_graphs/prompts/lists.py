@@ -1,26 +1,28 @@
 """The words of the general prompts: for any model that reads English."""
 
-# singular, plural
-NOUNS = (
-    ("farmer", "farmers"), ("teacher", "teachers"), ("doctor", "doctors"), ("driver", "drivers"),
-    ("student", "students"), ("singer", "singers"), ("painter", "painters"), ("pilot", "pilots"),
-    ("lawyer", "lawyers"), ("nurse", "nurses"), ("soldier", "soldiers"), ("writer", "writers"), ("player", "players"),
-    ("worker", "workers"), ("king", "kings"), ("girl", "girls"), ("boy", "boys"), ("friend", "friends"),
-    ("visitor", "visitors"), ("neighbor", "neighbors"),
-)  # fmt: skip
-VERBS = (
-    ("is", "are"), ("was", "were"), ("has", "have"), ("does", "do"), ("sits", "sit"), ("runs", "run"),
-    ("walks", "walk"), ("eats", "eat"), ("sleeps", "sleep"), ("works", "work"), ("plays", "play"), ("sings", "sing"),
-    ("reads", "read"), ("writes", "write"), ("wants", "want"),
-)  # fmt: skip
+NOUNS = tuple(  # singular, plural
+    (noun, f"{noun}s")
+    for noun in (
+        "farmer teacher doctor driver student singer painter pilot lawyer nurse soldier writer player worker king girl "
+        "boy friend visitor neighbor"
+    ).split()
+)
+VERBS = tuple(
+    tuple(pair.split("/"))
+    for pair in (
+        "is/are was/were has/have does/do sits/sit runs/run walks/walk eats/eat sleeps/sleep works/work plays/play "
+        "sings/sing reads/read writes/write wants/want"
+    ).split()
+)
 CONTINUATIONS = (
-    "", " often", " always", " usually", " never", " still", " also", " here", " over there", " outside",
-)  # fmt: skip
+    "",
+    *(f" {words}" for words in "often,always,usually,never,still,also,here,over there,outside".split(",")),
+)
 # Nouns that stand between subject and verb, in either number: whoever goes by the nearest noun gets half of them wrong.
-ATTRACTORS = (
-    ("near the dog", "near the dogs"), ("behind the house", "behind the houses"),
-    ("beside the tree", "beside the trees"), ("with the book", "with the books"), ("by the window", "by the windows"),
-)  # fmt: skip
+ATTRACTORS = tuple(
+    (phrase, f"{phrase}s")
+    for phrase in ("near the dog", "behind the house", "beside the tree", "with the book", "by the window")
+)
 
 CAPITAL_TEMPLATES = (
     "The capital of {country} is",
@@ -71,23 +73,26 @@ CONTEXTS = (
     ("It was the best day of the year.", "It was the worst day of the year."),
     ("I would do it again tomorrow.", "I would not do it again."),
     ("My friends were full of joy.", "My friends were full of anger."),
-    ("The whole room was cheering.", "The whole room was yawning."),
+    ("The whole room was happy.", "The whole room was bored."),
     ("It made me laugh for hours.", "It made me sick for hours."),
     ("Nobody wanted to leave early.", "Everybody wanted to leave early."),
     ("I felt great the whole time.", "I felt awful the whole time."),
-    ("They thanked us again and again.", "They insulted us again and again."),
+    ("They were very kind to us.", "They were very rude to us."),
     ("It was worth the money.", "It was not worth it."),
     ("I want to see more of this.", "I want to see less of this."),
     ("All of us had a good time.", "All of us had a bad time."),
 )
 SENTIMENT_VARIANTS = (
-    "The movie was absolutely", "The food was really", "The whole trip was truly", "The show was simply",
+    "The movie was absolutely",
+    "The food was really",
+    "The whole trip was truly",
+    "The show was simply",
     "The service was just",
-)  # fmt: skip
-SENTIMENT_ANSWERS = (
-    ("wonderful", "terrible"), ("great", "awful"), ("amazing", "horrible"), ("fantastic", "dreadful"),
-    ("good", "bad"),
-)  # fmt: skip
+)
+SENTIMENT_ANSWERS = tuple(
+    tuple(pair.split("/"))
+    for pair in "wonderful/terrible great/awful amazing/horrible fantastic/dreadful good/bad".split()
+)
 
 SUM_TEMPLATES = (
     "{a} + {b} =",

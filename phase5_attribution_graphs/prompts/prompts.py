@@ -38,7 +38,7 @@ def run(ctx: RunContext[CircuitPromptsConfig], config: CircuitPromptsConfig) -> 
     tokenizer = load_tokenizer(config.model, config.revision)
     tokens = TokenLists(tokenizer, vocabulary_size(config.model, config.revision), config.model)
     if tokens.sink is not None:
-        ctx.log.info("the tokenizer has no BOS: %r stands in front, as an attention sink", tokens.sink.text)
+        ctx.log.info("the tokenizer puts no BOS in front: %r stands there, as an attention sink", tokens.sink.text)
     rows: list[Row] = []
     lines: dict[str, bytes] = {}
     told: dict[str, dict[str, PromptsOfSplit]] = {}

@@ -26,7 +26,7 @@ def _words(document: CircuitPromptsDocument) -> str:
     if document.sink is None:
         first = f"In front of each stands {front}, once."
     else:
-        first = f"The tokenizer has no BOS: {front} stands in front of each, as an attention sink."
+        first = f"The tokenizer puts no BOS in front: {front} stands there, as an attention sink."
     return (
         f"{plural(n, 'prompt')} of {names}, each with a right and a wrong answer, from {document.source}. What a "
         f"prompt is about is in one split alone. {first} The tokens that both answers begin with belong to the prompt."

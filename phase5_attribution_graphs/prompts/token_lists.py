@@ -1,8 +1,9 @@
 """The one list of tokens that all of phase 5 gives the model for a prompt.
 
-1. In front stands what the tokenizer puts there: BOS, once. Where it puts nothing, its BOS is put there all the same.
-2. Where it has none, the pad token stands there, as an attention sink: the first token takes about half of all
-   attention, whatever it is, and in a graph it is a constant, which no word of the prompt should be.
+1. In front stands what the tokenizer puts there: BOS, once.
+2. Where it puts nothing there, a token is added as an attention sink: its BOS where it has one that it does not use,
+   else its pad token. The first token takes about half of all attention, whatever it is, and in a graph it is a
+   constant, which no word of the prompt should be.
 3. The prompt follows, then the tokens that both answers begin with, so that what comes next tells them apart.
 """
 
@@ -42,7 +43,8 @@ class TokenLists:
     def __init__(self, tokenizer: Any, n_known: int, model: str):
         self._tokenizer = tokenizer
         own = tokens_in_front(tokenizer)
-        self._n_own, self._front, self.sink = len(own), own, None
+        self._n_own, self._front = len(own), own
+        self.sink: Token | None = None
         if own:
             return
         named = (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
@@ -52,7 +54,7 @@ class TokenLists:
                 f"the tokenizer of {model} has no BOS, and no pad or end-of-text token that could stand in its place\n"
                 "Give a --model whose tokenizer has one of them: what is first takes half of all attention"
             )
-        self.sink = self._token(self._front[0]) if self._front != [tokenizer.bos_token_id] else None
+        self.sink = self._token(self._front[0])
 
     @property
     def front(self) -> list[Token]:

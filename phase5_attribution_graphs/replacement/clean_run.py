@@ -3,7 +3,7 @@
 1. Attention patterns and the scale 1/rms of every norm are recorded, with the streams that they come from.
 2. With these fixed, each block's attention is a linear map of its input, written out here: no autograd.
 3. That the written-out maps add up to the streams of the real pass is held on numbers, block by block: a model that
-   computes anything else (attention sinks, gates, factors at the residual sum) is refused.
+   computes anything else (gated attention, norms at other places, factors of a sum or of the logits) is refused.
 
 Source: Ameisen et al. 2025, "Circuit Tracing", transformer-circuits.pub.
 """
@@ -52,14 +52,20 @@ class FrozenBlock:
         normalised = self.resid_mid * self.mlp_scale[:, None]
         return normalised * self.mlp_gain if with_gain else normalised
 
-    def attention(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
-        """What attention adds to the stream for the input `x`, pattern and scales as recorded."""
-        normalised = x * self.attn_scale[:, None] * self.attn_gain
-        values = torch.einsum("td,ged->tge", normalised, self.W_V)
-        values = values if self.b_V is None else values + self.b_V
+    def values(self, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos kv_head d_head"]:
+        """What heads read of the input `x`, without their biases."""
+        return torch.einsum("td,ged->tge", x * self.attn_scale[:, None] * self.attn_gain, self.W_V)
+
+    def attention(self, x: Float[Tensor, "pos d_model"], *, biases: bool = True) -> Float[Tensor, "pos d_model"]:
+        """What attention adds to the stream for the input `x`, pattern and scales as recorded.
+
+        Without biases it is linear: what is added for a part of the stream.
+        """
+        values = self.values(x)
+        values = values + self.b_V if biases and self.b_V is not None else values
         mixed = torch.einsum("hqk,khe->qhe", self.pattern, values.repeat_interleave(self.group_size, 1))
         added = torch.einsum("qhe,dhe->qd", mixed, self.W_O)
-        added = added if self.b_O is None else added + self.b_O
+        added = added + self.b_O if biases and self.b_O is not None else added
         return added if self.post_factor is None else added * self.post_factor
 
     def attention_transposed(
@@ -195,19 +201,23 @@ def _frozen(decoder: Decoder, layer: int, seen: dict[tuple[str, int], Tensor]) -
 
 
 def _check_sums(run: CleanRun, lm: LanguageModel) -> None:
-    """Hold that stream + attention + MLP, as written out here, is the next block's stream."""
+    """Hold that what is written out here is what the model computed: each block's stream, and the logits."""
     after = [block.resid_pre for block in run.blocks[1:]] + [run.resid_final]
     for layer, (block, end) in enumerate(zip(run.blocks, after, strict=True)):
-        sums = {
-            "attention adds": (block.resid_pre + block.attention(block.resid_pre), block.resid_mid),
-            "the MLP adds": (block.resid_mid + block.mlp_out, end),
-        }
-        for what, (expected, found) in sums.items():
-            misfit = ((expected - found).norm(dim=-1) / found.norm(dim=-1)).max().item()
-            if not misfit <= MISFIT:
-                raise ConfigError(
-                    f"no exact graph can be made of {lm.name} ({type(lm.model).__name__}): what {what} in block "
-                    f"{layer}, computed from its weights and fixed patterns, misses the stream by {misfit:.2g} of its "
-                    f"length (at most {MISFIT:g})\nGive a --model whose blocks add attention and MLP one after "
-                    f"another, in float32 (--dtype float32)"
-                )
+        added = block.resid_pre + block.attention(block.resid_pre)
+        _check_sum(lm, f"what attention adds in block {layer}", added, block.resid_mid)
+        _check_sum(lm, f"what the MLP adds in block {layer}", block.resid_mid + block.mlp_out, end)
+    logits = run.W_U @ (run.resid_final[-1] * run.final_factor)
+    cap = getattr(lm.model.config.get_text_config(), "final_logit_softcapping", None)
+    _check_sum(lm, "the vector of logits", logits if cap is None else cap * torch.tanh(logits / cap), run.logits)
+
+
+def _check_sum(lm: LanguageModel, what: str, expected: Tensor, found: Tensor) -> None:
+    misfit = ((expected - found).norm(dim=-1) / found.norm(dim=-1)).max().item()
+    if not misfit <= MISFIT:
+        raise ConfigError(
+            f"no exact graph can be made of {lm.name} ({type(lm.model).__name__}): {what}, computed from its weights "
+            f"and fixed patterns, misses what the model computes by {misfit:.2g} of its length (at most {MISFIT:g})\n"
+            f"Give a --model whose blocks add attention and MLP one after another, without factors, in float32 "
+            f"(--dtype float32)"
+        )

@@ -11,6 +11,8 @@ A latent's row reads earlier layers alone, so both are one pass over the rows, f
 Source: circuit-tracer 0.5.0 (influence, replacement, completeness); Ameisen et al. 2025.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,8 +25,18 @@ _ROWS_AT_ONCE = 256
 
 def row_shares(edges: Float[Tensor, "row column"]) -> Float[Tensor, " row"]:
     """1 / the sum of each row's absolute edges."""
-    sums = torch.cat([part.abs().sum(1) for part in edges.split(_ROWS_AT_ONCE)]) if len(edges) else edges.new_zeros(0)
+    sums = edges.new_empty(len(edges))
+    for first, part in _absolute_parts(edges):
+        sums[first : first + len(part)] = part.sum(1)
     return 1 / sums.clamp(min=1e-10)
+
+
+def _absolute_parts(edges: Float[Tensor, "row column"]) -> Iterator[tuple[int, Tensor]]:
+    """The first row of each part and its absolute edges, each in the same memory: pieces made anew lie scattered."""
+    held = edges.new_empty(min(_ROWS_AT_ONCE, len(edges)), edges.shape[1])
+    for first in range(0, len(edges), _ROWS_AT_ONCE):
+        part = edges[first : first + _ROWS_AT_ONCE]
+        yield first, torch.abs(part, out=held[: len(part)])
 
 
 def totals(

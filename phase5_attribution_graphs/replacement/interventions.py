@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -142,9 +142,9 @@ class Interventions:
         return change
 
     def _on_mlp(self, layer: int, state: "_Pass") -> Callable:
-        def change(_module: Any, _arguments: tuple, output: Tensor) -> Tensor:
+        def change(_module: Any, _arguments: tuple, whole: Tensor | tuple) -> Tensor | tuple:
             transcoder, resid = self.transcoders[layer], state.seen[f"mid {layer}"]
-            output = output.clone()
+            output = (whole[0] if isinstance(whole, tuple) else whole).clone()
             if state.fixed.mlps:
                 output[:] = self._recorded(layer, resid)
             elif transcoder is not None:
@@ -153,7 +153,7 @@ class Interventions:
                     output[:, N_SINKS:] = _in(transcoder, x).reconstruction(x)[:, N_SINKS:]
                 state.set_latents(output, layer, x, transcoder)
             state.add_to(output, layer)
-            return output
+            return (output, *whole[1:]) if isinstance(whole, tuple) else output  # some give their routing beside it
 
         return change
 
@@ -212,12 +212,18 @@ class _Pass:
 
 @contextlib.contextmanager
 def in_double(lm: LanguageModel) -> Iterator[LanguageModel]:
-    """The same model in double precision meanwhile; float32 comes back bit for bit."""
+    """The same model in double precision meanwhile; float32 comes back bit for bit.
+
+    A mixture's experts are computed one after another meanwhile: their product in one has no double precision.
+    """
+    experts = cast(str, lm.model.config._experts_implementation)
+    lm.model.set_experts_implementation("eager")
     lm.model.double()
     try:
         yield lm
     finally:
         lm.model.float()
+        lm.model.set_experts_implementation(experts)
 
 
 def _in(transcoder: Transcoder, x: Tensor) -> Transcoder:

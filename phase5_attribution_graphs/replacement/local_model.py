@@ -37,6 +37,11 @@ class LocalModel:
     def n_latents(self) -> int:
         return len(self.layer)
 
+    def index_of(self, layer: int, pos: int, latent: int) -> int:
+        """The number of an active latent, whose row in a capped graph is another."""
+        found = (self.layer == layer) & (self.pos == pos) & (self.latent == latent)
+        return int(found.nonzero().item())
+
     def read_vectors(self, index: Int[Tensor, " k"]) -> Float[Tensor, "k d_model"]:
         """The gradient of each latent's pre-activation at resid_mid of its layer and position, norms fixed."""
         vectors = self.run.embeddings.new_zeros(len(index), self.run.embeddings.shape[1])

@@ -121,7 +121,7 @@ class _Sweep:
             above = int((tops > layer).sum())  # targets that see what this layer's MLP writes
             if above:
                 self._sources(layer, v[:above], block[:above])
-                v[:above] = _through_skip(self.model, layer, v[:above])
+                v[:above] = through_skip(self.model, layer, v[:above])
             here = int((tops >= layer).sum())
             v[:here], bias = run.blocks[layer].attention_transposed(v[:here])
             block[:here, self._constant_column(layer)] += bias
@@ -157,7 +157,7 @@ class _Sweep:
         return self.n_columns - self.run.n_layers + layer
 
 
-def _through_skip(model: LocalModel, layer: int, v: Tensor) -> Tensor:
+def through_skip(model: LocalModel, layer: int, v: Tensor) -> Tensor:
     """Gradients at the stream before a skip transcoder's MLP; at the sink it is fixed."""
     transcoder = model.transcoders[layer]
     if transcoder is None or transcoder.W_skip is None:

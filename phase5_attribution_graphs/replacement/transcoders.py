@@ -80,12 +80,17 @@ def load_transcoders(source: SaeSource, lm: LanguageModel) -> list[Transcoder | 
             f"Give a release or folder of transcoders with --transcoders, or train some: run.py phase 1.3 --site mlp"
         )
     layers = set(source.layers(lm.n_layers))
-    loaded = [load_sae(source, layer) if layer in layers else None for layer in range(lm.n_layers)]
-    for sae in loaded:
-        if sae is not None and (sae.d_in, sae.W_dec.shape[1]) != (lm.d_model, lm.d_model):
-            raise ConfigError(
-                f"{sae.id} reads {sae.d_in} and writes {sae.W_dec.shape[1]} dimensions; {lm.name} has {lm.d_model}\n"
-                f"Give transcoders of this model with --transcoders"
-            )
+    loaded = [load_of_model(source, layer, lm) if layer in layers else None for layer in range(lm.n_layers)]
     with torch.no_grad():
         return [None if sae is None else Transcoder.of(sae, lm.device) for sae in loaded]
+
+
+def load_of_model(source: SaeSource, layer: int, lm: LanguageModel) -> LayerSae:
+    """The transcoder of one layer on the CPU. Raises: ConfigError for one of another width, and as `load_sae`."""
+    sae = load_sae(source, layer)
+    if (sae.d_in, sae.W_dec.shape[1]) != (lm.d_model, lm.d_model):
+        raise ConfigError(
+            f"{sae.id} reads {sae.d_in} and writes {sae.W_dec.shape[1]} dimensions; {lm.name} has {lm.d_model}\n"
+            f"Give transcoders of this model with --transcoders"
+        )
+    return sae

@@ -9,6 +9,7 @@ Any dictionary gives an exact graph, with the rest in its errors: whether the tr
 before (fit on text, phase 5.3).
 """
 
+import random
 from collections.abc import Sequence
 
 import torch
@@ -73,19 +74,23 @@ def zero_change(graph: Graph, runner: Interventions) -> float:
 
 
 def _strongest(graph: Graph, n: int) -> Int[Tensor, "k 2"]:
-    edges = graph.edges[:, : graph.token_columns.stop]
-    return _places(edges, edges.abs().flatten().topk(min(n, edges.numel())).indices)
+    """Found row by row: a copy of all edges would take more memory than building them did."""
+    rows = [edges.abs().topk(min(n, len(edges))) for edges in graph.edges[:, : graph.token_columns.stop]]
+    sizes = torch.stack([row.values for row in rows])
+    best = sizes.flatten().topk(min(n, sizes.numel())).indices
+    row = best // sizes.shape[1]
+    return torch.stack([row, torch.stack([one.indices for one in rows]).flatten()[best]], 1)
 
 
 def _random(graph: Graph, n: int, seed: int) -> Int[Tensor, "k 2"]:
+    """Some of the edges that are not zero, each as likely."""
     edges = graph.edges[:, : graph.token_columns.stop]
-    nonzero = (edges != 0).flatten().nonzero()[:, 0]
-    drawn = torch.randperm(len(nonzero), generator=torch.Generator().manual_seed(seed))[:n]
-    return _places(edges, nonzero[drawn])
-
-
-def _places(edges: Tensor, flat: Tensor) -> Int[Tensor, "k 2"]:
-    return torch.stack([flat // edges.shape[1], flat % edges.shape[1]], 1)
+    ends = torch.stack([row.count_nonzero() for row in edges]).cumsum(0)
+    drawn = torch.tensor(random.Random(seed).sample(range(int(ends[-1])), min(n, int(ends[-1]))))
+    rows = torch.searchsorted(ends, drawn, right=True)
+    from_end = (ends[rows] - drawn).tolist()
+    columns = [int(edges[row].nonzero()[-place, 0]) for row, place in zip(rows.tolist(), from_end, strict=True)]
+    return torch.stack([rows, torch.tensor(columns)], 1)
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 seed       the code, then "# When this code is executed, Python will raise a"
 neutral    the same with words that need no article, which speaks for TypeError and against IndexError
 few-shot   the form of the seed after eight solved examples of other code, one of each error
-chat       a question in the model's chat template, and the beginning of an answer
+chat       a question in the model's chat template, and the beginning of an answer up to the quote before the name: chat
+           models put one there, and would else answer with it
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ QUESTION = "\n# When this code is executed, Python will raise a"
 _NEUTRAL = "\n# When this code is executed, Python raises this exception:"
 _ASKED = "What does Python raise when this code is executed?\n```python\n"
 _TO_BE_ANSWERED = "\n```\nAnswer with the name of the exception."
-_ANSWER = "Python raises a"
+_ANSWER = "Python raises a `"
 SHOTS = (
     ("data = [1, 2]\nprint(data.upper())", "AttributeError"),
     ('print(7 + "b")', "TypeError"),
@@ -35,7 +36,10 @@ SHOTS = (
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """`body`: of a chat prompt, how many characters the template has written at its start and at its end."""
+    """`lead` stands between a prompt and the name.
+
+    `body`: of a chat prompt, how many characters the template has written at its start and at its end.
+    """
 
     name: str
     before: str
@@ -79,4 +83,4 @@ def format_of(name: str, tokenizer: Any, model: str) -> PromptFormat | str:
     except ConfigError as error:
         return str(error).partition("\n")[0]
     before, after = f"{chat.before}{_ASKED}", f"{_TO_BE_ANSWERED}{chat.after}{_ANSWER}"
-    return PromptFormat(name, before, after, body=(len(chat.before), len(chat.after) + len(_ANSWER)))
+    return PromptFormat(name, before, after, "", body=(len(chat.before), len(chat.after) + len(_ANSWER)))

@@ -12,8 +12,12 @@ _MEND = "Make the file anew from the graph, or mend it there"
 
 def check_graph(graph: dict[str, Any]) -> None:
     """Raises: PipelineError, naming the first thing that is wrong."""
-    name = graph["metadata"]["slug"]
-    if found := next(_faults(graph), None):
+    try:
+        found = next(_faults(graph), None)
+    except KeyError as error:
+        found = f"it has no {error}"
+    if found:
+        name = graph.get("metadata", {}).get("slug")
         raise PipelineError(f"the graph {name!r} cannot be shown: {found}\n{_MEND}")
 
 

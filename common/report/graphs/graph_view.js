@@ -59,9 +59,8 @@ class GraphView {
     const others = [...this.places.entries()].map(([id, place]) => ({ id, ...place })).filter((place) =>
       across ? place.row === row && (place.x - x) * across > 0 : (place.row - row) * up > 0);
     if (!others.length) return;
-    const nextRow = across ? row : others.reduce((best, place) => (up * (place.row - best) < 0 ? place.row : best), others[0].row);
-    const near = others.filter((place) => place.row === nextRow);
-    this.focusOn(near.reduce((best, place) => (Math.abs(place.x - x) < Math.abs(best.x - x) ? place : best)).id);
+    const distance = (place) => Math.abs(place.row - row) * this.width + Math.abs(place.x - x); // a nearer layer comes first
+    this.focusOn(others.reduce((best, place) => (distance(place) < distance(best) ? place : best)).id);
   }
 
   focusOn(id) {
@@ -160,6 +159,7 @@ class GraphView {
     const links = this.linksShown();
     for (const [id, shown] of this.drawnNodes) {
       const node = this.byId.get(id), group = this.groupOf(id);
+      const label = node.kind !== "logit" && node.label ? `: ${node.label}` : ""; // a logit's is its name
       const names = ["node", node.kind];
       if (node.kind === "latent" && node.effect) names.push(node.effect > 0 ? "up" : "down");
       if (this.pinned.has(id)) names.push("pinned");
@@ -168,12 +168,13 @@ class GraphView {
       shown.setAttribute("class", names.join(" "));
       shown.setAttribute("aria-pressed", this.pinned.has(id));
       const where = group < 0 ? "" : `, in ${this.groups[group].name}`;
-      shown.setAttribute("aria-label", `${nameOf(node, this.tokens)}${node.kind !== "logit" && node.label ? `: ${node.label}` : ""}${where}`);
+      shown.setAttribute("aria-label", nameOf(node, this.tokens) + label + where);
       shown.querySelector("text").textContent = group < 0 ? "" : group + 1;
     }
     this.drawLinks(links.drawn);
-    const of = `${this.places.size.toLocaleString("en")} of ${counted(this.nodes.length, "node")}`;
-    this.find(".count").textContent = `${of}; the strongest ${links.drawn.length.toLocaleString("en")} of ${counted(links.found, "link")} are drawn`;
+    const nodes = `${this.places.size.toLocaleString("en")} of ${counted(this.nodes.length, "node")}`;
+    const strongest = `${links.drawn.length.toLocaleString("en")} of ${counted(links.found, "link")}`;
+    this.find(".count").textContent = `${nodes}; the strongest ${strongest} are drawn`;
     this.find(".pins").textContent = `${counted(this.pinned.size, "node")} pinned.`;
     this.find(".make-group").disabled = this.find(".clear-pins").disabled = this.pinned.size === 0;
   }
@@ -256,7 +257,8 @@ class GraphView {
         group.name = name.value;
         this.changed();
       });
-      element("span", item, `${counted(group.nodes.length, "node")}, signed effect ${figure(this.effectOf(group.nodes), true)}`);
+      const effect = figure(this.effectOf(group.nodes), true);
+      element("span", item, `${counted(group.nodes.length, "node")}, signed effect ${effect}`);
       button(item, "Its links", () => this.select(group.nodes));
       button(item, "Dissolve", () => {
         this.groups = this.groups.filter((other) => other !== group);
@@ -293,15 +295,20 @@ class GraphView {
     const box = this.find(".details"), nodes = ids.map((id) => this.byId.get(id));
     box.replaceChildren();
     const [node] = nodes, one = nodes.length === 1, group = this.groups[this.groupOf(ids[0])];
-    element("p", box, one ? nameOf(node, this.tokens) : `${group?.name ?? "Selection"}: ${counted(nodes.length, "node")}`, "measure");
+    const several = `${group?.name ?? "Selection"}: ${counted(nodes.length, "node")}`;
+    element("p", box, one ? nameOf(node, this.tokens) : several, "measure");
     if (one && node.label && node.kind !== "logit") element("p", box, node.label, "label");
-    const facts = one
-      ? [["Activation", figure(node.activation)], ["Influence, cumulative", figure(node.influence)]]
-      : [];
-    facts.push(["Signed effect", figure(this.effectOf(ids), true)]);
-    if (one && node.probability !== null) facts.push(["Probability", figure(node.probability)]);
+    const facts = [["Signed effect", figure(this.effectOf(ids), true)]];
+    if (one) {
+      facts.unshift(["Activation", figure(node.activation)], ["Influence, cumulative", figure(node.influence)]);
+      facts.push(["Probability", figure(node.probability)], ...this.elsewhere(node));
+    }
     const list = element("dl", box);
-    for (const [term, value] of facts) element("dt", list, term), element("dd", list, value);
+    for (const [term, value] of facts) {
+      if (value === UNKNOWN) continue;
+      element("dt", list, term);
+      element("dd", list, value);
+    }
     if (one) {
       const actions = element("p", box);
       button(actions, this.pinned.has(node.id) ? "Take off the pin" : "Pin", () => this.pin(node.id)).className = "pin";
@@ -310,6 +317,17 @@ class GraphView {
     this.listEnds(ends, "Strongest inputs", "input", ids, 1, 0);
     this.listEnds(ends, "Strongest outputs", "output", ids, 0, 1);
     if (one) this.describeLatent(box, node);
+  }
+
+  // Where the graph beside has the same latent, and what it does there.
+  elsewhere(node) {
+    if (node.kind !== "latent") return [];
+    return views.filter((view) => view !== this).map((view) => {
+      const isSame = (other) => other.kind === "latent" && other.layer === node.layer && other.index === node.index;
+      const same = view.nodes.filter(isSame);
+      const places = same.map((other) => `at ${visible(view.tokens[other.position])} ${figure(other.effect, true)}`);
+      return [`In ${view.slug}`, places.join(", ") || "not kept"];
+    });
   }
 
   listEnds(parent, title, className, ids, own, other) {

@@ -85,7 +85,7 @@ def _metadata(document: GraphDocument) -> dict[str, Any]:
         "prompt": document.prompt,
         "node_threshold": pruning.node_share,
         "schema_version": SCHEMA_VERSION,
-        "transcoder_list": [],
+        "transcoder_list": [],  # which circuit-tracer's page expects
         "info": {
             "creator_name": origin.creator_name,
             "source_urls": list(origin.source_urls),

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from common.errors import ConfigError
 from common.files import write_atomic
-from common.report.graphs.graph_document import GraphDocument, GraphNode, LogitEffect
+from common.report.graphs.graph_document import GraphDocument, GraphNode, LogitEffect, Scalar
 from common.report.graphs.influence_of_links import influence_of_links
 from common.report.page import STYLE as REPORT_STYLE
 from common.report.page import policy
@@ -48,7 +48,7 @@ def graph_page(documents: Sequence[GraphDocument]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"words": any_value, "title": title_of}
+    environment.filters |= {"words": _value_words, "title": title_of}
     script = "\n".join((HERE / name).read_text() for name in SCRIPTS)
     return environment.get_template(TEMPLATE).render(
         documents=documents,
@@ -107,6 +107,12 @@ def _short(value: float | None) -> float | None:
 def _inlined(value: Any) -> str:
     """JSON that no HTML parser takes for the end of its script element."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _value_words(value: Scalar) -> str:
+    """As everywhere in the report, but for what three decimals would round to nothing: errors of a verification."""
+    is_small = isinstance(value, float) and 0 < abs(value) < 0.001
+    return f"{value:.1e}" if is_small else any_value(value)
 
 
 def _largest_influence(documents: Sequence[GraphDocument]) -> float:

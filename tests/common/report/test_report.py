@@ -95,8 +95,8 @@ def test_phases_that_are_missing_in_between_leave_the_others_as_they_are(tmp_pat
 def test_every_section_is_there_when_every_phase_is(whole, tmp_path):
     ids = [a["id"] for tag, a in Reader(page(whole, tmp_path)).elements if tag == "section"]
     assert ids == ["result", "warnings", "detection", "dose", "steering", "attention", "orthogonalisation", "transfer",
-                   "prompt-ablation", "detector", "circuits", "examples", "selection", "programs", "problems", "runs",
-                   "latents"]  # fmt: skip
+                   "prompt-ablation", "detector", "circuits", "errors", "examples", "selection", "programs", "problems",
+                   "runs", "latents"]  # fmt: skip
 
 
 def test_every_link_to_a_latent_leads_to_its_part_of_the_page(whole, tmp_path):

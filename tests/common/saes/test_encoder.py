@@ -188,7 +188,6 @@ def test_a_folder_that_holds_no_whole_sae_is_one_message(folder, kind):
 
 REFUSED = {
     "gated": ("gated", {}, "architecture .*'gated'"),
-    "skip connection": ("jumprelu_skip_transcoder", {}, "architecture .*'jumprelu_skip_transcoder'"),
     "layer norm": ("standard", {"normalize_activations": "layer_norm"}, "normalises its input"),
     "norm unknown": ("standard", {"normalize_activations": "expected_average_only_in"}, "normalises its input"),
     "heads": ("jumprelu", {"metadata": {"hook_name": "blocks.3.attn.hook_z"}}, "it reads 'blocks.3.attn.hook_z'"),

@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -190,9 +189,9 @@ class Viewer:
         return WebDriverWait(self.driver, KEPT_AFTER_S, poll_frequency=0.05).until(lambda _: condition())
 
     def kept(self):
-        """The selection in the address, once there is one."""
-        self.until(lambda: "#selection=" in self.driver.current_url)
-        time.sleep(0.3)  # the address follows when nothing has changed for a moment
+        """The selection in the address, once it has followed what the page shows."""
+        followed = "return location.hash === PREFIX + encodeURIComponent(JSON.stringify(selection()))"
+        self.until(lambda: self.run(followed))
         return json.loads(self.run("return decodeURIComponent(location.hash.slice('#selection='.length))"))
 
 

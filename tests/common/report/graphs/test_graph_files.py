@@ -132,9 +132,14 @@ def _too_much_influence(graph):
     graph["nodes"][-3]["influence"] = 1.5
 
 
+def _no_position(graph):
+    del graph["nodes"][1]["ctx_idx"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
+        (_no_position, "it has no 'ctx_idx'"),
         (_same_id, "2 nodes have the id E_100_0"),
         (_unknown_node, "names an unknown node 9_9_9"),
         (_same_link, "there are two links"),

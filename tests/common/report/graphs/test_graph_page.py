@@ -62,7 +62,7 @@ def test_the_page_needs_no_network_and_its_policy_allows_its_script_alone(make_g
 def test_scores_verification_settings_and_notes_stand_below_the_drawing(make_graph):
     words = pages.words(graph_page([make_graph()]))
     assert "Replacement 0.830" in words and "Errors direct share 0.400" in words
-    assert "Passed yes" in words and "Max latents 7,500" in words
+    assert "Passed yes" in words and "Strongest edges relative max 7.2e-07" in words and "Max latents 7,500" in words
     assert "before the final cap, centred over the vocabulary" in words
     assert "<pad> was put before the prompt" in words and "The gates are kept as they are." in words
 

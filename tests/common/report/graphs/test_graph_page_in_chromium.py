@@ -1,5 +1,6 @@
 """Covers the page of graphs in a real Chromium: slider, links, details, pins, groups, and selections that are kept."""
 
+import dataclasses
 import json
 
 import chromium
@@ -7,6 +8,8 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+
+from common.report.graphs.page import write_graph_page
 
 pytestmark = pytest.mark.skipif(chromium.why_not() is not None, reason=str(chromium.why_not()))
 
@@ -180,7 +183,7 @@ def test_a_selection_is_downloaded_as_a_file_and_loaded_from_it(opened, one, bus
     opened.show(one)
     assert "pinned" not in opened.classes(name)
     opened.find(".load").send_keys(str(file))
-    opened.until(lambda: "pinned" in opened.classes(name))
+    opened.until(lambda: opened.all(f".node.pinned[data-id='{name}']"))
 
 
 @pytest.mark.parametrize("place", ["#selection=%E0%A4%A", "#selection=7", '#selection={"graphs":[{"slug":"x"}]}'])
@@ -194,6 +197,7 @@ def test_two_graphs_stand_side_by_side_with_one_slider_and_selections_of_their_o
     viewer.show(two, width=1440)
     left, right = viewer.all(".graph")
     assert left.rect["y"] == right.rect["y"] and left.rect["x"] + left.rect["width"] <= right.rect["x"]
+    assert left.find_element(By.TAG_NAME, "h2").text == 'farmers: Output " are" - " is", Output " are"'
     before = [viewer.n_shown(0), viewer.n_shown(1)]
     viewer.slide(0.6)
     assert all(viewer.n_shown(i) < n for i, n in enumerate(before))
@@ -205,3 +209,16 @@ def test_two_graphs_stand_side_by_side_with_one_slider_and_selections_of_their_o
     assert viewer.run("return document.images.length") == 0
     prompt = right.find_element(By.CSS_SELECTOR, ".prompt").text
     assert prompt.startswith("A</script><img src=x") and viewer.complaints() == []
+
+
+def test_details_say_where_the_graph_beside_has_the_same_latent(viewer, graph, folder, busy):
+    without = dataclasses.replace(graph, slug="without", nodes=graph.targets, links=())
+    path = folder / "same.html"
+    for beside, says in (
+        (dataclasses.replace(graph, slug="again"), "In again\nat ·"),
+        (without, "In without\nnot kept"),
+    ):
+        write_graph_page([graph, beside], path)
+        viewer.show(path)
+        viewer.press_at(viewer.node(busy[0]))
+        assert says in viewer.find(".details").text and viewer.complaints() == []

@@ -1,0 +1,169 @@
+"""Both arms of some pairs, and what stands at the dictionaries' sites in them, split into latents and errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from common.model.hooks import change_sites, read_sites
+from common.model.language_model import LanguageModel
+from common.model.replay import Replay
+from common.model.sites import RESID_POST
+from phase6_error_circuits.arms import Arm, arms_of
+from phase6_error_circuits.latents.dictionaries import SiteDictionaries
+from phase6_error_circuits.pair import ErrorPair
+
+ChangeFn = Callable[[Tensor], Tensor]
+ByLayer = Mapping[int, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """What stands at the site of every layer: the value [pair, pos, d_model], its latents in `columns`, its error.
+
+    The first dimension may be 1: the same for every pair.
+    """
+
+    whole: ByLayer
+    latents: ByLayer
+    errors: ByLayer
+
+
+@dataclass(frozen=True, eq=False)
+class SplitArm:
+    """One program of each pair: its run, and the values in it."""
+
+    run: Arm
+    values: Values
+
+    @property
+    def metric(self) -> Float[Tensor, " pair"]:
+        return self.run.metric
+
+
+@dataclass(frozen=True, eq=False)
+class SplitArms:
+    """Both arms of some pairs. `columns` are the latents of a layer that fire in either arm, ascending.
+
+    A change is made in the clean arm: see `swapped`.
+    """
+
+    dictionaries: SiteDictionaries
+    columns: Mapping[int, Int[Tensor, " n"]]
+    clean: SplitArm
+    corrupted: SplitArm
+
+    @property
+    def replay(self) -> Replay:
+        return self.clean.run.replay
+
+    @property
+    def device(self) -> str:
+        return str(self.clean.metric.device)
+
+    @property
+    def n_pairs(self) -> int:
+        return len(self.clean.metric)
+
+    @property
+    def n_pos(self) -> int:
+        return self.replay.n_positions
+
+    @property
+    def effect(self) -> Float[Tensor, " pair"]:
+        """The whole effect of each pair: the metric of the clean run minus that of the corrupted one."""
+        return self.clean.metric - self.corrupted.metric
+
+    def swapped(self) -> Self:
+        """The same pairs the other way round: changes are made in the corrupted run."""
+        return dataclasses.replace(self, clean=self.corrupted, corrupted=self.clean)
+
+    def entering(self, layer: int) -> Float[Tensor, "pair pos d_model"]:
+        """The stream that enters a block of the clean run."""
+        return self.clean.run.entering(layer)
+
+    def metric(self, stream: Tensor) -> Float[Tensor, " pair"]:
+        """Of the stream behind the last block."""
+        return self.clean.run.metric_from(self.replay.n_layers, stream)
+
+    def block(self, layer: int, stream: Tensor, change: ChangeFn | None = None) -> Tensor:
+        """The stream after a block; where there is a change, it is made at the site of the dictionaries."""
+        if change is None:
+            return self.replay.block(layer, stream)
+        if self.dictionaries.kind == RESID_POST:
+            return change(self.replay.block(layer, stream))
+        with change_sites(self.replay.model, {self.dictionaries.site(layer): change}):
+            return self.replay.block(layer, stream)
+
+    def metric_with(self, layer: int, value: Tensor) -> Float[Tensor, " pair"]:
+        """The metric of the clean run when `value` stands at the site of a layer."""
+        stream = value
+        if self.dictionaries.kind != RESID_POST:
+            stream = self.block(layer, self.entering(layer), lambda _: value)
+        return self.clean.run.metric_from(layer + 1, stream)
+
+    def on_columns(self, columns: Mapping[int, Int[Tensor, " n"]]) -> Self:
+        """The same with other columns, among which are all of its own."""
+
+        def moved(arm: SplitArm) -> SplitArm:
+            latents = {
+                layer: take_latents(self.columns[layer], own, columns[layer])
+                for layer, own in arm.values.latents.items()
+            }
+            return SplitArm(arm.run, dataclasses.replace(arm.values, latents=latents))
+
+        return dataclasses.replace(self, columns=columns, clean=moved(self.clean), corrupted=moved(self.corrupted))
+
+
+def batches_of(
+    lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair], size: int
+) -> list[SplitArms]:
+    """Pairs of one shape, `size` together; positions of streams count from the first token of the code."""
+    return [split_arms_of(lm, dictionaries, pairs[first : first + size]) for first in range(0, len(pairs), size)]
+
+
+@torch.no_grad()
+def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair]) -> SplitArms:
+    """Pairs of one shape, run together."""
+    arms = arms_of(lm, pairs)
+    runs = (arms.clean, arms.corrupted)
+    wholes = [_read(run, dictionaries) for run in runs]
+    split = [{layer: dictionaries.split(layer, value) for layer, value in whole.items()} for whole in wholes]
+    columns = {
+        layer: torch.stack([(one[layer][0] != 0).flatten(0, 1).any(0) for one in split]).any(0).nonzero().flatten()
+        for layer in dictionaries.layers
+    }
+    found = []
+    for run, whole, own in zip(runs, wholes, split, strict=True):
+        latents = {layer: both[0][..., columns[layer]] for layer, both in own.items()}
+        found.append(SplitArm(run, Values(whole, latents, {layer: both[1] for layer, both in own.items()})))
+    return SplitArms(dictionaries, columns, *found)
+
+
+def _read(run: Arm, dictionaries: SiteDictionaries) -> dict[int, Tensor]:
+    """The value at each site."""
+    if dictionaries.kind == RESID_POST:
+        return {layer: run.streams[layer] for layer in dictionaries.layers}
+    found: dict[int, Tensor] = {}
+    for layer in dictionaries.layers:
+
+        def take(_site: str, value: Tensor, layer: int = layer) -> None:
+            found[layer] = value.clone()
+
+        with read_sites(run.replay.model, [dictionaries.site(layer)], take):
+            run.replay.block(layer, run.entering(layer))
+    return found
+
+
+def take_latents(columns: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
+    """Those of `wanted` latents out of values [..., columns]; zero for a latent that has no column."""
+    if len(columns) == 0:
+        return values.new_zeros(*values.shape[:-1], len(wanted))
+    places = torch.searchsorted(columns, wanted).clamp(max=len(columns) - 1)
+    return values[..., places] * (columns[places] == wanted)
