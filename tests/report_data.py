@@ -13,7 +13,7 @@ import numpy as np
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
 from report_circuits import circuit_graphs, circuit_latents, interventions
 from report_drawings import drawing, picture
-from report_errors import error_gate, error_pairs
+from report_errors import of_errors
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
 
 from common import handoffs
@@ -394,7 +394,7 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
     "positive_control": _positive_control, "detector": _detector,
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
-    "error_pairs": error_pairs(HOSTILE), "error_gate": error_gate(HOSTILE),
+    **of_errors(HOSTILE),
     "circuit_latents": circuit_latents(HOSTILE, N), "interventions": interventions(HOSTILE, N),
     "circuit_graphs": circuit_graphs(HOSTILE, N),
 }  # fmt: skip

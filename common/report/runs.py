@@ -33,6 +33,8 @@ TITLES = {  # artifact -> what its phase does
     "interventions": "latents that graphs name, tried in the model itself",
     "error_pairs": "pairs of programs that raise different errors",
     "error_gate": "which of these errors the model tells apart",
+    "error_patching": "where these answers are carried, by patching",
+    "error_dense": "circuits of heads and neurons behind them",
 }
 LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}
 Process = dict[str, Any]
