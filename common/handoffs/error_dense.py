@@ -9,7 +9,7 @@ from common.handoffs.error_gate import GateVerdict
 from common.handoffs.error_patching import StudiedPairs
 from common.handoffs.estimates import Counted, Interval
 
-ENOUGH = 0.8  # held-out faithfulness that a circuit must reach
+ENOUGH = 0.8  # held-out faithfulness that a circuit must reach; as far above 1, it is as little that of the model
 FEW = 0.1  # of the nodes that differ: a circuit of more is no finding
 
 
@@ -77,8 +77,8 @@ class ErrorDenseDocument:
 
     `faithfulness`, `completeness` and `random` are those of `pairs`, on which nodes were chosen; lists are by `sizes`.
     `n_nodes` differ between the arms of some pair, of which `n_heads` are heads. `smallest_enough` is the least of the
-    sizes that reaches 0.8 on held-out pairs. `everything_kept` and `nothing_kept` are the largest departures of a
-    pair's metric from that of the clean and of the corrupted run.
+    sizes that keeps 0.8 to 1.2 of the total of held-out pairs. `everything_kept` and `nothing_kept` are the largest
+    departures of a pair's metric from that of the clean and of the corrupted run.
     """
 
     contrast: str

@@ -6,7 +6,7 @@ from common.errors import ConfigError
 from common.phases.settings import RecordsConfig, batches, setting
 from phase6_error_circuits.config import StudyConfig
 
-POSITIVE, ABSOLUTE = RANKINGS = ("positive", "absolute")
+ABSOLUTE, POSITIVE = RANKINGS = ("absolute", "positive")
 SIZES = (30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 
 
@@ -21,9 +21,9 @@ class ErrorDenseConfig(StudyConfig, RecordsConfig):
         5, "points of the line from clean to corrupted embeddings at which gradients are taken", demo=3, minimum=1
     )
     ranking: str = setting(
-        POSITIVE,
-        "what is taken into a circuit first: the nodes that support the clean answer most, or those of the largest "
-        "importance, for or against",
+        ABSOLUTE,
+        "what is taken into a circuit first: nodes of the largest importance, for the clean answer or against it, or "
+        "those that support it most; without what speaks against it, a circuit may keep many times the total",
         choices=RANKINGS,
     )
     sizes: tuple[int, ...] = setting(

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 
 from phase6_error_circuits.arms import Arms
-from phase6_error_circuits.dense.config import POSITIVE
+from phase6_error_circuits.dense.config import ABSOLUTE, POSITIVE
 from phase6_error_circuits.dense.nodes import Mask, Nodes, summed
 
 
@@ -25,13 +25,13 @@ from phase6_error_circuits.dense.nodes import Mask, Nodes, summed
 class Ranking:
     """`importance` is the mean over pairs; `differs` are nodes that differ between the arms of some pair.
 
-    Those that support the clean answer come first, then those that matter least, last those that speak against it: a
-    circuit without these may keep more than all of the total. By absolute importance, they come among the first.
+    By absolute importance, what supports the clean answer and what speaks against it come together. Where only what
+    supports it comes first, a circuit may keep more than all of the total: six times of it on Qwen2.5-Coder-0.5B.
     """
 
     importance: Float[np.ndarray, " n_nodes"]
     differs: Mask
-    by: str = POSITIVE
+    by: str = ABSOLUTE
 
     @cached_property
     def order(self) -> np.ndarray:

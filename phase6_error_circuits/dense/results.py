@@ -184,8 +184,9 @@ def direction_rows(found: Sequence[DifferenceDirection]) -> list[Row]:
 
 
 def smallest_enough(held_out: DenseCurves, sizes: Sequence[int]) -> int | None:
-    """The least of the sizes that keeps enough on held-out pairs; None where none does."""
-    return next((size for size, share in zip(sizes, held_out.faithfulness, strict=True) if share.known >= ENOUGH), None)
+    """The least of the sizes that keeps enough of held-out pairs, and not too much; None where none does."""
+    kept = zip(sizes, held_out.faithfulness, strict=True)
+    return next((size for size, share in kept if abs(share.known - 1) <= 1 - ENOUGH), None)
 
 
 def verdict(enough: int | None, n_nodes: int) -> DenseVerdict:

@@ -28,8 +28,9 @@ def _circuit(found: ErrorDenseDocument) -> str:
     own, others = found.held_out.faithfulness[place], found.held_out.random[place]
     few = "" if found.verdict is DenseVerdict.FOUND else ", which is no small part of them"
     return (
-        f"{of}; {count(size)} of them keep {interval(own)} of the total of held-out pairs{few}, the first size to "
-        f"reach {ENOUGH}; as many random ones of the same layers, kinds and positions keep {interval(others)}"
+        f"{of}; {count(size)} of them keep {interval(own)} of the total of held-out pairs{few}, the first size to keep "
+        f"{ENOUGH} to {2 - ENOUGH} of it; as many random ones of the same layers, kinds and positions keep "
+        f"{interval(others)}"
     )
 
 
@@ -45,8 +46,9 @@ def _nulls(found: ErrorDenseDocument) -> str:
 def _direction(found: ErrorDenseDocument) -> str:
     if not found.directions:
         return ""
-    best = max(found.directions, key=lambda one: one.direction.known)
+    enough = [one for one in found.directions if one.direction.known >= ENOUGH]
+    first = min(enough, key=lambda one: one.layer, default=max(found.directions, key=lambda one: one.direction.known))
     return (
-        f"one direction, the mean difference at layer {best.layer}, {best.position}, brings back "
-        f"{interval(best.direction)} of the total of held-out pairs, the whole difference there {interval(best.whole)}"
+        f"one direction, the mean difference at layer {first.layer}, {first.position}, brings back "
+        f"{interval(first.direction)} of the total of held-out pairs; their whole difference {interval(first.whole)}"
     )

@@ -107,9 +107,9 @@ def test_a_node_has_a_place_and_heads_are_counted():
 
 def test_by_absolute_importance_nodes_against_the_answer_come_early():
     ranking = Ranking(np.array([0.5, -2.0, 0.0, 1.0]), np.array([True, True, False, True]))
-    assert ranking.order.tolist() == [3, 0, 1]
-    assert Ranking(ranking.importance, ranking.differs, by="absolute").order.tolist() == [1, 3, 0]
-    assert ranking.top(2).tolist() == [True, False, False, True]
+    assert ranking.order.tolist() == [1, 3, 0]
+    assert ranking.top(2).tolist() == [False, True, False, True]
+    assert Ranking(ranking.importance, ranking.differs, by="positive").order.tolist() == [3, 0, 1]
 
 
 def test_the_whole_difference_at_the_end_of_the_last_layer_is_all_of_it():

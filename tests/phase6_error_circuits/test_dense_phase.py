@@ -10,15 +10,17 @@ from tiny_models import save_tiny_llama
 from toy_phases import run_phase, stop_after
 
 from common.errors import ConfigError
+from common.evaluation.statistics import counted
 from common.handoffs import ERROR_DENSE
-from common.handoffs.error_dense import DenseVerdict, ErrorDenseDocument
+from common.handoffs.error_dense import DenseCurves, DenseVerdict, ErrorDenseDocument
 from common.handoffs.error_gate import GateVerdict
+from common.handoffs.estimates import Interval
 from common.runs.artifacts import Artifact
 from common.runs.discovery import read_run
 from common.stopping import Stopped
 from phase6_error_circuits.dense.config import ErrorDenseConfig
 from phase6_error_circuits.dense.phase import PHASE
-from phase6_error_circuits.dense.results import verdict
+from phase6_error_circuits.dense.results import smallest_enough, verdict
 
 SIZES = (10, 100, 100_000)
 
@@ -82,9 +84,8 @@ def test_curves_are_ratios_of_means_over_the_pairs_of_a_split(whole):
 def test_the_first_nodes_stand_in_the_table_and_directions_at_every_named_position(whole):
     made = made_run(whole)
     nodes = made.table("nodes.parquet")
-    importances = [row["importance"] for row in nodes]
-    falls = made.document().pairs.total.value > 0  # of a random model it may be negative, and shares turn round
-    assert importances == sorted(importances, reverse=falls) and len(nodes) == 1000
+    importances = [abs(row["importance"]) for row in nodes]
+    assert importances == sorted(importances, reverse=True) and len(nodes) == 1000
     directions = made.table("directions.parquet")
     assert len(directions) == 3 * 5 and {row["position"] for row in directions} >= {"diff_first", "end"}
     last = next(row for row in directions if (row["layer"], row["position"]) == (2, "end"))
@@ -120,6 +121,15 @@ def test_without_held_out_pairs_nothing_is_computed(model, tmp_path):
 def test_sizes_rise():
     with pytest.raises(ConfigError, match="--sizes is 30,10"):
         ErrorDenseConfig(sizes=(30, 10))
+
+
+def test_a_circuit_that_keeps_far_more_than_the_total_is_no_finding():
+    nothing = Interval(0.0, None, None)
+    shares = [Interval(value, None, None) for value in (0.3, 1.8, 0.9, 1.0)]
+    curves = DenseCurves(
+        n=2, total=nothing, both_signs=counted(1, 2), faithfulness=shares, completeness=shares, random=shares
+    )
+    assert smallest_enough(curves, [1, 2, 3, 4]) == 3
 
 
 def test_a_circuit_of_most_nodes_is_no_finding():
