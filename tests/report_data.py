@@ -10,13 +10,12 @@ from typing import Any
 
 import documents
 import numpy as np
-import report_errors
 from judged_directions import PROBES, SIMPLE_SCORES, judgement
 from report_circuits import circuit_graphs, circuit_latents, interventions
 from report_drawings import drawing, picture
-from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, counted, interval
+from report_error_latents import of_error_latents
 from report_errors import of_errors
-from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, interval
+from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, counted, interval
 
 from common import handoffs
 from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
@@ -392,7 +391,7 @@ _FILL: dict[str, Callable[[Any], None]] = {
     "transfer": _general("transfer", "transfer"), "prompt_ablation": _general("prompt_ablation", "prompt_ablation"),
     "positive_control": _positive_control, "detector": _detector,
     "circuit_prompts": _circuit_prompts, "circuit_baseline": _circuit_baseline,
-    **of_errors(HOSTILE),
+    **of_errors(HOSTILE), **of_error_latents(HOSTILE, N),
     "circuit_latents": circuit_latents(HOSTILE, N), "interventions": interventions(HOSTILE, N),
-    "circuit_graphs": circuit_graphs(HOSTILE, N), **report_errors.of(HOSTILE, N),
+    "circuit_graphs": circuit_graphs(HOSTILE, N),
 }  # fmt: skip

@@ -60,3 +60,9 @@ def error_latent_circuits(hostile: str, n: int) -> Callable[[Any], None]:
         out.file("figures/edges_TypeError_SyntaxError.png", picture())
 
     return fill
+
+
+def of_error_latents(hostile: str, n: int) -> dict[str, Callable[[Any], None]]:
+    """What fills a run of phases 6.3 and 6.4, by the name of its artifact."""
+    fills = {"error_attribution": error_attribution, "error_latent_circuits": error_latent_circuits}
+    return {name: fill(hostile, n) for name, fill in fills.items()}
