@@ -12,12 +12,9 @@ from typing import Any
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError
 from common.handoffs import (
-    CIRCUIT_GRAPHS,
-    CIRCUIT_LATENTS,
     DICTIONARIES,
     GENERATIONS,
     HANDOFFS,
-    INTERVENTIONS,
     POSITIVE_CONTROL,
     SPLIT,
     USUAL,
@@ -330,7 +327,7 @@ def _not_begun(handoff: Handoff, experiment: Names, build: str) -> PhaseResult:
     model = plain_name(experiment["model"])
     without = {
         POSITIVE_CONTROL.name: control_pairs(model) is None,
-        **{each.name: not has_default_transcoders(model) for each in (CIRCUIT_LATENTS, CIRCUIT_GRAPHS, INTERVENTIONS)},
+        **{each.name: not has_default_transcoders(model) for each in HANDOFFS if "transcoders" in each.keys},
     }
     if without.get(handoff.name):
         return PhaseResult(handoff, NOT_USED, command=build)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.cli import Parser
 from common.errors import PipelineError
-from common.handoffs import CIRCUIT_LATENTS, DICTIONARIES, HANDOFFS, POSITIVE_CONTROL, Handoff
+from common.handoffs import DICTIONARIES, HANDOFFS, POSITIVE_CONTROL, Handoff
 from common.model.registry import control_pairs
 from common.problems.datasets import dataset_name
 from common.report.experiments import Experiment, experiments_in
@@ -154,7 +154,11 @@ def _missing(
         names = {key: experiment.names[key] for key in handoff.keys if key in experiment.names}
         if handoff == POSITIVE_CONTROL and control_pairs(plain_name(names.get("model", ""))) is None:
             continue  # nothing is missing where there are no pairs
-        if handoff == CIRCUIT_LATENTS and "model" in names and not has_default_transcoders(plain_name(names["model"])):
+        if (
+            "transcoders" in handoff.keys
+            and "model" in names
+            and not has_default_transcoders(plain_name(names["model"]))
+        ):
             continue  # nor where there are no transcoders
         built = any(all(run.experiment.get(key) == name for key, name in names.items()) for run in present)
         if not built and ("dataset" not in names or _is_current(experiment)):
