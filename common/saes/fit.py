@@ -211,25 +211,22 @@ def neighbours(
 
     Some documents, from all over the text, decide where they plainly speak for the SAE's own layer; else all do.
     """
-    given = {sae.layer: own, **others} if targets is None else targets
+    wanted, given = (own, others) if targets is None else (targets[sae.layer], targets)
     first = slice(None, None, max(1, len(own) // N_AT_FIRST))
-    some = {layer: rows[first] for layer, rows in given.items()}
-    found = _compared(sae, own[first], {layer: x[first] for layer, x in others.items()}, some)
+    some = {layer: (x[first], given[layer][first]) for layer, x in others.items()}
+    found = _compared(sae, (own[first], wanted[first]), some)
     if len(own) <= N_AT_FIRST or all(one.standard_errors < -STANDARD_ERRORS for one in found):
         return found
-    return _compared(sae, own, others, given)
+    return _compared(sae, (own, wanted), {layer: (x, given[layer]) for layer, x in others.items()})
 
 
 def _compared(
-    sae: LayerSae,
-    own: Float[Tensor, "n d_in"],
-    others: dict[int, Float[Tensor, "n d_in"]],
-    targets: Mapping[int, Float[Tensor, "n d_out"]],
+    sae: LayerSae, own: tuple[Tensor, Tensor], others: Mapping[int, tuple[Tensor, Tensor]]
 ) -> list[Neighbour]:
-    wanted = targets[sae.layer]
-    own_errors, found = _errors(sae, own, wanted)[0], []
-    for layer, x in others.items():
-        other = targets[layer]
+    """What is read at a layer, and what is to be given there: of the SAE's own layer, and of the others."""
+    x, wanted = own
+    own_errors, found = _errors(sae, x, wanted)[0], []
+    for layer, (x, other) in others.items():
         errors, rows = _errors(sae, x, other)[0], ~(_massive(wanted) | _massive(other))
         kept = _ordinary_dimensions(wanted[rows]) & _ordinary_dimensions(other[rows])
         here, there = (_relative(part[rows], of[rows], kept) for part, of in ((own_errors, wanted), (errors, other)))

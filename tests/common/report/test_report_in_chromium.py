@@ -71,7 +71,7 @@ def test_every_figure_is_visible_and_has_words_for_it(page, report):
                 loaded: drawing.naturalWidth > 0,
                 visible: drawing.checkVisibility()}})""")
     files = [path for path in report.path.parent.glob("phase*/*/figures/*")]
-    assert len(figures) == len(files) == 21
+    assert len(figures) == len(files) == 26
     assert all(f["width"] > 200 and f["height"] > 100 and f["visible"] and f["loaded"] for f in figures)
     assert all(len(f["name"]) > 20 and f["caption"] for f in figures)
     assert len({f["name"] for f in figures}) == len(figures)
@@ -194,7 +194,7 @@ def test_text_is_readable(page, scheme):
 def test_each_entry_of_the_contents_leads_to_a_part_of_the_page(page):
     links = page.execute_script("return [...document.querySelectorAll('nav a')].map((a) => a.getAttribute('href'))")
     sections = page.execute_script("return [...document.querySelectorAll('main > section')].map((s) => '#' + s.id)")
-    assert links == sections and len(links) == 16
+    assert links == sections and len(links) == 18
     page.execute_script("[...document.querySelectorAll('nav a')].at(-1).click()")
     assert page.execute_script("return document.querySelector(':target').getBoundingClientRect().top") < 900
 
