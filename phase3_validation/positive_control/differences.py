@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.model.answers import n_shared
 from common.model.forward import next_token_logits
 from common.model.hooks import Activations, read_sites
 from common.model.language_model import LanguageModel
@@ -41,7 +42,7 @@ def mean_difference(
     columns = []
     for a, b in zip(programs[::2], programs[1::2], strict=True):
         # Padding stands on the left, so a program ends with its row.
-        columns += [ids.shape[1] - len(program) - 1 + _n_shared(a, b) for program in (a, b)]
+        columns += [ids.shape[1] - len(program) - 1 + n_shared(a, b) for program in (a, b)]
     taken: list[Tensor] = []
 
     def take(_site: str, resid: Activations) -> None:
@@ -51,9 +52,3 @@ def mean_difference(
         next_token_logits(lm, ids.to(lm.device), encoded["attention_mask"].to(lm.device), None)
     [streams] = taken
     return (streams[1::2] - streams[::2]).mean(0)
-
-
-def _n_shared(a: list[int], b: list[int]) -> int:
-    """How many tokens both begin with."""
-    same = [one == other for one, other in zip(a, b, strict=False)]
-    return [*same, False].index(False)

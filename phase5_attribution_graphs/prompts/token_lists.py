@@ -7,13 +7,12 @@
 3. The prompt follows, then the tokens that both answers begin with, so that what comes next tells them apart.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import AssetError
 from common.handoffs.circuit_prompts import Token
-from common.model.tokenization import ids_and_spans, tokens_in_front
+from common.model.answers import front_of, n_shared
+from common.model.tokenization import ids_and_spans
 from phase5_attribution_graphs.prompts.candidates import Candidate
 
 TOKENS_CHANGE = "the answer changes the prompt's tokens"
@@ -42,19 +41,9 @@ class TokenLists:
 
     def __init__(self, tokenizer: Any, n_known: int, model: str):
         self._tokenizer = tokenizer
-        own = tokens_in_front(tokenizer)
-        self._n_own, self._front = len(own), own
-        self.sink: Token | None = None
-        if own:
-            return
-        named = (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
-        self._front = [number for number in named if number is not None and number < n_known][:1]
-        if not self._front:
-            raise AssetError(
-                f"the tokenizer of {model} has no BOS, and no pad or end-of-text token that could stand in its place\n"
-                "Give a --model whose tokenizer has one of them: what is first takes half of all attention"
-            )
-        self.sink = self._token(self._front[0])
+        front = front_of(tokenizer, n_known, model)
+        self._front, self._n_own = list(front.ids), 0 if front.is_added else len(front.ids)
+        self.sink = self._token(front.ids[0]) if front.is_added else None
 
     @property
     def front(self) -> list[Token]:
@@ -78,10 +67,10 @@ class TokenLists:
             return TOKENS_CHANGE
         n = len(correct)
         incorrect = min(kept, key=lambda one: abs(len(kept[one]) - n))  # the first of equals
-        n_shared = _n_shared(correct, kept[incorrect])
-        if n_shared == min(n, len(kept[incorrect])):
+        n_alike = n_shared(correct, kept[incorrect])
+        if n_alike == min(n, len(kept[incorrect])):
             return NO_DIFFERENCE
-        return Reading(incorrect, prompt + correct[:n_shared], len(prompt), correct, kept[incorrect])
+        return Reading(incorrect, prompt + correct[:n_alike], len(prompt), correct, kept[incorrect])
 
     def _answer(self, text: str, prompt: list[int], answer: str) -> list[int] | None:
         """Its tokens after the prompt; None where the prompt's own are others then."""
@@ -90,9 +79,3 @@ class TokenLists:
 
     def _token(self, number: int) -> Token:
         return Token(id=number, text=self._tokenizer.convert_ids_to_tokens(number))
-
-
-def _n_shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    same = [one == other for one, other in zip(a, b, strict=False)]
-    return [*same, False].index(False)
