@@ -56,6 +56,26 @@ def finish_alone(data: Path, flags: list[str]) -> Path:
     return newest(data / "phase1_0")
 
 
+def break_off_two(environment: dict[str, str], data: Path, launcher: subprocess.Popen) -> int:
+    """Hold the second slice in its middle until its time is up, and pre-empt a later one; whichever runs first."""
+    held: list[int] = []
+    preempted: list[int] = []
+
+    def look() -> bool:
+        for pid, first in workers_of(data).items():
+            if first == 30 and not held and list(data.glob("phase1_0/*/parts/part_000030_*")):
+                os.kill(pid, signal.SIGSTOP)
+                held.append(pid)
+            if first >= 50 and not preempted:  # as when another job needs its place
+                job = f"{jobs_of(environment)[0]}_{[0, 30, 50, 80].index(first)}"
+                type_in(environment, "scontrol", "requeue", job)
+                preempted.append(first)
+        return bool(held and preempted)
+
+    wait_until(look, launcher)
+    return held[0]
+
+
 def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, begun, flags, figures):
     """Jobs that run out of time, die or are pre-empted go back to the queue and the bytes are the same."""
     words = (*JOBS[:-1], 2, "--slurm-time", "0:40", *flags, "--data-dir", begun)
@@ -65,13 +85,7 @@ def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, b
         wait_until(lambda: 0 in workers_of(begun).values(), launcher)
         dying = next(pid for pid, first in workers_of(begun).items() if first == 0)
         kill(parent_of(dying))  # a job's own process: nobody is left to give a result
-        wait_until(lambda: list(begun.glob("phase1_0/*/parts/part_000030_*")), launcher)
-        held = next(pid for pid, first in workers_of(begun).items() if first == 30)
-        os.kill(held, signal.SIGSTOP)  # in the middle of its slice, until its time is up
-        later: list[int] = []
-        wait_until(lambda: later.extend(f for f in workers_of(begun).values() if f >= 50) or later, launcher)
-        index = [0, 30, 50, 80].index(later[0])
-        type_in(slurm, "scontrol", "requeue", f"{jobs_of(slurm)[0]}_{index}")  # as when another job pre-empts it
+        held = break_off_two(slurm, begun, launcher)
         wait_until(lambda: "SIGUSR2" in "".join(p.read_text() for p in begun.glob("phase1_0/.jobs/*/*.err")), launcher)
         os.kill(held, signal.SIGCONT)
         rest = launcher.communicate(timeout=180)[1]

@@ -29,6 +29,13 @@ def open_sandbox(level: int, limits: Limits = QUICK, workers: int = 2) -> Sandbo
 
 
 @pytest.fixture(scope="session")
+def patient(best_level: int) -> Iterator[Sandbox]:
+    """With the limits of a real run: what is right on the slowest machine is not hurried."""
+    with open_sandbox(best_level, Limits()) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
 def program() -> Callable[..., Program]:
     """program(code, test, ...), whose function is called f unless `entry_point` says otherwise."""
     return make_program
