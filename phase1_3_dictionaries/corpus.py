@@ -7,7 +7,6 @@
 4. Of a piece every token counts but the first, and what stands in front; of a prompt only the last.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from common.errors import ConfigError
 from common.model.general_text import load_text
 from common.model.language_model import LanguageModel
 from common.model.tokenization import encode, tokens_in_front
+from common.problems.json_values import as_object, field_of, values_in
 from common.seeds import document_seed
 
 HELD_OUT_SHARE = 0.1  # at most, of the documents of a text
@@ -165,16 +165,11 @@ def prompts_part(lm: LanguageModel, name: str, ids: Sequence[list[int]], source:
 
 def prompts_in(path: Path) -> list[str]:
     """The prompts of a .jsonl file, one object with 'prompt' in each line. Raises: ConfigError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        prompts = [json.loads(line)["prompt"] for line in lines if line.strip()]
-        if not all(isinstance(prompt, str) and prompt for prompt in prompts):
-            raise ValueError("a prompt is no text")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"--mixture names {path}, which cannot be read: {type(error).__name__}: {error}\n"
-            'Give a file with {"prompt": "..."} in each line'
-        ) from None
+    prompts = []
+    for where, value in values_in(path):
+        prompts.append(field_of(as_object(value, where), ("prompt",), (str,), where))
+        if not prompts[-1]:
+            raise ConfigError(f'{where}: the prompt is empty\nGive a file with {{"prompt": "..."}} in each line')
     return prompts
 
 

@@ -10,6 +10,7 @@ last token is the last one of the file, a final newline included.
 """
 
 import gc
+import io
 import json
 import re
 import shlex
@@ -24,7 +25,8 @@ from common.files import decoded
 from common.launch.program import Program
 from common.launch.running import carry_out, context_from, dry_run, flags_of, phase_parser, say_what_runs, words_among
 from common.phases.phase import check_phase_takes_slices
-from phase4_anomaly_detection.options import PROMPT_AND_CODE, TEXT_KEYS
+from common.problems.json_values import values_of
+from phase4_anomaly_detection.text_rows import text_of
 
 if TYPE_CHECKING:
     from common.phases.context import RunContext
@@ -159,24 +161,19 @@ def _pipeline(args: Any, **further: Any) -> "SAEAnomalyPipeline":
 
 def _texts(args: Any) -> list[GivenText]:
     """Every text that was given, in order: --input, --file, standard input. Raises: ConfigError."""
-    sources = [("--input", text) for text in args.input]
-    sources += [(str(path), decoded(_content(path), str(path))) for path in args.file]
-    sources += [("standard input", decoded(sys.stdin.buffer.read(), "standard input"))] if args.stdin else []
+    sources = [("--input", text.encode()) for text in args.input]
+    sources += [(str(path), _content(path)) for path in args.file]
+    sources += [("standard input", sys.stdin.buffer.read())] if args.stdin else []
     if not sources:
         raise ConfigError("there is no text to look at\nGive --input TEXT, --file FILE or --stdin")
     if not args.jsonl:
-        return [_not_empty(GivenText(text, where)) for where, text in sources]
-    lines = [
-        _not_empty(_json_line(line, f"{where}, line {number}"))
-        for where, text in sources
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
-    if not lines:
+        return [_not_empty(GivenText(decoded(content, where), where)) for where, content in sources]
+    rows = [row for where, content in sources for row in values_of(io.BytesIO(content), where)]
+    if not rows:
         raise ConfigError(
             f"{', '.join(where for where, _ in sources)}: no line holds a text\nGive one JSON text a line"
         )
-    return lines
+    return [_not_empty(_of_row(row, where)) for where, row in rows]
 
 
 def _not_empty(given: GivenText) -> GivenText:
@@ -192,25 +189,15 @@ def _content(path: Path) -> bytes:
         raise ConfigError(f"--file {path} cannot be read: {error.strerror}\nGive an existing file") from error
 
 
-def _json_line(line: str, where: str) -> GivenText:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f'{where}: no JSON ({error})\nWrite {{"text": "..."}} or "..." on each line') from error
+def _of_row(row: Any, where: str) -> GivenText:
     if isinstance(row, str):
         return GivenText(row, where)
-    given = [key for key in TEXT_KEYS if isinstance(row, dict) and key in row]
-    if len(given) != 1 and given != PROMPT_AND_CODE:
-        what = "no object and no string" if not isinstance(row, dict) else f"{len(given)} of {', '.join(TEXT_KEYS)}"
-        raise ConfigError(f"{where}: {what}\nGive exactly one of {', '.join(TEXT_KEYS)}, or prompt and code")
-    for key in given:
-        if not isinstance(row[key], str):
-            raise ConfigError(f"{where}: '{key}' is no string\nGive a string")
+    text = text_of(row, where)
     try:
         json.dumps(row.get("id"), allow_nan=False)
     except ValueError as error:  # Python reads NaN, Infinity and 1e999, which are no JSON to others
         raise ConfigError(f"{where}: 'id' holds a number that JSON has not\nGive another one, or a string") from error
-    return GivenText("".join(row[key] for key in given), where, id=row.get("id"), has_id="id" in row)
+    return GivenText(text, where, id=row.get("id"), has_id="id" in row)
 
 
 def _block(given: GivenText, detection: "Detection") -> list[str]:

@@ -11,7 +11,7 @@ seed; equal texts lie in one split.
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from common.errors import ConfigError
-from common.files import decoded
-from phase4_anomaly_detection.options import PROMPT_AND_CODE, TEXT_KEYS
+from common.problems.json_values import values_of
+from common.problems.record import shown
+from phase4_anomaly_detection.text_rows import text_of
 
 LABELS = {"correct": False, "incorrect": True}
 MIN_OF_A_LABEL = 20
@@ -53,17 +54,15 @@ def read_labelled(path: str) -> LabelledFile:
     Raises: ConfigError naming the file and the line, or with fewer than 20 texts of a label.
     """
     texts, incorrect = [], []
-    for number, line in enumerate(decoded(_content(Path(path)), path).split("\n"), start=1):
-        if line.strip():
-            text, label = _entry(line, f"{path}, line {number}")
-            texts.append(text)
-            incorrect.append(label)
+    for where, row in values_of(io.BytesIO(_content(Path(path))), path):
+        texts.append(text_of(row, where))
+        incorrect.append(_label(row.get("label"), where))
     found = LabelledFile(texts, np.array(incorrect, dtype=bool))
     counts = {"correct": int((~found.incorrect).sum()), "incorrect": int(found.incorrect.sum())}
     if min(counts.values()) < MIN_OF_A_LABEL:
-        shown = " and ".join(f"{count} {label}" for label, count in counts.items())
+        both = " and ".join(f"{count} {label}" for label, count in counts.items())
         raise ConfigError(
-            f"{path} has {shown} texts: a detector needs {MIN_OF_A_LABEL} of each\nLabel more, or put files together"
+            f"{path} has {both} texts: a detector needs {MIN_OF_A_LABEL} of each\nLabel more, or put files together"
         )
     return found
 
@@ -105,34 +104,9 @@ def _content(path: Path) -> bytes:
         raise ConfigError(f"--labelled {path} cannot be read: {error.strerror}\nGive an existing .jsonl file") from None
 
 
-def _entry(line: str, where: str) -> tuple[str, bool]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f'{where}: no JSON ({error})\nWrite {{"text": "...", "label": "incorrect"}}') from None
-    if not isinstance(row, dict):
-        raise ConfigError(f'{where}: holds {_shown(row)}\nWrite an object: {{"text": "...", "label": "incorrect"}}')
-    given = [key for key in TEXT_KEYS if key in row]
-    if len(given) != 1 and given != PROMPT_AND_CODE:
-        found = f"has {' and '.join(given)}" if given else f"has the entries {', '.join(map(str, row)) or 'none'}"
-        raise ConfigError(f"{where}: {found}\nGive exactly one of: {', '.join(TEXT_KEYS)}; or prompt and code")
-    for key in given:
-        text = row[key]
-        if not isinstance(text, str) or not text.strip():
-            raise ConfigError(f"{where}: '{key}' is {_shown(text)}\nGive a text that is not empty")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ConfigError(f"{where}: '{key}' holds half a surrogate pair\nWrite the text as UTF-8")
-    return "".join(row[key] for key in given), _label(row.get("label"), where)
-
-
 def _label(label: Any, where: str) -> bool:
     if isinstance(label, str) and label in LABELS:
         return LABELS[label]
     if type(label) is int and label in (0, 1):
         return label == 1
-    raise ConfigError(f"{where}: 'label' is {_shown(label)}\nGive correct or incorrect, or 0 or 1 (1 is incorrect)")
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    raise ConfigError(f"{where}: 'label' is {shown(label)}\nGive correct or incorrect, or 0 or 1 (1 is incorrect)")

@@ -10,9 +10,8 @@ import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from common.errors import ConfigError
 from common.problems.record import shown
@@ -20,7 +19,7 @@ from common.problems.record import shown
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 _BOM = b"\xef\xbb\xbf"
 
-Readable = BufferedReader | gzip.GzipFile
+Readable = IO[bytes] | gzip.GzipFile
 
 
 def values_in(path: Path) -> Iterator[tuple[str, Any]]:
@@ -30,16 +29,21 @@ def values_in(path: Path) -> Iterator[tuple[str, Any]]:
     Raises: ConfigError, naming the place.
     """
     with _opened(path) as file:
-        lines = ((f"{path}, line {n}", line) for n, line in enumerate(file, 1) if line.strip())
-        for where, line in itertools.islice(lines, 1):
-            first = _first_value(line.removeprefix(_BOM), file, where)
-            if not isinstance(first, list):
-                yield where, first
-                break
-            _refuse_more(file, path)
-            yield from ((f"{path}, item {n}", item) for n, item in enumerate(first, 1))
-        for where, line in lines:
-            yield where, parsed(line, where)
+        yield from values_of(file, str(path))
+
+
+def values_of(file: Readable, name: str) -> Iterator[tuple[str, Any]]:
+    """The same of bytes that are no file's: standard input, or a text in memory."""
+    lines = ((f"{name}, line {n}", line) for n, line in enumerate(file, 1) if line.strip())
+    for where, line in itertools.islice(lines, 1):
+        first = _first_value(line.removeprefix(_BOM), file, where)
+        if not isinstance(first, list):
+            yield where, first
+            break
+        _refuse_more(file, name)
+        yield from ((f"{name}, item {n}", item) for n, item in enumerate(first, 1))
+    for where, line in lines:
+        yield where, parsed(line, where)
 
 
 def is_zip(path: Path) -> bool:
@@ -109,9 +113,9 @@ def _decoded(line: bytes, where: str) -> str:
         ) from error
 
 
-def _refuse_more(rest: Readable, path: Path) -> None:
+def _refuse_more(rest: Readable, name: str) -> None:
     if more := rest.read(1 << 16).strip():
-        raise ConfigError(f"{path}: {more[:40]!r} follows the end of a list\nGive one list, or one object per line")
+        raise ConfigError(f"{name}: {more[:40]!r} follows the end of a list\nGive one list, or one object per line")
 
 
 @contextmanager

@@ -38,18 +38,18 @@ def test_text_prompt_and_code_are_the_same_and_labels_have_two_forms(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 3: no JSON"),
-        ("[1, 2]", r"line 3: holds \[1, 2\]"),
+        ("{", "line 3: is not JSON"),
+        ("[1, 2]", r"line 3: is \[1, 2\]"),
         ('{"label": 1}', "line 3: .*entries label"),
         ('{"text": "a", "code": "b", "label": 1}', "line 3: .*text and code"),
         ('{"text": "  ", "label": 1}', "line 3: 'text' is"),
-        ('{"text": null, "label": 1}', "line 3: 'text' is null"),
+        ('{"text": null, "label": 1}', "line 3: 'text' is None"),
         ('{"text": "\\ud800", "label": 1}', "line 3: .*surrogate pair"),
-        ('{"text": "a"}', "line 3: 'label' is null"),
-        ('{"text": "a", "label": true}', "line 3: 'label' is true"),
-        ('{"text": "a", "label": "wrong"}', "line 3: 'label' is \"wrong\""),
+        ('{"text": "a"}', "line 3: 'label' is None"),
+        ('{"text": "a", "label": true}', "line 3: 'label' is True"),
+        ('{"text": "a", "label": "wrong"}', "line 3: 'label' is 'wrong'"),
         ('{"text": "a", "label": 2}', "line 3: 'label' is 2"),
-        ("[" * 100_000, "line 3: no JSON"),
+        ("[" * 100_000, "line 3: is not JSON"),
     ],
 )
 def test_a_wrong_line_is_named_with_what_to_write(tmp_path, line, message):
