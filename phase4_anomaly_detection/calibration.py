@@ -60,38 +60,27 @@ def probabilities(calibration: dict[str, Any], scores: Float[np.ndarray, " n"]) 
 
 
 def _platt(scores: np.ndarray, incorrect: np.ndarray) -> dict[str, Any]:
-    """P = 1 / (1 + exp(-(slope * score + intercept))), fitted to Platt's softened labels by Newton's method."""
+    """P = 1 / (1 + exp(-(slope * score + intercept))), fitted to Platt's softened labels."""
     n_incorrect, n_correct = int(incorrect.sum()), int((~incorrect).sum())
     centre, scale = float(scores.mean()), float(scores.std())
     slope = intercept = 0.0
     if scale > 0:
         wanted = np.where(incorrect, (n_incorrect + 1) / (n_incorrect + 2), 1 / (n_correct + 2))
-        slope, intercept = _newton((scores - centre) / scale, wanted)
+        slope, intercept = _logistic((scores - centre) / scale, wanted)
     if slope <= 0:
         base = n_incorrect / len(scores)
         return {"method": "platt", "slope": 0.0, "intercept": math.log(base / (1 - base)), "note": CONSTANT}
     return {"method": "platt", "slope": slope / scale, "intercept": intercept - slope * centre / scale}
 
 
-def _newton(z: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """Slope and intercept with the smallest cross-entropy: convex, so halving a step that does not help suffices."""
-    x, beta = np.column_stack([z, np.ones_like(z)]), np.zeros(2)
+def _logistic(z: Float[np.ndarray, " n"], wanted: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Slope and intercept with the smallest cross-entropy to labels between 0 and 1: each text counts as both."""
+    from sklearn.linear_model import LogisticRegression
 
-    def loss(at: np.ndarray) -> float:
-        margin = x @ at
-        return float((np.logaddexp(0, margin) - wanted * margin).sum())
-
-    for _ in range(100):
-        p = _sigmoid(x @ beta)
-        gradient = x.T @ (p - wanted)
-        if np.abs(gradient).max() < 1e-10 * len(z):
-            break
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-12 * np.eye(2)
-        step, before = np.linalg.solve(hessian, gradient), loss(beta)
-        while loss(beta - step) > before and np.abs(step).max() > 1e-14:
-            step /= 2
-        beta = beta - step
-    return float(beta[0]), float(beta[1])
+    both = np.repeat([1, 0], len(z))
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
+    fitted = model.fit(np.tile(z, 2)[:, None], both, sample_weight=np.concatenate([wanted, 1 - wanted]))
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
 def _sigmoid(margin: np.ndarray) -> np.ndarray:

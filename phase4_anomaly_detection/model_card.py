@@ -215,4 +215,4 @@ def _interval(found: dict[str, Any]) -> str:
         return _UNKNOWN
     if found["low"] is None:
         return _number(found["value"])
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"

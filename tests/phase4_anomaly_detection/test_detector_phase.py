@@ -216,7 +216,7 @@ def test_the_model_card_states_the_cards_numbers(finished):
         ("auroc", "f1", "precision", "recall", "specificity", "average_precision"), row.split(" | ")[1:7], strict=True
     ):
         entry = card["detector"][key]
-        assert cell == f"{entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
+        assert cell == f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
     for name, entry in card["baselines"].items():
         assert f"| {name} | {entry['auroc']['value']:.3f} [" in text
     target = card["target"]
