@@ -218,7 +218,7 @@ def test_the_model_card_states_the_cards_numbers(finished):
         entry = card["detector"][key]
         assert cell == f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
     for name, entry in card["baselines"].items():
-        assert f"| {name} | {entry['auroc']['value']:.3f} [" in text
+        assert f"| {name} | {entry['auroc']['value']:.3f} (" in text
     target = card["target"]
     assert f"Verdict on texts that it was not made from: {detector.verdict}." in text
     assert f"recall {target['wanted']:g}" in text and f"**{target['met']}**" in text
