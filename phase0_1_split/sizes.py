@@ -2,7 +2,7 @@
 
 import itertools
 
-from common.problems.split_sizes import MIN_OF_A_LABEL, pass_rates_that_do, too_small
+from common.evaluation.label_counts import OF_SPLITS, pass_rates_that_do, too_small
 from phase0_1_split.stratify import split_sizes
 
 _STEP = 20  # fractions are sought in twentieths
@@ -18,7 +18,7 @@ def fault_of(sizes: dict[str, int]) -> str | None:
         return None
     name, n = next(iter(needed.items()))
     shares = fractions_that_do(sizes)
-    least = 2 * sum(MIN_OF_A_LABEL.values())
+    least = 2 * sum(OF_SPLITS.values())
     advice = f"--fractions {','.join(f'{share:g}' for share in shares)}" if shares else f"at least {least} problems"
     return (
         f"the split '{name}' would have {sizes[name]} problems, but later phases need {n // 2} correct and {n // 2} "
@@ -40,7 +40,7 @@ def fractions_that_do(sizes: dict[str, int]) -> tuple[float, ...] | None:
         for parts in every:
             fractions = tuple(part / _STEP for part in parts)
             planned = split_sizes(n, dict(zip(sizes, fractions, strict=True)))
-            if all(planned[name] >= spare * 2 * least for name, least in MIN_OF_A_LABEL.items()):
+            if all(planned[name] >= spare * 2 * least for name, least in OF_SPLITS.items()):
                 return fractions
     return None
 

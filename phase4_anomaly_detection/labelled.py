@@ -20,12 +20,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from common.errors import ConfigError
+from common.evaluation.label_counts import MIN_LABELLED
 from common.problems.json_values import values_of
 from common.problems.record import shown
 from phase4_anomaly_detection.text_rows import text_of
 
 LABELS = {"correct": False, "incorrect": True}
-MIN_OF_A_LABEL = 20
 SHARES = {"sae": 0.5, "hyperparams": 0.1, "validation": 0.4}
 MIN_IN_A_SPLIT = 2  # of each label
 
@@ -59,10 +59,10 @@ def read_labelled(path: str) -> LabelledFile:
         incorrect.append(_label(row.get("label"), where))
     found = LabelledFile(texts, np.array(incorrect, dtype=bool))
     counts = {"correct": int((~found.incorrect).sum()), "incorrect": int(found.incorrect.sum())}
-    if min(counts.values()) < MIN_OF_A_LABEL:
+    if min(counts.values()) < MIN_LABELLED:
         both = " and ".join(f"{count} {label}" for label, count in counts.items())
         raise ConfigError(
-            f"{path} has {both} texts: a detector needs {MIN_OF_A_LABEL} of each\nLabel more, or put files together"
+            f"{path} has {both} texts: a detector needs {MIN_LABELLED} of each\nLabel more, or put files together"
         )
     return found
 

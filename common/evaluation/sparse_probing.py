@@ -24,15 +24,15 @@ from sklearn.model_selection import StratifiedKFold
 from common.errors import ConfigError
 from common.evaluation.bootstrap import number
 from common.evaluation.delong import Z, delong_variance
+from common.evaluation.label_counts import MIN_TO_CROSS_VALIDATE
 from common.evaluation.logistic import logistic_series
 from common.evaluation.metrics import auroc
+from common.evaluation.probes import N_FOLDS
 from common.evaluation.separation import moments_of_sets, welch_t
 from common.handoffs.estimates import Interval
 
 KS = (1, 2, 4, 8, 16, 32)
 STRENGTHS = tuple(10.0**k for k in range(-3, 2))  # C: the inverse of the penalty on standardised activations
-N_FOLDS = 5
-MIN_OF_A_LABEL = N_FOLDS  # one in each outer fold, which leaves three to learn from in each inner one
 _COLUMNS_AT_ONCE = 4096  # in float64
 
 
@@ -210,8 +210,8 @@ def _scale(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _check(incorrect: np.ndarray) -> None:
     counts = {"incorrect": int(incorrect.sum()), "correct": int((~incorrect).sum())}
     rare = min(counts, key=lambda label: counts[label])
-    if counts[rare] < MIN_OF_A_LABEL:
+    if counts[rare] < MIN_TO_CROSS_VALIDATE:
         raise ConfigError(
             f"{counts[rare]} of {len(incorrect)} texts are {rare}: cross-validation in two levels needs "
-            f"{MIN_OF_A_LABEL} of each label\nGive more texts that are {rare}"
+            f"{MIN_TO_CROSS_VALIDATE} of each label\nGive more texts that are {rare}"
         )

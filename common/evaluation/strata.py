@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float, Int
 
 from common.evaluation import metrics
 from common.evaluation.bootstrap import draws_of_problems, interval, number
+from common.evaluation.label_counts import MIN_IN_A_STRATUM
 from common.handoffs.detection import AtTemperature, OfStratum
 from common.handoffs.estimates import UNDEFINED, Interval
 
 N_STRATA = 4
-MIN_OF_A_LABEL = 5  # positives and negatives without which a stratum's numbers would be noise: they are left undefined
 
 
 def upper_bounds(values: Float[np.ndarray, " n"], n_strata: int = N_STRATA) -> Float[np.ndarray, " k"]:
@@ -109,7 +109,7 @@ def _auroc_and_f1(
     drawn_positive: np.ndarray,
     drawn_negative: np.ndarray,
 ) -> dict[str, Interval]:
-    if min(positive.sum(), negative.sum()) < MIN_OF_A_LABEL:
+    if min(positive.sum(), negative.sum()) < MIN_IN_A_STRATUM:
         return {"auroc": UNDEFINED, "f1": UNDEFINED}
     predicted = metrics.predicted_positive(values, threshold)
     f1, drawn_f1 = (

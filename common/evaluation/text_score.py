@@ -20,9 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from common.evaluation import metrics
+from common.evaluation.probes import N_FOLDS
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # C: the inverse of the penalty on rows of length 1
-N_FOLDS = 5
 MAX_ITERATIONS = 2000
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.errors import ConfigError
+from common.evaluation.label_counts import MIN_TO_EVALUATE
 from common.evaluation.probes import penalty_search
 from common.handoffs.steering import FITTED, MEAN_DIFFERENCE, PROBE
 from common.interventions.directions import Direction, selected_directions
-from common.problems.split_sizes import MIN_TO_EVALUATE
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import ConfigError, MissingArtifactError
-from common.problems.split_sizes import MIN_TO_EVALUATE
+from common.evaluation.label_counts import MIN_TO_EVALUATE
 from common.programs.greedy import check_greedy
 
 SPLITS = ("sae", "hyperparams", "validation")

@@ -16,21 +16,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from statsmodels.stats.contingency_tables import mcnemar
 
 from common.evaluation.bootstrap import draws_by_label, draws_of_problems, interval
+from common.evaluation.label_counts import MIN_FOR_A_LATENT
 from common.evaluation.metrics import auroc
-from common.evaluation.statistics import counted, holm, p_of, rate
+from common.evaluation.statistics import counted, holm, rate
 from common.handoffs.changes import AblatedDirection, LatentUnderPrompt, UnderPrompt
 from common.handoffs.estimates import UNDEFINED, Interval
+from common.interventions.comparisons import mcnemar_p
 from common.interventions.directions import Direction
 from common.interventions.outcomes import JUDGED, change_interval, paired
 from common.problems.syntax import module_names, parse_python
 from phase3_validation.ablation.config import NONE, AblationConfig
 
 Row = dict[str, Any]
-
-MIN_OF_A_LABEL = 10  # for an AUROC with an interval
 
 
 def pass_rate(rows: Sequence[Row], ablation: str) -> Interval:
@@ -95,14 +94,13 @@ def directions(
 def _difference(whole: list[Row], own: list[Row]) -> dict[str, Any]:
     pairs = paired(whole, own)
     gained, lost = pairs.corrected, pairs.corrupted
-    table = [[pairs.count("correct", "correct"), lost], [gained, pairs.count("incorrect", "incorrect")]]
     return {
         "pairs": pairs.n,
         "left_out": pairs.left_out,
         "gained": gained,
         "lost": lost,
         "difference": change_interval(gained, lost, pairs.n),
-        "mcnemar_p": p_of(mcnemar(table, exact=True)) if gained + lost else 1.0,
+        "mcnemar_p": mcnemar_p(gained, lost),
     }
 
 
@@ -131,12 +129,12 @@ def _in_units_of(spread: float, change: Interval) -> Interval:
 
 
 def _auroc(values: np.ndarray, labels: list[str], config: AblationConfig) -> Interval:
-    """AUROC of the activation for incorrect, with its interval; undefined with fewer than MIN_OF_A_LABEL of a label.
+    """AUROC of the activation for incorrect, with its interval; undefined with fewer than MIN_FOR_A_LATENT of a label.
 
     A bootstrap over one or two programs of a label would give an interval that is far too short.
     """
     known = np.array([label in JUDGED for label in labels])
-    if min(labels.count(label) for label in JUDGED) < MIN_OF_A_LABEL:
+    if min(labels.count(label) for label in JUDGED) < MIN_FOR_A_LATENT:
         return UNDEFINED
     values, incorrect = values[known], np.array([label == "incorrect" for label in labels])[known]
     draws = draws_by_label(incorrect, config.n_resamples, config.seed)

@@ -12,11 +12,11 @@ import numpy as np
 from common.evaluation import verdicts
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import always_positive_f1, evaluation_card
+from common.evaluation.label_counts import MIN_TO_EVALUATE
 from common.evaluation.metrics import best_threshold, predicted_positive
 from common.handoffs.changes import ThereAgainstAlways
 from common.handoffs.detection import DetectedDirection
 from common.interventions.directions import Direction
-from common.problems.split_sizes import MIN_TO_EVALUATE
 from common.programs.labels import LABELS
 from phase3_validation.detection.evaluation import Scored, among_random
 from phase3_validation.detection.scores import Score

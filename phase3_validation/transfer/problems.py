@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ArtifactMismatchError, ConfigError
+from common.evaluation.label_counts import MIN_TO_EVALUATE
 from common.problems.datasets import PILOT, ProblemSet, dataset_name, drawn, load_problems
 from common.problems.difficulty import measure_difficulty
 from common.problems.near_duplicates import group_near_duplicates
 from common.problems.record import Problem
-from common.problems.split_sizes import MIN_TO_EVALUATE
 from common.runs.artifacts import Artifact
 from common.runs.discovery import plain_name
 

@@ -9,11 +9,11 @@ from support import write_problems
 from toy_phases import run_phase
 
 from common.errors import ConfigError
+from common.evaluation.label_counts import OF_SPLITS, pass_rates_that_do, too_small
 from common.handoffs import DIFFICULTY, GENERATIONS
 from common.phases.command_line import build_command
 from common.problems.datasets import dataset_name, load_problems, pilot_size
 from common.problems.settings import DatasetConfig
-from common.problems.split_sizes import MIN_OF_A_LABEL, pass_rates_that_do, too_small
 from common.runs.discovery import describe, slug
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
@@ -108,4 +108,4 @@ def test_below_forty_problems_no_fractions_do():
 def test_what_is_assumed_of_the_pass_rate_follows_from_the_smallest_split():
     low, high = pass_rates_that_do({"sae": 96, "hyperparams": 48, "validation": 96})
     assert low == pytest.approx(10 / 96) and high == pytest.approx(1 - 10 / 96)
-    assert MIN_OF_A_LABEL == {"sae": 10, "hyperparams": 5, "validation": 5}
+    assert OF_SPLITS == {"sae": 10, "hyperparams": 5, "validation": 5}
