@@ -30,8 +30,8 @@ from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import SCHEMA_VERSION, SUBFOLDER, AnomalyDetector
 from phase4_anomaly_detection.discovery import FeatureDiscovery, Found, OutOfFold, auroc_of_best_layer, contents
 from phase4_anomaly_detection.evaluation import Baseline, baselines, evaluate
+from phase4_anomaly_detection.held_out_use import note_use
 from phase4_anomaly_detection.options import Target
-from phase4_anomaly_detection.readings import note_reading
 from phase4_anomaly_detection.texts import Texts, check_layer, known_layer, stored_text, texts_of
 
 
@@ -46,7 +46,7 @@ def run(ctx: RunContext[DetectorPhaseConfig], config: DetectorPhaseConfig) -> No
         sae, resid = texts.sae(chosen.layer), texts.activations.of_layer(chosen.layer)
         detector = _discovered(ctx, config, texts, discovery, chosen, sae, resid)
         detector = detector.having(layers_tried=chosen.tried, experiment=out.identity["experiment"])
-        readings = note_reading(ctx, detector, config.again)  # no number of validation was seen so far
+        readings = note_use(ctx, detector, config.reuse_validation)  # no number of validation was seen so far
         scores = detector.scores(resid)
         others = baselines(texts, resid.double().numpy(), Target.parse(config.target), config.seed)
         elsewhere = _scores_elsewhere(detector, texts)

@@ -93,7 +93,7 @@ def _results(document: dict[str, Any]) -> str:
     return (
         f"## Results\n\nLatents and weights were found on {n['sae']} texts, the threshold and the probabilities on "
         f"{n['hyperparams']} others.{chosen} Every number here is of {n['validation']} further texts, of which "
-        f"{own['n_positive']} are incorrect ({_number(own['base_rate'])}).{again} Brackets: 95 % intervals, "
+        f"{own['n_positive']} are incorrect ({_number(own['base_rate'])}).{again} In parentheses: 95 % intervals, "
         f"{card['n_resamples']:,} bootstrap resamples.\n\n" + "\n".join([head, rule, *rows]) + left_out
     )
 

@@ -270,7 +270,7 @@ def _command(config: PhaseConfig, preset: str) -> str:
     for name, value in differences_from_preset(config, preset).items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
-            words += [f"--{flag}" if value else f"--no-{flag}"] if name != "again" else []
+            words += [f"--{flag}" if value else f"--no-{flag}"] if name != "reuse_validation" else []
         else:
             words += [f"--{flag}", FROM_LISTS if Path(str(value)).name == FROM_LISTS else typed(value)]
     return shlex.join(words)

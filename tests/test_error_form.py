@@ -33,7 +33,7 @@ WHAT_TO_DO = re.compile(  # a sentence that begins with a verb, a flag, or a com
 EXCEPTIONS = {
     "clean_data.py confirmed": "no value: there is nobody to ask",
     "common/runs/artifacts.py find_damage": "never shown: whoever asks mends it, or makes another error of it",
-    "common/runs/ledger.py note": "its callers word it: refusal() of phase 3's and phase 4's readings",
+    "common/runs/held_out_log.py note": "its callers word it: refusal() of phase 3's and phase 4's readings",
     "common/saes/encoder.py _loading_errors": "its callers say how to get it",
     "common/sandbox/judge_client.py grade": "no value: the sandbox was closed from another thread",
     "common/sandbox/pool.py submit": "no value: the sandbox is closed",

@@ -37,8 +37,8 @@ def read_with_both(tmp_path_factory) -> tuple[Experiment, list[list[Path]]]:
 def runs_with(experiment: Experiment, saes: Path) -> list[Path]:
     own = dataclasses.replace(experiment, sae=saes)
     words = {name: str(getattr(own, name)) for name in ("dataset", "model", "sae")}
-    detection = DetectionConfig(**words, n_random_latents=5, again=True)
-    detector = DetectorPhaseConfig(**words, n_permutations=100, again=True)
+    detection = DetectionConfig(**words, n_random_latents=5, reuse_validation=True)
+    detector = DetectorPhaseConfig(**words, n_permutations=100, reuse_validation=True)
     return [own.run(), own.run_phase(DETECTION, detection), own.run_phase(DETECTOR, detector)]
 
 

@@ -116,9 +116,9 @@ Config = TypeVar("Config", bound=PhaseConfig)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluatingConfig(PhaseConfig):
-    """Settings of a phase that evaluates a selection on the validation split (common/runs/ledger.py)."""
+    """Settings of a phase that evaluates a selection on the validation split (common/runs/held_out_log.py)."""
 
-    again: bool = setting(
+    reuse_validation: bool = setting(
         False,
         "read the validation split although another selection was evaluated on it; the report counts the readings",
         changes_results=False,

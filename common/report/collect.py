@@ -38,7 +38,7 @@ from common.runs.discovery import (
     plain_name,
     runs_of,
 )
-from common.runs.ledger import count_selections, readings_of
+from common.runs.held_out_log import count_selections, readings_of
 from common.saes.own import finished_runs, own_identity
 from common.saes.settings import SaeConfig
 from common.saes.sources import has_default_transcoders
@@ -147,15 +147,15 @@ class Collected:
 
     @cached_property
     def readings(self) -> int:
-        """How many different selections were evaluated on the validation split, by the ledger and the results."""
+        """How many different selections were evaluated on the validation split, by the log and the results."""
         from_results = [
             getattr(phase.document(), "readings", 0)
             for phase in self.phases.values()
             if phase.state == FINISHED and phase.handoff.documents
         ]
-        return max([self._readings_in_ledger(), *from_results])
+        return max([self._readings_in_log(), *from_results])
 
-    def _readings_in_ledger(self) -> int:
+    def _readings_in_log(self) -> int:
         split = self.finished(SPLIT)
         if split is None:
             return 0

@@ -35,7 +35,7 @@ from phase3_validation.ablation.figure import draw
 from phase3_validation.ablation.outcomes import pass_rate
 from phase3_validation.ablation.prompts import ablated_prompt, circle_of
 from phase3_validation.config import VALIDATION
-from phase3_validation.readings import note_reading
+from phase3_validation.held_out_use import note_use
 
 TABLE = "ablation.parquet"
 ROWS_ENCODED_TOGETHER = 256
@@ -46,7 +46,7 @@ def run(ctx: RunContext[AblationConfig], config: AblationConfig) -> None:
     source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
     tasks = make_tasks(spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems), config)
-    n_readings = note_reading(ctx, config.again)
+    n_readings = note_use(ctx, config.reuse_validation)
     with ctx.write() as out:
         out.summarize = lambda rows: {
             "programs": len(rows),

@@ -26,7 +26,7 @@ from phase3_validation.detection.evaluation import Evaluation, Judging, Scored
 from phase3_validation.detection.figures import Judged, all_figures
 from phase3_validation.detection.layers import Layers, drawn_latents, read_layers, wanted_latents
 from phase3_validation.detection.scores import MEANING, Score, simple_scores, text_scores
-from phase3_validation.readings import note_reading
+from phase3_validation.held_out_use import note_use
 
 RANDOM = "random_latent_"
 
@@ -35,7 +35,7 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     problems, samples = _problems(ctx, config)
     source = sae_source(config.sae, config.model, config.sae_revision)
-    readings = note_reading(ctx, config.again)  # no number of validation was seen so far
+    readings = note_use(ctx, config.reuse_validation)  # no number of validation was seen so far
     with ctx.write() as out:
         evaluation = Evaluation(problems, samples, config.n_resamples, config.seed)
         simple, absent = _simple(problems, config.seed)

@@ -41,12 +41,12 @@ from common.saes.activations import StoredText
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
 from phase3_validation.config import VALIDATION
+from phase3_validation.held_out_use import note_use
 from phase3_validation.orthogonalisation import figures, findings
 from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
 from phase3_validation.orthogonalisation.controls import controls_by_variance
 from phase3_validation.orthogonalisation.programs import generate_orthogonalised
 from phase3_validation.orthogonalisation.weights import bytes_of_writers, write_limit
-from phase3_validation.readings import note_reading
 from phase3_validation.steering.examples import examples
 
 
@@ -90,7 +90,7 @@ def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> Plan:
 
 def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfig) -> None:
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
-    readings = note_reading(ctx, config.again)
+    readings = note_use(ctx, config.reuse_validation)
     for name, controls in plan.controls.items():
         if len(controls) < config.n_controls:
             ctx.log.warning("%s: its layer has %d of %d matched latents", name, len(controls), config.n_controls)

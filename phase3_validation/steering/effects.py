@@ -48,7 +48,7 @@ from common.phases.context import RunContext
 from common.programs.writing import Earlier
 from common.runs.records import RecordWriter
 from phase3_validation.config import HYPERPARAMS, VALIDATION
-from phase3_validation.readings import note_reading
+from phase3_validation.held_out_use import note_use
 from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
 from phase3_validation.steering.examples import examples
@@ -81,7 +81,7 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
 
 def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
     plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
-    readings = note_reading(ctx, config.again)
+    readings = note_use(ctx, config.reuse_validation)
     for name, controls in plan.controls.items():
         warn_of_few(name, len(controls[MATCHED_LATENT]), config.n_controls, ctx.log)
     earlier = greedy_programs(generations.table("dataset.parquet"))

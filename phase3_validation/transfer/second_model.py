@@ -44,7 +44,7 @@ from common.saes.encoder import load_sae
 from common.saes.fit import prompt_fit
 from common.saes.sources import sae_source
 from phase3_validation.detection.scores import random_latents
-from phase3_validation.readings import note_reading
+from phase3_validation.held_out_use import note_use
 from phase3_validation.transfer import figures, findings
 from phase3_validation.transfer.config import TransferConfig
 from phase3_validation.transfer.detection import TargetProblems
@@ -116,7 +116,7 @@ def splits_of(ctx: RunContext[TransferConfig]) -> tuple[dict[str, list[dict[str,
 
 def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
     plan = plan_of(ctx)
-    readings = note_reading(ctx, config.again)
+    readings = note_use(ctx, config.reuse_validation)
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, readings)
         if plan.other is not None:

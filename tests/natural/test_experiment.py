@@ -12,7 +12,7 @@ from natural import run as main_job
 from natural.experiment import Experiment
 
 PAGE = ROOT / "docs" / "natural" / "README.md"
-ACCEPTING = {"--accept-bad-fit", "--accept-missing", "--again"}
+ACCEPTING = {"--accept-bad-fit", "--accept-missing", "--reuse-validation"}
 
 
 @pytest.fixture

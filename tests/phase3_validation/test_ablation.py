@@ -260,9 +260,9 @@ def test_the_validation_split_is_not_read_again_with_another_selection(small_exp
     other = SmallExperiment(begun, *(Path(small_experiment.words[name]) for name in ("dataset", "model", "sae")))
     other.latents["steer_correct"] = (3, 3)
     other.select()
-    with pytest.raises(ConfigError, match="evaluated with another selection.*\n.*--again"):
+    with pytest.raises(ConfigError, match="evaluated with another selection.*\n.*--reuse-validation"):
         run_phase(PHASE, begun, config_of(small_experiment, ablations=("none", "no_tests")))
-    run = run_phase(PHASE, begun, config_of(small_experiment, ablations=("none", "no_tests"), again=True))
+    run = run_phase(PHASE, begun, config_of(small_experiment, ablations=("none", "no_tests"), reuse_validation=True))
     assert json_of(run, "prompt_ablation.json")["readings"] == 2
 
 

@@ -184,9 +184,9 @@ def test_the_same_run_gives_the_same_bytes_and_a_second_selection_is_refused_unl
         assert (again / name).read_bytes() == (detection_run[1] / name).read_bytes(), name
     assert document(detection_run[1])["directions"] == document(again)["directions"]
     detectable_experiment.run(layers="0,2")
-    with pytest.raises(ConfigError, match="--again"):
+    with pytest.raises(ConfigError, match="--reuse-validation"):
         run_detection(detectable_experiment)
-    assert document(run_detection(detectable_experiment, again=True))["readings"] == 2
+    assert document(run_detection(detectable_experiment, reuse_validation=True))["readings"] == 2
 
 
 def test_what_is_not_there_is_left_out_and_said(detectable_experiment, run_detection, caplog):

@@ -177,7 +177,7 @@ def test_a_direction_without_a_coefficient_is_named_with_the_reason(lively_exper
     assert len(rows_of(run)) == 2 * (2 + 2 * N_CONTROLS)
     assert len(rows_of(run, TUNING)) == N_TUNED_ON * (1 + 4 * N_CONTROLS)
     experiment.choose({"steer_correct": None})
-    run = run_phase(STEERING_PHASE, experiment.data, steering_config(experiment, problems=2, again=True))
+    run = run_phase(STEERING_PHASE, experiment.data, steering_config(experiment, problems=2, reuse_validation=True))
     assert {row["control"] for row in rows_of(run)} == {"unsteered"} and not (run / TUNING).exists()
 
 
@@ -218,9 +218,9 @@ def test_the_validation_split_is_read_once(begun, lively_experiment):
     other = dataclasses.replace(begun, latents={**begun.latents, "steer_correct": (2, 20)})
     other.write(handoffs.LATENTS, lambda out: _other_selection(other, lively_experiment, out))
     other.choose(CHOSEN)
-    with pytest.raises(ConfigError, match=r"evaluated with another selection(.|\n)*--again"):
+    with pytest.raises(ConfigError, match=r"evaluated with another selection(.|\n)*--reuse-validation"):
         run_phase(STEERING_PHASE, begun.data, steering_config(begun, problems=1))
-    run = run_phase(STEERING_PHASE, begun.data, steering_config(begun, problems=1, again=True))
+    run = run_phase(STEERING_PHASE, begun.data, steering_config(begun, problems=1, reuse_validation=True))
     assert json_of(run, "steering.json")["readings"] == 2
 
 

@@ -22,7 +22,7 @@ from common.errors import ArtifactMismatchError, AssetError, ConfigError, Missin
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.statistics import wilson_interval
 from common.report.status import status_lines
-from common.runs.ledger import DETECTOR, SELECTION, all_readings, count_selections, readings_of
+from common.runs.held_out_log import DETECTOR, SELECTION, all_readings, count_selections, readings_of
 from phase4_anomaly_detection import AnomalyDetector
 from phase4_anomaly_detection.calibration import fit_calibration
 from phase4_anomaly_detection.config import DetectorPhaseConfig
@@ -167,7 +167,7 @@ def test_the_verdict_does_not_depend_on_the_target(finished, experiment):
     _, _, detector, _ = finished
     experiment.build()
     for target in ("flag_rate=0.1", "recall=0.5"):
-        other = AnomalyDetector.load(discover(experiment, target=target, again=True))
+        other = AnomalyDetector.load(discover(experiment, target=target, reuse_validation=True))
         assert other.verdict == detector.verdict == "ranks"
         assert other.document["card"]["detector"]["auroc"] == detector.document["card"]["detector"]["auroc"]
 
@@ -282,9 +282,9 @@ def test_another_detector_is_refused_unless_it_is_counted(experiment):
     experiment.build()
     discover(experiment)
     discover(experiment, n_resamples=2500)  # the same detector, judged again
-    with pytest.raises(ConfigError, match=r"(?s)another detector on .*recall=0.8.*precision=0.7.*--again"):
+    with pytest.raises(ConfigError, match=r"(?s)another detector on .*recall=0.8.*precision=0.7.*--reuse-validation"):
         discover(experiment, target="precision=0.7")
-    folder = discover(experiment, target="precision=0.7", again=True)
+    folder = discover(experiment, target="precision=0.7", reuse_validation=True)
     document = AnomalyDetector.load(folder).document
     assert document["card"]["readings"] == 2
     assert "2 detectors were evaluated on this split" in (folder / "detector" / "README.md").read_text()
@@ -301,7 +301,9 @@ def test_flags_do_what_they_say(experiment):
     t = np.array([latent["t"] for latent in detector.latents])
     assert detector.weights == pytest.approx(t / t.sum()) and t.min() >= 2
     assert detector.document["layers_tried"] == {} and "ACE's own rule" in detector.files()["README.md"].decode()
-    rate = AnomalyDetector.load(discover(experiment, target="flag_rate=0.2", calibration="isotonic", again=True))
+    rate = AnomalyDetector.load(
+        discover(experiment, target="flag_rate=0.2", calibration="isotonic", reuse_validation=True)
+    )
     assert rate.document["target"]["value"] <= 0.2 and rate.document["calibration"]["method"] == "isotonic"
 
 

@@ -129,6 +129,6 @@ def test_a_labelled_file_is_the_same_whatever_it_is_called(tmp_path):
         own.run_discovery(**other)
     advice = str(refused.value)
     assert f"--labelled {tmp_path / 'renamed.jsonl'}" in advice and "--target recall=0.3" in advice
-    assert "--again, or from Python .run_discovery(..., again=True)" in advice
-    own.run_discovery(again=True, **other)
+    assert "--reuse-validation, or from Python .run_discovery(..., reuse_validation=True)" in advice
+    own.run_discovery(reuse_validation=True, **other)
     assert own.detector.document["card"]["readings"] == 2

@@ -239,7 +239,7 @@ def test_what_the_filter_took_away_is_a_warning_and_its_cost_a_table(data, tmp_p
         assert part in source, part
 
 
-def test_a_validation_split_that_was_read_again_is_a_warning_and_the_ledger_counts(data, tmp_path):
+def test_a_validation_split_that_was_read_again_is_a_warning_and_the_log_counts(data, tmp_path):
     assert "Validation read again" not in page(data, tmp_path)
     split = discovery.list_runs(SPLIT, data)[0].document["content_sha256"]
     entry = {"model": report_data.MODEL, "dataset": report_data.DATASET, "split": split}
@@ -250,7 +250,7 @@ def test_a_validation_split_that_was_read_again_is_a_warning_and_the_ledger_coun
     assert "read for 2 selections, so what is shown may have been chosen by it" in sentences(data, tmp_path)[2]
 
 
-def test_a_ledger_that_was_changed_is_refused(data):
+def test_a_log_that_was_changed_is_refused(data):
     (data / "validation_readings.json").write_text('{"readings": []}')
     with pytest.raises(PipelineError, match="how often the validation split was read is not known"):
         write_report(PROGRAM, data)

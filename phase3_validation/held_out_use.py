@@ -1,5 +1,5 @@
 """Which selections of latents, and ways to steer with them, were evaluated on a validation split
-(common/runs/ledger.py).
+(common/runs/held_out_log.py).
 """
 
 from typing import Any
@@ -8,15 +8,15 @@ from common import handoffs
 from common.files import digest_of
 from common.interventions.directions import selected_directions
 from common.phases.context import RunContext
-from common.runs.ledger import note
+from common.runs.held_out_log import note
 
 
-def note_reading(ctx: RunContext, again: bool) -> int:
+def note_use(ctx: RunContext, reuse: bool) -> int:
     """Note that this run evaluates its selection on its validation split; returns how many selections have by now.
 
     A reading is of a model's programs for one split; phases that evaluate the same selection share it. What phase
     3.2 chose is part of the selection of those phases that read it: coefficients are not to be tried on validation.
-    Raises: ConfigError when another selection was evaluated before, unless `again`.
+    Raises: ConfigError when another selection was evaluated before, unless `reuse`.
     """
     entry = _entry_of(ctx)
 
@@ -25,11 +25,11 @@ def note_reading(ctx: RunContext, again: bool) -> int:
             f"the validation split was evaluated with another selection, begun on {other['utc']} "
             f"(phase {other['phase']}: {_words(other)}); this one is {_words(entry)}\n"
             f"Choosing by what validation says makes its figures worthless. Go back to the earlier choice by "
-            f"giving its run with --input; or, if you know why you read it again: {ctx.again} --again (the report "
-            f"will count the readings)"
+            f"giving its run with --input; or, if you know why you read it again: {ctx.again} --reuse-validation "
+            f"(the report will count the readings)"
         )
 
-    return note(ctx.data_dir, entry, again, _compatible, refusal)
+    return note(ctx.data_dir, entry, reuse, _compatible, refusal)
 
 
 def _compatible(one: dict[str, Any], other: dict[str, Any]) -> bool:

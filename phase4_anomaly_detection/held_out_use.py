@@ -1,4 +1,4 @@
-"""That a detector was evaluated on a validation split, in the ledger (common/runs/ledger.py): detectors among
+"""That a detector was evaluated on a validation split, in the log (common/runs/held_out_log.py): detectors among
 themselves.
 """
 
@@ -9,17 +9,17 @@ from typing import Any
 from common import handoffs
 from common.files import digest_of
 from common.phases.context import RunContext
-from common.runs import ledger
+from common.runs import held_out_log
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.detector import AnomalyDetector
 from phase4_anomaly_detection.population import PROMPTS
 
 
-def note_reading(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector, again: bool) -> int:
+def note_use(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector, reuse: bool) -> int:
     """Note that this detector is evaluated on its validation split; returns how many detectors have by now.
 
     A detector is its latents and weights, and how their sum is read. Raises: ConfigError when another one was
-    evaluated on this split before, unless `again`.
+    evaluated on this split before, unless `reuse`.
     """
     entry = _entry(ctx, detector)
 
@@ -27,11 +27,13 @@ def note_reading(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector
         return (
             f"the validation split was evaluated with another detector on {other['utc']} ({other['words']}); this one "
             f"is {entry['words']}\nChoosing by what validation says makes its figures worthless. Go back to the "
-            f"earlier settings; or, if you know why you read it again: {ctx.again} --again, or from Python "
-            f".run_discovery(..., again=True) (the model card will count the readings)"
+            f"earlier settings; or, if you know why you read it again: {ctx.again} --reuse-validation, or from Python "
+            f".run_discovery(..., reuse_validation=True) (the model card will count the readings)"
         )
 
-    return ledger.note(ctx.data_dir, entry, again, lambda one, other: one["selection"] == other["selection"], refusal)
+    return held_out_log.note(
+        ctx.data_dir, entry, reuse, lambda one, other: one["selection"] == other["selection"], refusal
+    )
 
 
 def _entry(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def _entry(ctx: RunContext[DetectorPhaseConfig], detector: AnomalyDetector) -> d
     chosen = {"sae": known["sae"], "layer": detector.layer, "latents": weights, **decided}
     target, n = document["target"], len(detector.latents)
     words = f"{n} latents of layer {detector.layer} of {known['sae']}, {target['kind']}={target['wanted']:g}"
-    entry = {"kind": ledger.DETECTOR, "phase": ctx.phase.id, "model": known["model"], **_validation(ctx)}
+    entry = {"kind": held_out_log.DETECTOR, "phase": ctx.phase.id, "model": known["model"], **_validation(ctx)}
     entry |= {"selection": digest_of(chosen), "steering": None}
     return {**entry, "words": f"{words}, threshold {detector.threshold:.6g}"}
 

@@ -13,11 +13,11 @@ from common.handoffs.document import as_json
 from common.interventions.directions import NAMES, selected_directions
 from common.phases.context import RunContext
 from common.phases.phase import Phase
-from common.runs.ledger import LEDGER, all_readings, count_selections, note
+from common.runs.held_out_log import LOG, all_readings, count_selections, note
 from phase3_validation.ablation.phase import PHASE as ABLATION
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.phase import PHASE
-from phase3_validation.readings import note_reading
+from phase3_validation.held_out_use import note_use
 from phase3_validation.steering.steering_phase import PHASE as STEERING
 
 OTHER_SELECTION = {"general_text_limit": 0.1}  # lets a latent in that separates better
@@ -38,21 +38,21 @@ def context(experiment):
 
 
 def test_one_selection_may_be_read_by_any_phase_any_number_of_times(experiment):
-    assert [note_reading(context(experiment), again=False) for _ in range(3)] == [1, 1, 1]
+    assert [note_use(context(experiment), reuse=False) for _ in range(3)] == [1, 1, 1]
     assert count_selections(all_readings(experiment.data)) == 1
     experiment.run(seed=7)  # another run of phase 2 that selects the same latents
-    assert note_reading(context(experiment), again=False) == 1
-    assert len(json.loads((experiment.data / LEDGER).read_text())["readings"]) == 1
+    assert note_use(context(experiment), reuse=False) == 1
+    assert len(json.loads((experiment.data / LOG).read_text())["readings"]) == 1
 
 
-def test_another_selection_is_refused_unless_again_and_then_it_is_counted(experiment):
-    note_reading(context(experiment), again=False)
+def test_another_selection_is_refused_unless_reused_and_then_it_is_counted(experiment):
+    note_use(context(experiment), reuse=False)
     experiment.run(**OTHER_SELECTION)
-    with pytest.raises(ConfigError, match=r"(?s)evaluated with another selection, begun on .* --again"):
-        note_reading(context(experiment), again=False)
+    with pytest.raises(ConfigError, match=r"(?s)evaluated with another selection, begun on .* --reuse-validation"):
+        note_use(context(experiment), reuse=False)
     assert count_selections(all_readings(experiment.data)) == 1  # what was refused was not read
-    assert note_reading(context(experiment), again=True) == 2
-    assert note_reading(context(experiment), again=False) == 2  # it is read; its other phases may follow
+    assert note_use(context(experiment), reuse=True) == 2
+    assert note_use(context(experiment), reuse=False) == 2  # it is read; its other phases may follow
 
 
 def test_programs_for_chat_prompts_are_others_and_so_is_their_reading(tmp_path):
@@ -68,29 +68,29 @@ def test_programs_for_chat_prompts_are_others_and_so_is_their_reading(tmp_path):
 
 
 def test_deleting_the_runs_does_not_undo_a_reading(experiment):
-    note_reading(context(experiment), again=False)
+    note_use(context(experiment), reuse=False)
     shutil.rmtree(experiment.data / LATENTS.folder)
     experiment.run(**OTHER_SELECTION)
     with pytest.raises(ConfigError, match="another selection"):
-        note_reading(context(experiment), again=False)
+        note_use(context(experiment), reuse=False)
 
 
 def test_another_split_has_not_been_read(experiment):
-    note_reading(context(experiment), again=False)
+    note_use(context(experiment), reuse=False)
     shutil.rmtree(experiment.data / "phase0_1")
     shutil.rmtree(experiment.data / "phase2")
     experiment.splits = {name: members[::-1] for name, members in experiment.splits.items()}
     experiment.make(SPLIT)
     experiment.run(**OTHER_SELECTION)
-    assert note_reading(context(experiment), again=False) == 1
+    assert note_use(context(experiment), reuse=False) == 1
 
 
-def test_a_changed_ledger_is_an_error_and_not_an_empty_one(experiment):
-    note_reading(context(experiment), again=False)
-    path = experiment.data / LEDGER
+def test_a_changed_log_is_an_error_and_not_an_empty_one(experiment):
+    note_use(context(experiment), reuse=False)
+    path = experiment.data / LOG
     path.write_text(path.read_text().replace("3.1", "3.3"))
     with pytest.raises(ArtifactMismatchError, match="was changed: how often the validation split was read"):
-        note_reading(context(experiment), again=True)
+        note_use(context(experiment), reuse=True)
 
 
 def test_coefficients_are_not_tried_on_validation(small_experiment, tmp_path):
@@ -98,7 +98,7 @@ def test_coefficients_are_not_tried_on_validation(small_experiment, tmp_path):
     shutil.copytree(small_experiment.data, tmp_path / "data")
     experiment = dataclasses.replace(small_experiment, data=tmp_path / "data")
 
-    def note(again: bool = False, phase: Phase = STEERING) -> int:
+    def note(reuse_validation: bool = False, phase: Phase = STEERING) -> int:
         ctx = RunContext(
             phase=phase,
             config=phase.config(**experiment.words),
@@ -109,7 +109,7 @@ def test_coefficients_are_not_tried_on_validation(small_experiment, tmp_path):
             command=f"python3 run.py phase {phase.id}",
         )
         ctx.pick_inputs()
-        return note_reading(ctx, again)
+        return note_use(ctx, reuse_validation)
 
     experiment.choose({"steer_correct": (2, 0.5)})
     assert [note(phase=ABLATION), note(), note()] == [1, 1, 1]
@@ -117,9 +117,9 @@ def test_coefficients_are_not_tried_on_validation(small_experiment, tmp_path):
     with pytest.raises(ConfigError, match=r"steered by steer_correct 0.5 at layer 2.*steered by steer_correct 0.75"):
         note()
     assert note(phase=ABLATION) == 1  # it does not steer
-    assert note(again=True) == 2
+    assert note(reuse_validation=True) == 2
     experiment.choose({"steer_correct": (2, 0.75)}, steer="all")
-    assert note(again=True) == 3
+    assert note(reuse_validation=True) == 3
 
 
 def test_the_first_latent_of_each_direction_is_taken(experiment):

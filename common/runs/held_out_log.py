@@ -1,6 +1,6 @@
 """Which choices were evaluated on a validation split: a held-out set is held out once.
 
-The ledger, validation_readings.json in the data folder, is kept apart from the runs: deleting a run does not undo
+The log, validation_readings.json in the data folder, is kept apart from the runs: deleting a run does not undo
 that its numbers were seen. Selections of latents (phase 3) and detectors (phase 4.1) are counted each among their
 own kind. Those phases write it, the report reads it.
 """
@@ -18,27 +18,27 @@ from common.files import read_sealed_json, write_sealed_json
 from common.handoffs import USUAL
 from common.runs.locks import WRITING_REFUSED
 
-LEDGER = "validation_readings.json"
+LOG = "validation_readings.json"
 SELECTION, DETECTOR = "selection", "detector"  # kinds of entries; one without a kind is a selection
 
 
 def note(
-    data_dir: Path, entry: dict, again: bool, compatible: Callable[[dict, dict], bool], refusal: Callable[[dict], str]
+    data_dir: Path, entry: dict, reuse: bool, compatible: Callable[[dict, dict], bool], refusal: Callable[[dict], str]
 ) -> int:
     """Note that `entry` is evaluated on its validation split; returns how many choices of its kind have by now.
 
     An entry has phase, model, dataset, split, selection, steering, kind where it is no selection, and prompt where the
     programs answer prompts in another form than the usual. `compatible` says whether two entries evaluate the same
     choice; `refusal` words the error for the latest that does not.
-    Raises: ConfigError when another choice was evaluated before, unless `again`.
+    Raises: ConfigError when another choice was evaluated before, unless `reuse`.
     """
-    path = data_dir / LEDGER
+    path = data_dir / LOG
     with _held(path):
         readings = all_readings(data_dir)
         same = readings_of(data_dir, entry["model"], entry["dataset"], entry["split"], _kind(entry), _prompt(entry))
         others = [reading for reading in same if not compatible(reading, entry)]
         known = any(_choice(reading) == _choice(entry) for reading in same)
-        if others and not known and not again:
+        if others and not known and not reuse:
             raise ConfigError(refusal(others[-1]))
         if not any((reading["phase"], _choice(reading)) == (entry["phase"], _choice(entry)) for reading in same):
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -48,7 +48,7 @@ def note(
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Nobody else writes the ledger. Where it may only be read, nobody here does, unless it has to be written."""
+    """Nobody else writes the log. Where it may only be read, nobody here does, unless it has to be written."""
     lock = FileLock(path.with_suffix(".lock"))
     with contextlib.ExitStack() as held:
         try:
@@ -65,7 +65,7 @@ def readings_of(
 ) -> list[dict[str, Any]]:
     """The readings of one kind, of one model's programs for one split and form of prompts, in the order they were made.
 
-    Raises: ArtifactMismatchError when the ledger was changed by other hands.
+    Raises: ArtifactMismatchError when the log was changed by other hands.
     """
     ours = (model, dataset, split_sha256, kind, prompt)
     return [
@@ -85,7 +85,7 @@ def count_selections(readings: list[dict[str, Any]]) -> int:
 
 def all_readings(data_dir: Path) -> list[dict[str, Any]]:
     """Every reading noted in a data folder. Raises: as `readings_of`."""
-    path = data_dir / LEDGER
+    path = data_dir / LOG
     if not path.exists():
         return []
     document = read_sealed_json(path)
