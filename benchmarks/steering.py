@@ -28,9 +28,9 @@ from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common import handoffs
 from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
-from common.interventions.conditions import UNSTEERED, Variant, pushes, steered
+from common.interventions.conditions import UNSTEERED, Condition, steered, steering_vectors
 from common.interventions.directions import Direction
-from common.interventions.steered_generation import Push
+from common.interventions.steered_generation import SteeringVector
 from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.model import loading as models
 from common.model.hooks import decoder_blocks, read_sites
@@ -64,19 +64,19 @@ class Setup:
     norms: dict[tuple[int, str], float]
     config: SteeringConfig
 
-    def variants(self, k: int, number: int) -> list[Variant]:
+    def conditions(self, k: int, number: int) -> list[Condition]:
         """Without steering, the direction, k matched latents and k random directions: others in each round."""
         layer, n_latents = self.direction.layer, 1024
         place, first = (layer, "resid_post", COEFFICIENT), number * k
         latents = [(37 * (first + i) + 5) % n_latents for i in range(k)]
         controls = [(MATCHED_LATENT, latent) for latent in latents] + [(RANDOM_DIRECTION, first + i) for i in range(k)]
         name = self.direction.name
-        return [UNSTEERED, steered(name, *place), *(Variant(name, kind, i, *place) for kind, i in controls)]
+        return [UNSTEERED, steered(name, *place), *(Condition(name, kind, i, *place) for kind, i in controls)]
 
-    def pushes(self, variants: Sequence[Variant]) -> list[Push | None]:
+    def steering_vectors(self, conditions: Sequence[Condition]) -> list[SteeringVector | None]:
         source = sae_source(self.config.sae, self.config.model)
-        return pushes(
-            variants, [self.direction], partial(load_sae, source), self.norms, seed=0, d_model=self.lm.d_model
+        return steering_vectors(
+            conditions, [self.direction], partial(load_sae, source), self.norms, seed=0, d_model=self.lm.d_model
         )
 
 
@@ -88,7 +88,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         setup = _setup(Path(name), 2 if quick else N_PROBLEMS, {"max_new_tokens": 20} if quick else {})
         _engine(setup, 0)(0)  # warms everything up, and sets the phase's threads
         threads = torch.get_num_threads()
-        first = [(setup.problems[0], push) for push in setup.pushes(setup.variants(0, 0))]
+        first = [(setup.problems[0], steering) for steering in setup.steering_vectors(setup.conditions(0, 0))]
         threads_of_loop = 1 if quick else take_the_faster_threads(lambda: _one_by_one(setup, first))
         engines = {f"{k} controls": _engine(setup, k) for k in controls}
         found = alternate({**engines, LOOP: _loop(setup, controls[-1], n_of_loop, threads_of_loop)}, rounds)
@@ -125,13 +125,13 @@ def _engine(setup: Setup, k: int) -> Callable[[int], int]:
     log.propagate, log.handlers[:] = False, [logging.NullHandler()]
 
     def write(number: int) -> int:
-        variants = setup.variants(k, number)
-        n_programs = len(setup.problems) * len(variants)
+        conditions = setup.conditions(k, number)
+        n_programs = len(setup.problems) * len(conditions)
 
         def programs(ctx: RunContext[SteeringConfig], _config: SteeringConfig) -> None:
             problems = ctx.read(handoffs.DIFFICULTY).table("difficulty.parquet")
             with ctx.write() as out:
-                plan = SteeringPlan(variants, [setup.direction], setup.norms)
+                plan = SteeringPlan(conditions, [setup.direction], setup.norms)
                 write_steered(ctx, out, problems, plan, earlier={}, steer_prompt=False)
 
         own = dict(inputs=(handoffs.DIFFICULTY,), optional_inputs=lambda config: (), n_records=lambda ctx: n_programs)
@@ -151,35 +151,35 @@ def _loop(setup: Setup, k: int, n_programs: int, threads: int) -> Callable[[int]
 
     def write(number: int) -> int:
         torch.set_num_threads(threads)
-        variants = setup.variants(k, number)
-        added = setup.pushes(variants)
-        n = len(setup.problems) * len(variants)
-        places = [divmod((i * n // n_programs + number) % n, len(variants)) for i in range(n_programs)]
-        _one_by_one(setup, [(setup.problems[problem], added[variant]) for problem, variant in places])
+        conditions = setup.conditions(k, number)
+        added = setup.steering_vectors(conditions)
+        n = len(setup.problems) * len(conditions)
+        places = [divmod((i * n // n_programs + number) % n, len(conditions)) for i in range(n_programs)]
+        _one_by_one(setup, [(setup.problems[problem], added[condition]) for problem, condition in places])
         return n_programs
 
     return write
 
 
-def _one_by_one(setup: Setup, wanted: Sequence[tuple[Problem, Push | None]]) -> None:
-    for problem, push in wanted:
-        with added(setup.lm, push):
+def _one_by_one(setup: Setup, wanted: Sequence[tuple[Problem, SteeringVector | None]]) -> None:
+    for problem, steering in wanted:
+        with added(setup.lm, steering):
             text = write_text(setup.lm, problem, setup.config.max_new_tokens)
         passes_in_subprocess(text, problem)
 
 
 @contextlib.contextmanager
-def added(lm: LanguageModel, push: Push | None):
+def added(lm: LanguageModel, steering: SteeringVector | None):
     """Add the vector to the last token of every pass: the prompt's, and then each new one."""
-    if push is None:
+    if steering is None:
         yield
         return
 
     def hook(_block: object, _arguments: tuple, output: Tensor) -> Tensor:
-        output[:, -1] += push.vector
+        output[:, -1] += steering.vector
         return output
 
-    layer = int(push.site.split(".")[1])
+    layer = int(steering.site.split(".")[1])
     with decoder_blocks(lm.model)[layer].register_forward_hook(hook):
         yield
 

@@ -9,7 +9,7 @@ from whole_selections import copied, write_detection, write_steering
 
 from common.handoffs.document import as_json
 from common.interventions.outcomes import effect, paired
-from common.interventions.steered_generation import Push
+from common.interventions.steered_generation import SteeringVector
 from common.saes.encoder import LayerSae, load_sae
 from common.saes.sources import sae_source
 from phase3_validation.transfer.config import TransferConfig
@@ -44,7 +44,7 @@ def sae_of(experiment: SmallExperiment, layer: int) -> LayerSae:
     return load_sae(sae_source(str(experiment.sae), str(experiment.model)), layer)
 
 
-def push_of_steer_correct(experiment: SmallExperiment) -> Push:
+def steering_of_steer_correct(experiment: SmallExperiment) -> SteeringVector:
     """Its latent is of layer 2, and it is added at layer 1."""
     row = sae_of(experiment, 2).W_dec[experiment.latents["steer_correct"][1]]
-    return Push("blocks.1.hook_resid_mid", COEFFICIENT * (NORMS["resid_mid"] + 1) * row / row.norm())
+    return SteeringVector("blocks.1.hook_resid_mid", COEFFICIENT * (NORMS["resid_mid"] + 1) * row / row.norm())

@@ -43,7 +43,7 @@ DETECTION: Handoff[DetectionDocument] = Handoff(
 )
 
 STEERING_FIELDS = {
-    "record": Field("int64", "0-based number of the record: problem by problem, each with all its variants"),
+    "record": Field("int64", "0-based number of the record: problem by problem, each with all its conditions"),
     "task_id": Field("int64", "number of the problem in its dataset"),
     "direction": Field("string", "the selected direction; none for the unsteered program"),
     "control": Field("string", "none: the direction itself | matched_latent | random_direction | unsteered"),
@@ -150,7 +150,7 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
     tables={
         "orthogonalised.parquet": {
             **STEERING_FIELDS,
-            "record": Field("int64", "0-based number of the record: variant by variant, each with all problems"),
+            "record": Field("int64", "0-based number of the record: condition by condition, each with all problems"),
             "layer": Field("int64", "block whose latent's direction was taken away; -1 for the unchanged model"),
             "site": Field("string", "always empty: the direction is taken away everywhere"),
             "coefficient": Field("float64", "always 0: nothing is added"),
@@ -233,7 +233,7 @@ POSITIVE_CONTROL: Handoff[PositiveControlDocument] = Handoff(
     tables={
         "steering.parquet": {
             **STEERING_FIELDS,
-            "record": Field("int64", "0-based number of the record: twin by twin, each with all variants"),
+            "record": Field("int64", "0-based number of the record: twin by twin, each with all conditions"),
             "task_id": Field("int64", "number of the twin's row in the file of pairs"),
             "direction": Field("string", "positive_control; none for the unsteered program"),
             "control": Field("string", "none: the difference itself | random_direction | unsteered"),

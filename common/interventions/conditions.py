@@ -1,7 +1,7 @@
 """What is done to a problem: nothing, or a vector added to the residual stream; and which record is which.
 
-Record i is problem i // n, variant i % n, of n variants; the first variant is the unsteered program. So all
-variants of a problem lie side by side, and share the pass that reads its prompt.
+Record i is problem i // n, condition i % n, of n conditions; the first condition is the unsteered program. So all
+conditions of a problem lie side by side, and share the pass that reads its prompt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION
 from common.interventions.directions import Direction, unit_decoder_row
 from common.interventions.fitted import FittedDirection
-from common.interventions.steered_generation import Push
+from common.interventions.steered_generation import SteeringVector
 from common.model.sites import resid_site
 from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae
@@ -29,7 +29,7 @@ CONTROLS = (MATCHED_LATENT, RANDOM_DIRECTION)
 
 
 @dataclass(frozen=True)
-class Variant:
+class Condition:
     """One kind of steering, named as the columns of STEERING_FIELDS are."""
 
     direction: str
@@ -44,19 +44,19 @@ class Variant:
         return asdict(self)
 
 
-UNSTEERED = Variant(direction=NONE, control="unsteered", control_index=-1, layer=-1, site="", coefficient=0.0)
+UNSTEERED = Condition(direction=NONE, control="unsteered", control_index=-1, layer=-1, site="", coefficient=0.0)
 
 
-def steered(direction: str, layer: int, site: str, coefficient: float) -> Variant:
+def steered(direction: str, layer: int, site: str, coefficient: float) -> Condition:
     """The direction itself, added at the output (or input, or middle) of one block."""
-    return Variant(direction, NONE, -1, layer, site, coefficient)
+    return Condition(direction, NONE, -1, layer, site, coefficient)
 
 
-def rows_by_variant(rows: Sequence[dict[str, Any]]) -> dict[Variant, list[dict[str, Any]]]:
-    """The rows of each variant, problem by problem; variants in the order in which they come first."""
-    found: dict[Variant, list[dict[str, Any]]] = {}
+def rows_by_condition(rows: Sequence[dict[str, Any]]) -> dict[Condition, list[dict[str, Any]]]:
+    """The rows of each condition, problem by problem; conditions in the order in which they come first."""
+    found: dict[Condition, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(Variant(**{name: row[name] for name in Variant.__dataclass_fields__}), []).append(row)
+        found.setdefault(Condition(**{name: row[name] for name in Condition.__dataclass_fields__}), []).append(row)
     return found
 
 
@@ -72,16 +72,16 @@ def random_direction(seed: int, direction: str, index: int, d_model: int) -> Flo
     return torch.from_numpy((vector / np.linalg.norm(vector)).astype(np.float32))
 
 
-def pushes(
-    variants: Sequence[Variant],
+def steering_vectors(
+    conditions: Sequence[Condition],
     directions: Sequence[Direction],
     load_sae: Callable[[int], LayerSae],
     norms: dict[tuple[int, str], float],
     *,
     seed: int,
     d_model: int,
-) -> list[Push | None]:
-    """What each variant adds: coefficient * r * d, [d_model] float32; None adds nothing.
+) -> list[SteeringVector | None]:
+    """What each condition adds: coefficient * r * d, [d_model] float32; None adds nothing.
 
     d has length 1: the decoder row of the direction's latent, or of a control's in the same SAE, or a fitted or random
     direction. r is the mean norm of the residual stream where it is added, so that a coefficient means the same
@@ -89,37 +89,37 @@ def pushes(
     """
     by_name = {direction.name: direction for direction in directions}
     fitted = {each.name: each.unit for each in directions if isinstance(each, FittedDirection)}
-    wanted = [_latent_of(variant, by_name) for variant in variants]
+    wanted = [_latent_of(condition, by_name) for condition in conditions]
     rows = {}
     for layer in sorted({place[0] for place in wanted if place}):
         sae = load_sae(layer)
         latents = {place[1] for place in wanted if place and place[0] == layer}
         rows |= {(layer, latent): unit_decoder_row(sae, latent).clone() for latent in latents}
-    made: list[Push | None] = []
-    for variant, place in zip(variants, wanted, strict=True):
-        if variant == UNSTEERED:
+    made: list[SteeringVector | None] = []
+    for condition, place in zip(conditions, wanted, strict=True):
+        if condition == UNSTEERED:
             made.append(None)
             continue
-        index = variant.control_index
+        index = condition.control_index
         if place:
             unit = rows[place]
-        elif variant.control == NONE:
-            unit = torch.from_numpy(fitted[variant.direction])
+        elif condition.control == NONE:
+            unit = torch.from_numpy(fitted[condition.direction])
         else:
-            unit = random_direction(seed, variant.direction, index, d_model)
-        length = variant.coefficient * norms[variant.layer, variant.site]
-        made.append(Push(resid_site(variant.layer, variant.site), length * unit))
+            unit = random_direction(seed, condition.direction, index, d_model)
+        length = condition.coefficient * norms[condition.layer, condition.site]
+        made.append(SteeringVector(resid_site(condition.layer, condition.site), length * unit))
     return made
 
 
-def _latent_of(variant: Variant, directions: dict[str, Direction]) -> tuple[int, int] | None:
-    """SAE's layer and latent whose decoder row a variant adds; None where it adds none.
+def _latent_of(condition: Condition, directions: dict[str, Direction]) -> tuple[int, int] | None:
+    """SAE's layer and latent whose decoder row a condition adds; None where it adds none.
 
     The SAE is that of the direction's own layer, wherever the row is added.
     """
-    if variant.control not in (NONE, MATCHED_LATENT):
+    if condition.control not in (NONE, MATCHED_LATENT):
         return None
-    direction = directions[variant.direction]
-    if variant.control == NONE and isinstance(direction, FittedDirection):
+    direction = directions[condition.direction]
+    if condition.control == NONE and isinstance(direction, FittedDirection):
         return None
-    return direction.layer, direction.latent if variant.control == NONE else variant.control_index
+    return direction.layer, direction.latent if condition.control == NONE else condition.control_index

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from common.handoffs.steering import Agreement
-from common.interventions.conditions import Variant
+from common.interventions.conditions import Condition
 from common.interventions.degenerate import is_degenerate
 from common.phases.context import RunContext
 from common.programs.settings import SolutionConfig
@@ -49,14 +49,14 @@ def check_same_limit(ctx: RunContext[SolutionConfig], generations: Artifact) -> 
 
 
 def steered_row(
-    record: int, task_id: int, variant: Variant, solution: Solution, trajectory_kl: float
+    record: int, task_id: int, condition: Condition, solution: Solution, trajectory_kl: float
 ) -> dict[str, Any]:
     """A row of STEERING_FIELDS. Waits for the verdict."""
     generation = solution.generation
     return {
         "record": record,
         "task_id": task_id,
-        **variant.fields,
+        **condition.fields,
         "code": solution.code,
         "label": solution.label,
         "error": solution.error,

@@ -28,7 +28,7 @@ from common.problems.prompt import Prompt, bodies_of
 
 
 @dataclass(frozen=True, eq=False)
-class Push:
+class SteeringVector:
     """What is added at every steered position: `vector`, [d_model] float32, at `site` (blocks.5.hook_resid_post)."""
 
     site: str
@@ -46,7 +46,7 @@ class SteeredGeneration:
 def generate_steered(
     lm: LanguageModel,
     requests: Sequence[Request],
-    pushes: Sequence[Push | None],
+    steering_vectors: Sequence[SteeringVector | None],
     *,
     max_new_tokens: int,
     steer_prompt: bool = False,
@@ -62,23 +62,27 @@ def generate_steered(
     start = _rows_read_their_prompts if steer_prompt else _prompts_are_read_once
     if not disturbance:
         with torch.inference_mode():
-            made = _generate(lm, requests, pushes, start, max_new_tokens, stop_early)
+            made = _generate(lm, requests, steering_vectors, start, max_new_tokens, stop_early)
         return [SteeredGeneration(one, math.nan) for one in made]
-    unsteered = {request.prompt for request, push in zip(requests, pushes, strict=True) if push is None}
+    unsteered = {
+        request.prompt for request, steering in zip(requests, steering_vectors, strict=True) if steering is None
+    }
     lacking = {request.prompt: request for request in requests if request.prompt not in unsteered}
-    every, added = [*requests, *lacking.values()], [*pushes, *[None] * len(lacking)]
+    every, added = [*requests, *lacking.values()], [*steering_vectors, *[None] * len(lacking)]
     with torch.inference_mode():
         made = _generate(lm, every, added, start, max_new_tokens, stop_early)
-        plain = {request.prompt: one for request, push, one in zip(every, added, made, strict=True) if push is None}
+        plain = {
+            request.prompt: one for request, steering, one in zip(every, added, made, strict=True) if steering is None
+        }
         programs = [plain[request.prompt].token_ids for request in requests]
-        kls = _trajectory_kls(lm, [request.prompt for request in requests], pushes, programs, start)
+        kls = _trajectory_kls(lm, [request.prompt for request in requests], steering_vectors, programs, start)
     return [SteeredGeneration(*both) for both in zip(made[: len(requests)], kls, strict=True)]
 
 
 def _generate(
     lm: LanguageModel,
     requests: Sequence[Request],
-    pushes: Sequence[Push | None],
+    steering_vectors: Sequence[SteeringVector | None],
     start: "Start",
     max_new_tokens: int,
     stop_early: bool,
@@ -88,7 +92,7 @@ def _generate(
     n_tokens = encoded["attention_mask"].sum(1)[source].tolist()
     rows = [start_row(lm, request, n, max_new_tokens) for request, n in zip(requests, n_tokens, strict=True)]
     results = [row.result for row in rows]
-    steered = _SteeredRows(pushes, lm)
+    steered = _SteeredRows(steering_vectors, lm)
     with steered.hooks(lm) as only:
         decode(lm, rows, *start(lm, encoded, source, only), stop_early=stop_early, on_leaving=steered.select)
     return results
@@ -97,20 +101,20 @@ def _generate(
 def _trajectory_kls(
     lm: LanguageModel,
     prompts: Sequence[Prompt],
-    pushes: Sequence[Push | None],
+    steering_vectors: Sequence[SteeringVector | None],
     programs: Sequence[Sequence[int]],
     start: "Start",
 ) -> list[float]:
     """Each vector's disturbance along the unsteered program of its prompt; none where there is no vector."""
     kls = [0.0] * len(prompts)
-    steered = [place for place, push in enumerate(pushes) if push is not None]
+    steered = [place for place, steering in enumerate(steering_vectors) if steering is not None]
     for part in parts(lm, [programs[place] for place in steered]):
         places = steered[part]
         some = [prompts[place] for place in places]
         plain = list(dict.fromkeys(some))  # an unsteered row for each prompt, behind the others
         program_of = dict(zip(some, (programs[place] for place in places), strict=True))
         encoded, source = _encoded(lm, [*some, *plain])
-        rows = _SteeredRows([*(pushes[place] for place in places), *[None] * len(plain)], lm)
+        rows = _SteeredRows([*(steering_vectors[place] for place in places), *[None] * len(plain)], lm)
         with rows.hooks(lm) as only:
             read = [program_of[prompt] for prompt in (*some, *plain)]
             n, own = len(some), source[: len(some)]
@@ -131,13 +135,13 @@ def _encoded(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[BatchEncodin
 class _SteeredRows:
     """The vectors of the rows that are in the batch: by site, [batch, 1, d_model], zero where a row has none."""
 
-    def __init__(self, pushes: Sequence[Push | None], lm: LanguageModel):
+    def __init__(self, steering_vectors: Sequence[SteeringVector | None], lm: LanguageModel):
         dtype = embeddings_of(lm.model).weight.dtype
         self._vectors: dict[str, Tensor] = {}
-        for row, push in enumerate(pushes):
-            if push is not None:
-                vectors = self._vectors.setdefault(push.site, torch.zeros(len(pushes), 1, lm.d_model))
-                vectors[row, 0] = push.vector
+        for row, steering in enumerate(steering_vectors):
+            if steering is not None:
+                vectors = self._vectors.setdefault(steering.site, torch.zeros(len(steering_vectors), 1, lm.d_model))
+                vectors[row, 0] = steering.vector
         self._vectors = {site: vectors.to(lm.device, dtype) for site, vectors in self._vectors.items()}
         self._mask: Tensor | None = None
         self._paused = False

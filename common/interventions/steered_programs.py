@@ -1,4 +1,4 @@
-"""Programs written while something is added to the residual stream: records of a problem and a variant each.
+"""Programs written while something is added to the residual stream: records of a problem and a condition each.
 
 Where a program is the very one that phase 1 wrote, so are its label and error: nothing is run twice.
 """
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from common.interventions.conditions import Variant, pushes
+from common.interventions.conditions import Condition, steering_vectors
 from common.interventions.directions import Direction
 from common.interventions.records import Earlier, Problem
 from common.interventions.settings import SteeredConfig
 from common.interventions.steered_generation import generate_steered
-from common.interventions.writing import Written, write_variants
+from common.interventions.writing import Written, write_conditions
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
@@ -28,9 +28,9 @@ from common.saes.sources import sae_source
 
 @dataclass(frozen=True)
 class SteeringPlan:
-    """What is added, the unsteered variant first; `norms` are those of `conditions.mean_norms`."""
+    """What is added, the unsteered condition first; `norms` are those of `conditions.mean_norms`."""
 
-    variants: list[Variant]
+    conditions: list[Condition]
     directions: list[Direction]
     norms: dict[tuple[int, str], float]
 
@@ -47,37 +47,37 @@ def write_steered(
     table: str = "steering.parquet",
     disturbance: bool = True,
 ) -> None:
-    """Compute what `out` wants of these records: record first + i is problem i // n, variant i % n, of n variants.
+    """Compute what `out` wants of these records: record first + i is problem i // n, condition i % n, of n conditions.
 
-    See `conditions.pushes` for what is added, `generate_steered` for `disturbance`. Where no record is wanted, no model
-    is loaded.
+    See `conditions.steering_vectors` for what is added, `generate_steered` for `disturbance`. Where no record is
+    wanted, no model is loaded.
     """
-    if not any(map(out.wants, range(first, first + len(problems) * len(plan.variants)))):
+    if not any(map(out.wants, range(first, first + len(problems) * len(plan.conditions)))):
         return
-    config, variants = ctx.config, plan.variants
+    config, conditions = ctx.config, plan.conditions
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
 
     def begin(lm: LanguageModel) -> Writer[Written]:
         chat = chat_template_for(config.prompt, config.model, config.revision)
         tasks = [task_for(problem, config.seed, chat=chat) for problem in problems]
         lengths = check_prompts_fit(lm, [task.request for task in tasks])
-        added = pushes(variants, plan.directions, load, plan.norms, seed=config.seed, d_model=lm.d_model)
+        added = steering_vectors(conditions, plan.directions, load, plan.norms, seed=config.seed, d_model=lm.d_model)
 
         def write(batch: list[int]) -> list[Written]:
-            places = [divmod(index - first, len(variants)) for index in batch]
+            places = [divmod(index - first, len(conditions)) for index in batch]
             made = generate_steered(
                 lm,
                 [tasks[problem].request for problem, _ in places],
-                [added[variant] for _, variant in places],
+                [added[condition] for _, condition in places],
                 max_new_tokens=config.max_new_tokens,
                 steer_prompt=steer_prompt,
                 disturbance=disturbance,
             )
             return [
-                Written(problems[problem], variants[variant], one.generation, one.trajectory_kl)
-                for (problem, variant), one in zip(places, made, strict=True)
+                Written(problems[problem], conditions[condition], one.generation, one.trajectory_kl)
+                for (problem, condition), one in zip(places, made, strict=True)
             ]
 
-        return Writer(write, [length for length in lengths for _ in variants], first=first)
+        return Writer(write, [length for length in lengths for _ in conditions], first=first)
 
-    write_variants(ctx, out, config.model, begin, earlier, table)
+    write_conditions(ctx, out, config.model, begin, earlier, table)

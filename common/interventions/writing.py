@@ -1,6 +1,6 @@
-"""Programs that a changed model, or another one, writes: records of a problem and a variant each.
+"""Programs that a changed model, or another one, writes: records of a problem and a condition each.
 
-Which record is which problem and variant (see steering/variants.py) is the phase's own order.
+Which record is which problem and condition (see steering/conditions.py) is the phase's own order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.interventions.conditions import Variant
+from common.interventions.conditions import Condition
 from common.interventions.records import Problem, steered_row
 from common.model.generation import Generation
 from common.model.language_model import LanguageModel
@@ -27,7 +27,7 @@ class Written:
     """One program, not judged yet. `columns` and `tensors` are what its record holds besides STEERING_FIELDS."""
 
     problem: Problem
-    variant: Variant
+    condition: Condition
     generation: Generation
     trajectory_kl: float
     columns: dict[str, Any] = field(default_factory=dict)
@@ -37,13 +37,13 @@ class Written:
         """This program as record `index` of a table."""
 
         def record(solution: Solution) -> Kept:
-            row = steered_row(index, self.problem["task_id"], self.variant, solution, self.trajectory_kl)
+            row = steered_row(index, self.problem["task_id"], self.condition, solution, self.trajectory_kl)
             return {table: {**row, **self.columns}}, self.tensors
 
         return Draft(self.problem, self.generation, record)
 
 
-def write_variants(
+def write_conditions(
     ctx: RunContext[WritingConfig], out: RecordWriter, model: str,
     begin: Callable[[LanguageModel], Writer[Written]], earlier: Earlier, table: str = "",
 ) -> None:  # fmt: skip

@@ -23,9 +23,9 @@ import numpy as np
 from common import handoffs
 from common.evaluation.bootstrap import draws_of_problems
 from common.handoffs.changes import AttentionDocument
-from common.interventions.conditions import Variant, mean_norms, pushes
+from common.interventions.conditions import Condition, mean_norms, steering_vectors
 from common.interventions.fitted import steered_directions, with_vectors
-from common.interventions.steered_generation import Push
+from common.interventions.steered_generation import SteeringVector
 from common.model.chat import chat_template_for
 from common.model.generation import prompt_lengths
 from common.model.language_model import LanguageModel
@@ -53,12 +53,12 @@ def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
     coefficients = ctx.read(handoffs.COEFFICIENTS).document()
     directions = steered_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
     directions = with_vectors(directions, ctx.read(handoffs.COEFFICIENTS))
-    variants = results.make_variants(coefficients.directions, config.n_random)
+    conditions = results.make_conditions(coefficients.directions, config.n_random)
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
     load = partial(load_sae, sae_source(config.sae, config.model, config.sae_revision))
     with ctx.write() as out:
         lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-        added = pushes(variants, directions, load, norms, seed=config.seed, d_model=lm.d_model)
+        added = steering_vectors(conditions, directions, load, norms, seed=config.seed, d_model=lm.d_model)
         chat = chat_template_for(config.prompt, config.model, config.revision)
         prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
         measured, asked = measure(
@@ -66,7 +66,7 @@ def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
             lm,
             prompts,
             [problem["task_id"] for problem in problems],
-            variants,
+            conditions,
             added,
             steer_prompt=coefficients.steer == "all",
         )
@@ -104,13 +104,13 @@ def measure(
     lm: LanguageModel,
     prompts: list[Prompt],
     task_ids: list[int],
-    variants: list[Variant],
-    added: list[Push | None],
+    conditions: list[Condition],
+    added: list[SteeringVector | None],
     *,
     steer_prompt: bool,
 ) -> tuple[Measured, dict[str, Any]]:
-    """Attention under every variant; what the model is asked first: words for sections, layers without attention."""
-    first_steered = min((v.layer for v in variants[1:]), default=lm.n_layers)
+    """Attention under every condition; what the model is asked first: words for sections, layers without attention."""
+    first_steered = min((v.layer for v in conditions[1:]), default=lm.n_layers)
     asked = {
         "section_words": section_words(reading.begins_with_bos(lm, prompts)),
         "layers_without_attention": [],
@@ -118,7 +118,7 @@ def measure(
     }
     if first_steered == lm.n_layers:  # nothing is steered
         nothing = np.zeros((len(added), len(prompts), 0, 0, 0))
-        return Measured(task_ids, variants, [], [], nothing), asked
+        return Measured(task_ids, conditions, [], [], nothing), asked
     heads = find_heads(lm)
     layers = [layer for layer in heads.modules if layer >= first_steered]
     asked["layers_without_attention"] = sorted(set(range(first_steered, lm.n_layers)) - set(layers))
@@ -129,7 +129,7 @@ def measure(
         return reading.read_attention(lm, some, added, layers, steer_prompt=steer_prompt, heads=heads)
 
     attention = in_batches(ctx, lm, prompts, read)[..., [SECTIONS.index(name) for name in sections]]
-    return Measured(task_ids, variants, layers, sections, attention), asked
+    return Measured(task_ids, conditions, layers, sections, attention), asked
 
 
 def in_batches(
@@ -138,7 +138,7 @@ def in_batches(
     prompts: list[Prompt],
     read: Callable[[list[Prompt]], np.ndarray],
 ) -> np.ndarray:
-    """What `read` gives for all prompts, [variants, prompts, ...], in batches that fit."""
+    """What `read` gives for all prompts, [conditions, prompts, ...], in batches that fit."""
     lengths = prompt_lengths(lm, prompts)
 
     def width(part: list[int]) -> int:

@@ -5,7 +5,7 @@ heads: resamples draw problems, each with all its heads, and pooled figures are 
 first. So more heads, or copies of heads, make no interval narrower.
 
 - moves: mean of every head and section, before, after, change; and the rank of its mean change, up or down, among those
-  of random directions of the same length. That a change is not zero says nothing: any push moves every head.
+  of random directions of the same length. That a change is not zero says nothing: any steering moves every head.
 - pooled: the mean over the heads of a layer.
 - overall: the mean over all heads of all layers that steering can reach, ranked likewise.
 - displaced: the share of a head's attention that changes its section, sum |change| / 2 over sections, in [0, 1],

@@ -1,9 +1,9 @@
 """How the last prompt token spreads its attention over the sections of the prompt, unsteered and steered.
 
 1. Everything before the last prompt token is read with the model's own kind of attention: steering starts behind it,
-   so it is read once for all variants. (With `steer_prompt` each variant reads it for itself.)
-2. Each variant then reads the last token alone, on a copy of the cache, with eager attention, which gives its weights:
-   one row [batch, heads, 1, keys] of each block, summed by section. A whole matrix is never asked for.
+   so it is read once for all conditions. (With `steer_prompt` each condition reads it for itself.)
+2. Each condition then reads the last token alone, on a copy of the cache, with eager attention, which gives its
+   weights: one row [batch, heads, 1, keys] of each block, summed by section. A whole matrix is never asked for.
 3. Where the model's own kind of attention is another (Llama, Qwen: sdpa), both must give the same next token.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import BatchEncoding, DynamicCache
 
 from common.errors import ArtifactMismatchError
-from common.interventions.steered_generation import Push
+from common.interventions.steered_generation import SteeringVector
 from common.model.forward import new_cache, next_token_logits, positions
 from common.model.hooks import Activations, change_sites
 from common.model.language_model import LanguageModel
@@ -36,16 +36,16 @@ EAGER_AGREES_16_BIT = 1.0
 def read_attention(
     lm: LanguageModel,
     prompts: Sequence[Prompt],
-    pushes: Sequence[Push | None],
+    steering_vectors: Sequence[SteeringVector | None],
     layers: Sequence[int],
     *,
     steer_prompt: bool = False,
     heads: Heads | None = None,
-) -> Float[np.ndarray, "variants batch layers heads sections"]:
+) -> Float[np.ndarray, "conditions batch layers heads sections"]:
     """Attention of the last prompt token to each of SECTIONS, 0 to 1; the sections of a head add up to 1.
 
-    One entry for each of `pushes`: None reads the prompts unsteered. `layers` are among those of `heads`, which are
-    looked for where they are not given.
+    One entry for each of `steering_vectors`: None reads the prompts unsteered. `layers` are among those of `heads`,
+    which are looked for where they are not given.
     Raises: ConfigError as `find_heads`; ArtifactMismatchError when a head's weights do not add up to 1.
     """
     heads = heads or find_heads(lm)
@@ -58,8 +58,8 @@ def read_attention(
         cache = new_cache(lm)
         if not steer_prompt:
             _read(lm, ids[:, :-1], mask[:, :-1], cache)
-        for push in pushes:
-            with _pushed(lm, push):
+        for steering in steering_vectors:
+            with _steered_by(lm, steering):
                 own = new_cache(lm) if steer_prompt else copy.deepcopy(cache)
                 if steer_prompt:
                     _read(lm, ids[:, :-1], mask[:, :-1], own)
@@ -149,16 +149,16 @@ def _next_logprobs(
 
 
 @contextmanager
-def _pushed(lm: LanguageModel, push: Push | None) -> Iterator[None]:
+def _steered_by(lm: LanguageModel, steering: SteeringVector | None) -> Iterator[None]:
     """Add the vector at every position of the passes made meanwhile."""
-    if push is None:
+    if steering is None:
         yield
         return
 
     def add(resid: Activations) -> Activations:
-        return resid + push.vector.to(resid.device, resid.dtype)
+        return resid + steering.vector.to(resid.device, resid.dtype)
 
-    with change_sites(lm.model, {push.site: add}):
+    with change_sites(lm.model, {steering.site: add}):
         yield
 
 

@@ -8,64 +8,66 @@ from jaxtyping import Float
 
 from common.handoffs.changes import AttentionMoved, AttentionUnmoved
 from common.handoffs.steering import RANDOM_DIRECTION, CoefficientsDocument, TunedDirection
-from common.interventions.conditions import NONE, UNSTEERED, Variant, steered
+from common.interventions.conditions import NONE, UNSTEERED, Condition, steered
 from phase3_validation.attention.movement import displaced, movement
 
 
-def make_variants(entries: dict[str, TunedDirection], n_random: int) -> list[Variant]:
+def make_conditions(entries: dict[str, TunedDirection], n_random: int) -> list[Condition]:
     """Unsteered; then each direction that 3.2 chose a coefficient for, and behind it its random directions."""
-    variants = [UNSTEERED]
+    conditions = [UNSTEERED]
     for name, entry in entries.items():
         if entry.chosen:
             place = (entry.chosen.layer, entry.site, entry.chosen.coefficient)
-            variants.append(steered(name, *place))
-            variants += [Variant(name, RANDOM_DIRECTION, index, *place) for index in range(n_random)]
-    return variants
+            conditions.append(steered(name, *place))
+            conditions += [Condition(name, RANDOM_DIRECTION, index, *place) for index in range(n_random)]
+    return conditions
 
 
-def first_reached(variant: Variant) -> int:
+def first_reached(condition: Condition) -> int:
     """The first block whose attention reads what was added: its own only where that stands before the attention."""
-    return variant.layer + (variant.site != "resid_pre")
+    return condition.layer + (condition.site != "resid_pre")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Attention of every variant, the unsteered one first.
+    """Attention of every condition, the unsteered one first.
 
     `layers` are those with attention, from the first that is steered on; `sections` those that the prompts have.
     """
 
     task_ids: Sequence[int]
-    variants: Sequence[Variant]
+    conditions: Sequence[Condition]
     layers: Sequence[int]
     sections: Sequence[str]
-    attention: Float[np.ndarray, "variants problems layers heads sections"]
+    attention: Float[np.ndarray, "conditions problems layers heads sections"]
 
     @property
     def own(self) -> dict[str, int]:
-        """Number of the variant that is a direction itself, by its name."""
-        return {variant.direction: i for i, variant in enumerate(self.variants) if variant.control == NONE}
+        """Number of the condition that is a direction itself, by its name."""
+        return {condition.direction: i for i, condition in enumerate(self.conditions) if condition.control == NONE}
 
     def displaced_by_random(self, direction: str) -> dict[int, Float[np.ndarray, " problems"]]:
         """What each random direction displaces, by its number; none where the direction reaches no attention."""
-        reached = [i for i, layer in enumerate(self.layers) if layer >= first_reached(self._variant(direction))]
+        reached = [i for i, layer in enumerate(self.layers) if layer >= first_reached(self._condition(direction))]
         wanted = (direction, RANDOM_DIRECTION)
         return {
-            variant.control_index: displaced(self.attention[0][:, reached], self.attention[number][:, reached])
-            for number, variant in enumerate(self.variants)
-            if (variant.direction, variant.control) == wanted and reached
+            condition.control_index: displaced(self.attention[0][:, reached], self.attention[number][:, reached])
+            for number, condition in enumerate(self.conditions)
+            if (condition.direction, condition.control) == wanted and reached
         }
 
     def changes_by_random(self, direction: str) -> Float[np.ndarray, "n_random layers heads sections"]:
         """Mean change under each random direction, in the direction's own layer and after."""
-        start = sum(layer < self._variant(direction).layer for layer in self.layers)
+        start = sum(layer < self._condition(direction).layer for layer in self.layers)
         wanted = (direction, RANDOM_DIRECTION)
-        numbers = [n for n, variant in enumerate(self.variants) if (variant.direction, variant.control) == wanted]
+        numbers = [
+            n for n, condition in enumerate(self.conditions) if (condition.direction, condition.control) == wanted
+        ]
         return (self.attention[numbers] - self.attention[:1]).mean(axis=1)[:, start:]
 
     def before_and_after(self, direction: str) -> tuple[np.ndarray, np.ndarray, list[int]]:
         """Attention without and with a direction, in its own layer and after, and these layers."""
-        start = sum(layer < self._variant(direction).layer for layer in self.layers)
+        start = sum(layer < self._condition(direction).layer for layer in self.layers)
         after = self.attention[self.own[direction]]
         return self.attention[0][:, start:], after[:, start:], list(self.layers[start:])
 
@@ -99,8 +101,8 @@ class Measured:
         names = ("direction", "control_index", "layer", "head", "section", "change")
         return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
-    def _variant(self, direction: str) -> Variant:
-        return self.variants[self.own[direction]]
+    def _condition(self, direction: str) -> Condition:
+        return self.conditions[self.own[direction]]
 
     def _long(self, direction: str, attention: np.ndarray, layers: Sequence[int]) -> dict[str, np.ndarray]:
         """One row per number of `attention`, [problems, layers, heads, sections], with what its place stands for."""
@@ -128,11 +130,11 @@ def moved_by(
         if name not in measured.own:
             entries[name] = AttentionUnmoved(**facts, layer=None, coefficient=None, why=chosen.why, moves=[])
             continue
-        variant = measured.variants[measured.own[name]]
+        condition = measured.conditions[measured.own[name]]
         before, after, layers = measured.before_and_after(name)
         by_random = list(measured.displaced_by_random(name).values())
         changes = measured.changes_by_random(name)
-        found = movement(before, after, by_random, changes, layers, measured.sections, first_reached(variant), draws)
-        place = {"layer": variant.layer, "coefficient": variant.coefficient}
-        entries[name] = AttentionMoved(**facts, **place, norm=norms[variant.layer, variant.site], **vars(found))
+        found = movement(before, after, by_random, changes, layers, measured.sections, first_reached(condition), draws)
+        place = {"layer": condition.layer, "coefficient": condition.coefficient}
+        entries[name] = AttentionMoved(**facts, **place, norm=norms[condition.layer, condition.site], **vars(found))
     return entries

@@ -8,22 +8,22 @@ from common.handoffs.changes import Cell, RemovedDirection, ResultTable, StillWr
 from common.handoffs.estimates import Interval
 from common.handoffs.steering import LOWER, MATCHED_LATENT, RAISE, AgainstControls, ControlEffect, Match
 from common.interventions.comparisons import OUTCOME, compare_direction, judge_family
-from common.interventions.conditions import Variant
+from common.interventions.conditions import Condition
 from common.interventions.controls import match_words
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row
 from common.interventions.power import power_words
 from common.words import direction_words, latent_words, listed, number, p_words, percent, points
 
-RowsOf = dict[Variant, list[Row]]
+RowsOf = dict[Condition, list[Row]]
 
 
 def entries(
     directions: Sequence[Direction],
     before: Sequence[Row],
     rows: RowsOf,
-    own: dict[str, Variant],
-    controls: dict[str, dict[int, Variant]],
+    own: dict[str, Condition],
+    controls: dict[str, dict[int, Condition]],
     matches: dict[str, Match],
 ) -> dict[str, RemovedDirection]:
     """Every direction, judged as in phase 3.3. `wanted` is what its loss should do to the pass rate."""
@@ -31,7 +31,7 @@ def entries(
     for direction in directions:
         name = direction.name
         wanted[name] = LOWER if direction.positive == "correct" else RAISE
-        matched = {MATCHED_LATENT: {i: rows[variant] for i, variant in controls[name].items()}}
+        matched = {MATCHED_LATENT: {i: rows[condition] for i, condition in controls[name].items()}}
         compared[name] = compare_direction(before, rows[own[name]], matched, wanted[name], matches[name])
     judged = judge_family(compared, wanted)
     return {
@@ -43,23 +43,23 @@ def entries(
 
 
 def verification(
-    rows: RowsOf, own: dict[str, Variant], controls: dict[str, dict[int, Variant]], limit: float
+    rows: RowsOf, own: dict[str, Condition], controls: dict[str, dict[int, Condition]], limit: float
 ) -> dict[str, StillWritten]:
     """For each direction the largest |<d, write>| / |write| of all prompts: before, after, and where.
 
     `controls` is the largest of its matched latents'; `limit` is what was allowed.
     """
     found = {}
-    for name, variant in own.items():
-        worst = max(rows[variant], key=lambda row: row["share"])
+    for name, condition in own.items():
+        worst = max(rows[condition], key=lambda row: row["share"])
         of_controls = [row["share"] for control in controls[name].values() for row in rows[control]]
         found[name] = StillWritten(
             worst=worst["share"],
             component=worst["component"],
             limit=limit,
-            before=max(row["share_before"] for row in rows[variant]),
+            before=max(row["share_before"] for row in rows[condition]),
             controls=max(of_controls),
-            n_prompts=len(rows[variant]),
+            n_prompts=len(rows[condition]),
         )
     return found
 

@@ -8,7 +8,7 @@
 2. The model writes the programs of the split, and gets its weights back.
 3. What changed, with the statistics of phase 3.3: intervals, matched latents, correction for the number of directions.
 
-Record i is variant i // n, problem i % n, of n problems: the weights change once for each variant.
+Record i is condition i // n, problem i % n, of n problems: the weights change once for each condition.
 """
 
 import itertools
@@ -22,12 +22,12 @@ from torch import Tensor
 from common import handoffs
 from common.handoffs.changes import OrthogonalisationDocument
 from common.handoffs.steering import MATCHED_LATENT, Match, UnsteeredRate
-from common.interventions.conditions import NONE, UNSTEERED, Variant, rows_by_variant
+from common.interventions.conditions import NONE, UNSTEERED, Condition, rows_by_condition
 from common.interventions.controls import candidates_of
 from common.interventions.directions import Direction, selected_directions, unit_decoder_row
 from common.interventions.outcomes import effect, paired
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
-from common.interventions.writing import Written, write_variants
+from common.interventions.writing import Written, write_conditions
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
@@ -55,16 +55,16 @@ class Plan:
     """What is taken away: a direction's own, and its controls' by index, which match it in the variance they remove."""
 
     directions: list[Direction]
-    own: dict[str, Variant]
-    controls: dict[str, dict[int, Variant]]
+    own: dict[str, Condition]
+    controls: dict[str, dict[int, Condition]]
     matches: dict[str, Match]
 
     @property
-    def variants(self) -> list[Variant]:
+    def conditions(self) -> list[Condition]:
         """All of them, the unchanged model first."""
         found = [UNSTEERED]
-        for name, variant in self.own.items():
-            found += [variant, *self.controls[name].values()]
+        for name, condition in self.own.items():
+            found += [condition, *self.controls[name].values()]
         return found
 
 
@@ -81,9 +81,9 @@ def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> Plan:
     for d in directions:
         sae, resid = load_sae(source, d.layer), text.every_of_layer(d.layer)
         indices, matches[d.name] = controls_by_variance(d, columns, latents.document(), sae, resid, config.n_controls)
-        own[d.name] = Variant(d.name, NONE, -1, d.layer, site="", coefficient=0.0)
+        own[d.name] = Condition(d.name, NONE, -1, d.layer, site="", coefficient=0.0)
         controls[d.name] = {
-            index: Variant(d.name, MATCHED_LATENT, index, d.layer, site="", coefficient=0.0) for index in indices
+            index: Condition(d.name, MATCHED_LATENT, index, d.layer, site="", coefficient=0.0) for index in indices
         }
     return Plan(directions, own, controls, matches)
 
@@ -100,7 +100,7 @@ def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfi
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            write_variants(
+            write_conditions(
                 ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems, earlier), earlier
             )
 
@@ -112,12 +112,12 @@ def batch_writer(
     problems: list[dict[str, Any]],
     earlier: dict[int, dict[str, Any]],
 ) -> Writer[Written]:
-    """Writes the programs of a batch of records; rows of different variants are generated apart."""
+    """Writes the programs of a batch of records; rows of different conditions are generated apart."""
     unchanged = [earlier[problem["task_id"]]["token_ids"][: config.max_new_tokens] for problem in problems]
     chat = chat_template_for(config.prompt, config.model, config.revision)
     requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
     lengths = check_prompts_fit(lm, requests)
-    variants, vectors = plan.variants, unit_vectors(config, plan)
+    conditions, vectors = plan.conditions, unit_vectors(config, plan)
 
     def write(batch: list[int]) -> list[Written]:
         written = []
@@ -132,23 +132,23 @@ def batch_writer(
             )
             for place, one in zip(places, programs, strict=True):
                 columns = {"share_before": one.share_before, "share": one.share, "component": one.component}
-                written.append(Written(problems[place], variants[number], one.generation, one.trajectory_kl, columns))
+                written.append(Written(problems[place], conditions[number], one.generation, one.trajectory_kl, columns))
         return written
 
-    return Writer(write, lengths * len(variants), bytes_of_writers(lm.model))
+    return Writer(write, lengths * len(conditions), bytes_of_writers(lm.model))
 
 
 def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list[Float[Tensor, " d_model"] | None]:
-    """What each variant takes away: the decoder row of its latent, of length 1. Of an SAE only these rows are kept."""
+    """What each condition takes away: the decoder row of its latent, of length 1. Only these rows of an SAE stay."""
     source, vectors = sae_source(config.sae, config.model, config.sae_revision), {}
     for layer in sorted({direction.layer for direction in plan.directions}):
         sae = load_sae(source, layer)
         for direction in plan.directions:
             if direction.layer == layer:
                 vectors[plan.own[direction.name]] = unit_decoder_row(sae, direction.latent)
-                for index, variant in plan.controls[direction.name].items():
-                    vectors[variant] = unit_decoder_row(sae, index)
-    return [vectors.get(variant) for variant in plan.variants]
+                for index, condition in plan.controls[direction.name].items():
+                    vectors[condition] = unit_decoder_row(sae, index)
+    return [vectors.get(condition) for condition in plan.conditions]
 
 
 def conclude(
@@ -156,7 +156,7 @@ def conclude(
     readings: int,
 ) -> None:  # fmt: skip
     """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""
-    rows = rows_by_variant(out.joined_rows())
+    rows = rows_by_condition(out.joined_rows())
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
     entries = findings.entries(plan.directions, before, rows, plan.own, plan.controls, plan.matches)
     verification = findings.verification(rows, plan.own, plan.controls, limit_of(ctx))
@@ -178,7 +178,7 @@ def conclude(
     out.file("figures/orthogonalisation.svg", figures.among_matched(entries))
     for sentence in found.sentences:
         ctx.log.info("%s", sentence)
-    out.summary = {"problems": len(before), "variants": len(rows)}
+    out.summary = {"problems": len(before), "conditions": len(rows)}
     out.summary |= {name: str(entry.verdict) for name, entry in entries.items()}
 
 
@@ -194,5 +194,5 @@ def count_records(ctx: RunContext[OrthogonalisationConfig]) -> int:
     columns = latents.columns("latents.parquet")
     directions = selected_directions(latents, config.directions)
     candidates = [len(candidates_of(d, columns, latents.document())) for d in directions]
-    n_variants = 1 + sum(1 + min(config.n_controls, n) for n in candidates)
-    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), config.problems) * n_variants
+    n_conditions = 1 + sum(1 + min(config.n_controls, n) for n in candidates)
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), config.problems) * n_conditions

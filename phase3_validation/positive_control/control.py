@@ -8,7 +8,7 @@
 3. A program passes when it gives what B's asserts ask for, though the prompt describes A and shows A's asserts.
 4. All pairs together are judged by the rules of phase 3.3. Nobody chose a sign here, so controls keep theirs.
 
-Record i is twin i // n, variant i % n, of n variants; the unsteered program comes first.
+Record i is twin i // n, condition i % n, of n conditions; the unsteered program comes first.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from common.evaluation.statistics import counted
 from common.handoffs.positive_control import JudgedControl, PairOutcome, PositiveControlDocument
 from common.handoffs.steering import RAISE, RANDOM_DIRECTION, ChangedProgram, UnsteeredRate
 from common.interventions.comparisons import compare_direction, judge_family
-from common.interventions.conditions import UNSTEERED, Variant, random_direction, rows_by_variant, steered
+from common.interventions.conditions import UNSTEERED, Condition, random_direction, rows_by_condition, steered
 from common.interventions.outcomes import Row, effect, paired
-from common.interventions.steered_generation import Push, generate_steered
-from common.interventions.writing import Written, write_variants
+from common.interventions.steered_generation import SteeringVector, generate_steered
+from common.interventions.writing import Written, write_conditions
 from common.model.chat import chat_template_for
 from common.model.generation import Request, check_prompts_fit
 from common.model.language_model import LanguageModel
@@ -47,63 +47,63 @@ def run(ctx: RunContext[PositiveControlConfig], config: PositiveControlConfig) -
             write(ctx, out, twins)
 
 
-def variants_of(config: PositiveControlConfig) -> list[Variant]:
+def conditions_of(config: PositiveControlConfig) -> list[Condition]:
     place = (config.layer, SITE, config.coefficient)
-    controls = [Variant(NAME, RANDOM_DIRECTION, index, *place) for index in range(config.n_controls)]
+    controls = [Condition(NAME, RANDOM_DIRECTION, index, *place) for index in range(config.n_controls)]
     return [UNSTEERED, steered(NAME, *place), *controls]
 
 
 def write(ctx: RunContext[PositiveControlConfig], out: RecordWriter, twins: Sequence[Twin]) -> None:
-    """The programs: twin by twin, each with all variants."""
-    config, variants, steered_twins = ctx.config, variants_of(ctx.config), _steered(twins)
+    """The programs: twin by twin, each with all conditions."""
+    config, conditions, steered_twins = ctx.config, conditions_of(ctx.config), _steered(twins)
 
     def begin(lm: LanguageModel) -> Writer[Written]:
         chat = chat_template_for(config.prompt, config.model, config.revision)
         requests = [_request(twin, config.seed, chat) for twin in steered_twins]
         lengths = check_prompts_fit(lm, requests)
-        added = {pair: pushes(lm, pair, group, config, chat) for pair, group in of_pairs(twins, READ).items()}
+        added = {pair: steering_vectors(lm, pair, group, config, chat) for pair, group in of_pairs(twins, READ).items()}
 
         def made(batch: list[int]) -> list[Written]:
-            places = [divmod(index, len(variants)) for index in batch]
-            which = [(steered_twins[twin], variant) for twin, variant in places]
+            places = [divmod(index, len(conditions)) for index in batch]
+            which = [(steered_twins[twin], condition) for twin, condition in places]
             programs = generate_steered(
                 lm,
                 [requests[twin] for twin, _ in places],
-                [added[twin.pair][variant] for twin, variant in which],
+                [added[twin.pair][condition] for twin, condition in which],
                 max_new_tokens=config.max_new_tokens,
             )
             return [
                 Written(
                     twin.b.row(),  # whose asserts judge it
-                    variants[variant],
+                    conditions[condition],
                     one.generation,
                     one.trajectory_kl,
-                    {"pair": twin.pair, "length": _length(added[twin.pair][variant])},
+                    {"pair": twin.pair, "length": _length(added[twin.pair][condition])},
                 )
-                for (twin, variant), one in zip(which, programs, strict=True)
+                for (twin, condition), one in zip(which, programs, strict=True)
             ]
 
-        return Writer(made, [length for length in lengths for _ in variants])
+        return Writer(made, [length for length in lengths for _ in conditions])
 
-    write_variants(ctx, out, config.model, begin, {})
+    write_conditions(ctx, out, config.model, begin, {})
 
 
-def pushes(
+def steering_vectors(
     lm: LanguageModel, pair: str, read: Sequence[Twin], config: PositiveControlConfig, chat: ChatTemplate | None
-) -> list[Push | None]:
-    """What each variant adds to a pair's problems: nothing, c d, or a random vector of the length of c d."""
+) -> list[SteeringVector | None]:
+    """What each condition adds to a pair's problems: nothing, c d, or a random vector of the length of c d."""
     site = resid_site(config.layer, SITE)
     own = config.coefficient * mean_difference(lm, read, site, chat)
     others = [random_direction(config.seed, pair, index, lm.d_model) for index in range(config.n_controls)]
-    return [None, Push(site, own), *(Push(site, own.norm() * other) for other in others)]
+    return [None, SteeringVector(site, own), *(SteeringVector(site, own.norm() * other) for other in others)]
 
 
 def conclude(ctx: RunContext[PositiveControlConfig], out: RecordWriter, twins: Sequence[Twin]) -> None:
     """Write positive_control.json, which follows from all records."""
-    config, rows = ctx.config, rows_by_variant(out.joined_rows())
-    _, own, *controls = variants_of(config)
+    config, rows = ctx.config, rows_by_condition(out.joined_rows())
+    _, own, *controls = conditions_of(config)
     before, after = rows[UNSTEERED], rows[own]
-    of_controls = {variant.control_index: rows[variant] for variant in controls}
+    of_controls = {condition.control_index: rows[condition] for condition in controls}
     compared = compare_direction(before, after, {RANDOM_DIRECTION: of_controls}, RAISE)
     [judged] = judge_family({NAME: compared}, {NAME: RAISE}).values()
     texts, baseline = {twin.task_id: twin.a.text for twin in twins}, paired(before, before)
@@ -172,9 +172,9 @@ def _request(twin: Twin, seed: int, chat: ChatTemplate | None) -> Request:
     return Request(twin.task_id, prompt_of(twin.a, chat), twin.a.entry_point, record_seed(seed, twin.task_id, 0.0, 0))
 
 
-def _length(push: Push | None) -> float:
-    return 0.0 if push is None else float(push.vector.norm())
+def _length(steering: SteeringVector | None) -> float:
+    return 0.0 if steering is None else float(steering.vector.norm())
 
 
 def count_records(ctx: RunContext[PositiveControlConfig]) -> int:
-    return len(_steered(read_twins(ctx.config.pairs_file()))) * len(variants_of(ctx.config))
+    return len(_steered(read_twins(ctx.config.pairs_file()))) * len(conditions_of(ctx.config))

@@ -19,7 +19,7 @@ from common import handoffs
 from common.errors import ConfigError
 from common.handoffs.steering import DEGENERATE_LIMIT, CoefficientsDocument, Dose, FittedFacts, TunedDirection
 from common.interventions.comparisons import wanted_change
-from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
+from common.interventions.conditions import UNSTEERED, Condition, mean_norms, rows_by_condition, steered
 from common.interventions.directions import Direction, unit_decoder_row
 from common.interventions.fitted import VECTORS, FittedDirection, filled, fit, steered_directions
 from common.interventions.outcomes import JUDGED, effect, paired
@@ -38,9 +38,9 @@ from phase3_validation.steering.figures import dose_response
 
 @dataclass(frozen=True)
 class Plan(SteeringPlan):
-    """What is run: by direction and layer, one variant for each coefficient."""
+    """What is run: by direction and layer, one condition for each coefficient."""
 
-    points: dict[str, dict[int, list[Variant]]]
+    points: dict[str, dict[int, list[Condition]]]
 
 
 def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
@@ -58,8 +58,8 @@ def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
         }
         for direction in directions
     }
-    variants = [variant for by_layer in points.values() for group in by_layer.values() for variant in group]
-    return Plan([UNSTEERED, *variants], directions, norms, points)
+    conditions = [condition for by_layer in points.values() for group in by_layer.values() for condition in group]
+    return Plan([UNSTEERED, *conditions], directions, norms, points)
 
 
 def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: str) -> None:
@@ -107,7 +107,7 @@ def conclude(
     ctx: RunContext[CoefficientsConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]
 ) -> None:
     """Write coefficients.json and the figures, which follow from all records."""
-    rows = rows_by_variant(out.joined_rows())
+    rows = rows_by_condition(out.joined_rows())
     before = rows[UNSTEERED]
     entries = {direction.name: _entry(ctx.config.site, plan, direction, rows) for direction in plan.directions}
     vectors = fitted_vectors(ctx, plan)
@@ -128,7 +128,7 @@ def conclude(
     for name, entry in entries.items():
         out.file(f"figures/dose_response_{name}.svg", dose_response(name, entry))
         ctx.log.info("%s: %s. Chosen: %s", name, entry.why, _in_words(entry.chosen))
-    out.summary = {"problems": len(before), "variants": len(rows)} | {
+    out.summary = {"problems": len(before), "conditions": len(rows)} | {
         name: _in_words(entry.chosen) for name, entry in entries.items()
     }
 
@@ -164,11 +164,11 @@ def _layer_of_fitted(plan: Plan) -> int:
     return next(direction.layer for direction in plan.directions if isinstance(direction, FittedDirection))
 
 
-def _entry(site: str, plan: Plan, direction: Direction, rows: dict[Variant, Any]) -> TunedDirection:
+def _entry(site: str, plan: Plan, direction: Direction, rows: dict[Condition, Any]) -> TunedDirection:
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
-    for layer, variants in plan.points[direction.name].items():
-        points = [curve_point(before, rows[variant], layer, variant.coefficient) for variant in variants]
+    for layer, conditions in plan.points[direction.name].items():
+        points = [curve_point(before, rows[condition], layer, condition.coefficient) for condition in conditions]
         points.append(curve_point(before, before, layer, 0.0))
         curve += sorted(points, key=lambda point: point.coefficient)
     chosen, why = choose(curve, wanted)
@@ -183,4 +183,4 @@ def _in_words(chosen: Dose | None) -> str:
 
 
 def count_records(ctx: RunContext[CoefficientsConfig]) -> int:
-    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).variants)
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).conditions)

@@ -30,7 +30,7 @@ from common.handoffs.steering import (
     UnsteeredRate,
 )
 from common.interventions.comparisons import compare_direction, judge_family
-from common.interventions.conditions import UNSTEERED, Variant, mean_norms, rows_by_variant, steered
+from common.interventions.conditions import UNSTEERED, Condition, mean_norms, rows_by_condition, steered
 from common.interventions.controls import controls_of, match_of, warn_of_few
 from common.interventions.fitted import FittedDirection, steered_directions, with_vectors
 from common.interventions.outcomes import effect, paired
@@ -71,7 +71,7 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
         indices = {MATCHED_LATENT: controls_of(direction, columns, latents.document(), k), RANDOM_DIRECTION: range(k)}
         own[direction.name] = steered(direction.name, *place)
         controls[direction.name] = {
-            kind: {index: Variant(direction.name, kind, index, *place) for index in some}
+            kind: {index: Condition(direction.name, kind, index, *place) for index in some}
             for kind, some in indices.items()
         }
     tuned_on = drawn(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), ctx.config.tuning_problems, ctx.config.seed)
@@ -97,7 +97,7 @@ def _write(
     ctx: RunContext[SteeringConfig], out: RecordWriter, plan: Plan, earlier: Earlier, problems: list[Problem]
 ) -> None:
     """The programs that give the controls their signs, then those of validation."""
-    n, n_there = plan.n_tuning, len(problems) * plan.n_variants
+    n, n_there = plan.n_tuning, len(problems) * plan.n_conditions
     ctx.log.info("%d programs of hyperparams to turn the controls, %d of validation", n, n_there)
     steer_prompt = plan.chosen.steer == "all"
     directions = with_vectors(plan.base.directions, ctx.read(handoffs.COEFFICIENTS))
@@ -127,7 +127,7 @@ def conclude(
     problems: list[dict[str, Any]],
 ) -> None:
     """Write steering.json, examples.json and the figures, which follow from all records."""
-    rows = rows_by_variant(out.joined_rows())
+    rows = rows_by_condition(out.joined_rows())
     before = rows[UNSTEERED]
     controls = tuned_controls(plan, out.joined_rows(TUNING)) if plan.own else {}
     entries = _entries(ctx, plan, controls, rows)
@@ -155,19 +155,20 @@ def conclude(
         out.file(f"figures/transitions_{name}.svg", figures.transition_table(name, entry))
     for name, entry in entries.items():
         ctx.log.info("%s: %s", name, entry.verdict)
-    out.summary = {"problems": len(before), "variants": len(rows)}
+    out.summary = {"problems": len(before), "conditions": len(rows)}
     out.summary |= {name: str(entry.verdict) for name, entry in entries.items()}
 
 
 def _entries(
-    ctx: RunContext, plan: Plan, controls: Controls, rows: dict[Variant, Any]
+    ctx: RunContext, plan: Plan, controls: Controls, rows: dict[Condition, Any]
 ) -> dict[str, SteeredDirection | NotSteered]:
     """Every direction; those that were steered are judged together."""
     before, chosen, compared = rows[UNSTEERED], plan.chosen.directions, {}
     matches = _matches(ctx, plan) if plan.own else {}
     for name, own in plan.own.items():
         beside = {
-            kind: {index: rows[variant] for index, variant in group.items()} for kind, group in controls[name].items()
+            kind: {index: rows[condition] for index, condition in group.items()}
+            for kind, group in controls[name].items()
         }
         compared[name] = compare_direction(before, rows[own], beside, chosen[name].wanted, matches.get(name))
     judged = judge_family(compared, {name: entry.wanted for name, entry in chosen.items()})
@@ -218,4 +219,4 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
 def count_records(ctx: RunContext[SteeringConfig]) -> int:
     plan = plan_of(ctx)
     n_problems = n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems)
-    return plan.n_tuning + n_problems * plan.n_variants
+    return plan.n_tuning + n_problems * plan.n_conditions

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.handoffs.steering import CoefficientsDocument
-from common.interventions.conditions import UNSTEERED, Variant, rows_by_variant
+from common.interventions.conditions import UNSTEERED, Condition, rows_by_condition
 from common.interventions.outcomes import Row
 from common.interventions.steered_programs import SteeringPlan
 from common.runs.records import RecordWriter
@@ -23,7 +23,7 @@ from phase3_validation.steering.choice import better_sign
 
 TUNING = "tuning.parquet"
 
-Controls = dict[str, dict[str, dict[int, Variant]]]  # by direction, kind and index
+Controls = dict[str, dict[str, dict[int, Condition]]]  # by direction, kind and index
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Plan:
 
     base: SteeringPlan
     chosen: CoefficientsDocument
-    own: dict[str, Variant]
+    own: dict[str, Condition]
     controls: Controls
     tuned_on: list[dict[str, Any]]
 
@@ -43,38 +43,38 @@ class Plan:
     def tuning(self) -> SteeringPlan:
         """Every control with both signs."""
         both = [each for control in _every(self.controls) for each in (control, turned(control))]
-        return replace(self.base, variants=[UNSTEERED, *both])
+        return replace(self.base, conditions=[UNSTEERED, *both])
 
     @property
     def n_tuning(self) -> int:
         """Records of the sample, which come first."""
-        return len(self.tuned_on) * len(self.tuning.variants) if self.own else 0
+        return len(self.tuned_on) * len(self.tuning.conditions) if self.own else 0
 
     @property
-    def n_variants(self) -> int:
+    def n_conditions(self) -> int:
         """Of one problem of validation."""
         return 1 + len(self.own) + sum(1 for _ in _every(self.controls))
 
     def steering(self, controls: Controls) -> SteeringPlan:
         """Each direction and its controls, which have their signs."""
-        variants = [UNSTEERED]
+        conditions = [UNSTEERED]
         for name, own in self.own.items():
-            variants += [own, *_every({name: controls[name]})]
-        return replace(self.base, variants=variants)
+            conditions += [own, *_every({name: controls[name]})]
+        return replace(self.base, conditions=conditions)
 
 
-def turned(control: Variant) -> Variant:
+def turned(control: Condition) -> Condition:
     """The same vector with the other sign."""
     return replace(control, coefficient=-control.coefficient)
 
 
 def tuned_controls(plan: Plan, rows: Sequence[Row]) -> Controls:
     """The controls, each with its better sign; `rows` are those of tuning.parquet."""
-    of_variant: Mapping[Variant, Sequence[Row]] = rows_by_variant(rows)
+    of_condition: Mapping[Condition, Sequence[Row]] = rows_by_condition(rows)
 
-    def tuned(name: str, control: Variant) -> Variant:
-        after = {each.coefficient: of_variant[each] for each in (control, turned(control))}
-        sign = better_sign(of_variant[UNSTEERED], after, control.layer, plan.chosen.directions[name].wanted)
+    def tuned(name: str, control: Condition) -> Condition:
+        after = {each.coefficient: of_condition[each] for each in (control, turned(control))}
+        sign = better_sign(of_condition[UNSTEERED], after, control.layer, plan.chosen.directions[name].wanted)
         return replace(control, coefficient=sign)
 
     return {
@@ -88,7 +88,7 @@ def saved_rows(out: RecordWriter, n: int) -> list[Row]:
     return [out.saved_records[index][TUNING] for index in range(n)]
 
 
-def _every(controls: Controls) -> Iterator[Variant]:
+def _every(controls: Controls) -> Iterator[Condition]:
     for kinds in controls.values():
         for group in kinds.values():
             yield from group.values()

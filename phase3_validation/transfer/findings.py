@@ -22,7 +22,7 @@ from common.handoffs.detection import DetectedDirection
 from common.handoffs.selected import PromptFitFacts
 from common.handoffs.steering import Change, SteeredDirection, SteeringVerdict, TunedDirection
 from common.interventions.comparisons import mcnemar_p, verdict_without_controls
-from common.interventions.conditions import Variant
+from common.interventions.conditions import Condition
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row, effect, paired, transitions
 from common.interventions.power import power_without_controls
@@ -78,7 +78,7 @@ def _told_apart(identity: str, other: str) -> tuple[str, str]:
 def steering_entries(
     rows: Sequence[Row],
     n_unsteered: int,
-    variants: dict[str, Variant],
+    conditions: dict[str, Condition],
     tuned: dict[str, TunedDirection],
     at_home: dict[str, SteeredDirection],
     norms: dict[tuple[int, str], float],
@@ -86,26 +86,26 @@ def steering_entries(
     """What each direction does in the other model, and what it did `at_home`; with McNemar, Holm over directions."""
     unsteered = {row["task_id"]: row for row in rows[:n_unsteered]}
     pairs = {}
-    for name in variants:
+    for name in conditions:
         after = [row for row in rows[n_unsteered:] if row["direction"] == name]
         pairs[name] = paired([unsteered[row["task_id"]] for row in after], after)
     p = {name: mcnemar_p(found.corrected, found.corrupted) for name, found in pairs.items()}
     p_holm = dict(zip(p, holm(list(p.values())), strict=True))
     entries: dict[str, TransferredSteering | NotSteeredThere] = {}
     for name, entry in tuned.items():
-        if name not in variants:
+        if name not in conditions:
             verdict = SteeringVerdict(Change.UNUSABLE, why=entry.why)
             entries[name] = NotSteeredThere(wanted=entry.wanted, verdict=verdict)
             continue
-        variant, found = variants[name], effect(pairs[name])
+        condition, found = conditions[name], effect(pairs[name])
         # What a matched latent would do in the other model was not tried.
-        power = power_without_controls(found, entry.wanted, len(variants))
+        power = power_without_controls(found, entry.wanted, len(conditions))
         entries[name] = TransferredSteering(
             wanted=entry.wanted,
-            layer=variant.layer,
-            site=variant.site,
-            coefficient=variant.coefficient,
-            norm=norms[variant.layer, variant.site],
+            layer=condition.layer,
+            site=condition.site,
+            coefficient=condition.coefficient,
+            norm=norms[condition.layer, condition.site],
             source=SourceEffect(effect=at_home[name].effect if name in at_home else None),
             effect=found,
             mcnemar_p=p[name],

@@ -27,11 +27,11 @@ from common import handoffs
 from common.errors import AssetError, ConfigError
 from common.handoffs.changes import TransferDataset, TransferDocument, TransferSite, TransferTarget
 from common.handoffs.steering import CoefficientsDocument
-from common.interventions.conditions import UNSTEERED, Variant, mean_norms, pushes, steered
+from common.interventions.conditions import UNSTEERED, Condition, mean_norms, steered, steering_vectors
 from common.interventions.directions import NAMES, Direction, selected_directions
 from common.interventions.records import spaced
 from common.interventions.steered_generation import generate_steered
-from common.interventions.writing import Written, write_variants
+from common.interventions.writing import Written, write_conditions
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit, generate
 from common.model.language_model import LanguageModel
@@ -60,19 +60,19 @@ from phase3_validation.transfer.problems import (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run. `chosen` is what phase 3.2 wrote; `steered` are the variants of its directions, by name.
+    """What is run. `chosen` is what phase 3.2 wrote; `steered` are the conditions of its directions, by name.
 
     `other` is the dataset of the splits where it is not the first one.
-    `records` holds problem and variant of each record: the unsteered programs of both splits come first.
+    `records` holds problem and condition of each record: the unsteered programs of both splits come first.
     """
 
     directions: list[Direction]
     chosen: CoefficientsDocument
-    steered: dict[str, Variant]
+    steered: dict[str, Condition]
     norms: dict[tuple[int, str], float]
     splits: dict[str, list[dict[str, Any]]]
     other: OtherProblems | None
-    records: list[tuple[dict[str, Any], Variant]]
+    records: list[tuple[dict[str, Any], Condition]]
 
     @property
     def layers(self) -> list[int]:
@@ -86,7 +86,7 @@ class Plan:
 
 def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     chosen = ctx.read(handoffs.COEFFICIENTS).document()
-    variants = {
+    conditions = {
         name: steered(name, entry.chosen.layer, entry.site, entry.chosen.coefficient)
         for name, entry in chosen.directions.items()
         if entry.chosen and name in NAMES  # fitted directions are the first model's own
@@ -94,9 +94,9 @@ def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     splits, other = splits_of(ctx)
     records = [(problem, UNSTEERED) for name in (TUNING, JUDGING) for problem in splits[name]]
     some = spaced(splits[JUDGING], ctx.config.problems)
-    records += [(problem, variant) for variant in variants.values() for problem in some]
+    records += [(problem, condition) for condition in conditions.values() for problem in some]
     directions = selected_directions(ctx.read(handoffs.LATENTS))
-    return Plan(directions, chosen, variants, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, other, records)
+    return Plan(directions, chosen, conditions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, other, records)
 
 
 def splits_of(ctx: RunContext[TransferConfig]) -> tuple[dict[str, list[dict[str, Any]]], OtherProblems | None]:
@@ -126,7 +126,7 @@ def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
                 failing = check_references(ctx, out, plan.other.used, config.accept_failing_references)
                 out.process["failing_references"] = failing
             try:
-                write_variants(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
+                write_conditions(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
             except AssetError as error:
                 flag = "--model" if config.target() == config.model else "--to"
                 raise AssetError(str(error).replace("--model", flag)) from error
@@ -134,12 +134,12 @@ def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
 
 def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Writer[Written]:
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
-    source, variants = sae_source(config.sae, config.model, config.sae_revision), list(plan.steered.values())
+    source, conditions = sae_source(config.sae, config.model, config.sae_revision), list(plan.steered.values())
     check_same_shape(lm, load_sae(source, plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
-    added = pushes(
-        variants, plan.directions, partial(load_sae, source), plan.norms, seed=config.seed, d_model=lm.d_model
+    added = steering_vectors(
+        conditions, plan.directions, partial(load_sae, source), plan.norms, seed=config.seed, d_model=lm.d_model
     )
-    push_of = dict(zip(variants, added, strict=True))
+    vector_of = dict(zip(conditions, added, strict=True))
     # The form is that of --model, the words are its own.
     chat = chat_template_for(config.prompt, config.target(), config.target_revision())
     unsteered = [problem for problem, _ in plan.records[: plan.n_unsteered]]
@@ -155,12 +155,12 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
             if unsteered:
                 made = [(one, 0.0) for one in generate(lm, wanted, max_new_tokens=limit)]
             else:
-                added = [push_of[variant] for _, variant in records]
+                added = [vector_of[condition] for _, condition in records]
                 steered = generate_steered(lm, wanted, added, max_new_tokens=limit, steer_prompt=steer_prompt)
                 made = [(one.generation, one.trajectory_kl) for one in steered]
-            for (problem, variant), (generation, kl) in zip(records, made, strict=True):
+            for (problem, condition), (generation, kl) in zip(records, made, strict=True):
                 tensors = kept_activations(lm, plan.layers, generation.resid_post.get("last"), problem["task_id"])
-                written.append(Written(problem, variant, generation, kl, tensors=tensors))
+                written.append(Written(problem, condition, generation, kl, tensors=tensors))
         return written
 
     return Writer(write, [length_of[problem["task_id"]] for problem, _ in plan.records])

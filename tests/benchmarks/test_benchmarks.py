@@ -13,7 +13,7 @@ from benchmarks.one_by_one import ends_at, residual_streams, write_text
 from benchmarks.rounds import alternate, row_of
 from benchmarks.rows import Row, holds, render_table
 from benchmarks.rows import render as line_of
-from common.interventions.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import SteeringVector, generate_steered
 from common.model.generation import Request, generate
 from common.model.loading import load_model
 from common.problems.datasets import Problem, load_problems
@@ -165,12 +165,12 @@ def test_the_loop_of_steering_adds_what_the_engine_adds(organism, problems):
     from benchmarks.steering import added
 
     vector = 80 * torch.nn.functional.normalize(torch.arange(organism.d_model).float().cos(), dim=0)
-    push = Push("blocks.3.hook_resid_post", vector)
+    steering = SteeringVector("blocks.3.hook_resid_post", vector)
     [steered], [plain] = (
         generate_steered(organism, [request_of(problems[0])], [each], max_new_tokens=30, stop_early=False)
-        for each in (push, None)
+        for each in (steering, None)
     )
-    with added(organism, push):
+    with added(organism, steering):
         text = write_text(organism, problems[0], 30)
     assert text == steered.generation.text != plain.generation.text
     with added(organism, None):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from common.interventions.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import SteeringVector, generate_steered
 from common.model import devices
 from common.model.generation import Request, generate
 from common.model.language_model import LanguageModel
@@ -76,7 +76,7 @@ def test_a_gpu_writes_the_programs_of_the_processor_and_keeps_its_activations(or
 
 def test_steering_by_nothing_changes_no_token_on_a_gpu(organism):
     some = requests(12)
-    nothing = Push("blocks.2.hook_resid_post", torch.zeros(organism.d_model))
+    nothing = SteeringVector("blocks.2.hook_resid_post", torch.zeros(organism.d_model))
     steered = generate_steered(organism, some, [nothing] * len(some), max_new_tokens=40)
     unsteered = generate_steered(organism, some, [None] * len(some), max_new_tokens=40)
     assert [one.generation.token_ids for one in steered] == [one.generation.token_ids for one in unsteered]
@@ -134,10 +134,13 @@ def test_a_model_larger_than_allowed_is_spread_and_writes_the_same(organism, who
     def written(model) -> list:
         lm = LanguageModel(model, tokenizer, "random weights", "cuda", "bfloat16", None)
         vector = torch.ones(LARGE.hidden_size)
-        pushes = [Push("blocks.1.hook_resid_post", vector), Push("blocks.14.hook_resid_post", vector)] * 2
+        steering_vectors = [
+            SteeringVector("blocks.1.hook_resid_post", vector),
+            SteeringVector("blocks.14.hook_resid_post", vector),
+        ] * 2
         return [
             generate(lm, some, max_new_tokens=8, stop_early=False),
-            [one.generation for one in generate_steered(lm, some, pushes, max_new_tokens=8)],
+            [one.generation for one in generate_steered(lm, some, steering_vectors, max_new_tokens=8)],
         ]
 
     model = place(large_model(), "cuda", "random weights")

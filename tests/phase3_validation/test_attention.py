@@ -10,7 +10,7 @@ from transformers import AttentionInterface
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from common.errors import ArtifactMismatchError
-from common.interventions.steered_generation import Push
+from common.interventions.steered_generation import SteeringVector
 from common.model.hooks import decoder_blocks
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
@@ -153,9 +153,9 @@ def load(family: str, tiny_gemma: Path, tmp_path_factory) -> LanguageModel:
     return model
 
 
-def some_push(lm: LanguageModel, site: str, length: float = 5.0) -> Push:
+def some_steering(lm: LanguageModel, site: str, length: float = 5.0) -> SteeringVector:
     vector = torch.from_numpy(np.random.default_rng(3).normal(size=lm.d_model)).float()
-    return Push(site, length * vector / vector.norm())
+    return SteeringVector(site, length * vector / vector.norm())
 
 
 def plain_attention(lm: LanguageModel, prompt: Prompt, layers: list[int]) -> np.ndarray:
@@ -171,7 +171,7 @@ def plain_attention(lm: LanguageModel, prompt: Prompt, layers: list[int]) -> np.
 
 
 def test_the_sections_of_every_head_add_up_to_one(lm):
-    found = read_attention(lm, prompts(), [None, some_push(lm, resid_site(0, "resid_post"))], range(lm.n_layers))
+    found = read_attention(lm, prompts(), [None, some_steering(lm, resid_site(0, "resid_post"))], range(lm.n_layers))
     assert found.shape == (2, 5, lm.n_layers, 4, N_SECTIONS) and found.min() >= 0
     assert np.abs(found.sum(-1) - 1).max() < 1e-4
 
@@ -193,14 +193,14 @@ def test_attention_is_that_of_a_plain_pass_of_one_prompt(lm):
 @pytest.mark.parametrize("steer_prompt", [False, True])
 @pytest.mark.parametrize("kind", ["resid_pre", "resid_post"])
 def test_steered_attention_is_that_of_a_plain_pass_in_which_the_vector_is_added(lm, kind, steer_prompt):
-    layers, push = list(range(1, lm.n_layers)), some_push(lm, resid_site(1, kind))
-    found = read_attention(lm, prompts(), [None, push, None], layers, steer_prompt=steer_prompt)
+    layers, steering = list(range(1, lm.n_layers)), some_steering(lm, resid_site(1, kind))
+    found = read_attention(lm, prompts(), [None, steering, None], layers, steer_prompt=steer_prompt)
     assert (found[0] == found[2]).all()  # nothing is left behind
     first = slice(None) if steer_prompt else slice(-1, None)
 
     def add(resid: torch.Tensor) -> torch.Tensor:
         changed = resid.clone()
-        changed[:, first] += push.vector
+        changed[:, first] += steering.vector
         return changed
 
     block = decoder_blocks(lm.model)[1]
@@ -218,7 +218,9 @@ def test_steered_attention_is_that_of_a_plain_pass_in_which_the_vector_is_added(
 
 
 def test_a_vector_of_length_zero_changes_nothing_at_all(lm):
-    found = read_attention(lm, prompts(), [None, some_push(lm, resid_site(0, "resid_pre"), 0.0)], range(lm.n_layers))
+    found = read_attention(
+        lm, prompts(), [None, some_steering(lm, resid_site(0, "resid_pre"), 0.0)], range(lm.n_layers)
+    )
     assert (found[0] == found[1]).all()
 
 
@@ -257,15 +259,15 @@ def first_layer_by_hand(lm: LanguageModel, prompt: Prompt, added: np.ndarray) ->
 
 def test_the_first_layer_s_heads_by_hand_with_and_without_a_vector(tiny_gemma, tmp_path_factory):
     lm = load("llama", tiny_gemma, tmp_path_factory)
-    push = some_push(lm, resid_site(0, "resid_pre"), 3.0)
-    found = read_attention(lm, prompts(), [None, push], [0])
+    steering = some_steering(lm, resid_site(0, "resid_pre"), 3.0)
+    found = read_attention(lm, prompts(), [None, steering], [0])
     for number, prompt in enumerate(prompts()):
         encoded = lm.tokenizer([prompt.text], return_offsets_mapping=True, return_special_tokens_mask=True)
         sections = section_of_tokens(encoded, [prompt])[0]
-        for variant, added in enumerate((np.zeros(64), push.vector.double().numpy())):
+        for condition, added in enumerate((np.zeros(64), steering.vector.double().numpy())):
             rows = first_layer_by_hand(lm, prompt, added)
             expected = np.stack([rows[:, sections == section].sum(-1) for section in range(N_SECTIONS)], axis=-1)
-            assert found[variant, number, 0] == pytest.approx(expected, abs=1e-5)
+            assert found[condition, number, 0] == pytest.approx(expected, abs=1e-5)
     assert np.abs(found[1] - found[0]).max() > 0.01
 
 

@@ -7,7 +7,7 @@ from architectures import small
 from tiny_models import make_tokenizer
 
 from common.errors import ArtifactMismatchError, ConfigError
-from common.interventions.steered_generation import Push
+from common.interventions.steered_generation import SteeringVector
 from common.model.language_model import LanguageModel
 from common.problems.prompt import Prompt, build_prompt
 from phase3_validation.attention.heads import eager, find_heads
@@ -47,8 +47,10 @@ def test_attention_is_that_of_a_plain_pass_whatever_the_block_calls_it(architect
     lm = small(architecture)
     heads = find_heads(lm)
     layers = list(heads.modules)
-    push = Push("blocks.0.hook_resid_pre", torch.randn(64, generator=torch.Generator().manual_seed(0)) * 5)
-    found = read_attention(lm, prompts(), [None, push], layers, heads=heads)
+    steering = SteeringVector(
+        "blocks.0.hook_resid_pre", torch.randn(64, generator=torch.Generator().manual_seed(0)) * 5
+    )
+    found = read_attention(lm, prompts(), [None, steering], layers, heads=heads)
     assert found.shape == (2, 3, len(layers), 4, len(SECTIONS)) and np.abs(found.sum(-1) - 1).max() < 1e-9
     n_tokens = len(SECTIONS) - 1  # all but the learned sink are tokens
     for prompt, own in zip(prompts(), found[0], strict=True):

@@ -15,8 +15,8 @@ from common.evaluation.bootstrap import draws_of_problems
 from common.handoffs.changes import AttentionDocument
 from common.handoffs.document import as_json, from_json
 from common.handoffs.steering import RANDOM_DIRECTION, CoefficientsDocument
-from common.interventions.conditions import UNSTEERED, Variant, steered
-from common.interventions.steered_generation import Push
+from common.interventions.conditions import UNSTEERED, Condition, steered
+from common.interventions.steered_generation import SteeringVector
 from common.model.loading import load_model
 from common.model.sites import resid_site
 from common.problems.prompt import build_prompt
@@ -101,12 +101,12 @@ def test_the_numbers_of_the_phase_follow_from_its_tables(whole):
 def test_what_is_added_is_coefficient_times_mean_norm_times_the_unit_decoder_row(whole):
     experiment, run = whole
     row = load_sae(sae_source(str(experiment.sae), str(experiment.model)), 2).W_dec[8]
-    push = Push(resid_site(2, "resid_post"), 0.5 * (NORMS["resid_post"] + 2) * row / row.norm())
+    steering = SteeringVector(resid_site(2, "resid_post"), 0.5 * (NORMS["resid_post"] + 2) * row / row.norm())
     split = next(experiment.data.glob("phase0_1/*/validation_small.parquet"))
     problems = pyarrow.parquet.read_table(split).to_pylist()
     made = [build_prompt(problem["text"], problem["test_list"]) for problem in problems]
     lm = load_model(str(experiment.model), "cpu", threads=1)
-    expected = read_attention(lm, made, [push], [2, 3])[0][..., [SECTIONS.index(name) for name in PLAIN]]
+    expected = read_attention(lm, made, [steering], [2, 3])[0][..., [SECTIONS.index(name) for name in PLAIN]]
     assert arrays_of(run)("steer_correct") == pytest.approx(expected, abs=1e-5)
     assert json_of(run, "attention.json")["directions"]["steer_correct"]["norm"] == NORMS["resid_post"] + 2
 
@@ -140,10 +140,10 @@ def test_the_first_token_is_called_bos_where_it_is_one(whole):
 @pytest.mark.parametrize(("layer", "reached"), [(0, [1, 3]), (1, [3]), (3, [])])
 def test_of_a_hybrid_the_layers_without_attention_are_left_out_and_said(layer, reached):
     own = steered("steer_correct", layer, "resid_post", 0.5)
-    variants = [UNSTEERED, own, Variant("steer_correct", RANDOM_DIRECTION, 0, layer, "resid_post", 0.5)]
+    conditions = [UNSTEERED, own, Condition("steer_correct", RANDOM_DIRECTION, 0, layer, "resid_post", 0.5)]
     attention = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 6, 2, 2))  # layers 1 and 3 of 4, two heads
     layers = [1, 3] if layer < 3 else [3]
-    measured = Measured(range(6), variants, layers, PLAIN, attention[:, :, -len(layers) :])
+    measured = Measured(range(6), conditions, layers, PLAIN, attention[:, :, -len(layers) :])
     entry = {"wanted": "raise", "site": "resid_post", "chosen": {"layer": layer, "coefficient": 0.5}}
     chosen = made(CoefficientsDocument, {"steer": "last", "directions": {"steer_correct": entry}})
     entries = moved_by(measured, chosen, {(layer, "resid_post"): 2.0}, draws_of_problems(6, 1000, 42))

@@ -26,7 +26,7 @@ from common.handoffs.changes import StillWritten
 from common.handoffs.document import as_json
 from common.handoffs.selected import SelectedLatent
 from common.handoffs.steering import MATCHED_LATENT, Change
-from common.interventions.conditions import NONE, UNSTEERED, Variant
+from common.interventions.conditions import NONE, UNSTEERED, Condition
 from common.interventions.controls import match
 from common.interventions.directions import Direction
 from common.model.generation import generate
@@ -44,7 +44,7 @@ from phase3_validation.orthogonalisation.figures import among_matched
 from phase3_validation.orthogonalisation.phase import PHASE
 
 N_MADE = 19  # controls whose programs are made up
-N, K, TOKENS, BATCH = 12, 2, 12, 20  # batches of twenty straddle the twelve problems of a variant
+N, K, TOKENS, BATCH = 12, 2, 12, 20  # batches of twenty straddle the twelve problems of a condition
 
 
 @pytest.fixture(scope="session")
@@ -102,15 +102,15 @@ def projected_by_hand(lm: LanguageModel, d: torch.Tensor) -> LanguageModel:
     return LanguageModel(model.float(), lm.tokenizer, lm.name, lm.device, lm.dtype, None)
 
 
-def test_records_are_variant_by_variant_with_matched_latents_of_the_same_layer(whole, selection):
+def test_records_are_condition_by_condition_with_matched_latents_of_the_same_layer(whole, selection):
     rows, tasks = rows_of(whole), [problem["task_id"] for problem in validation_of(selection)]
     assert [row["record"] for row in rows] == list(range(len(rows))) and len(rows) == 7 * N
     assert [row["task_id"] for row in rows] == tasks * 7
-    variants = [(rows[N * i]["direction"], rows[N * i]["control"]) for i in range(7)]
+    conditions = [(rows[N * i]["direction"], rows[N * i]["control"]) for i in range(7)]
     both = [
         (name, control) for name in ("steer_incorrect", "steer_correct") for control in (NONE, *[MATCHED_LATENT] * K)
     ]
-    assert variants == [("none", "unsteered"), *both]
+    assert conditions == [("none", "unsteered"), *both]
     layers = {row["direction"]: row["layer"] for row in rows}
     assert layers == {"none": -1, "steer_incorrect": 1, "steer_correct": 2}
     chosen = {row["control_index"] for row in rows if row["control"] == MATCHED_LATENT}
@@ -251,11 +251,11 @@ def made_entries() -> tuple[dict, dict]:
     before = ["correct" if i % 2 else "incorrect" for i in range(200)]
     rows, own, controls = {UNSTEERED: made_rows(before, 0)}, {}, {}
     for place, (name, corrupted) in enumerate((("steer_correct", 0.4), ("steer_incorrect", 0.05))):
-        own[name] = Variant(name, NONE, -1, 2, "", 0.0)
+        own[name] = Condition(name, NONE, -1, 2, "", 0.0)
         rows[own[name]] = made_rows(flipped(before, 0.05, corrupted, 10 + place), place)
-        controls[name] = {k: Variant(name, MATCHED_LATENT, k, 2, "", 0.0) for k in range(N_MADE)}
-        for k, variant in controls[name].items():
-            rows[variant] = made_rows(flipped(before, 0.05, 0.05, 50 + N_MADE * place + k), k)
+        controls[name] = {k: Condition(name, MATCHED_LATENT, k, 2, "", 0.0) for k in range(N_MADE)}
+        for k, condition in controls[name].items():
+            rows[condition] = made_rows(flipped(before, 0.05, 0.05, 50 + N_MADE * place + k), k)
     statistics = made(SelectedLatent, {"layer": 2, "latent": 1})
     directions = [Direction(name, 2, 1, "s", statistics) for name in own]
     return findings.entries(directions, rows[UNSTEERED], rows, own, controls, dict.fromkeys(own, MATCH)), rows
@@ -266,12 +266,12 @@ def test_the_statistics_are_those_of_scipy_and_statsmodels(made_entries):
     before = [row["label"] == "correct" for row in rows[UNSTEERED]]
     p_mcnemar, p_fisher = {}, {}
     for name, entry in entries.items():
-        after = {variant: [row["label"] == "correct" for row in of] for variant, of in rows.items()}
-        own = after[Variant(name, NONE, -1, 2, "", 0.0)]
+        after = {condition: [row["label"] == "correct" for row in of] for condition, of in rows.items()}
+        own = after[Condition(name, NONE, -1, 2, "", 0.0)]
         matched = [
             passed
-            for variant, passed in after.items()
-            if variant.direction == name and variant.control == MATCHED_LATENT
+            for condition, passed in after.items()
+            if condition.direction == name and condition.control == MATCHED_LATENT
         ]
         table = [
             [sum(a == x and b == y for a, b in zip(before, own, strict=True)) for y in (True, False)]

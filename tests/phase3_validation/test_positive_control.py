@@ -21,7 +21,7 @@ from common.model.registry import control_pairs, model_location
 from common.model.sites import resid_post_site
 from common.stopping import Stopped
 from phase3_validation.positive_control.config import PositiveControlConfig, left_out
-from phase3_validation.positive_control.control import pushes
+from phase3_validation.positive_control.control import steering_vectors
 from phase3_validation.positive_control.differences import mean_difference
 from phase3_validation.positive_control.phase import PHASE
 from phase3_validation.positive_control.twins import READ, of_pairs, read_twins
@@ -108,7 +108,7 @@ def test_the_direction_is_the_one_that_plain_transformers_give(organism):
 def test_controls_have_the_length_of_what_is_added(organism, tmp_path):
     settings = config(tmp_path, n_controls=2, coefficient=0.5)
     twins = of_pairs(read_twins(control_pairs("organism")), READ)["sum>min"]
-    none, own, *others = pushes(organism, "sum>min", twins, settings, None)
+    none, own, *others = steering_vectors(organism, "sum>min", twins, settings, None)
     expected = 0.5 * mean_difference(organism, twins, resid_post_site(4))
     assert none is None and torch.equal(own.vector, expected)
     for index, other in enumerate(others):

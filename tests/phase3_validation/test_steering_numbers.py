@@ -57,20 +57,20 @@ def _simulate(ctx, config) -> None:
     earlier = greedy_programs(ctx.read(handoffs.GENERATIONS).table("dataset.parquet"))
     with ctx.write() as out:
         out.conclude = lambda: steering_phase.conclude(ctx, out, plan, earlier, 1, problems)
-        _make_up(out, rng, TUNING, plan.tuned_on, plan.tuning.variants, 0)
+        _make_up(out, rng, TUNING, plan.tuned_on, plan.tuning.conditions, 0)
         controls = tuned_controls(plan, saved_rows(out, plan.n_tuning))
-        _make_up(out, rng, "steering.parquet", problems, plan.steering(controls).variants, plan.n_tuning)
+        _make_up(out, rng, "steering.parquet", problems, plan.steering(controls).conditions, plan.n_tuning)
 
 
-def _make_up(out, rng, table: str, problems: list[dict], variants: list, first: int) -> None:
-    for batch in out.batches(100, [1] * len(problems) * len(variants), first):
+def _make_up(out, rng, table: str, problems: list[dict], conditions: list, first: int) -> None:
+    for batch in out.batches(100, [1] * len(problems) * len(conditions), first):
         for index in batch:
-            problem, variant = divmod(index - first, len(variants))
+            problem, condition = divmod(index - first, len(conditions))
             label = rng.choice(["correct", "incorrect", "not_run"], p=[0.45, 0.5, 0.05])
             row = {
                 "record": index,
                 "task_id": problems[problem]["task_id"],
-                **variants[variant].fields,
+                **conditions[condition].fields,
                 "code": f"x = {index}\n",
                 "label": str(label),
                 "error": "wrong_answer" if label == "incorrect" else None,
@@ -84,7 +84,7 @@ def _make_up(out, rng, table: str, problems: list[dict], variants: list, first: 
 
 
 class Recomputed:
-    """Counts over the rows of one variant, beside the unsteered ones; nothing of the phase is used."""
+    """Counts over the rows of one condition, beside the unsteered ones; nothing of the phase is used."""
 
     def __init__(self, before: list[dict], after: list[dict]):
         after_of = {row["task_id"]: row for row in after}

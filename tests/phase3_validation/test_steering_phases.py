@@ -21,7 +21,7 @@ from common import handoffs
 from common.errors import ConfigError
 from common.interventions.conditions import random_direction
 from common.interventions.degenerate import is_degenerate
-from common.interventions.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import SteeringVector, generate_steered
 from common.model.generation import generate
 from common.model.loading import load_model
 from common.problems.datasets import load_problems
@@ -46,7 +46,7 @@ def whole(chosen_experiment, tmp_path_factory) -> Path:
     return run_phase(STEERING_PHASE, data, steering_config(chosen_experiment))
 
 
-def test_every_problem_has_all_variants_side_by_side_the_unsteered_one_first(coefficients_run, lively_experiment):
+def test_every_problem_has_all_conditions_side_by_side_the_unsteered_one_first(coefficients_run, lively_experiment):
     rows, problems = rows_of(coefficients_run), split_of(lively_experiment, "hyperparams")
     assert list(rows[0]) == list(handoffs.STEERING_FIELDS)
     assert [row["record"] for row in rows] == list(range(9 * len(problems)))
@@ -77,10 +77,10 @@ def test_the_organism_writes_unsteered_in_a_mixed_batch_what_it_writes_alone():
     lm = load_model("organism", "cpu", "float32", 1)
     tasks = [task_for(dataclasses.asdict(p), 42) for p in load_problems("organism").problems[:6]]
     plain = [made.token_ids for made in generate(lm, [t.request for t in tasks], max_new_tokens=60)]
-    push = Push("blocks.3.hook_resid_post", 25 * random_direction(1, "a", 0, lm.d_model))
-    zero = Push(push.site, 0.0 * push.vector)
+    steering = SteeringVector("blocks.3.hook_resid_post", 25 * random_direction(1, "a", 0, lm.d_model))
+    zero = SteeringVector(steering.site, 0.0 * steering.vector)
     mixed = generate_steered(
-        lm, [t.request for t in tasks for _ in range(3)], [None, push, zero] * 6, max_new_tokens=60
+        lm, [t.request for t in tasks for _ in range(3)], [None, steering, zero] * 6, max_new_tokens=60
     )
     assert [made.generation.token_ids for made in mixed[::3]] == plain
     assert [made.generation.token_ids for made in mixed[2::3]] == plain
@@ -96,8 +96,8 @@ def test_the_rows_hold_what_the_engine_writes_when_the_vector_is_added_by_hand(w
     vector = coefficient * (NORMS["resid_post"] + layer) * decoder / np.linalg.norm(decoder)
     lm = load_model(str(chosen_experiment.model), "cpu", "float32", 1)
     requests = [task_for(problem, 42).request for problem in split_of(chosen_experiment, "validation")]
-    push = Push(f"blocks.{layer}.hook_resid_post", torch.from_numpy(vector.astype(np.float32)))
-    made = generate_steered(lm, requests, [push] * len(requests), max_new_tokens=12)
+    steering = SteeringVector(f"blocks.{layer}.hook_resid_post", torch.from_numpy(vector.astype(np.float32)))
+    made = generate_steered(lm, requests, [steering] * len(requests), max_new_tokens=12)
     assert [one.generation.token_ids for one in made] == [row["token_ids"] for row in rows]
     assert [one.trajectory_kl for one in made] == pytest.approx(
         [row["trajectory_kl"] for row in rows], rel=1e-3, abs=1e-5

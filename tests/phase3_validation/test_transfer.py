@@ -22,8 +22,8 @@ from transfers import (
     THRESHOLD,
     TOKENS,
     problems_of,
-    push_of_steer_correct,
     sae_of,
+    steering_of_steer_correct,
     table,
     transfer_config,
 )
@@ -76,7 +76,7 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, tr
     home = generate(load_model(str(transferable.model), "cpu", "float32", 1), requests, max_new_tokens=TOKENS)
     assert [one.token_ids for one in home] != [one.token_ids for one in unsteered]
 
-    by_hand = generate_steered(lm, requests, [push_of_steer_correct(transferable)] * 12, max_new_tokens=TOKENS)
+    by_hand = generate_steered(lm, requests, [steering_of_steer_correct(transferable)] * 12, max_new_tokens=TOKENS)
     own = rows[first + 12 :]
     assert [row["token_ids"] for row in own] == [one.generation.token_ids for one in by_hand]
     assert [row["trajectory_kl"] for row in own] == pytest.approx([one.trajectory_kl for one in by_hand], rel=1e-4)
@@ -278,11 +278,11 @@ def steering_rows() -> tuple:
             }
             for i, (row, label) in enumerate(zip(before, labels, strict=True))
         ]
-    variants = {name: steered(name, 2, "resid_post", 0.5) for name in after}
+    conditions = {name: steered(name, 2, "resid_post", 0.5) for name in after}
     wanted = {"steer_correct": "raise", "steer_incorrect": "lower"}
     tuned = {name: made(TunedDirection, {"wanted": what}) for name, what in wanted.items()}
     at_home = {"steer_correct": made(SteeredDirection, {"effect": as_json(EFFECT)})}
-    return rows, 60, variants, tuned, at_home, {(2, "resid_post"): 40.0}
+    return rows, 60, conditions, tuned, at_home, {(2, "resid_post"): 40.0}
 
 
 def test_steering_is_judged_by_mcnemar_and_holm():

@@ -17,8 +17,8 @@ from transfers import (
     THRESHOLD,
     TOKENS,
     problems_of,
-    push_of_steer_correct,
     sae_of,
+    steering_of_steer_correct,
     table,
     transfer_config,
 )
@@ -111,8 +111,8 @@ def test_the_model_itself_writes_programs_for_the_other_problems_and_then_steere
     unsteered = generate(lm, requests, max_new_tokens=TOKENS)
     assert [row["token_ids"] for row in rows[: len(requests)]] == [one.token_ids for one in unsteered]
 
-    push, steered = push_of_steer_correct(transferable), requests[len(tuning) :]
-    by_hand = generate_steered(lm, steered, [push] * len(steered), max_new_tokens=TOKENS)
+    steering, steered = steering_of_steer_correct(transferable), requests[len(tuning) :]
+    by_hand = generate_steered(lm, steered, [steering] * len(steered), max_new_tokens=TOKENS)
     own = rows[len(requests) :]
     assert [row["token_ids"] for row in own] == [one.generation.token_ids for one in by_hand]
     assert [row["trajectory_kl"] for row in own] == pytest.approx([one.trajectory_kl for one in by_hand], rel=1e-4)

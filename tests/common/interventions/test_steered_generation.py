@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
 from common.interventions import trajectory_kl
-from common.interventions.steered_generation import Push, generate_steered
+from common.interventions.steered_generation import SteeringVector, generate_steered
 from common.model.generation import Request, generate
 from common.model.hooks import change_sites, decoder_blocks, read_sites
 from common.model.language_model import LanguageModel
@@ -97,17 +97,20 @@ def logprobs_along(lm, request: Request, kind: str, layer: int, added: torch.Ten
 @pytest.mark.parametrize("kind", RESID_SITES)
 def test_tokens_and_disturbance_are_those_of_passes_without_cache_or_batch(lm, kind, steer_prompt):
     asked = [request for request in requests(3) for _ in range(3)]
-    pushes = [
-        Push(resid_site(i % lm.n_layers, kind), vector(lm, i, 1.0 + i)) if i % 3 else None for i in range(len(asked))
+    steering_vectors = [
+        SteeringVector(resid_site(i % lm.n_layers, kind), vector(lm, i, 1.0 + i)) if i % 3 else None
+        for i in range(len(asked))
     ]
-    found = generate_steered(lm, asked, pushes, max_new_tokens=N_NEW, steer_prompt=steer_prompt, stop_early=False)
+    found = generate_steered(
+        lm, asked, steering_vectors, max_new_tokens=N_NEW, steer_prompt=steer_prompt, stop_early=False
+    )
     n_changed = 0
-    for i, (request, push, result) in enumerate(zip(asked, pushes, found, strict=True)):
+    for i, (request, steering, result) in enumerate(zip(asked, steering_vectors, found, strict=True)):
         place = (kind, i % lm.n_layers)
-        added = torch.zeros(lm.d_model) if push is None else push.vector
+        added = torch.zeros(lm.d_model) if steering is None else steering.vector
         tokens = plain_steered(lm, request, *place, added, steer_prompt)
         assert result.generation.token_ids == tokens
-        if push is None:
+        if steering is None:
             program, unsteered = tokens, logprobs_along(lm, request, *place, added, steer_prompt, tokens)
             assert result.trajectory_kl == 0
         else:
@@ -121,7 +124,7 @@ def test_tokens_and_disturbance_are_those_of_passes_without_cache_or_batch(lm, k
 def test_a_coefficient_of_zero_gives_the_tokens_of_plain_generation(lm):
     asked = requests(7)
     plain = [result.token_ids for result in generate(lm, asked, max_new_tokens=12)]
-    zero = Push(resid_site(1, "resid_post"), 0.0 * vector(lm, 0, 1.0))
+    zero = SteeringVector(resid_site(1, "resid_post"), 0.0 * vector(lm, 0, 1.0))
     assert tokens_of(generate_steered(lm, asked, [zero] * 7, max_new_tokens=12)) == plain
     assert tokens_of(generate_steered(lm, asked, [None] * 7, max_new_tokens=12)) == plain
     assert tokens_of(generate_steered(lm, asked, [zero] * 7, max_new_tokens=12, steer_prompt=True)) == plain
@@ -136,12 +139,12 @@ def test_the_change_is_exactly_the_vector_at_the_positions_asked_and_nothing_els
     def take(site: str, resid: torch.Tensor) -> None:
         (before if site.endswith("post") else after).append(resid.clone())
 
-    push = Push("blocks.1.hook_resid_post", vector(lm, 5, 2.0))
+    steering = SteeringVector("blocks.1.hook_resid_post", vector(lm, 5, 2.0))
     with read_sites(lm.model, ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"], take):
         generate_steered(
             lm,
             [*requests(2), *requests(2)],
-            [push, None, None, push],
+            [steering, None, None, steering],
             max_new_tokens=3,
             steer_prompt=steer_prompt,
             stop_early=False,
@@ -150,37 +153,39 @@ def test_the_change_is_exactly_the_vector_at_the_positions_asked_and_nothing_els
     n = 3 if steer_prompt else 4  # to write the programs; as many but one to read the unsteered ones again
     assert len(passes) == n + n - 1
     # Of the rows asked for the first and the last; then the two that are steered, and each prompt unsteered.
-    for (prompt, *steps), pushed in ((passes[:n], [0, 3]), (passes[n:], [0, 1])):
+    for (prompt, *steps), touched in ((passes[:n], [0, 3]), (passes[n:], [0, 1])):
         if steer_prompt:
             lengths = [len(lm.tokenizer(request.prompt.text)["input_ids"]) for request in requests(2)] * 2
             real = torch.arange(max(lengths)) >= (max(lengths) - torch.tensor(lengths))[:, None]
             expected = prompt[0].clone()
-            expected[pushed] += push.vector * real[pushed][:, :, None]
+            expected[touched] += steering.vector * real[touched][:, :, None]
             assert torch.equal(prompt[1], expected)
         else:
             assert torch.equal(prompt[0], prompt[1]) and prompt[0].shape[0] == 2  # each prompt once, untouched
         for plain, steered in steps:
             expected = plain.clone()
-            expected[pushed] += push.vector
+            expected[touched] += steering.vector
             assert torch.equal(steered, expected)
     assert [step[0].shape[1] for step in passes[-1:]] == [2]  # a program of three tokens, without its last
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it(lm):
     asked = [request for request in requests(3) for _ in range(4)]
-    pushes = [None if i % 4 == 0 else Push(resid_site(i % 3, "resid_post"), vector(lm, i, 2.0)) for i in range(12)]
-    together = generate_steered(lm, asked, pushes, max_new_tokens=10)
-    alone = [generate_steered(lm, [r], [p], max_new_tokens=10)[0] for r, p in zip(asked, pushes, strict=True)]
+    steering_vectors = [
+        None if i % 4 == 0 else SteeringVector(resid_site(i % 3, "resid_post"), vector(lm, i, 2.0)) for i in range(12)
+    ]
+    together = generate_steered(lm, asked, steering_vectors, max_new_tokens=10)
+    alone = [generate_steered(lm, [r], [p], max_new_tokens=10)[0] for r, p in zip(asked, steering_vectors, strict=True)]
     assert tokens_of(together) == tokens_of(alone)
     assert [r.trajectory_kl for r in together] == pytest.approx([r.trajectory_kl for r in alone], rel=1e-3, abs=1e-6)
 
 
 def test_the_disturbance_is_the_same_however_little_fits_in_memory(lm, monkeypatch):
     asked = [request for request in requests(2) for _ in range(2)]
-    pushes = [Push(resid_site(i % 3, "resid_post"), vector(lm, i, 2.0)) for i in range(4)]
-    whole = [r.trajectory_kl for r in generate_steered(lm, asked, pushes, max_new_tokens=5)]
+    steering_vectors = [SteeringVector(resid_site(i % 3, "resid_post"), vector(lm, i, 2.0)) for i in range(4)]
+    whole = [r.trajectory_kl for r in generate_steered(lm, asked, steering_vectors, max_new_tokens=5)]
     monkeypatch.setattr(trajectory_kl, "NUMBERS_AT_ONCE", 1)  # a row and a token at a time
-    parts = [r.trajectory_kl for r in generate_steered(lm, asked, pushes, max_new_tokens=5)]
+    parts = [r.trajectory_kl for r in generate_steered(lm, asked, steering_vectors, max_new_tokens=5)]
     assert parts == pytest.approx(whole, rel=1e-3, abs=1e-6) and min(whole) > 0
 
 
@@ -210,9 +215,9 @@ def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     lm = load_model(str(tmp_path), "cpu", threads=1)
     # x = e0 + c e3 is normalised to x sqrt(8 / (1 + c^2)): token 400 wins where c > 1.
-    push = [Push("blocks.0.hook_resid_post", c * torch.eye(8)[3]) for c in (0.9, 1.1)]
+    steering = [SteeringVector("blocks.0.hook_resid_post", c * torch.eye(8)[3]) for c in (0.9, 1.1)]
     request = Request(0, Prompt("x = 1\n", 0, 0), "f", seed=0)
-    found = generate_steered(lm, [request] * 3, [None, *push], max_new_tokens=4, stop_early=False)
+    found = generate_steered(lm, [request] * 3, [None, *steering], max_new_tokens=4, stop_early=False)
     assert tokens_of(found) == [[300] * 4, [300] * 4, [400] * 4]
 
     def logprobs(c: float) -> torch.Tensor:
@@ -233,7 +238,7 @@ def n_hooks(lm) -> int:
 def test_a_misspelt_site_is_an_error(lm):
     before = n_hooks(lm)
     with pytest.raises(UnknownHookError, match=r"'blocks\.1\.hook_resid'.*\n.*hook_resid_pre"):
-        generate_steered(lm, requests(1), [Push("blocks.1.hook_resid", vector(lm, 0, 1.0))], max_new_tokens=1)
+        generate_steered(lm, requests(1), [SteeringVector("blocks.1.hook_resid", vector(lm, 0, 1.0))], max_new_tokens=1)
     with pytest.raises(UnknownHookError), change_sites(lm.model, {"blocks.99.hook_resid_post": lambda resid: resid}):
         pass
     assert n_hooks(lm) == before

@@ -140,9 +140,9 @@ def test_a_latent_set_again_below_a_change_gets_its_value_whatever_it_is_by_then
     graph = found.graph
     early, late = (int(((graph.layer == layer) & (graph.pos == 4)).nonzero()[0]) for layer in (0, 2))
     value, transcoder = 2.5, found.transcoders[2]
-    push = Add(0, 4, 3 * torch.ones(found.lm.d_model))
+    steering = Add(0, 4, 3 * torch.ones(found.lm.d_model))
     latents = set_to(graph, torch.tensor([late]), value).latents
-    changes = [Change(adds=(push,)), Change(latents, adds=(push,)), set_to(graph, torch.tensor([early]), 0.0)]
+    changes = [Change(adds=(steering,)), Change(latents, adds=(steering,)), set_to(graph, torch.tensor([early]), 0.0)]
     outcome = found.runner.outcomes(changes, replace_mlps=True)
     block = found.run.blocks[2]
     mid = outcome.resid_mid[2][0, 4]

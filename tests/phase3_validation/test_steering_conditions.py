@@ -1,4 +1,4 @@
-"""Covers what is added and to what it is compared: records and variants, vectors, matched latents, settings."""
+"""Covers what is added and to what it is compared: records and conditions, vectors, matched latents, settings."""
 
 import logging
 
@@ -10,7 +10,14 @@ from documents import made
 import run
 from common.errors import ConfigError
 from common.handoffs.selected import SelectedDocument, SelectedLatent
-from common.interventions.conditions import UNSTEERED, Variant, pushes, random_direction, rows_by_variant, steered
+from common.interventions.conditions import (
+    UNSTEERED,
+    Condition,
+    random_direction,
+    rows_by_condition,
+    steered,
+    steering_vectors,
+)
 from common.interventions.controls import (
     MAX_SEPARATION,
     controls_of,
@@ -128,12 +135,12 @@ def test_random_directions_are_gaussian_and_each_has_its_own():
 
 def test_what_is_added_has_the_length_of_the_coefficient_times_the_mean_norm(noise_saes):
     source = sae_source(str(noise_saes), "organism")
-    variants = [
+    conditions = [
         UNSTEERED,
         steered("steer_correct", 1, "resid_post", 0.5),
         steered("steer_correct", 2, "resid_mid", -0.25),
-        Variant("steer_correct", "matched_latent", 7, 1, "resid_post", 0.5),
-        Variant("steer_correct", "random_direction", 4, 1, "resid_post", 0.5),
+        Condition("steer_correct", "matched_latent", 7, 1, "resid_post", 0.5),
+        Condition("steer_correct", "random_direction", 4, 1, "resid_post", 0.5),
     ]
     loaded = []
 
@@ -141,7 +148,7 @@ def test_what_is_added_has_the_length_of_the_coefficient_times_the_mean_norm(noi
         loaded.append(layer)
         return load_sae(source, layer)
 
-    made = pushes(variants, [OWN], load, NORMS, seed=42, d_model=64)
+    made = steering_vectors(conditions, [OWN], load, NORMS, seed=42, d_model=64)
     rows = load_sae(source, 1).W_dec
     assert made[0] is None and loaded == [1]  # the direction is of layer 1's SAE, wherever it is added
     expected = {
@@ -152,7 +159,7 @@ def test_what_is_added_has_the_length_of_the_coefficient_times_the_mean_norm(noi
     }
     for place, vector in expected.items():
         assert torch.allclose(made[place].vector, vector, rtol=1e-5, atol=0)
-    assert [push.site for push in made[1:]] == [
+    assert [steering.site for steering in made[1:]] == [
         "blocks.1.hook_resid_post",
         "blocks.2.hook_resid_mid",
         "blocks.1.hook_resid_post",
@@ -160,12 +167,12 @@ def test_what_is_added_has_the_length_of_the_coefficient_times_the_mean_norm(noi
     ]
 
 
-def test_rows_are_found_again_by_variant():
-    variants = [UNSTEERED, steered("steer_correct", 1, "resid_post", 0.5)]
-    rows = [{"task_id": i // 2, **variants[i % 2].fields} for i in range(6)]
-    found = rows_by_variant(rows)
-    assert list(found) == variants
-    assert [row["task_id"] for row in found[variants[1]]] == [0, 1, 2]
+def test_rows_are_found_again_by_condition():
+    conditions = [UNSTEERED, steered("steer_correct", 1, "resid_post", 0.5)]
+    rows = [{"task_id": i // 2, **conditions[i % 2].fields} for i in range(6)]
+    found = rows_by_condition(rows)
+    assert list(found) == conditions
+    assert [row["task_id"] for row in found[conditions[1]]] == [0, 1, 2]
 
 
 def test_the_command_of_the_issue_is_understood_as_it_is_typed():
