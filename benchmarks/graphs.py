@@ -31,10 +31,11 @@ from phase5_attribution_graphs.replacement.influence import scores
 from phase5_attribution_graphs.replacement.interventions import Interventions
 from phase5_attribution_graphs.replacement.local_model import local_model
 from phase5_attribution_graphs.replacement.pruning import prune
-from phase5_attribution_graphs.replacement.sweep import MAX_MEMORY_MB, build_graph
+from phase5_attribution_graphs.replacement.sweep import build_graph
 from phase5_attribution_graphs.replacement.targets import likeliest
 from phase5_attribution_graphs.replacement.transcoders import Transcoder, load_transcoders
 from phase5_attribution_graphs.replacement.verify import verify
+from phase5_attribution_graphs.settings import MAX_MEMORY_MB
 
 NAME = "Attribution graphs (phase 5)"
 WARM_UP, SHORT, LONG, QUICK_LONG = 4, 10, 26, 12  # tokens

@@ -25,8 +25,7 @@ from common.launch.running import add_experiment_flags
 from common.model.devices import resolve_device
 from common.phases.settings import add_flags, build_config, result_settings, setting
 from common.provenance import code_state
-from common.saes.settings import TranscoderConfig
-from phase5_attribution_graphs.replacement.pruning import EDGE_SHARE, NODE_SHARE
+from phase5_attribution_graphs.settings import ShownGraphConfig
 
 if TYPE_CHECKING:
     from common.model.language_model import LanguageModel
@@ -38,14 +37,9 @@ SLUG_LENGTH = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraceConfig(TranscoderConfig):
+class TraceConfig(ShownGraphConfig):
     """Settings of one graph."""
 
-    max_latents: int = setting(7500, "latents that get a row; of more, those with the largest influence", minimum=1)
-    max_memory: float = setting(32.0, "memory beside the edges themselves", unit="MB", minimum=1)
-    node_share: float = setting(NODE_SHARE, "share of the influence that the nodes shown hold", minimum=0.01, maximum=1)
-    edge_share: float = setting(EDGE_SHARE, "share of it that the edges shown hold", minimum=0.01, maximum=1)
-    n_verified: int = setting(50, "strongest edges, and random ones, that are tried by interventions", minimum=1)
     head_loadings: int = setting(
         0, "strongest edges whose heads are told, layer by layer, in head_loadings.csv", minimum=0
     )

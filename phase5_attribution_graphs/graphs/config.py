@@ -4,14 +4,11 @@ from dataclasses import dataclass
 
 from common.model.settings import BehaviourPromptsConfig
 from common.phases.settings import RecordsConfig, setting
-from common.saes.settings import TranscoderConfig
-from phase5_attribution_graphs.replacement.pruning import EDGE_SHARE, NODE_SHARE
-from phase5_attribution_graphs.replacement.sweep import MAX_LATENTS, MAX_MEMORY_MB
-from phase5_attribution_graphs.replacement.verify import N_EDGES
+from phase5_attribution_graphs.settings import ShownGraphConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphsConfig(BehaviourPromptsConfig, TranscoderConfig, RecordsConfig):
+class GraphsConfig(BehaviourPromptsConfig, ShownGraphConfig, RecordsConfig):
     """Which graphs are made, how large they may be, and what of them is shown."""
 
     split: str = setting("test", "prompts that get a graph", choices=("train", "test"))
@@ -20,17 +17,6 @@ class GraphsConfig(BehaviourPromptsConfig, TranscoderConfig, RecordsConfig):
         "contrast",
         "what is explained: the logit of the right answer minus that of the wrong one, or the likeliest tokens' logits",
         choices=("contrast", "logits"),
-    )
-    max_latents: int = setting(
-        MAX_LATENTS, "latents that get a row; of more, those with the largest influence", minimum=1
-    )
-    max_memory: float = setting(
-        MAX_MEMORY_MB, "memory beside the edges themselves", unit="MB", minimum=1, changes_results=False
-    )
-    node_share: float = setting(NODE_SHARE, "share of the influence that the nodes shown hold", minimum=0.01, maximum=1)
-    edge_share: float = setting(EDGE_SHARE, "share of it that the edges shown hold", minimum=0.01, maximum=1)
-    n_verified: int = setting(
-        N_EDGES, "strongest edges, and random ones, that are tried by interventions in each graph", minimum=1
     )
     min_frequency: float = setting(
         0.2, "share of a behaviour's graphs that a node must be in to be told of", minimum=0.0, maximum=1.0

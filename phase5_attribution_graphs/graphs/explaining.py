@@ -12,11 +12,12 @@ from phase5_attribution_graphs.replacement.graph import Graph
 from phase5_attribution_graphs.replacement.influence import scores
 from phase5_attribution_graphs.replacement.interventions import Interventions
 from phase5_attribution_graphs.replacement.local_model import LocalModel, local_model
-from phase5_attribution_graphs.replacement.pruning import EDGE_SHARE, NODE_SHARE, Pruned, prune
-from phase5_attribution_graphs.replacement.sweep import MAX_LATENTS, MAX_MEMORY_MB, build_graph
+from phase5_attribution_graphs.replacement.pruning import Pruned, prune
+from phase5_attribution_graphs.replacement.sweep import build_graph
 from phase5_attribution_graphs.replacement.targets import Target, contrast, likeliest
 from phase5_attribution_graphs.replacement.transcoders import Transcoder
-from phase5_attribution_graphs.replacement.verify import N_EDGES, verify
+from phase5_attribution_graphs.replacement.verify import verify
+from phase5_attribution_graphs.settings import EDGE_SHARE, MAX_LATENTS, MAX_MEMORY_MB, N_EDGES, NODE_SHARE
 
 
 @dataclass(frozen=True)

@@ -43,5 +43,5 @@ def files_of(document: GraphDocument, verification: dict[str, Any], *, with_page
         VERIFICATION: json_bytes(verification),
     }
     if with_page:
-        files[PAGE] = graph_page([document]).encode("utf-8", "backslashreplace")
+        files[PAGE] = graph_page([document])
     return files

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 from common.model.settings import BehaviourPromptsConfig
 from common.phases.settings import RecordsConfig, batches, setting
-from common.saes.settings import TranscoderConfig
-from phase5_attribution_graphs.replacement.sweep import MAX_LATENTS, MAX_MEMORY_MB
+from phase5_attribution_graphs.settings import GraphSizeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class CircuitInterventionsConfig(BehaviourPromptsConfig, TranscoderConfig, RecordsConfig):
+class CircuitInterventionsConfig(BehaviourPromptsConfig, GraphSizeConfig, RecordsConfig):
     """Which prompts are tried, which latents are changed together, and what they are compared with."""
 
     n_prompts: int = setting(20, "test prompts of each behaviour, at most", demo=3, minimum=1)
@@ -34,12 +33,6 @@ class CircuitInterventionsConfig(BehaviourPromptsConfig, TranscoderConfig, Recor
         (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0),
         "how much of its own activation times its decoder direction is added when the top latent is steered",
         demo=(-2.0, 2.0),
-    )
-    max_latents: int = setting(
-        MAX_LATENTS, "latents that get a row in a graph; of more, those with the largest influence", minimum=1
-    )
-    max_memory: float = setting(
-        MAX_MEMORY_MB, "memory of a graph beside the edges themselves", unit="MB", minimum=1, changes_results=False
     )
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
     seed: int = setting(456, "seed of the random sets and of resamples", minimum=0)

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from phase5_attribution_graphs.replacement.graph import Graph
 from phase5_attribution_graphs.replacement.influence import influence, row_shares, totals
-
-NODE_SHARE, EDGE_SHARE = 0.8, 0.98
+from phase5_attribution_graphs.settings import EDGE_SHARE, NODE_SHARE
 
 
 @dataclass(frozen=True)

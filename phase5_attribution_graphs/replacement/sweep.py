@@ -23,9 +23,8 @@ from phase5_attribution_graphs.replacement.graph import Graph
 from phase5_attribution_graphs.replacement.influence import row_shares, totals
 from phase5_attribution_graphs.replacement.local_model import N_SINKS, LocalModel
 from phase5_attribution_graphs.replacement.targets import Target, value_of
+from phase5_attribution_graphs.settings import MAX_LATENTS, MAX_MEMORY_MB
 
-MAX_LATENTS = 7500
-MAX_MEMORY_MB = 32.0
 CHUNKS_BETWEEN_RANKINGS = 4  # of a capped graph
 
 

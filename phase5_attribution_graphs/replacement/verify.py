@@ -30,8 +30,8 @@ from phase5_attribution_graphs.replacement.interventions import (
 )
 from phase5_attribution_graphs.replacement.local_model import LocalModel
 from phase5_attribution_graphs.replacement.targets import Target
+from phase5_attribution_graphs.settings import N_EDGES
 
-N_EDGES = 50
 ROWS_BOUND, STRONGEST_BOUND, RANDOM_BOUND = 2e-5, 1e-5, 1e-3
 
 

@@ -33,12 +33,6 @@ class VirtualWeights:
     direct: Float[Tensor, "k k"]
     edges: Float[Tensor, "k k"]
 
-    @property
-    def direct_share(self) -> Float[Tensor, "k k"]:
-        """The share of an edge that the direct path explains: 0 between positions, above 1 or below 0 where heads
-        work against it; nan where there is no edge."""
-        return torch.where(self.edges != 0, self.direct / self.edges, torch.nan)
-
 
 @torch.no_grad()
 def virtual_weights(graph: Graph, model: LocalModel, latents: Int[Tensor, " k"]) -> VirtualWeights:

@@ -97,7 +97,7 @@ def files_of(document: GraphDocument) -> dict[str, bytes]:
     return {
         GRAPH: neuronpedia_bytes(document),
         GRAPHML: to_graphml(document),
-        PAGE: graph_page([document]).encode("utf-8", "backslashreplace"),
+        PAGE: graph_page([document]),
     }
 
 

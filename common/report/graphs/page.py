@@ -17,7 +17,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.errors import ConfigError
-from common.files import write_atomic
 from common.report.graphs.graph_document import GraphDocument, GraphNode, LogitEffect, Scalar
 from common.report.graphs.influence_of_links import influence_of_links
 from common.report.page import STYLE as REPORT_STYLE
@@ -29,15 +28,11 @@ TEMPLATE, STYLE, SCRIPTS = "graph_page.html.j2", "graph_page.css", ("graph_view.
 _DIGITS = 6  # significant ones: more than a reader sees, and half the bytes
 
 
-def write_graph_page(documents: Sequence[GraphDocument], path: Path) -> int:
-    """Write it; returns its size in bytes. Raises: PipelineError when the file cannot be written."""
-    data = graph_page(documents).encode("utf-8", "backslashreplace")
-    write_atomic(path, data)
-    return len(data)
+def graph_page(documents: Sequence[GraphDocument]) -> bytes:
+    """The page's HTML in UTF-8; two graphs stand side by side. Raises: ConfigError for another number of them.
 
-
-def graph_page(documents: Sequence[GraphDocument]) -> str:
-    """The page's HTML; two graphs stand side by side. Raises: ConfigError for another number of them."""
+    Half a surrogate pair, which a tokenizer can give, is written as an escape.
+    """
     if not 1 <= len(documents) <= 2:
         raise ConfigError(f"a page shows one or two graphs, not {len(documents)}\nGive one or two")
     environment = Environment(
@@ -50,7 +45,7 @@ def graph_page(documents: Sequence[GraphDocument]) -> str:
     )
     environment.filters |= {"words": _value_words, "title": title_of}
     script = "\n".join((HERE / name).read_text() for name in SCRIPTS)
-    return environment.get_template(TEMPLATE).render(
+    html = environment.get_template(TEMPLATE).render(
         documents=documents,
         created=[_day(document) for document in documents],
         data=Markup(_inlined([page_data(document) for document in documents])),
@@ -59,6 +54,7 @@ def graph_page(documents: Sequence[GraphDocument]) -> str:
         style=Markup((HERE.parent / REPORT_STYLE).read_text() + (HERE / STYLE).read_text()),
         script=Markup(script),
     )
+    return html.encode("utf-8", "backslashreplace")
 
 
 def page_data(document: GraphDocument) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from small_graphs import organism_traced, tiny_traced
 
 from phase5_attribution_graphs.replacement.graph import Graph
 from phase5_attribution_graphs.replacement.influence import influence
-from phase5_attribution_graphs.replacement.pruning import EDGE_SHARE, NODE_SHARE, prune
+from phase5_attribution_graphs.replacement.pruning import prune
+from phase5_attribution_graphs.settings import EDGE_SHARE, NODE_SHARE
 
 CASES = {
     "organism": lambda: organism_traced("addition").graph,

@@ -57,15 +57,15 @@ def test_the_direct_path_is_what_is_left_without_attention(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_share_of_an_edge_is_zero_between_positions_and_some_within(name):
+def test_the_direct_path_is_zero_between_positions_and_some_within(name):
     found, weights = CASES[name](), weights_of(CASES[name]())
     pos = found.graph.pos[weights.latents]
     is_edge = weights.edges != 0
     assert torch.equal(weights.edges, found.graph.edges[weights.latents][:, weights.latents])
-    between = weights.direct_share[is_edge & (pos[:, None] != pos)]
+    between = weights.direct[is_edge & (pos[:, None] != pos)]
     assert len(between) and (between == 0).all()
-    within = weights.direct_share[is_edge & (pos[:, None] == pos)]
-    assert within.isfinite().all() and (within != 0).any() and weights.direct_share[~is_edge].isnan().all()
+    within = weights.direct[is_edge & (pos[:, None] == pos)]
+    assert within.isfinite().all() and (within != 0).any()
 
 
 def test_from_a_layer_to_the_next_the_direct_path_is_what_bypasses_the_heads():

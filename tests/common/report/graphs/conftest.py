@@ -26,7 +26,7 @@ from common.report.graphs.graph_document import (
     logit_node,
     token_node,
 )
-from common.report.graphs.page import write_graph_page
+from common.report.graphs.page import graph_page
 
 N_LAYERS, D_VOCAB = 4, 1000
 HOSTILE = '</script><img src=x onerror="window.ran=1">\''
@@ -215,14 +215,15 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def one(graph, folder):
     path = folder / "one.html"
-    write_graph_page([graph], path)
+    path.write_bytes(graph_page([graph]))
     return path
 
 
 @pytest.fixture(scope="module")
 def two(graph, make_graph, folder):
     path = folder / "two.html"
-    write_graph_page([graph, make_graph("other", tokens=("<bos>", "A", HOSTILE), label=HOSTILE)], path)
+    beside = make_graph("other", tokens=("<bos>", "A", HOSTILE), label=HOSTILE)
+    path.write_bytes(graph_page([graph, beside]))
     return path
 
 

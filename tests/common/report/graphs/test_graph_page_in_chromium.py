@@ -9,7 +9,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from common.report.graphs.page import write_graph_page
+from common.report.graphs.page import graph_page
 
 pytestmark = pytest.mark.skipif(chromium.why_not() is not None, reason=str(chromium.why_not()))
 
@@ -218,7 +218,7 @@ def test_details_say_where_the_graph_beside_has_the_same_latent(viewer, graph, f
         (dataclasses.replace(graph, slug="again"), "In again\nat ·"),
         (without, "In without\nnot kept"),
     ):
-        write_graph_page([graph, beside], path)
+        path.write_bytes(graph_page([graph, beside]))
         viewer.show(path)
         viewer.press_at(viewer.node(busy[0]))
         assert says in viewer.find(".details").text and viewer.complaints() == []
