@@ -24,11 +24,15 @@ _NEWLINE = "↵"  # as common/report/latents/tokens.py shows it
 
 @dataclass(frozen=True)
 class HeatLine:
-    """A program: its tokens, blanks visible, a value of at least 0 at each, and what is said above them."""
+    """A program: its tokens, blanks visible, a value of at least 0 at each, and what is said above them.
+
+    `most` is the value with the strongest shade.
+    """
 
     label: str
     tokens: Sequence[str]
     values: Sequence[float]
+    most: float
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,7 @@ class _Box:
 
 
 def token_heat(lines: Sequence[HeatLine], words: str) -> Markup:
-    """An inline SVG element; the strongest shade is the largest value of all lines. `words` say what it shows."""
-    most = max((value for line in lines for value in line.values), default=0.0)
+    """An inline SVG element; `words` say what it shows to whom it is read out."""
     laid_out = [[*_laid_out(line)] for line in lines]
     heights = [_LABEL + _ROW * (1 + max((box.row for box in boxes), default=0)) + _GAP for boxes in laid_out]
     style = f"width: {WIDTH}px; max-width: 100%; height: auto"
@@ -53,7 +56,7 @@ def token_heat(lines: Sequence[HeatLine], words: str) -> Markup:
         _add_text(svg, 0, top + 11, _cut(line.label, _LONGEST_LABEL), f"font: 10px var(--sans); fill: {_QUIET}")
         peak = max(line.values, default=0.0)
         for one in boxes:
-            _add_box(svg, one, top + _LABEL, most, is_peak=one.value == peak > 0)
+            _add_box(svg, one, top + _LABEL, line.most, is_peak=one.value == peak > 0)
         top += height
     return Markup(ElementTree.tostring(svg, encoding="unicode"))
 

@@ -35,12 +35,14 @@ from common.report.latents.tokens import visible
 from common.words import count, interval, listed, number, plural
 from phase6_error_circuits.nodes.heat import HeatLine, token_heat
 from phase6_error_circuits.nodes.snippets import PAIR
+from phase6_error_circuits.pair import REPORT, SELECT
 
+N_TOGETHER = 4  # latents that are shown in the same pair of programs
 N_SHOWN = 12  # latents of a contrast that are shown token by token
 N_PROGRAMS = 3  # programs of each split that are shown of each, of those in which it fires most
 N_TOKENS = 5
 ONE_TEMPLATE = 1.5  # effective number of templates below which a latent serves one
-SPLITS = {"select": "words that select", "report": "other words"}
+SPLITS = {SELECT: "words that select", REPORT: "other words"}
 Snippets = dict[tuple[int, int, str], list[dict[str, Any]]]  # rows of snippets.parquet by latent and format
 Latents = dict[tuple[int, int, str], DescribedLatent]
 
@@ -112,6 +114,7 @@ def _contrast(one: NodesOfContrast, latents: Latents, snippets: Snippets) -> lis
         Paragraph(" ".join(sentences(one, own))),
         _nodes(one, latents),
         *([_errors(one)] if any(isinstance(node.what, ErrorNode) for node in one.nodes) else []),
+        *_overview(own[:N_TOGETHER], snippets),
         *[_fold(latent, snippets.get((latent.layer, latent.latent, latent.format), [])) for latent in shown],
     ]
 
@@ -231,17 +234,38 @@ def _heat(latent: DescribedLatent, rows: Sequence[dict[str, Any]]) -> list[Block
     pairs = [row for row in rows if row["what"] == PAIR]
     tops = [row for row in rows if row["what"] != PAIR and row["rank"] < N_PROGRAMS]
     caption = "Shade: its activation at the token, of the largest shown; a frame where it is largest in a program."
-    for title, own in (("Both programs of a pair", pairs), ("Programs in which it fires most", tops)):
+    for title, own in (("Both programs of pairs", pairs), ("Programs in which it fires most", tops)):
         if own:
             words = f"{title}: activation of latent {name_of(latent)} at each token"
-            svg = token_heat([_line(row) for row in own], words)
+            most = max(row["peak"] for row in own)
+            svg = token_heat([_line(row, _told(row), most) for row in own], words)
             found.append(Drawing(f"{title}, latent {name_of(latent)}", caption, svg))
     return found
 
 
-def _line(row: dict[str, Any]) -> HeatLine:
-    label = f"{number(row['peak'])} · {row['arm']}, {row['error']}, {SPLITS[row['split']]} · {row['template']}"
-    return HeatLine(label, row["tokens"], row["activations"])
+def _told(row: dict[str, Any]) -> str:
+    return f"{number(row['peak'])} · {row['arm']}, {row['error']}, {SPLITS[row['split']]} · {row['template']}"
+
+
+def _line(row: dict[str, Any], label: str, most: float) -> HeatLine:
+    return HeatLine(label, row["tokens"], row["activations"], most)
+
+
+def _overview(latents: Sequence[DescribedLatent], snippets: Snippets) -> list[Block]:
+    """The strongest latents in the two programs of one pair, below each other."""
+    lines = []
+    for latent in latents:
+        rows = snippets.get((latent.layer, latent.latent, latent.format), [])
+        own = [row for row in rows if row["what"] == PAIR and (row["split"], row["rank"]) == (SELECT, 0)]
+        labels = [f"{name_of(latent)} · {row['arm']}, {row['error']} · {number(row['peak'])}" for row in own]
+        most = max((row["peak"] for row in own), default=0.0)
+        lines += [_line(row, label, most) for row, label in zip(own, labels, strict=True)]
+    if not lines:
+        return []
+    names = listed([name_of(latent) for latent in latents])
+    caption = "Shade: a latent's activation at the token, of its largest in either program; a frame where that is."
+    words = f"Activation of {names} at each token of two programs that differ in one thing"
+    return [Drawing(f"The strongest latents in a pair of programs: {names}", caption, token_heat(lines, words))]
 
 
 def _kinds(latent: DescribedLatent) -> Table:
