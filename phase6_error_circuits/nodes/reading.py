@@ -199,12 +199,12 @@ def _places(acts: Float[np.ndarray, "program pos"], places: Sequence[str]) -> di
 
 def _strongest(programs: Sequence[Program], acts: Float[np.ndarray, "program pos"], first: int, n: int) -> list[int]:
     """The programs of each split in which a latent fires most; those that are the same up to that token count once."""
-    seen: set[tuple[int, ...]] = set()
+    seen: set[tuple[str, tuple[int, ...]]] = set()
     kept: Counter[str] = Counter()
     found = []
     for place in np.argsort(-acts.max(1), kind="stable").tolist():
         program, pos = programs[place], int(acts[place].argmax())
-        read = tuple(program.ids[: first + pos + 1])
+        read = program.pair.split, tuple(program.ids[: first + pos + 1])
         if acts[place, pos] > 0 and read not in seen and kept[program.pair.split] < n:
             seen.add(read)
             kept[program.pair.split] += 1
@@ -219,5 +219,5 @@ def _kept_program(place: int, programs: Sequence[Program], acts: Float[np.ndarra
 
 
 def _short(value: float) -> float:
-    """Six digits, all that float32 has: a record is text."""
-    return float(f"{value:.6g}")
+    """Six digits, all that float32 has, since a record is text; a gate that is closed may give -0."""
+    return float(f"{value:.6g}") + 0.0
