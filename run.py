@@ -44,6 +44,7 @@ PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "6.3": "phase6_error_circuits.attribution.phase",
     "6.4": "phase6_error_circuits.circuits.phase",
     "6.4b": "phase6_error_circuits.dense.phase",
+    "6.5": "phase6_error_circuits.nodes.phase",
 }
 COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "phase": Command(

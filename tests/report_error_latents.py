@@ -1,4 +1,4 @@
-"""Documents of phases 6.3 and 6.4, made by hand in the form that the phases give them, for tests of the report."""
+"""Documents of phases 6.3 to 6.5, made by hand in the form that the phases give them, for tests of the report."""
 
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +62,46 @@ def error_latent_circuits(hostile: str, n: int) -> Callable[[Any], None]:
     return fill
 
 
+def error_nodes(hostile: str, n: int) -> Callable[[Any], None]:
+    """Fills a run of phase 6.5: a latent that tells an error, one that tells nothing, and an error."""
+
+    def fill(out: Any) -> None:
+        node = {"layer": 1, "position": 3, "place": hostile, "token": hostile, "effect": 1.5, "share": 0.4}
+        node |= {"above_null": True, "templates": {hostile: None}}
+        latents = [{"latent": latent, "clean": 2.0, "corrupted": 0.0} for latent in (7, 8)]
+        error = {"clean": 0.3, "corrupted": 0.4, "differs": None}
+        contrast = {"contrast": "TypeError/SyntaxError", "format": "seed", "template": hostile, "shape": 0}
+        contrast |= {"source": "of the circuit that phase 6.4 found", "of": 100, "effect": 3.5}
+        contrast["nodes"] = [{**node, "what": what} for what in (*latents, error)]
+        kind = {"n": n, "mean": 1.0, "fires": 0.5, "added": None}
+        template = {"contrast": "TypeError/SyntaxError", "template": hostile, "n": n, "clean": 2.0, "corrupted": 0.0}
+        template |= {"effect": None, "share": None}
+        share, nothing = interval(0.9), {"value": None, "low": None, "high": None}
+        selective = {"error": hostile, "n": n, "others": n, "auroc": share, "within": share}
+        first = {"layer": 1, "latent": 7, "format": "seed", "n": 2 * n, "fires": n, "largest": 2.0, "spread": 1.0}
+        first |= {"places": {hostile: n}, "kinds": {hostile: kind}, "selective": selective, "templates": [template]}
+        first |= {"promotes": [{"token": hostile, "effect": 1.0}], "suppresses": None, "url": "javascript:alert(1)"}
+        second = {**first, "latent": 8, "spread": None, "selective": {**selective, "auroc": nothing, "within": nothing}}
+        given = {"site": "hook_resid_post", "dictionaries": hostile, "n": 2 * n, "templates": 1}
+        out.document("nodes.json", {**given, "contrasts": [contrast], "latents": [first, second]})
+        out.table("snippets.parquet", [_snippet(hostile, what, arm) for what, arm in _SNIPPETS])
+
+    return fill
+
+
+_SNIPPETS = (("pair", "clean"), ("pair", "corrupted"), ("top", "clean"))
+
+
+def _snippet(hostile: str, what: str, arm: str) -> dict[str, Any]:
+    """A program of three tokens, one of which is anything."""
+    row = {"layer": 1, "latent": 7, "format": "seed", "what": what, "rank": 0, "split": "select", "arm": arm}
+    row |= {"contrast": "TypeError/SyntaxError", "template": hostile, "shape": 0, "pair": 3, "error": hostile}
+    row |= {"peak": 2.0, "position": 2, "first": 1}
+    return {**row, "tokens": ["print(", hostile, "↵"], "activations": [0.0, 2.0, 0.5]}
+
+
 def of_error_latents(hostile: str, n: int) -> dict[str, Callable[[Any], None]]:
-    """What fills a run of phases 6.3 and 6.4, by the name of its artifact."""
+    """What fills a run of phases 6.3 to 6.5, by the name of its artifact."""
     fills = {"error_attribution": error_attribution, "error_latent_circuits": error_latent_circuits}
+    fills["error_nodes"] = error_nodes
     return {name: fill(hostile, n) for name, fill in fills.items()}

@@ -17,7 +17,7 @@ from support import ROOT, cold_command
 
 from common.files import write_sealed_json
 
-ERROR_PHASES = ("6.1", "6.1b", "6.2", "6.3", "6.4", "6.4b")
+ERROR_PHASES = ("6.1", "6.1b", "6.2", "6.3", "6.4", "6.4b", "6.5")
 
 
 def quickest(*words: str) -> float:

@@ -1,4 +1,4 @@
-"""What phases 6.3 and 6.4 leave on disk: latents that carry the difference between two errors, and circuits of them."""
+"""What phases 6.3 to 6.5 leave on disk: latents that carry the difference between two errors, circuits, their nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from common.handoffs.handoff import Field, Handoff
 if TYPE_CHECKING:
     from common.handoffs.error_attribution import ErrorAttributionDocument
     from common.handoffs.error_latent_circuits import ErrorLatentCircuitsDocument
+    from common.handoffs.error_nodes import ErrorNodesDocument
 
 SHAPE_FIELDS = {
     "contrast": Field("string", "what the clean and the corrupted program raise: TypeError/SyntaxError"),
@@ -107,4 +108,52 @@ ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
     },
     documents={"circuits.json": "error_latent_circuits:ErrorLatentCircuitsDocument"},
     unstable=("graphs/*",),  # the time of its making stands in each
+)
+
+_LATENT_OF_LAYER = {
+    "layer": NODE_FIELDS["layer"],
+    "latent": Field("int64", "latent of the layer's dictionary"),
+}
+
+ERROR_NODES: Handoff[ErrorNodesDocument] = Handoff(
+    name="error_nodes",
+    phase="6.5",
+    scope=("model", "sae"),
+    tables={
+        "groups.parquet": {
+            "record": Field("int64", "0-based number of the row"),
+            **SHAPE_FIELDS,
+            "n": Field("int64", "pairs that were read, of both splits"),
+            "result": Field("string", "JSON of what was read of each latent and node in these pairs"),
+        },
+        "activations.parquet": {
+            **_LATENT_OF_LAYER,
+            **SHAPE_FIELDS,
+            "split": Field("string", "select | report: pairs of other words"),
+            "error": Field("string", "class of the exception that the programs raise"),
+            "n": Field("int64", "programs"),
+            "fires": Field("int64", "programs in which the latent is active"),
+            "mean": Field("float64", "mean over programs of its largest activation, in the latent's own units"),
+            "largest": Field("float64", "its largest activation in any of them"),
+        },
+        "snippets.parquet": {
+            **_LATENT_OF_LAYER,
+            "format": SHAPE_FIELDS["format"],
+            "what": Field("string", "pair: a program of an example pair | top: one in which the latent fires most"),
+            "rank": Field("int64", "place among those of the same split, from 0; of a pair's two programs the same"),
+            "split": Field("string", "select | report: pairs of other words"),
+            "contrast": SHAPE_FIELDS["contrast"],
+            "template": SHAPE_FIELDS["template"],
+            "shape": SHAPE_FIELDS["shape"],
+            "pair": Field("int64", "number of the pair, as phase 6.1 gives it"),
+            "arm": Field("string", "clean | corrupted"),
+            "error": Field("string", "class of the exception that the program raises"),
+            "peak": Field("float64", "the latent's largest activation in it, in the latent's own units"),
+            "position": Field("int64", "index of the token where that is, from the prompt's first one; -1: nowhere"),
+            "first": Field("int64", "index of the first of `tokens`"),
+            "tokens": Field("list<string>", "tokens from the first one of the code on; blanks can be seen"),
+            "activations": Field("list<float64>", "the latent's activation at each of them"),
+        },
+    },
+    documents={"nodes.json": "error_nodes:ErrorNodesDocument"},
 )

@@ -37,6 +37,7 @@ TITLES = {  # artifact -> what its phase does
     "error_attribution": "which latents carry it, and what errors do",
     "error_latent_circuits": "circuits of latents, and edges",
     "error_dense": "circuits of heads and neurons",
+    "error_nodes": "what the nodes of circuits are",
 }
 LEVELS = {0: "unconfined", 1: "limits only", 2: "limits and system-call filter", 3: "limits, filters and namespaces"}
 Process = dict[str, Any]

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 from torch import Tensor
 
 from common.evaluation.bootstrap import draws_of_problems, interval
@@ -42,6 +41,8 @@ def share(part: float, whole: float) -> float | None:
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
     """Spearman's; None where one of the two is constant, or there are too few values."""
+    from scipy.stats import rankdata  # a second of imports, for nothing else here: phase 6.5 needs none of it
+
     return linear_correlation(rankdata(one).tolist(), rankdata(other).tolist())
 
 

@@ -134,7 +134,7 @@ def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequ
     """Pairs of one shape, run together. Of a layer's latents no more than the columns is ever kept."""
     arms = arms_of(lm, pairs)
     runs = (arms.clean, arms.corrupted)
-    wholes = [_read(run, dictionaries) for run in runs]
+    wholes = [values_at_sites(run, dictionaries) for run in runs]
     columns: dict[int, Tensor] = {}
     latents: list[dict[int, Tensor]] = [{}, {}]
     errors: list[dict[int, Tensor]] = [{}, {}]
@@ -150,8 +150,8 @@ def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequ
     return SplitArms(dictionaries, columns, clean, corrupted)
 
 
-def _read(run: Arm, dictionaries: SiteDictionaries) -> dict[int, Tensor]:
-    """The value at each site."""
+def values_at_sites(run: Arm, dictionaries: SiteDictionaries) -> dict[int, Tensor]:
+    """What stands at the site of each layer of a run, [pair, pos, d_model]."""
     if dictionaries.kind == RESID_POST:
         return {layer: run.streams[layer] for layer in dictionaries.layers}
     found: dict[int, Tensor] = {}

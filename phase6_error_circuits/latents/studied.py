@@ -70,6 +70,16 @@ def shapes_in(ctx: RunContext, contrasts: tuple[str, ...], n_pairs: int) -> list
     return found
 
 
+def shapes_of_format(pairs: Sequence[ErrorPair], form: str, n_pairs: int) -> list[StudiedShape]:
+    """Every shape of every contrast in one format, whatever the gate says of it; `n_pairs` of each kind, at most."""
+    templates: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        if pair.format == form and not pair.is_null:
+            templates.setdefault(pair.contrast, {})[pair.template] = None
+    known = [Chosen(contrast, form, tuple(own)) for contrast, own in templates.items()]
+    return [shape for one in known for shape in _shapes_of(one, pairs, n_pairs)]
+
+
 def chosen_contrasts(gate: ErrorGateDocument, wanted: tuple[str, ...]) -> list[Chosen]:
     """What the gate lets through of what is wanted. Raises: ConfigError."""
     studied = gate.studied

@@ -1,8 +1,9 @@
-"""Covers phases 6.3 and 6.4 as they are typed, on the organism: what they leave, slices, fields that others read."""
+"""Covers phases 6.3 to 6.5 as they are typed, on the organism: what they leave, slices, fields that others read."""
 
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 from runs import newest
 from support import built_once, command
@@ -10,6 +11,7 @@ from support import built_once, command
 from common.handoffs.document import from_json
 from common.handoffs.error_attribution import ErrorAttributionDocument, TopLatentsDocument
 from common.handoffs.error_latent_circuits import ErrorLatentCircuitsDocument
+from common.handoffs.error_nodes import ErrorNode, ErrorNodesDocument, NodeSource
 from common.report.graphs.neuronpedia import from_neuronpedia
 
 SMALL_ATTRIBUTION = ["--n-pairs", 4, "--n-exact", 4]
@@ -31,6 +33,7 @@ def build(data: Path) -> None:
     typed("6.3", *SMALL_ATTRIBUTION, data=data)
     typed("6.4", *SMALL_CIRCUITS.split(), "--start", 0, "--end", 1, data=data)
     typed("6.4", *SMALL_CIRCUITS.split(), data=data)
+    typed("6.5", "--n-nodes", 20, data=data)
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +81,24 @@ def test_the_circuit_is_exported_as_a_graph_and_a_page(data):
 def test_a_run_in_slices_is_joined(data):
     manifest = read(newest(data / "phase6_4") / "manifest.json")
     assert [process["n_records"] for process in manifest["processes"]] == [2, 4]
+
+
+def test_nodes_of_the_circuit_are_told_of_in_its_order(data):
+    circuit = from_json(ErrorLatentCircuitsDocument, read(newest(data / "phase6_4") / "circuits.json")).circuits[0]
+    size = next(one.size for one in circuit.enough if one.ranking == "positive")
+    told = from_json(ErrorNodesDocument, read(newest(data / "phase6_5") / "nodes.json"))
+    [one] = told.contrasts
+    assert size is not None and (one.source, one.of) == (NodeSource.CIRCUIT, size)
+    rows = pandas.read_parquet(newest(data / "phase6_4") / "circuit.parquet").sort_values("rank")
+    wanted = [tuple(row) for row in rows[["layer", "position", "ig"]].head(20).itertuples(index=False)]
+    assert [(node.layer, node.position, node.effect) for node in one.nodes] == wanted
+    assert len([node for node in one.nodes if isinstance(node.what, ErrorNode)]) + len(told.latents) <= 20
+
+
+def test_the_strongest_latent_is_that_of_one_error_on_other_words_and_writes_its_name(data):
+    first = from_json(ErrorNodesDocument, read(newest(data / "phase6_5") / "nodes.json")).latents[0]
+    assert first.selective is not None and first.selective.auroc.low is not None and first.selective.auroc.low > 0.9
+    assert first.promotes is not None and first.promotes[0].token == f" {first.selective.error}"
+    assert next(iter(first.places)) == "end" and first.spread is not None and first.spread > 3
+    own = first.kinds[first.selective.error]
+    assert own.mean == max(kind.mean for kind in first.kinds.values()) and own.added is not None and own.added > 0

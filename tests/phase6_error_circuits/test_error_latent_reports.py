@@ -1,18 +1,20 @@
-"""Covers what phases 6.3 and 6.4 say on the report's page, of documents made by hand."""
+"""Covers what phases 6.3 to 6.5 say on the report's page, of documents made by hand."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from report_data import HOSTILE, write_run
 
-from common.handoffs import ERROR_ATTRIBUTION, ERROR_LATENT_CIRCUITS, Handoff
+from common.handoffs import ERROR_ATTRIBUTION, ERROR_LATENT_CIRCUITS, ERROR_NODES, Handoff
 from common.handoffs.error_latent_circuits import ErrorLatentCircuitsDocument
-from common.report.blocks import Figure, Section, Table
+from common.report.blocks import Drawing, Figure, Fold, Paragraph, Section, Table
 from common.report.collect import FINISHED, Collected, PhaseResult
 from common.runs.artifacts import Artifact
 from common.runs.discovery import read_run
 from phase6_error_circuits.attribution import report as attribution_report
 from phase6_error_circuits.circuits import report as circuits_report
+from phase6_error_circuits.nodes import report as nodes_report
 
 NOBODY = Collected({"model": "toy", "dataset": "toy", "prompt": "plain", "sae": "toy"}, Path())
 
@@ -31,6 +33,11 @@ def attribution(tmp_path: Path) -> Section:
 @pytest.fixture
 def circuits(tmp_path: Path) -> Section:
     return circuits_report.section(result_of(ERROR_LATENT_CIRCUITS, tmp_path), NOBODY)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Section:
+    return nodes_report.section(result_of(ERROR_NODES, tmp_path), NOBODY)
 
 
 def tables(section: Section) -> dict[str, Table]:
@@ -71,3 +78,38 @@ def test_where_nothing_is_enough_the_answer_says_so(tmp_path):
 
 def test_parts_of_edges_are_told_as_shares(circuits):
     assert "skip 0.70" in tables(circuits)["Circuits of edges, on held-out pairs"].note
+
+
+def test_the_answer_says_how_many_latents_tell_an_error_and_names_the_strongest(nodes):
+    assert nodes.answer.startswith("On TypeError/SyntaxError 1 of 2 latents told of tell one error")
+    assert f"the strongest is 1/7, largest in programs that raise {HOSTILE} (AUROC 0.90" in nodes.answer
+
+
+def test_where_no_latent_tells_an_error_the_answer_says_so(tmp_path):
+    phase = result_of(ERROR_NODES, tmp_path)
+    told = phase.document()
+    told.latents[0] = dataclasses.replace(told.latents[0], selective=None)
+    assert nodes_report.answer(told).endswith(
+        "0 of 2 latents told of tell one error from the others on programs of other words."
+    )
+
+
+def test_nodes_are_counted_and_errors_are_said_to_have_no_latent(nodes):
+    words = " ".join(block.text for block in nodes.blocks if isinstance(block, Paragraph))
+    assert (
+        "the 3 strongest of 100 nodes of the circuit that phase 6.4 found: 2 latents, and 1 error, which has no"
+        in words
+    )
+    assert "1 of them has nearly all of its effect on one template" in words
+    rows = tables(nodes)["Strongest nodes"].rows
+    assert [row[0].text for row in rows] == ["1/7", "1/8", "error of layer 1"] and rows[0][0].link is None
+    assert [cell.text for cell in rows[2][4:6]] == ["30.0 %", "40.0 %"]
+
+
+def test_every_latent_has_heat_maps_of_pairs_and_of_the_programs_in_which_it_fires_most(nodes):
+    overview = [block for block in nodes.blocks if isinstance(block, Drawing)]
+    folds = {block.title: block for block in nodes.blocks if isinstance(block, Fold)}
+    drawn = [block.title for block in folds["Latent 1/7"].blocks if isinstance(block, Drawing)]
+    assert len(overview) == 1 and [*folds] == ["Latent 1/7", "Latent 1/8"]
+    assert drawn == ["Both programs of pairs, latent 1/7", "Programs in which it fires most, latent 1/7"]
+    assert all("<script" not in str(block.svg) and "<img" not in str(block.svg) for block in overview)

@@ -1,0 +1,31 @@
+"""Settings of phase 6.5."""
+
+from dataclasses import dataclass
+
+from common.phases.settings import RecordsConfig, batches, setting
+from common.saes.settings import SaeConfig
+from phase6_error_circuits.latents.settings import CONTRASTS_HELP, STUDIED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorNodesConfig(SaeConfig, RecordsConfig):
+    """Which nodes are told of, and on how many programs."""
+
+    contrasts: tuple[str, ...] = setting((STUDIED,), CONTRASTS_HELP)
+    n_nodes: int = setting(40, "strongest nodes of each contrast's circuit that are told of", demo=24, minimum=1)
+    n_shapes: int = setting(
+        0, "shapes of each template that are read, those with most pairs first; 0: all", demo=1, minimum=0
+    )
+    n_pairs: int = setting(50, "pairs of each shape that are read in either split, at most", demo=4, minimum=1)
+    n_points: int = setting(
+        10, "points of the line from clean to corrupted at which effects are taken", demo=3, minimum=1
+    )
+    n_snippets: int = setting(
+        5, "programs of each split that are kept for a latent, those in which it fires most", demo=3, minimum=1
+    )
+    n_examples: int = setting(2, "pairs of each split whose two programs are kept for every latent", demo=1, minimum=1)
+    batch_size: int = batches("pairs", 32, demo=32)
+    n_resamples: int = setting(
+        2000, "bootstrap resamples behind every interval", demo=1000, minimum=1000, maximum=100_000
+    )
+    seed: int = setting(456, "seed of the resamples", minimum=0)
