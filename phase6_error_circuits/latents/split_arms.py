@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from common.errors import ConfigError
 from common.model.hooks import change_sites, read_sites
 from common.model.language_model import LanguageModel
 from common.model.replay import Replay
@@ -131,8 +132,17 @@ def batches_of(
 
 @torch.no_grad()
 def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequence[ErrorPair]) -> SplitArms:
-    """Pairs of one shape, run together. Of a layer's latents no more than the columns is ever kept."""
+    """Pairs of one shape, run together. Of a layer's latents no more than the columns is ever kept.
+
+    Raises: ConfigError where streams cannot begin with the code.
+    """
     arms = arms_of(lm, pairs)
+    if arms.offset != pairs[0].code_start:
+        raise ConfigError(
+            f"{lm.name} hands on more than keys and values, so its prompts are read from token {arms.offset} on and not "
+            f"from the code's first, {pairs[0].code_start}: phases 6.3 to 6.5 cannot name the positions of its nodes\n"
+            "Take phases 6.2 and 6.4b, which can; or a model that has attention in every layer"
+        )
     runs = (arms.clean, arms.corrupted)
     wholes = [values_at_sites(run, dictionaries) for run in runs]
     columns: dict[int, Tensor] = {}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from architectures import small
 from error_circuit_toys import (
     D_SAE,
     DIFFERS,
@@ -12,7 +13,9 @@ from error_circuit_toys import (
     random_dictionaries,
     random_pairs,
 )
+from error_pairs import made_pairs
 
+from common.errors import ConfigError
 from common.model.sites import ATTN_OUT, MLP_OUT, RESID_POST
 from phase6_error_circuits.latents.cutting import cut_of, kept, removed
 from phase6_error_circuits.latents.exact import denoising, noising, parts_of_layer
@@ -169,6 +172,13 @@ def test_noising_one_node_is_a_change_of_its_decoder_row():
 def test_nothing_before_the_first_difference_is_a_node():
     found = integrated([arms := toy()], corrupted_of([arms])).importance
     assert min(node.pos for node in found.nodes()) == DIFFERS - 1  # streams begin where the code does
+
+
+def test_a_model_whose_streams_do_not_begin_with_the_code_is_refused():
+    """Layers that hand on more than keys and values: positions of nodes would be those of other tokens."""
+    lm = small("lfm2")
+    with pytest.raises(ConfigError, match=r"tiny lfm2 .* token 0 .*\n.*6\.4b"):
+        batches_of(lm, random_dictionaries(lm), made_pairs(2), 8)
 
 
 def test_a_mean_over_batches_is_that_over_all_pairs():
