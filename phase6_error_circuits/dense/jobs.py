@@ -43,7 +43,7 @@ def jobs_of(config: ErrorDenseConfig, n_layers: int) -> list[Job]:
     for size in config.sizes:
         keeping += [Job(CIRCUIT, size), Job(COMPLEMENT, size)]
         keeping += [Job(RANDOM, size, draw) for draw in range(config.n_random)]
-    directions = [Job(DIRECTION, layer=layer) for layer in range(n_layers)]
+    directions = [Job(DIRECTION, layer=layer) for layer in config.layers_of(n_layers)]
     return [Job(CLEAN), Job(CORRUPTED), Job(NULLS), *keeping, *directions]
 
 
