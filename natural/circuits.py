@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from common.runs.artifacts import Artifact
 
 HEAT_MAP, HEADS_TOLD, NODES_TOLD = "residual_denoising.svg", 6, 12
-NAMED = ("code_end", "end")  # positions of which directions are told
+NAMED = ("diff_first", "end")  # positions of which directions are told
 
 
 def newest(handoff: handoffs.Handoff, folders: Iterable[Path]) -> dict[str, Artifact]:
