@@ -8,15 +8,15 @@ def tables_of(found: dict[str, Any]) -> dict[str, str]:
     """Table by name, as the page's places are called."""
     errors = ([row["error"], row["n"], f"{row['share']:.1%}"] for row in found["errors"])
     baselines = (
-        [row["name"], row["known"], _with_interval(row["auroc"]), _with_interval(row["within_complexity"])]
+        [row["name"], row["known"], with_interval(row["auroc"]), with_interval(row["within_complexity"])]
         for row in found["baselines"]
     )
     return {
         "pass rate by difficulty": _rates(found["by_difficulty"], "stratum", "difficulty"),
         "pass rate by temperature": _rates(found["by_temperature"], "temperature", "temperature"),
-        "errors": _table(("error", "programs", "of the failures"), errors),
+        "errors": table(("error", "programs", "of the failures"), errors),
         "probes": _probes(found["probes"]),
-        "baselines": _table(("score", "known", "AUROC", "within equal complexity"), baselines),
+        "baselines": table(("score", "known", "AUROC", "within equal complexity"), baselines),
         "gains": _gains(found["gains"]),
     }
 
@@ -26,7 +26,7 @@ def _rates(rows: Sequence[dict[str, Any]], key: str, heading: str) -> str:
         [row[key], row["n"], row["correct"], f"{row['value']:.1%} ({row['low']:.1%} to {row['high']:.1%})"]
         for row in rows
     )
-    return _table((heading, "programs", "pass", "pass rate"), cells)
+    return table((heading, "programs", "pass", "pass rate"), cells)
 
 
 def _probes(rows: Sequence[dict[str, Any]]) -> str:
@@ -39,25 +39,25 @@ def _probes(rows: Sequence[dict[str, Any]]) -> str:
         for position in positions:
             row = by_place[layer, position]
             both = row["fitted_on_sae_and_hyperparams"]["value"]
-            line += [_three(row["cross_validated"]), _with_interval(row["fitted_on_sae"]), _three(both)]
+            line += [_three(row["cross_validated"]), with_interval(row["fitted_on_sae"]), _three(both)]
         lines.append(line)
     kinds = ("cross-validated", "on validation", "fitted on sae + hyperparams")
-    return _table(("layer", *(f"{position}: {kind}" for position in positions for kind in kinds)), lines)
+    return table(("layer", *(f"{position}: {kind}" for position in positions for kind in kinds)), lines)
 
 
 def _gains(rows: Sequence[dict[str, Any]]) -> str:
     columns = ("probe", "probe_within_complexity", "without", "with_probe", "gain")
-    cells = ([row["position"], row["layer"], *(_with_interval(row[name]) for name in columns)] for row in rows)
+    cells = ([row["position"], row["layer"], *(with_interval(row[name]) for name in columns)] for row in rows)
     headings = ("position", "layer", "probe alone", "within equal complexity", "baselines together", "with the probe")
-    return _table((*headings, "gain"), cells)
+    return table((*headings, "gain"), cells)
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _with_interval(cell: dict[str, Any]) -> str:
+def with_interval(cell: dict[str, Any]) -> str:
     if cell["value"] is None:
         return "undefined"
     return f"{_three(cell['value'])} ({_three(cell['low'])} to {_three(cell['high'])})"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +11,7 @@ from torch import Tensor
 from common.errors import ConfigError
 from common.model.hooks import ChangeFn, change_sites, name_of
 from common.model.language_model import LanguageModel
-from common.model.replay import Replay
+from common.model.replay import KnownRuns, Replay
 from phase6_error_circuits.pair import ErrorPair
 
 ROWS_AT_ONCE = 64  # prompts whose streams are computed together
@@ -32,13 +33,23 @@ class Arm:
     streams: list[Float[Tensor, "pairs pos d_model"]]
     metric: Float[Tensor, " pairs"]
 
+    @cached_property
+    def known(self) -> KnownRuns:
+        """What shortens runs that are like this one up to some position. To be asked for before anything is patched."""
+        return self.replay.knowing(self.ids)
+
     def entering(self, layer: int) -> Float[Tensor, "pairs pos d_model"]:
         """The stream that enters a block."""
         return self.streams[layer - 1] if layer else self.embedded
 
-    def metric_from(self, layer: int, resid: Float[Tensor, "rows pos d_model"]) -> Float[Tensor, " rows"]:
-        """The metric of each row when `resid` enters block `layer`; rows are the pairs in order, once or more often."""
-        last, times = self.replay.run_from(layer, resid), len(resid) // len(self.ids)
+    def metric_from(
+        self, layer: int, resid: Float[Tensor, "rows pos d_model"], replay: Replay | None = None
+    ) -> Float[Tensor, " rows"]:
+        """The metric of each row when `resid` enters block `layer`; rows are the pairs in order, once or more often.
+
+        `replay`: what runs it, where that is not all positions.
+        """
+        last, times = (replay or self.replay).run_from(layer, resid), len(resid) // len(self.ids)
         return self.replay.logit_difference(last, self.right.repeat(times), self.wrong.repeat(times))
 
     def run_keeping(self, embedded: Tensor, sites: Sequence[str]) -> tuple[Float[Tensor, " rows"], list[Tensor]]:

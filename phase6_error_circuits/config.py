@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from common.errors import ConfigError
 from common.model.settings import ModelConfig
 from common.phases.settings import setting
+from common.saes.settings import layer_numbers
 from phase6_error_circuits.pair import FORMATS
 
-AUTO = "auto"
+AUTO, ALL = "auto", "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,5 +24,26 @@ class StudyConfig(ModelConfig):
         "go on with a contrast that does not pass the gate: what carries an answer that the model does not give means "
         "little",
     )
+    layers: str = setting(
+        ALL,
+        "layers whose stream, attention and MLP are looked at by themselves: all, or some with commas, as in 0,8,16, "
+        "to which the last is added",
+    )
     n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
     seed: int = setting(42, "seed of resamples and of random circuits", minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        layer_numbers(self.layers, usual=ALL)
+
+    def layers_of(self, n_layers: int) -> list[int]:
+        """Of a model of so many layers. Raises: ConfigError."""
+        given = layer_numbers(self.layers, usual=ALL)
+        if given is None:
+            return [*range(n_layers)]
+        if given[-1] >= n_layers:
+            raise ConfigError(
+                f"--layers is '{self.layers}'; the layers of {self.model} are 0 to {n_layers - 1}\n"
+                f"Give layers among these, or {ALL}"
+            )
+        return sorted({*given, n_layers - 1})

@@ -182,6 +182,11 @@ def model_identity(model: str, revision: str = "") -> str:
     return f"{name}@{digest.hexdigest()[:8]}"
 
 
+def shown_name(model: str) -> str:
+    """A model's name in files that are handed on: of a folder its own name, not where it lies on this machine."""
+    return Path(model).name if model not in MODELS and Path(model).is_dir() else model
+
+
 def at_commit(name: str, revision: str) -> str:
     return f"{name}@{revision[:8]}" if COMMIT.fullmatch(revision) else name
 

@@ -8,11 +8,14 @@
    layer carries more than keys and values along (a recurrence, a convolution), nothing is shared.
 3. When a replay is made, all blocks are run so on some of the prompts and compared with the model: one whose blocks are
    given something of the tokens themselves is refused.
+4. No token sees those behind it. Where runs are like known ones up to some position, only what stands from there on is
+   computed, beside the keys and values that the known ones have before it (`KnownRuns`).
 
 All prompts have one length, and no padding. What a block reads at its sites (common/model/sites.py) can be read and
 changed meanwhile with the hooks of common/model/hooks.py.
 """
 
+import copy
 import itertools
 from contextlib import ExitStack
 from typing import Any
@@ -88,6 +91,10 @@ class Replay:
         found = list(itertools.accumulate(range(self.n_layers), lambda x, i: self.block(i, x), initial=embedded))
         return found[1:]
 
+    def knowing(self, prompts: Int[Tensor, "batch n_tokens"]) -> "KnownRuns":
+        """What runs that change something of these prompts behind some position can be shortened by."""
+        return KnownRuns(self, prompts)
+
     def _caught(self, prompts: Int[Tensor, "batch n_tokens"]) -> list[tuple[tuple, dict[str, Any]]]:
         """What each block is handed beside the stream."""
         given: list[tuple[tuple, dict[str, Any]]] = []
@@ -103,12 +110,8 @@ class Replay:
 
     def _read(self, shared: Int[Tensor, "1 n_shared"]) -> "_ReadOnlyCache | None":
         """Keys and values of the shared tokens; None where a layer has others than these to hand on."""
-        cache = DynamicCache(config=self.model.config)
-        with torch.no_grad():
-            self.model.get_decoder()(input_ids=shared, past_key_values=cache, use_cache=True)
-        layers: list[Any] = cache.layers
-        plain = [type(one) in (DynamicLayer, DynamicSlidingWindowLayer) and one.is_initialized for one in layers]
-        return _ReadOnlyCache(cache) if plain and all(plain) else None
+        layers = _filled(self.model, shared, DynamicCache(config=self.model.config))
+        return _ReadOnlyCache(layers) if layers else None
 
     def _pass(self, ids: Int[Tensor, "batch pos"]) -> None:
         known = {} if self._cache is None else {"past_key_values": self._cache}
@@ -121,9 +124,8 @@ class Replay:
         with read_sites(self.model, [last], lambda _, resid: found.append(resid[:, self.n_shared :].clone())):
             self.model.get_decoder()(input_ids=prompts, use_cache=False)
         replayed = self.run_from(0, self.embedded(prompts))
-        bound = ROUNDINGS * torch.finfo(replayed.dtype).eps * found[0].abs().max()
-        missed = (replayed - found[0]).abs().max()
-        if not missed <= bound:  # nan is none
+        if not _is_like(replayed, found[0]):
+            missed = (replayed - found[0]).abs().max()
             raise ConfigError(
                 f"{name_of(self.model)} ({type(self.model).__name__}) cannot be run from the middle: its blocks, "
                 f"called one by one, miss its own stream by {missed:.1g}\n"
@@ -145,17 +147,93 @@ def _for_rows(n_rows: int, one: Any, two: Any) -> Any:
     return one
 
 
-class _ReadOnlyCache(DynamicCache):
-    """Keys and values of tokens before a prompt's own, for any number of rows: nothing that is read is kept."""
+class KnownRuns:
+    """Runs of some prompts, behind whose tokens others go on."""
 
-    def __init__(self, filled: DynamicCache) -> None:
+    def __init__(self, replay: Replay, prompts: Int[Tensor, "batch n_tokens"]) -> None:
+        self._replay, self._prompts = replay, prompts
+        self._layers = self._read()
+        self._from: dict[int, Replay] = {0: replay}
+
+    def replay_from(self, pos: int) -> tuple[Replay, int]:
+        """What runs the positions of a stream from `pos` on, and the first that it runs: 0 where nothing else will do.
+
+        Rows are the prompts in order, once or more often.
+        """
+        first = pos if self._layers else 0
+        if first not in self._from:
+            self._from[first] = _Behind(self._replay, self._prompts, self._layers, self._replay.n_shared + first)
+        return self._from[first], first
+
+    @torch.no_grad()
+    def _read(self) -> list[Any]:
+        """Keys and values of every token; nothing where a layer hands on others than these.
+
+        A model that reads a cache otherwise than a prompt is told by this: with nothing changed, nothing may change.
+        """
+        replay = self._replay
+        own = _filled(replay.model, self._prompts[:1], DynamicCache(config=replay.model.config))
+        layers = own and _filled(replay.model, self._prompts, DynamicCache())
+        if not layers:
+            return []
+        middle = (replay.n_shared + replay.n_tokens) // 2
+        embedded = replay.embedded(self._prompts)
+        expected = replay.run_from(0, embedded)[:, middle - replay.n_shared :]
+        found = _Behind(replay, self._prompts, layers, middle).run_from(0, embedded[:, middle - replay.n_shared :])
+        return layers if _is_like(found, expected) else []
+
+
+class _Behind(Replay):
+    """The positions of known prompts from the token `first` on."""
+
+    def __init__(self, whole: Replay, prompts: Tensor, layers: list[Any], first: int) -> None:
+        self.model, self.blocks, self.logit_difference = whole.model, whole.blocks, whole.logit_difference
+        self._cache = _ReadOnlyCache([_beginning(layer, first) for layer in layers])
+        self.n_tokens, self.n_shared = whole.n_tokens, first
+        self._given_to_one, self._given_to_two = (self._caught(prompts[:1].expand(n, -1)) for n in (1, 2))
+
+
+def _filled(model: PreTrainedModel, prompts: Int[Tensor, "batch pos"], cache: DynamicCache) -> list[Any]:
+    """Keys and values of prompts, layer by layer; nothing where a layer has others than these to hand on."""
+    with torch.no_grad():
+        model.get_decoder()(input_ids=prompts, past_key_values=cache, use_cache=True)
+    layers: list[Any] = cache.layers
+    plain = [type(one) in (DynamicLayer, DynamicSlidingWindowLayer) and one.is_initialized for one in layers]
+    return layers if all(plain) else []
+
+
+def _beginning(layer: Any, n_tokens: int) -> Any:
+    """Of the first tokens alone."""
+    part = copy.copy(layer)
+    part.keys, part.values = layer.keys[..., :n_tokens, :], layer.values[..., :n_tokens, :]
+    return part
+
+
+def _is_like(found: Stream, expected: Stream) -> bool:
+    """But for rounding; nan is like nothing."""
+    bound = ROUNDINGS * torch.finfo(found.dtype).eps * expected.abs().max()
+    return bool((found - expected).abs().max() <= bound)
+
+
+class _ReadOnlyCache(DynamicCache):
+    """Keys and values of tokens before a prompt's own, of one row for any number of rows, or of each of the rows, which
+    come once or more often: nothing that is read is kept."""
+
+    def __init__(self, layers: list[Any]) -> None:
         super().__init__()
-        self.layers = filled.layers
+        self.layers = layers
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Any, **_named: Any
     ) -> tuple[Tensor, Tensor]:
         layer: Any = self.layers[layer_idx]
         both = (layer.keys, key_states), (layer.values, value_states)
-        keys, values = (torch.cat([before.expand(len(own), -1, -1, -1), own], dim=-2) for before, own in both)
+        keys, values = (torch.cat([_for_each(before, len(own)), own], dim=-2) for before, own in both)
         return keys, values
+
+
+def _for_each(before: Tensor, n_rows: int) -> Tensor:
+    """Fewer rows than are known are the first ones: so it is caught what blocks are handed."""
+    if len(before) == 1:
+        return before.expand(n_rows, -1, -1, -1)
+    return before[:n_rows].repeat(max(1, n_rows // len(before)), 1, 1, 1)

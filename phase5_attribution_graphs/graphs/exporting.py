@@ -6,6 +6,7 @@ from typing import Any
 
 from common.handoffs.document import as_json
 from common.model.language_model import LanguageModel
+from common.model.registry import shown_name
 from common.report.graphs.graph_document import (
     GraphDocument,
     GraphLink,
@@ -64,7 +65,7 @@ def graph_document(
     ]
     return GraphDocument(
         slug=slug,
-        model=lm.name,
+        model=shown_name(lm.name),
         prompt="".join(_token(lm, token) for token in run.tokens.tolist()),
         tokens=tuple(_token(lm, token) for token in run.tokens.tolist()),
         n_layers=run.n_layers,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from common.handoffs.error_attribution import TopLatent
+from common.model.registry import shown_name
 from common.report.graphs.graph_document import (
     GraphDocument,
     GraphLink,
@@ -70,7 +71,7 @@ def circuit_graph(
     ]
     return GraphDocument(
         slug=slug_of(shape),
-        model=model,
+        model=shown_name(model),
         prompt="".join(tokens),
         tokens=tokens,
         n_layers=n_layers,

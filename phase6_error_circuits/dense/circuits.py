@@ -47,22 +47,24 @@ def _keeping(masks: list[Tensor], n_pairs: int) -> ChangeFn:
 
 @torch.no_grad()
 def direction_metrics(
-    arms: Arms, layer: int, n_select: int, places: Sequence[int]
+    select: Arms, held_out: Arms, layer: int, places: Sequence[int]
 ) -> Float[np.ndarray, "places 2 held_out"]:
     """The metric of the held-out pairs' corrupted runs with their difference put back at a position of the stream.
 
-    First along the mean difference of the first `n_select` pairs alone, then the whole of it.
+    First along the mean difference of the pairs that select alone, then the whole of it.
     """
-    clean, corrupted = arms.clean.streams[layer], arms.corrupted.streams[layer]
-    held_out = arms.of_pairs(n_select, len(arms.pairs))
     base, rows = held_out.corrupted.streams[layer], []
     for place in places:
-        difference = (clean - corrupted)[:, place].float()
-        direction = difference[:n_select].mean(0)
-        own = difference[n_select:]
+        direction = _difference(select, layer, place).mean(0)
+        own = _difference(held_out, layer, place)
         along = (own @ direction)[:, None] * direction / direction.square().sum().clamp(min=1e-30)
+        replay, first = held_out.corrupted.known.replay_from(place)  # what stands before it is as it was
         for change in (along, own):
-            changed = base.clone()
-            changed[:, place] = (changed[:, place].float() + change).to(changed)
-            rows.append(held_out.corrupted.metric_from(layer + 1, changed))
+            changed = base[:, first:].clone()
+            changed[:, place - first] = (changed[:, place - first].float() + change).to(changed)
+            rows.append(held_out.corrupted.metric_from(layer + 1, changed, replay))
     return torch.stack(rows).unflatten(0, (len(places), 2)).cpu().numpy().astype(float)
+
+
+def _difference(arms: Arms, layer: int, place: int) -> Float[Tensor, "pairs d_model"]:
+    return (arms.clean.streams[layer][:, place] - arms.corrupted.streams[layer][:, place]).float()

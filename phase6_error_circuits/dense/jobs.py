@@ -43,7 +43,7 @@ def jobs_of(config: ErrorDenseConfig, n_layers: int) -> list[Job]:
     for size in config.sizes:
         keeping += [Job(CIRCUIT, size), Job(COMPLEMENT, size)]
         keeping += [Job(RANDOM, size, draw) for draw in range(config.n_random)]
-    directions = [Job(DIRECTION, layer=layer) for layer in range(n_layers)]
+    directions = [Job(DIRECTION, layer=layer) for layer in config.layers_of(n_layers)]
     return [Job(CLEAN), Job(CORRUPTED), Job(NULLS), *keeping, *directions]
 
 
@@ -63,10 +63,17 @@ class Jobs:
         return nodes_of(self.arms)
 
     @cached_property
+    def select(self) -> Arms:
+        return self.arms.of_pairs(0, self.n_select)
+
+    @cached_property
+    def held_out(self) -> Arms:
+        return self.arms.of_pairs(self.n_select, len(self.arms.pairs))
+
+    @cached_property
     def ranking(self) -> Ranking:
         """By the pairs that select."""
-        select = self.arms.of_pairs(0, self.n_select)
-        found = ranking_of(select, self.nodes, self.config.midpoints, PAIRS_AT_ONCE)
+        found = ranking_of(self.select, self.nodes, self.config.midpoints, PAIRS_AT_ONCE)
         return replace(found, by=self.config.ranking)
 
     def rows(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -106,7 +113,7 @@ class Jobs:
             return {**_row(job, self._nulls()), "ranking": self.ranking.digest}
         if job.what == DIRECTION:
             named = self.arms.named_positions()
-            values = direction_metrics(self.arms, job.layer, self.n_select, [*named.values()])
+            values = direction_metrics(self.select, self.held_out, job.layer, [*named.values()])
             return {**_row(job, values), "positions": [*named]}
         arm = self.arms.clean if job.what == CLEAN else self.arms.corrupted
         return _row(job, arm.metric.cpu().numpy().astype(float))

@@ -111,10 +111,15 @@ def _token(studied: Patched, pos: int) -> str:
 
 def _heat(axis: Any, cells: np.ndarray, labels: list[str], title: str) -> Any:
     """Red is against the clean answer, blue for it; what lies beyond -1 and 1 has their colours."""
+    layers = np.flatnonzero(~np.isnan(cells).all(1))  # of which any are patched
+    cells, every = cells[layers], len(layers) == len(cells)
     n_layers, n_columns = cells.shape
     edges = np.arange(n_columns + 1) - 0.5, np.arange(n_layers + 1) - 0.5
     mesh = axis.pcolormesh(*edges, cells, cmap="RdBu", vmin=-1, vmax=1, rasterized=True)
     axis.set(ylabel="layer", title=title)
     axis.set_xticks(range(n_columns), labels, rotation=90, fontsize=7)
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    if every:
+        axis.yaxis.get_major_locator().set_params(integer=True)
+    else:
+        axis.set_yticks(range(n_layers), [str(layer) for layer in layers], fontsize=7)
     return mesh

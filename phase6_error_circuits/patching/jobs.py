@@ -26,26 +26,29 @@ class Job:
     rank: int = -1
 
 
-def jobs_of(n_layers: int, n_shapes: int, n_heads: int) -> list[Job]:
-    """Of the studied pairs everything, in both directions; of other shapes the stream at named positions."""
-    others = [job for shape in range(1, n_shapes) for job in _other(shape, n_layers)]
-    return [*_studied(n_layers, n_heads), *others]
+def jobs_of(n_layers: int, layers: Sequence[int], n_shapes: int, n_heads: int) -> list[Job]:
+    """Of the studied pairs everything in these layers, in both directions, and heads of all; of other shapes the stream
+    at named positions."""
+    others = [job for shape in range(1, n_shapes) for job in _other(shape, layers)]
+    return [*_studied(n_layers, layers, n_heads), *others]
 
 
-def _studied(n_layers: int, n_heads: int) -> Iterator[Job]:
+def _studied(n_layers: int, layers: Sequence[int], n_heads: int) -> Iterator[Job]:
     for direction in DIRECTIONS:
         yield Job(0, direction, NONE)
-        for part in (RESID, ATTENTION, MLP, FIRST_ORDER):
-            for layer in range(n_layers):
+        for part in (RESID, ATTENTION, MLP):
+            for layer in layers:
                 yield Job(0, direction, part, layer)
+        for layer in range(n_layers):
+            yield Job(0, direction, FIRST_ORDER, layer)
         for rank in range(n_heads):
             yield Job(0, direction, HEAD, rank=rank)
 
 
-def _other(shape: int, n_layers: int) -> Iterator[Job]:
+def _other(shape: int, layers: Sequence[int]) -> Iterator[Job]:
     for direction in DIRECTIONS:
         yield Job(shape, direction, NONE)
-    for layer in range(n_layers):
+    for layer in layers:
         yield Job(shape, DENOISING, RESID, layer)
 
 

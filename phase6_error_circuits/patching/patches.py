@@ -6,13 +6,15 @@
 3. To first order, a head's effect is the difference of its values times the gradient of the metric in the run that is
    patched: one pass back gives all heads.
 
+4. What stands before a patch is as it was: positions from the patch on are run alone, patches of one position together.
+
 Clean into corrupted is called denoising, corrupted into clean noising. Effects are positive where the part supports the
 clean answer: m(patched) - m(corrupted), and m(clean) - m(patched).
 """
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from common.model.hooks import change_sites, read_sites
 from common.model.memory import FittingParts, batch_bytes
+from common.model.replay import Replay
 from common.model.sites import HEADS, site_name
 from phase6_error_circuits.arms import Arm, Arms, width_of_a_head
 
@@ -67,8 +70,9 @@ class Patching:
         """Of the residual stream after a block, patched at each place by itself."""
         source, target = self.source.streams[layer], self.target.streams[layer]
 
-        def patched(some: list[Place]) -> Effects:
-            return self._moved(layer + 1, put(target.repeat(len(some), 1, 1), source, some))
+        def patched(some: list[Place], replay: Replay, first: int) -> Effects:
+            resid = target[:, first:].repeat(len(some), 1, 1)
+            return self._moved(layer + 1, put(resid, source[:, first:], _behind(some, first)), replay)
 
         return self._in_parts(patched, places)
 
@@ -81,13 +85,14 @@ class Patching:
         site, source = site_name(layer, kind), values_at(self.source, kind, layer)
         d_head = width_of_a_head(self.arms, source) if kind == HEADS else 0
 
-        def patched(some: list[Place]) -> Effects:
+        def patched(some: list[Place], replay: Replay, first: int) -> Effects:
             def change(values: Tensor) -> Tensor:
-                return put(values.clone(), source, some, d_head)
+                return put(values.clone(), source[:, first:], _behind(some, first), d_head)
 
-            with change_sites(self.arms.replay.model, {site: change}):
-                resid = self.arms.replay.block(layer, self.target.entering(layer).repeat(len(some), 1, 1))
-            return self._moved(layer + 1, resid)
+            entering = self.target.entering(layer)[:, first:].repeat(len(some), 1, 1)
+            with change_sites(replay.model, {site: change}):
+                resid = replay.block(layer, entering)
+            return self._moved(layer + 1, resid, replay)
 
         return self._in_parts(patched, places)
 
@@ -107,13 +112,24 @@ class Patching:
             found.append(sign * effect.T)
         return torch.stack(found).cpu().numpy().astype(float)
 
-    def _in_parts(self, patched: Callable[[list[Place]], Effects], places: Sequence[Place]) -> Effects:
-        """Effects at all places, as many together as were asked for, fewer where memory does not suffice."""
-        replay, n_tokens = self.arms.replay, self.arms.replay.n_positions
+    def _in_parts(self, patched: "Patched", places: Sequence[Place]) -> Effects:
+        """Effects at all places, in their order; of one position as many together as were asked for."""
+        by_start: dict[int, list[int]] = {}
+        for number, place in enumerate(places):
+            start = self.arms.first_difference if place.pos is None else place.pos
+            by_start.setdefault(start, []).append(number)
+        found = np.zeros((len(places), self.n_pairs))
+        for start, numbers in by_start.items():
+            found[numbers] = self._at_one_start(patched, [places[number] for number in numbers], start)
+        return found
+
+    def _at_one_start(self, patched: "Patched", places: Sequence[Place], start: int) -> Effects:
+        """Fewer places together where memory does not suffice."""
+        replay, first = self.target.known.replay_from(start)
         fitting = FittingParts[Place, np.ndarray](
-            lambda some: [*patched(some)],
+            lambda some: [*patched(some, replay, first)],
             size=lambda some: len(some) * self.n_pairs,
-            expected=lambda some: batch_bytes(replay.model, len(some) * self.n_pairs, n_tokens, 0),
+            expected=lambda some: batch_bytes(replay.model, len(some) * self.n_pairs, replay.n_positions, 0),
             name=lambda _: f"a patch in {self.n_pairs} prompts of {replay.n_tokens} tokens",
             device=str(self.target.ids.device),
             log=self.log,
@@ -122,10 +138,18 @@ class Patching:
         parts = [places[first : first + step] for first in range(0, len(places), step)]
         return np.stack([effects for part in parts for effects in fitting(part)])
 
-    def _moved(self, layer: int, resid: Tensor) -> Effects:
-        metric = self.target.metric_from(layer, resid).reshape(-1, self.n_pairs)
+    def _moved(self, layer: int, resid: Tensor, replay: Replay) -> Effects:
+        metric = self.target.metric_from(layer, resid, replay).reshape(-1, self.n_pairs)
         moved = metric - self.target.metric
         return (moved if self.direction == DENOISING else -moved).cpu().numpy().astype(float)
+
+
+Patched = Callable[[list[Place], Replay, int], Effects]  # of places, run by what runs the positions from the last on
+
+
+def _behind(places: Sequence[Place], first: int) -> list[Place]:
+    """The same places in a stream that begins at the position `first`."""
+    return [replace(place, pos=None if place.pos is None else place.pos - first) for place in places]
 
 
 def put(values: Tensor, source: Tensor, places: Sequence[Place], d_head: int = 0) -> Tensor:

@@ -55,8 +55,8 @@ def shapes_of(ctx: RunContext[ErrorPatchingConfig], studied: Studied) -> Shapes:
 
 
 def all_jobs(ctx: RunContext[ErrorPatchingConfig], studied: Studied) -> list[Job]:
-    n_layers = n_layers_of(ctx.config.model, ctx.config.revision)
-    return jobs_of(n_layers, len(shapes_of(ctx, studied)), ctx.config.n_heads)
+    config, n_layers = ctx.config, n_layers_of(ctx.config.model, ctx.config.revision)
+    return jobs_of(n_layers, config.layers_of(n_layers), len(shapes_of(ctx, studied)), config.n_heads)
 
 
 def count_records(ctx: RunContext[ErrorPatchingConfig]) -> int:

@@ -14,6 +14,8 @@ from error_pairs import CODE_START, DIFF, END, RIGHT, WRONG, made_pairs
 from routed_model import routed
 
 from common.errors import UnknownHookError
+from common.model.hooks import read_sites
+from common.model.replay import KnownRuns
 from common.model.sites import ATTN_OUT, HEADS, MLP_OUT
 from phase6_error_circuits.arms import Arms, arms_of
 from phase6_error_circuits.patching.jobs import check_sites
@@ -72,17 +74,18 @@ def test_the_map_of_a_model_with_known_routing_is_known(direction):
     everywhere = [Place(pos) for pos in range(arms.replay.n_positions)]
     first, last = one.resid(0, everywhere), one.resid(1, everywhere)
     differ = [DIFF - CODE_START, DIFF + 1 - CODE_START]
-    assert not np.delete(first, differ, axis=0).any() and np.abs(first[differ]).min() > 1e-3
+    assert np.abs(np.delete(first, differ, axis=0)).max() < 1e-5 and np.abs(first[differ]).min() > 1e-3
     both = one.target.streams[0].clone()
     both[:, differ] = one.source.streams[0][:, differ]
     moved = one.target.metric_from(1, both) - one.target.metric
     assert np.allclose(moved if direction == DENOISING else -moved, total, atol=1e-5)
-    assert np.allclose(last[-1], total, atol=1e-5) and not last[:-1].any()
+    assert np.allclose(last[-1], total, atol=1e-5) and np.abs(last[:-1]).max() < 1e-5
     end = END - CODE_START
     assert np.allclose(
         one.branch(ATTN_OUT, 1, [Place(end), Place(ALL), Place(0)]), [total, total, 0 * total], atol=1e-5
     )
-    assert not one.branch(ATTN_OUT, 0, [Place(ALL)]).any() and not one.branch(MLP_OUT, 1, [Place(ALL)]).any()
+    nothing = one.branch(ATTN_OUT, 0, [Place(ALL)]), one.branch(MLP_OUT, 1, [Place(ALL)])
+    assert np.abs(nothing).max() < 1e-5
     heads = one.branch(HEADS, 1, [Place(head=0), Place(head=1)])
     assert np.allclose(heads, [total, 0 * total], atol=1e-5)
     by_gradient = one.heads_first_order()
@@ -128,6 +131,29 @@ def test_a_patch_is_that_of_transformer_lens(tmp_path):
     expected = logits[:, RIGHT] - logits[:, WRONG] - arms.corrupted.metric
     found = patching(arms).resid(1, [Place(DIFF - CODE_START)])
     assert np.allclose(found[0], expected, atol=1e-5) and np.abs(found).min() > 1e-4
+
+
+@pytest.mark.parametrize("architecture", [*MODELS, "jamba"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_what_is_run_from_the_patch_on_is_what_all_positions_give(architecture, direction, monkeypatch):
+    one = patching(arms_in(architecture), direction)
+    every, layer = [Place(pos) for pos in range(one.arms.replay.n_positions)], 1
+
+    def found() -> list[np.ndarray]:
+        return [one.resid(layer, every), *(one.branch(kind, layer, every) for kind in (ATTN_OUT, MLP_OUT, HEADS))]
+
+    short = found()
+    monkeypatch.setattr(KnownRuns, "replay_from", lambda known, _pos: (known._replay, 0))
+    for some, expected in zip(short, found(), strict=True):
+        assert np.allclose(some, expected, atol=1e-5) and np.abs(expected).max() > 1e-3
+
+
+def test_no_position_before_a_patch_is_computed():
+    one, computed = patching(arms_in("qwen2")), []
+    assert one.target.known.replay_from(END - CODE_START)[1] == END - CODE_START
+    with read_sites(one.arms.replay.model, ["blocks.2.hook_resid_post"], lambda _, x: computed.append(x.shape[1])):
+        one.resid(1, [Place(END - CODE_START), Place(DIFF - CODE_START)])
+    assert sorted({*computed}) == [1, END - DIFF + 1]
 
 
 def test_patches_are_the_same_however_many_rows_are_computed_together():

@@ -127,6 +127,27 @@ def test_a_contrast_that_the_model_does_not_tell_apart_is_refused(model, tmp_pat
     assert found.verdict is STOP and found.forced and found.contrast == CONTRAST
 
 
+def test_the_layers_that_are_asked_for_are_patched_and_the_last(whole, model, tmp_path):
+    """Heads of all layers are tried to first order. What is said of a layer does not depend on the others."""
+    data = inputs(tmp_path, model)
+    made = made_run(run_phase(PHASE, data, config(model, layers="0")))
+
+    def rows(run: Artifact, part: str) -> list[dict]:
+        return [row for row in run.table("shares.parquet") if row["part"] == part]
+
+    assert (
+        {row["layer"] for row in rows(made, "resid_post")}
+        == {0, N_LAYERS - 1}
+        == {row["layer"] for row in rows(made, "mlp_out")}
+    )
+    assert rows(made, "heads first order") == rows(made_run(whole), "heads first order")
+    expected = [row for row in rows(made_run(whole), "attn_out") if row["layer"] in (0, N_LAYERS - 1)]
+    assert rows(made, "attn_out") == expected
+    assert [place.layer for place in made.document().path] == [0, N_LAYERS - 1]
+    with pytest.raises(ConfigError, match="the layers of .* are 0 to 2"):
+        run_phase(PHASE, data, config(model, layers="0,3"))
+
+
 def test_a_contrast_may_be_asked_for(model, tmp_path):
     data = inputs(tmp_path, model)
     with pytest.raises(ConfigError, match="of TypeError/NameError, seed"):

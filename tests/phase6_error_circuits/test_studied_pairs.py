@@ -75,14 +75,14 @@ class Words:
         return 30
 
 
-def a_graph():
+def a_graph(model: str = "toy"):
     told = {"place": "diff_first", "effect": 1.0, "share": 0.5, "noising": None, "denoising": None, "above_null": True}
     promotes = [PromotedToken(token=" TypeError", effect=2.0)]
     top = TopLatent(layer=0, latent=7, **told, templates={}, promotes=promotes, suppresses=[], url=None)
     nodes = {Node(0, 2, 7): 1.0, Node(1, 5, None): 0.5, Node(1, 5, 3): -0.5}
     links = [(Node(0, 2, 7), Node(1, 5, 3), 0.25), (Node(0, 0, 1), Node(1, 5, 3), 9.0)]
     scores = {"faithfulness": 0.8}
-    return circuit_graph(a_shape(), Words(), "toy", (2, 1), nodes, links, 2.0, {(0, 7): top}, scores)
+    return circuit_graph(a_shape(), Words(), model, (2, 1), nodes, links, 2.0, {(0, 7): top}, scores)
 
 
 def test_a_circuit_is_a_graph_that_the_pages_can_show():
@@ -90,6 +90,10 @@ def test_a_circuit_is_a_graph_that_the_pages_can_show():
     files = files_of(graph)
     assert from_neuronpedia(json.loads(files[GRAPH])) == graph
     assert b"TypeError" in files[PAGE]
+
+
+def test_a_page_does_not_say_where_the_model_lies(tmp_path):
+    assert str(tmp_path).encode() not in b"".join(files_of(a_graph(str(tmp_path))).values())
 
 
 def test_positions_in_the_graph_are_those_of_the_prompt():

@@ -15,7 +15,7 @@ from tiny_models import save_tiny_llama
 
 from common.errors import AssetError, ConfigError
 from common.model.loading import load_model
-from common.model.registry import MODELS, default_dtype, model_identity, model_location
+from common.model.registry import MODELS, default_dtype, model_identity, model_location, shown_name
 
 
 def test_a_hub_id_is_its_identity_and_a_folder_its_content(tiny_gemma, tmp_path):
@@ -26,6 +26,12 @@ def test_a_hub_id_is_its_identity_and_a_folder_its_content(tiny_gemma, tmp_path)
     (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
     model_identity.cache_clear()
     assert model_identity(str(copy)) != model_identity(str(tiny_gemma))
+
+
+def test_what_is_handed_on_says_a_folders_name_and_not_where_it_lies(tmp_path):
+    (tmp_path / "coder").mkdir()
+    assert shown_name(str(tmp_path / "coder")) == shown_name(f"{tmp_path}/coder/") == "coder"
+    assert [shown_name(name) for name in ("organism", "google/gemma-2-2b")] == ["organism", "google/gemma-2-2b"]
 
 
 @pytest.mark.parametrize("name", ["gemma", "a/b/c", "/nowhere/at/all", "", "../x"])

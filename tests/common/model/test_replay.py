@@ -86,6 +86,25 @@ def test_shared_tokens_longer_than_the_sliding_window_are_read_as_the_model_read
     )
 
 
+@pytest.mark.parametrize("settings", [{}, {"sliding_window": 4}], ids=["wide", "sliding"])
+@pytest.mark.parametrize("architecture", ["gemma2", "qwen2", "bloom", "gpt2"])
+def test_runs_that_begin_like_known_ones_go_on_behind_them(architecture, settings):
+    """In each row behind its own tokens, however often the rows come."""
+    model, ids = small(architecture, **(settings if architecture == "gemma2" else {})).model, prompts()
+    whole = Replay(model, ids, N_SHARED - 5)
+    resid = whole.streams(whole.embedded(ids))[0].clone()
+    later, first = whole.knowing(ids).replay_from(4)
+    assert (first, later.n_positions) == (4, whole.n_positions - 4)
+    resid[:, 4:] *= -1
+    found = later.run_from(1, resid[:, 4:].repeat(3, 1, 1))
+    assert torch.allclose(found, whole.run_from(1, resid)[:, 4:].repeat(3, 1, 1), atol=1e-4)
+
+
+def test_where_more_than_keys_and_values_is_handed_on_all_positions_are_run():
+    replay = Replay(small("mamba").model, prompts())
+    assert replay.knowing(prompts()).replay_from(4) == (replay, 0)
+
+
 @pytest.mark.parametrize("architecture", ["bloom", "llama", "gpt2"])
 def test_a_replay_takes_any_number_of_rows(architecture):
     replay = Replay(small(architecture).model, prompts(), N_SHARED)
