@@ -112,8 +112,8 @@ def names_of(only: str, has_run: bool) -> list[str]:
             )
     if SAES in names and not has_run:
         raise ConfigError(
-            "--run is missing: how well the best latents of saes tell correctness is measured on a run of phase 1\n"
-            "Give --run data/phase1_0/RUN, or --only with others than saes"
+            f"--only is '{only}', but --run is missing: what the best latents of {SAES} tell is measured on a "
+            f"run of phase 1\nGive --run data/phase1_0/RUN, or --only with others than {SAES}"
         )
     return names
 
