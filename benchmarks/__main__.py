@@ -36,6 +36,7 @@ BENCHMARKS = {  # in the order of the table
     "latents": "benchmarks.latents",
     "dictionaries": "benchmarks.dictionaries",
     "graphs": "benchmarks.graphs",
+    "errors": "benchmarks.errors",
     "grading": "benchmarks.grading",
     "growth": "benchmarks.growth",
     "detect": "benchmarks.detect",

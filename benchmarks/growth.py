@@ -24,6 +24,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors.torch import load_file, save_file
@@ -58,9 +59,9 @@ class Series:
 
     def run(self, sizes: Sequence[int]) -> None:
         for size in sizes:
-            seconds, mib = run_phase(self.phase, [*self.words[size], "--fresh"])
-            self.seconds.setdefault(size, []).append(seconds)
-            self.mib.setdefault(size, []).append(mib)
+            used = run_phase(self.phase, [*self.words[size], "--fresh"])
+            self.seconds.setdefault(size, []).append(used.clock)
+            self.mib.setdefault(size, []).append(used.mib)
 
 
 def measure(rounds: int, quick: bool) -> list[Row]:
@@ -75,7 +76,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
                 for phase, words in one.before if number == 0 else ():
                     run_phase(phase, words)
                 one.run(sorted(one.words, reverse=number % 2 == 1))
-        idle = run_phase("", [])[1]
+        idle = run_phase("", []).mib
     return [row for one in series for row in rows_of(one, idle)]
 
 
@@ -93,8 +94,16 @@ def import_libraries() -> None:
         run.PROGRAM.phase(phase_id)
 
 
-def run_phase(phase: str, words: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory [MiB] of one run of a phase in a process of its own; no phase: of a list of them."""
+class Used(NamedTuple):
+    """What a process took: seconds of processors, seconds on the clock, the most memory that it held [MiB]."""
+
+    processor: float
+    clock: float
+    mib: float
+
+
+def run_phase(phase: str, words: list[str]) -> Used:
+    """What one run of a phase of the demo takes in a process of its own; no phase: a list of all phases."""
     with tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
         process = os.fork()
@@ -107,7 +116,7 @@ def run_phase(phase: str, words: list[str]) -> tuple[float, float]:
             said.seek(0)
             raise RuntimeError(f"phase {phase} {' '.join(words)} failed:\n{said.read()[-3000:]}")
     per_mib = 2**20 if sys.platform == "darwin" else 2**10  # there the kernel counts bytes, elsewhere KiB
-    return seconds, usage.ru_maxrss / per_mib
+    return Used(usage.ru_utime + usage.ru_stime, seconds, usage.ru_maxrss / per_mib)
 
 
 def _be_the_phase(argv: list[str], said: int) -> None:

@@ -15,6 +15,13 @@ from tiny_models import SPECIAL, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 PROGRAM = "def same(n):\n    return n\n"
+TURNS = ["<start_of_turn>", "<end_of_turn>"]
+GEMMA_CHAT = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\n' + message['content'] | trim + "
+    "'<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
 D_MODEL = {
     "gemma-2-2b": 2304,
     "gemma-2-9b": 3584,
@@ -124,11 +131,14 @@ def d_model_of(model: str) -> int:
     return D_MODEL[re.sub("-(it|pt|Instruct)$", "", model.split("/")[1])]
 
 
-def write_model(home: Path, model: str, n_layers: int) -> None:
+def write_model(home: Path, model: str, n_layers: int, chat_template: str = "") -> None:
     """Put `model`, cut to `n_layers`, where the hub's client looks for it when HF_HOME is `home`."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([PROGRAM])
+    if chat_template:
+        tokenizer.add_special_tokens({"additional_special_tokens": TURNS})
+        tokenizer.chat_template = chat_template
     if "Llama" in model:
         tokenizer.pad_token = None
     config = config_of(model, n_layers, len(tokenizer))

@@ -9,11 +9,14 @@ from common.handoffs.estimates import Interval
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCircuits:
-    """Faithfulness of `n` random circuits with as many nodes of each layer, kind and position."""
+    """Faithfulness of `n` random circuits with as many nodes of each layer, kind and position.
+
+    None where there is no effect to keep a share of.
+    """
 
     n: int
-    mean: float
-    largest: float
+    mean: float | None
+    largest: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

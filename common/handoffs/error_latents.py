@@ -81,7 +81,10 @@ ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
             "completeness": Field("float64", "share of the effect that everything but the circuit keeps"),
             "completeness_low": Field("float64", _SHARE_LOW),
             "completeness_high": Field("float64", _SHARE_HIGH),
-            "random": Field("float64", "mean faithfulness of random circuits alike; null where none was tried"),
+            "random": Field(
+                "float64",
+                "mean faithfulness of random circuits alike; null where none was tried, or there is no effect",
+            ),
             "random_largest": Field("float64", "the largest of them"),
         },
         "circuit.parquet": {

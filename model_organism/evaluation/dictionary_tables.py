@@ -1,4 +1,4 @@
-"""The README's tables of SAEs and transcoders: from the cards of phase 1.3, and from what they do not say."""
+"""The README's tables of the dictionaries: from the cards of phase 1.3, and from what they do not say."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +9,7 @@ from model_organism.evaluation.behaviour_fit import POOLED
 from model_organism.evaluation.card import markdown_table, write_tables
 
 PROMPTS = "prompts.jsonl"  # the file of the mixture with the prompts of problems
+OF_PARTS = {"attention_saes": "attention", "mlp_saes": "MLP"}  # what these read the output of
 HEADER = (
     "layer",
     "L0",
@@ -24,18 +25,34 @@ HEADER = (
 
 
 def refresh_readme(readme: Path, measured: dict, cards: dict[str, DictionariesDocument]) -> None:
-    """Replace the tables of dictionaries: `cards` are those of "saes" and "transcoders", `measured` the rest."""
+    """Replace the tables of dictionaries: `cards` by the dictionaries' name, `measured` is what they do not say."""
     write_tables(readme, {"measured": measured, **cards}, TABLES)
 
 
 def _measurement(figures: dict) -> str:
     measured, card = figures["measured"], figures["saes"]
-    text = next(iter(card.layers.values())).text
     minutes = " and ".join(f"{measured[name]['minutes']:.0f} minutes" for name in ("saes", "transcoders"))
+    size = sum(measured["bytes"][name] for name in ("saes", "transcoders"))
     return (
         f"Trained on {card.tokens:,} tokens each ({minutes} for the six of a kind, on one core), measured on "
-        f"{text.n:,} tokens that were held out. All twelve together take {measured['bytes'] / 1e6:.1f} MB."
+        f"{_n_held_out(card):,} tokens that were held out. All twelve together take {size / 1e6:.1f} MB."
     )
+
+
+def _measurement_of_parts(figures: dict) -> str:
+    measured, card = figures["measured"], figures["attention_saes"]
+    minutes = " and ".join(f"{measured[name]['minutes']:.0f}" for name in OF_PARTS)
+    n_latents = next(iter(card.layers.values())).n_latents
+    return (
+        f"{n_latents:,} latents each, trained on {card.tokens:,} tokens ({minutes} minutes for the two of a kind, "
+        f"on a core that much else used), "
+        f"measured on {_n_held_out(card):,} tokens that were held out. All four together take "
+        f"{sum(measured['bytes'][name] for name in OF_PARTS) / 1e6:.1f} MB."
+    )
+
+
+def _n_held_out(card: DictionariesDocument) -> int:
+    return next(iter(card.layers.values())).text.n
 
 
 def _layer_table(kind: str) -> Callable[[dict], str]:
@@ -45,6 +62,13 @@ def _layer_table(kind: str) -> Callable[[dict], str]:
         return markdown_table(HEADER[: len(rows[0])], rows)
 
     return table
+
+
+def _parts_table(figures: dict) -> str:
+    rows = [
+        [part, layer, *_cells(card)] for name, part in OF_PARTS.items() for layer, card in figures[name].layers.items()
+    ]
+    return markdown_table(["output of", *HEADER[: len(rows[0]) - 1]], rows)
 
 
 def _cells(card: DictionaryCard) -> list[str]:
@@ -86,6 +110,8 @@ TABLES: dict[str, Callable[[dict], str]] = {
     "dictionaries": _measurement,
     "saes": _layer_table("saes"),
     "transcoders": _layer_table("transcoders"),
+    "dictionaries of parts": _measurement_of_parts,
+    "saes of parts": _parts_table,
     "behaviour fit": _behaviour_table,
     "sae neighbours": _neighbour_table,
 }

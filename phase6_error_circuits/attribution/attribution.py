@@ -63,7 +63,7 @@ def write(ctx: RunContext[ErrorAttributionConfig], out: RecordWriter, shapes: Se
     config = ctx.config
     ctx.log.info("loading %s", config.model)
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-    dictionaries = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm)
+    dictionaries = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm, ctx.log)
     measurer = Measurer(lm, dictionaries, config)
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):

@@ -101,7 +101,7 @@ def write(
     config, steps, contrasts = ctx.config, steps_of(ctx.config), [*groups]
     ctx.log.info("loading %s", config.model)
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-    dictionaries = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm)
+    dictionaries = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm, ctx.log)
     importances = importances_of(ctx, groups)
     out.process |= {"model": lm.describe()}
     current: tuple[str, Subject] | None = None

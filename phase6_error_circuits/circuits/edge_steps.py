@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from common.handoffs.document import as_json
-from common.handoffs.error_latent_circuits import EdgeCircuits, EdgePoint, PathPatching, RandomCircuits
+from common.handoffs.error_latent_circuits import EdgeCircuits, EdgePoint, PathPatching
 from common.handoffs.estimates import Interval
 from phase6_error_circuits.circuits.config import LAYERS
 from phase6_error_circuits.circuits.edge_circuits import Link, all_links, path_patched, random_links, run_links
 from phase6_error_circuits.circuits.edges import Edge, edges_of, layer_pairs
 from phase6_error_circuits.circuits.ranking import first_of_layers
-from phase6_error_circuits.circuits.scoring import Scorer, sizes_of
+from phase6_error_circuits.circuits.scoring import Scorer, of_random, sizes_of
 from phase6_error_circuits.circuits.subject import Subject
 from phase6_error_circuits.latents.gradients import midpoints
 from phase6_error_circuits.latents.nodes import Node
@@ -53,8 +53,7 @@ def edge_circuits(scorer: Scorer, circuit: Sequence[Node], edges: Sequence[Edge]
         if size < len(links):
             generator = random.Random(f"{config.seed} {size}")
             drawn = [share(random_links(links[:size], links, generator)).value for _ in range(config.n_random)]
-            known = [np.nan if value is None else value for value in drawn]
-            beside = RandomCircuits(n=len(known), mean=float(np.mean(known)), largest=float(np.max(known)))
+            beside = of_random(drawn)
         points.append(EdgePoint(size=size, faithfulness=share(links[:size]), random=beside))
     return {
         "n": sum(arms.n_pairs for arms in scorer.batches),

@@ -1,9 +1,10 @@
 """Figures of phase 6.4: faithfulness over the size of a circuit, of nodes and of edges."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from common.handoffs.error_latent_circuits import Curve, EdgeCircuits, ErrorLatentCircuit
+from common.handoffs.error_latent_circuits import Curve, CurvePoint, EdgeCircuits, EdgePoint, ErrorLatentCircuit
 from common.handoffs.estimates import Interval
 from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, svg_bytes
 from phase6_error_circuits.circuits.config import NODES, POSITIVE, RESAMPLE
@@ -25,8 +26,7 @@ def draw_curves(circuit: ErrorLatentCircuit) -> bytes:
             points = positive[REPORT].points
             sizes = [point.size for point in points]
             left.plot(sizes, [point.completeness.value for point in points], color=PURPLE, label="all but the circuit")
-            tried = [(point.size, point.random.mean) for point in points if point.random is not None]
-            left.plot(*zip(*tried, strict=True) if tried else ([], []), color=GREY, marker=".", label="random circuits")
+            _at_random(left, points, "random circuits")
         held_out = [curve for curve in resample if curve.split == REPORT]
         for color, curve in zip(COLORS, held_out, strict=False):
             _line(right, curve, color, f"{curve.ranking} ranking")
@@ -41,8 +41,7 @@ def draw_edges(edges: EdgeCircuits, title: str) -> bytes:
         figure.suptitle(title, fontsize=9)
         sizes = [point.size for point in edges.points]
         _band(axis, sizes, [point.faithfulness for point in edges.points], BLUE, "largest edges")
-        tried = [(point.size, point.random.mean) for point in edges.points if point.random is not None]
-        axis.plot(*zip(*tried, strict=True) if tried else ([], []), color=GREY, marker=".", label="random edges")
+        _at_random(axis, edges.points, "random edges")
         if edges.node_circuit.value is not None:
             axis.axhline(edges.node_circuit.value, color=ORANGE, linestyle="--", label="circuit of the nodes")
         _axes(axis, "edges")
@@ -53,6 +52,12 @@ def _line(axis: Any, curve: Curve, color: str, label: str) -> None:
     _band(axis, [point.size for point in curve.points], [point.faithfulness for point in curve.points], color, label)
 
 
+def _at_random(axis: Any, points: Sequence[CurvePoint] | Sequence[EdgePoint], label: str) -> None:
+    tried = [(point.size, point.random.mean) for point in points if point.random is not None]
+    known = [(size, mean) for size, mean in tried if mean is not None]
+    axis.plot(*zip(*known, strict=True) if known else ([], []), color=GREY, marker=".", label=label)
+
+
 def _band(axis: Any, sizes: Sequence[int], found: Sequence[Interval], color: str, label: str) -> None:
     known = [(size, one) for size, one in zip(sizes, found, strict=True) if one.value is not None]
     places = [size for size, _ in known]
@@ -61,7 +66,8 @@ def _band(axis: Any, sizes: Sequence[int], found: Sequence[Interval], color: str
 
 
 def _axes(axis: Any, of: str) -> None:
+    has_sizes = math.isfinite(axis.dataLim.minposx)  # not where no node supports the answer: then all of them are 0
     axis.axhline(0, color=GREY, linewidth=0.6)
     axis.axhline(1, color=GREY, linewidth=0.6, linestyle=":")
-    axis.set(xscale="log", xlabel=of, ylabel="share of the effect, 95 % interval")
+    axis.set(xscale="log" if has_sizes else "linear", xlabel=of, ylabel="share of the effect, 95 % interval")
     axis.legend(fontsize=7)

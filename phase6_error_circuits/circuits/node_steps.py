@@ -37,7 +37,10 @@ def curves_step(subject: Subject, ablation: str) -> Found:
         for errors in sorted(config.errors, key=ERROR_MODES.index)
     ]
     found: Found = {}
-    if ablation == RESAMPLE:
+    if ablation != RESAMPLE:  # only with what speaks against the answer too are all nodes the clean run
+        every = subject.order(ABSOLUTE, ablation)
+        curves.append(_curve(subject, ABSOLUTE, every, REPORT, ablation, NODES))
+    else:
         curves.append(_curve(subject, POSITIVE, nodes, SELECT, ablation, NODES))
         found = _enough(subject, curves[0], nodes) | {"null_pairs": as_json(null_circuit(subject))}
         found |= _whole_circuit(subject, found["enough"][0]["size"] or len(nodes), nodes)

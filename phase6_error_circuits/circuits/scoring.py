@@ -88,9 +88,7 @@ class Scorer:
     def at_random(self, circuit: Sequence[Node], candidates: Sequence[Node], n: int, seed: int) -> RandomCircuits:
         """Faithfulness of random circuits like this one."""
         generator = random.Random(f"{seed} {len(circuit)}")
-        values = [self.faithfulness(random_circuit(circuit, candidates, generator)).value for _ in range(n)]
-        known = [np.nan if value is None else value for value in values]
-        return RandomCircuits(n=n, mean=float(np.mean(known)), largest=float(np.max(known)))
+        return of_random([self.faithfulness(random_circuit(circuit, candidates, generator)).value for _ in range(n)])
 
     def _nodes(self, circuit: Sequence[Node], errors: str) -> Sequence[Node]:
         return without_errors(circuit, errors)
@@ -102,6 +100,13 @@ class Scorer:
             cut = cut_of(circuit, layers, arms.n_pos, arms.device, every_error)
             found.append(run(arms, cut, base))
         return torch.cat(found)
+
+
+def of_random(shares: Sequence[float | None]) -> RandomCircuits:
+    """What is told of random circuits by the share that each of them keeps."""
+    known = [value for value in shares if value is not None]
+    mean, largest = (float(np.mean(known)), max(known)) if known else (None, None)
+    return RandomCircuits(n=len(shares), mean=mean, largest=largest)
 
 
 def without_errors(nodes: Sequence[Node], errors: str) -> list[Node]:

@@ -34,8 +34,11 @@ class Subject:
     others: Sequence[StudiedShape]
     importance: Mapping[Node, float]
     threshold: float
-    _orders: dict[tuple[str, str], list[Node]] = field(default_factory=dict)
+    _importances: dict[str, Mapping[Node, float]] = field(default_factory=dict)
     _scorers: dict[tuple[str, str], Scorer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._importances[RESAMPLE] = self.importance
 
     def batches(self, pairs: Sequence[ErrorPair]) -> list[SplitArms]:
         return batches_of(self.lm, self.dictionaries, pairs, self.config.batch_size)
@@ -69,10 +72,8 @@ class Subject:
 
     def order(self, ranking: str, ablation: str = RESAMPLE) -> list[Node]:
         """The nodes of a ranking; each ablation has importances of its own, against its own values."""
-        if (ranking, ablation) not in self._orders:
-            importance = self.importance
-            if ablation != RESAMPLE:
-                others = bases_of(ablation, self.select, self.select)
-                importance = integrated(self.select, others, self.config.n_points, again=0).importance.nodes()
-            self._orders[ranking, ablation] = ranked(importance, ranking)
-        return self._orders[ranking, ablation]
+        if ablation not in self._importances:
+            others = bases_of(ablation, self.select, self.select)
+            found = integrated(self.select, others, self.config.n_points, again=0)
+            self._importances[ablation] = found.importance.nodes()
+        return ranked(self._importances[ablation], ranking)

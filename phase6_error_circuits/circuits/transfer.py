@@ -10,10 +10,8 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
 from common.handoffs.error_latent_circuits import RandomCircuits
-from phase6_error_circuits.circuits.scoring import Scorer
+from phase6_error_circuits.circuits.scoring import Scorer, of_random
 from phase6_error_circuits.latents.cutting import Cut, pooled_cut
 from phase6_error_circuits.latents.nodes import Node
 from phase6_error_circuits.latents.split_arms import SplitArms
@@ -51,6 +49,5 @@ class PooledCircuit:
             drawn = {
                 layer: {*generator.sample(sorted(pool[layer] | own), len(own))} for layer, own in self.latents.items()
             }
-            value = scorer.of_cut(lambda arms, drawn=drawn: self.cut(arms, named, drawn)).value
-            values.append(np.nan if value is None else value)
-        return RandomCircuits(n=n, mean=float(np.mean(values)), largest=float(np.max(values)))
+            values.append(scorer.of_cut(lambda arms, drawn=drawn: self.cut(arms, named, drawn)).value)
+        return of_random(values)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from logging import Logger
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -61,8 +62,8 @@ class SiteDictionaries:
         return self.by_layer[layer].W_dec[latents]
 
 
-def load_dictionaries(source: SaeSource, lm: LanguageModel) -> SiteDictionaries:
-    """The dictionary of every layer that has one, on the device of the model.
+def load_dictionaries(source: SaeSource, lm: LanguageModel, log: Logger) -> SiteDictionaries:
+    """The dictionary of every layer that has one, on the device of the model; the log warns of another model's.
 
     Raises: ConfigError for transcoders, and as `load_sae`.
     """
@@ -71,6 +72,8 @@ def load_dictionaries(source: SaeSource, lm: LanguageModel) -> SiteDictionaries:
             f"'{source.name}' holds transcoders; here a value is split into latents and an error of the same place\n"
             f"Give SAEs of the residual stream, of attention outputs or of MLP outputs with --sae"
         )
+    if source.note:
+        log.warning("%s: %s; much may be left to the error nodes", source.name, source.note)
     by_layer = {layer: _on_device(load_sae(source, layer), lm.device) for layer in source.layers(lm.n_layers)}
     place = parsed(next(iter(by_layer.values())).site)
     assert place is not None, "load_sae refuses other sites"

@@ -1,4 +1,7 @@
-"""Covers the shipped SAEs and transcoders: files that SAELens loads, formulas by hand, fit, the figures."""
+"""Covers the shipped SAEs and transcoders: files that SAELens loads, formulas by hand, fit, figures, what names them.
+
+SAEs of two layers read what attention or the MLP adds to the stream: phases 6.3 and 6.4 take them with --sae.
+"""
 
 import json
 import logging
@@ -10,16 +13,15 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from common.errors import ArtifactMismatchError
+from common.errors import ArtifactMismatchError, ConfigError
 from common.files import file_sha256
 from common.handoffs.dictionaries import DictionariesDocument
-from common.handoffs.document import from_json
 from common.model.read_text import ReadText
-from common.model.sites import MLP_NORMALIZED, MLP_OUT, RESID_POST, site_name
+from common.model.sites import ATTN_OUT, MLP_NORMALIZED, MLP_OUT, RESID_POST, site_name
 from common.saes.encoder import LayerSae
 from common.saes.fit import checked_sae
 from common.saes.sources import sae_source
-from model_organism.evaluate_dictionaries import dictionaries_in
+from model_organism.evaluate_dictionaries import SITES, bytes_of, card_of, dictionaries_in, kept_figures, names_of
 from model_organism.evaluation.behaviour_fit import POOLED, fvu, held_out_prompts, last_tokens
 from model_organism.evaluation.dictionary_tables import refresh_readme
 from model_organism.evaluation.latent_auroc import auroc_by_latent, best_latent_aurocs
@@ -28,8 +30,11 @@ ORGANISM = Path(__file__).resolve().parents[2] / "model_organism"
 WEIGHTS = ORGANISM / "weights"
 LAYERS = range(6)
 SAES, TRANSCODERS = "saes", "transcoders"
-EVERY = [(name, layer) for name in (SAES, TRANSCODERS) for layer in LAYERS]
-D_MODEL, N_LATENTS = 192, 6144
+PARTS = {"attention_saes": ATTN_OUT, "mlp_saes": MLP_OUT}  # and what they read
+LAYERS_OF_PARTS = (3, 5)
+OF_PARTS = [(name, layer) for name in PARTS for layer in LAYERS_OF_PARTS]
+EVERY = [*((name, layer) for name in (SAES, TRANSCODERS) for layer in LAYERS), *OF_PARTS]
+D_MODEL, N_LATENTS = 192, {SAES: 6144, TRANSCODERS: 6144, "attention_saes": 1920, "mlp_saes": 1920}
 LOG = logging.getLogger("test")
 
 
@@ -49,15 +54,12 @@ def figures() -> dict:
 
 @pytest.fixture(scope="module")
 def cards() -> dict[str, DictionariesDocument]:
-    return {
-        name: from_json(DictionariesDocument, json.loads((WEIGHTS / name / "dictionaries.json").read_text()))
-        for name in (SAES, TRANSCODERS)
-    }
+    return {name: card_of(WEIGHTS, name) for name in SITES}
 
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[tuple[str, int], LayerSae]:
-    return {(name, one.layer): one for name in (SAES, TRANSCODERS) for one in dictionaries_in(WEIGHTS, name)}
+    return {(name, one.layer): one for name in SITES for one in dictionaries_in(WEIGHTS, name)}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def rows(lm, held_out_rows) -> dict[str, torch.Tensor]:
     from common.model.hooks import read_sites
     from common.problems.prompt import build_prompt
 
-    sites = [site_name(layer, kind) for layer in LAYERS for kind in (RESID_POST, MLP_NORMALIZED, MLP_OUT)]
+    sites = [site_name(layer, kind) for layer in LAYERS for kind in (RESID_POST, MLP_NORMALIZED, MLP_OUT, ATTN_OUT)]
     found: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
     for problem in held_out_rows[::40]:
         text = build_prompt(problem["text"], problem["test_list"]).text + problem["code"] + "\n"
@@ -96,7 +98,7 @@ def test_saelens_loads_each_and_computes_what_our_formula_says(name, layer, rows
     import sae_lens
 
     loaded = sae_lens.SAE.load_from_disk(WEIGHTS / name / f"layer_{layer}", dtype="float32")
-    assert isinstance(loaded, sae_lens.JumpReLUSAE if name == SAES else sae_lens.JumpReLUTranscoder)
+    assert isinstance(loaded, sae_lens.JumpReLUTranscoder if name == TRANSCODERS else sae_lens.JumpReLUSAE)
     ours = shipped[name, layer]
     assert (loaded.cfg.metadata.hook_name, loaded.cfg.metadata.hook_name_out) == (ours.site, ours.site_out)
     assert not loaded.cfg.apply_b_dec_to_input and loaded.cfg.normalize_activations == "none"
@@ -111,18 +113,53 @@ def test_saelens_loads_each_and_computes_what_our_formula_says(name, layer, rows
 
 @pytest.mark.parametrize("name, layer", EVERY)
 def test_shapes_and_numbers(name, layer, shipped):
-    dictionary = shipped[name, layer]
-    assert dictionary.W_enc.shape == (D_MODEL, N_LATENTS) and dictionary.W_dec.shape == (N_LATENTS, D_MODEL)
-    assert dictionary.b_enc.shape == dictionary.threshold.shape == (N_LATENTS,) and dictionary.b_dec.shape == (D_MODEL,)
+    dictionary, n = shipped[name, layer], N_LATENTS[name]
+    assert dictionary.W_enc.shape == (D_MODEL, n) and dictionary.W_dec.shape == (n, D_MODEL)
+    assert dictionary.b_enc.shape == dictionary.threshold.shape == (n,) and dictionary.b_dec.shape == (D_MODEL,)
     assert (dictionary.threshold > 0).all()
-    assert torch.allclose(dictionary.W_dec.norm(dim=1), torch.ones(N_LATENTS), atol=0.01)  # bfloat16
+    assert torch.allclose(dictionary.W_dec.norm(dim=1), torch.ones(n), atol=0.01)  # bfloat16
 
 
-def test_all_were_made_of_the_committed_model_and_take_under_60_megabytes(figures):
+def test_all_were_made_of_the_committed_model_and_take_under_65_megabytes(figures):
     assert figures["model_sha256"] == file_sha256(WEIGHTS / "model" / "model.safetensors")
-    files = [path for name in (SAES, TRANSCODERS) for path in (WEIGHTS / name).rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) == figures["bytes"] < 60e6
+    assert {name: bytes_of(WEIGHTS / name) for name in SITES} == figures["bytes"]
+    assert sum(figures["bytes"].values()) < 65e6 and sum(figures["bytes"][name] for name in PARTS) < 6.1e6
+    files = [path for name in SITES for path in (WEIGHTS / name).rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"cfg.json", "sae_weights.safetensors", "dictionaries.json"}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_folder_of_them_is_what_the_flag_sae_takes(name):
+    """Phases 6.3 and 6.4 ask this of --sae: nothing but SAEs of one site, made of this very model."""
+    source = sae_source(str(WEIGHTS / name), "organism")
+    assert (source.kind, source.site, source.note) == ("sae", PARTS[name], "")
+    assert source.layers(len(LAYERS)) == [*LAYERS_OF_PARTS]
+    assert sae_source("auto", "organism").site == RESID_POST  # which they do not change
+
+
+@pytest.mark.parametrize("name, layer", OF_PARTS)
+def test_an_sae_of_a_part_fits_its_own_layer_and_no_other(name, layer, rows, shipped):
+    sae = shipped[name, layer]
+    assert sae.site == site_name(layer, PARTS[name])
+    own = fed(sae, rows, layer)
+    assert own <= 0.35 and all(fed(sae, rows, other) > 2 * own for other in LAYERS if other != layer)
+
+
+def test_figures_of_some_stay_where_others_are_measured_anew(tmp_path):
+    known = kept_figures(WEIGHTS / "dictionaries.json", WEIGHTS / "model")
+    assert {"best_latent", "behaviour_fvu", *SITES} <= known.keys()
+    of_another = tmp_path / "dictionaries.json"
+    of_another.write_text(json.dumps({**known, "model_sha256": "0" * 64}))
+    with pytest.raises(ConfigError, match="of another model"):
+        kept_figures(of_another, WEIGHTS / "model")
+
+
+def test_names_that_there_are_not_and_a_run_that_is_missing_are_refused():
+    assert names_of("all", True) == [*SITES] and names_of("mlp_saes", False) == ["mlp_saes"]
+    with pytest.raises(ConfigError, match="Did you mean mlp_saes"):
+        names_of("mlp_sae", False)
+    with pytest.raises(ConfigError, match="--run is missing"):
+        names_of("all", False)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -165,7 +202,8 @@ def test_a_transcoder_fits_its_own_mlp_and_no_other(layer, rows, shipped):
 
 
 def test_the_figures_are_inside_the_wanted_limits(figures, cards):
-    for card in cards.values():
+    for name in (SAES, TRANSCODERS):
+        card = cards[name]
         assert all(0.8 < layer.cross_entropy.recovered <= 1.01 for layer in card.layers.values())
         assert all(layer.firing.mean <= 0.01 and layer.dead_share < 0.5 for layer in card.layers.values())
     assert all(layer.text.fvu <= 0.12 for layer in cards[SAES].layers.values())

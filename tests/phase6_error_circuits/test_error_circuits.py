@@ -9,7 +9,7 @@ import torch
 from error_circuit_toys import planted, random_decoder, random_dictionaries, random_pairs
 
 from common.errors import ConfigError
-from common.handoffs.error_latent_circuits import ErrorLatentCircuit
+from common.handoffs.error_latent_circuits import ErrorLatentCircuit, RandomCircuits
 from common.handoffs.error_latents import ERROR_LATENT_CIRCUITS
 from common.model.sites import ATTN_OUT
 from common.phases.settings import build_config
@@ -31,7 +31,7 @@ from phase6_error_circuits.circuits.mask import learn_mask, open_in_the_mean
 from phase6_error_circuits.circuits.node_steps import curves_step
 from phase6_error_circuits.circuits.ranking import first_of_layers, random_circuit, ranked
 from phase6_error_circuits.circuits.rows import circuit_rows, curve_rows, edge_rows
-from phase6_error_circuits.circuits.scoring import Scorer, size_that_reaches, sizes_of
+from phase6_error_circuits.circuits.scoring import Scorer, of_random, size_that_reaches, sizes_of
 from phase6_error_circuits.circuits.subject import Subject
 from phase6_error_circuits.latents.dictionaries import SiteDictionaries
 from phase6_error_circuits.latents.gradients import corrupted_of, integrated
@@ -157,6 +157,14 @@ def test_every_step_tells_its_part(circuit):
     assert circuit.edges is not None and circuit.edges.path_patching.n == CONFIG.n_exact
 
 
+@pytest.mark.parametrize("ablation", [MEAN, ZERO])
+def test_with_means_or_nothing_outside_there_is_a_curve_with_what_speaks_against_the_answer_too(circuit, ablation):
+    own = [curve for curve in circuit.curves if (curve.ablation, curve.error_nodes) == (ablation, "nodes")]
+    by_ranking = {curve.ranking: curve for curve in own}
+    assert len(own) == 2 and by_ranking.keys() == {POSITIVE, ABSOLUTE}
+    assert by_ranking[ABSOLUTE].points[-1].size > by_ranking[POSITIVE].points[-1].size
+
+
 def test_errors_kept_or_ablated_are_no_part_of_the_size(circuit):
     for curve in circuit.curves:
         counted = {point.errors for point in curve.points}
@@ -170,6 +178,11 @@ def test_random_circuits_stand_beside_every_size_but_the_last(circuit):
         if (curve.ranking, curve.ablation, curve.error_nodes, curve.split) == ("positive", RESAMPLE, "nodes", REPORT)
     ]
     assert [point.random is not None for point in main.points] == [True] * (len(main.points) - 1) + [False]
+
+
+def test_where_there_is_no_effect_nothing_is_told_of_random_circuits_but_their_number():
+    assert of_random([None, None]) == RandomCircuits(n=2, mean=None, largest=None)
+    assert of_random([0.1, 0.3]) == RandomCircuits(n=2, mean=pytest.approx(0.2), largest=0.3)
 
 
 def test_all_pairs_as_edges_are_the_node_circuit_on_held_out_pairs(circuit):

@@ -1,6 +1,7 @@
 """Covers phases 6.3 to 6.5 as they are typed, on the organism: what they leave, slices, fields that others read."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas
@@ -53,6 +54,17 @@ def test_attribution_tells_sums_errors_null_and_held_out_pairs(data):
     assert told.error_share == shape.error_share and 0 < shape.error_share.share.known < 1
     for layer in shape.layers:
         assert layer.ig == pytest.approx(1.0, abs=0.021) and layer.worth == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name, site", [("attention_saes", "hook_attn_out"), ("mlp_saes", "hook_mlp_out")])
+def test_the_organism_s_dictionaries_of_attention_and_of_mlp_outputs_are_taken_with_sae(data, name, site, tmp_path):
+    """Two layers have them: the nodes are worth what that part of a block adds, not all that the stream holds."""
+    copy = shutil.copytree(data, tmp_path / "data")
+    said = typed("6.3", *SMALL_ATTRIBUTION, "--sae", f"model_organism/weights/{name}", data=copy)
+    told = from_json(ErrorAttributionDocument, read(newest(copy / "phase6_3") / "attribution.json"))
+    assert (told.site, told.note) == (site, "") and "error nodes" not in said
+    assert [layer.layer for layer in told.shapes[0].layers] == [3, 5]
+    assert told.shapes[0].n_nodes > 0 and told.error_share.share.value is not None
 
 
 def test_the_strongest_latents_come_with_tokens_that_they_promote(data):

@@ -1,6 +1,7 @@
 """Covers what phases 6.3 to 6.5 say on the report's page, of documents made by hand."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from common.runs.artifacts import Artifact
 from common.runs.discovery import read_run
 from phase6_error_circuits.attribution import report as attribution_report
 from phase6_error_circuits.circuits import report as circuits_report
+from phase6_error_circuits.circuits.figures import draw_curves
 from phase6_error_circuits.nodes import report as nodes_report
 
 NOBODY = Collected({"model": "toy", "dataset": "toy", "prompt": "plain", "sae": "toy"}, Path())
@@ -74,6 +76,14 @@ def test_where_nothing_is_enough_the_answer_says_so(tmp_path):
     told: ErrorLatentCircuitsDocument = phase.document()
     told.circuits[0].enough.reverse()
     assert "no circuit keeps 0.8 of the effect" in circuits_report.answer(told)
+
+
+def test_where_no_node_supports_the_answer_the_figure_is_drawn_all_the_same(tmp_path):
+    """The only circuit is then the empty one, which no axis of logarithms has room for."""
+    [told] = result_of(ERROR_LATENT_CIRCUITS, tmp_path).document().circuits
+    points = [replace(told.curves[0].points[0], size=0, random=None)]
+    empty = replace(told, curves=[replace(curve, points=points) for curve in told.curves])
+    assert all(b"<svg" in draw_curves(circuit) for circuit in (told, empty))
 
 
 def test_parts_of_edges_are_told_as_shares(circuits):

@@ -1,6 +1,7 @@
 """Covers prompts in a chat template: what stands around the message, BOS once, sections, templates that refuse."""
 
 import pytest
+from hub_models import GEMMA_CHAT, TURNS
 from tiny_models import make_tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -10,12 +11,6 @@ from common.problems.extraction import extract_program, solution_end
 from common.problems.prompt import CHAT_REQUEST, ChatTemplate, build_prompt
 
 TEXT, TESTS = "Write a function to add <eos> one.  ", ["assert f(1) == 2", " assert f(2) == 3"]
-GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
-    "{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% for message in messages %}{{ '<start_of_turn>' + message['role'] + '\n' + message['content'] | trim + "
-    "'<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
-)
 QWEN_3 = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% if enable_thinking is defined and "
@@ -26,12 +21,12 @@ DATED = "{{ strftime_now('%d %b %Y') }}\n{{ messages[0].content }}\n"
 
 def tokenizer_with(template: str | None) -> PreTrainedTokenizerFast:
     tokenizer = make_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
+    tokenizer.add_special_tokens({"additional_special_tokens": TURNS})
     tokenizer.chat_template = template
     return tokenizer
 
 
-@pytest.mark.parametrize("template", [GEMMA, QWEN_3, DATED])
+@pytest.mark.parametrize("template", [GEMMA_CHAT, QWEN_3, DATED])
 def test_the_prompt_is_what_the_template_makes_of_the_message(template):
     tokenizer = tokenizer_with(template)
     prompt = build_prompt(TEXT, TESTS, template_of(tokenizer, "tiny"))
@@ -44,7 +39,7 @@ def test_the_prompt_is_what_the_template_makes_of_the_message(template):
 
 
 def test_sections_end_where_they_ended_in_the_plain_prompt():
-    template = template_of(tokenizer_with(GEMMA), "tiny")
+    template = template_of(tokenizer_with(GEMMA_CHAT), "tiny")
     chat, plain = build_prompt(TEXT, TESTS, template), build_prompt(TEXT, TESTS)
     for name in ("description_end", "tests_end"):
         assert chat.text[chat.description_start : getattr(chat, name)] == plain.text[: getattr(plain, name)]
@@ -54,17 +49,19 @@ def test_sections_end_where_they_ended_in_the_plain_prompt():
 
 
 def test_bos_appears_once():
-    tokenizer = tokenizer_with(GEMMA)
+    tokenizer = tokenizer_with(GEMMA_CHAT)
     ids = tokenizer(build_prompt(TEXT, TESTS, template_of(tokenizer, "tiny")).text)["input_ids"]
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
     bare = PreTrainedTokenizerFast(tokenizer_object=make_tokenizer()._tokenizer, bos_token="<bos>")
     bare._tokenizer.post_processor = None  # a tokenizer that adds none: then it is the template's to give
-    bare.chat_template = GEMMA
+    bare.chat_template = GEMMA_CHAT
     assert template_of(bare, "tiny").before.startswith("<bos>")
 
 
 def test_the_prompt_ends_where_the_answer_begins():
-    assert build_prompt(TEXT, TESTS, template_of(tokenizer_with(GEMMA), "tiny")).text.endswith("<start_of_turn>model\n")
+    assert build_prompt(TEXT, TESTS, template_of(tokenizer_with(GEMMA_CHAT), "tiny")).text.endswith(
+        "<start_of_turn>model\n"
+    )
     thinking = build_prompt(TEXT, TESTS, template_of(tokenizer_with(QWEN_3), "tiny")).text
     assert thinking.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")  # it does not think first
 
@@ -90,7 +87,7 @@ def test_a_template_that_takes_no_message_is_one_error(template, message):
 
 def test_whether_there_is_a_template_is_known_without_loading_the_model(tmp_path):
     tokenizer_with(None).save_pretrained(tmp_path / "plain")
-    tokenizer_with(GEMMA).save_pretrained(tmp_path / "chat")
+    tokenizer_with(GEMMA_CHAT).save_pretrained(tmp_path / "chat")
     assert has_chat_template(str(tmp_path / "plain"), "", False) is False
     assert has_chat_template(str(tmp_path / "chat"), "", False) is True
     assert has_chat_template("owner/never-seen", "a" * 40, False) is None
