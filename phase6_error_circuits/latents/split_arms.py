@@ -140,7 +140,7 @@ def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequ
     if arms.offset != pairs[0].code_start:
         raise ConfigError(
             f"{lm.name} hands on more than keys and values, so its prompts are read from token {arms.offset} on, "
-            f"not from the code's first, {pairs[0].code_start}: phases 6.3 to 6.5 cannot name the positions of its nodes\n"
+            f"not from the code's first, {pairs[0].code_start}: phases 6.3 to 6.5 cannot tell where nodes stand\n"
             "Take phases 6.2 and 6.4b, which can; or a model that has attention in every layer"
         )
     runs = (arms.clean, arms.corrupted)

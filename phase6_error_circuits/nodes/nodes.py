@@ -53,7 +53,7 @@ def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> N
     config = ctx.config
     ctx.log.info("loading %s", config.model)
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-    every = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm)
+    every = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm, ctx.log)
     dictionaries = SiteDictionaries(every.kind, {layer: every.by_layer[layer] for layer in plan.layers})
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):
