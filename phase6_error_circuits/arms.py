@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -101,6 +102,16 @@ class Arms:
     def total(self) -> Float[Tensor, " pairs"]:
         """Of each pair, the metric after the clean prompt minus that after the corrupted one."""
         return self.clean.metric - self.corrupted.metric
+
+    def with_effect(self) -> Self:
+        """The same. Raises: ConfigError where the mean metric is alike in both arms: there is nothing to share out."""
+        if not len(self.pairs) or float(self.total.mean()):
+            return self
+        raise ConfigError(
+            f"after clean and corrupted prompts of {len(self.pairs)} pairs of {self.pairs[0].contrast} the mean logit "
+            f"difference is {float(self.clean.metric.mean()):.3g} alike: there is no effect to explain\n"
+            "Give another --contrast, or more pairs"
+        )
 
     def of_pairs(self, first: int, end: int) -> "Arms":
         """The same of the pairs from `first` to before `end`."""

@@ -73,7 +73,10 @@ def write(ctx: RunContext[ErrorDenseConfig], out: RecordWriter, pairs: Sequence[
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
     out.process |= {"model": lm.describe()}
     nulls = null_pairs(ctx, pairs[0])[: config.n_pairs // 2]
-    computing = Jobs(arms_of(lm, pairs), n_select, lambda: arms_of(lm, nulls) if nulls else None, config)
+    arms = arms_of(lm, pairs)
+    for own in (arms.of_pairs(0, n_select), arms.of_pairs(n_select, len(pairs))):
+        own.with_effect()
+    computing = Jobs(arms, n_select, lambda: arms_of(lm, nulls) if nulls else None, config)
     ctx.log.info("ranking %d heads and neurons at positions", computing.nodes.n)
     with Progress(out.n_wanted, [], ctx.log, unit="circuits") as progress:
         for batch in out.batches(config.circuits_together):

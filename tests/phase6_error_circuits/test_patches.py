@@ -13,7 +13,7 @@ from architectures import small
 from error_pairs import CODE_START, DIFF, END, RIGHT, WRONG, made_pairs
 from routed_model import routed
 
-from common.errors import UnknownHookError
+from common.errors import ConfigError, UnknownHookError
 from common.model.hooks import read_sites
 from common.model.replay import KnownRuns
 from common.model.sites import ATTN_OUT, HEADS, MLP_OUT
@@ -32,6 +32,15 @@ def arms_in(architecture: str) -> Arms:
 
 def patching(arms: Arms, direction: str = DENOISING, rows: int = 64) -> Patching:
     return Patching(arms, direction, rows, LOG)
+
+
+def test_pairs_without_an_effect_are_refused():
+    """Every share is a ratio to the effect."""
+    lm = copy.deepcopy(small("llama"))
+    torch.nn.init.zeros_(lm.model.get_output_embeddings().weight)
+    assert arms_in("llama").with_effect().pairs
+    with pytest.raises(ConfigError, match=rf"of {N_PAIRS} pairs .* 0 alike.*\nGive another --contrast"):
+        arms_of(lm, made_pairs(N_PAIRS)).with_effect()
 
 
 @pytest.mark.parametrize("architecture", MODELS)
