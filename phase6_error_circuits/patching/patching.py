@@ -80,7 +80,10 @@ def write(ctx: RunContext[ErrorPatchingConfig], out: RecordWriter, jobs: Sequenc
 
 
 def jobs_on(ctx: RunContext[ErrorPatchingConfig], lm: LanguageModel, shape: int, pairs: Sequence[ErrorPair]) -> Jobs:
-    """What computes the jobs of one shape. Raises: UnknownHookError where the model lacks a part; ConfigError without an effect."""
+    """What computes the jobs of one shape.
+
+    Raises: UnknownHookError where the model lacks a part; ConfigError without an effect.
+    """
     arms = arms_of(lm, pairs).with_effect()
     patchings = {direction: Patching(arms, direction, ctx.config.batch_size, ctx.log) for direction in DIRECTIONS}
     with torch.no_grad():
