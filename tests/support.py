@@ -20,6 +20,7 @@ SHARED = ROOT.parent / "shared"
 SHARED_MBPP = SHARED / "mbpp"
 needs_shared_mbpp = pytest.mark.skipif(not SHARED_MBPP.is_dir(), reason=f"{SHARED_MBPP} (MBPP) is not on this machine")
 WHOLE_SWEEPS = os.environ.get("SWEEPS") == "whole"  # else a seeded sample of each
+in_whole_sweeps = pytest.mark.skipif(not WHOLE_SWEEPS, reason="takes minutes: in make test-sweeps")
 REVISION = "0123456789abcdef0123456789abcdef01234567"  # of datasets in hand-made caches
 
 

@@ -1,4 +1,4 @@
-"""Covers phases 6.1 to 6.4b as they are typed for models of the hub: right releases and layers, chat, warnings, memory.
+"""Covers phases 6.1 to 6.5 as they are typed for models of the hub: right releases and layers, chat, warnings, memory.
 
 Caches are those of tests/test_production_commands.py: gemma-2-2b-it and gemma-2-9b in their real names, configs and
 width of the residual stream, cut to their first layers; Gemma Scope at its real paths, of the real width.
@@ -18,17 +18,18 @@ import pytest
 from hub_models import GEMMA_CHAT, d_model_of, write_model
 from hub_saes import COMMIT, cached_file, mostly_zero_arrays, write_gemma_scope
 from runs import newest
-from support import ROOT, command, offline
+from support import ROOT, WHOLE_SWEEPS, command, in_whole_sweeps, offline
 
 from common.saes.sources import SaeSource, sae_source
 
 TUNED, BASE = "google/gemma-2-2b-it", "google/gemma-2-9b"
-MODELS = [TUNED, BASE]
+MODELS = [TUNED, BASE] if WHOLE_SWEEPS else [TUNED]
+pytestmark = pytest.mark.sweep
 N_LAYERS = {TUNED: 2, BASE: 1}  # the SAE of a layer takes 0.3 and 0.5 GB
 RELEASES = {TUNED: "gemma-scope-2b-pt-res-canonical", BASE: "gemma-scope-9b-pt-res-canonical"}
 OF_THE_BASE_MODEL = "SAEs of the base model google/gemma-2-2b"
 CONTRAST, WIDTH = "IndexError/KeyError", 16384
-FOLDERS = {phase: f"phase{phase.replace('.', '_')}" for phase in ("6.1", "6.1b", "6.2", "6.3", "6.4", "6.4b")}
+FOLDERS = {phase: f"phase{phase.replace('.', '_')}" for phase in ("6.1", "6.1b", "6.2", "6.3", "6.4", "6.4b", "6.5")}
 FEW = ["--n-pairs", 2, "--n-resamples", 1000]
 NODES = "--sizes 20 --errors nodes --ablations resample --n-random 1 --one-layer 10 --n-others 1 --other-sizes 20"
 EDGES = "--mask-steps 0 --edge-nodes 3 --edge-pairs 1 --edge-points 1 --edge-sizes 5 --n-exact 1"
@@ -39,6 +40,7 @@ SMALL = {
     "6.3": [*FEW, "--n-shapes", 1, "--n-exact", 1, "--n-points", 2],
     "6.4": [*FEW, *NODES.split(), *EDGES.split()],
     "6.4b": [*FEW, "--n-pairs", 4, "--force", "--sizes", "10,100", "--n-random", 1, "--midpoints", 1],
+    "6.5": [*FEW, "--n-shapes", 1, "--n-points", 1, "--n-nodes", 4],
 }
 PEAK = """
 import sys
@@ -164,6 +166,7 @@ def test_the_strongest_latents_come_with_their_pages(machine, model):
         assert top["url"] == f"https://www.neuronpedia.org/{page}/{top['latent']}"
 
 
+@in_whole_sweeps
 def test_the_log_and_the_document_say_that_saes_of_the_base_model_leave_much_to_the_error_nodes(machine):
     row, base = machine.finished(TUNED), machine.finished(BASE)
     words = f"{RELEASES[TUNED]}: {OF_THE_BASE_MODEL}; much may be left to the error nodes"
@@ -189,6 +192,7 @@ def test_an_instruction_tuned_model_is_asked_in_its_chat_template(machine):
         assert ids.count(begin) == 2 and ids.count(ends) == 1
 
 
+@in_whole_sweeps
 def test_a_base_model_is_told_to_have_no_chat_template(machine):
     row = machine.finished(BASE)
     pairs = pyarrow.parquet.read_table(row.output("6.1") / "pairs.parquet").to_pylist()
@@ -196,6 +200,7 @@ def test_a_base_model_is_told_to_have_no_chat_template(machine):
     assert "has no chat template" in json.dumps(row.document("6.1", "pairs.json")["formats"]["chat"])
 
 
+@in_whole_sweeps
 def test_four_times_the_pairs_take_little_more_memory(machine):
     """The latents of a pair are kept where they fire, not in all of the dictionary's width."""
     row = machine.finished(TUNED)

@@ -22,7 +22,7 @@ from runs import (
     workers_of,
 )
 from slurm.one_node import NoSlurm, one_node_slurm, why_not
-from support import command
+from support import command, in_whole_sweeps
 
 pytestmark = [pytest.mark.sweep, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 JOBS = ("multi_gpu_launcher.py", "--phase", "1", "--cluster", "slurm", "--slurm-cpus", 1, "--workers", 1)
@@ -76,6 +76,7 @@ def break_off_two(environment: dict[str, str], data: Path, launcher: subprocess.
     return held[0]
 
 
+@in_whole_sweeps
 def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, begun, flags, figures):
     """Jobs that run out of time, die or are pre-empted go back to the queue and the bytes are the same."""
     words = (*JOBS[:-1], 2, "--slurm-time", "0:40", *flags, "--data-dir", begun)
