@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from common import handoffs
 from common.cli import Parser, exit_with, new_log
+from common.errors import ConfigError, MissingArtifactError
 from natural.page import fill
 from natural.tables import table, with_interval
 
@@ -30,16 +31,30 @@ NAMED = ("diff_first", "end")  # positions of which directions are told
 
 
 def newest(handoff: handoffs.Handoff, folders: Iterable[Path]) -> dict[str, Artifact]:
-    """The newest finished run of each contrast; gates, which are of several, by their folder."""
+    """The newest finished run of each contrast; gates, which are of several, by their folder.
+
+    Raises: MissingArtifactError without any; ConfigError where they are of several models.
+    """
     from common.runs.artifacts import Artifact
     from common.runs.discovery import list_runs
 
+    folders = [*folders]
+    runs = [(run, folder) for folder in folders for run in list_runs(handoff, folder) if run.finished]
+    if not runs:
+        raise MissingArtifactError(
+            f"no finished run of phase {handoff.phase} in {', '.join(map(str, folders))}\n"
+            f"Make one with: python3 run.py phase {handoff.phase} --model MODEL --data-dir {folders[0]}"
+        )
+    models = sorted({str(run.of("model")) for run, _ in runs})
+    if len(models) > 1:
+        raise ConfigError(
+            f"phase {handoff.phase} was run on {' and on '.join(models)} in these folders\n"
+            "Give --data-dir of one model: a page is about one"
+        )
     found: dict[str, Artifact] = {}
-    for folder in folders:
-        for run in list_runs(handoff, folder):
-            if run.finished:
-                made = Artifact(handoff, run, "")
-                found.setdefault(getattr(made.document(), "contrast", str(folder)), made)
+    for run, folder in sorted(runs, key=lambda one: one[0].path.name, reverse=True):
+        made = Artifact(handoff, run, "")
+        found.setdefault(getattr(made.document(), "contrast", str(folder)), made)
     return found
 
 

@@ -97,15 +97,10 @@ class Jobs:
         return Done(-1, job.layer, _in_prompt(patching, positions), effects)
 
     def _resid(self, patching: Patching, layer: int) -> Done:
-        """A patch that puts the same numbers changes nothing, and is not run."""
         arms = patching.arms
         every = range(arms.replay.n_positions) if self._is_studied else arms.named_positions().values()
         positions: list[int | None] = [*every, None]
-        source, target = patching.source.streams[layer], patching.target.streams[layer]
-        differ = [pos is None or bool((source[:, pos] != target[:, pos]).any()) for pos in positions]
-        effects = np.zeros((len(positions), patching.n_pairs))
-        places = [Place(pos) for pos, differs in zip(positions, differ, strict=True) if differs]
-        effects[differ] = patching.resid(layer, places)
+        effects = patching.resid(layer, [Place(pos) for pos in positions])
         return Done(-1, layer, _in_prompt(patching, positions), effects)
 
     def _heads(self, direction: str) -> np.ndarray:

@@ -74,7 +74,7 @@ class Patching:
             resid = target[:, first:].repeat(len(some), 1, 1)
             return self._moved(layer + 1, put(resid, source[:, first:], _behind(some, first)), replay)
 
-        return self._in_parts(patched, places)
+        return self._in_parts(patched, places, [_differs(source, target, place) for place in places])
 
     @torch.no_grad()
     def branch(self, kind: str, layer: int, places: Sequence[Place]) -> Effects:
@@ -82,7 +82,8 @@ class Patching:
 
         Raises: UnknownHookError where the block has no such part.
         """
-        site, source = site_name(layer, kind), values_at(self.source, kind, layer)
+        site = site_name(layer, kind)
+        source, target = (values_at(arm, kind, layer) for arm in (self.source, self.target))
         d_head = width_of_a_head(self.arms, source) if kind == HEADS else 0
 
         def patched(some: list[Place], replay: Replay, first: int) -> Effects:
@@ -94,7 +95,7 @@ class Patching:
                 resid = replay.block(layer, entering)
             return self._moved(layer + 1, resid, replay)
 
-        return self._in_parts(patched, places)
+        return self._in_parts(patched, places, [_differs(source, target, place, d_head) for place in places])
 
     def heads_first_order(self) -> Float[np.ndarray, "layers heads pairs"]:
         """Of each head at all positions, by the gradient in the run that is patched."""
@@ -112,10 +113,14 @@ class Patching:
             found.append(sign * effect.T)
         return torch.stack(found).cpu().numpy().astype(float)
 
-    def _in_parts(self, patched: "Patched", places: Sequence[Place]) -> Effects:
-        """Effects at all places, in their order; of one position as many together as were asked for."""
+    def _in_parts(self, patched: "Patched", places: Sequence[Place], differs: Sequence[bool]) -> Effects:
+        """Effects at all places, in their order; of one position as many together as were asked for.
+
+        A patch that puts the same numbers changes nothing, and is not run: so its effect is 0 to the last bit.
+        """
         by_start: dict[int, list[int]] = {}
-        for number, place in enumerate(places):
+        for number in np.flatnonzero(differs).tolist():
+            place = places[number]
             start = self.arms.first_difference if place.pos is None else place.pos
             by_start.setdefault(start, []).append(number)
         found = np.zeros((len(places), self.n_pairs))
@@ -156,11 +161,20 @@ def put(values: Tensor, source: Tensor, places: Sequence[Place], d_head: int = 0
     """`values` [places * pairs, pos, width], with those of `source` [pairs, pos, width] at each place."""
     n = len(source)
     for number, place in enumerate(places):
-        rows = slice(number * n, (number + 1) * n)
-        at = slice(None) if place.pos is ALL else place.pos
-        units = slice(None) if place.head is None else slice(place.head * d_head, (place.head + 1) * d_head)
-        values[rows, at, units] = source[:, at, units]
+        at, units = _indices(place, d_head)
+        values[number * n : (number + 1) * n, at, units] = source[:, at, units]
     return values
+
+
+def _differs(source: Tensor, target: Tensor, place: Place, d_head: int = 0) -> bool:
+    at, units = _indices(place, d_head)
+    return not torch.equal(source[:, at, units], target[:, at, units])
+
+
+def _indices(place: Place, d_head: int) -> tuple[int | slice, slice]:
+    """Of the position and of the numbers at it."""
+    at = slice(None) if place.pos is None else place.pos
+    return at, slice(None) if place.head is None else slice(place.head * d_head, (place.head + 1) * d_head)
 
 
 @torch.no_grad()

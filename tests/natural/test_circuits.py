@@ -1,5 +1,6 @@
 """Covers natural.circuits: what phases 6.1b, 6.2 and 6.4b wrote is what the page says."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ from error_pairs import CONTRAST, OTHER, made_gate, made_pairs, write_runs
 from tiny_models import save_tiny_llama
 from toy_phases import run_phase
 
+from common.errors import MissingArtifactError
 from common.handoffs import ERROR_DENSE, ERROR_PATCHING
 from common.handoffs.error_gate import GateVerdict
 from common.runs.artifacts import Artifact
 from common.runs.discovery import list_runs
-from natural.circuits import main, tables_of
+from natural.circuits import main, newest, tables_of
 from phase6_error_circuits.dense.config import ErrorDenseConfig
 from phase6_error_circuits.dense.phase import PHASE as DENSE
 from phase6_error_circuits.patching.config import ErrorPatchingConfig
@@ -47,8 +49,20 @@ def test_the_tables_say_what_the_documents_say(data):
     assert f"{circuits.nodes[0].importance:+.3f}" in tables["nodes"] and "| end |" in tables["directions"]
 
 
-def test_a_contrast_counts_once_in_however_many_folders_it_is(data):
-    assert tables_of([data, data])["circuits"] == tables_of([data])["circuits"]
+def test_the_newest_run_counts_in_whichever_folder_it_is(data, tmp_path):
+    other = shutil.copytree(data, tmp_path / "data")
+    [run] = (other / ERROR_DENSE.folder).iterdir()
+    later = run.rename(run.with_name(f"2999{run.name[4:]}"))
+    for folders in ([data, other], [other, data]):
+        assert {contrast: made.path for contrast, made in newest(ERROR_DENSE, folders).items()} == {CONTRAST: later}
+
+
+def test_a_folder_without_runs_is_refused_and_the_page_is_kept(data, tmp_path):
+    page = tmp_path / "circuits.md"
+    page.write_text("<!-- gate -->\nas it was\n<!-- end of gate -->\n")
+    with pytest.raises(MissingArtifactError, match=r"phase 6\.1b in .*absent\n.*python3 run\.py phase 6\.1b"):
+        main(["--data-dir", str(tmp_path / "absent"), "--page", str(page)])
+    assert "as it was" in page.read_text()
 
 
 def test_the_page_is_filled_and_the_heat_map_lies_beside_it(data, tmp_path):

@@ -12,7 +12,7 @@ from reading_sites import IDS, at, hooks_of, in_16_bit, passed, zeroed
 from common.errors import ConfigError, UnknownHookError
 from common.model.hooks import change_sites, decoder_blocks, projections_in_blocks, read_sites
 from common.model.logit_difference import LogitDifference
-from common.model.replay import Replay
+from common.model.replay import Replay, _filled
 from common.model.sites import ATTN_OUT, HEADS, MLP_OUT, NEURONS, resid_post_site
 
 ASKED_FOR = ["gemma2", "gemma3_text", "qwen2", "qwen3", "llama", "gpt2", "gpt_neox"]
@@ -98,6 +98,23 @@ def test_runs_that_begin_like_known_ones_go_on_behind_them(architecture, setting
     resid[:, 4:] *= -1
     found = later.run_from(1, resid[:, 4:].repeat(3, 1, 1))
     assert torch.allclose(found, whole.run_from(1, resid)[:, 4:].repeat(3, 1, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("architecture", ["gemma2", "qwen2", "gpt2"])
+def test_nothing_goes_on_behind_keys_at_wrong_places(architecture, dtype, monkeypatch):
+    """In 16 bits, too, where rounding is large."""
+    replay = Replay(copy.deepcopy(small(architecture).model).to(dtype), prompts())
+    assert replay.knowing(prompts()).replay_from(4)[1] == 4
+
+    def spoiled(*given) -> list:
+        layers = _filled(*given)
+        for layer in layers:
+            layer.keys = layer.keys.roll(1, -2)
+        return layers
+
+    monkeypatch.setattr("common.model.replay._filled", spoiled)
+    assert replay.knowing(prompts()).replay_from(4) == (replay, 0)
 
 
 def test_where_more_than_keys_and_values_is_handed_on_all_positions_are_run():
