@@ -3,7 +3,7 @@
 import itertools
 
 from common.handoffs.error_patching import ErrorPatchingDocument, PatchedPlace
-from common.words import interval, number, percent
+from common.words import interval, listed, number, percent
 from phase6_error_circuits.estimates import caution
 from phase6_error_circuits.patching.jobs import ATTENTION, EVERYWHERE, MLP
 from phase6_error_circuits.patching.patches import DENOISING
@@ -18,6 +18,7 @@ def sentences(found: ErrorPatchingDocument) -> list[str]:
         f"{number(pairs.clean)} after clean, {number(pairs.corrupted)} after corrupted prompts, both signs right in "
         f"{percent(pairs.both_signs.rate)}",
         caution(found.verdict, found.contrast),
+        _left_out([place.layer for place in found.path]),
         f"in the residual stream most is carried {'; '.join(_stretches(found.path))}",
         *(_strongest(found, part) for part in _NAMES),
     ]
@@ -35,13 +36,28 @@ def _stretches(path: list[PatchedPlace]) -> list[str]:
     said = []
     for _, own in itertools.groupby(path, key=lambda place: place.pos):
         places = [*own]
-        first, last = places[0], places[-1]
-        layers = f"layer {first.layer}" if first is last else f"layers {first.layer} to {last.layer}"
+        first, layers = places[0], _layers([place.layer for place in places])
         values = [place.denoising.known for place in places]
         low, high = number(min(values)), number(max(values))
         share = low if low == high else f"{low} to {high}"
         said.append(f"at {first.token} (position {first.pos}) in {layers}, {share} of the total")
     return said
+
+
+def _layers(layers: list[int]) -> str:
+    """'layer 3', 'layers 3 to 5', or, of neighbours in the path that are none in the model, 'layers 3, 6 and 9'."""
+    if len(layers) == 1:
+        return f"layer {layers[0]}"
+    if layers[-1] - layers[0] == len(layers) - 1:
+        return f"layers {layers[0]} to {layers[-1]}"
+    return f"layers {listed([str(layer) for layer in layers])}"
+
+
+def _left_out(layers: list[int]) -> str:
+    """That only some layers were looked at, the last always among them."""
+    if len(layers) == layers[-1] + 1:
+        return ""
+    return f"of all below only {_layers(layers)} of {layers[-1] + 1} were looked at, heads apart"
 
 
 def _strongest(found: ErrorPatchingDocument, part: str) -> str:

@@ -144,6 +144,10 @@ def test_the_layers_that_are_asked_for_are_patched_and_the_last(whole, model, tm
     expected = [row for row in rows(made_run(whole), "attn_out") if row["layer"] in (0, N_LAYERS - 1)]
     assert rows(made, "attn_out") == expected
     assert [place.layer for place in made.document().path] == [0, N_LAYERS - 1]
+    some = "of all below only layers 0 and 2 of 3 were looked at, heads apart"
+    assert some in made.document().sentences
+    assert not any("looked at" in sentence for sentence in made_run(whole).document().sentences)
+    assert not any("layers 0 to 2" in sentence for sentence in made.document().sentences)
     with pytest.raises(ConfigError, match="the layers of .* are 0 to 2"):
         run_phase(PHASE, data, config(model, layers="0,3"))
 
