@@ -134,7 +134,10 @@ class Patching:
         fitting = FittingParts[Place, np.ndarray](
             lambda some: [*patched(some, replay, first)],
             size=lambda some: len(some) * self.n_pairs,
-            expected=lambda some: batch_bytes(replay.model, len(some) * self.n_pairs, replay.n_positions, 0),
+            # Every row has keys and values of what stands before, too.
+            expected=lambda some: batch_bytes(
+                replay.model, len(some) * self.n_pairs, replay.n_positions, replay.n_shared
+            ),
             name=lambda _: f"a patch in {self.n_pairs} prompts of {replay.n_tokens} tokens",
             device=str(self.target.ids.device),
             log=self.log,
