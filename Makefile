@@ -1,8 +1,8 @@
 # `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need. Crashes, full
-# disks, signals, damage and models are sampled there; `make test-sweeps` tries all. `NATURAL=folder make test-natural`
-# needs natural models. `make bench` measures speed, and `make bench-gpu` that of a GPU. The demo: every phase, a
-# detector, what it says of one problem (status 3 is verify, 4 is abstain), and the report once more: it ends with what
-# was found.
+# disks, signals, damage and models are sampled there; `make test-sweeps` tries all. `make test TESTS=tests/common` runs
+# some. `NATURAL=folder make test-natural` needs natural models. `make bench` measures speed, and `make bench-gpu` that of
+# a GPU. The demo: every phase, a detector, what it says of one problem (status 3 is verify, 4 is abstain), and the report
+# once more: it ends with what was found.
 PYTHON ?= python3
 VENV := .venv/.installed
 SERVE := .venv/.serve
@@ -27,7 +27,7 @@ lint: $(VENV) $(SERVE) $(LINT)
 	.lint/bin/pyright
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) $(TESTS)
 
 test-sweeps: $(VENV) $(SERVE)
 	SWEEPS=whole $(PYTEST) -m sweep
