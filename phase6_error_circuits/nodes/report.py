@@ -114,8 +114,8 @@ def _contrast(one: NodesOfContrast, latents: Latents, snippets: Snippets) -> lis
         Paragraph(" ".join(sentences(one, own))),
         _nodes(one, latents),
         *([_errors(one)] if any(isinstance(node.what, ErrorNode) for node in one.nodes) else []),
-        *_overview(own[:N_TOGETHER], snippets),
-        *[_fold(latent, snippets.get((latent.layer, latent.latent, latent.format), [])) for latent in shown],
+        *_overview(one, own[:N_TOGETHER], snippets),
+        *[_fold(one, latent, snippets.get((latent.layer, latent.latent, latent.format), [])) for latent in shown],
     ]
 
 
@@ -210,10 +210,11 @@ def percent_of(value: float) -> str:
     return f"{number(100 * value, 1)} %"
 
 
-def _fold(latent: DescribedLatent, rows: Sequence[dict[str, Any]]) -> Fold:
+def _fold(one: NodesOfContrast, latent: DescribedLatent, rows: Sequence[dict[str, Any]]) -> Fold:
+    """A latent may have nodes in several contrasts, and a fold under each of them."""
     blocks: list[Block] = [_facts(latent), *_heat(latent, rows), _kinds(latent), _templates(latent)]
     beside = "" if latent.selective is None else f"largest in programs that raise {latent.selective.error}"
-    name = f"error-node-{latent.layer}-{latent.latent}-{latent.format}"
+    name = f"error-node-{one.contrast.replace('/', '-')}-{latent.layer}-{latent.latent}-{latent.format}"
     return Fold(name, f"Latent {name_of(latent)}", beside, blocks)
 
 
@@ -251,12 +252,11 @@ def _line(row: dict[str, Any], label: str, most: float) -> HeatLine:
     return HeatLine(label, row["tokens"], row["activations"], most)
 
 
-def _overview(latents: Sequence[DescribedLatent], snippets: Snippets) -> list[Block]:
-    """The strongest latents in the two programs of one pair, below each other."""
+def _overview(one: NodesOfContrast, latents: Sequence[DescribedLatent], snippets: Snippets) -> list[Block]:
+    """The strongest latents in the two programs of the contrast's first pair, below each other."""
     lines = []
     for latent in latents:
-        rows = snippets.get((latent.layer, latent.latent, latent.format), [])
-        own = [row for row in rows if row["what"] == PAIR and (row["split"], row["rank"]) == (SELECT, 0)]
+        own = _first_pair(one, snippets.get((latent.layer, latent.latent, latent.format), []))
         labels = [f"{name_of(latent)} · {row['arm']}, {row['error']} · {number(row['peak'])}" for row in own]
         most = max((row["peak"] for row in own), default=0.0)
         lines += [_line(row, label, most) for row, label in zip(own, labels, strict=True)]
@@ -266,6 +266,14 @@ def _overview(latents: Sequence[DescribedLatent], snippets: Snippets) -> list[Bl
     caption = "Shade: a latent's activation at the token, of its largest in either program; a frame where that is."
     words = f"Activation of {names} at each token of two programs that differ in one thing"
     return [Drawing(f"The strongest latents in a pair of programs: {names}", caption, token_heat(lines, words))]
+
+
+def _first_pair(one: NodesOfContrast, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Both programs of the first pair of the shape on which the nodes were found; ranks count over all contrasts."""
+    home = one.contrast, one.template, one.shape, PAIR, SELECT
+    own = [row for row in rows if tuple(row[key] for key in ("contrast", "template", "shape", "what", "split")) == home]
+    first = min((row["rank"] for row in own), default=None)
+    return [row for row in own if row["rank"] == first]
 
 
 def _kinds(latent: DescribedLatent) -> Table:

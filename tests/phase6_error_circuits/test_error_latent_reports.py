@@ -3,6 +3,8 @@
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from report_data import HOSTILE, write_run
@@ -123,3 +125,24 @@ def test_every_latent_has_heat_maps_of_pairs_and_of_the_programs_in_which_it_fir
     assert len(overview) == 1 and [*folds] == ["Latent 1/7", "Latent 1/8"]
     assert drawn == ["Both programs of pairs, latent 1/7", "Programs in which it fires most, latent 1/7"]
     assert all("<script" not in str(block.svg) and "<img" not in str(block.svg) for block in overview)
+
+
+def of_two_contrasts(tmp_path: Path) -> Section:
+    """The document made by hand with a second contrast, that has the same latents; its pair has the second rank."""
+    phase = result_of(ERROR_NODES, tmp_path)
+    told, rows = phase.document(), phase.artifact.table("snippets.parquet")
+    told.contrasts.append(replace(told.contrasts[0], contrast="KeyError/NameError"))
+    seconds = [{**row, "contrast": "KeyError/NameError", "error": "NameError", "rank": 1} for row in rows]
+    fake = SimpleNamespace(table=lambda _name: [*rows, *seconds])
+    known = SimpleNamespace(document=lambda: told, artifact=fake, place=phase.place)
+    return nodes_report.section(cast(PhaseResult, known), NOBODY)
+
+
+def test_the_overview_of_each_contrast_shows_a_pair_of_its_own(tmp_path):
+    drawn = [str(block.svg) for block in of_two_contrasts(tmp_path).blocks if isinstance(block, Drawing)]
+    assert ["NameError" in svg for svg in drawn] == [False, True]
+
+
+def test_folds_of_a_latent_that_two_contrasts_have_are_told_apart_by_their_ids(tmp_path):
+    ids = [block.id for block in of_two_contrasts(tmp_path).blocks if isinstance(block, Fold)]
+    assert len(ids) == len({*ids}) == 4 and "error-node-KeyError-NameError-1-7-seed" in ids
