@@ -14,6 +14,7 @@ class NodeSource(enum.StrEnum):
 
     CIRCUIT = "of the circuit that phase 6.4 found"
     STRONGEST = "of those that phase 6.3 ranks, since phase 6.4 found no circuit"
+    NOT_RUN = "of those that phase 6.3 ranks, since phase 6.4 was not run on this contrast"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,7 @@ class DescribedLatent:
 
 @dataclass(frozen=True, kw_only=True)
 class NodesOfContrast:
-    """The strongest nodes of a contrast, of `of` in the circuit, or that differ where no circuit was found.
+    """The strongest nodes of a contrast, of `of` in the circuit, or that differ where there is no circuit.
 
     `effect` is the whole effect on the logit difference, of the shape on which the nodes were found.
     """

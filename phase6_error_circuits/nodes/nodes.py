@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from common.handoffs.error_nodes import ErrorNodesDocument
+from common.handoffs.error_nodes import ErrorNodesDocument, NodeSource
 from common.model.loading import load_model, load_tokenizer
 from common.phases.context import RunContext
 from common.report.latents.tokens import token_words
@@ -38,6 +38,9 @@ def run(ctx: RunContext[ErrorNodesConfig], config: ErrorNodesConfig) -> None:
     plan = plan_of(ctx)
     for one in plan.told:
         ctx.log.info("%s: %s %s", one.shape.words, plural(len(one.nodes), "node"), one.source)
+        if one.source is NodeSource.NOT_RUN:
+            name = one.shape.contrast
+            ctx.log.info("for nodes of its circuit, first run: python3 run.py phase 6.4 --contrasts %s", name)
     with ctx.write() as out:
         out.summarize = lambda rows: {"shapes": len(rows), "pairs": sum(row["n"] for row in rows)}
         out.conclude = lambda: conclude(ctx, out, plan)

@@ -162,20 +162,24 @@ def _of_contrast(
     key = key_of(vars(shape))
     own = [row for row in rows if key_of(row) == key]
     own.sort(key=lambda row: -abs(row["ig"]))
-    source, of = NodeSource.STRONGEST, measured.n_nodes
-    if size := _size_of(circuits.get(key)):
-        found = _circuit_nodes(ctx, key, size)
+    source, of = source_of(circuits.get(key), measured.n_nodes)
+    if source is NodeSource.CIRCUIT:
+        found = _circuit_nodes(ctx, key, of)
         own = [row for row in own if _node_key(row) in found]
         own.sort(key=lambda row: found[_node_key(row)])
-        source, of = NodeSource.CIRCUIT, size
     nodes = [_ranked(row) for row in own[: ctx.config.n_nodes]]
     return ToldContrast(shape, measured.effect.known, source, of, nodes)
 
 
-def _size_of(circuit: ErrorLatentCircuit | None) -> int:
-    """Nodes of the circuit that keeps enough of the effect on held-out pairs; 0 where there is none."""
-    enough = [] if circuit is None else circuit.enough
-    return next((one.size or 0 for one in enough if one.ranking == POSITIVE), 0)
+def source_of(circuit: ErrorLatentCircuit | None, n_nodes: int) -> tuple[NodeSource, int]:
+    """Which nodes are told of, and of how many: of the circuit that keeps enough of the effect on held-out pairs.
+
+    `circuit` is None where phase 6.4 was not run; `n_nodes` are those that phase 6.3 ranks.
+    """
+    if circuit is None:
+        return NodeSource.NOT_RUN, n_nodes
+    size = next((one.size for one in circuit.enough if one.ranking == POSITIVE), None)
+    return (NodeSource.CIRCUIT, size) if size else (NodeSource.STRONGEST, n_nodes)
 
 
 def _circuit_nodes(ctx: RunContext[ErrorNodesConfig], key: Key, size: int) -> dict[tuple[int, ...], int]:

@@ -1,7 +1,10 @@
 """Covers phase 6.5 on disk: which nodes it tells of, what its files say, that stopped and sliced runs end alike."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from common import handoffs
 from common.errors import ConfigError
 from common.handoffs.error_gate import GateVerdict
+from common.handoffs.error_latent_circuits import ErrorLatentCircuit
 from common.handoffs.error_nodes import ErrorNodesDocument, LatentNode, NodeSource
 from common.runs.artifacts import Artifact
 from common.runs.discovery import list_runs, read_run
@@ -25,6 +29,7 @@ from phase6_error_circuits.attribution.config import ErrorAttributionConfig
 from phase6_error_circuits.attribution.phase import PHASE as ATTRIBUTION
 from phase6_error_circuits.nodes.config import ErrorNodesConfig
 from phase6_error_circuits.nodes.phase import PHASE
+from phase6_error_circuits.nodes.told import source_of
 
 N_LAYERS, D_MODEL, N_NODES = 3, 64, 14
 Made = tuple[Path, Path]
@@ -83,12 +88,32 @@ def test_without_a_circuit_the_strongest_nodes_of_the_attribution_are_told_of(wh
     attribution = Artifact(handoffs.ERROR_ATTRIBUTION, list_runs(handoffs.ERROR_ATTRIBUTION, data)[0], "")
     rows = [row for row in attribution.table("nodes.parquet") if row["shape"] == 0]
     rows.sort(key=lambda row: -abs(row["ig"]))
-    assert one.source is NodeSource.STRONGEST and one.of == len(rows)
+    assert one.source is NodeSource.NOT_RUN and one.of == len(rows)
     assert [(node.layer, node.position, node.effect) for node in one.nodes] == [
         (row["layer"], row["position"], row["ig"]) for row in rows[:N_NODES]
     ]
     kinds = [row["kind"] == "latent" for row in rows[:N_NODES]]
     assert [isinstance(node.what, LatentNode) for node in one.nodes] == kinds and {*kinds} == {True, False}
+
+
+def test_where_phase_6_4_was_not_run_the_log_says_what_to_type(data, made, caplog):
+    caplog.set_level(logging.INFO, logger="test")
+    run_phase(PHASE, data, config(made, n_shapes=1))
+    assert "since phase 6.4 was not run on this contrast" in caplog.text
+    assert f"python3 run.py phase 6.4 --contrasts {CONTRAST}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "enough, wanted",
+    [
+        (None, (NodeSource.NOT_RUN, 90)),
+        ([("positive", None), ("absolute", 7)], (NodeSource.STRONGEST, 90)),
+        ([("absolute", 7), ("positive", 12)], (NodeSource.CIRCUIT, 12)),
+    ],
+)
+def test_a_phase_6_4_that_was_not_run_is_told_from_one_that_found_no_circuit(enough, wanted):
+    circuit = enough and SimpleNamespace(enough=[SimpleNamespace(ranking=name, size=size) for name, size in enough])
+    assert source_of(cast(ErrorLatentCircuit | None, circuit), 90) == wanted
 
 
 def test_effects_on_the_shape_where_they_were_found_are_those_of_phase_6_3(data, made):
