@@ -42,6 +42,7 @@ N_SHOWN = 12  # latents of a contrast that are shown token by token
 N_PROGRAMS = 3  # programs of each split that are shown of each, of those in which it fires most
 N_TOKENS = 5
 ONE_TEMPLATE = 1.5  # effective number of templates below which a latent serves one
+BY_CHANCE = 0.025  # of latents that tell nothing: how often an interval of 95 % lies above one half
 SPLITS = {SELECT: "words that select", REPORT: "other words"}
 Snippets = dict[tuple[int, int, str], list[dict[str, Any]]]  # rows of snippets.parquet by latent and format
 Latents = dict[tuple[int, int, str], DescribedLatent]
@@ -61,7 +62,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
             f"Latents of the strongest nodes were read at every token of {count(result.n)} programs of "
             f"{plural(result.templates, 'template')}. In which programs a latent fires most does not yet say what it "
             "means: programs of other words, which were not used to find it, say whether it tells one error from the "
-            "others, and its effect on each template says whether that is used there."
+            "other error of its template, and its effect on each template says whether that is used there."
         ),
     ]
     for one in result.contrasts:
@@ -77,21 +78,30 @@ def answer(result: ErrorNodesDocument) -> str:
 
 
 def tellers(latents: Sequence[DescribedLatent]) -> str:
-    """How many latents tell one error from the others on other words, and the first of them."""
+    """How many latents tell their error within templates on other words, how many would by chance, and the first."""
     found = [one for one in latents if tells(one)]
-    words = f"{count(len(found))} of {plural(len(latents), 'latent')} told of tell one error from the others"
+    n_tried = sum(one.selective is not None and one.selective.within.low is not None for one in latents)
+    words = (
+        f"{count(len(found))} of {plural(len(latents), 'latent')} told of {_tell(len(found))} from the other error of "
+        f"its template on programs of other words, where {number(BY_CHANCE * n_tried)} of the {count(n_tried)} that "
+        f"could be tried would be expected to by chance ({percent_of(BY_CHANCE)})"
+    )
     if not found:
-        return f"{words} on programs of other words"
+        return words
     first = found[0]
     assert first.selective is not None
     return (
-        f"{words} on programs of other words; the strongest is {name_of(first)}, largest in programs that raise "
-        f"{first.selective.error} (AUROC {interval(first.selective.auroc)})"
+        f"{words}; the strongest is {name_of(first)}, largest in programs that raise "
+        f"{first.selective.error} (AUROC within templates {interval(first.selective.within)})"
     )
 
 
+def _tell(n: int) -> str:
+    return "tells an error" if n == 1 else "tell an error"
+
+
 def tells(latent: DescribedLatent) -> bool:
-    """Whether it tells its error from the others within templates, beyond chance."""
+    """Whether it tells its error from the other one of the same template, beyond chance."""
     low = None if latent.selective is None else latent.selective.within.low
     return low is not None and low > 0.5
 

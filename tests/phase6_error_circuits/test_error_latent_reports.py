@@ -11,6 +11,7 @@ from report_data import HOSTILE, write_run
 
 from common.handoffs import ERROR_ATTRIBUTION, ERROR_LATENT_CIRCUITS, ERROR_NODES, Handoff
 from common.handoffs.error_latent_circuits import ErrorLatentCircuitsDocument
+from common.handoffs.estimates import Interval
 from common.report.blocks import Drawing, Figure, Fold, Paragraph, Section, Table
 from common.report.collect import FINISHED, Collected, PhaseResult
 from common.runs.artifacts import Artifact
@@ -93,17 +94,32 @@ def test_parts_of_edges_are_told_as_shares(circuits):
 
 
 def test_the_answer_says_how_many_latents_tell_an_error_and_names_the_strongest(nodes):
-    assert nodes.answer.startswith("On TypeError/SyntaxError 1 of 2 latents told of tell one error")
-    assert f"the strongest is 1/7, largest in programs that raise {HOSTILE} (AUROC 0.90" in nodes.answer
+    assert nodes.answer.startswith(
+        "On TypeError/SyntaxError 1 of 2 latents told of tells an error from the other error"
+    )
+    assert "0.03 of the 1 that could be tried would be expected to by chance (2.5 %)" in nodes.answer
+    assert f"the strongest is 1/7, largest in programs that raise {HOSTILE} (AUROC within templates " in nodes.answer
+
+
+def test_the_auroc_that_the_answer_quotes_is_the_one_by_which_a_latent_counts(tmp_path):
+    """Pooled over templates a latent may tell errors that it does not tell within any."""
+    told = result_of(ERROR_NODES, tmp_path).document()
+    selective = told.latents[0].selective
+    within = Interval(value=0.7, low=0.6, high=0.8)
+    told.latents[0] = replace(told.latents[0], selective=replace(selective, within=within))
+    assert nodes_report.answer(told).endswith("(AUROC within templates 0.70 (0.60 to 0.80)).")
+    chance = Interval(value=0.5, low=0.4, high=0.6)
+    told.latents[0] = replace(told.latents[0], selective=replace(selective, within=chance))
+    assert " 0 of 2 latents told of tell an error" in nodes_report.answer(told)
 
 
 def test_where_no_latent_tells_an_error_the_answer_says_so(tmp_path):
     phase = result_of(ERROR_NODES, tmp_path)
     told = phase.document()
     told.latents[0] = dataclasses.replace(told.latents[0], selective=None)
-    assert nodes_report.answer(told).endswith(
-        "0 of 2 latents told of tell one error from the others on programs of other words."
-    )
+    answer = nodes_report.answer(told)
+    assert "0 of 2 latents told of tell an error from the other error of its template on programs of other" in answer
+    assert "strongest" not in answer
 
 
 def test_nodes_are_counted_and_errors_are_said_to_have_no_latent(nodes):
