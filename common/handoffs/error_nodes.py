@@ -116,8 +116,9 @@ class DescribedLatent:
     """What a latent is: read in one format on `n` programs, in `fires` of which it is active.
 
     `places`: where its largest activation stands, by name, in how many of these; the most frequent first. `kinds` are
-    by error. `spread`: the effective number of templates, by absolute effect: 1 where one has all of it. `promotes` and
-    `suppresses` are None where the model's end is none that tells.
+    by error. `spread`: the effective number of templates, by the absolute share of each one's whole effect: 1 where the
+    latent counts in one alone; None where fewer than two were measured. `promotes` and `suppresses` are None where the
+    model's end is none that tells.
     """
 
     layer: int

@@ -138,10 +138,14 @@ def sentences(one: NodesOfContrast, latents: Sequence[DescribedLatent]) -> list[
         f"{plural(len(latents), 'latent')}, and {plural(n_errors, 'error')}, which {_has(n_errors)} no latent.",
         f"{tellers(latents)[:1].upper()}{tellers(latents)[1:]}.",
     ]
-    if latents:
+    n_templates = max((sum(own.share is not None for own in latent.templates) for latent in latents), default=0)
+    if n_templates > 1:
         found.append(
-            f"{count(len(alone))} of them {_has(len(alone))} nearly all of {_its(len(alone))} effect on one template."
+            f"{count(len(alone))} of the latents {_has(len(alone))} nearly all of {_its(len(alone))} effect on one of "
+            f"{plural(n_templates, 'template')} measured."
         )
+    elif latents:
+        found.append(f"With {plural(n_templates, 'template')} measured nothing is known of how their effects spread.")
     return found
 
 
@@ -164,7 +168,7 @@ def _nodes(one: NodesOfContrast, latents: Latents) -> Table:
         Column("Largest in", "programs that raise this error, chosen on pairs that select", numeric=False),
         Column("AUROC", "of that error against the others, by the largest activation in programs of other words"),
         Column("Within", "the same among programs of one template"),
-        Column("Templates", "effective number, by absolute effect"),
+        Column("Templates", "effective number of those measured, by the absolute share of each one's whole effect"),
         Column("Promotes", "tokens that it raises by its direct path", numeric=False),
     ]
     return Table("Strongest nodes", columns, [_node_row(node, one.format, latents) for node in one.nodes])

@@ -128,10 +128,17 @@ def test_nodes_are_counted_and_errors_are_said_to_have_no_latent(nodes):
         "the 3 strongest of 100 nodes of the circuit that phase 6.4 found: 2 latents, and 1 error, which has no"
         in words
     )
-    assert "1 of them has nearly all of its effect on one template" in words
+    assert "1 of the latents has nearly all of its effect on one of 2 templates measured." in words
     rows = tables(nodes)["Strongest nodes"].rows
     assert [row[0].text for row in rows] == ["1/7", "1/8", "error of layer 1"] and rows[0][0].link is None
     assert [cell.text for cell in rows[2][4:6]] == ["30.0 %", "40.0 %"]
+
+
+def test_of_one_template_measured_nothing_is_said_of_how_effects_spread(tmp_path):
+    told = result_of(ERROR_NODES, tmp_path).document()
+    latents = [replace(one, templates=one.templates[:1], spread=None) for one in told.latents]
+    words = nodes_report.sentences(told.contrasts[0], latents)
+    assert words[-1] == "With 1 template measured nothing is known of how their effects spread."
 
 
 def test_every_latent_has_heat_maps_of_pairs_and_of_the_programs_in_which_it_fires_most(nodes):

@@ -17,7 +17,7 @@ from phase6_error_circuits.latents.split_arms import batches_of
 from phase6_error_circuits.latents.studied import StudiedShape
 from phase6_error_circuits.nodes.heat import STRONGEST, WIDTH, HeatLine, token_heat
 from phase6_error_circuits.nodes.reading import Reader
-from phase6_error_circuits.nodes.summary import Peaks, selectivity
+from phase6_error_circuits.nodes.summary import Peaks, effective_number, selectivity
 from phase6_error_circuits.nodes.told import Place, RankedNode
 
 KINDS = (RESID_POST, ATTN_OUT, MLP_OUT)
@@ -179,6 +179,11 @@ def test_what_only_tells_templates_apart_tells_nothing_within_them():
 def test_where_there_is_one_error_or_no_activation_a_latent_tells_none():
     assert selectivity(peaks_of([1.0, 2.0], ["TypeError"] * 2), 1000, 0) is None
     assert selectivity(peaks_of([0.0, 0.0], ["TypeError", "SyntaxError"]), 1000, 0) is None
+
+
+def test_templates_are_counted_by_shares_and_one_alone_says_nothing():
+    assert effective_number([0.2, -0.2, 0.2]) == pytest.approx(3.0) and effective_number([0.4, 0.0]) == 1.0
+    assert effective_number([0.5]) is None and effective_number([]) is None and effective_number([0.0, 0.0]) is None
 
 
 def texts_in(svg: str) -> list[str]:

@@ -185,6 +185,11 @@ def test_a_contrast_that_the_gate_stops_is_read_and_has_no_effect(whole):
         assert sum(both) == pytest.approx(by_contrast[CONTRAST].effect)
 
 
+def test_a_latent_whose_effect_was_measured_on_one_template_has_no_spread(whole):
+    """Of the two templates that are read the gate stops one."""
+    assert [latent.spread for latent in read(whole).document().latents] == [None] * len(read(whole).document().latents)
+
+
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(whole, data, made, tmp_path):
     own = inputs(tmp_path, made)
     with pytest.raises(Stopped):
