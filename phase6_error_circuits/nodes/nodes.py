@@ -26,7 +26,7 @@ from common.runs.records import RecordWriter
 from common.saes.sources import sae_source
 from common.words import plural
 from phase6_error_circuits.attribution.top_latents import Ends
-from phase6_error_circuits.latents.dictionaries import SiteDictionaries, load_dictionaries
+from phase6_error_circuits.latents.dictionaries import load_dictionaries
 from phase6_error_circuits.nodes.config import ErrorNodesConfig
 from phase6_error_circuits.nodes.reading import Reader
 from phase6_error_circuits.nodes.snippets import snippet_rows
@@ -56,13 +56,14 @@ def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> N
     config = ctx.config
     ctx.log.info("loading %s", config.model)
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-    every = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm, ctx.log)
-    dictionaries = SiteDictionaries(every.kind, {layer: every.by_layer[layer] for layer in plan.layers})
+    source = sae_source(config.sae, config.model, config.sae_revision)
+    dictionaries = load_dictionaries(source, lm, ctx.log, plan.layers or None)
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):
         group = plan.groups[index]
         shape, home = group.shape, plan.home_of(group)
-        reader = Reader(lm, dictionaries, config, plan.latents(shape.format), plan.places(shape.format))
+        wanted = plan.latents(shape.format), plan.places(shape.format)
+        reader = Reader(lm, dictionaries, config, group.n_points, *wanted)
         found = reader.read(shape, effects=group.goes_on, nodes=home.nodes if home else [])
         row = {name: getattr(shape, name) for name in SHAPE}
         row |= {"record": index, "n": len(shape.select) + len(shape.held_out), "result": json.dumps(found)}
