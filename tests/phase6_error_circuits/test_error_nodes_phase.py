@@ -213,8 +213,13 @@ def test_slices_end_as_one_run(whole, made, tmp_path):
 
 
 def test_one_shape_of_each_template_may_be_enough(data, made):
-    found = read(run_phase(PHASE, data, config(made, n_shapes=1))).table("groups.parquet")
+    made_of_one = read(run_phase(PHASE, data, config(made, n_shapes=1)))
+    found = made_of_one.table("groups.parquet")
     assert [(row["contrast"], row["shape"]) for row in found] == [(CONTRAST, 0), (OTHER, 0)]
+    [told] = made_of_one.document().contrasts
+    shares = [node.effect / told.effect for node in told.nodes]
+    assert [node.share for node in told.nodes] == pytest.approx(shares)
+    assert [node.templates["bracket"] for node in told.nodes] == pytest.approx(shares, rel=1e-4, abs=1e-6)
 
 
 def test_a_contrast_that_was_not_attributed_is_refused_with_what_to_type(tmp_path, made):
