@@ -222,6 +222,18 @@ def test_one_shape_of_each_template_may_be_enough(data, made):
     assert [node.templates["bracket"] for node in told.nodes] == pytest.approx(shares, rel=1e-4, abs=1e-6)
 
 
+def test_only_dictionaries_of_layers_that_have_a_node_are_loaded(data, made, monkeypatch):
+    loaded = []
+
+    def noted(source, layer):
+        loaded.append(layer)
+        return load_sae(source, layer)
+
+    monkeypatch.setattr("phase6_error_circuits.latents.dictionaries.load_sae", noted)
+    [told] = read(run_phase(PHASE, data, config(made, n_shapes=1, n_nodes=1))).document().contrasts
+    assert loaded == [told.nodes[0].layer]
+
+
 def test_a_contrast_that_was_not_attributed_is_refused_with_what_to_type(tmp_path, made):
     data = inputs(tmp_path, made, GateVerdict.PASS)
     with pytest.raises(ConfigError, match=f"measured 2 shapes, none of {OTHER}") as refused:
