@@ -75,11 +75,14 @@ def error_nodes(hostile: str, n: int) -> Callable[[Any], None]:
         contrast["nodes"] = [{**node, "what": what} for what in (*latents, error)]
         kind = {"n": n, "mean": 1.0, "fires": 0.5, "added": None}
         template = {"contrast": "TypeError/SyntaxError", "template": hostile, "n": n, "clean": 2.0, "corrupted": 0.0}
-        template |= {"effect": None, "share": None}
+        templates = [
+            template | {"effect": 3.0, "share": 0.5},
+            template | {"template": "b", "effect": 0.0, "share": 0.0},
+        ]
         share, nothing = interval(0.9), {"value": None, "low": None, "high": None}
         selective = {"error": hostile, "n": n, "others": n, "auroc": share, "within": share}
         first = {"layer": 1, "latent": 7, "format": "seed", "n": 2 * n, "fires": n, "largest": 2.0, "spread": 1.0}
-        first |= {"places": {hostile: n}, "kinds": {hostile: kind}, "selective": selective, "templates": [template]}
+        first |= {"places": {hostile: n}, "kinds": {hostile: kind}, "selective": selective, "templates": templates}
         first |= {"promotes": [{"token": hostile, "effect": 1.0}], "suppresses": None, "url": "javascript:alert(1)"}
         second = {**first, "latent": 8, "spread": None, "selective": {**selective, "auroc": nothing, "within": nothing}}
         given = {"site": "hook_resid_post", "dictionaries": hostile, "n": 2 * n, "templates": 1}

@@ -14,6 +14,7 @@ class NodeSource(enum.StrEnum):
 
     CIRCUIT = "of the circuit that phase 6.4 found"
     STRONGEST = "of those that phase 6.3 ranks, since phase 6.4 found no circuit"
+    NOT_RUN = "of those that phase 6.3 ranks, since phase 6.4 was not run on this contrast"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +116,9 @@ class DescribedLatent:
     """What a latent is: read in one format on `n` programs, in `fires` of which it is active.
 
     `places`: where its largest activation stands, by name, in how many of these; the most frequent first. `kinds` are
-    by error. `spread`: the effective number of templates, by absolute effect: 1 where one has all of it. `promotes` and
-    `suppresses` are None where the model's end is none that tells.
+    by error. `spread`: the effective number of templates, by the absolute share of each one's whole effect: 1 where the
+    latent counts in one alone; None where fewer than two were measured. `promotes` and `suppresses` are None where the
+    model's end is none that tells.
     """
 
     layer: int
@@ -137,7 +139,7 @@ class DescribedLatent:
 
 @dataclass(frozen=True, kw_only=True)
 class NodesOfContrast:
-    """The strongest nodes of a contrast, of `of` in the circuit, or that differ where no circuit was found.
+    """The strongest nodes of a contrast, of `of` in the circuit, or that differ where there is no circuit.
 
     `effect` is the whole effect on the logit difference, of the shape on which the nodes were found.
     """

@@ -7,7 +7,7 @@ own; a latent's is g . its decoder row. Nothing is spliced into the model for th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import Logger
 
@@ -62,8 +62,10 @@ class SiteDictionaries:
         return self.by_layer[layer].W_dec[latents]
 
 
-def load_dictionaries(source: SaeSource, lm: LanguageModel, log: Logger) -> SiteDictionaries:
-    """The dictionary of every layer that has one, on the device of the model; the log warns of another model's.
+def load_dictionaries(
+    source: SaeSource, lm: LanguageModel, log: Logger, layers: Sequence[int] | None = None
+) -> SiteDictionaries:
+    """Of every layer that has one, or of `layers`, on the device of the model; the log warns of another model's.
 
     Raises: ConfigError for transcoders, and as `load_sae`.
     """
@@ -74,7 +76,8 @@ def load_dictionaries(source: SaeSource, lm: LanguageModel, log: Logger) -> Site
         )
     if source.note:
         log.warning("%s: %s; much may be left to the error nodes", source.name, source.note)
-    by_layer = {layer: _on_device(load_sae(source, layer), lm.device) for layer in source.layers(lm.n_layers)}
+    wanted = source.layers(lm.n_layers) if layers is None else layers
+    by_layer = {layer: _on_device(load_sae(source, layer), lm.device) for layer in wanted}
     place = parsed(next(iter(by_layer.values())).site)
     assert place is not None, "load_sae refuses other sites"
     return SiteDictionaries(place[1], by_layer)

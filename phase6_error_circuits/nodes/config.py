@@ -18,7 +18,10 @@ class ErrorNodesConfig(SaeConfig, RecordsConfig):
     )
     n_pairs: int = setting(50, "pairs of each shape that are read in either split, at most", demo=4, minimum=1)
     n_points: int = setting(
-        10, "points of the line from clean to corrupted at which effects are taken", demo=3, minimum=1
+        10,
+        "points of the line from clean to corrupted at which effects are taken; more where phase 6.3 took more",
+        demo=3,
+        minimum=1,
     )
     n_snippets: int = setting(
         5, "programs of each split that are kept for a latent, those in which it fires most", demo=3, minimum=1

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from common.handoffs.error_nodes import ErrorNodesDocument
+from common.handoffs.error_nodes import ErrorNodesDocument, NodeSource
 from common.model.loading import load_model, load_tokenizer
 from common.phases.context import RunContext
 from common.report.latents.tokens import token_words
@@ -26,7 +26,7 @@ from common.runs.records import RecordWriter
 from common.saes.sources import sae_source
 from common.words import plural
 from phase6_error_circuits.attribution.top_latents import Ends
-from phase6_error_circuits.latents.dictionaries import SiteDictionaries, load_dictionaries
+from phase6_error_circuits.latents.dictionaries import load_dictionaries
 from phase6_error_circuits.nodes.config import ErrorNodesConfig
 from phase6_error_circuits.nodes.reading import Reader
 from phase6_error_circuits.nodes.snippets import snippet_rows
@@ -38,6 +38,9 @@ def run(ctx: RunContext[ErrorNodesConfig], config: ErrorNodesConfig) -> None:
     plan = plan_of(ctx)
     for one in plan.told:
         ctx.log.info("%s: %s %s", one.shape.words, plural(len(one.nodes), "node"), one.source)
+        if one.source is NodeSource.NOT_RUN:
+            name = one.shape.contrast
+            ctx.log.info("for nodes of its circuit, first run: python3 run.py phase 6.4 --contrasts %s", name)
     with ctx.write() as out:
         out.summarize = lambda rows: {"shapes": len(rows), "pairs": sum(row["n"] for row in rows)}
         out.conclude = lambda: conclude(ctx, out, plan)
@@ -53,13 +56,14 @@ def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> N
     config = ctx.config
     ctx.log.info("loading %s", config.model)
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
-    every = load_dictionaries(sae_source(config.sae, config.model, config.sae_revision), lm, ctx.log)
-    dictionaries = SiteDictionaries(every.kind, {layer: every.by_layer[layer] for layer in plan.layers})
+    source = sae_source(config.sae, config.model, config.sae_revision)
+    dictionaries = load_dictionaries(source, lm, ctx.log, plan.layers or None)
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):
         group = plan.groups[index]
         shape, home = group.shape, plan.home_of(group)
-        reader = Reader(lm, dictionaries, config, plan.latents(shape.format), plan.places(shape.format))
+        wanted = plan.latents(shape.format), plan.places(shape.format)
+        reader = Reader(lm, dictionaries, config, group.n_points, *wanted)
         found = reader.read(shape, effects=group.goes_on, nodes=home.nodes if home else [])
         row = {name: getattr(shape, name) for name in SHAPE}
         row |= {"record": index, "n": len(shape.select) + len(shape.held_out), "result": json.dumps(found)}

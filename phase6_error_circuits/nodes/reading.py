@@ -8,7 +8,7 @@ along the line from clean to corrupted, latent f of decoder row d adds f(clean) 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from common.model.language_model import LanguageModel
 from phase6_error_circuits.arms import Arms, arms_of
-from phase6_error_circuits.attribution.measuring import error_of_difference
 from phase6_error_circuits.latents.dictionaries import SiteDictionaries
 from phase6_error_circuits.latents.gradients import error_parts, gradient, latent_parts, midpoints
+from phase6_error_circuits.latents.shares import share
 from phase6_error_circuits.latents.split_arms import SplitArm, SplitArms, Values, values_at_sites
 from phase6_error_circuits.latents.studied import StudiedShape
 from phase6_error_circuits.nodes.config import ErrorNodesConfig
 from phase6_error_circuits.nodes.told import Latent, Place, RankedNode
-from phase6_error_circuits.pair import ErrorPair
+from phase6_error_circuits.pair import SELECT, ErrorPair
 
 ARMS = ("clean", "corrupted")
 Found = dict[str, Any]
@@ -52,31 +52,88 @@ class Program:
         return [self.pair.pair, self.pair.split, self.arm, self.error]
 
 
+class Effects:
+    """Sums over pairs that select: of the whole effect, of each latent, of each node at its place, if there is one."""
+
+    def __init__(self, n_latents: int, n_places: int) -> None:
+        self.whole = 0.0
+        self.added = np.zeros((len(ARMS), n_latents))
+        self.at_place: list[float | None] = [None] * n_places
+
+    def means(self, n: int) -> Found:
+        at_place = [None if value is None else value / n for value in self.at_place]
+        return {"whole": self.whole / n, "added": (self.added / n).tolist(), "at_place": at_place}
+
+
+class AtHome:
+    """Sums over pairs that select of what stands at the nodes of the shape on which they were found.
+
+    Of both programs the size; of an error besides the squares of what differs in it, and in the value.
+    """
+
+    def __init__(self, nodes: Sequence[RankedNode], shape: StudiedShape) -> None:
+        self.nodes = [(node.at, node.position - shape.example.code_start) for node in nodes]
+        self._sizes = np.zeros((len(nodes), len(ARMS)))
+        self._differ = np.zeros((len(nodes), 2))
+
+    def add(self, arms: SplitArms) -> None:
+        for number, (at, pos) in enumerate(self.nodes):
+            self._sizes[number] += [float(_size(arms, run, at, pos).sum()) for run in ARMS]
+            if at.latent is None:
+                self._differ[number] += _squares_that_differ(arms, at.layer, pos)
+
+    def means(self, n: int) -> list[Found]:
+        found = []
+        for (at, _), sizes, differ in zip(self.nodes, self._sizes, self._differ, strict=True):
+            found.append(dict(zip(ARMS, (sizes / n).tolist(), strict=True)))
+            if at.latent is None:
+                found[-1]["differs"] = share(*differ.tolist())
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """Reads latents and nodes in one format of the prompt; `dictionaries` are those of the layers that have nodes."""
+    """Reads latents and nodes in one format of the prompt; `dictionaries` are those of the layers that have nodes.
+
+    `n_points`: at how many points of the line effects are taken, by layer.
+    """
 
     lm: LanguageModel
     dictionaries: SiteDictionaries
     config: ErrorNodesConfig
+    n_points: Mapping[int, int]
     latents: Sequence[Latent]
     places: Sequence[Place]
 
     def read(self, shape: StudiedShape, *, effects: bool, nodes: Sequence[RankedNode]) -> Found:
         """The record of a shape; `nodes` are those that were found on it."""
-        pairs, size = [*shape.select, *shape.held_out], self.config.batch_size
-        batches = [arms_of(self.lm, pairs[first : first + size]) for first in range(0, len(pairs), size)]
+        pairs, size, n_select = [*shape.select, *shape.held_out], self.config.batch_size, len(shape.select)
         programs = [Program(pair, arm) for pair in pairs for arm in ARMS]
-        acts = torch.cat([self._activations(arms) for arms in batches]).numpy()
-        select = self._selecting(batches, len(shape.select)) if effects or nodes else []
+        worth = Effects(len(self.latents), len(self.places)) if effects else None
+        home = AtHome(nodes, shape)
+        batches = [pairs[first : first + size] for first in range(0, len(pairs), size)]
+        acts = torch.cat([self._of_batch(own, shape, worth, home) for own in batches]).numpy()
         return {
             "programs": [program.facts() for program in programs],
             "peaks": [[_short(value) for value in own] for own in acts.max(1).T.tolist()],
             "places": [_places(acts[:, :, number], shape.places) for number in range(len(self.latents))],
             "kept": self._kept(programs, acts, shape, with_examples=bool(nodes)),
-            "effects": self._effects(shape, select) if effects else None,
-            "nodes": [_at_home(select, node, shape) for node in nodes],
+            "effects": worth and worth.means(n_select),
+            "nodes": home.means(n_select),
         }
+
+    def _of_batch(
+        self, pairs: Sequence[ErrorPair], shape: StudiedShape, worth: Effects | None, home: AtHome
+    ) -> Float[Tensor, "program pos latent"]:
+        """Activations; the pairs that select, which stand first, are added to the sums. Streams are let go with it."""
+        arms = arms_of(self.lm, pairs)
+        n_select = sum(pair.split == SELECT for pair in pairs)
+        if n_select and (worth or home.nodes):
+            select = self._split(arms.of_pairs(0, n_select))
+            home.add(select)
+            if worth:
+                self._add_effects(worth, shape, select)
+        return self._activations(arms)
 
     @torch.no_grad()
     def _activations(self, arms: Arms) -> Float[Tensor, "program pos latent"]:
@@ -98,15 +155,6 @@ class Reader:
         return [number for _, number in own], latents
 
     @torch.no_grad()
-    def _selecting(self, batches: Sequence[Arms], n_select: int) -> list[SplitArms]:
-        """The pairs that select, which stand first."""
-        found = []
-        for arms in batches:
-            if n_own := min(len(arms.pairs), n_select):
-                found.append(self._split(arms.of_pairs(0, n_own)))
-                n_select -= n_own
-        return found
-
     def _split(self, arms: Arms) -> SplitArms:
         """With the latents that are read alone, and errors only in layers of which one is told of."""
         columns = {layer: self._of_layer(layer)[1] for layer in self.dictionaries.layers}
@@ -139,24 +187,16 @@ class Reader:
             found[-1]["pair"] = [_kept_program(i, programs, own) for i in pairs]
         return found
 
-    def _effects(self, shape: StudiedShape, batches: Sequence[SplitArms]) -> Found:
-        """Means over the pairs that select: of the whole effect, of each latent, of each node at its place."""
-        points, n = midpoints(self.config.n_points), len(shape.select)
-        added = np.zeros((len(ARMS), len(self.latents)))
-        at_place: list[float | None] = [None] * len(self.places)
+    def _add_effects(self, sums: Effects, shape: StudiedShape, arms: SplitArms) -> None:
         positions = {place: pos for pos, place in enumerate(shape.places)}
-        for arms in batches:
-            for layer in self.dictionaries.layers:
-                grad = gradient(arms, layer, arms.corrupted.values.whole[layer], points)
-                added[:, self._of_layer(layer)[0]] += _added(arms, layer, grad)
-                for number, at in enumerate(self.places):
-                    if at.layer == layer and (pos := positions.get(at.place)) is not None:
-                        at_place[number] = (at_place[number] or 0.0) + _worth(arms, at, pos, grad)
-        return {
-            "whole": float(sum(arms.effect.sum() for arms in batches)) / n,
-            "added": (added / n).tolist(),
-            "at_place": [None if value is None else value / n for value in at_place],
-        }
+        sums.whole += float(arms.effect.sum())
+        for layer in self.dictionaries.layers:
+            points = midpoints(self.n_points[layer])
+            grad = gradient(arms, layer, arms.corrupted.values.whole[layer], points)
+            sums.added[:, self._of_layer(layer)[0]] += _added(arms, layer, grad)
+            for number, at in enumerate(self.places):
+                if at.layer == layer and (pos := positions.get(at.place)) is not None:
+                    sums.at_place[number] = (sums.at_place[number] or 0.0) + _worth(arms, at, pos, grad)
 
 
 def _added(arms: SplitArms, layer: int, grad: Float[Tensor, "pair pos d_model"]) -> Float[np.ndarray, "arm column"]:
@@ -175,20 +215,19 @@ def _worth(arms: SplitArms, at: Place, pos: int, grad: Float[Tensor, "pair pos d
     return float(latent_parts(arms, at.layer, other, grad)[:, pos, arms.columns[at.layer] == at.latent].sum())
 
 
-def _at_home(batches: Sequence[SplitArms], node: RankedNode, shape: StudiedShape) -> Found:
-    """What stands at a node of the shape on which it was found: of both programs, mean over the pairs that select."""
-    pos, layer, n = node.position - shape.example.code_start, node.at.layer, len(shape.select)
-    means = [sum(float(_size(arms, run, node.at, pos).sum()) for arms in batches) / n for run in ARMS]
-    found: Found = dict(zip(ARMS, means, strict=True))
-    return found if node.at.latent is not None else {**found, "differs": error_of_difference(batches, layer, pos)}
-
-
 def _size(arms: SplitArms, run: str, at: Place, pos: int) -> Float[Tensor, " pair"]:
     """A latent's activation; of an error its length as a share of that of the value."""
     values = getattr(arms, run).values
     if at.latent is not None:
         return values.latents[at.layer][:, pos, arms.columns[at.layer] == at.latent].sum(-1)
     return values.errors[at.layer][:, pos].norm(dim=-1) / values.whole[at.layer][:, pos].float().norm(dim=-1)
+
+
+def _squares_that_differ(arms: SplitArms, layer: int, pos: int) -> list[float]:
+    """|d error|^2 and |d value|^2 at a position, summed over pairs."""
+    clean, corrupted = arms.clean.values, arms.corrupted.values
+    both = ((clean.errors, corrupted.errors), (clean.whole, corrupted.whole))
+    return [float((one[layer] - other[layer])[:, pos].float().square().sum()) for one, other in both]
 
 
 def _places(acts: Float[np.ndarray, "program pos"], places: Sequence[str]) -> dict[str, int]:

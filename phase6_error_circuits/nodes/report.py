@@ -42,6 +42,7 @@ N_SHOWN = 12  # latents of a contrast that are shown token by token
 N_PROGRAMS = 3  # programs of each split that are shown of each, of those in which it fires most
 N_TOKENS = 5
 ONE_TEMPLATE = 1.5  # effective number of templates below which a latent serves one
+BY_CHANCE = 0.025  # of latents that tell nothing: how often an interval of 95 % lies above one half
 SPLITS = {SELECT: "words that select", REPORT: "other words"}
 Snippets = dict[tuple[int, int, str], list[dict[str, Any]]]  # rows of snippets.parquet by latent and format
 Latents = dict[tuple[int, int, str], DescribedLatent]
@@ -61,7 +62,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
             f"Latents of the strongest nodes were read at every token of {count(result.n)} programs of "
             f"{plural(result.templates, 'template')}. In which programs a latent fires most does not yet say what it "
             "means: programs of other words, which were not used to find it, say whether it tells one error from the "
-            "others, and its effect on each template says whether that is used there."
+            "other error of its template, and its effect on each template says whether that is used there."
         ),
     ]
     for one in result.contrasts:
@@ -77,21 +78,30 @@ def answer(result: ErrorNodesDocument) -> str:
 
 
 def tellers(latents: Sequence[DescribedLatent]) -> str:
-    """How many latents tell one error from the others on other words, and the first of them."""
+    """How many latents tell their error within templates on other words, how many would by chance, and the first."""
     found = [one for one in latents if tells(one)]
-    words = f"{count(len(found))} of {plural(len(latents), 'latent')} told of tell one error from the others"
+    n_tried = sum(one.selective is not None and one.selective.within.low is not None for one in latents)
+    words = (
+        f"{count(len(found))} of {plural(len(latents), 'latent')} told of {_tell(len(found))} from the other error of "
+        f"its template on programs of other words, where {number(BY_CHANCE * n_tried)} of the {count(n_tried)} that "
+        f"could be tried would be expected to by chance ({percent_of(BY_CHANCE)})"
+    )
     if not found:
-        return f"{words} on programs of other words"
+        return words
     first = found[0]
     assert first.selective is not None
     return (
-        f"{words} on programs of other words; the strongest is {name_of(first)}, largest in programs that raise "
-        f"{first.selective.error} (AUROC {interval(first.selective.auroc)})"
+        f"{words}; the strongest is {name_of(first)}, largest in programs that raise "
+        f"{first.selective.error} (AUROC within templates {interval(first.selective.within)})"
     )
 
 
+def _tell(n: int) -> str:
+    return "tells an error" if n == 1 else "tell an error"
+
+
 def tells(latent: DescribedLatent) -> bool:
-    """Whether it tells its error from the others within templates, beyond chance."""
+    """Whether it tells its error from the other one of the same template, beyond chance."""
     low = None if latent.selective is None else latent.selective.within.low
     return low is not None and low > 0.5
 
@@ -114,8 +124,8 @@ def _contrast(one: NodesOfContrast, latents: Latents, snippets: Snippets) -> lis
         Paragraph(" ".join(sentences(one, own))),
         _nodes(one, latents),
         *([_errors(one)] if any(isinstance(node.what, ErrorNode) for node in one.nodes) else []),
-        *_overview(own[:N_TOGETHER], snippets),
-        *[_fold(latent, snippets.get((latent.layer, latent.latent, latent.format), [])) for latent in shown],
+        *_overview(one, own[:N_TOGETHER], snippets),
+        *[_fold(one, latent, snippets.get((latent.layer, latent.latent, latent.format), [])) for latent in shown],
     ]
 
 
@@ -128,10 +138,14 @@ def sentences(one: NodesOfContrast, latents: Sequence[DescribedLatent]) -> list[
         f"{plural(len(latents), 'latent')}, and {plural(n_errors, 'error')}, which {_has(n_errors)} no latent.",
         f"{tellers(latents)[:1].upper()}{tellers(latents)[1:]}.",
     ]
-    if latents:
+    n_templates = max((sum(own.share is not None for own in latent.templates) for latent in latents), default=0)
+    if n_templates > 1:
         found.append(
-            f"{count(len(alone))} of them {_has(len(alone))} nearly all of {_its(len(alone))} effect on one template."
+            f"{count(len(alone))} of the latents {_has(len(alone))} nearly all of {_its(len(alone))} effect on one of "
+            f"{plural(n_templates, 'template')} measured."
         )
+    elif latents:
+        found.append(f"With {plural(n_templates, 'template')} measured nothing is known of how their effects spread.")
     return found
 
 
@@ -154,7 +168,7 @@ def _nodes(one: NodesOfContrast, latents: Latents) -> Table:
         Column("Largest in", "programs that raise this error, chosen on pairs that select", numeric=False),
         Column("AUROC", "of that error against the others, by the largest activation in programs of other words"),
         Column("Within", "the same among programs of one template"),
-        Column("Templates", "effective number, by absolute effect"),
+        Column("Templates", "effective number of those measured, by the absolute share of each one's whole effect"),
         Column("Promotes", "tokens that it raises by its direct path", numeric=False),
     ]
     return Table("Strongest nodes", columns, [_node_row(node, one.format, latents) for node in one.nodes])
@@ -210,10 +224,11 @@ def percent_of(value: float) -> str:
     return f"{number(100 * value, 1)} %"
 
 
-def _fold(latent: DescribedLatent, rows: Sequence[dict[str, Any]]) -> Fold:
+def _fold(one: NodesOfContrast, latent: DescribedLatent, rows: Sequence[dict[str, Any]]) -> Fold:
+    """A latent may have nodes in several contrasts, and a fold under each of them."""
     blocks: list[Block] = [_facts(latent), *_heat(latent, rows), _kinds(latent), _templates(latent)]
     beside = "" if latent.selective is None else f"largest in programs that raise {latent.selective.error}"
-    name = f"error-node-{latent.layer}-{latent.latent}-{latent.format}"
+    name = f"error-node-{one.contrast.replace('/', '-')}-{latent.layer}-{latent.latent}-{latent.format}"
     return Fold(name, f"Latent {name_of(latent)}", beside, blocks)
 
 
@@ -251,12 +266,11 @@ def _line(row: dict[str, Any], label: str, most: float) -> HeatLine:
     return HeatLine(label, row["tokens"], row["activations"], most)
 
 
-def _overview(latents: Sequence[DescribedLatent], snippets: Snippets) -> list[Block]:
-    """The strongest latents in the two programs of one pair, below each other."""
+def _overview(one: NodesOfContrast, latents: Sequence[DescribedLatent], snippets: Snippets) -> list[Block]:
+    """The strongest latents in the two programs of the contrast's first pair, below each other."""
     lines = []
     for latent in latents:
-        rows = snippets.get((latent.layer, latent.latent, latent.format), [])
-        own = [row for row in rows if row["what"] == PAIR and (row["split"], row["rank"]) == (SELECT, 0)]
+        own = _first_pair(one, snippets.get((latent.layer, latent.latent, latent.format), []))
         labels = [f"{name_of(latent)} · {row['arm']}, {row['error']} · {number(row['peak'])}" for row in own]
         most = max((row["peak"] for row in own), default=0.0)
         lines += [_line(row, label, most) for row, label in zip(own, labels, strict=True)]
@@ -266,6 +280,14 @@ def _overview(latents: Sequence[DescribedLatent], snippets: Snippets) -> list[Bl
     caption = "Shade: a latent's activation at the token, of its largest in either program; a frame where that is."
     words = f"Activation of {names} at each token of two programs that differ in one thing"
     return [Drawing(f"The strongest latents in a pair of programs: {names}", caption, token_heat(lines, words))]
+
+
+def _first_pair(one: NodesOfContrast, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Both programs of the first pair of the shape on which the nodes were found; ranks count over all contrasts."""
+    home = one.contrast, one.template, one.shape, PAIR, SELECT
+    own = [row for row in rows if tuple(row[key] for key in ("contrast", "template", "shape", "what", "split")) == home]
+    first = min((row["rank"] for row in own), default=None)
+    return [row for row in own if row["rank"] == first]
 
 
 def _kinds(latent: DescribedLatent) -> Table:

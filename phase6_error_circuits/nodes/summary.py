@@ -105,7 +105,7 @@ def described(plan: Plan, found: Sequence[Record], n_resamples: int, seed: int) 
                     kinds=_kinds(every, peaks, number),
                     selective=selectivity(peaks, n_resamples, seed),
                     templates=templates,
-                    spread=_effective_number(one.effect for one in templates if one.effect is not None),
+                    spread=effective_number([one.share for one in templates if one.share is not None]),
                     promotes=None,
                     suppresses=None,
                     url=None,
@@ -266,7 +266,11 @@ def _mean(parts: Iterable[tuple[float, int]]) -> float | None:
     return sum(value * of for value, of in known) / n if n else None
 
 
-def _effective_number(effects: Iterable[float]) -> float | None:
-    """How many equal parts would be as uneven: (sum of |x|)^2 / sum of x^2. None where all are nothing."""
-    sizes = np.abs([*effects])
-    return share(float(sizes.sum() ** 2), float((sizes**2).sum()))
+def effective_number(shares: Sequence[float]) -> float | None:
+    """How many equal parts would be as uneven: (sum of |x|)^2 / sum of x^2.
+
+    Of shares, since the whole effect of one template may be many times that of another. None where all are nothing, or
+    where there are fewer than two, which cannot be uneven.
+    """
+    sizes = np.abs(shares)
+    return None if len(sizes) < 2 else share(float(sizes.sum() ** 2), float((sizes**2).sum()))

@@ -7,6 +7,7 @@ whatever the gate says of them: there they fire or not. Effects are measured whe
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,10 +63,14 @@ class ToldContrast:
 
 @dataclass(frozen=True)
 class Group:
-    """Pairs that are read together. `goes_on`: the gate lets the template through, or it is studied all the same."""
+    """Pairs that are read together. `goes_on`: the gate lets the template through, or it is studied all the same.
+
+    `n_points`: of each layer with a dictionary, at how many points of the line effects are taken.
+    """
 
     shape: StudiedShape
     goes_on: bool
+    n_points: Mapping[int, int]
 
     @property
     def key(self) -> Key:
@@ -114,7 +119,24 @@ def plan_of(ctx: RunContext[ErrorNodesConfig]) -> Plan:
         if key_of(vars(shape)) not in homes
     ]
     every = _first_shapes([*homes.values(), *shapes], ctx.config.n_shapes)
-    return Plan(told, [Group(shape, _goes_on(gate, shape)) for shape in every])
+    document = ctx.read(handoffs.ERROR_ATTRIBUTION).document()
+    return Plan(
+        told,
+        [Group(shape, _goes_on(gate, shape), points_of(document, shape, ctx.config.n_points)) for shape in every],
+    )
+
+
+def points_of(document: ErrorAttributionDocument, shape: StudiedShape, least: int) -> dict[int, int]:
+    """Points of the line by layer, as many as phase 6.3 needed there, so that effects are those that it found.
+
+    Of a shape that it did not measure, as many as it needed for the most difficult one; `least` in any case.
+    """
+    own = [one for one in document.shapes if key_of(vars(one)) == key_of(vars(shape))]
+    points: defaultdict[int, int] = defaultdict(lambda: least)
+    for one in own or document.shapes:
+        for layer in one.layers:
+            points[layer.layer] = max(points[layer.layer], layer.n_points)
+    return dict(points)
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
@@ -162,20 +184,24 @@ def _of_contrast(
     key = key_of(vars(shape))
     own = [row for row in rows if key_of(row) == key]
     own.sort(key=lambda row: -abs(row["ig"]))
-    source, of = NodeSource.STRONGEST, measured.n_nodes
-    if size := _size_of(circuits.get(key)):
-        found = _circuit_nodes(ctx, key, size)
+    source, of = source_of(circuits.get(key), measured.n_nodes)
+    if source is NodeSource.CIRCUIT:
+        found = _circuit_nodes(ctx, key, of)
         own = [row for row in own if _node_key(row) in found]
         own.sort(key=lambda row: found[_node_key(row)])
-        source, of = NodeSource.CIRCUIT, size
     nodes = [_ranked(row) for row in own[: ctx.config.n_nodes]]
     return ToldContrast(shape, measured.effect.known, source, of, nodes)
 
 
-def _size_of(circuit: ErrorLatentCircuit | None) -> int:
-    """Nodes of the circuit that keeps enough of the effect on held-out pairs; 0 where there is none."""
-    enough = [] if circuit is None else circuit.enough
-    return next((one.size or 0 for one in enough if one.ranking == POSITIVE), 0)
+def source_of(circuit: ErrorLatentCircuit | None, n_nodes: int) -> tuple[NodeSource, int]:
+    """Which nodes are told of, and of how many: of the circuit that keeps enough of the effect on held-out pairs.
+
+    `circuit` is None where phase 6.4 was not run; `n_nodes` are those that phase 6.3 ranks.
+    """
+    if circuit is None:
+        return NodeSource.NOT_RUN, n_nodes
+    size = next((one.size for one in circuit.enough if one.ranking == POSITIVE), None)
+    return (NodeSource.CIRCUIT, size) if size else (NodeSource.STRONGEST, n_nodes)
 
 
 def _circuit_nodes(ctx: RunContext[ErrorNodesConfig], key: Key, size: int) -> dict[tuple[int, ...], int]:

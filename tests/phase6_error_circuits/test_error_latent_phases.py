@@ -81,7 +81,10 @@ def test_circuits_have_the_fields_that_are_asked_for(data):
     assert told.held_out == 4 and told.error_share.value is not None and told.null_pairs.size > 0
     assert told.edges is not None and told.edges.n_edges > 0
     assert told.edges.all_pairs.value == pytest.approx(told.edges.node_circuit.value, abs=1e-4)
-    assert told.circuits[0].template != told.circuits[0].format
+    rows = pandas.read_parquet(newest(data / "phase6_4") / "circuit.parquet")
+    [named] = rows[["contrast", "template", "shape"]].drop_duplicates().itertuples(index=False)
+    first = told.circuits[0]
+    assert (first.contrast, first.template, first.shape) == tuple(named)
 
 
 def test_the_circuit_is_exported_as_a_graph_and_a_page(data):
@@ -102,9 +105,15 @@ def test_nodes_of_the_circuit_are_told_of_in_its_order(data):
     [one] = told.contrasts
     assert size is not None and (one.source, one.of) == (NodeSource.CIRCUIT, size)
     rows = pandas.read_parquet(newest(data / "phase6_4") / "circuit.parquet").sort_values("rank")
+    rows = rows[rows["rank"] < size]
     wanted = [tuple(row) for row in rows[["layer", "position", "ig"]].head(20).itertuples(index=False)]
     assert [(node.layer, node.position, node.effect) for node in one.nodes] == wanted
-    assert len([node for node in one.nodes if isinstance(node.what, ErrorNode)]) + len(told.latents) <= 20
+    own = rows.head(20)
+    errors, latents = own[own["latent"] == -1], own[own["latent"] != -1]
+    found = [(node.layer, node.position) for node in one.nodes if isinstance(node.what, ErrorNode)]
+    assert found == [*errors[["layer", "position"]].itertuples(index=False, name=None)]
+    different = latents[["layer", "latent"]].drop_duplicates()
+    assert [(each.layer, each.latent) for each in told.latents] == [*different.itertuples(index=False, name=None)]
 
 
 def test_the_strongest_latent_is_that_of_one_error_on_other_words_and_writes_its_name(data):

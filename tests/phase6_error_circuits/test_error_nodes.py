@@ -1,5 +1,7 @@
 """Covers what phase 6.5 reads and says of nodes: activations, parts of an effect, what a latent tells, heat maps."""
 
+import gc
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -11,13 +13,14 @@ from error_circuit_toys import linear_decoder, random_decoder, random_dictionari
 from report_data import HOSTILE
 
 from common.model.sites import ATTN_OUT, MLP_OUT, RESID_POST
+from phase6_error_circuits.arms import arms_of
 from phase6_error_circuits.latents.gradients import corrupted_of, integrated
 from phase6_error_circuits.latents.nodes import Node
 from phase6_error_circuits.latents.split_arms import batches_of
 from phase6_error_circuits.latents.studied import StudiedShape
 from phase6_error_circuits.nodes.heat import STRONGEST, WIDTH, HeatLine, token_heat
 from phase6_error_circuits.nodes.reading import Reader
-from phase6_error_circuits.nodes.summary import Peaks, selectivity
+from phase6_error_circuits.nodes.summary import Peaks, effective_number, selectivity
 from phase6_error_circuits.nodes.told import Place, RankedNode
 
 KINDS = (RESID_POST, ATTN_OUT, MLP_OUT)
@@ -38,8 +41,9 @@ def a_shape() -> StudiedShape:
 
 def reader(kind: str = RESID_POST, linear: bool = False, **given) -> Reader:
     lm = (linear_decoder if linear else random_decoder)(3)
-    known = {"batch_size": 8, "n_points": 5, "n_snippets": 2, "n_examples": 1, **given}
-    return Reader(lm, random_dictionaries(lm, kind), SimpleNamespace(**known), LATENTS, PLACES)
+    known = {"batch_size": 8, "n_snippets": 2, "n_examples": 1, **given}
+    points = dict.fromkeys(range(3), 5)
+    return Reader(lm, random_dictionaries(lm, kind), SimpleNamespace(**known), points, LATENTS, PLACES)
 
 
 def read(kind: str = RESID_POST, **given) -> dict:
@@ -121,10 +125,29 @@ def test_an_error_is_told_by_its_length_beside_that_of_the_value():
 
 
 def test_batches_change_nothing():
+    """Of the second three the last one has pairs of both splits."""
     one, other = read(batch_size=8), read(batch_size=3)
     for number in range(len(LATENTS)):
         assert one["peaks"][number] == pytest.approx(other["peaks"][number], abs=1e-4)
     assert np.array(one["effects"]["added"]) == pytest.approx(np.array(other["effects"]["added"]), abs=1e-4)
+    assert one["effects"]["at_place"] == pytest.approx(other["effects"]["at_place"], abs=1e-4)
+    for node, alike in zip(one["nodes"], other["nodes"], strict=True):
+        assert node == pytest.approx(alike, abs=1e-4)
+
+
+def test_streams_of_one_batch_are_held_at_a_time(monkeypatch):
+    held, most = weakref.WeakSet(), 0
+
+    def counted(lm, pairs):
+        nonlocal most
+        arms = arms_of(lm, pairs)
+        held.add(arms)
+        gc.collect()
+        most = max(most, len(held))
+        return arms
+
+    monkeypatch.setattr("phase6_error_circuits.nodes.reading.arms_of", counted)
+    assert len(read(batch_size=2)["programs"]) == 12 and most == 1
 
 
 def test_the_programs_kept_are_the_strongest_of_each_split_and_differ_up_to_the_peak():
@@ -179,6 +202,11 @@ def test_what_only_tells_templates_apart_tells_nothing_within_them():
 def test_where_there_is_one_error_or_no_activation_a_latent_tells_none():
     assert selectivity(peaks_of([1.0, 2.0], ["TypeError"] * 2), 1000, 0) is None
     assert selectivity(peaks_of([0.0, 0.0], ["TypeError", "SyntaxError"]), 1000, 0) is None
+
+
+def test_templates_are_counted_by_shares_and_one_alone_says_nothing():
+    assert effective_number([0.2, -0.2, 0.2]) == pytest.approx(3.0) and effective_number([0.4, 0.0]) == 1.0
+    assert effective_number([0.5]) is None and effective_number([]) is None and effective_number([0.0, 0.0]) is None
 
 
 def texts_in(svg: str) -> list[str]:

@@ -1,7 +1,11 @@
 """Covers phase 6.5 on disk: which nodes it tells of, what its files say, that stopped and sliced runs end alike."""
 
+import json
+import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from common import handoffs
 from common.errors import ConfigError
 from common.handoffs.error_gate import GateVerdict
+from common.handoffs.error_latent_circuits import ErrorLatentCircuit
 from common.handoffs.error_nodes import ErrorNodesDocument, LatentNode, NodeSource
 from common.runs.artifacts import Artifact
 from common.runs.discovery import list_runs, read_run
@@ -25,6 +30,7 @@ from phase6_error_circuits.attribution.config import ErrorAttributionConfig
 from phase6_error_circuits.attribution.phase import PHASE as ATTRIBUTION
 from phase6_error_circuits.nodes.config import ErrorNodesConfig
 from phase6_error_circuits.nodes.phase import PHASE
+from phase6_error_circuits.nodes.told import source_of
 
 N_LAYERS, D_MODEL, N_NODES = 3, 64, 14
 Made = tuple[Path, Path]
@@ -83,7 +89,7 @@ def test_without_a_circuit_the_strongest_nodes_of_the_attribution_are_told_of(wh
     attribution = Artifact(handoffs.ERROR_ATTRIBUTION, list_runs(handoffs.ERROR_ATTRIBUTION, data)[0], "")
     rows = [row for row in attribution.table("nodes.parquet") if row["shape"] == 0]
     rows.sort(key=lambda row: -abs(row["ig"]))
-    assert one.source is NodeSource.STRONGEST and one.of == len(rows)
+    assert one.source is NodeSource.NOT_RUN and one.of == len(rows)
     assert [(node.layer, node.position, node.effect) for node in one.nodes] == [
         (row["layer"], row["position"], row["ig"]) for row in rows[:N_NODES]
     ]
@@ -91,15 +97,43 @@ def test_without_a_circuit_the_strongest_nodes_of_the_attribution_are_told_of(wh
     assert [isinstance(node.what, LatentNode) for node in one.nodes] == kinds and {*kinds} == {True, False}
 
 
-def test_effects_on_the_shape_where_they_were_found_are_those_of_phase_6_3(data, made):
-    attribution = Artifact(handoffs.ERROR_ATTRIBUTION, list_runs(handoffs.ERROR_ATTRIBUTION, data)[0], "").document()
-    points = {layer.layer: layer.n_points for layer in attribution.shapes[0].layers}
-    n_points = max(points.values())
-    alike = read(run_phase(PHASE, data, config(made, n_shapes=1, n_points=n_points))).document().contrasts[0]
-    assert alike.effect == attribution.shapes[0].effect.known
-    tried = [node for node in alike.nodes if points[node.layer] == n_points]
-    assert tried and all(node.share == pytest.approx(node.effect / alike.effect) for node in tried)
-    assert all(node.templates["bracket"] == pytest.approx(node.share, rel=1e-4) for node in tried)
+def test_where_phase_6_4_was_not_run_the_log_says_what_to_type(data, made, caplog):
+    caplog.set_level(logging.INFO, logger="test")
+    run_phase(PHASE, data, config(made, n_shapes=1, n_examples=1))
+    assert "since phase 6.4 was not run on this contrast" in caplog.text
+    assert f"python3 run.py phase 6.4 --contrasts {CONTRAST}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "enough, wanted",
+    [
+        (None, (NodeSource.NOT_RUN, 90)),
+        ([("positive", None), ("absolute", 7)], (NodeSource.STRONGEST, 90)),
+        ([("absolute", 7), ("positive", 12)], (NodeSource.CIRCUIT, 12)),
+    ],
+)
+def test_a_phase_6_4_that_was_not_run_is_told_from_one_that_found_no_circuit(enough, wanted):
+    circuit = enough and SimpleNamespace(enough=[SimpleNamespace(ranking=name, size=size) for name, size in enough])
+    assert source_of(cast(ErrorLatentCircuit | None, circuit), 90) == wanted
+
+
+def test_effects_on_the_shape_where_they_were_found_are_those_of_phase_6_3(whole, data):
+    """In every layer, also where 6.3 took more points than this phase is told to until the nodes added up."""
+    attribution = Artifact(handoffs.ERROR_ATTRIBUTION, list_runs(handoffs.ERROR_ATTRIBUTION, data)[0], "")
+    measured = attribution.document().shapes[0]
+    assert {3} < {layer.n_points for layer in measured.layers}
+    told, [group, *_] = read(whole).document().contrasts[0], read(whole).table("groups.parquet")
+    effects = json.loads(group["result"])["effects"]
+    assert effects["whole"] == pytest.approx(measured.effect.known, rel=1e-4) and told.effect == measured.effect.known
+    rows = {
+        (row["layer"], row["position"], row["latent"]): row["ig"]
+        for row in attribution.table("nodes.parquet")
+        if row["shape"] == 0
+    }
+    latents = [node.what.latent if isinstance(node.what, LatentNode) else -1 for node in told.nodes]
+    found = [rows[node.layer, node.position, latent] for node, latent in zip(told.nodes, latents, strict=True)]
+    assert {node.layer for node in told.nodes} == {0, 2}
+    assert effects["at_place"] == pytest.approx(found, rel=1e-4, abs=1e-6)
 
 
 def test_activations_in_the_tables_are_those_of_the_model(whole, made):
@@ -160,6 +194,11 @@ def test_a_contrast_that_the_gate_stops_is_read_and_has_no_effect(whole):
         assert sum(both) == pytest.approx(by_contrast[CONTRAST].effect)
 
 
+def test_a_latent_whose_effect_was_measured_on_one_template_has_no_spread(whole):
+    """Of the two templates that are read the gate stops one."""
+    assert [latent.spread for latent in read(whole).document().latents] == [None] * len(read(whole).document().latents)
+
+
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(whole, data, made, tmp_path):
     own = inputs(tmp_path, made)
     with pytest.raises(Stopped):
@@ -174,8 +213,25 @@ def test_slices_end_as_one_run(whole, made, tmp_path):
 
 
 def test_one_shape_of_each_template_may_be_enough(data, made):
-    found = read(run_phase(PHASE, data, config(made, n_shapes=1))).table("groups.parquet")
+    made_of_one = read(run_phase(PHASE, data, config(made, n_shapes=1)))
+    found = made_of_one.table("groups.parquet")
     assert [(row["contrast"], row["shape"]) for row in found] == [(CONTRAST, 0), (OTHER, 0)]
+    [told] = made_of_one.document().contrasts
+    shares = [node.effect / told.effect for node in told.nodes]
+    assert [node.share for node in told.nodes] == pytest.approx(shares)
+    assert [node.templates["bracket"] for node in told.nodes] == pytest.approx(shares, rel=1e-4, abs=1e-6)
+
+
+def test_only_dictionaries_of_layers_that_have_a_node_are_loaded(data, made, monkeypatch):
+    loaded = []
+
+    def noted(source, layer):
+        loaded.append(layer)
+        return load_sae(source, layer)
+
+    monkeypatch.setattr("phase6_error_circuits.latents.dictionaries.load_sae", noted)
+    [told] = read(run_phase(PHASE, data, config(made, n_shapes=1, n_nodes=1))).document().contrasts
+    assert loaded == [told.nodes[0].layer]
 
 
 def test_a_contrast_that_was_not_attributed_is_refused_with_what_to_type(tmp_path, made):
