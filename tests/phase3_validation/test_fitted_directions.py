@@ -114,8 +114,8 @@ def test_what_is_added_is_the_fitted_vector_and_controls_are_the_latent_s(runs, 
         problems = {problem["task_id"]: problem for problem in split_of(labelled, "validation")}
         requests = [task_for(problems[row["task_id"]], 42).request for row in own]
         length = own[0]["coefficient"] * (NORMS["resid_post"] + LAYER)
-        steering = SteeringVector(f"blocks.{LAYER}.hook_resid_post", torch.from_numpy(length * vector))
-        made = generate_steered(lm, requests, [steering] * len(own), max_new_tokens=12)
+        added = SteeringVector(f"blocks.{LAYER}.hook_resid_post", torch.from_numpy(length * vector))
+        made = generate_steered(lm, requests, [added] * len(own), max_new_tokens=12)
         assert [one.generation.token_ids for one in made] == [row["token_ids"] for row in own]
         controls = steering[name]["controls"]["matched_latent"]
         assert "match" not in controls  # a fitted vector has no firing rate
