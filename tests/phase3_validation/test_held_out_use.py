@@ -1,4 +1,4 @@
-"""Covers readings.py and directions.py: a validation split is read with one selection, and every reading is counted."""
+"""Covers held_out_use.py, directions.py: a validation split is read with one selection, and every reading is counted."""
 
 import dataclasses
 import json
