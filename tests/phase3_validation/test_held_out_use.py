@@ -1,4 +1,4 @@
-"""Covers held_out_use.py, directions.py: a validation split is read with one selection, and every reading is counted."""
+"""Covers held_out_use.py: a validation split is read with one selection of directions, and every reading counts."""
 
 import dataclasses
 import json
