@@ -22,6 +22,7 @@ class Experiment:
     dataset: str
     folder: Path
     workers: int
+    dtype: str = "bfloat16"
 
     @property
     def data(self) -> Path:
@@ -29,7 +30,7 @@ class Experiment:
 
     @property
     def loading(self) -> tuple[str, ...]:
-        return ("--model", self.model, "--dtype", "bfloat16", "--threads", "1", "--device", "cpu")
+        return ("--model", self.model, "--dtype", self.dtype, "--threads", "1", "--device", "cpu")
 
     @property
     def writing(self) -> tuple[str, ...]:
@@ -62,6 +63,9 @@ def parser_of(module: str, description: str | None) -> Parser:
     parser.add_argument("--dataset", required=True, help="problems: a .jsonl file in MBPP's schema, or mbpp")
     parser.add_argument("--folder", type=Path, required=True, help="where everything is written, and goes on")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread (default: 2)")
+    parser.add_argument(
+        "--dtype", default="bfloat16", help="float32 where a processor has no fast bfloat16 (default: bfloat16)"
+    )
     parser.add_argument("--page", type=Path, help="page whose table of costs is filled when all is done")
     parser.add_argument("--dry-run", action="store_true", help="list the commands, and run none")
     return parser
@@ -72,7 +76,7 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
     if args.workers < 1:
         raise ConfigError(f"--workers is {args.workers}\nGive 1 or more")
     model, dataset, folder = _absolute(args.model), _absolute(args.dataset), args.folder.expanduser().resolve()
-    return Experiment(model=model, dataset=dataset, folder=folder, workers=args.workers)
+    return Experiment(model, dataset, folder, args.workers, args.dtype)
 
 
 def _absolute(name: str) -> str:
