@@ -117,6 +117,7 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
         "test-gpu [--detailed]",
         "devices, memory, number types, a small matrix product",
     ),
+    "--version": Command("common.launch.version:main", "--version", "version and commit"),
 }
 EXAMPLES = {
     "phase": "list the phases",

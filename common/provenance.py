@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,22 @@ _LIBRARIES = (
 )
 
 
+def version() -> str:
+    """That of the project, as its pyproject.toml says."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
 def code_state() -> dict[str, Any]:
     """Commit, and whether the tree had uncommitted changes; both None outside a git checkout."""
     status = _git("status", "--porcelain")
     return {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def code_words(code: dict[str, Any]) -> str:
+    """'8f254fd with changes', of what `code_state` told."""
+    if code["commit"] is None:
+        return "outside of git"
+    return code["commit"][:7] + (" with changes" if code["dirty"] else "")
 
 
 def library_versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from common.handoffs import HANDOFFS
 from common.phases.settings import spec_of
 
 ROOT_SCRIPTS = {"run.py", "multi_gpu_launcher.py", "clean_data.py"}
+DOOR = "pva_sae"  # for who uses Python: it opens every room, and nothing inside needs it
 PHASE_FOLDERS = {module.split(".")[0] for module in run.PHASES.values()}
 FILES = sorted(
     path.relative_to(ROOT)
@@ -70,8 +71,19 @@ def test_there_are_files_to_check():
 
 
 def test_a_folder_imports_only_common_and_itself():
-    ours = {"run", "multi_gpu_launcher", "clean_data", "common", "model_organism", "natural", "tests", *PHASE_FOLDERS}
-    assert not broken(lambda path: read(path).imports & ours - {"common", path.parts[0]}, LIBRARY)
+    ours = {
+        DOOR,
+        "common",
+        "model_organism",
+        "natural",
+        "run",
+        "multi_gpu_launcher",
+        "clean_data",
+        "tests",
+        *PHASE_FOLDERS,
+    }
+    inside = [path for path in LIBRARY if path.parts[0] != DOOR]
+    assert not broken(lambda path: read(path).imports & ours - {"common", path.parts[0]}, inside)
 
 
 def test_a_file_has_at_most_400_lines():

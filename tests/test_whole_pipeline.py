@@ -6,6 +6,7 @@ import shutil
 
 import pandas
 import pytest
+import sklearn.metrics
 from safetensors.numpy import load_file
 from support import ROOT, cold_command, command
 
@@ -55,6 +56,31 @@ def test_every_phase_is_built_once_and_the_report_is_written(finished):
     ]
     order = [line.split("phase ")[1].split(":")[0] for line in done.stderr.splitlines() if " phase " in line[:16]]
     assert order == [phase_id for phase_id in PHASES if phase_id not in PROGRAM.apart]
+
+
+def test_python_is_given_what_the_pipeline_wrote(finished):
+    """The code in the README of pva_sae runs, and every AUROC of the cards follows from the tables."""
+    data, _ = finished
+    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "pva_sae" / "README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(block.replace('data="data"', f"data={str(data)!r}"), names)
+    run, programs = names["run"], names["programs"]
+    assert len(names["resid"]) == len(programs) == 120 and len(names["strongest"]) == 5
+    held_out = programs.query("split == 'validation' and label in ('correct', 'incorrect')").set_index("task_id")
+    detector = run.table("4.1", "scores.parquet").assign(direction="")
+    values_of = {
+        (phase, *key): group.set_index("task_id").value
+        for phase, table in (("3.1", run.predictions), ("4.1", detector))
+        for key, group in table.query("split == 'validation'").groupby(["direction", "score"])
+    }
+    n_checked = 0
+    for card in run.cards.itertuples():
+        values = values_of.get((card.phase, card.direction, card.score))
+        if values is not None:
+            positive = held_out.label[values.index] == card.positive
+            assert sklearn.metrics.roc_auc_score(positive, values) == pytest.approx(card.auroc, abs=1e-12)
+            n_checked += 1
+    assert n_checked > 30
 
 
 def test_unsteered_programs_are_those_of_phase_1(finished):

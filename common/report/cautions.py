@@ -3,10 +3,10 @@
 from collections import Counter
 
 from common.handoffs import GENERATIONS, TEMPERATURE
+from common.provenance import code_words
 from common.report.blocks import Block, Commands, Paragraph, Section, warning
 from common.report.collect import DAMAGED, FINISHED, MISSING, STALE, UNFINISHED, Collected, PhaseResult
 from common.report.runs import (
-    code_words,
     codes_of,
     isolation_words,
     phases_words,

@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+from common import provenance
 from common.handoffs import HANDOFFS, Handoff
 from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text, word_columns
 from common.report.collect import FINISHED, NOT_USED, Collected, PhaseResult
@@ -65,14 +66,8 @@ def codes_of(phases: list[PhaseResult]) -> list[str]:
     found: dict[str, None] = {}
     for phase in phases:
         for process in processes(phase):
-            found[code_words(process["code"])] = None
+            found[provenance.code_words(process["code"])] = None
     return list(found)
-
-
-def code_words(code: dict[str, Any]) -> str:
-    if code["commit"] is None:
-        return "outside of git"
-    return code["commit"][:7] + (" with changes" if code["dirty"] else "")
 
 
 def versions_of(phases: list[PhaseResult]) -> dict[str, list[str]]:
