@@ -23,12 +23,13 @@ from sklearn.model_selection import StratifiedKFold
 
 from common.errors import ConfigError
 from common.evaluation.bootstrap import number
-from common.evaluation.delong import Z, delong_variance
+from common.evaluation.delong import delong_variance
 from common.evaluation.label_counts import MIN_TO_CROSS_VALIDATE
 from common.evaluation.logistic import logistic_series
 from common.evaluation.metrics import auroc
 from common.evaluation.probes import N_FOLDS
 from common.evaluation.separation import moments_of_sets, welch_t
+from common.evaluation.statistics import Z
 from common.handoffs.estimates import Interval
 
 KS = (1, 2, 4, 8, 16, 32)
