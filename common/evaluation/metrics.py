@@ -28,6 +28,16 @@ def auroc(
     return _ratio(won, pairs)
 
 
+def auroc_of_each(scores: Float[np.ndarray, "s n"], positive: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " s"]:
+    """The same of many scores of problems that count once each. Both labels must occur."""
+    own, others = scores[:, positive], np.sort(scores[:, ~positive], axis=1)
+    won = [
+        np.searchsorted(negatives, positives).sum() + np.searchsorted(negatives, positives, side="right").sum()
+        for positives, negatives in zip(own, others, strict=True)
+    ]
+    return np.array(won) / 2 / (own.shape[1] * others.shape[1])
+
+
 def pairs_won(
     values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
 ) -> tuple[Float[np.ndarray, "*r"], Float[np.ndarray, "*r"]]:
