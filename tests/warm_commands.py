@@ -131,14 +131,18 @@ def import_libraries() -> None:
     import pyarrow.parquet  # noqa: F401
     import sae_lens
     import scipy.stats  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+    import sklearn.model_selection  # noqa: F401
     from sae_lens.loading import pretrained_saes_directory
     from transformers import Gemma2ForCausalLM, Gemma3ForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     with contextlib.suppress(ImportError):  # which only the service needs
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     assert sae_lens.SAE.from_pretrained  # which is not imported before it is asked for
     pretrained_saes_directory.get_pretrained_saes_directory()  # a table of two seconds, kept by the library
+    get_checkpoint_conversion_mapping("gemma2")  # a table of a second, likewise
 
 
 def become(argv: list[str], files: list[str], environment: dict[str, str], is_root: bool) -> NoReturn:
