@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import io
 import json
 import math
 import os
@@ -143,6 +144,16 @@ def import_libraries() -> None:
     assert sae_lens.SAE.from_pretrained  # which is not imported before it is asked for
     pretrained_saes_directory.get_pretrained_saes_directory()  # a table of two seconds, kept by the library
     get_checkpoint_conversion_mapping("gemma2")  # a table of a second, likewise
+    draw_a_figure()
+
+
+def draw_a_figure() -> None:
+    """So that matplotlib has found its fonts and built its grammar of formulas, which takes two seconds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    figure.subplots().loglog([1, 1000], [1, 1000])
+    figure.savefig(io.BytesIO(), format="png")
 
 
 def become(argv: list[str], files: list[str], environment: dict[str, str], is_root: bool) -> NoReturn:
