@@ -38,6 +38,11 @@ def new_figure(
 
 def png_bytes(figure: Figure) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes."""
+    engine = figure.get_layout_engine()
+    if engine is not None:  # laid out here, and once: `savefig` would first draw everything for nothing
+        figure.set_dpi(matplotlib.rcParams["savefig.dpi"])
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

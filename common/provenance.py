@@ -1,5 +1,6 @@
 """What a manifest says of the code, the libraries and the machine that made an artifact."""
 
+import functools
 import platform
 import subprocess
 import tomllib
@@ -34,15 +35,19 @@ def code_words(code: dict[str, Any]) -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that numbers can depend on, without importing them."""
+    found = {name: _version(name) for name in _LIBRARIES}
+    # A phase that does not need a library may run without it.
+    return {"python": platform.python_version()} | {name: own for name, own in found.items() if own is not None}
+
+
+@functools.cache
+def _version(name: str) -> str | None:
     import importlib.metadata
 
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # a phase that does not need it may run without it
-    return versions
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, str]:

@@ -27,6 +27,7 @@ from common.evaluation import differences, metrics, probes, verdicts
 from common.evaluation.bootstrap import draws_by_label, interval
 from common.evaluation.calibration import reliability_groups
 from common.evaluation.cards import evaluation_card
+from common.evaluation.differences import Resampled
 from common.evaluation.statistics import rate
 from common.evaluation.strata import stratum_of, upper_bounds
 from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, BaselineCard
@@ -85,13 +86,15 @@ def evaluate(
     judged = texts.of("validation")
     values, incorrect = scores[judged], texts.incorrect[judged]
     draws = draws_by_label(incorrect, n_resamples, seed)
-    own = evaluation_card(values, incorrect, detector.threshold, draws)
+    ranked = differences.ranked(values, incorrect, draws)
+    beside = {each.name: differences.ranked(each.values[judged], incorrect, draws) for each in others}
+    own = evaluation_card(values, incorrect, detector.threshold, draws, ranked)
     chance = detector.probabilities(values)
     target = Target(detector.document["target"]["kind"], detector.document["target"]["wanted"])
     card = {
         "n": {name: int(texts.of(name).sum()) for name in ("sae", "hyperparams", "validation")},
         "detector": as_json(own),
-        "baselines": {each.name: _card_of(each, judged, incorrect, draws) for each in others},
+        "baselines": {each.name: _card_of(each, judged, incorrect, draws, beside[each.name]) for each in others},
         "baselines_left_out": texts.absent,
         "left_out": texts.left_out,
         "calibration": calibration_error(chance, incorrect, seed),
@@ -100,7 +103,9 @@ def evaluate(
         "n_resamples": n_resamples,
         "populations": _on_populations(detector, texts, own.auroc, other_scores, draws),
         "operating_point": as_json(operating_point(detector.flags(values), incorrect, draws)),
-        "auroc_minus": as_json(_auroc_minus(values, others, judged, incorrect, draws)),
+        "auroc_minus": as_json(
+            {name: ranked["auroc"].minus(other["auroc"]) for name, other in beside.items() if name != ALWAYS}
+        ),
         "known_after": texts.known_after,
         "power": as_json(verdicts.ranking_power(int(incorrect.sum()), int((~incorrect).sum()))),
     }
@@ -113,7 +118,7 @@ def operating_point(
     """Precision and recall of flagging these texts, less those of a random score that flags as many."""
     base, found = float(incorrect.mean()), differences.at_threshold(flagged, incorrect, draws)
     recall, specificity, precision = found["recall"], found["specificity"], found["precision"]
-    flag_rate = differences.Resampled(  # resamples hold as many texts of each label
+    flag_rate = Resampled(  # resamples hold as many texts of each label
         float(flagged.mean()), base * recall.resampled + (1 - base) * (1 - specificity.resampled)
     )
     return OperatingPoint(
@@ -124,14 +129,6 @@ def operating_point(
         precision_minus_base_rate=interval(precision.value - base, precision.resampled - base),
         recall_minus_flag_rate=recall.minus(flag_rate),
     )
-
-
-def _auroc_minus(
-    values: np.ndarray, others: list[Baseline], judged: np.ndarray, incorrect: np.ndarray, draws: np.ndarray
-) -> dict[str, Interval]:
-    own = differences.auroc(values, incorrect, draws)
-    scored = (other for other in others if other.name != ALWAYS)
-    return {each.name: own.minus(differences.auroc(each.values[judged], incorrect, draws)) for each in scored}
 
 
 def _on_populations(
@@ -156,8 +153,10 @@ def _plain(area: AurocInterval) -> Interval:
     return Interval(area.value, area.low, area.high)
 
 
-def _card_of(baseline: Baseline, judged: np.ndarray, incorrect: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
-    card = evaluation_card(baseline.values[judged], incorrect, baseline.threshold, draws)
+def _card_of(
+    baseline: Baseline, judged: np.ndarray, incorrect: np.ndarray, draws: np.ndarray, ranked: dict[str, Resampled]
+) -> dict[str, Any]:
+    card = evaluation_card(baseline.values[judged], incorrect, baseline.threshold, draws, ranked)
     return as_json(BaselineCard(**vars(card), **baseline.facts))
 
 

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import io
 import json
 import math
 import os
@@ -131,14 +132,28 @@ def import_libraries() -> None:
     import pyarrow.parquet  # noqa: F401
     import sae_lens
     import scipy.stats  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+    import sklearn.model_selection  # noqa: F401
     from sae_lens.loading import pretrained_saes_directory
     from transformers import Gemma2ForCausalLM, Gemma3ForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     with contextlib.suppress(ImportError):  # which only the service needs
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     assert sae_lens.SAE.from_pretrained  # which is not imported before it is asked for
     pretrained_saes_directory.get_pretrained_saes_directory()  # a table of two seconds, kept by the library
+    get_checkpoint_conversion_mapping("gemma2")  # a table of a second, likewise
+    draw_a_figure()
+
+
+def draw_a_figure() -> None:
+    """So that matplotlib has found its fonts and built its grammar of formulas, which takes two seconds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    figure.subplots().loglog([1, 1000], [1, 1000])
+    figure.savefig(io.BytesIO(), format="png")
 
 
 def become(argv: list[str], files: list[str], environment: dict[str, str], is_root: bool) -> NoReturn:

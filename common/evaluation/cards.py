@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Bool, Float
 
 from common.evaluation import differences, metrics
-from common.evaluation.bootstrap import interval, number
+from common.evaluation.bootstrap import number
 from common.evaluation.delong import delong_interval
 from common.evaluation.differences import Resampled
 from common.handoffs.detection import Card
@@ -18,18 +20,16 @@ def evaluation_card(
     positive: Bool[np.ndarray, " n"],
     threshold: float | None,
     draws: Float[np.ndarray, "r n"],
-    area: Resampled | None = None,
+    ranked: Mapping[str, Resampled] | None = None,
 ) -> Card:
     """All metrics of `value > threshold` on problems of which `positive` have the label that is looked for.
 
     `draws` says how often each problem is in each resample (bootstrap.py). A threshold of None predicts nothing.
-    `area` is the AUROC on the same resamples, where it was found before.
+    `ranked` is what differences.ranked says of it on the same resamples, where that was found before.
     """
-    once, drawn = (positive.astype(float), (~positive).astype(float)), (draws * positive, draws * ~positive)
-    predicted = metrics.predicted_positive(values, threshold)
-    found = differences.at_threshold(predicted, positive, draws)
-    low, high = delong_interval(values, positive)
-    auroc = (area or differences.auroc(values, positive, draws)).interval
+    ranked = ranked or differences.ranked(values, positive, draws)
+    found = differences.at_threshold(metrics.predicted_positive(values, threshold), positive, draws)
+    (low, high), auroc = delong_interval(values, positive), ranked["auroc"].interval
     return Card(
         threshold=threshold,
         n=len(values),
@@ -37,7 +37,7 @@ def evaluation_card(
         base_rate=number(positive.mean()),
         **{name: metric.interval for name, metric in found.items()},
         auroc=AurocInterval(auroc.value, auroc.low, auroc.high, number(low), number(high)),
-        average_precision=interval(metrics.average_precision(values, *once), metrics.average_precision(values, *drawn)),
+        average_precision=ranked["average_precision"].interval,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
-Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
+from common.evaluation.statistics import Z
 
 
 def delong_variance(values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ problems: what is easy for one is mostly easy for the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from jaxtyping import Bool, Float
 from common.evaluation import metrics
 from common.evaluation.bootstrap import interval
 from common.handoffs.estimates import Interval
+
+_CELLS_AT_ONCE = 2**16  # of [resamples, problems]: what is computed of larger arrays leaves the cache
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,30 @@ def auroc(
     values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
 ) -> Resampled:
     """AUROC of a score that is larger for positives; `draws` as bootstrap.draws_by_label gives them."""
-    once, drawn = _weights(positive, draws)
-    return Resampled(float(metrics.auroc(values, *once)), metrics.auroc(values, *drawn))
+    return _resampled(lambda *weights: {"auroc": metrics.auroc(values, *weights)}, positive, draws)["auroc"]
+
+
+def ranked(
+    values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
+) -> dict[str, Resampled]:
+    """The same with average precision: both metrics of metrics.RANKED."""
+    return _resampled(lambda *weights: metrics.ranked(values, *weights), positive, draws)
 
 
 def at_threshold(
     predicted: Bool[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
 ) -> dict[str, Resampled]:
     """Every metric of metrics.AT_THRESHOLD of yes-or-no predictions."""
-    once, drawn = _weights(positive, draws)
-    found, resampled = metrics.at_threshold(predicted, *once), metrics.at_threshold(predicted, *drawn)
-    return {name: Resampled(float(found[name]), resampled[name]) for name in metrics.AT_THRESHOLD}
+    return _resampled(lambda *weights: metrics.at_threshold(predicted, *weights), positive, draws)
 
 
-def _weights(positive: np.ndarray, draws: np.ndarray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    return (positive.astype(float), (~positive).astype(float)), (draws * positive, draws * ~positive)
+def _resampled(
+    metric: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]], positive: np.ndarray, draws: np.ndarray
+) -> dict[str, Resampled]:
+    """`metric` gives its values from how often each problem counts as a positive, and as a negative."""
+    found, rows = metric(positive.astype(float), (~positive).astype(float)), max(1, _CELLS_AT_ONCE // len(positive))
+    parts = [draws[start : start + rows] for start in range(0, len(draws), rows)]
+    drawn = [metric(part * positive, part * ~positive) for part in parts]
+    return {
+        name: Resampled(float(value), np.concatenate([part[name] for part in drawn])) for name, value in found.items()
+    }

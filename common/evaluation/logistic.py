@@ -43,13 +43,13 @@ def _minimum(design: np.ndarray, target: np.ndarray, penalty: float, start: np.n
     ridge = np.full(len(start), penalty)
     ridge[0] = 0
 
-    def loss(coefficients: np.ndarray) -> float:
-        odds = design @ coefficients
+    def loss(coefficients: np.ndarray, odds: np.ndarray) -> float:
         return float(np.logaddexp(0, odds).sum() - target @ odds + ridge @ coefficients**2 / 2)
 
-    here, value = start, loss(start)
+    here, odds = start, design @ start
+    value = loss(here, odds)
     while True:
-        probability = expit(design @ here)
+        probability = expit(odds)
         gradient = design.T @ (probability - target) + ridge * here
         curvature = (design * (probability * (1 - probability))[:, None]).T @ design
         curvature.flat[:: len(start) + 1] += ridge
@@ -57,8 +57,12 @@ def _minimum(design: np.ndarray, target: np.ndarray, penalty: float, start: np.n
         gain, size = float(gradient @ step), 1.0
         if gain <= _NEARLY * (1 + value):
             return here - step
-        while (lower := loss(here - size * step)) > value - 1e-4 * size * gain:
+        there = here - step
+        odds = design @ there
+        while (lower := loss(there, odds)) > value - 1e-4 * size * gain:
             size /= 2
             if size < _SHORTEST:
                 return here
-        here, value = here - size * step, lower
+            there = here - size * step
+            odds = design @ there
+        here, value = there, lower

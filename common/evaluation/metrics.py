@@ -28,32 +28,43 @@ def auroc(
     return _ratio(won, pairs)
 
 
+def auroc_of_each(scores: Float[np.ndarray, "s n"], positive: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " s"]:
+    """The same of many scores of problems that count once each. Both labels must occur."""
+    own, others = scores[:, positive], np.sort(scores[:, ~positive], axis=1)
+    won = [
+        np.searchsorted(negatives, positives).sum() + np.searchsorted(negatives, positives, side="right").sum()
+        for positives, negatives in zip(own, others, strict=True)
+    ]
+    return np.array(won) / 2 / (own.shape[1] * others.shape[1])
+
+
 def pairs_won(
     values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
 ) -> tuple[Float[np.ndarray, "*r"], Float[np.ndarray, "*r"]]:
     """Pairs of a positive and a negative whose positive scores higher (ties counted half), and all pairs."""
-    positive, negative = _by_score(values, positive), _by_score(values, negative)
-    below = np.cumsum(negative, axis=-1) - negative
-    won = (positive * (below + negative / 2)).sum(axis=-1)
-    return won, positive.sum(axis=-1) * negative.sum(axis=-1)
+    positive, negative = _from_the_highest(values, positive, negative)
+    return _won(positive, negative, np.cumsum(negative, axis=-1))
 
 
-def average_precision(
+def ranked(
     values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
-) -> Float[np.ndarray, "*r"]:
-    """Sum over distinct scores, from the highest, of the gain in recall times the precision there; NaN without a
-    positive."""
-    positive, negative = _by_score(values, positive)[..., ::-1], _by_score(values, negative)[..., ::-1]
-    found = np.cumsum(positive, axis=-1)
-    precision = np.nan_to_num(_ratio(found, found + np.cumsum(negative, axis=-1)))  # 0 / 0: nothing was drawn yet
-    return _ratio((positive * precision).sum(axis=-1), positive.sum(axis=-1))
+) -> dict[str, Float[np.ndarray, "*r"]]:
+    """AUROC, and average precision: the sum over distinct scores, from the highest, of the gain in recall times the
+    precision there; NaN without a positive."""
+    positive, negative = _from_the_highest(values, positive, negative)
+    found, wrong = np.cumsum(positive, axis=-1), np.cumsum(negative, axis=-1)
+    won, pairs = _won(positive, negative, wrong)
+    flagged = found + wrong
+    flagged[flagged == 0] = 1  # nothing was drawn yet: precision 0
+    gained = (positive * (found / flagged)).sum(axis=-1)
+    return {"auroc": _ratio(won, pairs), "average_precision": _ratio(gained, found[..., -1])}
 
 
 def counts_above(
     values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
 ) -> tuple[Float[np.ndarray, "*r k"], Float[np.ndarray, "*r k"]]:
     """Negatives and positives at or above each distinct score, from the highest; first a column of zeros."""
-    both = (np.cumsum(_by_score(values, weights)[..., ::-1], axis=-1) for weights in (negative, positive))
+    both = (np.cumsum(weights, axis=-1) for weights in _from_the_highest(values, negative, positive))
     wrong, found = (np.concatenate([np.zeros_like(counts[..., :1]), counts], axis=-1) for counts in both)
     return wrong, found
 
@@ -110,12 +121,21 @@ def predicted_positive(values: Float[np.ndarray, " n"], threshold: float | None)
     return np.zeros(len(values), dtype=bool) if threshold is None else values > threshold
 
 
-def _by_score(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weights summed over equal values, by ascending value: [..., n distinct]."""
-    order = np.argsort(values, kind="stable")
+def _from_the_highest(values: np.ndarray, *counted: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Weights summed over equal values, by falling value: [..., n distinct]."""
+    order = np.argsort(values, kind="stable")[::-1]
     ordered = values[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    return np.add.reduceat(weights[..., order], starts, axis=-1)
+    if len(starts) == len(order):  # without ties there is nothing to sum, which takes the longest
+        return tuple(np.take(weights, order, axis=-1) for weights in counted)
+    return tuple(np.add.reduceat(weights[..., order], starts, axis=-1) for weights in counted)
+
+
+def _won(positive: np.ndarray, negative: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `pairs_won` gives, from weights by falling value; `wrong` are the negatives at or above each."""
+    n_negative = wrong[..., -1]
+    beaten = n_negative[..., None] - wrong + negative / 2
+    return np.einsum("...k,...k->...", positive, beaten), positive.sum(axis=-1) * n_negative
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

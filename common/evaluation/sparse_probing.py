@@ -23,12 +23,13 @@ from sklearn.model_selection import StratifiedKFold
 
 from common.errors import ConfigError
 from common.evaluation.bootstrap import number
-from common.evaluation.delong import Z, delong_variance
+from common.evaluation.delong import delong_variance
 from common.evaluation.label_counts import MIN_TO_CROSS_VALIDATE
 from common.evaluation.logistic import logistic_series
-from common.evaluation.metrics import auroc
+from common.evaluation.metrics import auroc_of_each
 from common.evaluation.probes import N_FOLDS
 from common.evaluation.separation import moments_of_sets, welch_t
+from common.evaluation.statistics import Z
 from common.handoffs.estimates import Interval
 
 KS = (1, 2, 4, 8, 16, 32)
@@ -144,11 +145,10 @@ def inner_auroc(
         columns = x[:, latents].astype(np.float64)
         mean, scale = _scale(columns[own])
         standard = (columns - mean) / scale
-        positive = incorrect[held_out].astype(float)
         for row, k in enumerate(grid.ks):
             weights, _ = logistic_series(standard[own, :k], incorrect[own], grid.strengths)
             odds = standard[held_out, :k] @ weights.T
-            areas[place, row] = [float(auroc(values, positive, 1 - positive)) for values in odds.T]
+            areas[place, row] = auroc_of_each(odds.T, incorrect[held_out])
     return areas.mean(axis=0)
 
 

@@ -39,19 +39,19 @@ class TextScores:
         areas = []
         for train, test in self._folds(own):
             truth = self._incorrect[test].astype(float)
-            scores = [self._log_odds(train, test, strength) for strength in STRENGTHS]
+            scores = self._log_odds(train, test, STRENGTHS)
             areas.append([metrics.auroc(values, truth, 1 - truth) for values in scores])
         return STRENGTHS[int(np.mean(areas, axis=0).argmax())]
 
     def fitted_on(self, own: Bool[np.ndarray, " n"], strength: float) -> Float[np.ndarray, " n"]:
         """Log odds of incorrect of every text, by a fit on those of `own`."""
-        return self._log_odds(np.flatnonzero(own), np.arange(len(own)), strength)
+        return self._log_odds(np.flatnonzero(own), np.arange(len(own)), [strength])[0]
 
     def cross_fitted(self, own: Bool[np.ndarray, " n"], strength: float) -> Float[np.ndarray, " n"]:
         """The same, but texts of `own` have the log odds of a fit without their fold of 5."""
         found = self.fitted_on(own, strength)
         for train, test in self._folds(own):
-            found[test] = self._log_odds(train, test, strength)
+            (found[test],) = self._log_odds(train, test, [strength])
         return found
 
     def _folds(self, own: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -59,11 +59,11 @@ class TextScores:
         splits = StratifiedKFold(N_FOLDS, shuffle=True, random_state=self._seed).split(rows, self._incorrect[rows])
         return [(rows[train], rows[test]) for train, test in splits]
 
-    def _log_odds(self, learned: np.ndarray, wanted: np.ndarray, strength: float) -> np.ndarray:
+    def _log_odds(self, learned: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]) -> list[np.ndarray]:
         parts = [self._tfidf(counts, learned, wanted) for counts in self._counts]
         x, target = (hstack([part[place] for part in parts], format="csr") for place in (0, 1))
-        model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(x, self._incorrect[learned])
-        return model.decision_function(target)
+        models = (LogisticRegression(C=strength, max_iter=MAX_ITERATIONS) for strength in strengths)
+        return [model.fit(x, self._incorrect[learned]).decision_function(target) for model in models]
 
     @staticmethod
     def _tfidf(counts: csr_array, learned: np.ndarray, wanted: np.ndarray) -> tuple[csr_array, csr_array]:

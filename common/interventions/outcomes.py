@@ -6,13 +6,13 @@ judged (not_run, unsupported) are left out, and counted.
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from scipy.stats import norm
-
-from common.evaluation.statistics import counted, rate
+from common.evaluation.statistics import Z, counted, rate
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.handoffs.steering import Effect
 
@@ -29,10 +29,13 @@ class Pairs:
     after: list[Row]
     left_out: int
 
+    @cached_property
+    def _counts(self) -> Counter[tuple[str, str]]:
+        return Counter((a["label"], b["label"]) for a, b in zip(self.before, self.after, strict=True))
+
     def count(self, before: str, after: str) -> int:
         """Problems whose label was `before` and is `after`."""
-        pairs = zip(self.before, self.after, strict=True)
-        return sum(a["label"] == before and b["label"] == after for a, b in pairs)
+        return self._counts[before, after]
 
     @property
     def n(self) -> int:
@@ -121,6 +124,6 @@ def change_interval(n_gained: int, n_lost: int, n: int) -> Interval:
     if not n:
         return UNDEFINED
     gained, lost = (n_gained + 1) / (n + 2), (n_lost + 1) / (n + 2)
-    half = float(norm.ppf(0.975)) * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
+    half = Z * math.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
     low, high = max(-1.0, gained - lost - half), min(1.0, gained - lost + half)
     return Interval((n_gained - n_lost) / n, low, high)

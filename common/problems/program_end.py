@@ -11,6 +11,7 @@ by beginnings that no continuation can change). So an end that is found in a tex
 """
 
 import ast
+import functools
 import keyword
 import re
 from collections.abc import Sequence
@@ -40,13 +41,11 @@ class ProgramEnd:
     """Reads lines and says where the program ends. A chunk is the top-level statement being read."""
 
     def __init__(self, entry_point: str):
-        name = re.escape(entry_point) if entry_point else "(?!)"
         self.defined = False
         self.begins_with_code: bool | None = None  # None while nothing but comments has been read
         self.prose: list[tuple[int, int]] = []  # from where to where, before the function
         self._entry_point = entry_point
-        self._own = re.compile(rf"{name}\s*\(|(?:async\s+def|def|class)\s+{name}\W")
-        self._definition = re.compile(rf"(?:async\s+def|def|class)\s+{name}\b")
+        self._own, self._definition = _patterns_of(entry_point)
         self._open = OpenConstructs()
         self._kept: list[str] = []  # lines of the chunks that belong to the program
         self._doubt: tuple[int, set[str]] | None = None  # a comment that ends the program unless a lacking name follows
@@ -233,6 +232,14 @@ class ProgramEnd:
     def _end_at(self, offset: int | None) -> int | None:
         """The end, now that nothing that belongs to the program follows `offset`."""
         return offset if self._doubt is None else self._doubt[0]
+
+
+@functools.lru_cache(maxsize=4096)  # each problem has its own, and `re` keeps but 512
+def _patterns_of(entry_point: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Beginnings of a call or definition of the function, and of its definition alone."""
+    name = re.escape(entry_point) if entry_point else "(?!)"
+    own = re.compile(rf"{name}\s*\(|(?:async\s+def|def|class)\s+{name}\W")
+    return own, re.compile(rf"(?:async\s+def|def|class)\s+{name}\b")
 
 
 def _from_column_0(line: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from common.evaluation.delong import Z
+from common.evaluation.statistics import Z
 from common.saes.encoder import LayerSae
 from common.saes.settings import AUTO
 

@@ -9,8 +9,12 @@ from common.errors import SandboxError
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Not `-I`, which ignores PYTHONHASHSEED. The repository leaves the path again before any program runs.
-_OPTIONS = ("-s", "-P", "-B", "-X", "utf8", "-W", "ignore")
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from common.sandbox.{} import main; del sys.path[0]; main()"
+_OPTIONS = ("-s", "-P", "-X", "utf8", "-W", "ignore")
+# Of the sandbox's own modules bytecode is kept, or each start would compile them; of what comes later, none.
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from common.sandbox.{} import main; "
+    "del sys.path[0]; sys.dont_write_bytecode = True; main()"
+)
 
 
 def environment(folder: str) -> dict[str, str]:
@@ -52,7 +56,7 @@ def start(
     # A virtual environment that is reached through a link under the home or /tmp would be out of sight once inside.
     executable = Path(sys.executable).parent.resolve() / Path(sys.executable).name
     return Piped(
-        [executable, *_OPTIONS, "-c", _START.format(module), str(_ROOT)],
+        [executable, *_OPTIONS, *(["-B"] if sys.dont_write_bytecode else []), "-c", _START.format(module), str(_ROOT)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,

@@ -58,9 +58,7 @@ class Probe:
         self.scratch = str(Path(folder, "scratch"))
         os.mkdir(self.scratch)
         # A Python built without sqlite3 lacks it with any layers and with none.
-        self.importable = [
-            name for name in ALSO_IMPORTED if not in_throw_away_child(lambda name=name: importlib.import_module(name))
-        ]
+        self.importable = ALSO_IMPORTED if _imports(*ALSO_IMPORTED) else [*filter(_imports, ALSO_IMPORTED)]
 
     def report(self) -> dict[str, Any]:
         acts = {
@@ -71,17 +69,22 @@ class Probe:
         }
         reasons = {layer: in_throw_away_child(act) for layer, act in acts.items()}
         missing = {layer: reason for layer, reason in reasons.items() if reason}
-        level = 0
-        for number, layer in enumerate((SECCOMP, LANDLOCK, NAMESPACES), start=1):
-            if layer in missing:
-                break
-            reason = in_throw_away_child(lambda number=number: self.try_level(number))
-            if reason:
-                missing[layer] = f"together with the other layers: {reason}"
-                break
-            level = number
+        level = self.best_level(missing)
         notes = {} if LANDLOCK in missing else {LANDLOCK: f"v{landlock.version()}"}
         return {"missing": missing, "notes": notes, "level": level}
+
+    def best_level(self, missing: dict[str, str]) -> int:
+        """The best level whose layers work together; notes in `missing` the first that does not."""
+        layers = (SECCOMP, LANDLOCK, NAMESPACES)
+        if not missing.keys() & layers and not in_throw_away_child(lambda: self.try_level(len(layers))):
+            return len(layers)  # where all work together, as they do nearly everywhere, fewer need no try
+        for number, layer in enumerate(layers, start=1):
+            if layer in missing:
+                return number - 1
+            if reason := in_throw_away_child(lambda number=number: self.try_level(number)):
+                missing[layer] = f"together with the other layers: {reason}"
+                return number - 1
+        return len(layers)
 
     def try_rlimits(self) -> None:
         apply_limits(process_limits(self.limits))
@@ -171,6 +174,11 @@ def in_throw_away_child(act: Callable[[], object]) -> str:
     if text == "done":
         return ""
     return text.removeprefix("failed") or f"the probe ended with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _imports(*names: str) -> bool:
+    """Whether all of these modules can be imported, without any layer."""
+    return not in_throw_away_child(lambda: [importlib.import_module(name) for name in names])
 
 
 def _reason(error: BaseException) -> str:

@@ -82,9 +82,9 @@ class Evaluation:
     def direction(self, facts: LatentFacts, label: str, judging: Judging) -> DetectedDirection:
         """The entry of a direction in detection.json; `facts` name its latent."""
         latent, baselines, positive = judging.latent, judging.baselines, self.positive(label)
-        area = differences.auroc(latent.values, positive, self.draws)
-        card = evaluation_card(latent.values, positive, latent.threshold, self.draws, area)
-        beside = {each.score.name: differences.auroc(each.values, positive, self.draws) for each in baselines}
+        own = differences.ranked(latent.values, positive, self.draws)
+        card = evaluation_card(latent.values, positive, latent.threshold, self.draws, own)
+        beside = {each.score.name: differences.ranked(each.values, positive, self.draws) for each in baselines}
         among, n_positive = among_random(card, judging.random, positive), int(positive.sum())
         predicted = metrics.predicted_positive(latent.values, latent.threshold)
         scores = {each.score.name: each.score for each in baselines}
@@ -93,13 +93,15 @@ class Evaluation:
             positive=label,
             verdict=verdicts.ranking(card.auroc, among.auroc.q95),
             card=card,
-            baselines={each.score.name: self._card_of_baseline(each, positive, beside) for each in baselines},
+            baselines={
+                each.score.name: self._card_of_baseline(each, positive, beside[each.score.name]) for each in baselines
+            },
             random_latents=among,
             **self._within(latent, baselines, positive),
             temperatures=self._by_temperature(latent, label),
             calibration=reliability(latent.tuned, self.problems.positive(label)[self.tuning], latent.values, positive),
             against_always=verdicts.against_always(predicted, positive, self.draws),
-            differences=_differences(area, beside),
+            differences=_differences(own, beside),
             beyond_difficulty=self._beyond(latent.score, scores, label),
             probe_beyond_difficulty=self._beyond(scores[PROBE], scores, label) if PROBE in scores else None,
             stability=judging.stability,
@@ -129,9 +131,8 @@ class Evaluation:
         positive = self.problems.positive(label)
         return beyond_difficulty(covariates, score.unseen, positive, ~self.judging, self.judging, self.draws)
 
-    def _card_of_baseline(self, scored: Scored, positive: np.ndarray, areas: dict[str, Resampled]) -> BaselineCard:
-        area = areas[scored.score.name]
-        card = evaluation_card(scored.values, positive, scored.threshold, self.draws, area)
+    def _card_of_baseline(self, scored: Scored, positive: np.ndarray, ranked: dict[str, Resampled]) -> BaselineCard:
+        card = evaluation_card(scored.values, positive, scored.threshold, self.draws, ranked)
         return BaselineCard(**vars(card), sign=scored.score.sign, **scored.score.facts)
 
     def _by_temperature(self, latent: Scored, label: str) -> list[AtTemperature]:
@@ -162,10 +163,10 @@ class Evaluation:
         return found
 
 
-def _differences(area: Resampled, beside: dict[str, Resampled]) -> dict[str, AurocDifference]:
+def _differences(own: dict[str, Resampled], beside: dict[str, dict[str, Resampled]]) -> dict[str, AurocDifference]:
     """The latent's AUROC less that of each baseline that tells problems apart."""
     return {
-        name: AurocDifference(auroc=area.minus(other), known=known(name))
+        name: AurocDifference(auroc=own["auroc"].minus(other["auroc"]), known=known(name))
         for name, other in beside.items()
         if name != ALWAYS_POSITIVE
     }

@@ -30,7 +30,8 @@ def test_ranked_metrics_equal_those_of_scikit_learn_on_every_resample(seed):
     values, positive = tied_scores(seed)
     draws = bootstrap.draws_by_label(positive, 20, seed)
     weights = draws * positive, draws * ~positive
-    areas, precisions = metrics.auroc(values, *weights), metrics.average_precision(values, *weights)
+    areas, precisions = metrics.ranked(values, *weights).values()
+    assert (areas == metrics.auroc(values, *weights)).all()
     for area, precision, drawn in zip(areas, precisions, draws, strict=True):
         rows = np.repeat(np.arange(len(values)), drawn.astype(int))
         assert area == pytest.approx(sk.roc_auc_score(positive[rows], values[rows]), abs=1e-12)
@@ -62,7 +63,7 @@ def test_what_is_undefined_is_not_a_number_and_never_zero():
     without = metrics.at_threshold(np.zeros(3, bool), *both(np.zeros(3, bool)))
     assert np.isnan(without["f1"]) and np.isnan(without["recall"])
     assert np.isnan(metrics.auroc(np.arange(3.0), *both(np.ones(3, bool))))
-    assert np.isnan(metrics.average_precision(np.arange(3.0), *both(np.zeros(3, bool))))
+    assert np.isnan(metrics.ranked(np.arange(3.0), *both(np.zeros(3, bool)))["average_precision"])
 
 
 @pytest.mark.parametrize("seed", range(20))
