@@ -28,7 +28,8 @@ NODE_FIELDS = {
 ERROR_ATTRIBUTION: Handoff[ErrorAttributionDocument] = Handoff(
     name="error_attribution",
     phase="6.3",
-    scope=("model", "sae"),
+    scope=("model", "sae", "contrasts"),
+    several=("contrasts",),
     tables={
         "shapes.parquet": {
             "record": Field("int64", "0-based number of the row"),
@@ -59,7 +60,8 @@ _SHARE_LOW, _SHARE_HIGH = "lower end of its 95 % interval", "upper end of it"
 ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
     name="error_latent_circuits",
     phase="6.4",
-    scope=("model", "sae"),
+    scope=("model", "sae", "contrasts"),
+    several=("contrasts",),
     tables={
         "steps.parquet": {
             "record": Field("int64", "0-based number of the row"),
@@ -121,7 +123,8 @@ _LATENT_OF_LAYER = {
 ERROR_NODES: Handoff[ErrorNodesDocument] = Handoff(
     name="error_nodes",
     phase="6.5",
-    scope=("model", "sae"),
+    scope=("model", "sae", "contrasts"),
+    several=("contrasts",),
     tables={
         "groups.parquet": {
             "record": Field("int64", "0-based number of the row"),

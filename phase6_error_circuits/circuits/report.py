@@ -22,7 +22,7 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
-from common.words import count, interval, number, plural
+from common.words import count, interval, listed, number, plural
 from phase6_error_circuits.pair import SELECT
 
 CAPTIONS = {
@@ -45,7 +45,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     section.answer = answer(result)
     section.blocks += [
-        Heading("Circuits behind the error's name"),
+        Heading("Circuits behind the error's name", listed([one.contrast for one in result.circuits])),
         Paragraph(
             "A circuit is run alone: every node outside it takes the value that it has in the corrupted program (or a "
             "mean, or nothing), and is computed anew from the stream as it has become. Faithfulness is the share of "
