@@ -102,7 +102,7 @@ def _facts(circuit: ErrorLatentCircuit) -> Facts:
     }
     if edges is not None and edges.path_patching.n:
         tried = edges.path_patching
-        agreement = f"Spearman {number(tried.rank_correlation)}"
+        agreement = f"Spearman {number(tried.rank_correlation)} (mean of both directions)"
         words = f"of the {count(tried.n)} largest {number(tried.sign)} have its sign, {agreement}"
         pairs["Edges beside path patching"] = words
     return Facts([(term, text(words)) for term, words in pairs.items()])
