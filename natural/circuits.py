@@ -2,8 +2,8 @@
 
     python3 -m natural.circuits --data-dir data/natural/data --page docs/natural/circuits.md
 
-Of each contrast the newest finished run in the folders counts; --data-dir may be given more than once. The heat map of
-the first contrast that was patched is written beside the page.
+Of each contrast and format the newest finished run in the folders counts; --data-dir may be given more than once. The
+heat map of the first contrast that was patched is written beside the page.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMED = ("diff_first", "end")  # positions of which directions are told
 
 
 def newest(handoff: handoffs.Handoff, folders: Iterable[Path]) -> dict[str, Artifact]:
-    """The newest finished run of each contrast; gates, which are of several, by their folder.
+    """The newest finished run of each contrast and format; gates, which are of several, by their folder.
 
     Raises: MissingArtifactError without any; ConfigError where they are of several models.
     """
@@ -54,7 +54,9 @@ def newest(handoff: handoffs.Handoff, folders: Iterable[Path]) -> dict[str, Arti
     found: dict[str, Artifact] = {}
     for run, folder in sorted(runs, key=lambda one: one[0].path.name, reverse=True):
         made = Artifact(handoff, run, "")
-        found.setdefault(getattr(made.document(), "contrast", str(folder)), made)
+        told = made.document()  # and not its experiment: an older run's does not name its contrast
+        studied = f"{told.contrast}, {told.format}" if "contrast" in handoff.keys else str(folder)
+        found.setdefault(studied, made)
     return found
 
 

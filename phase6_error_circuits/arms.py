@@ -12,10 +12,8 @@ from torch import Tensor
 from common.errors import ConfigError
 from common.model.hooks import ChangeFn, change_sites, name_of
 from common.model.language_model import LanguageModel
-from common.model.replay import KnownRuns, Replay
+from common.model.replay import ROWS_AT_ONCE, KnownRuns, Replay
 from phase6_error_circuits.pair import ErrorPair
-
-ROWS_AT_ONCE = 64  # prompts whose streams are computed together
 
 
 @dataclass(frozen=True, eq=False)

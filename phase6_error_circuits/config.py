@@ -1,14 +1,19 @@
 """What the phases behind the gate study: a contrast of two errors, in one format of the prompt."""
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 from common.errors import ConfigError
+from common.handoffs import ERROR_GATE
 from common.model.settings import ModelConfig
 from common.phases.settings import setting
 from common.saes.settings import layer_numbers
+from phase6_error_circuits.chosen import AUTO, studied_by
 from phase6_error_circuits.pair import FORMATS
 
-AUTO, ALL = "auto", "all"
+ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,18 @@ class StudyConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         layer_numbers(self.layers, usual=ALL)
+
+    def experiment(self) -> dict[str, str]:
+        known = {"contrast": self.contrast, "format": self.format}
+        return {**super().experiment(), **(known if AUTO not in known.values() else {})}
+
+    def chosen_by(self, artifact: str, document: Callable[[], Any]) -> Self:
+        """With the contrast and format that the gate chose, or that are nearest to passing it."""
+        config = super().chosen_by(artifact, document)
+        if artifact != ERROR_GATE.name:
+            return config
+        chosen = studied_by(document(), config.contrast, config.format, config.force)
+        return dataclasses.replace(config, contrast=chosen.contrast, format=chosen.format)
 
     def layers_of(self, n_layers: int) -> list[int]:
         """Of a model of so many layers. Raises: ConfigError."""

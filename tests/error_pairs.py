@@ -111,7 +111,9 @@ def made_gate(verdicts: dict[str, GateVerdict], studied: str | None) -> ErrorGat
     )
 
 
-def write_runs(data: Path, model: Path, pairs: Sequence[ErrorPair], gate: ErrorGateDocument) -> None:
+def write_runs(
+    data: Path, model: Path, pairs: Sequence[ErrorPair], gate: ErrorGateDocument, fresh: bool = False
+) -> None:
     """Finished runs of phases 6.1 and 6.1b."""
     numbered = [replace(pair, record=record) for record, pair in enumerate(pairs)]
     columns = handoffs.ERROR_GATE.tables["gate.parquet"]
@@ -145,7 +147,7 @@ def write_runs(data: Path, model: Path, pairs: Sequence[ErrorPair], gate: ErrorG
         (handoffs.ERROR_GATE, write_gate, (handoffs.ERROR_PAIRS,)),
     ):
         phase = Phase(id=handoff.phase, title="made", config=NamedModelConfig, inputs=inputs, output=handoff, run=run)
-        run_phase(phase, data, NamedModelConfig(model=str(model)))
+        run_phase(phase, data, NamedModelConfig(model=str(model)), fresh=fresh)
 
 
 def _figures(verdict: GateVerdict) -> GateFigures:

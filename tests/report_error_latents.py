@@ -46,7 +46,7 @@ def error_latent_circuits(hostile: str, n: int) -> Callable[[Any], None]:
         edges = {"n": n, "n_nodes": 50, "n_edges": 300, "n_pairs": 500, "node_circuit": share, "all_pairs": share}
         edges |= {"points": [{"size": 100, "faithfulness": interval(0.2), "random": None}]}
         edges |= {"absolute": {"weight": 10.0, "skip": 7.0}, "path_patching": {"n": 50, "sign": 0.9}}
-        edges["path_patching"]["rank_correlation"] = 0.6
+        edges["path_patching"] |= {"rank_correlation": 0.6, "noising": 0.4, "denoising": 0.5}
         nulls = {"threshold": 0.1, "size": 0, "faithfulness": None}
         told = {"faithfulness": share, "completeness": interval(0.0), "error_share": share, "null_pairs": nulls}
         circuit = {"contrast": "TypeError/SyntaxError", "format": "seed", "template": hostile, "shape": 0, **told}

@@ -23,7 +23,7 @@ from common.handoffs.error_circuits import ERROR_GATE, ERROR_PAIRS
 from common.handoffs.error_latents import ERROR_ATTRIBUTION, ERROR_LATENT_CIRCUITS, ERROR_NODES
 from common.handoffs.error_patches import ERROR_DENSE, ERROR_PATCHING
 from common.handoffs.graphing import CIRCUIT_GRAPHS
-from common.handoffs.handoff import USUAL, Field, Handoff
+from common.handoffs.handoff import AMONG, STUDIED, USUAL, Field, Handoff
 from common.handoffs.intervening import INTERVENTIONS
 from common.handoffs.transcoding import CIRCUIT_LATENTS
 from common.handoffs.validating import (
@@ -46,10 +46,10 @@ HANDOFFS = (
 )  # fmt: skip
 
 __all__ = [
-    "ABLATION", "ATTENTION", "CIRCUIT_BASELINE", "CIRCUIT_GRAPHS", "CIRCUIT_LATENTS", "CIRCUIT_PROMPTS",
+    "ABLATION", "AMONG", "ATTENTION", "CIRCUIT_BASELINE", "CIRCUIT_GRAPHS", "CIRCUIT_LATENTS", "CIRCUIT_PROMPTS",
     "COEFFICIENTS", "DETECTION", "DETECTOR", "DICTIONARIES", "DIFFICULTY", "ERROR_ATTRIBUTION", "ERROR_DENSE",
     "ERROR_GATE", "ERROR_LATENT_CIRCUITS", "ERROR_NODES", "ERROR_PAIRS", "ERROR_PATCHING", "GENERAL_TEXT",
     "GENERATIONS", "GENERATION_FIELDS", "GRADING_FIELDS", "HANDOFFS", "LATENTS", "LATENT_FIELDS", "ORTHOGONALISATION",
     "POSITIVE_CONTROL", "PROBLEM_FIELDS", "RESID_SITES", "SPLIT", "SPLIT_NAMES", "SPLIT_PURPOSES", "STEERING",
-    "STEERING_FIELDS", "TEMPERATURE", "TOP_PROBLEM_FIELDS", "TRANSFER", "USUAL", "Field", "Handoff",
+    "STEERING_FIELDS", "STUDIED", "TEMPERATURE", "TOP_PROBLEM_FIELDS", "TRANSFER", "USUAL", "Field", "Handoff",
 ]  # fmt: skip

@@ -116,11 +116,16 @@ class EdgePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class PathPatching:
-    """The `n` largest edges beside what a change along each does: the share with the same sign, and Spearman's rho."""
+    """The `n` largest edges beside what a change along each does, mean of the two directions: the share with the same
+    sign, and Spearman's rho. Weights are averaged from the clean to the corrupted run, so neither direction alone is
+    what they estimate; `noising` and `denoising` are rho beside each.
+    """
 
     n: int
     sign: float | None
     rank_correlation: float | None
+    noising: float | None
+    denoising: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

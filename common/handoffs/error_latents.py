@@ -28,7 +28,8 @@ NODE_FIELDS = {
 ERROR_ATTRIBUTION: Handoff[ErrorAttributionDocument] = Handoff(
     name="error_attribution",
     phase="6.3",
-    scope=("model", "sae"),
+    scope=("model", "sae", "contrasts"),
+    several=("contrasts",),
     tables={
         "shapes.parquet": {
             "record": Field("int64", "0-based number of the row"),
@@ -59,7 +60,9 @@ _SHARE_LOW, _SHARE_HIGH = "lower end of its 95 % interval", "upper end of it"
 ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
     name="error_latent_circuits",
     phase="6.4",
-    scope=("model", "sae"),
+    version=2,
+    scope=("model", "sae", "contrasts"),
+    several=("contrasts",),
     tables={
         "steps.parquet": {
             "record": Field("int64", "0-based number of the row"),
@@ -106,7 +109,8 @@ ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
             "skip": Field("float64", "the part of the weight along the stream itself"),
             "attention": Field("float64", "the part through attention; null where a block does not tell it apart"),
             "mlp": Field("float64", "the part that ends in an MLP; null likewise"),
-            "exact": Field("float64", "what the clean run loses by path patching; null where it was not tried"),
+            "noising": Field("float64", "what the clean run loses by path patching; null where it was not tried"),
+            "denoising": Field("float64", "what the corrupted run gains by it; null likewise"),
         },
     },
     documents={"circuits.json": "error_latent_circuits:ErrorLatentCircuitsDocument"},
@@ -121,7 +125,8 @@ _LATENT_OF_LAYER = {
 ERROR_NODES: Handoff[ErrorNodesDocument] = Handoff(
     name="error_nodes",
     phase="6.5",
-    scope=("model", "sae"),
+    scope=("model", "sae", "contrasts"),
+    several=("contrasts",),
     tables={
         "groups.parquet": {
             "record": Field("int64", "0-based number of the row"),

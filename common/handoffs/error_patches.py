@@ -19,7 +19,7 @@ _POS = Field("int64", "position in the prompt, from 0; -1: all")
 ERROR_PATCHING: Handoff[ErrorPatchingDocument] = Handoff(
     name="error_patching",
     phase="6.2",
-    scope=("model",),
+    scope=("model", "contrast", "format"),
     tables={
         "effects.parquet": {
             "record": Field("int64", "0-based number of what is patched"),
@@ -54,7 +54,7 @@ ERROR_PATCHING: Handoff[ErrorPatchingDocument] = Handoff(
 ERROR_DENSE: Handoff[ErrorDenseDocument] = Handoff(
     name="error_dense",
     phase="6.4b",
-    scope=("model",),
+    scope=("model", "contrast", "format"),
     tables={
         "metrics.parquet": {
             "record": Field("int64", "0-based number of the run"),

@@ -17,6 +17,7 @@ changed meanwhile with the hooks of common/model/hooks.py.
 
 import copy
 import itertools
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -34,6 +35,7 @@ from common.model.traces import first_tensor
 
 Stream = Float[Tensor, "batch pos d_model"]
 ROWS_CHECKED = 4
+ROWS_AT_ONCE = 64  # prompts that are read together: all streams of more would have to be in memory
 # A pass of all blocks one by one against the model's own may miss it by rounding: relative to each position's length,
 # so that a massive activation at one does not hide what is wrong at others. 4 roundings, which add up over layers as in
 # a random walk; in float32 1e-4. Keys at wrong places miss it by 0.5 and more in the models of the tests.
@@ -175,20 +177,26 @@ class KnownRuns:
 
     @torch.no_grad()
     def _read(self) -> list[Any]:
-        """Keys and values of every token; nothing where a layer hands on others than these.
-
-        A model that reads a cache otherwise than a prompt is told by this: with nothing changed, nothing may change.
-        """
-        replay = self._replay
-        own = _filled(replay.model, self._prompts[:1], DynamicCache(config=replay.model.config))
-        layers = own and _filled(replay.model, self._prompts, DynamicCache())
-        if not layers:
+        """Keys and values of every token, ROWS_AT_ONCE prompts at a time; nothing where a layer hands on others."""
+        model = self._replay.model
+        if not _filled(model, self._prompts[:1], DynamicCache(config=model.config)):
             return []
+        parts = []
+        for some in self._prompts.split(ROWS_AT_ONCE):
+            layers = _filled(model, some, DynamicCache())
+            if not layers or not self._goes_on_behind(some, layers):
+                return []
+            parts.append(layers)
+        return [_joined(of_layer) for of_layer in zip(*parts, strict=True)]
+
+    def _goes_on_behind(self, prompts: Int[Tensor, "batch n_tokens"], layers: list[Any]) -> bool:
+        """Whether nothing changes where nothing was changed: no for a model that reads a cache unlike a prompt."""
+        replay = self._replay
         middle = (replay.n_shared + replay.n_tokens) // 2
-        embedded = replay.embedded(self._prompts)
+        embedded = replay.embedded(prompts)
         expected = replay.run_from(0, embedded)[:, middle - replay.n_shared :]
-        found = _Behind(replay, self._prompts, layers, middle).run_from(0, embedded[:, middle - replay.n_shared :])
-        return layers if replay._is_like(found, expected) else []
+        found = _Behind(replay, prompts, layers, middle).run_from(0, embedded[:, middle - replay.n_shared :])
+        return replay._is_like(found, expected)
 
 
 class _Behind(Replay):
@@ -208,6 +216,13 @@ def _filled(model: PreTrainedModel, prompts: Int[Tensor, "batch pos"], cache: Dy
     layers: list[Any] = cache.layers
     plain = [type(one) in (DynamicLayer, DynamicSlidingWindowLayer) and one.is_initialized for one in layers]
     return layers if all(plain) else []
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Keys and values of one layer, of the prompts of all parts."""
+    whole = copy.copy(parts[0])
+    whole.keys, whole.values = (torch.cat([getattr(one, name) for one in parts]) for name in ("keys", "values"))
+    return whole
 
 
 def _beginning(layer: Any, n_tokens: int) -> Any:

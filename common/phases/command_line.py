@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.handoffs import Handoff
+from common.handoffs import STUDIED, Handoff
 from common.phases.settings import PhaseConfig, build_config, typed
 from common.runs.discovery import with_data_dir
 
@@ -21,6 +21,9 @@ TOLD_FOR = {  # a key of an artifact's scope -> the settings that say which one 
     "prompt": ("prompt",),
     "site": ("site",),
     "prompts": ("prompts",),
+    "contrast": ("contrast",),
+    "contrasts": ("contrasts",),
+    "format": ("format",),
     "transcoders": ("transcoders", "transcoders_revision"),
 }
 
@@ -38,4 +41,15 @@ def words_for(handoff: Handoff, settings: Mapping[str, Any], usual: Mapping[str,
     for name in (name for key in handoff.keys for name in TOLD_FOR[key]):
         if name in settings and settings[name] != usual[name]:
             words += [f"--{name.replace('_', '-')}", typed(settings[name])]
+    return words
+
+
+def with_choices(words: list[str], before: PhaseConfig, after: PhaseConfig) -> list[str]:
+    """`words` that name what an input decided between the two: another input may decide otherwise."""
+    for name in (name for name in STUDIED if getattr(before, name, None) != getattr(after, name, None)):
+        flag = f"--{name}"
+        named = {place for place, word in enumerate(words) if word == flag}
+        values = {place + 1 for place in named}
+        kept = [word for place, word in enumerate(words) if place not in named | values]
+        words = [*(word for word in kept if not word.startswith(f"{flag}=")), flag, typed(getattr(after, name))]
     return words

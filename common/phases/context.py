@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError, PipelineError
 from common.handoffs import DICTIONARIES, HANDOFFS, SPLIT, USUAL, Handoff
-from common.phases.command_line import build_command
+from common.phases.command_line import build_command, with_choices
 from common.phases.phase import Phase
 from common.phases.revisions import Belonging, check_settled, settled, with_commits
 from common.phases.settings import (
@@ -88,8 +88,7 @@ class RunContext(Generic[Config]):
 
     def _pick(self, typed: PhaseConfig) -> None:
         needed, optional = self.phase.needed(self.config), self.phase.optional_inputs(self.config)
-        given = [discovery.run_at(path, needed + optional) for path in self.given_inputs]
-        chosen = {handoff.name: run for handoff, run in given}
+        chosen = {handoff.name: run for handoff, run in map(self._input_at, self.given_inputs)}
         lineage: dict[str, str] = {}
         for path in self.config.runs_named():
             handoff, run = discovery.run_at(path, HANDOFFS)
@@ -102,19 +101,25 @@ class RunContext(Generic[Config]):
                 run, reason = chosen[handoff.name], "given by --input"
                 self._check_given(handoff, run, lineage, build)
             else:
-                experiment = self.config.experiment()
                 try:
-                    run, reason = discovery.find_input(handoff, self.data_dir, experiment, lineage, build)
+                    run, reason = self._found(handoff, lineage, build)
                 except (MissingArtifactError, ArtifactMismatchError) as error:
                     if handoff not in optional or isinstance(error, DamagedRunError):
                         raise
                     self.log.info("going on without %s: %s", handoff.name, str(error).partition("\n")[0])
                     continue
-            self.artifacts[handoff.name] = Artifact(handoff, run, build)
+            self._read_choice(artifact := Artifact(handoff, run, build))
+            self.artifacts[handoff.name] = artifact
             self.reasons[handoff.name] = reason
             lineage |= discovery.lineage_of(handoff, run)
             self.log.info("input %s: %s (%s)", handoff.name, run.path, reason)
         self._check_trained_on()
+
+    def _read_choice(self, artifact: Artifact) -> None:
+        """Put into the settings, and into the command that continues the run, what an input decides."""
+        before = self.config
+        self.config = before.chosen_by(artifact.handoff.name, artifact.document)
+        self.command = shlex.join(with_choices(shlex.split(self.command), before, self.config))
 
     def unusable_inputs(self) -> list[tuple[Handoff, PipelineError]]:
         """Needed inputs that there are not, or not as they must be, each with what `pick_inputs` would say.
@@ -126,14 +131,22 @@ class RunContext(Generic[Config]):
         except MissingArtifactError as error:  # of dictionaries of one's own
             return [(DICTIONARIES, error)]
         found = []
-        given = [discovery.run_at(path, self.phase.inputs)[0] for path in self.given_inputs]
-        for handoff in (handoff for handoff in self.phase.needed(self.config) if handoff not in given):
-            build = build_command(handoff, self.config, self.preset, self.data_dir)
+        given = {handoff.name: run for handoff, run in map(self._input_at, self.given_inputs)}
+        as_typed = self.config
+        for handoff in self.phase.needed(self.config):
+            build = build_command(handoff, as_typed, self.preset, self.data_dir)
             try:
-                discovery.find_input(handoff, self.data_dir, self.config.experiment(), {}, build)
+                run = given.get(handoff.name) or self._found(handoff, {}, build)[0]
+                self._read_choice(Artifact(handoff, run, build))
             except (MissingArtifactError, ArtifactMismatchError) as error:
                 found.append((handoff, error))
         return found
+
+    def _input_at(self, path: Path) -> tuple[Handoff, discovery.RunFolder]:
+        return discovery.run_at(path, self.phase.needed(self.config) + self.phase.optional_inputs(self.config))
+
+    def _found(self, handoff: Handoff, lineage: dict[str, str], build: str) -> tuple[discovery.RunFolder, str]:
+        return discovery.find_input(handoff, self.data_dir, self.config.experiment(), lineage, build)
 
     def read(self, handoff: Handoff) -> Artifact:
         """An input of this phase, as picked by `pick_inputs`."""
@@ -228,7 +241,7 @@ class RunContext(Generic[Config]):
         experiment = self.config.experiment()
         for key in handoff.keys:
             wanted = experiment.get(key, USUAL.get(key))
-            if run.of(key) != wanted:
+            if not handoff.agrees(key, run.of(key), wanted):
                 raise ArtifactMismatchError(
                     f"{run.path} is of {key} '{run.of(key)}', this run is of '{wanted}'\n"
                     f"Give --{key} to match the input, or another --input"

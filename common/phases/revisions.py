@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import AssetError
-from common.handoffs import HANDOFFS, Handoff
+from common.handoffs import HANDOFFS, STUDIED, Handoff
 from common.phases.hub import COMMIT, MAIN, commit_of
 from common.phases.phase import Phase
 from common.phases.settings import Config, PhaseConfig
@@ -134,7 +134,10 @@ def _runs_alike(belonging: Belonging, config: PhaseConfig, key: str) -> Iterator
 
 
 def _is_alike(run: RunFolder, own: dict[str, str], key: str) -> bool:
-    """Whether a run has `key`, and is of the same model, dataset and so on, whatever version and form of prompts."""
+    """Whether a run has `key`, and is of the same model, dataset and so on, whatever version and form of prompts.
+
+    Contrasts are not asked for: which one is studied is known only when the inputs are.
+    """
     told = {**run.document.get("settings", {}), **run.experiment}
-    shared = (own.keys() & told.keys()) - {"prompt"}
+    shared = (own.keys() & told.keys()) - {"prompt", *STUDIED}
     return key in shared and all(plain_name(str(told[name])) == plain_name(own[name]) for name in shared)

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
@@ -105,6 +106,10 @@ class PhaseConfig:
     def runs_named(self) -> tuple[Path, ...]:
         """Finished runs that a setting names, and not an input: what is made with these settings rests on them."""
         return ()
+
+    def chosen_by(self, artifact: str, document: Callable[[], Any]) -> Self:
+        """These settings, with what a picked input decides put in; `document` reads what that input says of itself."""
+        return self
 
     def settled(self, log: logging.Logger, network: bool) -> Self:
         """These settings, with what was left open in them put in; without `network`, as far as this disk tells."""

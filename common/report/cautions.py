@@ -23,7 +23,7 @@ FULL_ISOLATION = 3
 def cautions_section(collected: Collected, of_phases: list[Block]) -> Section:
     """`of_phases` are those that the phases have of their own results."""
     section = Section("warnings", "Warnings", "What must be known before believing a number?")
-    done = [phase for phase in collected.phases.values() if phase.state == FINISHED]
+    done = [phase for phase in collected.results if phase.state == FINISHED]
     found = [
         *_scope(collected),
         *_unfinished(collected),
@@ -59,7 +59,7 @@ def _scope(collected: Collected) -> list[Block]:
 
 def _unfinished(collected: Collected) -> list[Block]:
     found = []
-    for phase in collected.phases.values():
+    for phase in collected.results:
         if phase.state in (UNFINISHED, STALE, DAMAGED):
             found.append(warning(sentence_case(phase.state), f"Phase {phase.handoff.phase}: {phase.why}."))
             found.append(Commands([phase.command]))

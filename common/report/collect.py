@@ -17,6 +17,7 @@ from common.handoffs import (
     HANDOFFS,
     POSITIVE_CONTROL,
     SPLIT,
+    STUDIED,
     USUAL,
     Handoff,
 )
@@ -24,6 +25,7 @@ from common.model.registry import control_pairs
 from common.phases.settings import build_config
 from common.problems.datasets import PILOT, pilot_size
 from common.problems.settings import DatasetConfig
+from common.report.contrasts import lineage_of_part, parts_of
 from common.report.experiments import typed_as
 from common.report.what_to_type import OTHER_MODEL, phase_command
 from common.runs.artifacts import Artifact
@@ -88,13 +90,23 @@ class PhaseResult:
 class Collected:
     """An experiment, and the state of each of its phases by the name of the phase's artifact.
 
-    `settings` are those that say which experiment it is, as they were typed.
+    `settings` are those that say which experiment it is, as they were typed. `beside` has what phases that were
+    run on several contrasts have besides.
     """
 
     experiment: Names
     data_dir: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     phases: dict[str, PhaseResult] = field(default_factory=dict)
+    beside: dict[str, list[PhaseResult]] = field(default_factory=dict)
+
+    @property
+    def results(self) -> list[PhaseResult]:
+        """Every phase, with its runs of other contrasts."""
+        return [one for phase in self.phases.values() for one in self.results_of(phase.handoff)]
+
+    def results_of(self, handoff: Handoff) -> list[PhaseResult]:
+        return [self.phases[handoff.name], *self.beside.get(handoff.name, [])]
 
     def finished(self, handoff: Handoff) -> PhaseResult | None:
         """The phase, when it has a run that can be read."""
@@ -181,15 +193,22 @@ def collect_experiment(
     told = typed_as(known, [run for group in runs.values() for run in group])
     collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
     lineage: dict[str, str] = {}
+    of_parts: list[Artifact] = []
     for handoff in HANDOFFS:
         build = phase_command(handoff, collected.settings, told.preset, data_dir)
-        phase = _phase(handoff, data_dir, known, lineage, build)
-        if phase.state == FINISHED:
+        found = [
+            _phase(handoff, data_dir, {**known, **part}, {**lineage, **lineage_of_part(of_parts, part)}, build)
+            for part in parts_of(handoff, runs[handoff.name], known)
+        ]
+        phase, *others = sorted(found, key=lambda one: one.state != FINISHED)  # the newest that can be read is first
+        if {*STUDIED} & {*handoff.keys}:
+            of_parts += [one.artifact for one in found if one.state == FINISHED]
+        elif phase.state == FINISHED:
             own = (
                 {} if handoff == DICTIONARIES else phase.manifest["lineage"]
             )  # those may be of another dataset's split
             lineage |= {**own, handoff.name: phase.artifact.content_sha256}
-        collected.phases[handoff.name] = phase
+        collected.phases[handoff.name], collected.beside[handoff.name] = phase, others
     return collected
 
 
@@ -284,7 +303,7 @@ def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[st
     """The state of one phase, given the content hashes of the artifacts picked before it."""
     if handoff == DICTIONARIES:
         return _dictionaries(data_dir, experiment, build)
-    if any(experiment[key] is None for key in handoff.keys):
+    if any(experiment.get(key, USUAL.get(key)) is None for key in handoff.keys):
         return _not_begun(handoff, experiment, build)
     try:
         run, _ = find_input(handoff, data_dir, experiment, lineage, build)

@@ -14,7 +14,7 @@ from common.files import text_sha256
 from common.launch.program import Program
 from common.report.blocks import Section, parts_of
 from common.report.cautions import cautions_section
-from common.report.collect import Collected, Names, choose, collect_experiment, runs_in
+from common.report.collect import FINISHED, Collected, Names, choose, collect_experiment, runs_in
 from common.report.examples import examples_section
 from common.report.figures import within_budget
 from common.report.latents.section import latents_section
@@ -94,9 +94,11 @@ def sections_of_phases(program: Program, collected: Collected) -> dict[str, Sect
     found = {}
     for phase_id in program.phases:
         phase = program.phase(phase_id)
-        result = collected.finished(phase.output)
-        if result is not None:
-            found[phase.output.name] = pkgutil.resolve_name(phase.report)(result, collected)
+        results = [one for one in collected.results_of(phase.output) if one.state == FINISHED]
+        parts = [pkgutil.resolve_name(phase.report)(result, collected) for result in results]
+        if parts:  # of several contrasts one behind the other
+            blocks, warnings = (sum((getattr(part, name) for part in parts), []) for name in ("blocks", "warnings"))
+            found[phase.output.name] = replace(parts[0], blocks=blocks, warnings=warnings)
     return found
 
 

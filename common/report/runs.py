@@ -46,7 +46,7 @@ Process = dict[str, Any]
 
 def runs_section(collected: Collected) -> Section:
     section = Section("runs", "What was run", "With which models, versions, seeds and isolation, and for how long?")
-    done = [phase for phase in collected.phases.values() if phase.state == FINISHED]
+    done = [phase for phase in collected.results if phase.state == FINISHED]
     section.blocks += [_facts(collected, done), _states(collected), _settings(done), _commands(collected)]
     section.blocks.append(_versions(done))
     return section
@@ -91,7 +91,8 @@ def isolation_words(sandbox: dict[str, Any]) -> str:
 
 
 def phases_words(names: list[str]) -> str:
-    """'phases 1 and 1.2'."""
+    """'phases 1 and 1.2', each once."""
+    names = [*dict.fromkeys(names)]
     return f"phase{'s' * (len(names) > 1)} {listed(names)}"
 
 
@@ -135,7 +136,7 @@ def _states(collected: Collected) -> Table:
         Column("Time", "of all its processes"),
         *word_columns("Code"),
     ]
-    shown = [phase for phase in collected.phases.values() if phase.state != NOT_USED]
+    shown = [phase for phase in collected.results if phase.state != NOT_USED]
     return Table("Phases", columns, [_state_row(phase) for phase in shown])
 
 
@@ -177,7 +178,7 @@ def _commands(collected: Collected) -> Table:
             Cell(phase.handoff.phase, sort=place_of(phase.handoff)),
             Cell(phase.manifest["command"] if phase.state == FINISHED else phase.command, code=True),
         ]
-        for phase in collected.phases.values()
+        for phase in collected.results
     ]
     folder = shlex.quote(str(collected.data_dir))
     note = f"Add --data-dir {folder}." if str(collected.data_dir) != "data" else ""

@@ -20,6 +20,7 @@ from common.runs.discovery import (
     list_runs,
     n_saved,
     plain_name,
+    serves,
 )
 from common.saes.sources import has_default_transcoders
 
@@ -132,7 +133,8 @@ def _why_stale(handoff: Handoff, run: RunFolder, newest: Newest) -> str | None:
     for source, runs in newest:
         if source == DICTIONARIES:  # there may be several in use: the SAEs' identity says which
             continue
-        digest, known = run.document["lineage"].get(source.name), runs.get(_experiment(source, run))
+        held = [one for one in runs.values() if source.several and serves(source, one, run.experiment)]
+        digest, known = run.document["lineage"].get(source.name), runs.get(_experiment(source, run), *held[:1])
         if digest and known is not None and known.document["content_sha256"] != digest:
             return f"made from an older {source.name} than {known.path.name}"
     return None

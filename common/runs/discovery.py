@@ -11,14 +11,14 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError
 from common.files import is_sealed
-from common.handoffs import USUAL, Handoff
+from common.handoffs import STUDIED, USUAL, Handoff
 
 MANIFEST, STAMP = "manifest.json", "stamp.json"
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
@@ -88,15 +88,38 @@ def never_begun(handoff: Handoff, data_dir: Path) -> list[Path]:
 def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
     """Runs of one experiment, newest first.
 
-    Raises: DamagedRunError on reaching a damaged one whose name fits the experiment.
+    Raises: DamagedRunError on reaching a damaged one whose name fits the experiment, as far as that is known.
     """
     suffix = "_".join(slug(name) for name in identities(handoff.keys, experiment))
+    is_open = any(key in STUDIED and key not in experiment for key in handoff.keys)
     for run in list_runs(handoff, data_dir):
         if run.damage is not None:
-            if run.path.name.partition("Z_")[2] == suffix:
+            name = run.path.name.partition("Z_")[2]
+            if name == suffix or (is_open and name.startswith(f"{suffix}_")):
                 raise run.damage
-        elif all(run.of(key) == experiment.get(key, USUAL.get(key)) for key in handoff.keys):
+        elif is_of(handoff, run, experiment):
             yield run
+
+
+def runs_serving(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
+    """Runs that may be read for an experiment: its own, newest first, then those that hold it among others.
+
+    Raises: as `runs_of`.
+    """
+    yield from runs_of(handoff, data_dir, experiment)
+    for run in list_runs(handoff, data_dir) if handoff.several else []:
+        if run.damage is None and serves(handoff, run, experiment) and not is_of(handoff, run, experiment):
+            yield run
+
+
+def is_of(handoff: Handoff, run: RunFolder, experiment: Mapping[str, str | None]) -> bool:
+    """Whether a sound run is of an experiment, as far as the handoff tells them apart."""
+    return all(run.of(key) == experiment.get(key, USUAL.get(key)) for key in handoff.keys)
+
+
+def serves(handoff: Handoff, run: RunFolder, experiment: Mapping[str, str | None]) -> bool:
+    """Whether a sound run is of an experiment, or of that among others."""
+    return all(handoff.agrees(key, run.of(key), experiment.get(key, USUAL.get(key))) for key in handoff.keys)
 
 
 def find_input(
@@ -109,7 +132,7 @@ def find_input(
     Raises: MissingArtifactError, ArtifactMismatchError.
     """
     unfinished, passed_over = [], []
-    for run in runs_of(handoff, data_dir, experiment):
+    for run in runs_serving(handoff, data_dir, experiment):
         if feeds_nothing(handoff, run):
             continue
         if not run.finished:
@@ -120,7 +143,7 @@ def find_input(
             passed_over.append(run)
         else:
             alike = " that was made from the same artifacts" if passed_over else ""
-            return run, f"newest of {describe(handoff, experiment)}{alike}"
+            return run, f"newest of {describe(handoff, run.experiment)}{alike}"
     if not passed_over:
         raise MissingArtifactError(_missing(handoff, data_dir, experiment, unfinished, build))
     names = ", ".join(lineage_conflicts(handoff, passed_over[0], lineage))
@@ -219,17 +242,24 @@ def file_name(template: str, experiment: dict[str, str]) -> str:
 
 
 def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
-    """'google/gemma-2-2b on mbpp', with ', chat prompts' where they are not as usual."""
-    name = " on ".join(map(plain_name, identities(handoff.scope, experiment)))
-    form = {**USUAL, **experiment}["prompt"]
-    return name if "prompt" not in handoff.keys or form == USUAL["prompt"] else f"{name}, {form} prompts"
+    """'google/gemma-2-2b on mbpp', with ', chat prompts' where they are not as usual, and ', IndexError/KeyError'."""
+    apart = (*STUDIED, "prompt")
+    name = " on ".join(map(plain_name, identities((key for key in handoff.scope if key not in apart), experiment)))
+    told = {**USUAL, **experiment}
+    words = {"prompt": " prompts", "format": " format"}
+    unusual = [key for key in apart if key in handoff.keys and told[key] != USUAL[key]]
+    return ", ".join([name, *(f"{told[key]}{words.get(key, '')}" for key in unusual)])
 
 
 def identities(keys: Iterable[str], experiment: dict[str, str]) -> list[str]:
-    """The identities that tell an experiment, but for what is as usual; of prompts in the other form 'chat-prompts'."""
+    """The identities that tell an experiment, but for what is as usual; of prompts in the other form 'chat-prompts'.
+
+    Names of contrasts lose their stroke, which would stand for a folder.
+    """
     told = {**USUAL, **experiment}
     unusual = [key for key in keys if key in told and told[key] != USUAL.get(key)]
-    return [f"{told[key]}-prompts" if key == "prompt" else told[key] for key in unusual]
+    words = {key: told[key].replace("/", "-") if key in STUDIED else told[key] for key in unusual}
+    return [f"{word}-prompts" if key == "prompt" else word for key, word in words.items()]
 
 
 def move_aside(run: Path) -> Path:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from common.phases.settings import RecordsConfig, batches, setting
-from common.saes.settings import SaeConfig
-from phase6_error_circuits.latents.settings import CONTRASTS_HELP, PASSING, STUDIED
+from phase6_error_circuits.latents.chosen import PASSING, STUDIED
+from phase6_error_circuits.latents.settings import CONTRASTS_HELP, ContrastsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorAttributionConfig(SaeConfig, RecordsConfig):
+class ErrorAttributionConfig(ContrastsConfig, RecordsConfig):
     """Which pairs are looked at, and how closely."""
 
     contrasts: tuple[str, ...] = setting(

@@ -18,7 +18,7 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
-from common.words import count, number, percent
+from common.words import count, listed, number, percent
 
 MUCH = 0.5  # of the effect through errors: the latents are then the smaller part
 CAPTIONS = {
@@ -42,7 +42,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     section.answer = answer(result)
     section.warnings += _warnings(result)
     section.blocks += [
-        Heading("Latents behind the error's name"),
+        Heading("Latents behind the error's name", listed([*tops.contrasts])),
         Paragraph(
             "A node is a latent at a position, or what the layer's dictionary leaves unexplained there: the error. "
             "Each is worth its difference between the clean and the corrupted program times the gradient of the plain "

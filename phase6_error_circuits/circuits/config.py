@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError
 from common.phases.settings import RecordsConfig, batches, setting, typed
-from common.saes.settings import SaeConfig
-from phase6_error_circuits.latents.settings import CONTRASTS_HELP, STUDIED
+from phase6_error_circuits.latents.settings import ContrastsConfig
 
 RESAMPLE, MEAN, ZERO = ABLATIONS = ("resample", "mean", "zero")
 NODES, KEPT, ABLATED = ERROR_MODES = ("nodes", "kept", "ablated")
@@ -13,13 +12,9 @@ POSITIVE, ABSOLUTE, LAYERS, MASK = RANKINGS = ("positive", "absolute", "layers",
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorCircuitsConfig(SaeConfig, RecordsConfig):
+class ErrorCircuitsConfig(ContrastsConfig, RecordsConfig):
     """Which circuits are looked at, and how closely."""
 
-    contrasts: tuple[str, ...] = setting(
-        (STUDIED,),
-        CONTRASTS_HELP,
-    )
     n_pairs: int = setting(100, "pairs of a shape that select, and held out, at most", demo=4, minimum=2)
     sizes: tuple[int, ...] = setting(
         (5, 10, 20, 50, 100, 200, 400, 800, 1600, 3200),

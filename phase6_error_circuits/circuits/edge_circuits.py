@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -101,13 +102,28 @@ def _changes_in(arms: SplitArms, layer: int, stream: Tensor, nodes: Sequence[Nod
     return found
 
 
-def path_patched(batches: Sequence[SplitArms], edge: Edge) -> float:
-    """What the clean run loses when the target alone takes the value that it has with the source corrupted; mean."""
-    return mean_over_pairs([_path_patched(arms, edge.source, edge.target) for arms in batches])
+class PathPatched(NamedTuple):
+    """Mean over pairs of what the clean run loses when the target of an edge alone takes the value that it has with the
+    source corrupted (noising), and of what the corrupted run gains by the same the other way round.
+    """
+
+    noising: float
+    denoising: float
+
+
+def path_patched(batches: Sequence[SplitArms], edge: Edge) -> PathPatched:
+    """What a change along an edge does at either end of the line along which its weight is averaged.
+
+    Latents that switch on are off at one end: there the edge does nothing, whatever its weight.
+    """
+    lost = [_path_patched(arms, edge.source, edge.target) for arms in batches]
+    gained = [-_path_patched(arms.swapped(), edge.source, edge.target) for arms in batches]
+    return PathPatched(mean_over_pairs(lost), mean_over_pairs(gained))
 
 
 @torch.no_grad()
 def _path_patched(arms: SplitArms, source: Node, target: Node) -> Float[Tensor, " pair"]:
+    """What the clean run loses."""
     clean = arms.clean.values
     stream = clean.whole[source.layer].clone()
     stream[:, source.pos] += node_change(arms, *source, arms.corrupted.values).to(stream.dtype)

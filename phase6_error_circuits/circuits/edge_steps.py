@@ -13,7 +13,14 @@ from common.handoffs.document import as_json
 from common.handoffs.error_latent_circuits import EdgeCircuits, EdgePoint, PathPatching
 from common.handoffs.estimates import Interval
 from phase6_error_circuits.circuits.config import LAYERS
-from phase6_error_circuits.circuits.edge_circuits import Link, all_links, path_patched, random_links, run_links
+from phase6_error_circuits.circuits.edge_circuits import (
+    Link,
+    PathPatched,
+    all_links,
+    path_patched,
+    random_links,
+    run_links,
+)
 from phase6_error_circuits.circuits.edges import Edge, edges_of, layer_pairs
 from phase6_error_circuits.circuits.ranking import first_of_layers
 from phase6_error_circuits.circuits.scoring import Scorer, of_random, sizes_of
@@ -73,20 +80,23 @@ def absolute_parts(edges: Sequence[Edge]) -> dict[str, float]:
     return {name: float(sum(map(abs, own))) for name, own in parts.items() if None not in own}
 
 
-def beside_exact(edges: Sequence[Edge], exact: Sequence[float]) -> PathPatching:
+def beside_exact(edges: Sequence[Edge], exact: Sequence[PathPatched]) -> PathPatching:
     """How the largest edges agree with what a change along each of them does."""
     weights = [edge.weight for edge in edges[: len(exact)]]
-    same = [np.sign(weight) == np.sign(value) for weight, value in zip(weights, exact, strict=True)]
+    means = [(noising + denoising) / 2 for noising, denoising in exact]
+    same = [np.sign(weight) == np.sign(value) for weight, value in zip(weights, means, strict=True)]
     return PathPatching(
         n=len(exact),
         sign=float(np.mean(same)) if same else None,
-        rank_correlation=rank_correlation(weights, exact),
+        rank_correlation=rank_correlation(weights, means),
+        noising=rank_correlation(weights, [noising for noising, _ in exact]),
+        denoising=rank_correlation(weights, [denoising for _, denoising in exact]),
     )
 
 
-def rows_of(edges: Sequence[Edge], exact: Sequence[float]) -> list[list[Any]]:
+def rows_of(edges: Sequence[Edge], exact: Sequence[PathPatched]) -> list[list[Any]]:
     """Of each edge: source, target, weight, its parts, and what path patching did where it was tried."""
     return [
-        [[*edge.source], [*edge.target], edge.weight, edge.skip, edge.attention, edge.mlp, known]
-        for edge, known in zip(edges, [*exact, *[None] * (len(edges) - len(exact))], strict=True)
+        [[*edge.source], [*edge.target], edge.weight, edge.skip, edge.attention, edge.mlp, *known]
+        for edge, known in zip(edges, [*exact, *[(None, None)] * (len(edges) - len(exact))], strict=True)
     ]

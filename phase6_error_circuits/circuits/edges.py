@@ -9,7 +9,7 @@
    cotangent of d as it is; the attention part is what is left with the MLPs' outputs held; the MLP part the rest. Every
    path to a later layer goes through the next one, so no gradient has to be stopped at nodes between.
 
-Source: Marks et al. 2024, arXiv:2403.19647, of edges; measured beside path patching (path_patching.py).
+Source: Marks et al. 2024, arXiv:2403.19647, of edges; measured beside path patching (edge_circuits.py).
 """
 
 from __future__ import annotations

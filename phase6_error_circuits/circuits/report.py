@@ -22,7 +22,7 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
-from common.words import count, interval, number, plural
+from common.words import count, interval, listed, number, plural
 from phase6_error_circuits.pair import SELECT
 
 CAPTIONS = {
@@ -45,7 +45,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     section.answer = answer(result)
     section.blocks += [
-        Heading("Circuits behind the error's name"),
+        Heading("Circuits behind the error's name", listed([one.contrast for one in result.circuits])),
         Paragraph(
             "A circuit is run alone: every node outside it takes the value that it has in the corrupted program (or a "
             "mean, or nothing), and is computed anew from the stream as it has become. Faithfulness is the share of "
@@ -102,7 +102,7 @@ def _facts(circuit: ErrorLatentCircuit) -> Facts:
     }
     if edges is not None and edges.path_patching.n:
         tried = edges.path_patching
-        agreement = f"Spearman {number(tried.rank_correlation)}"
+        agreement = f"Spearman {number(tried.rank_correlation)} (mean of both directions)"
         words = f"of the {count(tried.n)} largest {number(tried.sign)} have its sign, {agreement}"
         pairs["Edges beside path patching"] = words
     return Facts([(term, text(words)) for term, words in pairs.items()])

@@ -59,14 +59,14 @@ def circuit_rows(shape: StudiedShape, importance: Mapping[Node, float], mask: It
 def edge_rows(shape: StudiedShape, links: Iterable[Sequence[Any]]) -> list[Row]:
     """Rows of edges.parquet."""
     found = []
-    for source, target, weight, skip, attention, mlp, exact in links:
+    for source, target, weight, skip, attention, mlp, *tried in links:
         ends = {
             f"{end}_{name}": value
             for end, values in (("source", source), ("target", target))
             for name, value in node_columns(node_of(values), shape).items()
         }
-        parts = {"weight": weight, "skip": skip, "attention": attention, "mlp": mlp, "exact": exact}
-        found.append({**_shape(shape), **ends, **parts})
+        parts = {"weight": weight, "skip": skip, "attention": attention, "mlp": mlp}
+        found.append({**_shape(shape), **ends, **parts, **dict(zip(("noising", "denoising"), tried, strict=True))})
     return found
 
 

@@ -28,7 +28,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     found: ErrorDenseDocument = phase.document()
     made = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     made.blocks = [
-        Heading("Heads and neurons"),
+        Heading("Heads and neurons", f"{found.contrast}, {found.format}"),
         Paragraph(f"{sentence_case(found.verdict)}.", "verdict"),
         *(Paragraph(f"{sentence_case(sentence)}.") for sentence in found.sentences),
         Paragraph(

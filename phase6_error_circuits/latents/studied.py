@@ -6,21 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common import handoffs
-from common.errors import ConfigError, suggestion
-from common.handoffs.error_gate import ErrorGateDocument, GateVerdict
+from common.errors import ConfigError
 from common.phases.context import RunContext
+from phase6_error_circuits.latents.chosen import Chosen, chosen_contrasts
 from phase6_error_circuits.latents.nodes import places_of
-from phase6_error_circuits.latents.settings import PASSING, STUDIED
-from phase6_error_circuits.pair import FORMATS, NULL, REPORT, SELECT, ErrorPair, by_shape, chosen, pair_of
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A contrast in one format, with the templates of it that go on."""
-
-    contrast: str
-    format: str
-    templates: tuple[str, ...]
+from phase6_error_circuits.pair import NULL, REPORT, SELECT, ErrorPair, by_shape, chosen, pair_of
 
 
 @dataclass(frozen=True)
@@ -78,50 +68,6 @@ def shapes_of_format(pairs: Sequence[ErrorPair], form: str, n_pairs: int) -> lis
             templates.setdefault(pair.contrast, {})[pair.template] = None
     known = [Chosen(contrast, form, tuple(own)) for contrast, own in templates.items()]
     return [shape for one in known for shape in _shapes_of(one, pairs, n_pairs)]
-
-
-def chosen_contrasts(gate: ErrorGateDocument, wanted: tuple[str, ...]) -> list[Chosen]:
-    """What the gate lets through of what is wanted. Raises: ConfigError."""
-    studied = gate.studied
-    if studied is None:
-        raise ConfigError(
-            f"the model passes the gate of phase 6.1b with none of {len(gate.contrasts)} contrasts: there is no right "
-            f"answer to explain\nGive other contrasts to phase 6.1 with --contrasts, or go on all the same with: "
-            f"python3 run.py phase 6.1b --force"
-        )
-    found = [Chosen(studied.contrast, studied.format, tuple(studied.templates))]
-    if wanted == (STUDIED,):
-        return found
-    names = [*gate.contrasts] if wanted == (PASSING,) else [*dict.fromkeys(wanted)]
-    for name in names:
-        if name not in gate.contrasts:
-            raise ConfigError(
-                f"--contrasts is '{name}', which phase 6.1b does not know.{suggestion(name, [*gate.contrasts])}\n"
-                f"Give {STUDIED}, {PASSING}, or some of: {', '.join(gate.contrasts)}"
-            )
-    others = [one for name in names if name != studied.contrast and (one := _best(gate, name)) is not None]
-    wants_studied = wanted == (PASSING,) or studied.contrast in names
-    every = [*(found if wants_studied else []), *others]
-    if not every:
-        raise ConfigError(
-            f"--contrasts is '{','.join(wanted)}', and the model does not tell these apart\n"
-            f"Give {STUDIED}, which is {studied.contrast}, or {PASSING}"
-        )
-    return every
-
-
-def _best(gate: ErrorGateDocument, name: str) -> Chosen | None:
-    """The format in which a contrast passes with most pairs, else in which it goes on at all."""
-    usable = [form for form in FORMATS if form in gate.contrasts[name] and gate.contrasts[name][form].verdict.goes_on]
-    if not usable:
-        return None
-
-    def rank(form: str) -> tuple[bool, float]:
-        own = gate.contrasts[name][form]
-        return own.verdict is GateVerdict.PASS, own.together.select.both_signs.rate.value or 0.0
-
-    best = max(usable, key=rank)
-    return Chosen(name, best, tuple(gate.contrasts[name][best].templates))
 
 
 def _shapes_of(one: Chosen, pairs: Sequence[ErrorPair], n_pairs: int) -> list[StudiedShape]:

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 from common.phases.settings import RecordsConfig, batches, setting
-from common.saes.settings import SaeConfig
-from phase6_error_circuits.latents.settings import CONTRASTS_HELP, STUDIED
+from phase6_error_circuits.latents.settings import ContrastsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorNodesConfig(SaeConfig, RecordsConfig):
+class ErrorNodesConfig(ContrastsConfig, RecordsConfig):
     """Which nodes are told of, and on how many programs."""
 
-    contrasts: tuple[str, ...] = setting((STUDIED,), CONTRASTS_HELP)
     n_nodes: int = setting(40, "strongest nodes of each contrast's circuit that are told of", demo=24, minimum=1)
     n_shapes: int = setting(
         0, "shapes of each template that are read, those with most pairs first; 0: all", demo=1, minimum=0

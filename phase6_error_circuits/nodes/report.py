@@ -57,7 +57,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     section.answer = answer(result)
     section.blocks += [
-        Heading("What the nodes are"),
+        Heading("What the nodes are", listed([one.contrast for one in result.contrasts])),
         Paragraph(
             f"Latents of the strongest nodes were read at every token of {count(result.n)} programs of "
             f"{plural(result.templates, 'template')}. In which programs a latent fires most does not yet say what it "

@@ -32,7 +32,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     found: ErrorPatchingDocument = phase.document()
     made = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
     made.blocks = [
-        Heading("Where the answer is carried"),
+        Heading("Where the answer is carried", f"{found.contrast}, {found.format}"),
         *(Paragraph(f"{sentence_case(sentence)}.") for sentence in found.sentences),
         Paragraph(
             "A share is what a patch moves of the mean difference between clean and corrupted runs, with a bootstrap "

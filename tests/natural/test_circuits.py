@@ -54,7 +54,9 @@ def test_the_newest_run_counts_in_whichever_folder_it_is(data, tmp_path):
     [run] = (path.parent for path in (other / ERROR_DENSE.folder).glob("*/manifest.json"))
     later = run.rename(run.with_name(f"2999{run.name[4:]}"))
     for folders in ([data, other], [other, data]):
-        assert {contrast: made.path for contrast, made in newest(ERROR_DENSE, folders).items()} == {CONTRAST: later}
+        assert {contrast: made.path for contrast, made in newest(ERROR_DENSE, folders).items()} == {
+            f"{CONTRAST}, seed": later
+        }
 
 
 def test_a_folder_without_runs_is_refused_and_the_page_is_kept(data, tmp_path):

@@ -16,8 +16,9 @@ from error_circuit_toys import (
 )
 
 from common.model.sites import ATTN_OUT, RESID_POST
-from phase6_error_circuits.circuits.edge_circuits import all_links, path_patched, random_links, run_links
-from phase6_error_circuits.circuits.edges import edges_of, layer_pairs
+from phase6_error_circuits.circuits.edge_circuits import PathPatched, all_links, path_patched, random_links, run_links
+from phase6_error_circuits.circuits.edge_steps import beside_exact, rows_of
+from phase6_error_circuits.circuits.edges import Edge, edges_of, layer_pairs
 from phase6_error_circuits.latents.cutting import cut_of, kept
 from phase6_error_circuits.latents.dictionaries import SiteDictionaries
 from phase6_error_circuits.latents.gradients import corrupted_of, first_order, midpoints
@@ -97,7 +98,8 @@ def test_in_a_linear_decoder_a_skip_of_latents_is_exact():
     [arms] = batches_of(lm, dictionaries, random_pairs(), 8)
     circuit = [*first_order([arms], corrupted_of([arms]), 0.0).nodes()][:40]
     edges = edges_of([arms], circuit, [0.0])[:15]
-    assert [edge.weight for edge in edges] == pytest.approx([path_patched([arms], edge) for edge in edges], abs=1e-4)
+    for edge in edges:
+        assert path_patched([arms], edge) == pytest.approx((edge.weight, edge.weight), abs=1e-4)
 
 
 def test_latents_that_switch_on_get_an_edge():
@@ -114,13 +116,23 @@ def test_latents_that_switch_on_get_an_edge():
     assert edge.skip == 0.0
 
 
+def test_weights_are_compared_with_both_directions_since_they_are_of_the_whole_line():
+    """An edge that does nothing at the clean end may be the largest of all: its latents are off there."""
+    edges = [Edge(Node(0, 1, n), Node(1, 1, n), weight, 0.0, None, None) for n, weight in enumerate((3.0, 2.0, -1.0))]
+    exact = [PathPatched(0.0, 6.0), PathPatched(4.0, 0.5), PathPatched(1.0, -3.0)]
+    found = beside_exact(edges, exact)
+    assert (found.n, found.sign, found.rank_correlation) == (3, 1.0, pytest.approx(1.0))
+    assert (found.noising, found.denoising) == (pytest.approx(-0.5), pytest.approx(1.0))
+    assert [row[-2:] for row in rows_of(edges, exact[:1])] == [[0.0, 6.0], [None, None], [None, None]]
+
+
 def test_the_planted_edge_is_the_whole_circuit():
     lm, dictionaries, pairs = planted()
     [arms] = batches_of(lm, dictionaries, pairs, 8)
     circuit = [Node(0, 2, 0), Node(1, arms.n_pos - 1, 1)]
     [edge] = edges_of([arms], circuit, midpoints(4))
     assert torch.allclose(run_links(arms, circuit, [(edge.source, edge.target)]), arms.clean.metric, atol=1e-5)
-    assert edge.weight == pytest.approx(path_patched([arms], edge), rel=1e-5)
+    assert path_patched([arms], edge) == pytest.approx((edge.weight, edge.weight), rel=1e-5)
 
 
 def test_edges_are_of_the_residual_stream_alone():

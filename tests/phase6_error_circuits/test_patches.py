@@ -14,6 +14,7 @@ from error_pairs import CODE_START, DIFF, END, RIGHT, WRONG, made_pairs
 from routed_model import routed
 
 from common.errors import ConfigError, UnknownHookError
+from common.model import replay
 from common.model.hooks import read_sites
 from common.model.replay import KnownRuns
 from common.model.sites import ATTN_OUT, HEADS, MLP_OUT
@@ -175,3 +176,14 @@ def test_patches_are_the_same_however_many_rows_are_computed_together():
 def test_a_block_without_a_part_is_found_before_anything_is_patched():
     with pytest.raises(UnknownHookError, match="hook_attn_out"):
         check_sites(patching(arms_in("mamba")))
+
+
+def test_known_runs_are_read_some_prompts_at_a_time(monkeypatch):
+    """However many there are, no more streams are in memory."""
+    places, rows = [Place(END - CODE_START)], []
+    whole, one = patching(arms_in("gemma2")).resid(1, places), patching(arms_in("gemma2"))
+    monkeypatch.setattr(replay, "ROWS_AT_ONCE", 2)
+    with read_sites(one.arms.replay.model, ["blocks.0.hook_resid_post"], lambda _, x: rows.append(len(x))):
+        assert one.target.known.replay_from(END - CODE_START)[1] == END - CODE_START
+    assert max(rows) == 2 < N_PAIRS
+    assert np.allclose(one.resid(1, places), whole, atol=1e-6)

@@ -10,9 +10,9 @@ from common.errors import ConfigError
 from common.handoffs.error_attribution import PromotedToken, TopLatent
 from common.report.graphs.neuronpedia import from_neuronpedia
 from phase6_error_circuits.circuits.exporting import GRAPH, PAGE, circuit_graph, files_of
+from phase6_error_circuits.latents.chosen import PASSING, STUDIED, Chosen, chosen_contrasts
 from phase6_error_circuits.latents.nodes import Node
-from phase6_error_circuits.latents.settings import PASSING, STUDIED
-from phase6_error_circuits.latents.studied import Chosen, StudiedShape, chosen_contrasts
+from phase6_error_circuits.latents.studied import StudiedShape
 
 
 def a_gate(studied: bool = True, **verdicts: str) -> SimpleNamespace:
