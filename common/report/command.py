@@ -16,10 +16,12 @@ def main(argv: list[str], program: Program) -> int:
     from common.report.document import write_reports
 
     given = {key: str(value) for key in KEYS if (value := getattr(args, key)) is not None}
-    reports = write_reports(program, args.data_dir, args.preset, given, args.out)
+    reports = write_reports(program, args.data_dir, args.preset, given, args.out, tables=args.tables)
     for found in reports:
         title = [f"{found.name}:"] if len(reports) > 1 else []
         print("\n".join([*title, *found.sentences, f"Report: {found.path}"]))
+    if args.tables:
+        print(f"Tables and figures: {args.tables}")
     return 0
 
 
@@ -33,4 +35,6 @@ def _parser() -> Parser:
     text = "file to write, for the newest of them (default: report.html in --data-dir; with several experiments there "
     text += "report_MODEL_DATASET.html for each)"
     parser.add_argument("--out", type=Path, default=None, help=text)
+    text = "folder for every table as CSV and LaTeX, every figure as SVG and PDF, and references.bib (default: none)"
+    parser.add_argument("--tables", type=Path, default=None, help=text)
     return parser

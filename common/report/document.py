@@ -19,6 +19,7 @@ from common.report.examples import examples_section
 from common.report.figures import within_budget
 from common.report.latents.section import latents_section
 from common.report.page import Page, write_page
+from common.report.papers.writing import write_for_papers
 from common.report.runs import runs_section
 from common.report.sentences import three_sentences
 from common.runs.discovery import slug
@@ -47,12 +48,14 @@ def write_reports(
     given: dict[str, str] | None = None,
     out: Path | None = None,
     now: datetime.datetime | None = None,
+    tables: Path | None = None,
 ) -> list[ReportResult]:
     """Write a report for each experiment that fits, the newest first; only for that one with `out`.
 
     It is report.html in the data folder where that holds one experiment, else report_<model>_<dataset>.html, so that
     no experiment's report takes another's place. `given` holds model, dataset and sae as they are typed; the others
-    are the preset's, where there is one. The phases of `program` say what they found.
+    are the preset's, where there is one. The phases of `program` say what they found. What a report shows is written
+    into the folder `tables` too, for papers; of several experiments into one in it, named as the report.
     Raises: ConfigError for an unknown preset; MissingArtifactError when no phase from 1 on has a finished run of the
     experiment; PipelineError when the file cannot be written.
     """
@@ -64,15 +67,20 @@ def write_reports(
     written = []
     for experiment in chosen if out is None else chosen[:1]:
         path = out or data_dir / files[tuple(experiment.values())]
-        written.append(_write(program, collect_experiment(runs, experiment, data_dir), path, now))
+        folder = tables and (tables / path.stem if len(chosen) > 1 and out is None else tables)
+        written.append(_write(program, collect_experiment(runs, experiment, data_dir), path, now, folder))
     return written
 
 
-def _write(program: Program, collected: Collected, path: Path, now: datetime.datetime | None) -> ReportResult:
+def _write(
+    program: Program, collected: Collected, path: Path, now: datetime.datetime | None, tables: Path | None
+) -> ReportResult:
     found = sections_of_phases(program, collected)
     sentences = three_sentences(collected, {name: section.answer for name, section in found.items()})
     sections = sections_of(collected, list(found.values()))
     title, kicker = f"{collected.name}: does it know that its program is wrong?", f"PVA-SAE · {collected.name}"
+    if tables is not None:
+        write_for_papers(collected, sections, tables)
     page = Page(title, kicker, QUESTION, collected.described, sections, sentences)
     return ReportResult(collected.name, path, write_page(page, path, now), [str(sentence) for sentence in sentences])
 
