@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from figures import figures, pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - taken over by pytest
 from jaxtyping import install_import_hook
-from support import SHARED, command, write_problems
+from support import SHARED, WHOLE_SWEEPS, command, write_problems
 
 from common.files import text_sha256
 
@@ -61,6 +61,10 @@ LONG_FILES = [  # the longest first, on the clock: two processes of `make test` 
     "test_memory.py", "test_verification.py", "test_service_load.py", "test_pipeline_settings.py", "test_cli.py",
     "test_detect_command.py", "test_phase.py", "test_steering_phases.py", "test_detection.py", "test_temperature.py",
 ]  # fmt: skip
+LONG_SWEEPS = [  # before those in `make test-sweeps`
+    "test_detection_calibration.py", "test_detector_phase.py", "test_faults.py", "test_tests_agree.py",
+    "test_benchmarks.py", "test_real_size.py", "test_detector_discovery.py", "test_steering_calibration.py",
+]  # fmt: skip
 
 
 def pytest_collection_finish() -> None:
@@ -68,7 +72,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONG_FILES)}
+    longest = [*LONG_SWEEPS, *LONG_FILES] if WHOLE_SWEEPS else LONG_FILES
+    places = {name: place for place, name in enumerate(dict.fromkeys(longest))}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 

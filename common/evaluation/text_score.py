@@ -68,7 +68,8 @@ class TextScores:
     @staticmethod
     def _tfidf(counts: csr_array, learned: np.ndarray, wanted: np.ndarray) -> tuple[csr_array, csr_array]:
         """Rows learned from and rows wanted; terms that none of the first have are unknown."""
-        known = np.unique(counts[learned].indices)
-        own = counts[:, known]
-        weights = TfidfTransformer().fit(own[learned])
-        return csr_array(weights.transform(own[learned])), csr_array(weights.transform(own[wanted]))
+        own = counts[learned]
+        known = np.unique(own.indices)
+        own, others = own[:, known], counts[wanted][:, known]
+        weights = TfidfTransformer().fit(own)
+        return csr_array(weights.transform(own)), csr_array(weights.transform(others))

@@ -21,6 +21,7 @@ from injection import KILL, Injector
 from toy_phases import NUMBERS_PHASE, SUMS_PHASE, Config, build_sums
 
 import run
+from common import provenance
 from common.cli import exit_with
 from common.launch.program import Program
 from common.phases.context import RunContext
@@ -57,6 +58,7 @@ class ProgramWithToys(Program):
         return TOYS.get(phase_id) or super().phase(phase_id)
 
 
+provenance.library_versions()  # looked up once, here as well
 run.PROGRAM = ProgramWithToys(**vars(run.PROGRAM))
 
 

@@ -66,6 +66,8 @@ def with_whole(words: list[str], data: Path, produced: str, folder: Path, n_reco
 
 def crash_grading(folder: Path, n_programs: int = 12) -> dict[str, int]:
     """Break `run.py grade` at every operation; the labels must be an unbroken run's."""
+    import common.programs.grading  # noqa: F401 - once, here, as in `crash`
+
     source, n_faults = folder / "programs.jsonl", 0
     rows = [
         {"id": i, "code": f"def f(n): return n + {i % 3}", "tests": ["assert f(1) == 2"]} for i in range(n_programs)
@@ -115,6 +117,8 @@ def operations(total: int, step: int = 1, sample: int = SAMPLE) -> Iterable[int]
 
 def crash(base: Base, kind: str, folder: Path, step: int = 1, sample: int = SAMPLE) -> dict[str, int]:
     """Break the command at its `step`-th, 2 `step`-th ... operation, until it ends before the fault."""
+    import common.launch.phase_command  # noqa: F401 - once, here: an import is no operation that is broken
+
     n_faults, total = 0, count_operations(base.command(base.fresh_copy(folder / "count")), folder)
     for at in operations(total, step, sample):
         data = base.fresh_copy(folder / "data")
