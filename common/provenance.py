@@ -1,5 +1,6 @@
 """What a manifest says of the code, the libraries and the machine that made an artifact."""
 
+import functools
 import platform
 import subprocess
 from pathlib import Path
@@ -13,12 +14,14 @@ _LIBRARIES = (
 )
 
 
+@functools.cache  # what this process imported does not change with the files
 def code_state() -> dict[str, Any]:
     """Commit, and whether the tree had uncommitted changes; both None outside a git checkout."""
     status = _git("status", "--porcelain")
     return {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
+@functools.cache  # the metadata of fourteen packages, for each of a pipeline's artifacts
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that numbers can depend on, without importing them."""
     import importlib.metadata

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,18 @@ def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> 
 
 
 def render(page: Page, now: datetime.datetime) -> str:
+    script = (HERE / SCRIPT).read_text()
+    return _environment().get_template(TEMPLATE).render(
+        page=page,
+        date=now.astimezone(datetime.UTC).date().isoformat(),
+        policy=policy(script),
+        style=Markup((HERE / STYLE).read_text()),
+        script=Markup(script),
+    )
+
+
+@functools.cache  # with it the compiled template
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -48,14 +61,7 @@ def render(page: Page, now: datetime.datetime) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["typeset"] = typeset
-    script = (HERE / SCRIPT).read_text()
-    return environment.get_template(TEMPLATE).render(
-        page=page,
-        date=now.astimezone(datetime.UTC).date().isoformat(),
-        policy=policy(script),
-        style=Markup((HERE / STYLE).read_text()),
-        script=Markup(script),
-    )
+    return environment
 
 
 def policy(script: str) -> str:

@@ -8,6 +8,7 @@ allows no script but its own.
 """
 
 import datetime
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,17 +36,8 @@ def graph_page(documents: Sequence[GraphDocument]) -> bytes:
     """
     if not 1 <= len(documents) <= 2:
         raise ConfigError(f"a page shows one or two graphs, not {len(documents)}\nGive one or two")
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"words": _value_words, "title": title_of}
     script = "\n".join((HERE / name).read_text() for name in SCRIPTS)
-    html = environment.get_template(TEMPLATE).render(
+    html = _environment().get_template(TEMPLATE).render(
         documents=documents,
         created=[_day(document) for document in documents],
         data=Markup(_inlined([page_data(document) for document in documents])),
@@ -55,6 +47,20 @@ def graph_page(documents: Sequence[GraphDocument]) -> bytes:
         script=Markup(script),
     )
     return html.encode("utf-8", "backslashreplace")
+
+
+@functools.cache  # with it the compiled template
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"words": _value_words, "title": title_of}
+    return environment
 
 
 def page_data(document: GraphDocument) -> dict[str, Any]:
