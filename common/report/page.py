@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from common.files import write_atomic
@@ -41,7 +41,7 @@ def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> 
 
 def render(page: Page, now: datetime.datetime) -> str:
     script = (HERE / SCRIPT).read_text()
-    return _environment().get_template(TEMPLATE).render(
+    return _template().render(
         page=page,
         date=now.astimezone(datetime.UTC).date().isoformat(),
         policy=policy(script),
@@ -50,8 +50,8 @@ def render(page: Page, now: datetime.datetime) -> str:
     )
 
 
-@functools.cache  # with it the compiled template
-def _environment() -> Environment:
+@functools.cache  # compiling it takes longer than a page
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -61,7 +61,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["typeset"] = typeset
-    return environment
+    return environment.get_template(TEMPLATE)
 
 
 def policy(script: str) -> str:

@@ -54,7 +54,7 @@ def config_of(**changes) -> DictionariesConfig:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
+def built(tmp_path_factory, figures_with_layout) -> Path:
     """A data folder with SAEs of layers 1 and 4, trained without a break."""
     data = tmp_path_factory.mktemp("dictionaries")
     run_phase(PHASE, data, config_of())

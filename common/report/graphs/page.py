@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from common.errors import ConfigError
@@ -37,7 +37,7 @@ def graph_page(documents: Sequence[GraphDocument]) -> bytes:
     if not 1 <= len(documents) <= 2:
         raise ConfigError(f"a page shows one or two graphs, not {len(documents)}\nGive one or two")
     script = "\n".join((HERE / name).read_text() for name in SCRIPTS)
-    html = _environment().get_template(TEMPLATE).render(
+    html = _template().render(
         documents=documents,
         created=[_day(document) for document in documents],
         data=Markup(_inlined([page_data(document) for document in documents])),
@@ -49,8 +49,8 @@ def graph_page(documents: Sequence[GraphDocument]) -> bytes:
     return html.encode("utf-8", "backslashreplace")
 
 
-@functools.cache  # with it the compiled template
-def _environment() -> Environment:
+@functools.cache  # compiling it takes longer than a page
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -60,7 +60,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"words": _value_words, "title": title_of}
-    return environment
+    return environment.get_template(TEMPLATE)
 
 
 def page_data(document: GraphDocument) -> dict[str, Any]:
