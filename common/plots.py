@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+LAYOUT: Any = "constrained"  # which takes more than half of a figure's time
 _STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
 _STYLE |= {"savefig.dpi": 150, "legend.frameon": False}
 
@@ -31,7 +32,7 @@ def new_figure(
 ) -> Iterator[tuple[Figure, Any]]:
     """A figure with one pair of axes, or a list of them, by rows; it is drawn and saved while the block is open."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+        figure = Figure(figsize=(width_inches, height_inches), layout=LAYOUT)
         axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel().tolist()
         yield figure, axes if len(axes) > 1 else axes[0]
 

@@ -20,6 +20,7 @@ def version() -> str:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
+@functools.cache  # what this process imported does not change with the files
 def code_state() -> dict[str, Any]:
     """Commit, and whether the tree had uncommitted changes; both None outside a git checkout."""
     status = _git("status", "--porcelain")
@@ -33,21 +34,18 @@ def code_words(code: dict[str, Any]) -> str:
     return code["commit"][:7] + (" with changes" if code["dirty"] else "")
 
 
+@functools.cache  # the metadata of fourteen packages, for each of a pipeline's artifacts
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that numbers can depend on, without importing them."""
-    found = {name: _version(name) for name in _LIBRARIES}
-    # A phase that does not need a library may run without it.
-    return {"python": platform.python_version()} | {name: own for name, own in found.items() if own is not None}
-
-
-@functools.cache
-def _version(name: str) -> str | None:
     import importlib.metadata
 
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a phase that does not need it may run without it
+    return versions
 
 
 def machine() -> dict[str, str]:

@@ -3,14 +3,17 @@
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from typing import Any
 
 import pytest
 from figures import figures, pytest_runtest_logreport, pytest_sessionfinish  # noqa: F401 - taken over by pytest
 from jaxtyping import install_import_hook
 from support import SHARED, WHOLE_SWEEPS, command, write_problems
 
+from common import plots
 from common.files import text_sha256
 
 # Shapes in annotations are checked in every test that calls these modules.
@@ -111,6 +114,22 @@ def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import save_tiny_gemma
 
     return save_tiny_gemma(tmp_path_factory.mktemp("tiny_gemma"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def layout_of_figures() -> Iterator[Any]:
+    """Figures of phases that run in this process are drawn without a layout; those of commands have theirs."""
+    usual, plots.LAYOUT = plots.LAYOUT, None
+    yield usual
+    plots.LAYOUT = usual
+
+
+@pytest.fixture(scope="module")
+def figures_with_layout(layout_of_figures: Any) -> Iterator[None]:
+    """For files that compare figures of this process with those of commands, or look at them."""
+    plots.LAYOUT = layout_of_figures
+    yield
+    plots.LAYOUT = None
 
 
 @pytest.fixture(scope="session")

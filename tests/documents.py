@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 import types
 import typing
 from typing import Any
@@ -27,7 +28,7 @@ def filled(kind: Any, given: Any) -> Any:
     if origin is dict:
         return {key: filled(arguments[1], each) for key, each in given.items()}
     if dataclasses.is_dataclass(kind) and isinstance(given, dict):
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
         added = {name: blank(hints[name]) for name in required if name not in given}
         return {key: filled(hints[key], each) if key in hints else each for key, each in given.items()} | added
@@ -44,6 +45,9 @@ def blank(kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return next(iter(kind)).value
     return {int: 0, float: 0.0, str: "", bool: False, list: [], dict: {}, type(None): None}[origin or kind]
+
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 def _fits(kind: Any, given: dict[str, Any]) -> bool:

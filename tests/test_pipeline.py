@@ -29,7 +29,7 @@ def dataset(tmp_path_factory, small_problem_rows) -> Path:
 def flags(dataset, tiny_gemma) -> list[str]:
     """A run of phase 1 that takes seconds: a hundred problems, a random model, four batches."""
     words = ["--dataset", dataset, "--model", tiny_gemma, "--threads", 1]
-    return [str(word) for word in [*words, "--max-new-tokens", 40, "--batch-size", 25]]
+    return [str(word) for word in [*words, "--max-new-tokens", 12, "--batch-size", 25]]
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +70,7 @@ def test_the_readme_s_way_of_reading_the_results_works(whole):
 def test_every_row_is_consistent(whole):
     for row in pyarrow.parquet.read_table(newest(whole / "phase1_0") / "dataset.parquet").to_pylist():
         assert row["prompt"].endswith("\n\n# Solution:\n") and "assert assert" not in row["prompt"]
-        assert len(row["token_ids"]) == row["n_new_tokens"] <= 40
+        assert len(row["token_ids"]) == row["n_new_tokens"] <= 12
         assert row["mean_logprob"] <= 0 and row["first_token_logprob"] <= 0 and row["first_token_entropy"] >= 0
         assert (row["error"] is None) == (row["label"] == "correct")
         assert row["stop_reason"] in ("end_of_sequence", "solution_complete", "max_new_tokens")

@@ -2,12 +2,13 @@
 
 import base64
 import datetime
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from common.files import write_atomic
@@ -39,6 +40,18 @@ def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> 
 
 
 def render(page: Page, now: datetime.datetime) -> str:
+    script = (HERE / SCRIPT).read_text()
+    return _template().render(
+        page=page,
+        date=now.astimezone(datetime.UTC).date().isoformat(),
+        policy=policy(script),
+        style=Markup((HERE / STYLE).read_text()),
+        script=Markup(script),
+    )
+
+
+@functools.cache  # compiling it takes longer than a page
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -48,14 +61,7 @@ def render(page: Page, now: datetime.datetime) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["typeset"] = typeset
-    script = (HERE / SCRIPT).read_text()
-    return environment.get_template(TEMPLATE).render(
-        page=page,
-        date=now.astimezone(datetime.UTC).date().isoformat(),
-        policy=policy(script),
-        style=Markup((HERE / STYLE).read_text()),
-        script=Markup(script),
-    )
+    return environment.get_template(TEMPLATE)
 
 
 def policy(script: str) -> str:

@@ -3,14 +3,15 @@
 import json
 import logging
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from runs import content, end, newest, start, wait_until
+from runs import content, newest
 from safetensors.torch import load_file
-from support import ROOT, command
+from support import ROOT, command, warm_commands
 from toy_phases import run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -41,8 +42,9 @@ SMALL = {
     "layers": "1,4",
     "width": 2,
     "l0": 16.0,
-    "tokens": 20_000,
-    "held_out": 2_000,
+    "tokens": 8_000,
+    "held_out": 1_000,
+    "context": 64,
     "threads": 1,
 }
 
@@ -52,7 +54,7 @@ def config_of(**changes) -> DictionariesConfig:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
+def built(tmp_path_factory, figures_with_layout) -> Path:
     """A data folder with SAEs of layers 1 and 4, trained without a break."""
     data = tmp_path_factory.mktemp("dictionaries")
     run_phase(PHASE, data, config_of())
@@ -77,7 +79,7 @@ def lm():
 @pytest.fixture(scope="module")
 def held_out(lm):
     """Hidden states of transformers on the pieces that are held out, [layer][token, d], without each piece's first."""
-    part = text_part(lm, "text", "organism", 20_000, context=256, held_out=2_000, seed=42)
+    part = text_part(lm, "text", "organism", SMALL["tokens"], context=64, held_out=SMALL["held_out"], seed=42)
     states = [[] for _ in range(lm.n_layers)]
     with torch.inference_mode():
         for piece in part.held_out:
@@ -137,19 +139,25 @@ def test_every_piece_comes_once_before_any_comes_again(lm):
     assert [piece.tobytes() for piece in again] != [piece.tobytes() for piece in first]
 
 
+def break_off(how: signal.Signals, saved: str, words: list, data: Path) -> None:
+    """Type a command, and send a signal once `saved` is there."""
+    said = data / "said.txt"
+    said.touch()
+    process = warm_commands().start(*words, log=said)
+    while not any(path.suffix != ".partial" for path in data.glob(saved)):
+        assert process.poll() is None, said.read_text()
+        time.sleep(0.01)
+    process.send_signal(how)
+    process.wait(timeout=120)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_or_killed_goes_on_to_the_same_bits(how, built, run, tmp_path):
     words = ["run.py", "phase", "1.3", "--preset", "demo", "--data-dir", tmp_path, "--checkpoint-every", 10]
     for name, value in {**SMALL, "mixture": TEXT_ALONE[0]}.items():
         words += [f"--{name.replace('_', '-')}", value]
-    process = start(*words)
-    try:
-        saved = "phase1_3/*/parts/step_*" if how == signal.SIGKILL else "phase1_3/*/stamp.json"
-        wait_until(lambda: any(path.suffix != ".partial" for path in tmp_path.glob(saved)), process)
-        process.send_signal(how)
-        process.wait(timeout=120)
-    finally:
-        end(process)
+    saved = "phase1_3/*/parts/step_*" if how == signal.SIGKILL else "phase1_3/*/stamp.json"
+    break_off(how, saved, words, tmp_path)
     done = command(*words)
     assert done.returncode == 0, done.stderr
     assert content(newest(tmp_path / "phase1_3")) == content(run)
@@ -280,7 +288,7 @@ def test_fewer_tokens_than_one_step_takes_are_refused_by_their_flags():
 
 @pytest.mark.parametrize("site", ["attn_out", "mlp_out", "mlp"])
 def test_every_site_is_trained_measured_and_loaded(site, tmp_path):
-    run = run_phase(PHASE, tmp_path, config_of(site=site, layers="2", tokens=40_000))
+    run = run_phase(PHASE, tmp_path, config_of(site=site, layers="2", tokens=20_000))
     document = json.loads((run / "dictionaries.json").read_text())
     card = document["layers"]["2"]
     assert card["text"]["fvu"] < 0.8 and card["neighbours"] == []
@@ -333,15 +341,9 @@ def test_a_stop_before_every_layer_has_begun_loses_nothing_but_time(n, built, ru
 
 def test_a_stopped_command_keeps_its_checkpoint_beside_another_run(tmp_path):
     words = ["run.py", "phase", "1.3", "--preset", "demo", "--data-dir", tmp_path, "--checkpoint-every", 10]
-    for name, value in {**SMALL, "tokens": 200_000, "layers": "1", "mixture": TEXT_ALONE[0]}.items():
+    for name, value in {**SMALL, "tokens": 80_000, "layers": "1", "mixture": TEXT_ALONE[0]}.items():
         words += [f"--{name.replace('_', '-')}", value]
-    process = start(*words)
-    try:
-        wait_until(lambda: any(tmp_path.glob("phase1_3/*/parts/step_*")), process)
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=120)
-    finally:
-        end(process)
+    break_off(signal.SIGINT, "phase1_3/*/parts/step_*", words, tmp_path)
     saved = list(tmp_path.glob("phase1_3/*/parts/step_*"))
     assert len(saved) == 1
     run_phase(PHASE, tmp_path, config_of(site="mlp_out", layers="1", tokens=2_000))  # another site is no resumption
