@@ -17,6 +17,7 @@ from common.model.language_model import LanguageModel
 
 Span = tuple[int, int]  # first character, and the one after the last
 _PLAIN = {"add_special_tokens": False, "padding": False, "truncation": False}
+_PLAIN |= {"return_attention_mask": False, "return_token_type_ids": False}  # of a text without padding they say nothing
 
 
 def encode(lm: LanguageModel, texts: Sequence[str], *, bodies: Sequence[Span] | None = None) -> list[list[int]]:

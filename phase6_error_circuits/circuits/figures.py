@@ -6,7 +6,7 @@ from typing import Any
 
 from common.handoffs.error_latent_circuits import Curve, CurvePoint, EdgeCircuits, EdgePoint, ErrorLatentCircuit
 from common.handoffs.estimates import Interval
-from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, svg_bytes
+from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, log_counts, new_figure, svg_bytes
 from phase6_error_circuits.circuits.config import NODES, POSITIVE, RESAMPLE
 from phase6_error_circuits.pair import REPORT, SELECT
 
@@ -69,5 +69,7 @@ def _axes(axis: Any, of: str) -> None:
     has_sizes = math.isfinite(axis.dataLim.minposx)  # not where no node supports the answer: then all of them are 0
     axis.axhline(0, color=GREY, linewidth=0.6)
     axis.axhline(1, color=GREY, linewidth=0.6, linestyle=":")
-    axis.set(xscale="log" if has_sizes else "linear", xlabel=of, ylabel="share of the effect, 95 % interval")
+    axis.set(xlabel=of, ylabel="share of the effect, 95 % interval")
+    if has_sizes:
+        log_counts(axis)
     axis.legend(fontsize=7)

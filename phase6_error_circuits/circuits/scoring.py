@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class Scorer:
     batches: Sequence[SplitArms]
     bases: Sequence[Values]
     bootstrap: Bootstrap
+    _known: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
     @property
     def layers(self) -> list[int]:
@@ -93,8 +95,15 @@ class Scorer:
     def _nodes(self, circuit: Sequence[Node], errors: str) -> Sequence[Node]:
         return without_errors(circuit, errors)
 
-    @torch.no_grad()
     def _metric(self, run: RunFn, circuit: Sequence[Node], layers: Sequence[int], every_error: bool = False) -> Tensor:
+        """Of each pair. A circuit is a set: rankings that end in the same nodes are run once."""
+        key = run, len(circuit), hash(frozenset(circuit)), tuple(layers), every_error
+        if key not in self._known:
+            self._known[key] = self._measured(run, circuit, layers, every_error)
+        return self._known[key]
+
+    @torch.no_grad()
+    def _measured(self, run: RunFn, circuit: Sequence[Node], layers: Sequence[int], every_error: bool) -> Tensor:
         found = []
         for arms, base in zip(self.batches, self.bases, strict=True):
             cut = cut_of(circuit, layers, arms.n_pos, arms.device, every_error)

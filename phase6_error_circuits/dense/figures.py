@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.handoffs.error_dense import DenseCurves, ErrorDenseDocument
-from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, error_bars, new_figure, svg_bytes
+from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, error_bars, log_counts, new_figure, svg_bytes
 
 CAPTIONS = {
     "dense_circuits": (
@@ -48,7 +48,7 @@ def _draw_curves(axis: Any, sizes: list[int], one: DenseCurves) -> None:
         axis.errorbar(sizes, values, yerr=error_bars(shares), **style)
     for level in (0, 1):
         axis.axhline(level, color=GREY, linewidth=0.8, linestyle=":")
-    axis.set_xscale("log")
+    log_counts(axis)
 
 
 def directions(found: ErrorDenseDocument, title: str) -> bytes:

@@ -13,7 +13,7 @@ from phase6_error_circuits.pairs.formats import PromptFormat
 from phase6_error_circuits.pairs.templates import PairTemplate
 
 DRAWN_TOGETHER = 100
-HOPELESS = 1000  # draws without an aligned one, after which no more are made
+HOPELESS = 0.25  # of the draws that may be made: without an aligned one among them no more are
 
 
 @dataclass
@@ -74,7 +74,7 @@ def draw_pairs(template: PairTemplate, source: Source, formats: list[PromptForma
         for form in formats:
             for one in align(source.tokenizer, form, source.front, draws):
                 found[form.name].take(one, source.n_of_split)
-        if n_drawn >= HOPELESS and not any(drawn.n_aligned for drawn in found.values()):
+        if n_drawn >= HOPELESS * source.n_draws and not any(drawn.n_aligned for drawn in found.values()):
             break
         if most == source.n_draws and all(drawn.is_full(source.n_of_split) for drawn in found.values()):
             most = min(source.n_draws - 1, 2 * n_drawn)
