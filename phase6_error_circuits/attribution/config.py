@@ -19,7 +19,7 @@ class ErrorAttributionConfig(ContrastsConfig, RecordsConfig):
     n_shapes: int = setting(0, "shapes of each contrast, those with most pairs first; 0: all", demo=1, minimum=0)
     n_pairs: int = setting(100, "pairs of each shape that select, held out and null, at most", demo=4, minimum=2)
     n_points: int = setting(
-        10, "points of the line from clean to corrupted; more where a layer's nodes do not add up", demo=3, minimum=1
+        10, "points of the line from clean to corrupted; more where a layer's nodes do not add up", demo=4, minimum=1
     )
     n_exact: int = setting(100, "largest nodes that are really changed, one by one", demo=12, minimum=0)
     n_top: int = setting(25, "latents of each contrast that are told of", minimum=1)
