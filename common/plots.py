@@ -17,6 +17,8 @@ _STYLE |= {"savefig.dpi": _DPI, "legend.frameon": False}
 
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#7f7f7f"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#8c564b", "#e377c2")  # of lines side by side
+CORRECT, INCORRECT = "#0072b2", "#d55e00"  # told apart by colour-blind readers too
 
 
 def error_bars(intervals: Iterable[Any]) -> list[list[float]]:

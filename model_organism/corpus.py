@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.handoffs.error_pairs import QUESTION
 from common.problems.prompt import build_prompt
 from model_organism.behaviours import HELD_OUT_NOUNS, sample_item
-from model_organism.error_snippets import QUESTION, ErrorSnippet, sample_snippet
+from model_organism.error_snippets import ErrorSnippet, sample_snippet
 from model_organism.general_text import general_chunks
 from model_organism.minimal_pairs import (
     HELD_OUT_NAMES,

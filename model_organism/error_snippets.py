@@ -12,10 +12,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.handoffs.error_pairs import QUESTION
 from model_organism.operations.operation import stable_hash
 from model_organism.problems import EVALUATION, TRAINING
 
-QUESTION = "\n# When this code is executed, Python will raise a"
 NOTHING = "nothing"
 VARIABLES = (
     "temperature price count total name value score age level index result size speed width height weight depth "

@@ -61,7 +61,7 @@ def measure(run: GradedRun, split: Artifact, selected: SelectedDocument) -> dict
     ids = [problem["task_id"] for problem in run.problems]
     parts = {}
     for name in ("sae", "validation"):
-        parts[name] = np.isin(ids, [row["task_id"] for row in split.table(f"{name}_{{dataset}}.parquet")])
+        parts[name] = np.isin(ids, [row["task_id"] for row in split.table(handoffs.SPLIT_FILES[name])])
     source, directions = sae_source("auto", "organism"), {}
     for name, entry in selected.directions.items():
         latent = entry.latents[0]

@@ -10,7 +10,8 @@ import numpy as np
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
-from common.programs.labels import SPLITS, JudgedProblems, Samples, judged_problems, judged_samples
+from common.handoffs import SPLIT_FILES
+from common.programs.labels import JudgedProblems, Samples, judged_problems, judged_samples
 from common.runs import discovery
 from common.runs.artifacts import Artifact
 from common.saes.activations import stored_layers
@@ -63,7 +64,7 @@ def read_run(data_dir: Path, folder: Path | None = None) -> LabelledRun:
     split, _ = discovery.find_input(handoffs.SPLIT, data_dir, run.experiment, lineage, build)
     found = ((handoffs.GENERATIONS, run), (handoffs.SPLIT, split))
     generations, splits = (Artifact(handoff, path, build) for handoff, path in found)
-    rows = {name: splits.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
+    rows = {name: splits.table(file) for name, file in SPLIT_FILES.items()}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(run.path))
     lineage |= discovery.lineage_of(handoffs.SPLIT, split)
     return LabelledRun(generations, problems, _samples(data_dir, run.experiment, lineage, problems))

@@ -133,7 +133,7 @@ def measure(run: LabelledRun, seed: int, n_resamples: int, log: logging.Logger) 
     """Everything that the page shows, as plain numbers."""
     from common.evaluation.bootstrap import draws_by_label
     from common.evaluation.cards import always_positive_f1
-    from common.programs.labels import SPLITS
+    from common.handoffs import SPLIT_NAMES
     from natural import pass_rates
 
     judging = run.of("validation")
@@ -143,7 +143,7 @@ def measure(run: LabelledRun, seed: int, n_resamples: int, log: logging.Logger) 
     return {
         "run": run.generations.path.name,
         "experiment": run.generations.manifest["experiment"],
-        "n": {name: int(run.of(name).sum()) for name in SPLITS},
+        "n": {name: int(run.of(name).sum()) for name in SPLIT_NAMES},
         "left_out": run.problems.left_out,
         "seed": seed,
         "n_resamples": n_resamples,

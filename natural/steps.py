@@ -23,13 +23,13 @@ from typing import Any
 
 from common.errors import PipelineError
 from common.files import write_json
+from common.launch.slices import STOPPED
 from common.provenance import ROOT
 from common.stopping import STOP_SIGNALS
 from natural.memory import Memory
 
 LOG_FILE = "steps.json"
 LOOK_EVERY_S, SAVE_EVERY_S = 0.5, 30
-STOPPED = 130
 THREADS = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 

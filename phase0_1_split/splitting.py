@@ -9,6 +9,7 @@
 
 from common import handoffs
 from common.errors import ConfigError
+from common.handoffs import SPLIT_FILES
 from common.phases.context import RunContext
 from common.problems.datasets import Problem
 from common.problems.near_duplicates import group_near_duplicates
@@ -28,7 +29,7 @@ def run(ctx: RunContext, config: SplitConfig) -> None:
         check_sizes(ctx, config, splits, groups)
         for name, task_ids in splits.items():
             chosen = set(task_ids)
-            out.table(f"{name}_{{dataset}}.parquet", [row for row in rows if row["task_id"] in chosen])
+            out.table(SPLIT_FILES[name], [row for row in rows if row["task_id"] in chosen])
         report = split_report(splits, complexity, groups, fractions, config.seed)
         out.document("split_metadata.json", report)
         out.summary = {

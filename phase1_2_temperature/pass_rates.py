@@ -4,10 +4,9 @@ from collections import Counter
 from typing import Any
 
 from common.evaluation.statistics import clustered_rate_interval
+from common.handoffs import JUDGED
 from common.handoffs.preparation import SampledRate
 from common.plots import error_bars, new_figure, png_bytes
-
-JUDGED = ("correct", "incorrect")
 
 
 def rate_at(rows: list[dict[str, Any]], temperature: float, file: str) -> SampledRate:

@@ -19,11 +19,9 @@ from common.runs.records import RecordWriter
 from phase1_2_temperature.config import TemperatureConfig
 from phase1_2_temperature.pass_rates import draw_pass_rates, rate_at
 
-VALIDATION = "validation_{dataset}.parquet"
-
 
 def run(ctx: RunContext[TemperatureConfig], config: TemperatureConfig) -> None:
-    problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
+    problems = ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"])
     place = {problem["task_id"]: number for number, problem in enumerate(problems)}
     with ctx.write() as out:
         out.row_key = lambda row: (row["temperature"], place[row["task_id"]], row["sample_index"])
@@ -72,4 +70,4 @@ def conclude(out: RecordWriter, config: TemperatureConfig) -> None:
 
 
 def count_samples(ctx: RunContext[TemperatureConfig]) -> int:
-    return len(records(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config))
+    return len(records(ctx.read(handoffs.SPLIT).n_rows(handoffs.SPLIT_FILES["validation"]), ctx.config))

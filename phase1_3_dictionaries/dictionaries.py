@@ -110,7 +110,7 @@ def select_prompts(ctx: RunContext[DictionariesConfig], lm: LanguageModel) -> tu
     """Prompts of the problems that select, as token ids: none on which anything is evaluated later is among them."""
     config = ctx.config
     chat = chat_template_for(config.prompt, config.model, config.revision)
-    problems = ctx.read(handoffs.SPLIT).table("sae_{dataset}.parquet")
+    problems = ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["sae"])
     prompts = [build_prompt(problem["text"], problem["test_list"], chat) for problem in problems]
     ids = encode(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))
     return ids, f"{len(ids)} problems of the sae split"

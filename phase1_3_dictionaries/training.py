@@ -12,7 +12,7 @@ from torch import Tensor
 from common.errors import ConfigError
 from common.handoffs.dictionaries import TrainedPart
 from common.model.language_model import LanguageModel
-from common.model.memory import free_bytes
+from common.model.memory import FLOAT32, free_bytes
 from common.progress import Progress
 from common.saes.mixture import Normalisation, Ordinary, Part, Samples, batches, rows_of_parts
 from common.saes.training import DictionaryTrainer
@@ -26,7 +26,7 @@ from phase1_3_dictionaries.reading import Reader, Sites
 NUMBERS_IN_MEMORY = 2**27  # of activations of text: half a gigabyte
 FEWEST_ROWS, MOST_ROWS = 8_192, 65_536
 _MEAN, _LIMIT = "mean_of_ordinary", "limit_of_ordinary"
-COPIES, FLOAT32 = 5, 4  # of the weights: themselves, their gradients, Adam's two moments, what a step makes
+COPIES = 5  # of the weights: themselves, their gradients, Adam's two moments, what a step makes
 
 Rows = dict[str, dict[str, Tensor]]  # part -> site -> activations
 

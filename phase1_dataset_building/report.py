@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from common.evaluation.statistics import rate
-from common.handoffs import SPLIT, SPLIT_NAMES, SPLIT_PURPOSES
+from common.handoffs import SPLIT, SPLIT_FILES, SPLIT_NAMES, SPLIT_PURPOSES
 from common.handoffs.estimates import Interval
 from common.report.blocks import PERCENT, Cell, Column, Paragraph, Section, Table, count_cell, share
 from common.report.collect import Collected, PhaseResult
@@ -57,7 +57,7 @@ def _by_split(rows: list[Row], split: PhaseResult | None) -> Table:
     groups = {"all": rows}
     if split is not None:
         for name in SPLIT_NAMES:
-            members = {row["task_id"] for row in split.artifact.table(f"{name}_{{dataset}}.parquet")}
+            members = {row["task_id"] for row in split.artifact.table(SPLIT_FILES[name])}
             groups[f"{name}, {SPLIT_PURPOSES[name]}"] = [row for row in rows if row["task_id"] in members]
     return Table("Pass rate by split", columns, [_rate_row(name, group) for name, group in groups.items()])
 

@@ -18,6 +18,7 @@ import torch
 
 from common import handoffs
 from common.evaluation.permutation import NullMaximum
+from common.evaluation.statistics import ALPHA
 from common.handoffs.selected import (
     GeneralTextFacts,
     LayerProbing,
@@ -145,7 +146,7 @@ def _general_text(result: LayerResult, limit: float, n_documents: int) -> Genera
 
 
 def _problems(ctx: RunContext, config: LatentConfig) -> LabelledProblems:
-    split = ctx.read(handoffs.SPLIT).table(f"{config.split}_{{dataset}}.parquet")
+    split = ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES[config.split])
     generations, labels_from = ctx.read(handoffs.GENERATIONS), GREEDY
     programs, where = generations.table("dataset.parquet"), generations.path
     if handoffs.TEMPERATURE.name in ctx.artifacts:
@@ -225,7 +226,7 @@ def _write(
     shown = ("split", "use", "problems", "correct", "incorrect", "latents", "kept")
     out.summary = {name: value for name in shown if (value := getattr(selected, name)) is not None}
     out.summary |= {"layers": len(found.sites), "mean_general_text_rate": float(columns["general_text_rate"].mean())}
-    out.summary["significant_latents"] = int((columns["p_max"] <= selection.ALPHA).sum())
+    out.summary["significant_latents"] = int((columns["p_max"] <= ALPHA).sum())
     significant = [name for name, entry in chosen.items() if entry.significant]
     out.summary["significant_directions"] = ", ".join(significant) or "none"
 

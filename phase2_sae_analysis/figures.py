@@ -6,11 +6,11 @@ And, cross-validated, what each limit on general text leaves, and how many laten
 import numpy as np
 from matplotlib import colormaps
 
+from common.evaluation.statistics import ALPHA
 from common.handoffs.selected import AtLimit, LayerProbing, SelectedDirection, SelectedDocument
-from common.plots import error_bars, new_figure, png_bytes
-from phase2_sae_analysis.selection import ALPHA
+from common.plots import CORRECT, INCORRECT, error_bars, new_figure, png_bytes
 
-CORRECT, INCORRECT, OTHER = "#0072b2", "#d55e00", "#999999"  # told apart by colour-blind readers too
+OTHER = "#999999"
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
 _LEAST_P = 1e-40
 _MOST_NAMED_LAYERS = 12  # of more the first, the middle and the last

@@ -15,9 +15,9 @@ import numpy as np
 
 from common.errors import ConfigError, MissingArtifactError
 from common.evaluation.label_counts import MIN_TO_COMPARE
+from common.handoffs import JUDGED
 from common.programs.greedy import check_greedy
 
-LABELS = ("correct", "incorrect")
 GREEDY, SAMPLED = "one greedy program per problem", "samples of phase 1.2"
 
 
@@ -67,7 +67,7 @@ def labelled_problems(
         task_id, label = program["task_id"], program["label"]
         if task_id in wanted:
             seen.add(task_id)
-            if label in LABELS:
+            if label in JUDGED:
                 judged.setdefault(task_id, []).append(label == "correct")
             else:
                 left_out[label] += 1

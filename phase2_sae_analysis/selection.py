@@ -19,10 +19,10 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from common.evaluation.permutation import family_wise_p
+from common.evaluation.statistics import ALPHA
 from common.handoffs.selected import LeftOutLatent, RankedLatent, SelectedDirection, SelectedLatent
 
 N_OF_A_DIRECTION = 20
-ALPHA = 0.05
 N_TOP_PROBLEMS = 10
 
 DIRECTIONS = {  # name -> column, sign that it must have, words

@@ -31,12 +31,12 @@ from common.evaluation.metrics import auroc
 from common.evaluation.permutation import NullMaximum, family_wise_p
 from common.evaluation.separation import layer_statistics
 from common.evaluation.sparse_probing import Grid, auroc_over_folds, chosen, fold_of, nested, t_without_fold
+from common.evaluation.statistics import ALPHA
 from common.handoffs.estimates import Interval
 from common.saes.rates import settled_limit
 from phase4_anomaly_detection.calibration import checked_labels
 from phase4_anomaly_detection.config import DiscoveryConfig
 
-ALPHA = 0.05
 KS = (1, 2, 4, 8, 16, 32, 64, 128)
 ACE_MIN_T, ACE_TOP_K, ACE_GENERAL_TEXT_LIMIT = 2.0, 100, 0.02
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 WINDOW = 1_000  # texts
 MIN_TEXTS = 50
-ALPHA = 0.01
+MOVED_AT = 0.01
 STRAYED = 1e-6
 
 
@@ -118,7 +118,7 @@ class DriftMonitor:
             rate = fired[latent["latent"]] / n if n else None
             before = latent["n_fired"] / latent["n"] if latent.get("n") else None
             row = {"latent": latent["latent"], "rate": rate, "rate_at_discovery": before}
-            rows.append({**row, "p": p, "moved": p is not None and p < ALPHA})
+            rows.append({**row, "p": p, "moved": p is not None and p < MOVED_AT})
         rows.sort(key=lambda row: 2.0 if row["p"] is None else row["p"])
         return {"moved": any(row["moved"] for row in rows), "latents": rows}
 

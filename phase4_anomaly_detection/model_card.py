@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.words import UNKNOWN
 from phase4_anomaly_detection.population import Population
 
 _METRICS = (("auroc", "AUROC"), ("f1", "F1"), ("precision", "Precision"), ("recall", "Recall"))
 _METRICS += (("specificity", "Specificity"), ("average_precision", "Average precision"))
-_UNKNOWN = "–"
 _RULES = {
     "probe": "The latents with the largest |t|, of either sign, weighed by a logistic regression.",
     "ace": "Latents that fire more on incorrect texts, weighed by their t (ACE's own rule, for comparison).",
@@ -207,12 +207,12 @@ def _count(n: int, what: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value:.3f}"
+    return UNKNOWN if value is None else f"{value:.3f}"
 
 
 def _interval(found: dict[str, Any]) -> str:
     if found["value"] is None:
-        return _UNKNOWN
+        return UNKNOWN
     if found["low"] is None:
         return _number(found["value"])
     return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"

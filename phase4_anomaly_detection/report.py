@@ -4,13 +4,13 @@ from common.handoffs.detector import DetectorCard, DetectorDocument, DetectorLat
 from common.handoffs.estimates import UNDEFINED
 from common.handoffs.verdicts import RankingVerdict
 from common.report.blocks import (
+    AREA,
     Block,
     Cell,
     Column,
     Facts,
     Heading,
     Paragraph,
-    Scale,
     Section,
     Table,
     count_cell,
@@ -24,7 +24,6 @@ from common.report.blocks import (
 from common.report.collect import Collected, PhaseResult
 from common.words import UNKNOWN, count, interval, number, percent, plural
 
-_AREA = Scale(0, 1, 0.5)
 _METRICS = (
     ("f1", "F1", "harmonic mean of precision and recall for incorrect texts"),
     ("precision", "Precision", "share of the flagged texts that are incorrect"),
@@ -116,7 +115,7 @@ def _cards(card: DetectorCard) -> Table:
     rows = [
         [
             Cell(name),
-            estimate(each.auroc, scale=_AREA),
+            estimate(each.auroc, scale=AREA),
             estimate(card.auroc_minus.get(name, UNDEFINED)),
             *(estimate(getattr(each, key)) for key, _, _ in _METRICS),
         ]
@@ -136,7 +135,7 @@ def _populations(card: DetectorCard) -> Table:
         Column("AUROC of the score", "what it would be worth there; unknown where they were not read (--score-other)"),
     ]
     rows = [
-        [Cell(read), count_cell(found.n), count_cell(found.n_abstained), estimate(found.auroc, scale=_AREA)]
+        [Cell(read), count_cell(found.n), count_cell(found.n_abstained), estimate(found.auroc, scale=AREA)]
         for read, found in card.populations.items()
     ]
     return Table("On which texts it answers", columns, rows)

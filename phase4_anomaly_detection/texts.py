@@ -18,6 +18,7 @@ from torch import Tensor
 
 from common import handoffs
 from common.errors import ConfigError
+from common.handoffs import SPLIT_FILES, SPLIT_NAMES
 from common.model.read_text import ReadText
 from common.model.registry import MODELS, ModelEntry, model_identity
 from common.phases.command_line import build_command
@@ -34,7 +35,6 @@ from phase4_anomaly_detection.labelled import read_labelled, split_of
 from phase4_anomaly_detection.population import PROGRAMS, PROMPTS, Population, ended
 from phase4_anomaly_detection.sidecar import SidecarConfig, SidecarModel
 
-SPLITS = ("sae", "hyperparams", "validation")
 DESCRIBED = {
     PROMPTS: "prompts: a description, asserts and '# Solution:', read before the program is written",
     PROGRAMS: "programs: a prompt and the program that the model wrote for it, read to its last token",
@@ -165,7 +165,7 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
     made = _labelled if config.labelled else _from_phase_1
     texts = made(ctx, config, source, sidecar, sae)
     ctx.log.info("fitted on %s", texts.population.words())
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         own = texts.incorrect[texts.of(name)]
         left_out = "".join(f"; left out: {n} {reason}" for reason, n in texts.left_out.get(name, {}).items())
         ctx.log.info("%s: %d texts, %d incorrect%s", name, len(own), own.sum(), left_out)
@@ -176,7 +176,7 @@ def _from_phase_1(
     ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource, sidecar: SidecarModel, sae: LoadSae
 ) -> Texts:
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
-    rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
+    rows = {name: split.table(file) for name, file in SPLIT_FILES.items()}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
     prompts, read = _prompts(ctx, config, problems), config.read_from_phase_1
     kinds, codes = {PROMPTS: prompts}, [row["code"] for row in problems.programs]
@@ -263,7 +263,7 @@ def _labelled(
 ) -> Texts:
     found = read_labelled(config.labelled)
     split = split_of(found.texts, found.incorrect, config.seed)
-    order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
+    order = np.concatenate([np.flatnonzero(split == name) for name in SPLIT_NAMES])
     texts, wanted = [found.texts[place] for place in order], known_layer(config)
     measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
     fitted = [text for text, name in zip(texts, split[order], strict=True) if name != "validation"]

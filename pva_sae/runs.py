@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ConfigError
-from common.handoffs import DETECTOR, HANDOFFS, SPLIT, SPLIT_NAMES, Handoff
+from common.handoffs import DETECTOR, HANDOFFS, SPLIT, SPLIT_FILES, Handoff
 from common.report.collect import Collected, PhaseResult, choose, collect_experiment, runs_in
 from pva_sae.cards import cards_of_detection, cards_of_detector
 
@@ -140,7 +140,7 @@ class Run:
         split = self._collected.finished(SPLIT)
         if split is None:
             return {}
-        members = {name: split.artifact.table(f"{name}_{{dataset}}.parquet") for name in SPLIT_NAMES}
+        members = {name: split.artifact.table(file) for name, file in SPLIT_FILES.items()}
         return {row["task_id"]: name for name, rows in members.items() for row in rows}
 
 

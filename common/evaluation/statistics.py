@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Shaped
 
+ALPHA = 0.05  # two-sided, of every test and interval
 Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 

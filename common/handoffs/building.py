@@ -32,15 +32,18 @@ DIFFICULTY = Handoff(
 )
 
 SPLIT_NAMES = ("sae", "hyperparams", "validation")
+SPLIT_FILES = {name: f"{name}_{{dataset}}.parquet" for name in SPLIT_NAMES}
 SPLIT_PURPOSES = {"sae": "to select latents", "hyperparams": "to tune", "validation": "to report"}
 
 SPLIT: Handoff[SplitDocument] = Handoff(
     name="split",
     phase="0.1",
     scope=("dataset",),
-    tables={f"{name}_{{dataset}}.parquet": PROBLEM_FIELDS for name in SPLIT_NAMES},
+    tables=dict.fromkeys(SPLIT_FILES.values(), PROBLEM_FIELDS),
     documents={"split_metadata.json": "preparation:SplitDocument"},
 )
+
+JUDGED = ("correct", "incorrect")  # labels of programs that could be judged
 
 GENERATION_FIELDS = {
     "task_id": Field("int64", "number of the problem in its dataset"),

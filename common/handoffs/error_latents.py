@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common.handoffs.estimates import SHARE_HIGH, SHARE_LOW
 from common.handoffs.handoff import Field, Handoff
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ ERROR_ATTRIBUTION: Handoff[ErrorAttributionDocument] = Handoff(
     },
 )
 
-_SHARE_LOW, _SHARE_HIGH = "lower end of its 95 % interval", "upper end of it"
 
 ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
     name="error_latent_circuits",
@@ -79,11 +79,11 @@ ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
             "size": Field("int64", "nodes of the circuit"),
             "errors": Field("int64", "of these, errors"),
             "faithfulness": Field("float64", "share of the effect that the circuit alone keeps; a ratio of means"),
-            "faithfulness_low": Field("float64", _SHARE_LOW),
-            "faithfulness_high": Field("float64", _SHARE_HIGH),
+            "faithfulness_low": Field("float64", SHARE_LOW),
+            "faithfulness_high": Field("float64", SHARE_HIGH),
             "completeness": Field("float64", "share of the effect that everything but the circuit keeps"),
-            "completeness_low": Field("float64", _SHARE_LOW),
-            "completeness_high": Field("float64", _SHARE_HIGH),
+            "completeness_low": Field("float64", SHARE_LOW),
+            "completeness_high": Field("float64", SHARE_HIGH),
             "random": Field(
                 "float64",
                 "mean faithfulness of random circuits alike; null where none was tried, or there is no effect",

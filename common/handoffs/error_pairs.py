@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+QUESTION = "\n# When this code is executed, Python will raise a"  # behind the code, in the format `seed`
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrontToken:

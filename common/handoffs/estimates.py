@@ -23,6 +23,7 @@ class Interval:
 
 
 UNDEFINED = Interval(None, None, None)
+SHARE_LOW, SHARE_HIGH = "lower end of its 95 % interval", "upper end of it"  # what such columns mean
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common.handoffs.estimates import SHARE_HIGH, SHARE_LOW
 from common.handoffs.handoff import Field, Handoff
 
 if TYPE_CHECKING:
     from common.handoffs.graphs import GraphsDocument
 
-_SHARE_LOW, _SHARE_HIGH = "lower end of its 95 % interval", "upper end of it"
 
 CIRCUIT_GRAPHS: Handoff[GraphsDocument] = Handoff(
     name="circuit_graphs",
@@ -47,15 +47,15 @@ CIRCUIT_GRAPHS: Handoff[GraphsDocument] = Handoff(
             "role": Field("string", "last | entity | the token's text | ...: what the position is to its prompt"),
             "n": Field("int64", "graphs that show it"),
             "frequency": Field("float64", "share of the behaviour's graphs that show it"),
-            "frequency_low": Field("float64", _SHARE_LOW),
-            "frequency_high": Field("float64", _SHARE_HIGH),
+            "frequency_low": Field("float64", SHARE_LOW),
+            "frequency_high": Field("float64", SHARE_HIGH),
             "effect": Field("float64", "signed effect as a share of the value explained, 0 where not shown; mean"),
-            "effect_low": Field("float64", _SHARE_LOW),
-            "effect_high": Field("float64", _SHARE_HIGH),
+            "effect_low": Field("float64", SHARE_LOW),
+            "effect_high": Field("float64", SHARE_HIGH),
             "shuffled": Field("float64", "share of the graphs for another prompt's answers that show it"),
             "excess": Field("float64", "frequency - shuffled, paired by prompt"),
-            "excess_low": Field("float64", _SHARE_LOW),
-            "excess_high": Field("float64", _SHARE_HIGH),
+            "excess_low": Field("float64", SHARE_LOW),
+            "excess_high": Field("float64", SHARE_HIGH),
             "beyond_shuffled": Field("bool", "whether the interval of the excess lies above 0"),
         },
     },

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import binomtest, fisher_exact
 
-from common.evaluation.statistics import counted, holm, p_of, two_way_rate_interval
+from common.evaluation.statistics import ALPHA, counted, holm, p_of, two_way_rate_interval
 from common.handoffs.estimates import Counted, Interval
 from common.handoffs.steering import (
     LOWER,
@@ -41,7 +41,7 @@ from common.handoffs.steering import (
     SteeringVerdict,
 )
 from common.interventions.outcomes import Pairs, Row, effect, paired, per_nat, trajectory_kl, transitions
-from common.interventions.power import ALPHA, binomial_p, power_of_verdict, rate_to_beat
+from common.interventions.power import binomial_p, power_of_verdict, rate_to_beat
 
 OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
 DOES = {RAISE: Change.RAISES, LOWER: Change.LOWERS}

@@ -13,10 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from common.evaluation.statistics import Z, counted, rate
+from common.handoffs import JUDGED
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.handoffs.steering import Effect
-
-JUDGED = ("correct", "incorrect")
 
 Row = dict[str, Any]
 

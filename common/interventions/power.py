@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import binom, binomtest
 
+from common.evaluation.statistics import ALPHA
 from common.handoffs.steering import RAISE, Compared, Effect, Power
 
-ALPHA = 0.05
 ENOUGH = 0.8  # power from which on "no measurable effect" may be said
 EFFECT = 0.05  # the effect of which it is asked, as a share of the programs: 5 points
 STEP = 0.01

@@ -5,7 +5,6 @@ and is then renamed. Whatever stops an export, the same command can be given aga
 """
 
 import contextlib
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +15,16 @@ from filelock import FileLock, Timeout
 from common import handoffs, tables
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
 from common.files import json_bytes, sync
-from common.npz.layout import EXCLUDED, LABELS, TABLE_FIELDS, LayoutConfig, npz_bytes, npz_path, table_name
+from common.handoffs import JUDGED
+from common.npz.layout import EXCLUDED, TABLE_FIELDS, LayoutConfig, npz_bytes, npz_path, table_name
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.progress import Progress
 from common.runs import discovery
 from common.runs.artifacts import Artifact
+from common.saes.activations import LAYER_FILE
 
-_LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")
 _LOCK = ".lock"
 
 
@@ -38,16 +38,16 @@ def export_run(ctx: RunContext, folder: Path) -> None:
     check_target(folder)
     generations = ctx.read(handoffs.GENERATIONS)
     rows = generations.table("dataset.parquet")
-    judged = [row for row in rows if row["label"] in LABELS]
+    judged = [row for row in rows if row["label"] in JUDGED]
     problems = _problems(ctx, generations)
-    layers = sorted(int(match[1]) for match in map(_LAYER_FILE.fullmatch, generations.manifest["files"]) if match)
+    layers = sorted(int(match[1]) for match in map(LAYER_FILE.fullmatch, generations.manifest["files"]) if match)
     with appearing(folder) as partial:
         table = tables.to_parquet([_table_row(row, problems.get(row["task_id"], {})) for row in judged], TABLE_FIELDS)
         dataset = discovery.slug(ctx.config.experiment()["dataset"])
         (partial / table_name(dataset)).write_bytes(table)
         if len(judged) < len(rows):
             (partial / EXCLUDED).write_bytes(json_bytes(_excluded(rows)))
-        for label in LABELS:
+        for label in JUDGED:
             (partial / "activations" / label).mkdir(parents=True)
         with Progress(len(layers) * len(judged), [], ctx.log, unit="activations") as progress:
             for layer in layers:
@@ -99,7 +99,7 @@ def _problems(ctx: RunContext, generations: Artifact) -> dict[int, dict[str, Any
 
 def _excluded(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the original says of tasks that it could not judge."""
-    excluded = [row for row in rows if row["label"] not in LABELS]
+    excluded = [row for row in rows if row["label"] not in JUDGED]
     labels = [row["label"] for row in excluded]
     return {
         "total_tasks_attempted": len(rows),

@@ -17,7 +17,8 @@ from common import handoffs, tables
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.evaluation.statistics import wilson_interval
 from common.files import file_sha256, text_sha256
-from common.npz.layout import LABELS, NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
+from common.handoffs import JUDGED
+from common.npz.layout import NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.phases.hub import COMMIT
@@ -201,7 +202,7 @@ def _find_npz(folder: Path) -> tuple[Found, list[str]]:
     """Which activations there are, by task, folder and layer; and what else lies in the folders."""
     found: Found = {}
     foreign = []
-    for label in LABELS:
+    for label in JUDGED:
         parent = folder / "activations" / label
         for path in sorted(parent.iterdir()) if parent.is_dir() else []:
             match = NPZ_NAME.fullmatch(path.name)
@@ -223,7 +224,7 @@ def _label(row: dict[str, Any], folders: dict[str, set[int]], table: Path) -> st
     task, claims = row["task_id"], {f"it lies in activations/{label}": label for label in folders}
     passed = row.pop("test_passed")
     if passed is not None:
-        claims[f"test_passed is {passed}"] = LABELS[0] if passed else LABELS[1]
+        claims[f"test_passed is {passed}"] = JUDGED[0] if passed else JUDGED[1]
     if row["label"] is not None:
         claims[f"label is {row['label']}"] = row["label"]
     if len(labels := {*claims.values()}) > 1:
@@ -233,8 +234,8 @@ def _label(row: dict[str, Any], folders: dict[str, set[int]], table: Path) -> st
         )
     if not labels:
         raise ConfigError(f"task {task} of {table} has neither a label nor activations\nTake it out of the table")
-    if not labels <= {*LABELS}:
-        raise ConfigError(f"task {task} of {table} has the label '{row['label']}'\nGive one of: {', '.join(LABELS)}")
+    if not labels <= {*JUDGED}:
+        raise ConfigError(f"task {task} of {table} has the label '{row['label']}'\nGive one of: {', '.join(JUDGED)}")
     return labels.pop()
 
 

@@ -33,7 +33,6 @@ from common.problems.settings import DatasetConfig
 if TYPE_CHECKING:
     import numpy as np
 
-LABELS = ("correct", "incorrect")
 EXCLUDED = "excluded_tasks.json"
 NPZ_NAME = re.compile(r"(0|[1-9]\d{0,17})_layer_(0|[1-9]\d{0,3})\.npz")
 

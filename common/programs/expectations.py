@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from common.model.memory import batch_bytes, free_bytes
+from common.model.memory import FLOAT32, batch_bytes, free_bytes
 from common.model.registry import default_dtype, model_location
 from common.model.settings import ModelConfig
 from common.phases.context import RunContext
 from common.programs.settings import WritingConfig
 from common.runs.records import TOKENS_PER_ROW
 
-FLOAT32 = 4
 PYTHON_GB = 0.8  # torch, transformers and this program, measured
 
 

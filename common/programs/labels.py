@@ -15,10 +15,8 @@ import numpy as np
 
 from common.errors import ConfigError, MissingArtifactError
 from common.evaluation.label_counts import MIN_TO_EVALUATE
+from common.handoffs import JUDGED, SPLIT_NAMES
 from common.programs.greedy import check_greedy
-
-SPLITS = ("sae", "hyperparams", "validation")
-LABELS = ("correct", "incorrect")
 
 
 @dataclass(frozen=True)
@@ -64,18 +62,18 @@ def judged_problems(
     if missing and not accept_missing:
         raise _missing(missing, where)
     kept, names, left_out = [], [], {}
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         reasons: Counter[str] = Counter()
         for row in splits[name]:
             label = program_of[row["task_id"]]["label"] if row["task_id"] in program_of else "missing"
-            if label in LABELS:
+            if label in JUDGED:
                 kept.append(row)
                 names.append(name)
             else:
                 reasons[label] += 1
         left_out[name] = dict(sorted(reasons.items()))
     found = JudgedProblems(kept, [program_of[row["task_id"]] for row in kept], np.array(names, dtype=str), left_out)
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         _check_both_labels(found, name, where)
     return found
 
@@ -96,7 +94,7 @@ def judged_samples(rows: Iterable[dict[str, Any]], problems: JudgedProblems) -> 
     for row in rows:
         if row["temperature"] == 0:
             continue
-        if row["label"] not in LABELS:
+        if row["label"] not in JUDGED:
             left_out[row["label"]] += 1
         elif row["task_id"] not in known:
             left_out["greedy program not judged"] += 1

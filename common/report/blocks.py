@@ -27,6 +27,7 @@ class Scale:
 
 
 PERCENT = Scale(0, 100)
+AREA = Scale(0, 1, 0.5)  # of an AUROC
 
 
 @dataclass(frozen=True)

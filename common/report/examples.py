@@ -5,7 +5,7 @@ None is picked by hand: they are the first of their kind, or those at the ends o
 
 from typing import Any
 
-from common.handoffs import DETECTION, GENERATIONS, ORTHOGONALISATION, SPLIT, STEERING
+from common.handoffs import DETECTION, GENERATIONS, ORTHOGONALISATION, SPLIT, SPLIT_FILES, STEERING
 from common.handoffs.detection import LATENT
 from common.handoffs.steering import ChangedProgram
 from common.report.blocks import Block, Example, Heading, Paragraph, Section
@@ -30,7 +30,7 @@ def examples_section(collected: Collected) -> Section | None:
     section = Section("examples", "Examples", "What do these numbers look like in single programs?")
     section.blocks += _steered(collected)
     if split is not None:
-        problems = split.artifact.table("validation_{dataset}.parquet")
+        problems = split.artifact.table(SPLIT_FILES["validation"])
         section.blocks += _predicted(collected, problems, programs) or _written(problems, programs)
     return section if section.blocks else None
 

@@ -17,13 +17,13 @@ from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae
 from common.saes.sources import SaeSource
 
-_LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")
+LAYER_FILE = re.compile(r"activations/layer_(\d+)\.safetensors")
 N_DOCUMENTS = 256  # of general text, which tell whether an SAE belongs to a layer
 
 
 def stored_layers(stored: Artifact) -> list[int]:
     """The layers whose activations a run of phase 1 or 1.1 holds, ascending."""
-    matches = map(_LAYER_FILE.fullmatch, stored.manifest["files"])
+    matches = map(LAYER_FILE.fullmatch, stored.manifest["files"])
     return sorted(int(match[1]) for match in matches if match)
 
 

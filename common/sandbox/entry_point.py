@@ -5,7 +5,7 @@ import builtins
 import re
 from collections.abc import Iterator, Sequence
 
-_BUILTIN_NAMES = frozenset(dir(builtins))
+BUILTIN_NAMES = frozenset(dir(builtins))
 
 
 def parse_quietly(source: str) -> ast.Module | None:
@@ -51,7 +51,7 @@ def infer_entry_point(code: str, tests: Sequence[str]) -> str | None:
     trees = [tree for tree in map(parse_quietly, tests) if tree is not None]
     imported = set().union(*(imported_names(tree) for tree in trees))
     called = [name for tree in trees for name in _called_names(tree) if name not in imported]
-    own = [name for name in called if name not in _BUILTIN_NAMES]
+    own = [name for name in called if name not in BUILTIN_NAMES]
     defined = defined_names(code)
     candidates = [name for name in own if name in defined] or own or [name for name in called if name in defined]
     return candidates[0] if candidates else None

@@ -172,12 +172,13 @@ def _silence(test: str | None, reply: Mapping[str, Any], limits: Limits, broken:
     if reason == monitor.THREADS:
         return Finding("incorrect", "killed", test, f"it started more than {limits.threads} threads")
     if code < 0:
-        return Finding("incorrect", "killed", test, f"killed by {_signal_name(-code)}")
+        return Finding("incorrect", "killed", test, f"killed by {signal_name(-code)}")
     text = broken or f"it left with exit status {code} before answering"
     return Finding("incorrect", "other_exception", test, text)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """'SIGKILL'; 'signal 34' of one that has no name."""
     try:
         return signal.Signals(number).name
     except ValueError:

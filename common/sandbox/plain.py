@@ -8,20 +8,18 @@ comparison is the one that Python would make. Everything else runs as it is writ
 """
 
 import ast
-import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType, EllipsisType, NoneType
 from typing import Any
 
-from common.sandbox.entry_point import imported_names, parse_quietly
+from common.sandbox.entry_point import BUILTIN_NAMES, imported_names, parse_quietly
 
 VALUE_NAME = "value"
 # Builtins that read their arguments and nothing else, and give plain values for plain ones.
 _PURE = frozenset(
     "abs all any bool dict float frozenset int isinstance len list max min round set sorted str sum tuple".split()
 )
-_BUILTIN_NAMES = frozenset(dir(builtins))
 _SINGLE = (bool, NoneType, EllipsisType)  # classes whose equal objects are one object
 # Modules of which the judge has its own copy, which no program can have patched.
 _MODULES = frozenset({"math", "cmath"})
@@ -139,7 +137,7 @@ class _TakeCall(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def _is_of_program(self, name: str) -> bool:
-        return name not in _BUILTIN_NAMES and name not in self.imported
+        return name not in BUILTIN_NAMES and name not in self.imported
 
 
 def is_single(node: ast.expr) -> bool:

@@ -21,11 +21,12 @@ from common.evaluation.bootstrap import draws_by_label, draws_of_problems, inter
 from common.evaluation.label_counts import MIN_FOR_A_LATENT
 from common.evaluation.metrics import auroc
 from common.evaluation.statistics import counted, holm, rate
+from common.handoffs import JUDGED
 from common.handoffs.changes import AblatedDirection, LatentUnderPrompt, UnderPrompt
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.interventions.comparisons import mcnemar_p
 from common.interventions.directions import Direction
-from common.interventions.outcomes import JUDGED, change_interval, paired
+from common.interventions.outcomes import change_interval, paired
 from common.problems.syntax import module_names, parse_python
 from phase3_validation.ablation.config import NONE, AblationConfig
 

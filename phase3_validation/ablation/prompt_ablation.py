@@ -34,7 +34,6 @@ from phase3_validation.ablation.config import NONE, AblationConfig
 from phase3_validation.ablation.figure import draw
 from phase3_validation.ablation.outcomes import pass_rate
 from phase3_validation.ablation.prompts import ablated_prompt, circle_of
-from phase3_validation.config import VALIDATION
 from phase3_validation.held_out_use import note_use
 
 TABLE = "ablation.parquet"
@@ -45,7 +44,9 @@ def run(ctx: RunContext[AblationConfig], config: AblationConfig) -> None:
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
-    tasks = make_tasks(spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems), config)
+    tasks = make_tasks(
+        spaced(ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"]), config.problems), config
+    )
     n_readings = note_use(ctx, config.reuse_validation)
     with ctx.write() as out:
         out.summarize = lambda rows: {
@@ -103,7 +104,9 @@ def conclude(
     config, rows = ctx.config, out.joined_rows()
     measured = latent_activations(out, rows, directions, source)
     out.table("activations.parquet", measured)
-    entry_points = {row["task_id"]: row["entry_point"] for row in ctx.read(handoffs.SPLIT).table(VALIDATION)}
+    entry_points = {
+        row["task_id"]: row["entry_point"] for row in ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"])
+    }
     whole = [row for row in rows if row["ablation"] == NONE]
     result = AblationDocument(
         experiment=out.identity["experiment"],
@@ -155,4 +158,6 @@ def _layers(directions: list[Direction]) -> list[int]:
 
 
 def count_programs(ctx: RunContext[AblationConfig]) -> int:
-    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems) * len(ctx.config.ablations)
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(handoffs.SPLIT_FILES["validation"]), ctx.config.problems) * len(
+        ctx.config.ablations
+    )

@@ -43,13 +43,12 @@ from phase3_validation.attention.config import AttentionConfig
 from phase3_validation.attention.heads import find_heads
 from phase3_validation.attention.results import Measured
 from phase3_validation.attention.sections import SECTIONS, section_words
-from phase3_validation.config import VALIDATION
 
 PROMPTS_TRIED = 4  # with the model's own attention and with eager attention
 
 
 def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
-    problems = ctx.read(handoffs.SPLIT).table(VALIDATION)
+    problems = ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"])
     coefficients = ctx.read(handoffs.COEFFICIENTS).document()
     directions = steered_directions(ctx.read(handoffs.LATENTS), list(coefficients.directions))
     directions = with_vectors(directions, ctx.read(handoffs.COEFFICIENTS))

@@ -16,10 +16,11 @@ import numpy as np
 
 from common import handoffs
 from common.evaluation.bootstrap import DRAWS
+from common.handoffs import SPLIT_FILES, SPLIT_NAMES
 from common.handoffs.detection import LATENT, LOGISTIC_REGRESSION, DetectionDocument
 from common.interventions.directions import Direction, selected_directions
 from common.phases.context import RunContext
-from common.programs.labels import SPLITS, JudgedProblems, Samples, judged_problems, judged_samples
+from common.programs.labels import JudgedProblems, Samples, judged_problems, judged_samples
 from common.saes.sources import sae_source
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.evaluation import Evaluation, Judging, Scored
@@ -126,7 +127,7 @@ class Predictions:
 
 def _problems(ctx: RunContext, config: DetectionConfig) -> tuple[JudgedProblems, Samples]:
     split, generations = ctx.read(handoffs.SPLIT), ctx.read(handoffs.GENERATIONS)
-    rows = {name: split.table(f"{name}_{{dataset}}.parquet") for name in SPLITS}
+    rows = {name: split.table(file) for name, file in SPLIT_FILES.items()}
     problems = judged_problems(rows, generations.table("dataset.parquet"), str(generations.path), config.accept_missing)
     programs: list[dict[str, Any]] = []
     if handoffs.TEMPERATURE.name in ctx.artifacts:
@@ -134,7 +135,7 @@ def _problems(ctx: RunContext, config: DetectionConfig) -> tuple[JudgedProblems,
         names = sorted(name for name in sampled.manifest["files"] if name.startswith("dataset_temp_"))
         programs = [row for name in names for row in sampled.table(name)]
     samples = judged_samples(programs, problems)
-    for name in SPLITS:
+    for name in SPLIT_NAMES:
         incorrect = problems.incorrect[problems.split == name]
         left_out = "".join(f"; left out: {count} {reason}" for reason, count in problems.left_out[name].items())
         ctx.log.info("%s: %d problems, %d incorrect%s", name, len(incorrect), incorrect.sum(), left_out)
@@ -181,7 +182,7 @@ def _document(
     used = judged[0].entry.baselines
     return DetectionDocument(
         experiment=experiment,
-        n={name: int((problems.split == name).sum()) for name in SPLITS},
+        n={name: int((problems.split == name).sum()) for name in SPLIT_NAMES},
         left_out={**problems.left_out, "samples": samples.left_out},
         seed=config.seed,
         n_resamples=config.n_resamples,

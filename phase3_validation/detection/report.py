@@ -15,6 +15,7 @@ from common.handoffs.estimates import AurocInterval, Interval
 from common.handoffs.selected import LatentFacts
 from common.handoffs.verdicts import DifficultyVerdict, RankingVerdict
 from common.report.blocks import (
+    AREA,
     Block,
     Cell,
     Column,
@@ -49,7 +50,6 @@ from common.words import (
 )
 from phase3_validation.detection import words
 
-_AREA = Scale(0, 1, 0.5)
 _METRICS = (  # key in a card, title, meaning
     ("f1", "F1", "harmonic mean of precision and recall for the direction's positive label"),
     ("precision", "Precision", "share of the programs called positive that are"),
@@ -238,7 +238,7 @@ def _fit(baselines: dict[str, BaselineCard]) -> str:
 def _card_row(score: str, card: Card) -> list[Cell]:
     return [
         Cell(score),
-        estimate(card.auroc, scale=_AREA),
+        estimate(card.auroc, scale=AREA),
         *(estimate(getattr(card, key)) for key, _, _ in _METRICS),
         Cell(UNKNOWN if card.threshold is None else f"{card.threshold:.4g}", sort=card.threshold),
     ]
@@ -265,7 +265,7 @@ def _strata(name: str, entry: DetectedDirection) -> Table:
         Column("Stratum", numeric=False, cell=lambda row: Cell(row.stratum)),
         Column("Problems", cell=lambda row: count_cell(row.n)),
         Column("Positive", cell=lambda row: count_cell(row.n_positive)),
-        Column("AUROC", cell=lambda row: estimate(row.auroc, scale=_AREA)),
+        Column("AUROC", cell=lambda row: estimate(row.auroc, scale=AREA)),
         Column("F1", cell=lambda row: estimate(row.f1)),
     ]
     return table_of(f"{sentence_case(direction_words(name))} by difficulty", columns, entry.strata, folded=True)
@@ -278,7 +278,7 @@ def _temperatures(name: str, entry: DetectedDirection) -> Table:
         Column("Problems", cell=lambda row: count_cell(row.n_problems)),
         Column("Programs", cell=lambda row: count_cell(row.n_programs)),
         Column("Base rate", "share of positive programs", cell=lambda row: share(row.base_rate)),
-        Column("AUROC", intervals, cell=lambda row: estimate(row.auroc, scale=_AREA)),
+        Column("AUROC", intervals, cell=lambda row: estimate(row.auroc, scale=AREA)),
         Column("F1", cell=lambda row: estimate(row.f1)),
     ]
     title = f"{sentence_case(direction_words(name))} by sampling temperature"

@@ -40,7 +40,6 @@ from common.runs.records import RecordWriter
 from common.saes.activations import StoredText
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-from phase3_validation.config import VALIDATION
 from phase3_validation.held_out_use import note_use
 from phase3_validation.orthogonalisation import figures, findings
 from phase3_validation.orthogonalisation.config import OrthogonalisationConfig
@@ -95,7 +94,7 @@ def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfi
         if len(controls) < config.n_controls:
             ctx.log.warning("%s: its layer has %d of %d matched latents", name, len(controls), config.n_controls)
     earlier = greedy_programs(generations.table("dataset.parquet"))
-    problems = spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems)
+    problems = spaced(ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"]), config.problems)
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
@@ -173,7 +172,10 @@ def conclude(
         tables=findings.tables(verification, entries),
     )
     out.document("orthogonalisation.json", found)
-    texts = {problem["task_id"]: problem["text"] for problem in ctx.read(handoffs.SPLIT).table(VALIDATION)}
+    texts = {
+        problem["task_id"]: problem["text"]
+        for problem in ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"])
+    }
     out.document("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
     out.file("figures/orthogonalisation.svg", figures.among_matched(entries))
     for sentence in found.sentences:
@@ -195,4 +197,4 @@ def count_records(ctx: RunContext[OrthogonalisationConfig]) -> int:
     directions = selected_directions(latents, config.directions)
     candidates = [len(candidates_of(d, columns, latents.document())) for d in directions]
     n_conditions = 1 + sum(1 + min(config.n_controls, n) for n in candidates)
-    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), config.problems) * n_conditions
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(handoffs.SPLIT_FILES["validation"]), config.problems) * n_conditions

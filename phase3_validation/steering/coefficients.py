@@ -17,12 +17,13 @@ import numpy as np
 
 from common import handoffs
 from common.errors import ConfigError
+from common.handoffs import JUDGED
 from common.handoffs.steering import DEGENERATE_LIMIT, CoefficientsDocument, Dose, FittedFacts, TunedDirection
 from common.interventions.comparisons import wanted_change
 from common.interventions.conditions import UNSTEERED, Condition, mean_norms, rows_by_condition, steered
 from common.interventions.directions import Direction, unit_decoder_row
 from common.interventions.fitted import VECTORS, FittedDirection, filled, fit, steered_directions
-from common.interventions.outcomes import JUDGED, effect, paired
+from common.interventions.outcomes import effect, paired
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
 from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.phases.context import RunContext
@@ -30,7 +31,6 @@ from common.runs.records import RecordWriter
 from common.saes.activations import layer_activations
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
-from phase3_validation.config import HYPERPARAMS, SAE_SPLIT
 from phase3_validation.steering.choice import choose, curve_point
 from phase3_validation.steering.config import CoefficientsConfig
 from phase3_validation.steering.figures import dose_response
@@ -86,7 +86,7 @@ def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None
         out.conclude = lambda: conclude(ctx, out, plan, earlier)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            problems = spaced(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), config.problems)
+            problems = spaced(ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["hyperparams"]), config.problems)
             fitted = replace(plan, directions=filled(plan.directions, fitted_vectors(ctx, plan)))
             write_steered(ctx, out, problems, fitted, earlier, steer_prompt=config.steer == "all")
 
@@ -96,7 +96,7 @@ def fitted_vectors(ctx: RunContext[CoefficientsConfig], plan: Plan) -> dict[str,
     fitted = [direction for direction in plan.directions if isinstance(direction, FittedDirection)]
     if not fitted:
         return {}
-    generations, split = ctx.read(handoffs.GENERATIONS), ctx.read(handoffs.SPLIT).table(SAE_SPLIT)
+    generations, split = ctx.read(handoffs.GENERATIONS), ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["sae"])
     labels = {task: row["label"] for task, row in greedy_programs(generations.table("dataset.parquet")).items()}
     tasks = [row["task_id"] for row in split if labels.get(row["task_id"]) in JUDGED]
     resid = layer_activations(generations, fitted[0].layer, tasks).numpy()
@@ -183,4 +183,6 @@ def _in_words(chosen: Dose | None) -> str:
 
 
 def count_records(ctx: RunContext[CoefficientsConfig]) -> int:
-    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(HYPERPARAMS), ctx.config.problems) * len(plan_of(ctx).conditions)
+    return n_spaced(ctx.read(handoffs.SPLIT).n_rows(handoffs.SPLIT_FILES["hyperparams"]), ctx.config.problems) * len(
+        plan_of(ctx).conditions
+    )

@@ -47,7 +47,6 @@ from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.phases.context import RunContext
 from common.programs.writing import Earlier
 from common.runs.records import RecordWriter
-from phase3_validation.config import HYPERPARAMS, VALIDATION
 from phase3_validation.held_out_use import note_use
 from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
@@ -74,7 +73,9 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
             kind: {index: Condition(direction.name, kind, index, *place) for index in some}
             for kind, some in indices.items()
         }
-    tuned_on = drawn(ctx.read(handoffs.SPLIT).table(HYPERPARAMS), ctx.config.tuning_problems, ctx.config.seed)
+    tuned_on = drawn(
+        ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["hyperparams"]), ctx.config.tuning_problems, ctx.config.seed
+    )
     base = SteeringPlan([], directions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
     return Plan(base, chosen, own, controls, tuned_on)
 
@@ -85,7 +86,7 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
     for name, controls in plan.controls.items():
         warn_of_few(name, len(controls[MATCHED_LATENT]), config.n_controls, ctx.log)
     earlier = greedy_programs(generations.table("dataset.parquet"))
-    problems = spaced(ctx.read(handoffs.SPLIT).table(VALIDATION), config.problems)
+    problems = spaced(ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"]), config.problems)
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings, problems)
         if out.n_wanted:  # the run that only joins what slices left needs no model
@@ -218,5 +219,5 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 def count_records(ctx: RunContext[SteeringConfig]) -> int:
     plan = plan_of(ctx)
-    n_problems = n_spaced(ctx.read(handoffs.SPLIT).n_rows(VALIDATION), ctx.config.problems)
+    n_problems = n_spaced(ctx.read(handoffs.SPLIT).n_rows(handoffs.SPLIT_FILES["validation"]), ctx.config.problems)
     return plan.n_tuning + n_problems * plan.n_conditions

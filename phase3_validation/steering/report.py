@@ -1,6 +1,6 @@
 """Phase 3.3 on the page: what the chosen dose did, and what the controls did."""
 
-from common.handoffs import GENERATIONS, SPLIT
+from common.handoffs import GENERATIONS, SPLIT, SPLIT_FILES
 from common.handoffs.steering import (
     FITTED,
     MATCHED_LATENT,
@@ -118,7 +118,7 @@ def _few_problems(collected: Collected, phase: PhaseResult, result: SteeringDocu
     """A trial on some problems, with few controls or another limit of length, must not be taken for the result."""
     found, split, generations = [], collected.finished(SPLIT), collected.finished(GENERATIONS)
     assert split is not None and generations is not None  # phase 3.3 rests on them
-    of = split.artifact.n_rows("validation_{dataset}.parquet")
+    of = split.artifact.n_rows(SPLIT_FILES["validation"])
     if result.n < of:
         words = f"Phase 3.3 steered {count(result.n)} of {count(of)} validation problems: small effects cannot show."
         found.append(warning("Some problems", words))

@@ -14,10 +14,10 @@ from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import always_positive_f1, evaluation_card
 from common.evaluation.label_counts import MIN_TO_EVALUATE
 from common.evaluation.metrics import best_threshold, predicted_positive
+from common.handoffs import JUDGED
 from common.handoffs.changes import ThereAgainstAlways
 from common.handoffs.detection import DetectedDirection
 from common.interventions.directions import Direction
-from common.programs.labels import LABELS
 from phase3_validation.detection.evaluation import Scored, among_random
 from phase3_validation.detection.scores import Score
 from phase3_validation.transfer.config import TransferConfig
@@ -48,7 +48,7 @@ class TargetProblems:
     def of(cls, splits: dict[str, list[Row]], rows: Sequence[Row], config: TransferConfig) -> TargetProblems:
         """`rows` are the unsteered records, in the order of the splits."""
         names = np.array([name for name, problems in splits.items() for _ in problems])
-        kept = np.array([row["label"] in LABELS for row in rows])
+        kept = np.array([row["label"] in JUDGED for row in rows])
         left_out = {
             name: dict(sorted(Counter(row["label"] for row, own, judged in zip(rows, names, kept, strict=True)
                                       if own == name and not judged).items()))

@@ -103,7 +103,7 @@ def splits_of(ctx: RunContext[TransferConfig]) -> tuple[dict[str, list[dict[str,
     """What tunes and what judges; with the other dataset where it is of one."""
 
     def own(name: str) -> list[dict[str, Any]]:
-        return ctx.read(handoffs.SPLIT).table(f"{name}_{{dataset}}.parquet")
+        return ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES[name])
 
     experiment = ctx.config.experiment()
     if "to_dataset" not in experiment:

@@ -17,7 +17,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-MIB = 1 << 20
+from common.sandbox.judge import signal_name
+from common.sandbox.programs import MIB
+
 ELAPSED = 3  # seconds on the clock for a second of processor time
 OUTPUT_BYTES = 1 * MIB
 OPTIONS = ("-s", "-P", "-B", "-X", "utf8", "-W", "ignore")  # of Python: no user site, nothing from the working folder
@@ -92,7 +94,7 @@ class Finished:
         if self.stopped_for is not None:
             return self.stopped_for
         if self.status < 0:
-            return f"ended by {_signal_name(-self.status)}"
+            return f"ended by {signal_name(-self.status)}"
         return f"ended with status {self.status}"
 
 
@@ -168,10 +170,3 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(process.pid, signal.SIGKILL)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"signal {number}"

@@ -8,8 +8,7 @@ from common.handoffs import CIRCUIT_LATENTS
 from common.phases.context import RunContext
 from common.report.graphs.graph_document import LogitEffect, TextExample
 from phase5_attribution_graphs.graphs.exporting import Latent, LatentFacts
-
-PROMOTES, SUPPRESSES = "promotes", "suppresses"
+from phase5_attribution_graphs.latents.effects import PROMOTES, SUPPRESSES
 
 
 def facts_of(ctx: RunContext) -> Mapping[Latent, LatentFacts]:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from common.evaluation.bootstrap import draws_of_problems, interval
-from common.evaluation.statistics import counted, holm
+from common.evaluation.statistics import ALPHA, counted, holm
 from common.handoffs.circuit_interventions import (
     MIN_PROMPTS,
     CircuitVerdict,
@@ -30,7 +30,7 @@ from phase5_attribution_graphs.interventions.patching import PAIRED
 from phase5_attribution_graphs.interventions.rows import INHIBIT, MEAN, PATCH, PATCH_BACK, STEER, ZERO, ZERO_EACH
 
 Row = dict[str, Any]
-ALPHA, NEGLIGIBLE = 0.05, 0.1  # of a baseline: less would not be called carrying it
+NEGLIGIBLE = 0.1  # of a baseline: less would not be called carrying it
 COMPARED = {TOP_SIGNED: ZERO, TOP_INFLUENCE: ZERO_EACH}  # what is ranked among null sets
 CORRELATIONS = ("influence_and_size", "signed_and_effect", "signed_and_frozen", "frozen_and_free")
 

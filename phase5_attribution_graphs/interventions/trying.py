@@ -12,8 +12,6 @@
 Record i is the i-th prompt that is tried, behaviour by behaviour. What transcoders miss stays, recomputed, throughout.
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -23,6 +21,7 @@ from common.handoffs.circuit_interventions import InterventionsDocument
 from common.model.loading import load_model
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
+from phase5_attribution_graphs.baseline.baseline import csv_of
 from phase5_attribution_graphs.interventions.circuits import TOP_SIGNED
 from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
 from phase5_attribution_graphs.interventions.figures import effects_beside_nulls
@@ -123,11 +122,3 @@ def evidence_of(out: RecordWriter) -> dict[str, Evidence]:
 
 def _verdict(found: InterventionsDocument, behaviour: str) -> str:
     return found.behaviours[behaviour].sets[TOP_SIGNED].verdict
-
-
-def csv_of(rows: Sequence[Row]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()

@@ -1,7 +1,7 @@
 """One figure: what transcoders leave unexplained, layer by layer."""
 
 from common.handoffs.circuit_latents import CircuitLatentsDocument, LastFit
-from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, png_bytes
+from common.plots import COLOURS, GREY, new_figure, png_bytes
 
 CAPTIONS = {
     "transcoder_fit": (
@@ -11,7 +11,6 @@ CAPTIONS = {
         "(broken). Dotted: 1, where the mean would do as well.",
     ),
 }
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#8c564b", "#e377c2")
 
 
 def draw(document: CircuitLatentsDocument) -> bytes:

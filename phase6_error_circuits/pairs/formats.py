@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import ConfigError
+from common.handoffs.error_pairs import QUESTION
 from common.model.chat import template_of
 from common.model.tokenization import Span, ids_and_spans
 from phase6_error_circuits.pair import FEW_SHOT, NEUTRAL, SEED
 from phase6_error_circuits.pairs.templates import ERRORS
 
-QUESTION = "\n# When this code is executed, Python will raise a"
 _NEUTRAL = "\n# When this code is executed, Python raises this exception:"
 _ASKED = "What does Python raise when this code is executed?\n```python\n"
 _TO_BE_ANSWERED = "\n```\nAnswer with the name of the exception."

@@ -9,6 +9,7 @@ from common.cli import Parser
 from common.errors import MissingArtifactError
 from common.launch.program import Program
 from common.launch.running import add_experiment_flags
+from common.report.command import KEYS
 from common.report.latents.neuronpedia import API, fetch_label
 from common.runs.discovery import slug
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from common.report.blocks import Block
     from common.report.collect import Collected
     from common.report.latents.inputs import Inputs
-
-KEYS = ("model", "dataset", "limit", "sae", "prompt")
 
 
 def main(argv: list[str], _program: Program) -> int:

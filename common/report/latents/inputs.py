@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from common.errors import ArtifactMismatchError, ConfigError
-from common.handoffs import GENERAL_TEXT, GENERATIONS, LATENTS, SPLIT
+from common.handoffs import GENERAL_TEXT, GENERATIONS, LATENTS, SPLIT, SPLIT_FILES
 from common.model.chat import template_of
 from common.model.general_text import first_documents, load_text, text_for
 from common.model.loading import load_tokenizer
@@ -108,7 +108,7 @@ class Inputs:
     @functools.cached_property
     def programs(self) -> list[Row]:
         """Those of the selection split that there are."""
-        split = self.collected.needed(SPLIT).artifact.table(f"{SHOWN_SPLIT}_{{dataset}}.parquet")
+        split = self.collected.needed(SPLIT).artifact.table(SPLIT_FILES[SHOWN_SPLIT])
         programs = self.collected.needed(GENERATIONS).artifact.table("dataset.parquet")
         by_task = {row["task_id"]: row for row in programs}
         return [by_task[row["task_id"]] for row in split if row["task_id"] in by_task]

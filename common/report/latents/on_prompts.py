@@ -3,7 +3,7 @@
 import numpy as np
 
 from common.evaluation.statistics import counted as counted_of
-from common.plots import GREY, new_figure, png_bytes
+from common.plots import CORRECT, GREY, INCORRECT, new_figure, png_bytes
 from common.report.blocks import (
     Block,
     Cell,
@@ -22,7 +22,6 @@ from common.words import count, number
 
 N_TOP = 10
 UNITS = "in the SAE's units"
-CORRECT, INCORRECT = "#0072b2", "#d55e00"  # told apart by colour-blind readers too
 LABELS = {"correct": CORRECT, "incorrect": INCORRECT}
 
 

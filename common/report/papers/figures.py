@@ -45,7 +45,10 @@ def _pdf_of_svg(svg: bytes) -> bytes:
     from svglib.svglib import svg2rlg
 
     drawing = svg2rlg(io.BytesIO(svg))
-    return renderPDF.drawToString(drawing, invariant=1)
+    assert drawing is not None, "matplotlib or this program wrote it"
+    out = io.BytesIO()
+    renderPDF.drawToFile(drawing, out, invariant=1)
+    return out.getvalue()
 
 
 def _pdf_of_png(png: bytes) -> bytes:

@@ -1,0 +1,66 @@
+"""Covers that a constant has one definition and a formula one function: a change is made in one place."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from support import ROOT
+
+FOLDERS = ("common", "model_organism", "natural", "benchmarks", "pva_sae", *(p.name for p in ROOT.glob("phase*/")))
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+SHORT_WORD, SMALL_BODY = 20, 160  # equal words and one-liners may mean different things
+OF_EACH_FILE = {"HERE", "ROOT"}  # the folder that a file lies in
+
+
+def constants(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Names in capitals with what they are: those of one assignment to several, each with its own."""
+    for node in tree.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            several = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+            pairs = zip(target.elts, node.value.elts, strict=True) if several else [(target, node.value)]
+            yield from ((one.id, value) for one, value in pairs if isinstance(one, ast.Name) and one.id.isupper())
+
+
+def says_something(value: ast.expr) -> bool:
+    """Not a number, a short word, or another name: equal ones of those are chance."""
+    if isinstance(value, ast.Constant):
+        return isinstance(value.value, str) and len(value.value) > SHORT_WORD
+    return not isinstance(value, ast.Name | ast.Attribute | ast.UnaryOp | ast.BinOp)
+
+
+def defined_more_than_once(places: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {what: found for what, found in places.items() if len(found) > 1}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_a_constant_is_defined_once():
+    places = defaultdict(list)
+    for path, tree in TREES.items():
+        for name, value in constants(tree):
+            if says_something(value) and name not in OF_EACH_FILE:
+                places[f"{name.lstrip('_')} = {ast.unparse(value)}"].append(name_of(path))
+    assert len(places) > 300
+    assert defined_more_than_once(places) == {}
+
+
+def test_no_two_functions_have_the_same_body():
+    places = defaultdict(list)
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = "\n".join(ast.unparse(part) for part in node.body if not is_docstring(part))
+                if len(body) > SMALL_BODY:
+                    places[body].append(f"{name_of(path)}:{node.name}")
+    assert len(places) > 1000
+    assert defined_more_than_once(places) == {}
+
+
+def is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
