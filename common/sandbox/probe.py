@@ -49,7 +49,7 @@ def main() -> NoReturn:
 
 
 class Probe:
-    """Tries each layer alone, then the whole set-up of each level that the layers allow."""
+    """Tries each layer alone, then the whole set-up of the best level, and where that fails of those below it."""
 
     def __init__(self, limits: Limits, home: str, folder: str) -> None:
         self.limits, self.home = limits, home

@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import SandboxError
 from common.sandbox import Limits, Sandbox, levels, seccomp, syscalls
+from common.sandbox.confinement import LANDLOCK, NAMESPACES, SECCOMP
 from common.sandbox.landlock import python_folders
 from common.sandbox.levels import Isolation, choose_isolation
 from common.sandbox.probe import NotEnforced, Probe, in_throw_away_child
@@ -90,6 +91,29 @@ def test_a_hard_limit_below_the_sandboxs_own_is_found():
         Probe.try_rlimits(SimpleNamespace(limits=Limits(memory_bytes=1 << 34)))
 
     assert "a hard limit of 8589934592 bytes" in in_throw_away_child(with_a_low_hard_limit)
+
+
+@pytest.mark.parametrize(
+    ("works", "missing", "tried", "level", "named"),
+    [
+        ({1, 2, 3}, {}, [3], 3, []),
+        ({1, 2}, {}, [3, 1, 2, 3], 2, [NAMESPACES]),
+        ({2}, {}, [3, 1], 0, [SECCOMP]),
+        ({1, 2, 3}, {LANDLOCK: "refused"}, [1], 1, [LANDLOCK]),
+    ],
+)
+def test_levels_are_tried_from_below_only_where_the_best_does_not_work(
+    monkeypatch, works, missing, tried, level, named
+):
+    asked = []
+    monkeypatch.setattr("common.sandbox.probe.in_throw_away_child", lambda act: act())
+
+    def try_level(number: int) -> str:
+        asked.append(number)
+        return "" if number in works else "it fails"
+
+    assert Probe.best_level(SimpleNamespace(try_level=try_level), missing) == level
+    assert asked == tried and [*missing] == named
 
 
 def test_python_is_granted_but_never_the_folder_that_holds_the_home(monkeypatch):
