@@ -6,12 +6,12 @@ import subprocess
 
 import pytest
 from support import ROOT, command, prepare_datasets_cache
+from typed_commands import links_in, typed_in
 
 from common.files import text_sha256
 
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+COMMANDS = typed_in(TEXT)
 
 
 def test_the_readme_shows_the_main_commands():
@@ -69,7 +69,7 @@ def test_each_target_of_the_readme_is_in_the_makefile(line):
 
 
 def test_every_linked_file_and_every_folder_of_the_tree_exists():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith("http")]
+    links = links_in(TEXT)
     assert links and not [link for link in links if not (ROOT / link).exists()]
     tree = TEXT.split("## Where things are")[1].split("```")[1]
     top = [

@@ -5,6 +5,7 @@ once it runs: see common/model/token_meter.py.
 """
 
 import shutil
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -43,27 +44,53 @@ def empty_model(config: ModelConfig, device: str) -> Any:
         return None
 
 
-def _memory(ctx: RunContext, model: Any) -> str:
-    n_rows = getattr(ctx.config, "batch_size", 1)
-    n_new = ctx.config.max_new_tokens if isinstance(ctx.config, WritingConfig) else 0
+@dataclass(frozen=True)
+class Memory:
+    """What a process holds at its peak [bytes]: the weights, and one batch of `n_rows`."""
+
+    weights: int
+    batch: int
+    n_rows: int
+
+    @property
+    def all_gb(self) -> float:
+        """With what Python and its libraries take [10^9 bytes]."""
+        return (self.weights + self.batch) / 1e9 + PYTHON_GB
+
+
+def memory_of(model: Any, config: ModelConfig, n_rows: int | None = None) -> Memory:
+    """Of a phase with these settings; `n_rows` in the place of its batch size.
+
+    Dictionaries, gradients and streams that are kept are not counted.
+    """
+    n_rows = getattr(config, "batch_size", 1) if n_rows is None else n_rows
+    n_new = config.max_new_tokens if isinstance(config, WritingConfig) else 0
     weights = sum(parameter.numel() for parameter in model.parameters()) * model.dtype.itemsize
-    batch = batch_bytes(model, n_rows, TOKENS_PER_ROW, n_new)
+    return Memory(weights, batch_bytes(model, n_rows, TOKENS_PER_ROW, n_new), n_rows)
+
+
+def kept_bytes(model: Any, n_records: int, n_vectors: int) -> int:
+    """What so many vectors of the residual stream for each record take on disk."""
+    return n_records * n_vectors * model.config.get_text_config().hidden_size * FLOAT32
+
+
+def _memory(ctx: RunContext, model: Any) -> str:
+    found = memory_of(model, ctx.config)
     free = free_bytes(ctx.device)
     there = "" if free is None else f"; {free / 1e9:.1f} GB are free"
     return (
-        f"memory of each process up to {(weights + batch) / 1e9 + PYTHON_GB:.1f} GB: weights {weights / 1e9:.2f} GB "
-        f"in {str(model.dtype).removeprefix('torch.')}, a batch of {n_rows} up to {batch / 1e9:.2f} GB{there}. "
-        f"A batch that does not fit is computed in parts"
+        f"memory of each process up to {found.all_gb:.1f} GB: weights {found.weights / 1e9:.2f} GB "
+        f"in {str(model.dtype).removeprefix('torch.')}, a batch of {found.n_rows} up to {found.batch / 1e9:.2f} GB"
+        f"{there}. A batch that does not fit is computed in parts"
     )
 
 
 def _disk(ctx: RunContext, model: Any) -> str:
-    config = model.config.get_text_config()
     n_records = ctx.phase.count_records(ctx)
-    n_vectors = ctx.phase.n_kept_vectors(ctx.config, config.num_hidden_layers)
-    if not n_records * n_vectors:
+    n_vectors = ctx.phase.n_kept_vectors(ctx.config, model.config.get_text_config().num_hidden_layers)
+    size = kept_bytes(model, n_records, n_vectors)
+    if not size:
         return ""
-    size = n_records * n_vectors * config.hidden_size * FLOAT32
     there = next(path for path in (ctx.data_dir.resolve(), *ctx.data_dir.resolve().parents) if path.exists())
     return (
         f"disk {size / 1e9:.2f} GB for {n_records} records of {n_vectors} activations, twice that while they are joined"

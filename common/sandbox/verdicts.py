@@ -1,4 +1,4 @@
-"""What comes out of the sandbox: a label, one of METHOD.md's error classes, and a reproducible message."""
+"""What comes out of the sandbox: a label, one of the error classes of docs/method.md, and a reproducible message."""
 
 import builtins
 import re
@@ -28,7 +28,7 @@ class Verdict:
     """The judgement of one program.
 
     `label` is correct, incorrect, not_run (the sandbox failed) or unsupported (the tests cannot
-    be judged by value). `error` is a class of METHOD.md for incorrect programs, else None.
+    be judged by value). `error` is a class of docs/method.md for incorrect programs, else None.
     `near_limit`: it used half of its CPU or blocked time or more, so a slower machine could
     give another label.
     """
@@ -43,7 +43,7 @@ class Verdict:
 
 
 def error_class(builtin_name: str, while_compiling: bool) -> str:
-    """The METHOD.md class of an exception, named by its nearest builtin base.
+    """The class (docs/method.md) of an exception, named by its nearest builtin base.
 
     Whatever stops the compiler (null bytes, lone surrogates, a parser out of stack) is a
     syntax error; a SyntaxError raised later, by eval() say, is not one of the program.
