@@ -11,8 +11,8 @@ from common.model.language_model import LanguageModel
 from common.model.logit_difference import LogitDifference
 from common.model.sites import resid_post_site
 
-CLOSE = {"float32": 1e-3}  # of logits; to those of the model itself
-CLOSE_16_BIT = 0.5
+LOGITS_CLOSE = {"float32": 1e-3}  # to those of the model itself
+LOGITS_CLOSE_16_BIT = 0.5
 
 
 class AnswerLogits:
@@ -24,7 +24,7 @@ class AnswerLogits:
     def __init__(self, lm: LanguageModel, tokens: Sequence[int]):
         self.tokens, self.site = tuple(tokens), resid_post_site(lm.n_layers - 1)
         self._logits = LogitDifference(lm.model).logits
-        self._close, self._name = CLOSE.get(lm.dtype, CLOSE_16_BIT), lm.name
+        self._close, self._name = LOGITS_CLOSE.get(lm.dtype, LOGITS_CLOSE_16_BIT), lm.name
 
     def __call__(self, resid: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch n_tokens"]:
         """Logits after the given states of the stream; gradients go through."""

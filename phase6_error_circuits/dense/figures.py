@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.handoffs.error_dense import DenseCurves, ErrorDenseDocument
-from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, error_bars, log_counts, new_figure, svg_bytes
+from common.plots import BLUE, COLOURS, GREY, ORANGE, error_bars, log_counts, new_figure, svg_bytes
 
 CAPTIONS = {
     "dense_circuits": (
@@ -19,7 +19,6 @@ CAPTIONS = {
     ),
 }
 _CURVES = {"faithfulness": (BLUE, "o"), "completeness": (ORANGE, "s"), "random": (GREY, "x")}
-_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#8c564b", "#e377c2")
 
 
 def all_figures(found: ErrorDenseDocument, select: DenseCurves) -> Mapping[str, bytes]:
@@ -56,7 +55,7 @@ def directions(found: ErrorDenseDocument, title: str) -> bytes:
     with new_figure(6, 3.6) as (figure, axis):
         for number, name in enumerate(positions):
             own = [one for one in found.directions if one.position == name]
-            layers, color = [one.layer for one in own], _COLOURS[number % len(_COLOURS)]
+            layers, color = [one.layer for one in own], COLOURS[number % len(COLOURS)]
             axis.plot(layers, [one.direction.known for one in own], color=color, marker="o", markersize=3, label=name)
             axis.plot(layers, [one.whole.known for one in own], color=color, linestyle=":")
         axis.axhline(0, color=GREY, linewidth=0.8)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.handoffs.error_pairs import QUESTION
 from common.model.loading import load_model
 from model_organism.corpus import SNIPPET, check_no_evaluation_text, snippet_document
-from model_organism.error_snippets import ERROR_WEIGHTS, NOTHING, QUESTION, ErrorSnippet, sample_snippet
+from model_organism.error_snippets import ERROR_WEIGHTS, NOTHING, ErrorSnippet, sample_snippet
 from model_organism.evaluation.error_contrasts import GROUPS, judge, sample_pairs
 from model_organism.minimal_pairs import (
     ALTERNATIVES,

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from common import handoffs
 from common.errors import ConfigError
+from common.handoffs.error_pairs import QUESTION
 from common.model.answers import Front, first_difference, front_of
 from common.model.registry import model_location
 from common.phases.settings import build_config
@@ -23,7 +24,7 @@ from phase6_error_circuits.pair import FORMATS, NULL, POSITIONS, REAL, REPORT, S
 from phase6_error_circuits.pairs.alignment import APART, UNEQUAL, Aligned, Draw, align
 from phase6_error_circuits.pairs.config import ErrorPairsConfig
 from phase6_error_circuits.pairs.drawing import Source, draw_pairs
-from phase6_error_circuits.pairs.formats import QUESTION, PromptFormat, format_of
+from phase6_error_circuits.pairs.formats import PromptFormat, format_of
 from phase6_error_circuits.pairs.labels import raised_errors
 from phase6_error_circuits.pairs.phase import PHASE
 from phase6_error_circuits.pairs.report import section as pairs_section
