@@ -11,13 +11,11 @@ from common.model.language_model import LanguageModel
 from common.model.sites import site_name
 from common.model.tokenization import tokens_in_front
 from common.runs.artifacts import ArtifactWriter
-from common.saes.dictionary import Dictionary
+from common.saes.dictionary import WEIGHTS, Dictionary
 from common.saes.encoder import LayerSae, load_from_folder
 from common.saes.sources import CONFIG_FILE, WEIGHTS_FILE
 from phase1_3_dictionaries.config import DictionariesConfig
 from phase1_3_dictionaries.reading import Sites
-
-WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 
 
 def save_dictionary(

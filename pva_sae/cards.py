@@ -6,9 +6,7 @@ from typing import Any
 from common.handoffs.detection import LATENT, Card, DetectionDocument, Known
 from common.handoffs.detector import DetectorDocument
 
-MEASURES = (
-    "auroc", "average_precision", "f1", "precision", "recall", "specificity", "balanced_accuracy", "mcc"
-)  # fmt: skip
+MEASURES = ("auroc", "average_precision", "f1", "precision", "recall", "specificity", "balanced_accuracy", "mcc")
 INCORRECT, THE_DETECTOR, PROGRAMS = "incorrect", "detector", "programs"
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ FOLDERS = ("common", "model_organism", "natural", "benchmarks", "pva_sae", *(p.n
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 SHORT_WORD, SMALL_BODY = 20, 160  # equal words and one-liners may mean different things
-OF_EACH_FILE = {"HERE", "ROOT"}  # the folder that a file lies in
+OF_EACH_FILE = {"HERE"}  # the folder that a file lies in
 
 
 def constants(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
@@ -22,7 +22,9 @@ def constants(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
         for target in node.targets:
             several = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
             pairs = zip(target.elts, node.value.elts, strict=True) if several else [(target, node.value)]
-            yield from ((one.id, value) for one, value in pairs if isinstance(one, ast.Name) and one.id.isupper())
+            yield from (
+                (one.id, value) for one, value in pairs if isinstance(one, ast.Name) and one.id.lstrip("_").isupper()
+            )
 
 
 def says_something(value: ast.expr) -> bool:

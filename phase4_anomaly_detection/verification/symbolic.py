@@ -17,16 +17,15 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict
-from pathlib import Path
 
 from common.errors import SandboxError
+from common.provenance import ROOT
 from common.sandbox.levels import choose_isolation
 from common.sandbox.programs import Limits
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
 from phase4_anomaly_detection.verification.processes import MIB, OPTIONS, Finished, Patience, run_limited
 
 NAME = "symbolic"
-_ROOT = Path(__file__).resolve().parents[2]
 _START_S = 20  # of the processor, for imports, on a slow machine
 _MEMORY = 2048 * MIB
 _MOST_SHOWN = 3
@@ -54,7 +53,7 @@ def check_symbolic(code: str, seconds: float, isolation: str, patience: Patience
     search_s = min(seconds, patience.left_s / 2)
     request = {"code": code, "seconds": search_s, "level": level, "home": home, "limits": asdict(limits)}
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
-        command, stdin = [sys.executable, *OPTIONS, "-c", _START, str(_ROOT)], json.dumps(request).encode()
+        command, stdin = [sys.executable, *OPTIONS, "-c", _START, str(ROOT)], json.dumps(request).encode()
         finished = run_limited(command, folder, patience, cpu_s=cpu_s, memory_bytes=None, stdin=stdin)
     return _verdict(finished, f"level {level}")
 

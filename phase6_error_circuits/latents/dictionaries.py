@@ -17,10 +17,9 @@ from torch import Tensor
 from common.errors import ConfigError
 from common.model.language_model import LanguageModel
 from common.model.sites import parsed, site_name
+from common.saes.dictionary import WEIGHTS
 from common.saes.encoder import LayerSae, load_sae
 from common.saes.sources import SaeSource
-
-_WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,4 +83,4 @@ def load_dictionaries(
 
 
 def _on_device(sae: LayerSae, device: str) -> LayerSae:
-    return dataclasses.replace(sae, **{name: getattr(sae, name).to(device) for name in _WEIGHTS})
+    return dataclasses.replace(sae, **{name: getattr(sae, name).to(device) for name in WEIGHTS})

@@ -11,18 +11,25 @@ UNSETTLED = "reference not settled"  # what is known by name alone
 _ARXIV = {  # key -> title, authors, year, number
     "tahimic2025correctness": (
         "Mechanistic Interpretability of Code Correctness in {LLMs} via Sparse Autoencoders",
-        "Tahimic, Kriz and Cheng, Charibeth", 2025, "2510.02917",
+        "Tahimic, Kriz and Cheng, Charibeth",
+        2025,
+        "2510.02917",
     ),
     "lieberum2024gemmascope": (
         "{Gemma Scope}: Open Sparse Autoencoders Everywhere All At Once on {Gemma} 2",
-        "Lieberum, Tom and others", 2024, "2408.05147",
+        "Lieberum, Tom and others",
+        2024,
+        "2408.05147",
     ),
     "gemma2024": ("{Gemma} 2: Improving Open Language Models at a Practical Size", "{Gemma Team}", 2024, "2408.00118"),
     "austin2021mbpp": ("Program Synthesis with Large Language Models", "Austin, Jacob and others", 2021, "2108.07732"),
     "chen2021humaneval": (
-        "Evaluating Large Language Models Trained on Code", "Chen, Mark and others", 2021, "2107.03374",
+        "Evaluating Large Language Models Trained on Code",
+        "Chen, Mark and others",
+        2021,
+        "2107.03374",
     ),
-}  # fmt: skip
+}
 _OF_DATASETS = {"mbpp": "austin2021mbpp", "humaneval": "chen2021humaneval"}
 
 
@@ -43,11 +50,15 @@ def bibtex_of(collected: Collected) -> str:
 def _tool(collected: Collected) -> str:
     done = [phase for phase in collected.phases.values() if phase.state == FINISHED]
     note = f"version {version()}, commit {' and '.join(codes_of(done))}"
-    return _entry("software", "pvasae", {
-        "title": "{PVA-SAE}: {Python} Value Attribution with Sparse Autoencoders",
-        "author": "{The PVA-SAE developers}",
-        "note": note,
-    })  # fmt: skip
+    return _entry(
+        "software",
+        "pvasae",
+        {
+            "title": "{PVA-SAE}: {Python} Value Attribution with Sparse Autoencoders",
+            "author": "{The PVA-SAE developers}",
+            "note": note,
+        },
+    )
 
 
 def _read(collected: Collected) -> list[str]:
