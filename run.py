@@ -108,9 +108,9 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
         "judge programs from any tool",
     ),
     "doctor": Command(
-        "common.programs.doctor:main",
-        "doctor [--full]",
-        "does this machine judge programs rightly?",
+        "common.launch.doctor.doctor:main",
+        "doctor [--model MODEL]",
+        "is this machine ready, are its labels right, does a model behave?",
     ),
     "test-gpu": Command(
         "common.model.devices:main",

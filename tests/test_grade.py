@@ -1,4 +1,4 @@
-"""Covers run.py grade and run.py doctor: files in and out, resume, refusals, and the line about the sandbox."""
+"""Covers run.py grade: files in and out, resume, refusals, and the line about the sandbox."""
 
 import json
 import logging
@@ -318,16 +318,3 @@ def test_the_adversarial_corpus_is_judged_as_expected(shared, tmp_path):
         word = {"correct": "pass", "incorrect": "fail"}.get(verdict["label"], verdict["label"])
         word = "timeout" if verdict["error"] == "timeout" else word
         assert word in (row["expect"] if isinstance(row["expect"], list) else [row["expect"]]), row["id"]
-
-
-def test_the_doctor_judges_reference_solutions_and_names_the_ones_that_fail(tmp_path):
-    problem = {"task_id": 5, "text": "t", "code": "def g(n):\n    return -n", "test_list": ["assert g(2) == -2"]}
-    wrong = {**problem, "task_id": 6, "test_list": ["assert g(2) == 2"]}
-    good = cold_command("run.py", "doctor", "--dataset", write(tmp_path / "good.jsonl", problem))
-    assert good.returncode == 0 and "1 of 1 reference solutions of good pass" in good.stdout
-    bad = command("run.py", "doctor", "--dataset", write(tmp_path / "bad.jsonl", problem, wrong))
-    assert (
-        bad.returncode == 1
-        and "1 of 2 reference" in bad.stdout
-        and "problem 6 is incorrect: wrong_answer" in bad.stdout
-    )
