@@ -18,6 +18,7 @@ from typing import Any
 import run
 from common.model.devices import CUDA_CONTEXT
 from common.model.memory import SHARE_OF_FREE
+from common.model.settings import ModelConfig
 from common.phases.settings import build_config
 from common.programs.expectations import empty_model, kept_bytes, memory_of
 from common.programs.settings import WritingConfig
@@ -148,9 +149,7 @@ def _model(dtype: str) -> Any:
     """Gemma-2-2b without its weights."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(SHAPE))
-        model = empty_model(
-            build_config(run.PROGRAM.phase("1").config, "full", {"model": folder, "dtype": dtype}), "cuda"
-        )
+        model = empty_model(ModelConfig(model=folder, dtype=dtype), "cuda")
     assert model is not None, "transformers knows no gemma2"
     return model
 

@@ -107,7 +107,7 @@ def assembled(page: str, shown: dict[str, str]) -> str:
             file, _, caption = figure_of(path, name or "")
             return f"![{name}]({_relative(file, page)})\n\n{caption}"
         part = with_links(part_of(path, name), path, page, shown)
-        return _deeper(part) if found.start() > 0 and part.startswith("# ") else part
+        return _deeper(part, path) if found.start() > 0 and part.startswith("# ") else part
 
     own = f"{DOCS}/{page}"
     return INCLUDE.sub(put_in, with_links(text_of(own), own, page, shown))
@@ -152,13 +152,12 @@ def _path_of(link: str, source: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(source), link.partition("#")[0]))
 
 
-def _deeper(text: str) -> str:
-    """A text that has a heading of its own, as a part of a page: every heading one level down."""
+def _deeper(text: str, path: str) -> str:
+    """A text that has a heading of its own, as a part of a page: headings one level down, and whose text it is."""
     lines = text.splitlines(keepends=True)
     outside = _outside_fences(lines)
-    return "".join(
-        f"#{line}" if plain and HEADING.match(line) else line for line, plain in zip(lines, outside, strict=True)
-    )
+    lines = [f"#{line}" if plain and HEADING.match(line) else line for line, plain in zip(lines, outside, strict=True)]
+    return "".join([lines[0], f"\n`{posixpath.dirname(path)}/`\n", *lines[1:]])
 
 
 def _relative(target: str, page: str) -> str:

@@ -115,6 +115,12 @@ def test_a_part_ends_where_the_next_begins():
     assert part.startswith("# Phase 1.1") and "**Output.**" in part and "# Phase 1:" not in part
 
 
+def test_a_whole_text_within_a_page_has_lower_headings_and_says_whose_it_is():
+    text = assembled("rooms.md")
+    assert "\n## What a score is worth\n\n`common/evaluation/`\n" in text
+    assert len(re.findall("^# ", text, re.MULTILINE)) == 1
+
+
 def test_no_page_names_what_is_not_part_of_the_project():
     for page in PAGES:
         assert not re.findall(r"METHOD\.md|DESIGN\.md|\.\./shared|/work/", assembled(page)), page

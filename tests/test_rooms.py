@@ -13,7 +13,11 @@ ROOMS = tuple(
     "handoffs sandbox evaluation runs phases problems model saes programs interventions launch npz report".split()
 )
 GROUND_FLOOR = -1
-OURS = [path for path in ROOT.rglob("*.py") if not {".venv", "data", "tests"} & {*path.relative_to(ROOT).parts}]
+OURS = [
+    path
+    for path in ROOT.rglob("*.py")
+    if not any(part.startswith(".") or part in ("data", "tests") for part in path.relative_to(ROOT).parts)
+]
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in OURS}
 COMMON = sorted(name for name in MODULES if name.startswith("common."))
 

@@ -28,7 +28,7 @@ def expectations(ctx: RunContext) -> list[str]:
     model = empty_model(ctx.config, ctx.device)
     if model is None:
         return [f"expected: unknown, since {ctx.config.model} is not on this disk yet"]
-    return [f"expected: {line}" for line in (_memory(ctx, model), _disk(ctx, model), _tokens(ctx)) if line]
+    return [f"expected: {line}" for line in (_memory(ctx, ctx.config, model), _disk(ctx, model), _tokens(ctx)) if line]
 
 
 def empty_model(config: ModelConfig, device: str) -> Any:
@@ -63,10 +63,10 @@ def memory_of(model: Any, config: ModelConfig, n_rows: int | None = None) -> Mem
 
     Dictionaries, gradients and streams that are kept are not counted.
     """
-    n_rows = getattr(config, "batch_size", 1) if n_rows is None else n_rows
+    rows: int = getattr(config, "batch_size", 1) if n_rows is None else n_rows
     n_new = config.max_new_tokens if isinstance(config, WritingConfig) else 0
     weights = sum(parameter.numel() for parameter in model.parameters()) * model.dtype.itemsize
-    return Memory(weights, batch_bytes(model, n_rows, TOKENS_PER_ROW, n_new), n_rows)
+    return Memory(weights, batch_bytes(model, rows, TOKENS_PER_ROW, n_new), rows)
 
 
 def kept_bytes(model: Any, n_records: int, n_vectors: int) -> int:
@@ -74,8 +74,8 @@ def kept_bytes(model: Any, n_records: int, n_vectors: int) -> int:
     return n_records * n_vectors * model.config.get_text_config().hidden_size * FLOAT32
 
 
-def _memory(ctx: RunContext, model: Any) -> str:
-    found = memory_of(model, ctx.config)
+def _memory(ctx: RunContext, config: ModelConfig, model: Any) -> str:
+    found = memory_of(model, config)
     free = free_bytes(ctx.device)
     there = "" if free is None else f"; {free / 1e9:.1f} GB are free"
     return (
