@@ -13,7 +13,15 @@ from typed_commands import check_understood, links_in, typed_in
 import run
 from benchmarks import costs
 from common.errors import PipelineError
+from common.evaluation import verdicts
+from common.handoffs.selected import REFUSE_ABOVE, WARN_ABOVE
+from common.handoffs.steering import DEGENERATE_LIMIT, MIN_CONTROLS
+from common.interventions import controls, degenerate, power
+from common.saes import rates
 from docs import hooks
+from phase3_validation.detection import scores
+from phase4_anomaly_detection import calibration
+from phase6_error_circuits.gate import figures as gate
 
 DOCS = ROOT / "docs"
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
@@ -138,6 +146,27 @@ def test_a_batch_that_is_cut_is_the_first_that_does_not_fit():
     largest = costs.largest_batch("1", 24)
     smaller, larger = costs.largest_batch("1", 12), costs.largest_batch("1", 80)
     assert 0 < smaller < largest < 64 < larger and costs.largest_batch("1", 5) == 0
+
+
+def test_the_numbers_of_the_method_are_those_of_the_code():
+    text = " ".join((DOCS / "method.md").read_text().split() + (DOCS / "cards.md").read_text().split())
+    said = [
+        f"limit = max({rates.PUBLISHED_LIMIT:g}, {rates.TIMES_THE_MEAN:g} × mean firing rate",
+        f"Above {WARN_ABOVE:g} it warns. Above {REFUSE_ABOVE:g} it stops",
+        f"*Does not rank*: interval below {verdicts.WORTHLESS_BELOW:g}",
+        f"beyond above 0, not beyond below {verdicts.NEGLIGIBLE_GAIN:g}",
+        f"random latents of the layer that fire on at least {['none', '1', '2', '3', '4', 'five'][scores.MIN_ACTIVE]}",
+        f"fewer than {100 * DEGENERATE_LIMIT:g} % of the outputs are *newly* degenerate",
+        f"fewer than {100 * degenerate.LEAST_DISTINCT:g} % of its {degenerate.N_GRAM}-grams of tokens are distinct "
+        f"({degenerate.MIN_TOKENS} tokens or more)",
+        f"|separation| < {controls.MAX_SEPARATION:g}",
+        f"beyond that of every control of both kinds, {MIN_CONTROLS} or more each",
+        f"{power.N_SIMULATED:,} runs are simulated",
+        f"needs {100 * power.ENOUGH:g} % at {100 * power.EFFECT:g} points",
+        f"Platt below {calibration.ISOTONIC_FROM:,} texts",
+        f"both signs right reaches {gate.BOTH_SIGNS:g}",
+    ]
+    assert not [words for words in said if words not in text]
 
 
 @needs_mkdocs
