@@ -35,7 +35,8 @@ def run_phase(phase: str, *, data: str | Path = "data", **settings: Any) -> Path
     if status == STOPPED:
         raise KeyboardInterrupt
     if status:
-        raise PipelineError(last.removeprefix("error: ") or f"phase {phase} ended with status {status}\nSee above")
+        what, _, advice = (last or f"phase {phase} ended with status {status}").partition("\n")
+        raise PipelineError(f"{what}\n{advice or f'Type the same to see more: python3 run.py phase {phase}'}")
     return folder_of(phase, data=data, **{name: value for name, value in settings.items() if name != "fresh"})
 
 
@@ -84,6 +85,6 @@ def _typed(words: list[str]) -> tuple[int, str]:
             for line in process.stderr:
                 sys.stderr.write(line)
                 message = [line] if line.startswith("error: ") else [*message, line] if message else []
-            return process.wait(), "".join(message).strip()
+            return process.wait(), "".join(message).strip().removeprefix("error: ")
         except KeyboardInterrupt:  # it saves, and says so
             process.send_signal(signal.SIGINT)

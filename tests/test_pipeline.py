@@ -57,16 +57,6 @@ def test_phase_1_writes_the_declared_columns_and_one_activation_file_per_layer(w
     assert arrays["task_id"].tolist() == [row["task_id"] for row in rows]
 
 
-def test_the_readme_s_way_of_reading_the_results_works(whole):
-    block = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    block = block.replace("data/phase1_0/<run>", str(newest(whole / "phase1_0")))
-    block = block.replace("data/phase0_1/<run>/validation_organism", f"{newest(whole / 'phase0_1')}/validation_small")
-    scope: dict = {}
-    exec(block, scope)
-    assert len(scope["programs"]) == 100 and len(scope["reported"]) == 40
-    assert scope["layer"]["task_id"].tolist() == scope["programs"].task_id.tolist()
-
-
 def test_every_row_is_consistent(whole):
     for row in pyarrow.parquet.read_table(newest(whole / "phase1_0") / "dataset.parquet").to_pylist():
         assert row["prompt"].endswith("\n\n# Solution:\n") and "assert assert" not in row["prompt"]

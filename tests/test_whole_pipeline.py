@@ -59,11 +59,13 @@ def test_every_phase_is_built_once_and_the_report_is_written(finished):
 
 
 def test_python_is_given_what_the_pipeline_wrote(finished):
-    """The code in the README of pva_sae runs, and every AUROC of the cards follows from the tables."""
+    """The code of both READMEs runs, and every AUROC of the cards follows from the tables."""
     data, _ = finished
-    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "pva_sae" / "README.md").read_text(), re.DOTALL)
     names: dict = {}
-    exec(block.replace('data="data"', f"data={str(data)!r}"), names)
+    for page in ("README.md", "pva_sae/README.md"):
+        [block] = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+        exec(block.replace('data="data"', f"data={str(data)!r}"), names)
+    assert set(names["reported"].split) == {"validation"}
     run, programs = names["run"], names["programs"]
     assert len(names["resid"]) == len(programs) == 120 and len(names["strongest"]) == 5
     held_out = programs.query("split == 'validation' and label in ('correct', 'incorrect')").set_index("task_id")

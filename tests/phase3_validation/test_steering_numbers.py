@@ -53,7 +53,7 @@ def simulated_run(chosen_experiment, tmp_path_factory) -> Path:
 def _simulate(ctx, config) -> None:
     rng = np.random.default_rng(2)
     plan = steering_phase.plan_of(ctx)
-    problems = ctx.read(handoffs.SPLIT).table(steering_phase.VALIDATION)
+    problems = ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"])
     earlier = greedy_programs(ctx.read(handoffs.GENERATIONS).table("dataset.parquet"))
     with ctx.write() as out:
         out.conclude = lambda: steering_phase.conclude(ctx, out, plan, earlier, 1, problems)

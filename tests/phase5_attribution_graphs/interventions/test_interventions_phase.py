@@ -32,6 +32,7 @@ from phase5_attribution_graphs.interventions.phase import PHASE
 from phase5_attribution_graphs.interventions.report import section
 from run import PROGRAM
 
+pytestmark = pytest.mark.usefixtures("figures_with_layout")  # they are compared with those of commands
 FEW = {"n_prompts": 2, "n_nulls": 19, "n_swept": 4, "coefficients": (1.0,)}
 FLAGS = ["--n-prompts", 2, "--n-nulls", 19, "--n-swept", 4, "--coefficients", "1.0"]
 ROW = {"prompt": "The farmers", "correct_answer": " are", "incorrect_answer": " is"}
