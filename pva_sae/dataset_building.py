@@ -90,7 +90,7 @@ class DatasetBuilder:
             raise ConfigError(f"format is '{format}'\nGive one of: {', '.join(FORMATS)}")
         if self.path is None:
             raise ConfigError(
-                f"there is no dataset of {self.models.model_name} to save yet\nCall build_dataset() first"
+                f"there is no dataset of {self.models.model_name} to save yet\nRun build_dataset() first"
             )
         rows = self._rows()
         stem = self.data / f"dataset_{self.path.name}"
