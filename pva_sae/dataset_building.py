@@ -89,9 +89,7 @@ class DatasetBuilder:
         if format not in FORMATS:
             raise ConfigError(f"format is '{format}'\nGive one of: {', '.join(FORMATS)}")
         if self.path is None:
-            raise ConfigError(
-                f"there is no dataset of {self.models.model_name} to save yet\nRun build_dataset() first"
-            )
+            raise ConfigError(f"there is no dataset of {self.models.model_name} to save yet\nRun build_dataset() first")
         rows = self._rows()
         stem = self.data / f"dataset_{self.path.name}"
         paths = {ending: stem.with_name(f"{stem.name}.{ending}") for ending in FORMATS[format]}

@@ -36,7 +36,7 @@ def run_phase(phase: str, *, data: str | Path = "data", **settings: Any) -> Path
         raise KeyboardInterrupt
     if status:
         what, _, advice = (last or f"phase {phase} ended with status {status}").partition("\n")
-        raise PipelineError(f"{what}\n{advice or f'Type the same to see more: python3 run.py phase {phase}'}")
+        raise PipelineError(f"{what}\n{advice or 'See above what it said'} (it ran: python3 run.py phase {phase})")
     return folder_of(phase, data=data, **{name: value for name, value in settings.items() if name != "fresh"})
 
 
