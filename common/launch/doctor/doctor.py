@@ -13,6 +13,7 @@ from common.launch.program import Program
 from common.launch.running import context_for
 from common.model.devices import resolve_device
 from common.model.registry import is_on_this_disk
+from common.model.settings import ModelConfig
 from common.programs.expectations import empty_model, kept_bytes, memory_of
 
 SIZED, PROBLEMS = "1", 974  # the phase whose memory and disk are told, on all of MBPP
@@ -61,10 +62,12 @@ def _of_model(model: str, sae: str, device: str, data_dir: Path, program: Progra
 def _size_of_a_run(model: str, device: str, data_dir: Path, program: Program) -> Finding:
     """Memory and disk of phase 1 on MBPP: what a dry run says, before there are problems."""
     context, _ = context_for(program.phase(SIZED), ["--model", model, "--device", device, "--data-dir", str(data_dir)])
-    empty = empty_model(context.config, context.device)
+    config = context.config
+    assert isinstance(config, ModelConfig)
+    empty = empty_model(config, context.device)
     if empty is None:
         return Finding(f"phase {SIZED}", WORTH_KNOWING, "what it takes is not known: the model's kind is not")
     n_layers = empty.config.get_text_config().num_hidden_layers
     disk = kept_bytes(empty, PROBLEMS, n_layers) / 1e9
-    words = f"up to {memory_of(empty, context.config).all_gb:.1f} GB of memory, {disk:.2f} GB on disk for MBPP"
+    words = f"up to {memory_of(empty, config).all_gb:.1f} GB of memory, {disk:.2f} GB on disk for MBPP"
     return Finding(f"phase {SIZED}", GOOD, words)
