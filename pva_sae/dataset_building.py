@@ -18,9 +18,10 @@ from common.handoffs import GENERATIONS
 from common.model.devices import resolve_device
 from common.model.loading import load_model
 from common.problems.datasets import ProblemSet, load_problems
+from common.runs.artifacts import Artifact
 from common.runs.checkpoints import PartStore
-from common.runs.discovery import MANIFEST, STAMP
-from common.tables import from_parquet, to_parquet
+from common.runs.discovery import STAMP, read_run
+from common.tables import to_parquet
 from pva_sae.phases import folder_of, run_phase
 
 if TYPE_CHECKING:
@@ -107,8 +108,9 @@ class DatasetBuilder:
 
     def _rows(self) -> list[dict[str, Any]]:
         assert self.path is not None
-        if (self.path / MANIFEST).is_file():
-            return from_parquet((self.path / "dataset.parquet").read_bytes())
+        run = read_run(self.path, GENERATIONS)
+        if run is not None and run.finished:
+            return Artifact(GENERATIONS, run, "python3 run.py phase 1").table("dataset.parquet")
         return PartStore(self.path, logging.getLogger("pva_sae")).table("dataset.parquet")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ConfigError
-from common.handoffs import DETECTOR, HANDOFFS, SPLIT, SPLIT_FILES, Handoff
+from common.handoffs import DETECTOR, HANDOFFS, SPLIT, SPLIT_FILES
 from common.report.collect import Collected, PhaseResult, choose, collect_experiment, runs_in
 from pva_sae.cards import cards_of_detection, cards_of_detector
+from run import PROGRAM
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,7 +135,7 @@ class Run:
         return self._phase(phase).document(name)
 
     def _phase(self, phase: str) -> PhaseResult:
-        return self._collected.needed(_handoff_of(phase))
+        return self._collected.needed(PROGRAM.phase(phase).output)
 
     def _splits(self) -> dict[int, str]:
         split = self._collected.finished(SPLIT)
@@ -142,10 +143,3 @@ class Run:
             return {}
         members = {name: split.artifact.table(file) for name, file in SPLIT_FILES.items()}
         return {row["task_id"]: name for name, rows in members.items() for row in rows}
-
-
-def _handoff_of(phase: str) -> Handoff:
-    for handoff in HANDOFFS:
-        if handoff.phase == str(phase):
-            return handoff
-    raise ConfigError(f"there is no phase '{phase}'\nGive one of: {', '.join(handoff.phase for handoff in HANDOFFS)}")

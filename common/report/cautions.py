@@ -5,7 +5,7 @@ from collections import Counter
 from common.handoffs import GENERATIONS, TEMPERATURE
 from common.provenance import code_words
 from common.report.blocks import Block, Commands, Paragraph, Section, warning
-from common.report.collect import DAMAGED, FINISHED, MISSING, STALE, UNFINISHED, Collected, PhaseResult
+from common.report.collect import DAMAGED, MISSING, STALE, UNFINISHED, Collected, PhaseResult
 from common.report.runs import (
     codes_of,
     isolation_words,
@@ -23,7 +23,7 @@ FULL_ISOLATION = 3
 def cautions_section(collected: Collected, of_phases: list[Block]) -> Section:
     """`of_phases` are those that the phases have of their own results."""
     section = Section("warnings", "Warnings", "What must be known before believing a number?")
-    done = [phase for phase in collected.results if phase.state == FINISHED]
+    done = collected.done
     found = [
         *_scope(collected),
         *_unfinished(collected),

@@ -105,6 +105,11 @@ class Collected:
         """Every phase, with its runs of other contrasts."""
         return [one for phase in self.phases.values() for one in self.results_of(phase.handoff)]
 
+    @property
+    def done(self) -> list[PhaseResult]:
+        """Those that have a run that can be read."""
+        return [one for one in self.results if one.state == FINISHED]
+
     def results_of(self, handoff: Handoff) -> list[PhaseResult]:
         return [self.phases[handoff.name], *self.beside.get(handoff.name, [])]
 

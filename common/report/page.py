@@ -4,7 +4,7 @@ import base64
 import datetime
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> 
 
 def render(page: Page, now: datetime.datetime) -> str:
     script = (HERE / SCRIPT).read_text()
-    return _template().render(
+    return compiled(HERE / TEMPLATE, typeset=typeset).render(
         page=page,
         date=now.astimezone(datetime.UTC).date().isoformat(),
         policy=policy(script),
@@ -51,17 +51,18 @@ def render(page: Page, now: datetime.datetime) -> str:
 
 
 @functools.cache  # compiling it takes longer than a page
-def _template() -> Template:
+def compiled(template: Path, **filters: Callable[..., str]) -> Template:
+    """A page's template, which escapes every value and knows these filters."""
     environment = Environment(
-        loader=FileSystemLoader(HERE),
+        loader=FileSystemLoader(template.parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["typeset"] = typeset
-    return environment.get_template(TEMPLATE)
+    environment.filters |= filters
+    return environment.get_template(template.name)
 
 
 def policy(script: str) -> str:

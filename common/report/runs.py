@@ -46,7 +46,7 @@ Process = dict[str, Any]
 
 def runs_section(collected: Collected) -> Section:
     section = Section("runs", "What was run", "With which models, versions, seeds and isolation, and for how long?")
-    done = [phase for phase in collected.results if phase.state == FINISHED]
+    done = collected.done
     section.blocks += [_facts(collected, done), _states(collected), _settings(done), _commands(collected)]
     section.blocks.append(_versions(done))
     return section

@@ -8,20 +8,18 @@ allows no script but its own.
 """
 
 import datetime
-import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from common.errors import ConfigError
 from common.report.graphs.graph_document import GraphDocument, GraphNode, LogitEffect, Scalar
 from common.report.graphs.influence_of_links import influence_of_links
 from common.report.page import STYLE as REPORT_STYLE
-from common.report.page import policy
+from common.report.page import compiled, policy
 from common.words import any_value, title_of
 
 HERE = Path(__file__).parent
@@ -37,7 +35,7 @@ def graph_page(documents: Sequence[GraphDocument]) -> bytes:
     if not 1 <= len(documents) <= 2:
         raise ConfigError(f"a page shows one or two graphs, not {len(documents)}\nGive one or two")
     script = "\n".join((HERE / name).read_text() for name in SCRIPTS)
-    html = _template().render(
+    html = compiled(HERE / TEMPLATE, words=_value_words, title=title_of).render(
         documents=documents,
         created=[_day(document) for document in documents],
         data=Markup(_inlined([page_data(document) for document in documents])),
@@ -47,20 +45,6 @@ def graph_page(documents: Sequence[GraphDocument]) -> bytes:
         script=Markup(script),
     )
     return html.encode("utf-8", "backslashreplace")
-
-
-@functools.cache  # compiling it takes longer than a page
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"words": _value_words, "title": title_of}
-    return environment.get_template(TEMPLATE)
 
 
 def page_data(document: GraphDocument) -> dict[str, Any]:

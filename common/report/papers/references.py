@@ -2,7 +2,7 @@
 
 from common.handoffs import DETECTOR
 from common.provenance import version
-from common.report.collect import FINISHED, Collected
+from common.report.collect import Collected
 from common.report.runs import codes_of
 from common.runs.discovery import plain_name
 
@@ -42,14 +42,13 @@ def bibtex_of(collected: Collected) -> str:
     keys += ["lieberum2024gemmascope"] if "gemma-scope" in str(experiment["sae"]) else []
     keys += [key for name, key in _OF_DATASETS.items() if dataset.startswith(name)]
     entries = [_tool(collected), *(_arxiv(key) for key in keys), *_read(collected)]
-    if collected.phases[DETECTOR.name].state == FINISHED:
+    if collected.finished(DETECTOR):
         entries.append(f"% The detector follows ACE (phase 4.1): {UNSETTLED}.\n")
     return "\n".join(entries)
 
 
 def _tool(collected: Collected) -> str:
-    done = [phase for phase in collected.phases.values() if phase.state == FINISHED]
-    note = f"version {version()}, commit {' and '.join(codes_of(done))}"
+    note = f"version {version()}, commit {' and '.join(codes_of(collected.done))}"
     return _entry(
         "software",
         "pvasae",
@@ -67,17 +66,17 @@ def _read(collected: Collected) -> list[str]:
     commits = _commits(collected)
     repositories = {"model": experiment["model"], "dictionaries": experiment["sae"], "problems": experiment["dataset"]}
     return [
-        _entry("misc", what, {"title": plain_name(name), "note": commits.get(what, "from this disk")})
+        _entry("misc", what, {"title": plain_name(name), **commits.get(what, {})})
         for what, name in repositories.items()
         if name is not None
     ]
 
 
-def _commits(collected: Collected) -> dict[str, str]:
-    done = [phase for phase in collected.phases.values() if phase.state == FINISHED]
-    settings = {key: word for phase in done for key, word in phase.manifest["all_settings"].items() if word}
+def _commits(collected: Collected) -> dict[str, dict[str, str]]:
+    """The field that says it, of what was read at a commit: of a folder, or of problems, none is known."""
+    settings = {key: word for phase in collected.done for key, word in phase.manifest["all_settings"].items() if word}
     found = {"model": settings.get("revision"), "dictionaries": settings.get("sae_revision")}
-    return {what: f"commit {commit}" for what, commit in found.items() if commit}
+    return {what: {"note": f"commit {commit}"} for what, commit in found.items() if commit}
 
 
 def _arxiv(key: str) -> str:
