@@ -28,7 +28,6 @@ def write_for_papers(collected: Collected, sections: list[Section], folder: Path
             taken[name] += 1
             stem = name if taken[name] == 1 else f"{name}_{taken[name]}"
             files |= {f"{stem}.{ending}": data for ending, data in _files(block, stem).items()}
-    folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         write_atomic(folder / name, data)
     return len(files)

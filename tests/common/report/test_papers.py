@@ -9,6 +9,7 @@ import pytest
 import report_data
 from markupsafe import Markup
 
+from common.errors import PipelineError
 from common.handoffs.estimates import Interval
 from common.report.blocks import Cell, Column, Drawing, Fold, Paragraph, Section, Table, count_cell, estimate
 from common.report.papers.figures import files_of
@@ -76,6 +77,13 @@ def test_tables_in_folds_and_of_one_title_all_have_files(collected, tmp_path):
         "one_a_drawing.pdf",
         *(f"one_scores_costs{again}.{ending}" for again in ("", "_2") for ending in ("csv", "tex")),
     }
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error_with_what_to_do(collected, tmp_path):
+    (tmp_path / "paper").write_text("mine")
+    with pytest.raises(PipelineError, match="paper"):
+        write_for_papers(collected, [], tmp_path / "paper")
+    assert (tmp_path / "paper").read_text() == "mine"
 
 
 def test_references_name_what_was_used_and_nothing_else(collected, tmp_path):
