@@ -11,16 +11,18 @@ from natural.experiment import Experiment, carry_out, experiment_of, parser_of
 from natural.steps import Step
 
 LAYERS, TOKENS = "12,15,18", "2000000"
+SAVE_EVERY = "190"  # steps: at the end of every text in memory, of 195 steps for three layers of 896 dimensions
 
 
 def steps_of(experiment: Experiment, layers: str = LAYERS, tokens: str = TOKENS) -> list[Step]:
     problems = ("--dataset", experiment.dataset)
     training = ("--layers", layers, "--tokens", tokens, "--text", str(experiment.folder / "text"))
+    saving = ("--checkpoint-every", SAVE_EVERY)
     return [
         experiment.phase("0", *problems),
         experiment.phase("0.1", *problems),
         experiment.text(),
-        experiment.phase("1.3", *experiment.loading, *problems, *training),
+        experiment.phase("1.3", *experiment.loading, *problems, *training, *saving),
     ]
 
 

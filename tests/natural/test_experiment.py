@@ -1,4 +1,4 @@
-"""Covers natural.run, .dictionaries and .pilot: that phases take their commands, in an order that works."""
+"""Covers natural.run, .dictionaries, .study and .pilot: that phases take their commands, in an order that works."""
 
 from pathlib import Path
 
@@ -7,11 +7,12 @@ from support import ROOT, write_problems
 
 import run as root
 from common.launch.running import phase_parser
-from natural import dictionaries, pilot
+from natural import dictionaries, pilot, plan, study
 from natural import run as main_job
 from natural.experiment import Experiment
 
 PAGE = ROOT / "docs" / "natural" / "README.md"
+PLAN = PAGE.with_name("plan.md")
 ACCEPTING = {"--accept-bad-fit", "--accept-missing", "--reuse-validation"}
 
 
@@ -30,9 +31,21 @@ def phase_of(step) -> tuple[str, list[str]] | None:
     return None
 
 
-@pytest.mark.parametrize("module", [main_job, dictionaries, pilot], ids=["run", "dictionaries", "pilot"])
-def test_every_phase_takes_the_flags_it_is_given(module, experiment):
-    for step in module.steps_of(experiment):
+def study_steps(experiment) -> list:
+    whole = [*study.before_steering(experiment), study.screening(experiment)]
+    return [*whole, *study.steering(experiment, "probe", str(experiment.dataset))]
+
+
+LISTS = pytest.mark.parametrize(
+    "steps_of",
+    [main_job.steps_of, dictionaries.steps_of, pilot.steps_of, study_steps],
+    ids=["run", "dictionaries", "pilot", "study"],
+)
+
+
+@LISTS
+def test_every_phase_takes_the_flags_it_is_given(steps_of, experiment):
+    for step in steps_of(experiment):
         if found := phase_of(step):
             phase_id, flags = found
             parsed = phase_parser(root.PROGRAM.phase(phase_id)).parse_args(flags)
@@ -40,10 +53,10 @@ def test_every_phase_takes_the_flags_it_is_given(module, experiment):
             assert step.words[0] == "run.py" or root.PROGRAM.phase(phase_id).n_records
 
 
-@pytest.mark.parametrize("module", [main_job, dictionaries, pilot], ids=["run", "dictionaries", "pilot"])
-def test_no_command_accepts_a_bad_fit_or_is_run_twice(module, experiment):
+@LISTS
+def test_no_command_accepts_a_bad_fit_or_is_run_twice(steps_of, experiment):
     """Nothing that accepts a bad fit is used and no command is run twice."""
-    steps = module.steps_of(experiment)
+    steps = steps_of(experiment)
     assert not ACCEPTING & {word for step in steps for word in step.words}
     assert len({step.command for step in steps}) == len(steps)
 
@@ -55,6 +68,24 @@ def test_the_pilot_runs_every_phase_once_and_inputs_come_first(experiment):
     assert sorted(order) == sorted(root.PHASES.keys() - left_out)
     for place, phase_id in enumerate(order):
         assert {handoff.phase for handoff in root.PROGRAM.phase(phase_id).inputs} <= set(order[:place])
+
+
+def test_the_study_runs_phases_1_to_4_and_inputs_come_first(experiment):
+    order = [found[0] for step in study_steps(experiment) if (found := phase_of(step))]
+    assert set(order) == {one for one in root.PHASES if one[0] in "01234"} - {"1.2", "3.8"}
+    for place, phase_id in enumerate(order):
+        assert {handoff.phase for handoff in root.PROGRAM.phase(phase_id).inputs} <= set(order[:place])
+
+
+def test_the_study_goes_on_from_the_dictionaries(experiment):
+    made = [step.command for step in dictionaries.steps_of(experiment)]
+    assert [step.command for step in study_steps(experiment)][: len(made)] == made
+
+
+def test_the_study_is_within_the_programs_that_were_planned():
+    design = plan.settled()
+    assert 0.95 * plan.BUDGET < design.n_programs <= plan.BUDGET
+    assert f"on {design.n_problems} of the {plan.JUDGING} problems" in " ".join(PLAN.read_text().split())
 
 
 def test_the_pilot_uses_what_the_main_job_has_made(experiment):

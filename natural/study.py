@@ -1,0 +1,89 @@
+"""The question on a natural model: phases 1 to 4 on all problems, with dictionaries of its own, each command measured.
+
+    python3 -m natural.study --model qwen-coder --dataset mbpp.jsonl --folder data/natural --dtype float32
+
+In the folder of natural.dictionaries, whose steps come first where they are not finished: hours of one core.
+
+1. What is known before anything is steered: phases 2, 3.1 and 4.1 (of prompts, then of programs).
+2. Steering, as docs/natural/plan.md settled it: phase 3.2 screens every direction on problems that tune, and once more
+   writes down the coefficient of the one that natural/screening.py chooses; phase 3.3 judges that one alone.
+3. Phases 3.4, 3.5 and 3.7, and 3.6 on other problems where --to-dataset names them.
+
+Stop it at any time and give the same command again. --page fills the table 'costs of the study'.
+"""
+
+from argparse import Namespace
+
+from common.cli import exit_with
+from natural import dictionaries, plan
+from natural.experiment import Experiment, carry_out, experiment_of, parser_of
+from natural.screening import screened
+from natural.steps import Step
+
+SAE = ("--sae", "own")
+POSITIONS = "last,description_end,tests_end"
+TAKEN_AWAY, CONTROLS_TAKEN_AWAY = "48", "19"  # phase 3.5: problems, matched latents of each direction
+WITHOUT_PARTS = "97"  # phase 3.7: problems
+SENT = "0"  # phase 3.6: all problems that may judge
+
+
+def before_steering(experiment: Experiment) -> list[Step]:
+    """The programs, the latents, what they predict, the detectors."""
+    problems = ("--dataset", experiment.dataset)
+    reading = (*experiment.loading, *SAE, *problems)
+    analysing = ("--model", experiment.model, *SAE, *problems)
+    return [
+        *dictionaries.steps_of(experiment),
+        experiment.sliced("1", *experiment.writing, *problems, "--positions", POSITIONS),
+        experiment.general_text(),
+        experiment.phase("2", *analysing),
+        experiment.phase("3.1", *analysing),
+        experiment.phase("4.1", *reading),
+        experiment.phase("4.1", *reading, "--read", "programs", name="of programs, phase"),
+    ]
+
+
+def screening(experiment: Experiment) -> Step:
+    """Phase 3.2 on every direction."""
+    return _coefficients(experiment, name="screening, phase")
+
+
+def steering(experiment: Experiment, direction: str, other: str | None) -> list[Step]:
+    """Everything under an intervention, once it is known what is steered."""
+    design = plan.settled()
+    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset)
+    judging = ("--n-controls", str(design.n_controls), "--problems", str(design.n_problems))
+    steps = [
+        _coefficients(experiment, "--directions", direction),
+        experiment.phase("3.4", *experiment.loading, *SAE, "--dataset", experiment.dataset),
+        experiment.sliced("3.3", *writing, *judging, "--tuning-problems", str(plan.SIGNS_ON)),
+        experiment.sliced("3.7", *writing, "--problems", WITHOUT_PARTS),
+        experiment.sliced("3.5", *writing, "--problems", TAKEN_AWAY, "--n-controls", CONTROLS_TAKEN_AWAY),
+    ]
+    if other:
+        steps.append(experiment.sliced("3.6", *writing, "--to-dataset", other, "--problems", SENT))
+    return steps
+
+
+def _coefficients(experiment: Experiment, *words: str, name: str = "phase") -> Step:
+    tried = ("--coefficients", ",".join(map(str, plan.COEFFICIENTS)), "--problems", str(plan.TRIED_ON))
+    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset)
+    return experiment.sliced("3.2", *writing, *tried, *words, name=name)
+
+
+def main(argv: list[str]) -> int:
+    parser = parser_of("natural.study", __doc__)
+    parser.add_argument("--to-dataset", help="other problems, for phase 3.6: a name or a file, as phase 3.6 takes them")
+    args = parser.parse_args(argv)
+    experiment = experiment_of(args)
+    first = [*before_steering(experiment), screening(experiment)]
+    status = carry_out(first, Namespace(**{**vars(args), "page": None}), experiment, "")
+    if status:
+        return status
+    direction = "CHOSEN" if args.dry_run else screened(experiment.data)
+    whole = [*first, *steering(experiment, direction, args.to_dataset)]
+    return carry_out(whole[args.dry_run * len(first) :], args, experiment, "costs of the study")
+
+
+if __name__ == "__main__":
+    exit_with(main)
