@@ -30,7 +30,7 @@ def chosen_direction(document: CoefficientsDocument) -> str:
     gains = {name: _gain(tuned) for name, tuned in document.directions.items() if tuned.chosen}
     if not gains:
         raise ConfigError(
-            "every coefficient of every direction breaks the output: there is nothing for phase 3.3 to judge\n"
+            f"every coefficient of {', '.join(document.directions)} breaks the output: phase 3.3 has nothing to judge\n"
             "Give smaller coefficients in natural/plan.py"
         )
     return max(gains, key=gains.__getitem__)
