@@ -93,14 +93,14 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
         "what is built, stale, unfinished or missing",
     ),
     "export": Command(
-        "common.npz.commands:export_run",
-        "export --layout npz --out FOLDER",
-        "a run of phase 1 in the original project's files; --to sae-lens FOLDER: dictionaries of phase 1.3",
+        "common.exchange.commands:export_run",
+        "export --to KIND FOLDER",
+        "what was found, for datasets (hf-dataset), as json or npz; dictionaries of phase 1.3 for sae-lens",
     ),
     "import": Command(
-        "common.npz.commands:import_run",
+        "common.exchange.commands:import_run",
         "import --layout npz FOLDER",
-        "the way back; also for data that it published",
+        "a run of phase 1 from files of the original project",
     ),
     "grade": Command(
         "common.programs.grading:main",

@@ -25,7 +25,7 @@ from common.files import file_sha256
 from common.handoffs.dictionaries import DictionariesDocument
 from common.handoffs.document import from_json
 from common.model.loading import load_model
-from common.npz.dictionaries import copy_dictionaries
+from common.exchange.dictionaries import copy_dictionaries
 from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae, load_from_folder
 from common.saes.own import newest_own, run_of

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ConfigError
-from common.handoffs import DETECTOR, HANDOFFS, SPLIT, SPLIT_FILES
+from common.exchange import rows
+from common.handoffs import DETECTION, HANDOFFS
 from common.report.collect import Collected, PhaseResult, choose, collect_experiment, runs_in
-from pva_sae.cards import cards_of_detection, cards_of_detector
+from common.saes.activations import stored_positions
 from run import PROGRAM
 
 if TYPE_CHECKING:
@@ -69,10 +70,9 @@ class Run:
 
         `split` says what a problem is for: sae selects, hyperparams tunes, validation reports; None before phase 0.1.
         """
-        programs = self.table("1", "dataset.parquet")
-        split_of = self._splits()
-        programs["split"] = [split_of.get(task_id) for task_id in programs["task_id"]]
-        return programs
+        import pandas as pd
+
+        return pd.DataFrame(rows.programs(self._collected))
 
     def resid(self, layer: int, position: str = LAST) -> np.ndarray:
         """resid_post of a layer before the program is written, float32 [n problems, d_model], ordered as `programs`.
@@ -85,7 +85,7 @@ class Run:
         file = f"activations/layer_{layer:02d}.safetensors"
         if file not in kept:
             raise ConfigError(f"layer {layer} was not kept in {artifact.path}\nGive 0 to {len(kept) - 1}")
-        positions = artifact.manifest["settings"]["positions"]
+        positions = stored_positions(artifact)
         if position not in positions:
             raise ConfigError(
                 f"position '{position}' was not kept in {artifact.path}\nGive one of: {', '.join(positions)}"
@@ -115,10 +115,8 @@ class Run:
         """
         import pandas as pd
 
-        rows = cards_of_detection(self.document("3.1"))
-        if self._collected.finished(DETECTOR):
-            rows += cards_of_detector(self.document("4.1"))
-        return pd.DataFrame(rows)
+        self._collected.needed(DETECTION)
+        return pd.DataFrame(rows.cards(self._collected))
 
     def folder(self, phase: str) -> Path:
         """Where the run of a phase lies."""
@@ -136,10 +134,3 @@ class Run:
 
     def _phase(self, phase: str) -> PhaseResult:
         return self._collected.needed(PROGRAM.phase(phase).output)
-
-    def _splits(self) -> dict[int, str]:
-        split = self._collected.finished(SPLIT)
-        if split is None:
-            return {}
-        members = {name: split.artifact.table(file) for name, file in SPLIT_FILES.items()}
-        return {row["task_id"]: name for name, rows in members.items() for row in rows}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 
 from common import handoffs
-from common.npz.layout import LayoutConfig
+from common.exchange.layout import LayoutConfig
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 

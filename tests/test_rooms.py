@@ -10,7 +10,7 @@ import pytest
 from support import ROOT
 
 ROOMS = tuple(
-    "handoffs sandbox evaluation runs phases problems model saes programs interventions launch npz report".split()
+    "handoffs sandbox evaluation runs phases problems model saes programs interventions launch report exchange".split()
 )
 GROUND_FLOOR = -1
 OURS = [

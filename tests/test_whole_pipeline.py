@@ -207,3 +207,20 @@ def test_a_dry_run_says_what_each_phase_waits_for_and_writes_nothing(tmp_path):
     waits = f"it would begin a run in {tmp_path / 'data' / 'phase2'}, once there is what it waits for:\n"
     assert f"{waits}  phase 0.1: no finished split of organism" in done.stdout
     assert not (tmp_path / "data").exists()
+
+
+def test_everything_that_was_found_is_exported_for_datasets(finished, dataset, tmp_path):
+    data, _ = finished
+    words = ["--preset", "demo", "--dataset", dataset, "--data-dir", data]
+    done = command("run.py", "export", "--to", "hf-dataset", tmp_path / "out", "--activations", *words)
+    assert done.returncode == 0, done.stderr
+    splits = {"sae", "hyperparams", "validation"}
+    for name, expected in {"programs": splits, "resid_post": splits, "predictions": {"validation"}}.items():
+        assert {path.stem for path in (tmp_path / "out" / name).iterdir()} == expected
+    programs = pandas.concat(map(pandas.read_parquet, (tmp_path / "out" / "programs").iterdir()))
+    stored = pandas.read_parquet(next((data / "phase1_0").glob("*/dataset.parquet")))
+    assert sorted(programs.task_id) == sorted(stored.task_id)
+    cards = pandas.read_parquet(tmp_path / "out" / "cards" / "validation.parquet")
+    detection = json.loads(next((data / "phase3_1").glob("*/detection.json")).read_text())
+    headline = detection["directions"]["predict_incorrect"]["card"]["auroc"]["value"]
+    assert headline in cards[(cards.score == "latent") & (cards.positive == "incorrect")].auroc.tolist()

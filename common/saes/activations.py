@@ -27,6 +27,11 @@ def stored_layers(stored: Artifact) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
+def stored_positions(stored: Artifact) -> list[str]:
+    """The prompt positions whose activations a run of phase 1 holds; the last token alone where it was imported."""
+    return [*stored.manifest["settings"].get("positions", ["last"])]
+
+
 def layer_list(layers: Sequence[int]) -> str:
     """As --layers takes them: "3,5,7"."""
     return ",".join(map(str, layers)) or "none"

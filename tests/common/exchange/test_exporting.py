@@ -17,9 +17,9 @@ from support import ROOT, command
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError
-from common.npz.exporting import export_to
-from common.npz.importing import import_from
-from common.npz.layout import LayoutConfig
+from common.exchange.exporting import export_to
+from common.exchange.importing import import_from
+from common.exchange.layout import LayoutConfig
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 
@@ -179,7 +179,7 @@ def test_a_place_that_cannot_be_written_is_one_message(tmp_path, data):
 
 def test_the_commands_say_what_they_need(cli, tmp_path):
     for words, message in [
-        (["export", "--layout", "npz"], "the following arguments are required: --out"),
+        (["export", "--layout", "npz"], "without --out FOLDER"),
         (["export", "--layout", "zip", "--out", "x"], "invalid choice: 'zip'"),
         (["import", "--layout", "npz"], "the following arguments are required: PATH"),
         (["import", "--layout", "npz", tmp_path, "--model", "gemma"], "--model is 'gemma'"),

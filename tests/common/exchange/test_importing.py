@@ -17,8 +17,8 @@ from support import ROOT
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError
-from common.npz.importing import import_from
-from common.npz.layout import LayoutConfig
+from common.exchange.importing import import_from
+from common.exchange.layout import LayoutConfig
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 

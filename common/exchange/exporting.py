@@ -1,4 +1,4 @@
-"""Write a finished run of phase 1 in the layout of the original project (see common/npz/layout.py).
+"""Write a finished run of phase 1 in the layout of the original project (see common/exchange/layout.py).
 
 The folder appears whole or not at all: it is filled beside its place under another name, reaches the disk,
 and is then renamed. Whatever stops an export, the same command can be given again.
@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 
 from common import handoffs, tables
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
+from common.exchange.layout import EXCLUDED, TABLE_FIELDS, LayoutConfig, npz_bytes, npz_path, table_name
 from common.files import json_bytes, sync
 from common.handoffs import JUDGED
-from common.npz.layout import EXCLUDED, TABLE_FIELDS, LayoutConfig, npz_bytes, npz_path, table_name
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.phases.phase import Phase

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from common import handoffs
+from common.exchange.exporting import appearing, check_target
 from common.handoffs.dictionaries import SITES
 from common.model.settings import NamedModelConfig
-from common.npz.exporting import appearing, check_target
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.phases.settings import setting

@@ -1,4 +1,4 @@
-"""Make a finished run of phase 1 from a folder in the layout of the original project (see common/npz/layout.py).
+"""Make a finished run of phase 1 from a folder in the layout of the original project (see common/exchange/layout.py).
 
 1. The table is read, and a label found for each of its tasks: test_passed, label, and the folder must agree.
 2. Every activation file is read, hashed and checked. Up to here nothing is written.
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 from common import handoffs, tables
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.evaluation.statistics import wilson_interval
+from common.exchange.layout import NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
 from common.files import file_sha256, text_sha256
 from common.handoffs import JUDGED
-from common.npz.layout import NPZ_NAME, LayoutConfig, npz_path, read_npz, source_column
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.phases.hub import COMMIT
