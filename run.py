@@ -55,7 +55,7 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "pipeline": Command(
         "common.launch.pipeline:main",
         "pipeline",
-        "every phase in order, then the report   [--from PHASE]",
+        "every phase in order, then the report   [--from PHASE] [--report-to trackio|wandb]",
     ),
     "report": Command(
         "common.report.command:main",

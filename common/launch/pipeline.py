@@ -1,13 +1,18 @@
 """`run.py pipeline`: phases one after the other, then the report."""
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from common.cli import Parser
 from common.errors import ConfigError, MissingArtifactError, suggestion
+from common.handoffs import Handoff
 from common.launch.program import Program
 from common.launch.running import context_for, flags_of, words_among
+from common.launch.tracking import TRACKERS, tracker_of
 from common.phases.context import RunContext
 from common.saes.own import OWN, newest_own
 from common.saes.settings import NamedSaeConfig
@@ -22,6 +27,7 @@ def main(argv: list[str], program: Program) -> int:
     """Every phase in order; what is built already is kept, and what was begun is continued."""
     parser = Parser(prog="run.py pipeline", add_help=False)
     parser.add_argument("--from", dest="first", default="0")
+    parser.add_argument("--report-to")
     args, words = parser.parse_known_args(argv)
     ids = [phase_id for phase_id in program.phases if phase_id not in program.apart]
     typed = words
@@ -39,7 +45,11 @@ def main(argv: list[str], program: Program) -> int:
     for phase_id, why in {SECOND_MODEL: "it needs a second model or dataset", **without}.items():
         print(f"left out, since {why}: phase {phase_id}", file=sys.stderr)
     name = "pipeline" if args.first == "0" else f"pipeline --from {args.first}"
-    return run_in_order(program, ids[ids.index(args.first) :], words, name, others=ids, typed=typed)
+    name += f" --report-to {args.report_to}" if args.report_to else ""
+    ids_now = ids[ids.index(args.first) :]
+    tracker = tracker_of(None if {"-h", "--help", "--dry-run"} & {*words} else args.report_to, [name, *words])
+    with contextlib.closing(tracker):
+        return run_in_order(program, ids_now, words, name, others=ids, typed=typed, ended=tracker.phase_ended)
 
 
 def saes_of(program: Program, words: list[str]) -> RunContext:
@@ -83,30 +93,34 @@ def run_in_order(
     name: str,
     others: Sequence[str] = (),
     typed: list[str] | None = None,
+    ended: Callable[[Handoff, Path, float], None] = lambda *_: None,
 ) -> int:
     """Run phases one after the other, each with those of the flags that it has; then the report.
 
     Flags that only phases among `others` have are passed over. `typed` are the words that go on with it, where they
-    are not `words`.
+    are not `words`. `ended` is told what a phase makes, in which data folder, and its seconds, when it has ended well.
     """
     if {"-h", "--help"} & {*words}:
         print(
             f"usage: run.py {name} [flags]\n\nRuns, one after the other, each with those of the flags that it has "
-            f"(run.py phase ID --help shows them):\n  {', '.join(ids)}, then the report"
+            f"(run.py phase ID --help shows them):\n  {', '.join(ids)}, then the report.\n\n--report-to "
+            f"{'|'.join(TRACKERS)} logs what each phase took and found; --from ID begins with a later phase"
         )
         return 0
     phases = [program.phase(phase_id) for phase_id in ids]
     own_words = [words_among(flags_of(phase), words) for phase in phases]
     _check_known(program, ids, own_words, words, name, others)
-    for phase, own in zip(phases, own_words, strict=True):
-        context_for(phase, own)  # an impossible value is better found now than hours later
-    for phase, own in zip(phases, own_words, strict=True):
+    # An impossible value is better found now than hours later.
+    contexts = [context_for(phase, own)[0] for phase, own in zip(phases, own_words, strict=True)]
+    for phase, own, context in zip(phases, own_words, contexts, strict=True):
+        began = time.monotonic()
         if status := program.command("phase")([phase.id, *own]):
             again = shlex.join(
                 ["python3", "run.py", *name.split(), *(word for word in typed or words if word != "--fresh")]
             )
             print(f"phase {phase.id} was stopped. Go on with: {again}", file=sys.stderr)
             return status
+        ended(phase.output, context.data_dir, time.monotonic() - began)
     return (
         0
         if "--dry-run" in words
