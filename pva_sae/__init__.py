@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from common.errors import PipelineError
     from phase4_anomaly_detection.detector import AnomalyDetector
     from phase4_anomaly_detection.pipeline import SAEAnomalyPipeline
-    from pva_sae.phases import run_phase
+    from pva_sae.phases import run_phase, run_phases
     from pva_sae.runs import Run, latest
 
-__all__ = ["AnomalyDetector", "PipelineError", "Run", "SAEAnomalyPipeline", "latest", "run_phase"]
+__all__ = ["AnomalyDetector", "PipelineError", "Run", "SAEAnomalyPipeline", "latest", "run_phase", "run_phases"]
 
 _HOME = {
     "AnomalyDetector": "phase4_anomaly_detection.detector",
@@ -19,6 +19,7 @@ _HOME = {
     "SAEAnomalyPipeline": "phase4_anomaly_detection.pipeline",
     "latest": "pva_sae.runs",
     "run_phase": "pva_sae.phases",
+    "run_phases": "pva_sae.phases",
 }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.errors import PipelineError
-from common.launch.running import context_for
+from common.errors import ConfigError, PipelineError
+from common.launch.running import context_for, flags_of
 from common.launch.slices import STOPPED
 from common.phases.settings import typed
 from common.provenance import ROOT
@@ -40,6 +40,25 @@ def run_phase(phase: str, *, data: str | Path = "data", **settings: Any) -> Path
     return folder_of(phase, data=data, **{name: value for name, value in settings.items() if name != "fresh"})
 
 
+def run_phases(phases: Sequence[str], *, data: str | Path = "data", **settings: Any) -> list[Path]:
+    """Phases one after the other, each with those of the settings that it has; their folders.
+
+    Raises: ConfigError, before anything runs, for a setting that none of them has; else as `run_phase`.
+    """
+    has = {phase: flags_of(PROGRAM.phase(phase)) for phase in phases}
+    own = {
+        phase: {name: value for name, value in settings.items() if _flag_name(name) in flags}
+        for phase, flags in has.items()
+    }
+    unknown = settings.keys() - {name for taken in own.values() for name in taken}
+    if unknown:
+        raise ConfigError(
+            f"no phase of {', '.join(phases)} has the settings {', '.join(sorted(unknown))}\n"
+            f"See: python3 run.py phase ID --help"
+        )
+    return [run_phase(phase, data=data, **own[phase]) for phase in phases]
+
+
 def folder_of(phase: str, *, data: str | Path = "data", **settings: Any) -> Path:
     """The folder that a phase with these settings goes on in, or has finished, or would begin. Nothing is computed.
 
@@ -60,7 +79,11 @@ def _words(data: str | Path, settings: dict[str, Any]) -> list[str]:
 
 def words_of(settings: dict[str, Any]) -> list[str]:
     """{'n_pairs': 8, 'fresh': True} as one types it: --n-pairs 8 --fresh."""
-    return [word for name, value in settings.items() for word in _flag(f"--{name.replace('_', '-')}", value)]
+    return [word for name, value in settings.items() for word in _flag(_flag_name(name), value)]
+
+
+def _flag_name(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
 
 
 def _flag(flag: str, value: Any) -> Iterator[str]:

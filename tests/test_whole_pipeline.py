@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pandas
 import pytest
@@ -224,3 +226,20 @@ def test_everything_that_was_found_is_exported_for_datasets(finished, dataset, t
     detection = json.loads(next((data / "phase3_1").glob("*/detection.json")).read_text())
     headline = detection["directions"]["predict_incorrect"]["card"]["auroc"]["value"]
     assert headline in cards[(cards.score == "latent") & (cards.positive == "incorrect")].auroc.tolist()
+
+
+@pytest.mark.sweep
+def test_phases_2_and_3_1_are_what_another_program_computes(finished, tmp_path):
+    """docs/natural/check.py, which imports nothing of this project, on the organism; it sees a wrong number."""
+    data, _ = finished
+    words = [ROOT / "docs" / "natural" / "check.py", "--saes", ROOT / "model_organism" / "weights" / "saes"]
+    said = subprocess.run([sys.executable, *words, data], capture_output=True, text=True)
+    assert said.returncode == 0 and said.stdout.endswith("everything is equal\n"), said.stdout + said.stderr
+    assert "DIFFERENT" not in said.stdout and said.stdout.count("chosen for") == 4
+    other = shutil.copytree(data, tmp_path / "data")
+    [path] = (other / "phase2").glob("*/latents.parquet")
+    table = pandas.read_parquet(path)
+    table.loc[table.layer == 3, "auroc"] += 0.01
+    table.to_parquet(path)
+    said = subprocess.run([sys.executable, *words, other], capture_output=True, text=True)
+    assert said.returncode == 1 and said.stdout.count("DIFFERENT") == 1 and "DIFFERENT  layer 3, auroc" in said.stdout
