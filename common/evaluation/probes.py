@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 STRENGTHS = tuple(10.0**k for k in range(-5, 2))  # C: the inverse of the penalty on standardised activations
@@ -82,7 +82,7 @@ class PenaltySearch(ClassifierMixin, BaseEstimator):
             means = areas.mean(axis=1)
             best = int(means.argmax())
             self.best_score_, self.out_of_fold_ = float(means[best]), outside[best]
-            self.best_estimator_: Pipeline = make_pipeline(StandardScaler(), _regression(STRENGTHS[best]))
+            self.best_estimator_: Any = make_pipeline(StandardScaler(), _regression(STRENGTHS[best]))
             self.best_estimator_.fit(x, incorrect)
         self.classes_ = self.best_estimator_.classes_
         return self
