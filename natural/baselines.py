@@ -24,8 +24,9 @@ from natural.labelled_run import LabelledRun
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
-    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
+
+    from common.evaluation.probes import PenaltySearch
 
 BEFORE, FIRST, AFTER = "before", "with the first token", "after"
 TFIDF_STRENGTHS = tuple(10.0**k for k in range(-2, 3))  # rows of TF-IDF have unit length: no standardisation
@@ -87,7 +88,9 @@ def _tfidf(seed: int) -> Pipeline:
     return make_pipeline(features, GridSearchCV(regression, {"C": TFIDF_STRENGTHS}, scoring="roc_auc", cv=folds))
 
 
-def cross_fitted(model: Pipeline | GridSearchCV, x: np.ndarray, run: LabelledRun, seed: int) -> Float[np.ndarray, " n"]:
+def cross_fitted(
+    model: Pipeline | PenaltySearch, x: np.ndarray, run: LabelledRun, seed: int
+) -> Float[np.ndarray, " n"]:
     """Scores of a model fitted on sae + hyperparams: there those of the fold that was left out, elsewhere of all."""
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold, cross_val_predict

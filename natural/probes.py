@@ -114,7 +114,7 @@ def compare(
     for position, row in best.items():
         log.info("what the probe at %s, layer %d, adds", position, row["layer"])
         x = run.resid(row["layer"], position)
-        score = baselines.cross_fitted(probes.unfitted_search(seed), x, run, seed)
+        score = baselines.cross_fitted(probes.PenaltySearch(seed), x, run, seed)
         with_probe = baselines.together({**everything, "probe": score}, run, seed)
         gain = {
             "position": position,

@@ -3,15 +3,21 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from support import ROOT
 
 FOLDERS = ("common", "model_organism", "natural", "benchmarks", "pva_sae", *(p.name for p in ROOT.glob("phase*/")))
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
 SHORT_WORD, SMALL_BODY = 20, 160  # equal words and one-liners may mean different things
 OF_EACH_FILE = {"HERE"}  # the folder that a file lies in
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Every file's; not at import, which each process of the tests would pay for."""
+    return {path: ast.parse(path.read_text()) for path in FILES}
 
 
 def constants(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
@@ -44,7 +50,7 @@ def name_of(path: Path) -> str:
 
 def test_a_constant_is_defined_once():
     places = defaultdict(list)
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for name, value in constants(tree):
             if says_something(value) and name not in OF_EACH_FILE:
                 places[f"{name.lstrip('_')} = {ast.unparse(value)}"].append(name_of(path))
@@ -54,7 +60,7 @@ def test_a_constant_is_defined_once():
 
 def test_no_two_functions_have_the_same_body():
     places = defaultdict(list)
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 body = "\n".join(ast.unparse(part) for part in node.body if not is_docstring(part))

@@ -5,6 +5,8 @@
 One process imports the libraries, and nothing of this project. For each command it forks; the child executes the
 script as `python3 run.py ...` does, from the reading of its words to its exit status. What a start costs, and that a
 command imports what it needs, is tested with `support.cold_command`.
+
+The interpreters that a launcher starts are lent in the same way, to `warm_python.py`.
 """
 
 import atexit
@@ -16,7 +18,10 @@ import json
 import math
 import os
 import runpy
+import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,14 +41,17 @@ class WarmCommands:
         self._folder = tempfile.TemporaryDirectory()
         self._own = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{self._folder.name}/home"}  # as libraries read them once
         self._own["OMP_NUM_THREADS"] = "1"  # without threads, a process may fork
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **self._own},
-        )
+        self.python = write_python(Path(self._folder.name))  # for who starts root scripts as sys.executable
+        with socket.create_server(f"{self.python}.socket", family=socket.AF_UNIX) as listener:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, self.python, str(listener.fileno())],
+                cwd=ROOT,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **self._own},
+                pass_fds=[listener.fileno()],
+            )
 
     def __call__(
         self, *words: object, home: Path | None = None, input: str = "", is_root: bool = True
@@ -109,21 +117,76 @@ class Started:
         return self.returncode
 
 
-def serve() -> None:
+def write_python(folder: Path) -> str:
+    """A program of that folder that takes the words of `python`, and whose socket lies beside it."""
+    python, words = folder / "python", (sys.executable, "-IS", Path(__file__).with_name("warm_python.py"))
+    python.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$0.socket" "$@"\n')
+    python.chmod(0o755)
+    return str(python)
+
+
+def serve(python: str, listener: socket.socket) -> None:
     """Read commands to fork, or numbers of processes, a line each, until the input ends; answer as `_run` says."""
     gc.disable()  # nothing that is imported is garbage
     import_libraries()
     gc.freeze(), gc.enable()  # a child that ends would look at all of it
+    if os.fork() == 0:
+        lend(listener)
+    listener.close()
     for line in sys.stdin:
         what, wait = json.loads(line)
         pid = what if isinstance(what, int) else os.fork()
         if pid == 0:
-            become(**what)
+            is_launcher = what["argv"][0] == "multi_gpu_launcher.py"
+            files = [os.open(path, os.O_RDWR | os.O_APPEND) for path in what.pop("files")]
+            become(**what, files=files, executable=python if is_launcher else sys.executable)
         if what == pid or wait:
             ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
             print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
         else:
             print(pid, flush=True)
+
+
+def lend(listener: socket.socket) -> NoReturn:
+    """Fork a process for each `warm_python.py` that connects, as long as the process lives that this one came from."""
+    die_with_parent()
+    os.close(0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that look after one process each
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listener.close()
+            stand_behind(connection)
+        connection.close()
+
+
+def stand_behind(connection: socket.socket) -> NoReturn:
+    """Fork the process that was asked for, and end it if who asked is gone; say its number, and how it ended."""
+    text, files, *_ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as lines:
+        asked = json.loads(text + lines.readline())
+    pid = os.fork()
+    if pid == 0:
+        connection.close()
+        if asked["leads"]:
+            os.setsid()
+        os.chdir(asked["folder"])
+        become(asked["argv"], files, asked["environment"], is_root=True, executable=sys.executable)
+    for file in files:
+        os.close(file)
+    connection.sendall(f"{pid}\n".encode())
+    ended = os.pidfd_open(pid)
+    if ended not in select.select([connection, ended], [], [])[0]:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(OSError):
+        connection.sendall(f"{status}\n".encode())
+    os._exit(0)
+
+
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def import_libraries() -> None:
@@ -156,12 +219,13 @@ def draw_a_figure() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def become(argv: list[str], files: list[str], environment: dict[str, str], is_root: bool) -> NoReturn:
+def become(argv: list[str], files: list[int], environment: dict[str, str], is_root: bool, executable: str) -> NoReturn:
     """Make this process that of `python3 ARGV`, with its input and output in files."""
     if not is_root:
         obey_file_modes()
-    for descriptor, path in enumerate(files):
-        os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), descriptor)
+    for descriptor, file in enumerate(files):
+        os.dup2(file, descriptor)
+    sys.executable = executable
     os.environ.clear()
     os.environ.update(environment)
     sys.argv, sys.path[0] = argv, str(ROOT)
@@ -191,4 +255,4 @@ def obey_file_modes() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2])))

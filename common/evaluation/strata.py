@@ -54,8 +54,11 @@ def auroc_within(
     weights = np.vstack([np.ones(len(values)), draws])
     for number_of_stratum in np.unique(stratum):
         inside = stratum == number_of_stratum
+        own = positive[inside]
+        if own.all() or not own.any():  # no pairs: the rule where a quantity has nearly as many values as problems
+            continue
         part = weights[:, inside]
-        found = metrics.pairs_won(values[inside], part * positive[inside], part * ~positive[inside])
+        found = metrics.pairs_won(values[inside], part * own, part * ~own)
         won, pairs = won + found[0], pairs + found[1]
     area = np.where(pairs == 0, np.nan, won / np.where(pairs == 0, 1, pairs))
     return interval(area[0], area[1:])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,12 @@ class JudgedProblems:
     def task_ids(self) -> list[int]:
         return [row["task_id"] for row in self.problems]
 
-    @property
+    @cached_property
     def incorrect(self) -> np.ndarray:
-        return np.array([row["label"] == "incorrect" for row in self.programs])
+        """Asked for with every score that is judged; not to be written to."""
+        found = np.array([row["label"] == "incorrect" for row in self.programs])
+        found.flags.writeable = False
+        return found
 
     @property
     def complexity(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from detectable import detectable
 from experiments import Experiment, save_saes
 from selected_latents import SmallExperiment, make_small_experiment, save_noise_saes
 from steered_runs import CHOSEN, coefficients_config
+from support import built_once
 from toy_phases import run_phase
 from transfers import ready_for_transfer
 from whole_selections import build_with_selection, copied, save_lively
@@ -62,11 +63,16 @@ def small_experiment(tmp_path_factory, tiny_gemma, noise_saes, small_problem_row
 
 
 @pytest.fixture(scope="session")
-def lively_experiment(tmp_path_factory, tiny_gemma, noise_saes, small_problem_rows) -> SmallExperiment:
+def lively_experiment(tmp_path_factory, tiny_gemma, small_problem_rows) -> SmallExperiment:
     """The same of a model that writes something, with matched latents; phases 3.5 and 3.6 are run on copies of it."""
-    folder = tmp_path_factory.mktemp("lively")
-    model = save_lively(tiny_gemma, folder / "lively")
-    return build_with_selection(folder, model, noise_saes, small_problem_rows)
+
+    def build(folder: Path) -> None:
+        folder.mkdir()
+        model, saes = save_lively(tiny_gemma, folder / "lively"), save_noise_saes(folder / "noise")
+        build_with_selection(folder, model, saes, small_problem_rows)
+
+    folder = built_once(tmp_path_factory, "lively_experiment", build)
+    return SmallExperiment(folder / "data", folder / "small.jsonl", folder / "lively", folder / "noise")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
 from sklearn import metrics as sk
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -90,6 +89,8 @@ def test_a_planted_latent_ranks_in_the_log_and_in_the_status(detection_run, foun
 
 def test_what_the_latent_and_the_probe_add_to_difficulty_is_what_other_code_finds(detection_run, found):
     """Covariates from the artifacts, regressions by statsmodels, text scores by scikit-learn's pipeline."""
+    import statsmodels.api as sm  # takes seconds, and one test needs it
+
     experiment, _ = detection_run
     incorrect = np.array([label == "incorrect" for label in experiment.labels])
     sae, tuning, judging = (np.array(experiment.splits[name]) for name in ("sae", "hyperparams", "validation"))

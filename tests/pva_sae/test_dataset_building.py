@@ -1,9 +1,11 @@
 """Covers phases.py and dataset_building.py of pva_sae: phases as calls, and the classes of the first README."""
 
 import json
+import sys
 
 import pandas as pd
 import pytest
+from support import warm_commands
 
 import pva_sae
 from common.errors import ConfigError, PipelineError
@@ -29,7 +31,8 @@ def dataset(rows, tmp_path_factory):
     return path
 
 
-def test_a_dataset_is_built_in_slices_gone_on_with_and_saved(tiny_gemma, dataset, rows, tmp_path):
+def test_a_dataset_is_built_in_slices_gone_on_with_and_saved(tiny_gemma, dataset, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", warm_commands().python)  # of the processes that it starts
     settings = {"dataset": str(dataset), "data": tmp_path, "max_new_tokens": 3, "batch_size": 2}
     tester = ProductionMBPPTester(str(tiny_gemma), **settings)
     part = tester.build_dataset_mvp_with_cleanup(0, 1, save_format="json")

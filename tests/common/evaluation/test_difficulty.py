@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from sklearn import metrics as sk
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -58,6 +57,8 @@ def some_covariates(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.nd
 
 
 def test_the_gain_is_that_of_two_regressions_fitted_by_statsmodels():
+    import statsmodels.api as sm  # takes seconds, and one test needs it
+
     covariates, hidden, positive = some_covariates(0)
     draws = bootstrap.draws_by_label(positive[~LEARN], 100, 1)
     found = beyond_difficulty(covariates, hidden, positive, LEARN, ~LEARN, draws)
