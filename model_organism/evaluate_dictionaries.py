@@ -21,11 +21,11 @@ import torch
 
 from common import handoffs
 from common.errors import ConfigError, PipelineError, suggestion
+from common.exchange.dictionaries import copy_dictionaries
 from common.files import file_sha256
 from common.handoffs.dictionaries import DictionariesDocument
 from common.handoffs.document import from_json
 from common.model.loading import load_model
-from common.exchange.dictionaries import copy_dictionaries
 from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae, load_from_folder
 from common.saes.own import newest_own, run_of
