@@ -43,19 +43,14 @@ def run_phase(phase: str, *, data: str | Path = "data", **settings: Any) -> Path
 def run_phases(phases: Sequence[str], *, data: str | Path = "data", **settings: Any) -> list[Path]:
     """Phases one after the other, each with those of the settings that it has; their folders.
 
-    Raises: ConfigError, before anything runs, for a setting that none of them has; else as `run_phase`.
+    Raises: ConfigError, before anything runs, for a setting that no phase at all has; else as `run_phase`.
     """
-    has = {phase: flags_of(PROGRAM.phase(phase)) for phase in phases}
+    has = {phase: flags_of(PROGRAM.phase(phase)) for phase in {*PROGRAM.phases, *phases}}
+    if unknown := [name for name in settings if not any(_flag_name(name) in flags for flags in has.values())]:
+        raise ConfigError(f"no phase has the settings {', '.join(unknown)}\nSee: python3 run.py phase ID --help")
     own = {
-        phase: {name: value for name, value in settings.items() if _flag_name(name) in flags}
-        for phase, flags in has.items()
+        phase: {name: value for name, value in settings.items() if _flag_name(name) in has[phase]} for phase in phases
     }
-    unknown = settings.keys() - {name for taken in own.values() for name in taken}
-    if unknown:
-        raise ConfigError(
-            f"no phase of {', '.join(phases)} has the settings {', '.join(sorted(unknown))}\n"
-            f"See: python3 run.py phase ID --help"
-        )
     return [run_phase(phase, data=data, **own[phase]) for phase in phases]
 
 
