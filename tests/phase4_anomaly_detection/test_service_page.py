@@ -5,6 +5,7 @@ import json
 import chromium
 import httpx
 import pytest
+from axe import grave_findings
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -232,3 +233,11 @@ def test_text_is_readable(page, scheme, alarming):
     assert len(pairs) > 25 and not [pair for pair in pairs if contrast(*pair[:2]) < READABLE]
     ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (contrast(ground, "rgb(255, 255, 255)") < 2) == (scheme == "light")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_before_and_after_a_score(page, alarming, scheme):
+    show(page, DESK, scheme)
+    assert not grave_findings(page)
+    check(page, alarming[0])
+    assert not grave_findings(page)

@@ -4,6 +4,7 @@ import itertools
 
 import chromium
 import pytest
+from axe import grave_findings
 
 from common.report.graphs.overview import overview
 from common.report.page import HERE, STYLE
@@ -109,3 +110,15 @@ def test_the_overview_is_drawn_in_the_pages_colours(viewer, graph, folder):
         fills = "return [...document.querySelectorAll('circle')].map((e) => getComputedStyle(e).fill)"
         colours.append(set(viewer.run(fills)))
     assert all(len(found) == 2 for found in colours) and not colours[0] & colours[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(viewer, one, scheme):
+    viewer.show(one, DESK, scheme)
+    assert not grave_findings(viewer.driver)
+
+
+def test_axe_finds_what_is_serious(viewer):
+    """So that finding nothing says something."""
+    viewer.driver.get("data:text/html,<html><body><img src='x'><input></body></html>")
+    assert {finding.partition(":")[0] for finding in grave_findings(viewer.driver)} >= {"image-alt", "label"}
