@@ -111,7 +111,9 @@ def test_a_drawing_is_a_picture_in_which_nothing_runs(tmp_path):
 
 
 def test_the_largest_figures_make_room_and_are_named_with_their_place():
-    small, large = (Figure(name, "", f"data/{name}.svg", 100, source="x" * n) for name, n in (("a", 400), ("b", 900)))
+    small, large = (
+        Figure(name, "", f"data/{name}.svg", 100, 50, source="x" * n) for name, n in (("a", 400), ("b", 900))
+    )
     blocks = [[large, small], [small]]
     within_budget(blocks, 1000)
     words = "b: at 0.0 MB too large for this page. It lies in data/b.svg."
