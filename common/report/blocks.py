@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from common.handoffs.detection import Known
 from common.handoffs.estimates import Counted, Interval
-from common.words import UNKNOWN, any_value, bounds, count, number, p_value
+from common.words import UNKNOWN, any_value, bounds, count, number, p_value, telling
 
 _LEADING_NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 
@@ -225,7 +225,10 @@ class Passages:
 
 @dataclass(frozen=True)
 class Fold:
-    """What is opened with a click, or by a link to its `id`. `tone` is that of what stands beside the title."""
+    """What is opened with a click, or by a link to its `id`.
+
+    `tone` is that of what stands beside the title; `says` is the part's answer, which is read without a click.
+    """
 
     kind: ClassVar[str] = "fold"
     id: str
@@ -233,6 +236,7 @@ class Fold:
     beside: str
     blocks: list[Block]
     tone: str = ""
+    says: str = ""
 
 
 Block = Table | Figure | Drawing | Forest | Paragraph | Heading | Facts | Example | Commands | Passages | Fold
@@ -317,7 +321,7 @@ def p_cell(p: float | None) -> Cell:
 
 def figure_cell(value: float | None, digits: int = 2, signed: bool = False) -> Cell:
     """A cell of one number with its rounding."""
-    return Cell(number(value, digits, signed), sort=value)
+    return Cell(telling(value, digits, signed), sort=value)
 
 
 def share(value: Interval | float | None, scale: Scale | None = None) -> Cell:

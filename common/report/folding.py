@@ -45,8 +45,11 @@ def _folded(blocks: list[Block]) -> list[Block]:
 
 
 def _part(heading: Block, blocks: list[Block]) -> Fold:
+    """What stands under a heading; its answer, if it begins with one, is not folded."""
     assert isinstance(heading, Heading)
-    return Fold("", heading.text, heading.beside, blocks, heading.tone)
+    first = blocks[0] if blocks else None
+    says = first.text if isinstance(first, Paragraph) and first.tone == "verdict" else ""
+    return Fold("", heading.text, heading.beside, blocks[1:] if says else blocks, heading.tone, says)
 
 
 def _lead(blocks: list[Block]) -> list[Block]:
