@@ -130,7 +130,7 @@ def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
     line = np.quantile(null_maximum, 1 - ALPHA)
     facts = (
         f"the largest |t| is {abs(columns['t'][top]):.2f} (layer {columns['layer'][top]}, latent "
-        f"{columns['latent'][top]}; family-wise {p_words(columns['p_max'][top])}), and with permuted labels the "
+        f"{columns['latent'][top]}; family-wise {p_words(float(columns['p_max'][top]))}), and with permuted labels the "
         f"largest of all reaches {line:.2f} in {100 * ALPHA:g} % of {len(null_maximum):,} permutations"
     )
     family = f"{n_firing:,} latents that fire in {n_layers} layer{'s' if n_layers > 1 else ''}"

@@ -121,7 +121,8 @@ class Place:
 def placed(sections: list[Section]) -> list[Section]:
     """The same sections, in which everything that has a title has an id that no other has."""
     taken = Counter(section.id for section in sections)
-    taken.update(block.id for section in sections for part in parts_of(section.blocks) for block in part if _id(block))
+    every = [block for section in sections for part in parts_of(section.blocks) for block in part]
+    taken.update(block.id for block in every if isinstance(block, Shown | Fold) and block.id)
 
     def with_id(block: Block, section: str) -> Block:
         if isinstance(block, Fold):
@@ -133,10 +134,6 @@ def placed(sections: list[Section]) -> list[Section]:
         return replace(block, id=name if taken[name] == 1 else f"{name}-{taken[name]}")
 
     return [replace(one, blocks=[with_id(block, one.id) for block in one.blocks]) for one in sections]
-
-
-def _id(block: Block) -> str:
-    return block.id if isinstance(block, Shown | Fold) else ""
 
 
 def figures_and_tables(section: Section) -> list[Place]:
