@@ -60,7 +60,7 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "report": Command(
         "common.report.command:main",
         "report",
-        "what was found, as one HTML file for each experiment",
+        "what was found, as one HTML file for each experiment; --compare sets them side by side",
     ),
     "latent": Command(
         "common.report.latents.command:main",

@@ -5,6 +5,7 @@ import re
 from typing import Any, Protocol
 
 UNKNOWN = "–"
+_MOST_DIGITS = 9
 _KEPT_SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -16,6 +17,13 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
     if float(text) == 0:
         text = text.lstrip("+-")
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def telling(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """The same, but with as many digits as a small number needs: a column of '0.000' would say nothing."""
+    if value and math.isfinite(value) and abs(value) < 0.5 * 10**-digits:
+        digits = min(_MOST_DIGITS, -math.floor(math.log10(abs(value))))
+    return number(value, digits, signed)
 
 
 class Estimate(Protocol):
@@ -118,7 +126,7 @@ def any_value(value: Any) -> str:
     if isinstance(value, int):
         return count(value).replace("-", "\N{MINUS SIGN}")
     if isinstance(value, float):
-        return number(value, 2 if abs(value) >= 1 else 3)
+        return telling(value, 2 if abs(value) >= 1 else 3)
     if hasattr(value, "low"):
         return interval(value)
     if isinstance(value, dict):

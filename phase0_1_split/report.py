@@ -4,7 +4,7 @@ from common.handoffs import SPLIT_PURPOSES
 from common.handoffs.preparation import SplitDocument
 from common.report.blocks import Cell, Column, Paragraph, Section, Table, count_cell
 from common.report.collect import Collected, PhaseResult
-from common.words import count, number
+from common.words import number, plural
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
@@ -20,8 +20,8 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     ]
     worst = min(p for p in metadata.kolmogorov_smirnov_p.values() if p is not None)
     words = (
-        f"Split by complexity with seed {metadata.seed}. {count(metadata.n_groups)} groups of near duplicates "
-        f"were kept together; {count(len(metadata.pairs_across_splits))} pairs lie in different splits. The "
+        f"Split by complexity with seed {metadata.seed}. {plural(metadata.n_groups, 'group')} of near duplicates "
+        f"were kept together; {plural(len(metadata.pairs_across_splits), 'pair')} in different splits. The "
         f"smallest Kolmogorov-Smirnov p between the complexities of two splits is {number(worst)}."
     )
     return Section("problems", blocks=[Paragraph(words), Table("The splits", columns, rows)], source=phase.place)

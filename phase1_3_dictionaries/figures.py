@@ -3,7 +3,7 @@
 import numpy as np
 
 from common.handoffs.dictionaries import DictionariesDocument
-from common.plots import BLUE, GREEN, ORANGE, new_figure, png_bytes
+from common.plots import BLUE, GREEN, ORANGE, new_figure, png_bytes, whole_numbers
 
 CAPTIONS = {
     "firing_rates": (
@@ -55,5 +55,5 @@ def fit(document: DictionariesDocument) -> bytes:
         right.plot(layers, recovered, marker="o", color=BLUE)
         right.set(xlabel="layer", ylabel="share of the cross-entropy recovered")
         for axis in (left, right):
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            whole_numbers(axis.xaxis)
         return png_bytes(figure)

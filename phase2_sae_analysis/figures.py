@@ -3,12 +3,15 @@
 And, cross-validated, what each limit on general text leaves, and how many latents hold what a layer knows.
 """
 
+from typing import Any
+
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.ticker import StrMethodFormatter
 
 from common.evaluation.statistics import ALPHA
-from common.handoffs.selected import AtLimit, LayerProbing, SelectedDirection, SelectedDocument
-from common.plots import CORRECT, INCORRECT, error_bars, new_figure, png_bytes
+from common.handoffs.selected import AtLimit, LayerProbing, SelectedDirection, SelectedDocument, SelectedLatent
+from common.plots import CORRECT, INCORRECT, error_bars, new_figure, png_bytes, whole_numbers
 
 OTHER = "#999999"
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
@@ -50,6 +53,7 @@ def limits(rows: list[AtLimit]) -> bytes:
         beside = axis.twinx()
         beside.bar(places, [row.kept for row in rows], width=0.6, color=OTHER, alpha=0.35)
         beside.set(ylabel="latents that stay (bars)")
+        beside.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         beside.spines["right"].set_visible(True)
         areas = [row.auroc for row in rows]
         values = [area.known for area in areas]
@@ -95,7 +99,7 @@ def by_layer(columns: dict[str, np.ndarray]) -> bytes:
                 label = "largest" if largest else f"{100 * quantile:g} %"
                 axis.plot(layers, heights, marker=".", alpha=0.3 + 0.7 * quantile, label=label, **look)
             axis.set(xlabel="layer", ylabel=f"|{name}|")
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            whole_numbers(axis.xaxis)
             axis.legend(title="quantile of the latents", ncols=len(_QUANTILES), **_ABOVE)
         return png_bytes(figure)
 
@@ -124,14 +128,25 @@ def volcano(columns: dict[str, np.ndarray], directions: dict[str, SelectedDirect
         for chosen, color, label in groups:
             x, y, label = columns["separation"][chosen], height[chosen], f"{label} family-wise: {chosen.sum():,}"
             axis.scatter(x, y, s=4, color=color, linewidths=0, alpha=0.5, label=label)
-        for name, entry in directions.items():
-            for latent in entry.latents[:1]:
-                if latent.p is not None:
-                    place = (latent.separation, -np.log10(max(latent.p, _LEAST_P)))
-                    axis.annotate(f"{name}\n{latent.layer} / {latent.latent}", place, fontsize=7)
+        named: dict[tuple[int, int], list[str]] = {}  # one latent may have been selected for several directions
+        best = {name: entry.latents[0] for name, entry in directions.items() if entry.latents}
+        for name, latent in best.items():
+            named.setdefault((latent.layer, latent.latent), []).append(name)
+        for latent in {(one.layer, one.latent): one for one in best.values()}.values():
+            _name_latent(axis, latent, named[latent.layer, latent.latent])
         axis.set(xlabel="separation: f_correct - f_incorrect", ylabel="-log10 p")
         axis.legend(markerscale=4, **_ABOVE)
         return png_bytes(figure)
+
+
+def _name_latent(axis: Any, latent: SelectedLatent, names: list[str]) -> None:
+    """Beside its point, on the side where there is room."""
+    if latent.p is None:
+        return
+    place = (latent.separation, -np.log10(max(latent.p, _LEAST_P)))
+    side, shift = ("right", -4) if latent.separation > 0 else ("left", 4)
+    words = "\n".join([*names, f"{latent.layer} / {latent.latent}"])
+    axis.annotate(words, place, (shift, 0), textcoords="offset points", ha=side, va="top", fontsize=7)
 
 
 def activations_by_label(

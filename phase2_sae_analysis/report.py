@@ -8,6 +8,7 @@ from common.report.blocks import (
     Block,
     Cell,
     Column,
+    Heading,
     Paragraph,
     Section,
     Table,
@@ -82,7 +83,8 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         *blocks_of_filter(result),
         *blocks_of_probing(result),
     ]
-    section.blocks += figures_of(phase, CAPTIONS)
+    figures = figures_of(phase, CAPTIONS)
+    section.blocks += [Heading("Figures"), *figures] if figures else []
     section.blocks += [_top_problems(phase.artifact.table("top_problems.parquet")), _sites(result.sites)]
     return section
 

@@ -21,6 +21,7 @@ from scipy.stats import false_discovery_control
 from common.evaluation.permutation import family_wise_p
 from common.evaluation.statistics import ALPHA
 from common.handoffs.selected import LeftOutLatent, RankedLatent, SelectedDirection, SelectedLatent
+from common.words import p_words
 
 N_OF_A_DIRECTION = 20
 N_TOP_PROBLEMS = 10
@@ -129,8 +130,8 @@ def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
     line = np.quantile(null_maximum, 1 - ALPHA)
     facts = (
         f"the largest |t| is {abs(columns['t'][top]):.2f} (layer {columns['layer'][top]}, latent "
-        f"{columns['latent'][top]}; family-wise p {columns['p_max'][top]:.3g}), and with permuted labels the largest "
-        f"of all reaches {line:.2f} in {100 * ALPHA:g} % of {len(null_maximum):,} permutations"
+        f"{columns['latent'][top]}; family-wise {p_words(float(columns['p_max'][top]))}), and with permuted labels the "
+        f"largest of all reaches {line:.2f} in {100 * ALPHA:g} % of {len(null_maximum):,} permutations"
     )
     family = f"{n_firing:,} latents that fire in {n_layers} layer{'s' if n_layers > 1 else ''}"
     if n_significant == 0:
@@ -178,7 +179,7 @@ def _of_direction(latents: list[SelectedLatent]) -> str:
     word = "significant" if first.significant else "not significant"
     return (
         f"Layer {first.layer}, latent {first.latent}: t = {t}, separation {first.separation:+.3f}, "
-        f"family-wise p {first.p_max:.3g}, {word} at {ALPHA:g}."
+        f"family-wise {p_words(first.p_max)}, {word} at {ALPHA:g}."
     )
 
 

@@ -18,10 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from common.handoffs.detector import FittedPopulation
+from common.handoffs.detector import PROGRAMS, PROMPTS, TEXTS, FittedPopulation
 from common.problems.prompt import CHAT_REQUEST, SOLUTION_MARKER
 
-PROMPTS, PROGRAMS, TEXTS = "prompts", "programs", "texts"
 DESCRIBED = {
     PROMPTS: "prompts, before the program is written",
     PROGRAMS: "programs that are written",

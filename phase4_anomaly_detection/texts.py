@@ -19,6 +19,7 @@ from torch import Tensor
 from common import handoffs
 from common.errors import ConfigError
 from common.handoffs import SPLIT_FILES, SPLIT_NAMES
+from common.handoffs.detection import MEAN_LOGPROB, SUMMED_LOGPROB
 from common.model.read_text import ReadText
 from common.model.registry import MODELS, ModelEntry, model_identity
 from common.phases.command_line import build_command
@@ -41,8 +42,8 @@ DESCRIBED = {
 }
 LABELLED = "labelled texts of a file, each read whole"
 MEASURES = {  # what is no activation, but may tell as much: name -> columns of dataset.parquet that are multiplied
-    "mean log-probability": ("mean_logprob",),
-    "summed log-probability": ("mean_logprob", "n_new_tokens"),
+    MEAN_LOGPROB: ("mean_logprob",),
+    SUMMED_LOGPROB: ("mean_logprob", "n_new_tokens"),
     "first-token entropy": ("first_token_entropy",),
     "program length": ("n_new_tokens",),
 }

@@ -11,7 +11,9 @@ from common.handoffs.verdicts import AgainstAlways, BeyondDifficulty, RankingPow
 ALWAYS_POSITIVE = "always positive"
 LOGISTIC_REGRESSION, DIFFERENCE_OF_MEANS = "logistic regression", "difference of means"  # of the latent's layer
 PROBE = "full probe"  # logistic regression on the layer that cross-validation chose
-PROMPT_LENGTH, DESCRIPTION_LENGTH, MEAN_LOGPROB = "prompt length", "description length", "mean log-probability"
+PROMPT_LENGTH, DESCRIPTION_LENGTH, COMPLEXITY = "prompt length", "description length", "complexity"
+PROMPT_TEXT, DESCRIPTION_TEXT = "text of the prompt", "text of the description"
+MEAN_LOGPROB, SUMMED_LOGPROB = "mean log-probability", "summed log-probability"
 LATENT = "latent"  # the name of the selected latent's score in predictions.parquet
 
 

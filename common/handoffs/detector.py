@@ -7,6 +7,8 @@ from common.handoffs.detection import BaselineCard, Card, ReliabilityGroup
 from common.handoffs.estimates import Interval
 from common.handoffs.verdicts import RankingPower, RankingVerdict
 
+PROMPTS, PROGRAMS, TEXTS = "prompts", "programs", "texts"  # what a detector reads; texts are of a file
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorModel:

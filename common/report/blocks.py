@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from common.handoffs.detection import Known
 from common.handoffs.estimates import Counted, Interval
-from common.words import UNKNOWN, any_value, bounds, count, number, p_value
+from common.words import UNKNOWN, any_value, bounds, count, number, p_value, telling
 
 _LEADING_NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)")
 
@@ -65,6 +66,7 @@ class Table:
     rows: list[list[Cell]]
     note: str = ""
     folded: bool = False
+    id: str = ""
 
     @property
     def meanings(self) -> list[Column]:
@@ -75,7 +77,8 @@ class Table:
 class Figure:
     """A drawing that is part of the page, as the data URI `source` of a picture on a light card.
 
-    `path` is the file that it was made from, '' where it was drawn for the page; `width` its natural one in CSS pixels.
+    `path` is the file that it was made from, '' where it was drawn for the page; `width` and `height` its natural ones
+    in CSS pixels.
     """
 
     kind: ClassVar[str] = "figure"
@@ -83,7 +86,9 @@ class Figure:
     caption: str
     path: str
     width: int
+    height: int
     source: str
+    id: str = ""
 
     @property
     def alt(self) -> str:
@@ -102,6 +107,50 @@ class Drawing:
     title: str
     caption: str
     svg: str
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One estimate of a forest plot. `known` has a colour and a shape; `section` is where it is from."""
+
+    label: str
+    beside: str
+    value: Interval
+    known: Known = Known.BEFORE
+    section: str = ""
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Estimates with their intervals, one below the other, on one axis with ticks at tenths."""
+
+    kind: ClassVar[str] = "forest"
+    title: str
+    caption: str
+    rows: list[ForestRow]
+    scale: Scale
+    id: str = ""
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Where they are, in percent of the axis, and what they say."""
+        tenths = range(round(10 * self.scale.low), round(10 * self.scale.high) + 1)
+        return [(self.scale.place(tenth / 10), number(tenth / 10, 1)) for tenth in tenths]
+
+    @property
+    def chance(self) -> float | None:
+        return None if self.scale.nothing is None else self.scale.place(self.scale.nothing)
+
+    @property
+    def drawn(self) -> list[tuple[ForestRow, Cell]]:
+        """Each row, with the cell that has its numbers and where they lie."""
+        return [(row, estimate(row.value, scale=self.scale)) for row in self.rows]
+
+    @property
+    def kinds(self) -> list[Known]:
+        """Those of its rows."""
+        return [known for known in Known if any(row.known is known for row in self.rows)]
 
 
 @dataclass(frozen=True)
@@ -176,21 +225,26 @@ class Passages:
 
 @dataclass(frozen=True)
 class Fold:
-    """What is opened with a click, or by a link to its `id`."""
+    """What is opened with a click, or by a link to its `id`.
+
+    `tone` is that of what stands beside the title; `says` is the part's answer, which is read without a click.
+    """
 
     kind: ClassVar[str] = "fold"
     id: str
     title: str
     beside: str
     blocks: list[Block]
+    tone: str = ""
+    says: str = ""
 
 
-Block = Table | Figure | Drawing | Paragraph | Heading | Facts | Example | Commands | Passages | Fold
+Block = Table | Figure | Drawing | Forest | Paragraph | Heading | Facts | Example | Commands | Passages | Fold
 
 
 def parts_of(blocks: list[Block]) -> list[list[Block]]:
     """The blocks, and those of each fold among them."""
-    return [blocks, *(block.blocks for block in blocks if isinstance(block, Fold))]
+    return [blocks, *(part for block in blocks if isinstance(block, Fold) for part in parts_of(block.blocks))]
 
 
 @dataclass
@@ -267,7 +321,7 @@ def p_cell(p: float | None) -> Cell:
 
 def figure_cell(value: float | None, digits: int = 2, signed: bool = False) -> Cell:
     """A cell of one number with its rounding."""
-    return Cell(number(value, digits, signed), sort=value)
+    return Cell(telling(value, digits, signed), sort=value)
 
 
 def share(value: Interval | float | None, scale: Scale | None = None) -> Cell:

@@ -191,13 +191,20 @@ def runs_in(data_dir: Path) -> Runs:
 
 
 def collect_experiment(
-    runs: Runs, experiment: Names, data_dir: Path, typed: Mapping[str, Any] | None = None
+    runs: Runs,
+    experiment: Names,
+    data_dir: Path,
+    typed: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, str] | None = None,
 ) -> Collected:
-    """All phases of one experiment; `typed` are settings that its runs do not tell."""
+    """All phases of one experiment; `typed` are settings that its runs do not tell.
+
+    Of each it is the newest run, or the newest that agrees with the content hashes of `lineage`.
+    """
     known = {**experiment, **{key: _in_use(key, runs, experiment["model"]) for key in OF_CIRCUITS}}
     told = typed_as(known, [run for group in runs.values() for run in group])
     collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
-    lineage: dict[str, str] = {}
+    lineage = dict(lineage or {})
     of_parts: list[Artifact] = []
     for handoff in HANDOFFS:
         build = phase_command(handoff, collected.settings, told.preset, data_dir)

@@ -1,12 +1,15 @@
-"""`run.py report`: what was found, as one HTML file for each experiment."""
+"""`run.py report`: what was found, as one HTML file for each experiment; with --compare one of all of them."""
 
+import argparse
 import os
 from pathlib import Path
 
 from common.cli import Parser
+from common.errors import ConfigError
 from common.launch.program import Program
 from common.launch.running import add_experiment_flags
 
+COMPARISON = "comparison.html"
 KEYS = ("model", "dataset", "limit", "sae", "prompt")
 
 
@@ -16,12 +19,29 @@ def main(argv: list[str], program: Program) -> int:
     from common.report.document import write_reports
 
     given = {key: str(value) for key in KEYS if (value := getattr(args, key)) is not None}
+    if args.compare is not None:
+        return _compare(args, given)
     reports = write_reports(program, args.data_dir, args.preset, given, args.out, tables=args.tables)
     for found in reports:
         title = [f"{found.name}:"] if len(reports) > 1 else []
         print("\n".join([*title, *found.sentences, f"Report: {found.path}"]))
     if args.tables:
         print(f"Tables and figures: {args.tables}")
+    return 0
+
+
+def _compare(args: argparse.Namespace, given: dict[str, str]) -> int:
+    """Set experiments side by side: a page, and its table on the terminal. Raises: ConfigError."""
+    if args.tables:
+        raise ConfigError(f"--tables is {args.tables}: a comparison has no files for papers\nLeave out --tables")
+    from common.report.comparing.page import terminal_lines, write_comparison
+    from common.report.comparing.rows import compared_in
+
+    folders = args.compare or [args.data_dir]
+    rows = compared_in(folders, given, args.preset)
+    path = args.out or folders[0] / COMPARISON
+    write_comparison(rows, path)
+    print("\n".join([*terminal_lines(rows), f"Comparison: {path}"]))
     return 0
 
 
@@ -35,6 +55,9 @@ def _parser() -> Parser:
     text = "file to write, for the newest of them (default: report.html in --data-dir; with several experiments there "
     text += "report_MODEL_DATASET.html for each)"
     parser.add_argument("--out", type=Path, default=None, help=text)
+    text = "set experiments side by side instead, those in --data-dir or in these data folders: one table, one plot, "
+    text += f"in {COMPARISON} of the first (default: no)"
+    parser.add_argument("--compare", type=Path, nargs="*", default=None, metavar="FOLDER", help=text)
     text = "folder for every table as CSV and LaTeX, every figure as SVG and PDF, and references.bib (default: none)"
     parser.add_argument("--tables", type=Path, default=None, help=text)
     return parser

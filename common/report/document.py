@@ -2,7 +2,8 @@
 
 1. The newest experiment's runs are picked, as far as there are any (collect.py).
 2. Each finished phase says what it found (its report.py): a section, warnings, an answer for the three sentences.
-3. One page is made of them (page.py).
+3. The first screen answers: a badge for each question, and a forest plot (outcomes.py, forest.py).
+4. One page is made of them, of which little stands open (folding.py, page.py).
 """
 
 import datetime
@@ -17,7 +18,10 @@ from common.report.cautions import cautions_section
 from common.report.collect import FINISHED, Collected, Names, choose, collect_experiment, runs_in
 from common.report.examples import examples_section
 from common.report.figures import within_budget
+from common.report.folding import fold_away
+from common.report.forest import forest_of
 from common.report.latents.section import latents_section
+from common.report.outcomes import outcomes_of
 from common.report.page import Page, write_page
 from common.report.papers.writing import write_for_papers
 from common.report.runs import runs_section
@@ -81,7 +85,16 @@ def _write(
     title, kicker = f"{collected.name}: does it know that its program is wrong?", f"PVA-SAE · {collected.name}"
     if tables is not None:
         write_for_papers(collected, sections, tables)
-    page = Page(title, kicker, QUESTION, collected.described, sections, sentences)
+    page = Page(
+        title,
+        kicker,
+        QUESTION,
+        collected.described,
+        fold_away(sections),
+        sentences,
+        outcomes_of(collected),
+        forest_of(collected),
+    )
     return ReportResult(collected.name, path, write_page(page, path, now), [str(sentence) for sentence in sentences])
 
 

@@ -56,12 +56,12 @@ def figures_of(phase: PhaseResult, captions: Captions, pattern: str = "*") -> li
 def _figure(phase: PhaseResult, file: str, known: Caption) -> Block:
     data, path = phase.artifact.file(file).read_bytes(), phase.artifact.path / file
     try:
-        width = _WIDTHS[PurePosixPath(file).suffix](data)
+        size = _SIZES[PurePosixPath(file).suffix](data)
     except KeyError:
         return Paragraph(f"{known.title}: a file of a kind that pages do not show, {path}.", "note")
     except ValueError as error:
         return Paragraph(f"{known.title}: not shown, because {path} is no drawing ({error}).", "note")
-    return Figure(known.title, known.axes, str(path), width, data_uri(data, PurePosixPath(file).suffix))
+    return Figure(known.title, known.axes, str(path), *size, data_uri(data, PurePosixPath(file).suffix))
 
 
 def within_budget(blocks: list[list[Block]], n_bytes: int = FIGURE_BYTES) -> None:
@@ -79,7 +79,7 @@ def within_budget(blocks: list[list[Block]], n_bytes: int = FIGURE_BYTES) -> Non
 
 def drawn(title: str, caption: str, data: bytes) -> Figure:
     """A PNG file that was drawn for the page, as a part of it."""
-    return Figure(title, caption, "", _png_width(data), data_uri(data, ".png"))
+    return Figure(title, caption, "", *_png_size(data), data_uri(data, ".png"))
 
 
 def data_uri(data: bytes, suffix: str) -> str:
@@ -87,20 +87,22 @@ def data_uri(data: bytes, suffix: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _svg_width(data: bytes) -> int:
-    """Natural width of a drawing in CSS pixels. Raises: ValueError."""
+def _svg_size(data: bytes) -> tuple[int, int]:
+    """Natural width and height of a drawing in CSS pixels. Raises: ValueError."""
     head = re.search(rb"<svg\b[^>]*>", data)
-    found = head and re.search(rb'\swidth="([\d.]+)(pt|px|)"', head[0])
-    if not found:
-        raise ValueError("it is no SVG file with a width")
-    return round(float(found[1]) / (_POINTS_PER_PIXEL if found[2] == b"pt" else 1))
+    found = [head and re.search(rb"\s" + side + rb'="([\d.]+)(pt|px|)"', head[0]) for side in (b"width", b"height")]
+    known = [round(float(one[1]) / (_POINTS_PER_PIXEL if one[2] == b"pt" else 1)) for one in found if one]
+    if len(known) < 2:
+        raise ValueError("it is no SVG file with a width and a height")
+    return known[0], known[1]
 
 
-def _png_width(data: bytes) -> int:
-    """Width of a picture in CSS pixels. Raises: ValueError."""
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a picture in CSS pixels. Raises: ValueError."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or len(data) < 24:
         raise ValueError("it is no PNG file")
-    return round(struct.unpack(">I", data[16:20])[0] / _DOTS_PER_PIXEL)
+    width, height = struct.unpack(">II", data[16:24])
+    return round(width / _DOTS_PER_PIXEL), round(height / _DOTS_PER_PIXEL)
 
 
-_WIDTHS = {".svg": _svg_width, ".png": _png_width}
+_SIZES = {".svg": _svg_size, ".png": _png_size}

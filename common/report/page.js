@@ -39,7 +39,7 @@ addEventListener("afterprint", () => {
 
 function unfold(hash) {
   const place = document.getElementById(hash.slice(1));
-  if (place instanceof HTMLDetailsElement) place.open = true;
+  for (let around = place?.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
 }
 for (const link of document.querySelectorAll("main a[href^='#']")) link.addEventListener("click", () => unfold(link.hash));
 addEventListener("hashchange", () => unfold(location.hash));

@@ -5,14 +5,16 @@ import datetime
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from common.files import write_atomic
-from common.report.blocks import Section
+from common.report.blocks import Forest, Section
+from common.report.folding import figures_and_tables, placed
+from common.report.outcomes import Outcome
 from common.report.sentences import Sentence
 from common.words import typeset
 
@@ -22,7 +24,10 @@ TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
 
 @dataclass(frozen=True)
 class Page:
-    """`title` is the browser's; `kicker` stands above the `heading`, `described` below it: terms and words."""
+    """`title` is the browser's; `kicker` stands above the `heading`, `described` below it: terms and words.
+
+    The first screen shows the `outcomes` as badges, then the `forest`; the `sentences` have the numbers.
+    """
 
     title: str
     kicker: str
@@ -30,6 +35,8 @@ class Page:
     described: list[tuple[str, str]]
     sections: list[Section]
     sentences: Sequence[Sentence] = ()
+    outcomes: Sequence[Outcome] = ()
+    forest: Forest | None = None
 
 
 def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> int:
@@ -41,8 +48,10 @@ def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> 
 
 def render(page: Page, now: datetime.datetime) -> str:
     script = (HERE / SCRIPT).read_text()
+    page = replace(page, sections=placed(page.sections))
     return compiled(HERE / TEMPLATE, typeset=typeset).render(
         page=page,
+        index=[(section, figures_and_tables(section)) for section in page.sections],
         date=now.astimezone(datetime.UTC).date().isoformat(),
         policy=policy(script),
         style=Markup((HERE / STYLE).read_text()),

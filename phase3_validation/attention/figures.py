@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from common.handoffs.changes import AttentionDocument, AttentionMoved
-from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, error_bars, new_figure, svg_bytes
+from common.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, error_bars, new_figure, svg_bytes, whole_numbers
 
 STYLES = {  # section -> colour, marker, line
     "first_token": (GREY, "x", ":"),
@@ -43,7 +43,7 @@ def by_layer(directions: Mapping[str, AttentionMoved], sections: dict[str, str],
                 axis.errorbar(x, values, yerr=lengths, label=words, **style)
             axis.axhline(0, color=GREY, linewidth=0.8)
             axis.set(xlabel="layer", ylabel="change of attention [points]", title=_heading(name, entry))
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            whole_numbers(axis.xaxis)
             axis.legend(ncols=4, fontsize=7)
         return svg_bytes(figure, "attention-by-layer")
 
@@ -71,7 +71,7 @@ def by_head(directions: Mapping[str, AttentionMoved], sections: dict[str, str], 
             axis.plot(*zip(*found, strict=True) if found else ([], []), linestyle="none", marker=".", color="black")
             axis.set(xlabel="head", ylabel="layer", title=f"{name}\n{sections[section]}")
             for one in (axis.xaxis, axis.yaxis):
-                one.get_major_locator().set_params(integer=True)
+                whole_numbers(one)
         figure.colorbar(mesh, ax=axes, label="change of attention [points]", shrink=0.8)
         return svg_bytes(figure, "attention-by-head")
 

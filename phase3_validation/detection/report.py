@@ -145,7 +145,8 @@ def _meanings(result: DetectionDocument) -> Table:
 def _direction(name: str, entry: DetectedDirection, first: bool) -> list[Block]:
     """What a direction that was selected to predict is worth; of one that was selected to steer, the same in short."""
     predicts = name.startswith("predict")
-    tone = "good" if entry.verdict is RankingVerdict.RANKS else "plain"
+    beyond = entry.beyond_difficulty.verdict is DifficultyVerdict.BEYOND
+    tone = "good" if entry.verdict is RankingVerdict.RANKS and beyond else "plain"
     verdicts = [str(entry.verdict)]
     if entry.beyond_difficulty.verdict is not DifficultyVerdict.CANNOT_TELL:
         verdicts.append(str(entry.beyond_difficulty.verdict))

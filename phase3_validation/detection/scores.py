@@ -20,28 +20,31 @@ from common.evaluation.probes import CrossFitted
 from common.evaluation.text_score import TextScores
 from common.handoffs.detection import (
     ALWAYS_POSITIVE,
+    COMPLEXITY,
     DESCRIPTION_LENGTH,
+    DESCRIPTION_TEXT,
     DIFFERENCE_OF_MEANS,
     LOGISTIC_REGRESSION,
     MEAN_LOGPROB,
     PROBE,
     PROMPT_LENGTH,
+    PROMPT_TEXT,
+    SUMMED_LOGPROB,
     Known,
 )
 from common.programs.labels import JudgedProblems
 
 MIN_ACTIVE = 5  # problems of `sae` on which a random latent fires: a dead one would be no opponent
 
-PROMPT_TEXT, DESCRIPTION_TEXT = "text of the prompt", "text of the description"
 MEANING = {  # name -> what is measured, and when it is known
     ALWAYS_POSITIVE: "the positive label for every problem; its threshold is no choice",
     PROMPT_LENGTH: "characters of the prompt",
     DESCRIPTION_LENGTH: "characters of the description",
-    "complexity": "cyclomatic complexity of the reference solution",
+    COMPLEXITY: "cyclomatic complexity of the reference solution",
     "operations": "operations that the reference solution composes",
     "rarity": "tier of the rarest operation: 0 common, 1 rare, 2 very rare",
     MEAN_LOGPROB: "mean log-probability of the generated tokens: known once the program is written",
-    "summed log-probability": "summed log-probability of the generated tokens: known once the program is written",
+    SUMMED_LOGPROB: "summed log-probability of the generated tokens: known once the program is written",
     "first-token entropy": "entropy of the first generated token's distribution",
     PROMPT_TEXT: "logistic regression on TF-IDF of words and character 2- to 4-grams, fitted on sae",
     DESCRIPTION_TEXT: "the same of the description alone",
@@ -49,9 +52,9 @@ MEANING = {  # name -> what is measured, and when it is known
     DIFFERENCE_OF_MEANS: "projection of the residual stream on mean incorrect - mean correct of sae",
     PROBE: "logistic regression on the stream of the layer whose probe has the best cross-validated AUROC on sae",
 }
-OF_THE_PROBLEM = (PROMPT_LENGTH, DESCRIPTION_LENGTH, "complexity", "operations", "rarity")
+OF_THE_PROBLEM = (PROMPT_LENGTH, DESCRIPTION_LENGTH, COMPLEXITY, "operations", "rarity")
 COVARIATES = (*OF_THE_PROBLEM, PROMPT_TEXT, DESCRIPTION_TEXT)  # what a score has to add to
-_KNOWN_AFTER = (MEAN_LOGPROB, "summed log-probability")
+_KNOWN_AFTER = (MEAN_LOGPROB, SUMMED_LOGPROB)
 _TIERS = ("A", "B", "C")
 
 
@@ -165,10 +168,10 @@ def _summed(program: dict[str, Any]) -> float | None:
 _MEASURES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float | None]] = {
     PROMPT_LENGTH: lambda problem, program: None if program["prompt"] is None else len(program["prompt"]),
     DESCRIPTION_LENGTH: lambda problem, program: len(problem["text"]),
-    "complexity": lambda problem, program: problem["complexity"],
+    COMPLEXITY: lambda problem, program: problem["complexity"],
     "operations": lambda problem, program: _operations(problem),
     "rarity": lambda problem, program: _rarity(problem),
     MEAN_LOGPROB: lambda problem, program: program["mean_logprob"],
-    "summed log-probability": lambda problem, program: _summed(program),
+    SUMMED_LOGPROB: lambda problem, program: _summed(program),
     "first-token entropy": lambda problem, program: program["first_token_entropy"],
 }

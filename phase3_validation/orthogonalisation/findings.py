@@ -13,7 +13,7 @@ from common.interventions.controls import match_words
 from common.interventions.directions import Direction
 from common.interventions.outcomes import Row
 from common.interventions.power import power_words
-from common.words import direction_words, latent_words, listed, number, p_words, percent, points
+from common.words import direction_words, latent_words, listed, number, p_words, percent, plural, points
 
 RowsOf = dict[Condition, list[Row]]
 
@@ -83,7 +83,7 @@ def _sentence(name: str, entry: RemovedDirection) -> str:
     power = power_words(entry.power)
     return (
         f"Without {direction_words(name)} ({latent_words(entry.latent)}), which should {entry.wanted} the pass "
-        f"rate, it changes by {points(changed.net_change)}: {changed.correction.n} programs corrected, "
+        f"rate, it changes by {points(changed.net_change)}: {plural(changed.correction.n, 'program')} corrected, "
         f"{changed.corruption.n} corrupted, of {changed.n} (McNemar, Holm: {p_words(p_holm['mcnemar'])}). "
         f"Of the programs that could be, {percent(outcome.rate)} are {OUTCOME[entry.wanted]}; without a "
         f"matched latent {percent(matched.pooled.rate)} (as description, Fisher, Holm: {p_words(p_holm['fisher'])}). "

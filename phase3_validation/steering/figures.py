@@ -16,7 +16,7 @@ from common.plots import BLUE, GREY, ORANGE, error_bars, new_figure, svg_bytes
 
 LINES = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
 KINDS = {MATCHED_LATENT: ("matched latents", ORANGE, "s"), RANDOM_DIRECTION: ("random directions", GREY, "^")}
-CHANGE, KL = "net change of the pass rate [points]", "disturbance: KL along the program [nats per token]"
+CHANGE, KL = "net change of the pass rate [points]", "disturbance: KL [nats per token]"
 LINEAR_BELOW = 1e-3  # of KLs, which range over powers of ten and may be zero
 
 

@@ -1,7 +1,7 @@
 """One figure: what transcoders leave unexplained, layer by layer."""
 
 from common.handoffs.circuit_latents import CircuitLatentsDocument, LastFit
-from common.plots import COLOURS, GREY, new_figure, png_bytes
+from common.plots import COLOURS, GREY, new_figure, png_bytes, whole_numbers
 
 CAPTIONS = {
     "transcoder_fit": (
@@ -27,7 +27,7 @@ def draw(document: CircuitLatentsDocument) -> bytes:
             axis.plot(places, own, color=colour, linestyle="--", marker=".", label=behaviour)
         axis.axhline(1, color=GREY, linestyle=":", linewidth=1)
         axis.set(xlabel="layer", ylabel="unexplained", yscale="log")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axis.xaxis)
         axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         return png_bytes(figure)
 

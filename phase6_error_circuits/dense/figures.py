@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.handoffs.error_dense import DenseCurves, ErrorDenseDocument
-from common.plots import BLUE, COLOURS, GREY, ORANGE, error_bars, log_counts, new_figure, svg_bytes
+from common.plots import BLUE, COLOURS, GREY, ORANGE, error_bars, log_counts, new_figure, svg_bytes, whole_numbers
 
 CAPTIONS = {
     "dense_circuits": (
@@ -60,6 +60,6 @@ def directions(found: ErrorDenseDocument, title: str) -> bytes:
             axis.plot(layers, [one.whole.known for one in own], color=color, linestyle=":")
         axis.axhline(0, color=GREY, linewidth=0.8)
         axis.set(title=title, xlabel="layer", ylabel="share of held-out total")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axis.xaxis)
         axis.legend()
         return svg_bytes(figure, "dense-directions")

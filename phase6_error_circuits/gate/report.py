@@ -50,6 +50,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         _formats(document),
         _errors(document),
         _templates(document),
+        _answers_of_templates(document),
     ]
     section.warnings = [*_warnings(document)]
     return section
@@ -126,12 +127,20 @@ def _templates(document: ErrorGateDocument) -> Table:
             Cell(form),
             Cell(result.verdict.name, sort=list(GateVerdict).index(result.verdict)),
             *_figures(result),
-            *_answers(result.select),
         ]
         for contrast, template, form, result in _results(document)
     ]
-    columns = [*word_columns("Contrast", "Template", "Format", "Verdict"), *_COLUMNS, *_ANSWER_COLUMNS]
+    columns = [*word_columns("Contrast", "Template", "Format", "Verdict"), *_COLUMNS]
     return Table("Templates", columns, rows, folded=True)
+
+
+def _answers_of_templates(document: ErrorGateDocument) -> Table:
+    rows = [
+        [Cell(contrast), Cell(template), Cell(form), *_answers(result.select)]
+        for contrast, template, form, result in _results(document)
+    ]
+    columns = [*word_columns("Contrast", "Template", "Format"), *_ANSWER_COLUMNS]
+    return Table("What is said after each template", columns, rows, folded=True)
 
 
 _COLUMNS = [

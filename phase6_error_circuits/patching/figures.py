@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from common.handoffs.error_patching import ErrorPatchingDocument
-from common.plots import new_figure, svg_bytes
+from common.plots import new_figure, svg_bytes, whole_numbers
 from phase6_error_circuits.estimates import names_of_positions
 from phase6_error_circuits.patching.jobs import ATTENTION, EVERYWHERE, FIRST_ORDER, MLP, RESID
 from phase6_error_circuits.patching.patches import DENOISING, NOISING
@@ -119,7 +119,7 @@ def _heat(axis: Any, cells: np.ndarray, labels: list[str], title: str) -> Any:
     axis.set(ylabel="layer", title=title)
     axis.set_xticks(range(n_columns), labels, rotation=90, fontsize=7)
     if every:
-        axis.yaxis.get_major_locator().set_params(integer=True)
+        whole_numbers(axis.yaxis)
     else:
         axis.set_yticks(range(n_layers), [str(layer) for layer in layers], fontsize=7)
     return mesh

@@ -11,11 +11,15 @@ from experiments import quiet, save_saes, text_with
 
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError, PipelineError
+from common.handoffs.document import from_json
+from common.handoffs.selected import SelectedDocument
 from common.phases.phase import Phase
+from common.plots import svg_bytes
 from common.report.status import status_lines
 from common.runs import discovery
 from common.saes.activations import check_reads_the_residual_stream
 from common.saes.sources import SaeSource
+from phase2_sae_analysis import figures
 from phase2_sae_analysis.config import LatentConfig
 
 PLANTED, GENERAL, N = (1, 7), (2, 3), 130
@@ -96,10 +100,21 @@ def test_the_outputs_agree_with_each_other_and_with_what_is_declared(planted_run
     resid = planted.resid[PLANTED[0]][:, PLANTED[1]]
     assert [row["task_id"] for row in first] == np.argsort(-resid)[:10].tolist()
     assert first[0]["activation"] == pytest.approx(resid.max()) and first[0]["text"].startswith("Problem")
-    figures = sorted(path.name for path in (folder / "figures").iterdir())
+    drawn = sorted(path.name for path in (folder / "figures").iterdir())
     names = "activations by_layer limits null_maximum sparse_probing volcano"
-    assert figures == [f"{name}.png" for name in names.split()]
-    assert all(handoffs.LATENTS.is_unstable(f"figures/{name}") for name in figures)
+    assert drawn == [f"{name}.png" for name in names.split()]
+    assert all(handoffs.LATENTS.is_unstable(f"figures/{name}") for name in drawn)
+
+
+def test_a_latent_that_several_directions_selected_is_named_once_in_the_volcano(planted_run, monkeypatch):
+    monkeypatch.setattr(figures, "png_bytes", lambda figure: svg_bytes(figure, "volcano"))  # whose text can be read
+    folder = planted_run[1]
+    directions = from_json(SelectedDocument, selected(folder)).directions
+    drawing = figures.volcano(latents(folder), directions).decode()
+    best = {(found.latents[0].layer, found.latents[0].latent) for found in directions.values()}
+    assert PLANTED in best and len(best) < len(directions)
+    assert all(drawing.count(f">{layer} / {latent}<") == 1 for layer, latent in best)
+    assert all(drawing.count(f">{name}<") == 1 for name in directions)
 
 
 def test_the_same_run_gives_the_same_bytes(planted_run, copy_of, tmp_path):

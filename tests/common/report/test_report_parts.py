@@ -10,6 +10,7 @@ from report_data import collect
 
 from common.handoffs import DETECTION, HANDOFFS, LATENTS
 from common.handoffs.estimates import UNDEFINED, Counted, Interval
+from common.plots import new_figure, whole_numbers
 from common.report.blocks import (
     Figure,
     Paragraph,
@@ -17,6 +18,7 @@ from common.report.blocks import (
     change,
     counted,
     estimate,
+    figure_cell,
     scale_of_changes,
     share,
     text,
@@ -111,7 +113,9 @@ def test_a_drawing_is_a_picture_in_which_nothing_runs(tmp_path):
 
 
 def test_the_largest_figures_make_room_and_are_named_with_their_place():
-    small, large = (Figure(name, "", f"data/{name}.svg", 100, source="x" * n) for name, n in (("a", 400), ("b", 900)))
+    small, large = (
+        Figure(name, "", f"data/{name}.svg", 100, 50, source="x" * n) for name, n in (("a", 400), ("b", 900))
+    )
     blocks = [[large, small], [small]]
     within_budget(blocks, 1000)
     words = "b: at 0.0 MB too large for this page. It lies in data/b.svg."
@@ -161,3 +165,18 @@ def test_a_run_for_description_only_is_not_reported(tmp_path):
     del document["sha256_of_all_other_entries"]
     write_sealed_json(manifest, {**document, "settings": {"split": "validation"}})
     assert collect(data, {}).finished(LATENTS) is None
+
+
+def test_a_small_number_has_as_many_digits_as_it_needs():
+    cells = [figure_cell(value, 3).text for value in (0.02, 0.0004, -0.00004, 0.0, 1e-12)]
+    assert cells == ["0.020", "0.0004", "\N{MINUS SIGN}0.00004", "0.000", "0.000000000"]
+
+
+@pytest.mark.parametrize(("layers", "some"), [([5], {"5"}), ([3, 4], {"3", "4"}), (list(range(26)), {"0", "25"})])
+def test_ticks_of_layers_are_whole_numbers(layers, some):
+    with new_figure() as (figure, axis):
+        axis.plot(layers, layers, marker="o")
+        whole_numbers(axis.xaxis)
+        figure.canvas.draw()
+        texts = {label.get_text() for label in axis.get_xticklabels()}
+    assert some <= texts and all(text.lstrip("\N{MINUS SIGN}").isdigit() for text in texts)

@@ -1,0 +1,100 @@
+"""The report's forest plot: how well the latent, probes and what needs no model rank programs, before and after."""
+
+import math
+from collections.abc import Iterable
+
+from common.handoffs import DETECTION, DETECTOR
+from common.handoffs.detection import (
+    COMPLEXITY,
+    DESCRIPTION_LENGTH,
+    DESCRIPTION_TEXT,
+    LATENT,
+    MEAN_LOGPROB,
+    PROBE,
+    PROMPT_LENGTH,
+    PROMPT_TEXT,
+    SUMMED_LOGPROB,
+    BaselineCard,
+    Known,
+)
+from common.handoffs.detector import PROGRAMS, DetectorDocument
+from common.handoffs.estimates import Interval
+from common.report.blocks import Forest, ForestRow, Scale
+from common.report.collect import Collected
+from common.words import count, direction_words, latent_words, plural
+
+BASELINES = (  # in the order of the plot, with how they are called there
+    (PROBE, PROBE),
+    (PROMPT_TEXT, PROMPT_TEXT),
+    (DESCRIPTION_TEXT, DESCRIPTION_TEXT),
+    (PROMPT_LENGTH, PROMPT_LENGTH),
+    (DESCRIPTION_LENGTH, DESCRIPTION_LENGTH),
+    (COMPLEXITY, COMPLEXITY),
+    (MEAN_LOGPROB, MEAN_LOGPROB),
+    (SUMMED_LOGPROB, SUMMED_LOGPROB),
+)
+SPARSE_PROBE = "sparse probe"  # phase 4.1's few latents
+CHANCE, LOWEST = 0.5, 0.4  # the axis begins there, or lower where an interval does
+AXIS = "Horizontal: AUROC, the probability that a program of the one label scores above one of the other"
+
+
+def forest_of(collected: Collected) -> Forest | None:
+    """None before phases 3.1 and 4.1 have measured anything."""
+    rows = [*_of_latent(collected), *_of_detector(collected)]
+    if not rows:
+        return None
+    first = {row.label: row for row in reversed(rows)}  # both phases measure the baselines: 3.1's stand
+    order = [LATENT, SPARSE_PROBE, *(label for _, label in BASELINES)]
+    shown = sorted(first.values(), key=lambda row: order.index(row.label))
+    return Forest(
+        "How well it is known which programs will fail",
+        f"{AXIS}, on problems that nothing was chosen by, with its 95 % interval; the line is chance.",
+        shown,
+        scale_of(row.value for row in shown),
+    )
+
+
+def scale_of(values: Iterable[Interval]) -> Scale:
+    """An axis of AUROCs on which all intervals have room; it ends at tenths."""
+    lows = [end for value in values for end in (value.value, value.low) if end is not None]
+    return Scale(math.floor(10 * min([LOWEST, *lows])) / 10, 1.0, CHANCE)
+
+
+def _of_latent(collected: Collected) -> list[ForestRow]:
+    """What phase 3.1 declares of the direction that was chosen on other problems."""
+    phase = collected.finished(DETECTION)
+    headline = None if phase is None else phase.document().headline
+    if headline is None:
+        return []
+    name, entry = headline
+    known = {other: found.known for other, found in entry.differences.items()}
+    what = f"{direction_words(name)}: {latent_words(entry.latent)}"
+    rows = [ForestRow(LATENT, what, entry.card.auroc, Known.BEFORE, "detection")]
+    return rows + [
+        _of_baseline(label, entry.baselines[other], known.get(other, Known.BEFORE), "detection")
+        for other, label in BASELINES
+        if other in entry.baselines
+    ]
+
+
+def _of_detector(collected: Collected) -> list[ForestRow]:
+    """What phase 4.1 declares of a few latents that are added up."""
+    phase = collected.finished(DETECTOR)
+    if phase is None:
+        return []
+    found: DetectorDocument = phase.document()
+    known = Known.AFTER if found.population.read == PROGRAMS else Known.BEFORE
+    what = f"{plural(len(found.latents), 'latent')} of layer {found.layer}"
+    rows = [ForestRow(SPARSE_PROBE, what, found.card.detector.auroc, known, "detector")]
+    return rows + [
+        _of_baseline(
+            label, found.card.baselines[other], Known.AFTER if other in found.card.known_after else known, "detector"
+        )
+        for other, label in BASELINES
+        if other in found.card.baselines
+    ]
+
+
+def _of_baseline(label: str, card: BaselineCard, known: Known, section: str) -> ForestRow:
+    layer = "" if card.layer is None else f"layer {count(card.layer)}"
+    return ForestRow(label, layer, card.auroc, known, section)
