@@ -1,10 +1,11 @@
 """The memory of a command and all processes that descend from it, from Linux' /proc."""
 
 import re
+import time
 from pathlib import Path
 
 PROC = Path("/proc")
-SHARES_EVERY = 3  # looks
+COST = 0.01  # share of the time that asking for shared memory may take: a process of 5 GB takes a tenth of a second
 
 
 class Memory:
@@ -17,18 +18,20 @@ class Memory:
     def __init__(self) -> None:
         self.largest_process = 0
         self.all_processes = 0
-        self._looks = 0
+        self._ask_at = 0.0
 
     def look(self, pid: int) -> None:
-        """Note each process' own peak, and every third time what all have together, which is dear to ask."""
+        """Note each process' own peak, and now and then what all have together, which is dear to ask."""
         family = descendants(pid)
         peaks = (kilobytes(PROC / str(one) / "status", "VmHWM") for one in family)
         self.largest_process = max(self.largest_process, *(1024 * peak for peak in peaks), 0)
-        self._looks += 1
-        if self._looks % SHARES_EVERY != 1:
+        began = time.monotonic()
+        if began < self._ask_at:
             return
         now = sum(kilobytes(PROC / str(one) / "smaps_rollup", "Pss") for one in family)
         self.all_processes = max(self.all_processes, 1024 * now)
+        asked = time.monotonic()
+        self._ask_at = asked + (asked - began) / COST
 
 
 def descendants(pid: int) -> set[int]:

@@ -23,15 +23,15 @@ from common.report.blocks import Forest, ForestRow, Scale
 from common.report.collect import Collected
 from common.words import count, direction_words, latent_words, plural
 
-BASELINES = (  # in the order of the plot, with how they are called there
-    (PROBE, PROBE),
-    (PROMPT_TEXT, PROMPT_TEXT),
-    (DESCRIPTION_TEXT, DESCRIPTION_TEXT),
-    (PROMPT_LENGTH, PROMPT_LENGTH),
-    (DESCRIPTION_LENGTH, DESCRIPTION_LENGTH),
-    (COMPLEXITY, COMPLEXITY),
-    (MEAN_LOGPROB, MEAN_LOGPROB),
-    (SUMMED_LOGPROB, SUMMED_LOGPROB),
+BASELINES = (  # in the order of the plot
+    PROBE,
+    PROMPT_TEXT,
+    DESCRIPTION_TEXT,
+    PROMPT_LENGTH,
+    DESCRIPTION_LENGTH,
+    COMPLEXITY,
+    MEAN_LOGPROB,
+    SUMMED_LOGPROB,
 )
 SPARSE_PROBE = "sparse probe"  # phase 4.1's few latents
 CHANCE, LOWEST = 0.5, 0.4  # the axis begins there, or lower where an interval does
@@ -44,7 +44,7 @@ def forest_of(collected: Collected) -> Forest | None:
     if not rows:
         return None
     first = {row.label: row for row in reversed(rows)}  # both phases measure the baselines: 3.1's stand
-    order = [LATENT, SPARSE_PROBE, *(label for _, label in BASELINES)]
+    order = [LATENT, SPARSE_PROBE, *BASELINES]
     shown = sorted(first.values(), key=lambda row: order.index(row.label))
     return Forest(
         "How well it is known which programs will fail",
@@ -71,9 +71,9 @@ def _of_latent(collected: Collected) -> list[ForestRow]:
     what = f"{direction_words(name)}: {latent_words(entry.latent)}"
     rows = [ForestRow(LATENT, what, entry.card.auroc, Known.BEFORE, "detection")]
     return rows + [
-        _of_baseline(label, entry.baselines[other], known.get(other, Known.BEFORE), "detection")
-        for other, label in BASELINES
-        if other in entry.baselines
+        _of_baseline(name, entry.baselines[name], known.get(name, Known.BEFORE), "detection")
+        for name in BASELINES
+        if name in entry.baselines
     ]
 
 
@@ -88,10 +88,10 @@ def _of_detector(collected: Collected) -> list[ForestRow]:
     rows = [ForestRow(SPARSE_PROBE, what, found.card.detector.auroc, known, "detector")]
     return rows + [
         _of_baseline(
-            label, found.card.baselines[other], Known.AFTER if other in found.card.known_after else known, "detector"
+            name, found.card.baselines[name], Known.AFTER if name in found.card.known_after else known, "detector"
         )
-        for other, label in BASELINES
-        if other in found.card.baselines
+        for name in BASELINES
+        if name in found.card.baselines
     ]
 
 

@@ -7,6 +7,7 @@ import json
 import chromium
 import pytest
 import report_data
+from axe import grave_findings
 from report_data import write_report
 
 from run import PROGRAM
@@ -238,3 +239,10 @@ def test_headings_are_in_order(page):
     )
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(b <= a + 2 for a, b in itertools.pairwise(levels))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, scheme):
+    show(page, DESK, scheme)
+    page.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
+    assert not grave_findings(page)
