@@ -5,7 +5,7 @@ hf-dataset: a folder for `datasets.load_dataset(FOLDER, NAME)`, and for an uploa
     README.md                      its card: what it is, which commands made it, what each column holds
     programs/SPLIT.parquet         phase 1, by split: sae selected, hyperparams tuned, validation reports
     samples/SPLIT.parquet          phase 1.2
-    predictions/validation.parquet phase 3.1
+    predictions/SPLIT.parquet      phase 3.1
     cards/validation.parquet       phases 3.1 and 4.1
     resid_post/SPLIT.parquet       with --activations: a row for each problem, layer and position
     references.bib

@@ -6,12 +6,12 @@ numbers of its summary, as `run.py status` shows them. What a tracker does wrong
 
 import importlib
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from common.cli import new_log
 from common.errors import ConfigError, suggestion
 from common.handoffs import Handoff
 from common.runs.discovery import list_runs
@@ -54,10 +54,8 @@ class Tracker(NoTracker):
             act()
         except Exception as error:
             self._failed = True
-            print(
-                f"{self._module.__name__} failed ({error}): the run goes on, and is not tracked any more",
-                file=sys.stderr,
-            )
+            words = "%s failed (%s): the run goes on, and is not tracked any more"
+            new_log().warning(words, self._module.__name__, error)
 
 
 def tracker_of(name: str | None, command: Sequence[str]) -> NoTracker:

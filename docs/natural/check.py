@@ -32,9 +32,11 @@ warnings.filterwarnings("ignore")  # of libraries
 OF_FLOATS, OF_SORTING, OF_BOOTSTRAP = 1e-4, 1e-9, 0.02
 N_RESAMPLES = 2000
 DIRECTIONS = {  # name -> column that decides, and its sign
-    "predict_incorrect": ("t", 1), "predict_correct": ("t", -1),
-    "steer_incorrect": ("separation", -1), "steer_correct": ("separation", 1),
-}  # fmt: skip
+    "predict_incorrect": ("t", 1),
+    "predict_correct": ("t", -1),
+    "steer_incorrect": ("separation", -1),
+    "steer_correct": ("separation", 1),
+}
 
 
 class Checks:

@@ -231,7 +231,7 @@ def plain_differences(pairs) -> list[float]:
 def test_the_page_says_what_is_studied_and_warns_of_what_does_not_pass(gate):
     section = gate_section(PhaseResult(handoffs.ERROR_GATE, FINISHED, gate), Collected({}, gate.path))
     assert "Studied is TypeError/SyntaxError in the format seed: it gives the right answer" in section.answer
-    assert len(section.blocks) == 7 and section.warnings == []
+    assert len(section.blocks) == 8 and section.warnings == []
     weak = replace(gate.document().studied, verdict=GateVerdict.WEAK)
     again = Artifact(gate.handoff, list_runs(gate.handoff, gate.path.parent.parent)[0], "")
     again._documents["gate.json"] = replace(gate.document(), studied=weak)
