@@ -63,7 +63,7 @@ def tracker_of(name: str | None, command: Sequence[str]) -> NoTracker:
     if name is None:
         return NoTracker()
     if name not in TRACKERS:
-        hint = suggestion(name, TRACKERS)
+        hint = suggestion(name, [*TRACKERS])
         raise ConfigError(f"--report-to is '{name}'{hint and '.' + hint}\nGive one of: {', '.join(TRACKERS)}")
     try:
         return Tracker(importlib.import_module(name), command)
@@ -71,7 +71,7 @@ def tracker_of(name: str | None, command: Sequence[str]) -> NoTracker:
         raise ConfigError(f"--report-to is {name}, which is not installed here\nRun: pip install {name}") from None
 
 
-def _numbers(output: Handoff, data_dir: Path) -> dict[str, float]:
+def _numbers(output: Handoff, data_dir: Path) -> dict[str, Any]:
     """Those of the summary of the newest run, by phase and name; what is words or a list is no curve."""
     newest = next((run for run in list_runs(output, data_dir) if run.finished and not run.damage), None)
     summary = newest.document["summary"] if newest else {}

@@ -19,6 +19,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ class Checks:
     def __init__(self) -> None:
         self.failed = 0
 
-    def compare(self, what: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None:
+    def compare(self, what: str, ours: Any, theirs: Any, tolerance: float) -> None:
         """Numbers that should be equal, or both missing."""
         ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
         assert ours.shape == theirs.shape, (what, ours.shape, theirs.shape)
@@ -96,7 +97,7 @@ def encoded(saes: Path, layer: int, resid: pd.DataFrame) -> np.ndarray:
 def statistics(latents: np.ndarray, fails: np.ndarray) -> pd.DataFrame:
     """What phase 2 says of each latent of a layer; t and AUROC point to failing."""
     failing, passing = latents[fails].astype(float), latents[~fails].astype(float)
-    t = ttest_ind(failing, passing, equal_var=False).statistic
+    t, _ = ttest_ind(failing, passing, equal_var=False)
     ranks = rankdata(latents, axis=0)[fails].sum(axis=0)
     n, m = len(failing), len(passing)
     fractions = {"f_correct": (passing > 0).mean(axis=0), "f_incorrect": (failing > 0).mean(axis=0)}
@@ -133,7 +134,7 @@ def check_selection(checks: Checks, found: pd.DataFrame, selected: dict) -> dict
     kept = found[found.general_text_rate <= found.layer.map(limits)]
     chosen = {}
     for name, (column, sign) in DIRECTIONS.items():
-        best = kept.loc[(sign * kept[column]).idxmax()]
+        best = kept.iloc[int(np.nanargmax(sign * np.asarray(kept[column])))]
         chosen[name] = (int(best.layer), int(best.latent))
         first = selected["directions"][name]["latents"][0]
         checks.same(f"chosen for {name}", chosen[name], (first["layer"], first["latent"]))
