@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from support import ROOT
+from support import ROOT, in_whole_sweeps
 
 NOTEBOOK = ROOT / "docs" / "first_look.ipynb"
 MINUTES = 15  # on a machine that has much else to do; alone it takes less than three
@@ -39,6 +39,8 @@ def executed(tmp_path_factory):
     return notebook
 
 
+@pytest.mark.sweep
+@in_whole_sweeps
 def test_every_cell_runs_and_says_something(executed):
     *_, last = code_cells(executed)
     assert re.search(r"raises|lowers|measurable|cannot|changes", text_of(last))
@@ -46,6 +48,8 @@ def test_every_cell_runs_and_says_something(executed):
     assert silent == [code_cells(executed)[0].source]  # settings
 
 
+@pytest.mark.sweep
+@in_whole_sweeps
 def test_what_is_stored_is_what_the_cells_say(executed):
     """Names of run folders begin with the time; everything else is the same anywhere, but for the last digits."""
     for stored, anew in zip(code_cells(read()), code_cells(executed), strict=True):

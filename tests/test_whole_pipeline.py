@@ -10,7 +10,7 @@ import pandas
 import pytest
 import sklearn.metrics
 from safetensors.numpy import load_file
-from support import ROOT, cold_command, command
+from support import ROOT, cold_command, command, in_whole_sweeps
 
 from common.handoffs import HANDOFFS
 from common.launch import running
@@ -229,6 +229,7 @@ def test_everything_that_was_found_is_exported_for_datasets(finished, dataset, t
 
 
 @pytest.mark.sweep
+@in_whole_sweeps
 def test_phases_2_and_3_1_are_what_another_program_computes(finished, tmp_path):
     """docs/natural/check.py, which imports nothing of this project, on the organism; it sees a wrong number."""
     data, _ = finished
