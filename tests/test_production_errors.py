@@ -201,16 +201,17 @@ def test_a_base_model_is_told_to_have_no_chat_template(machine):
 
 
 @in_whole_sweeps
-def test_seven_times_the_pairs_take_little_more_memory(machine):
+def test_fourteen_times_the_pairs_take_little_more_memory(machine):
     """The latents of a pair are kept where they fire, not in all of the dictionary's width.
 
-    The peak of one command differs from run to run by up to 45 MB; a quarter of 12 dense pairs is 66.
+    The peak of one command is now and then 120 MB above what it is most often, so many pairs get a second try; a
+    quarter of 26 dense ones is 143.
     """
     row = machine.finished(TUNED)
-    few, many = (machine.peak_of(row, "6.3", *SMALL["6.3"], "--n-pairs", n, "--batch-size", 2) for n in (2, 14))
+    few, *many = (machine.peak_of(row, "6.3", *SMALL["6.3"], "--n-pairs", n, "--batch-size", 2) for n in (2, 28, 28))
     n_positions = row.document("6.3", "attribution.json")["shapes"][0]["n_tokens"]
-    dense = 12 * 2 * n_positions * WIDTH * 4 * len(row.layers)
-    assert many - few < dense / 4
+    dense = 26 * 2 * n_positions * WIDTH * 4 * len(row.layers)
+    assert min(many) - few < dense / 4
 
 
 def tokens_of(home: Path, model: str, text: str) -> int:
