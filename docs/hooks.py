@@ -26,8 +26,8 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)(```|~~~)")
 HEADING = re.compile(r"(#+) (.*)")
 FIGURE = re.compile(
-    r'<figure class="drawing">.*?src="data:image/(svg\+xml|png);base64,([^"]+)".*?<figcaption><b>(.*?)</b>(.*?)'
-    r"</figcaption>",
+    r'<figure class="drawing"[^>]*>.*?src="data:image/(svg\+xml|png);base64,([^"]+)".*?<figcaption><b>(.*?)</b>(.*?)'
+    r'(?: <a class="here"[^>]*>#</a>)?</figcaption>',
     re.DOTALL,
 )
 
