@@ -80,7 +80,7 @@ def _named(folder: Path) -> discovery.RunFolder:
 
 
 def _only(data_dir: Path) -> discovery.RunFolder:
-    runs = [run for run in discovery.list_runs(handoffs.GENERATIONS, data_dir) if run.finished and not run.damage]
+    runs = discovery.readable_runs(handoffs.GENERATIONS, data_dir)
     if not runs:
         raise MissingArtifactError(
             f"{data_dir} holds no finished run of phase 1\nMake one with: python3 -m natural.run --help"

@@ -11,6 +11,7 @@
 Permutations behind the family-wise p of phase 2 are few here: no verdict rests on them.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -43,7 +44,7 @@ from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.provenance import ROOT
 from common.runs.artifacts import Artifact
-from common.runs.discovery import list_runs
+from common.runs.discovery import readable_runs
 from natural.experiment import Experiment, experiment_of, parser_of
 from natural.steps import THREADS
 from natural.study import before_steering
@@ -110,9 +111,9 @@ def write_permuted(experiment: Experiment, data_dir: Path, seed: int) -> None:
         log=new_log(),
         command=f"python3 -m natural.nulls (run {seed})",
     )
-    ctx.pick_inputs()
-    phase.carry_out(ctx)
-    ctx.close()
+    with contextlib.closing(ctx):
+        ctx.pick_inputs()
+        phase.carry_out(ctx)
 
 
 def permuted_rows(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -126,12 +127,12 @@ def permuted_rows(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]
 
 def newest(handoff: Handoff, data_dir: Path) -> Artifact:
     """The newest finished run. Raises: PipelineError where there is none."""
-    run = next((run for run in list_runs(handoff, data_dir) if run.finished and not run.damage), None)
-    if run is None:
+    runs = readable_runs(handoff, data_dir)
+    if not runs:
         raise PipelineError(
             f"{data_dir} holds no finished run of phase {handoff.phase}\nMake one with: python3 -m natural.study --help"
         )
-    return Artifact(handoff, run, "python3 -m natural.study --help")
+    return Artifact(handoff, runs[0], "python3 -m natural.study --help")
 
 
 def verdicts_in(data_dir: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from common.errors import ConfigError, MissingArtifactError
 from common.handoffs import COEFFICIENTS
 from common.handoffs.steering import RAISE, CoefficientsDocument, CurvePoint, TunedDirection
 from common.runs.artifacts import Artifact
-from common.runs.discovery import list_runs
+from common.runs.discovery import readable_runs
 
 
 def screened(data_dir: Path) -> str:
@@ -14,7 +14,7 @@ def screened(data_dir: Path) -> str:
 
     Raises: MissingArtifactError where there is none; ConfigError where no direction can be steered.
     """
-    finished = [run for run in list_runs(COEFFICIENTS, data_dir) if run.finished and not run.damage]
+    finished = readable_runs(COEFFICIENTS, data_dir)
     if not finished:
         raise MissingArtifactError(
             f"{data_dir} holds no finished run of phase 3.2\nMake one with: python3 -m natural.study --help"

@@ -46,7 +46,7 @@ def write_dataset(collected: Collected, folder: Path, *, activations: bool) -> i
     without phase 1; PipelineError.
     """
     check_target(folder)
-    tables = {name: table for name, table in _tables(collected).items() if table}
+    tables = _tables(collected)
     stored = collected.needed(GENERATIONS).artifact
     if activations and not stored_layers(stored):
         raise ConfigError(f"{stored.path} holds no activations\nLeave out --activations")
@@ -68,10 +68,10 @@ def write_dataset(collected: Collected, folder: Path, *, activations: bool) -> i
 def write_json_lines(collected: Collected, folder: Path) -> int:
     """The folder of json, whole or not at all; how many programs it holds. Raises: as `write_dataset`."""
     check_target(folder)
-    tables = {name: table for name, table in _tables(collected).items() if table}
+    tables = _tables(collected)
     with appearing(folder) as partial:
         for name, table in tables.items():
-            lines = "".join(json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) + "\n" for row in table)
+            lines = "".join(json.dumps(without_nan(row), ensure_ascii=False, allow_nan=False) + "\n" for row in table)
             (partial / f"{name}.jsonl").write_text(lines, encoding="utf-8")
         for phase in collected.done:
             for name in phase.handoff.documents:
@@ -84,15 +84,17 @@ def write_json_lines(collected: Collected, folder: Path) -> int:
 
 
 def _tables(collected: Collected) -> dict[str, list[Row]]:
-    return {
+    """Those that have rows."""
+    tables = {
         "programs": rows.programs(collected),
         "samples": rows.samples(collected),
         "predictions": rows.predictions(collected),
         "cards": rows.cards(collected),
     }
+    return {name: table for name, table in tables.items() if table}
 
 
-def _plain(row: Row) -> Row:
+def without_nan(row: Row) -> Row:
     """JSON knows no NaN: what is not a number is null."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 

@@ -22,8 +22,10 @@ def programs(collected: Collected) -> list[Row]:
 def samples(collected: Collected) -> list[Row]:
     """What it wrote at other temperatures (phase 1.2); none before that has run."""
     phase = collected.finished(TEMPERATURE)
-    names = sorted(name for name in phase.manifest["files"] if name.startswith("dataset_temp_")) if phase else []
-    return _with_split(collected, [row for name in names for row in phase.artifact.table(name)] if phase else [])
+    if phase is None:
+        return []
+    names = sorted(name for name in phase.manifest["files"] if name.startswith("dataset_temp_"))
+    return _with_split(collected, [row for name in names for row in phase.artifact.table(name)])
 
 
 def predictions(collected: Collected) -> list[Row]:

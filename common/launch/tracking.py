@@ -14,7 +14,7 @@ from typing import Any
 from common.cli import new_log
 from common.errors import ConfigError, suggestion
 from common.handoffs import Handoff
-from common.runs.discovery import list_runs
+from common.runs.discovery import readable_runs
 
 TRACKERS = ("trackio", "wandb")
 PROJECT = "pva-sae"
@@ -73,8 +73,8 @@ def tracker_of(name: str | None, command: Sequence[str]) -> NoTracker:
 
 def _numbers(output: Handoff, data_dir: Path) -> dict[str, Any]:
     """Those of the summary of the newest run, by phase and name; what is words or a list is no curve."""
-    newest = next((run for run in list_runs(output, data_dir) if run.finished and not run.damage), None)
-    summary = newest.document["summary"] if newest else {}
+    newest = readable_runs(output, data_dir)[:1]
+    summary = newest[0].document["summary"] if newest else {}
     return {
         f"{output.phase}/{name}": value
         for name, value in summary.items()

@@ -231,7 +231,7 @@ def _in_use(key: str, runs: Runs, model: str | None) -> str | None:
         for handoff in HANDOFFS
         if key in handoff.keys
         for run in runs[handoff.name]
-        if run.damage is None and run.finished and run.of("model") == model
+        if run.readable and run.of("model") == model
     ]
     newest = max(own, key=lambda run: run.path.name, default=None)
     return USUAL.get(key) if newest is None else newest.of(key)

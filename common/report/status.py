@@ -107,7 +107,7 @@ def _newest(handoff: Handoff, runs: list[RunFolder]) -> dict[tuple, RunFolder]:
     """The run of each experiment that other phases would read."""
     newest: dict[tuple, RunFolder] = {}
     for run in runs:
-        if run.damage is None and run.finished and not feeds_nothing(handoff, run):
+        if run.readable and not feeds_nothing(handoff, run):
             newest.setdefault(_experiment(handoff, run), run)
     return newest
 

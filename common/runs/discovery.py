@@ -43,6 +43,11 @@ class RunFolder:
     damage: DamagedRunError | None = None
 
     @property
+    def readable(self) -> bool:
+        """Whether it is finished, and its manifest can be used."""
+        return self.finished and self.damage is None
+
+    @property
     def experiment(self) -> dict[str, str]:
         """What keeps it apart from others; where a model was given problems, the form of the prompts too."""
         told = self.document["experiment"]
@@ -62,6 +67,11 @@ def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
     names = sorted((p.name for p in parent.iterdir() if is_run_name(p.name) and p.is_dir()), reverse=True)
     runs = (read_run(parent / name, handoff) for name in names)
     return [run for run in runs if run is not None]
+
+
+def readable_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
+    """Every finished run of this handoff that can be read, of whatever experiment, newest first."""
+    return [run for run in list_runs(handoff, data_dir) if run.readable]
 
 
 def read_run(path: Path, handoff: Handoff) -> RunFolder | None:

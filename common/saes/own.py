@@ -56,7 +56,7 @@ def hash_of_files(sha256: Mapping[str, str]) -> str:
 
 
 def _is_sound(run: RunFolder) -> bool:
-    return run.damage is None and run.finished and run.document["schema_version"] == DICTIONARIES.version
+    return run.readable and run.document["schema_version"] == DICTIONARIES.version
 
 
 def _is_of(trained_on: str, identity: str) -> bool:

@@ -111,7 +111,7 @@ def _other_selections(runs: Runs, names: Names, newest: Collected) -> Iterator[C
     current = newest.finished(DETECTION)
     seen = {None if current is None else current.manifest["lineage"].get(LATENTS.name)}
     for run in runs[DETECTION.name]:
-        usable = run.damage is None and run.finished and not feeds_nothing(DETECTION, run)
+        usable = run.readable and not feeds_nothing(DETECTION, run)
         if not usable or not is_of(DETECTION, run, names) or run.document["schema_version"] != DETECTION.version:
             continue
         selection = run.document["lineage"].get(LATENTS.name)

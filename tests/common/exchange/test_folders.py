@@ -81,9 +81,9 @@ def test_lines_of_json_are_the_same_rows(data, tmp_path):
 
 
 def test_what_is_not_a_number_is_null_in_json():
-    from common.exchange.folders import _plain
+    from common.exchange.folders import without_nan
 
-    assert _plain({"a": math.nan, "b": 0.5, "c": None}) == {"a": None, "b": 0.5, "c": None}
+    assert without_nan({"a": math.nan, "b": 0.5, "c": None}) == {"a": None, "b": 0.5, "c": None}
 
 
 def test_npz_is_one_kind_among_others(data, tmp_path):
