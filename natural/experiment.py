@@ -42,6 +42,11 @@ class Experiment:
         out = self.folder / "text"
         return Step("general text", ("-m", "natural.text", "--out", str(out), "--documents", str(DOCUMENTS)), out)
 
+    def programs(self) -> Step:
+        """Phase 1, with the residual stream at every position."""
+        positions = ("--positions", "last,description_end,tests_end")
+        return self.sliced("1", *self.writing, "--dataset", self.dataset, *positions)
+
     def general_text(self) -> Step:
         words = ("--text", str(self.folder / "text"), "--documents", str(OF_PHASE_1_1))
         return self.sliced("1.1", *self.loading, *words)
@@ -86,8 +91,8 @@ def _absolute(name: str) -> str:
     return str(path.resolve()) if path.exists() else name
 
 
-def carry_out(steps: list[Step], args: argparse.Namespace, experiment: Experiment, table: str) -> int:
-    """List the steps, or run them and fill the `table` of the page. Returns the exit status."""
+def carry_out(steps: list[Step], args: argparse.Namespace, experiment: Experiment, table: str | None) -> int:
+    """List the steps, or run them and fill the `table` of the page, where there is one. Returns the exit status."""
     log = new_log()
     if args.dry_run:
         for step in steps:
@@ -98,6 +103,6 @@ def carry_out(steps: list[Step], args: argparse.Namespace, experiment: Experimen
     status = run_steps(steps, experiment.folder, log)
     if status == STOPPED:
         log.warning("stopped; everything computed is saved. Give the same command again to go on")
-    elif args.page:
+    elif args.page and table:
         fill(args.page, {table: costs_table(steps, experiment.folder)})
     return status

@@ -17,7 +17,7 @@ def steps_of(experiment: Experiment) -> list[Step]:
     return [
         experiment.phase("0", *problems),
         experiment.phase("0.1", *problems),
-        experiment.sliced("1", *experiment.writing, *problems, "--positions", "last,description_end,tests_end"),
+        experiment.programs(),
         experiment.text(),
         experiment.general_text(),
         experiment.sliced("1.2", *experiment.writing, *problems, "--samples", "2"),

@@ -12,8 +12,6 @@ In the folder of natural.dictionaries, whose steps come first where they are not
 Stop it at any time and give the same command again. --page fills the table 'costs of the study'.
 """
 
-from argparse import Namespace
-
 from common.cli import exit_with
 from natural import dictionaries, plan
 from natural.experiment import Experiment, carry_out, experiment_of, parser_of
@@ -21,10 +19,8 @@ from natural.screening import screened
 from natural.steps import Step
 
 SAE = ("--sae", "own")
-POSITIONS = "last,description_end,tests_end"
 TAKEN_AWAY, CONTROLS_TAKEN_AWAY = "48", "19"  # phase 3.5: problems, matched latents of each direction
 WITHOUT_PARTS = "97"  # phase 3.7: problems
-SENT = "0"  # phase 3.6: all problems that may judge
 
 
 def before_steering(experiment: Experiment) -> list[Step]:
@@ -34,7 +30,7 @@ def before_steering(experiment: Experiment) -> list[Step]:
     analysing = ("--model", experiment.model, *SAE, *problems)
     return [
         *dictionaries.steps_of(experiment),
-        experiment.sliced("1", *experiment.writing, *problems, "--positions", POSITIONS),
+        experiment.programs(),
         experiment.general_text(),
         experiment.phase("2", *analysing),
         experiment.phase("3.1", *analysing),
@@ -61,7 +57,7 @@ def steering(experiment: Experiment, direction: str, other: str | None) -> list[
         experiment.sliced("3.5", *writing, "--problems", TAKEN_AWAY, "--n-controls", CONTROLS_TAKEN_AWAY),
     ]
     if other:
-        steps.append(experiment.sliced("3.6", *writing, "--to-dataset", other, "--problems", SENT))
+        steps.append(experiment.sliced("3.6", *writing, "--to-dataset", other))
     return steps
 
 
@@ -76,13 +72,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--to-dataset", help="other problems, for phase 3.6: a name or a file, as phase 3.6 takes them")
     args = parser.parse_args(argv)
     experiment = experiment_of(args)
-    first = [*before_steering(experiment), screening(experiment)]
-    status = carry_out(first, Namespace(**{**vars(args), "page": None}), experiment, "")
-    if status:
+    steps = [*before_steering(experiment), screening(experiment)]
+    if not args.dry_run and (status := carry_out(steps, args, experiment, None)):
         return status
     direction = "CHOSEN" if args.dry_run else screened(experiment.data)
-    whole = [*first, *steering(experiment, direction, args.to_dataset)]
-    return carry_out(whole[args.dry_run * len(first) :], args, experiment, "costs of the study")
+    steps += steering(experiment, direction, args.to_dataset)
+    return carry_out(steps, args, experiment, "costs of the study")
 
 
 if __name__ == "__main__":
