@@ -66,7 +66,10 @@ class Checks:
 
 def newest(data: Path, phase: str) -> Path:
     """The newest finished run of a phase's folder."""
-    return max(path.parent for path in (data / phase).glob("*/manifest.json"))
+    runs = sorted(path.parent for path in (data / phase).glob("*/manifest.json"))
+    if not runs:
+        sys.exit(f"{data} holds no finished run in {phase}\nGive the folder of all artifacts of a study")
+    return runs[-1]
 
 
 def read_problems(data: Path) -> pd.DataFrame:
