@@ -1,11 +1,13 @@
 """`run.py pipeline --report-to trackio|wandb`: what every phase took and found, beside other work in a tracker.
 
 A tracker is a package that the user has; nothing else here knows of it. Each phase is one step: its seconds, and the
-numbers of its summary, as `run.py status` shows them. What a tracker does wrong is said once and ends no run.
+numbers of its summary, as `run.py status` shows them; of one that was built before, the seconds alone. What a tracker
+does wrong is said once and ends no run.
 """
 
 import importlib
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from common.cli import new_log
 from common.errors import ConfigError, suggestion
 from common.handoffs import Handoff
+from common.runs.artifacts import utc
 from common.runs.discovery import readable_runs
 
 TRACKERS = ("trackio", "wandb")
@@ -40,7 +43,7 @@ class Tracker(NoTracker):
     def phase_ended(self, output: Handoff, data_dir: Path, seconds: float) -> None:
         """Log a phase that has just ended well, by what it has made."""
         self._step += 1
-        told = {f"{output.phase}/seconds": seconds, **_numbers(output, data_dir)}
+        told = {f"{output.phase}/seconds": seconds, **_numbers(output, data_dir, time.time() - seconds)}
         self._try(lambda: self._module.log(told, step=self._step))
 
     def close(self) -> None:
@@ -71,12 +74,12 @@ def tracker_of(name: str | None, command: Sequence[str]) -> NoTracker:
         raise ConfigError(f"--report-to is {name}, which is not installed here\nRun: pip install {name}") from None
 
 
-def _numbers(output: Handoff, data_dir: Path) -> dict[str, Any]:
-    """Those of the summary of the newest run, by phase and name; what is words or a list is no curve."""
-    newest = readable_runs(output, data_dir)[:1]
-    summary = newest[0].document["summary"] if newest else {}
+def _numbers(output: Handoff, data_dir: Path, since: float) -> dict[str, Any]:
+    """Those of the summary of a run that has ended since, by phase and name; what is words or a list is no curve."""
+    ended = [run for run in readable_runs(output, data_dir) if run.document["finished_utc"] >= utc(since)]
     return {
         f"{output.phase}/{name}": value
-        for name, value in summary.items()
+        for run in ended[:1]
+        for name, value in run.document["summary"].items()
         if isinstance(value, Real) and not isinstance(value, bool)
     }

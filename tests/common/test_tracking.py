@@ -11,12 +11,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from support import ROOT, write_problems
 
-from common.errors import ConfigError
+from common.errors import ConfigError, MissingArtifactError
 from common.launch.pipeline import main, run_in_order
 from common.launch.tracking import TRACKERS, tracker_of
 from run import PROGRAM
@@ -35,6 +36,7 @@ def log(told, step): raise RuntimeError("no network")
 )
 REAL = """
 import sys
+import time
 from pathlib import Path
 from common.handoffs import DIFFICULTY
 from common.launch.tracking import tracker_of
@@ -64,28 +66,39 @@ def words(tmp_path, small_problem_rows):
     return ["--dataset", str(dataset), "--data-dir", str(tmp_path / "data")]
 
 
-def run_two_phases(words: list[str]) -> int:
+def run_two_phases(words: list[str], *more: str) -> int:
     with contextlib.closing(tracker_of("trackio", ["pipeline", *words])) as tracker:
-        return run_in_order(PROGRAM, ["0", "0.1"], [*words, "--dry-run"], "pipeline", ended=tracker.phase_ended)
+        return run_in_order(PROGRAM, ["0", "0.1"], [*words, *more], "pipeline", ended=tracker.phase_ended)
 
 
 def test_every_phase_is_a_step_with_its_seconds_and_the_numbers_of_its_summary(in_its_place, words):
     module, data = in_its_place(RECORDER), Path(words[-1])
-    assert PROGRAM.command("phase")(["0", *words]) == 0
-    assert run_two_phases(words) == 0  # each only says what it would do: what is logged is what lies there
+    with pytest.raises(MissingArtifactError, match="nothing to report"):  # after both: phase 1 is not among them
+        run_two_phases(words)
     (_, begun), (_, first, one), (_, second, two), (last,) = module.calls
     assert begun["project"] == "pva-sae" and words[1] in begun["config"]["command"]
-    [manifest] = data.glob("phase0/*/manifest.json")
-    summary = json.loads(manifest.read_text())["summary"]
-    assert first.keys() - {"0/seconds"} == {f"0/{name}" for name in summary} and first["0/problems"] > 0
-    assert all(first[f"0/{name}"] == value for name, value in summary.items())
-    assert list(second) == ["0.1/seconds"] and (one, two, last) == (1, 2, "finish")
+    for phase, told in {"0": first, "0.1": second}.items():
+        [manifest] = data.glob(f"phase{phase.replace('.', '_')}/*/manifest.json")
+        summary = json.loads(manifest.read_text())["summary"]
+        numbers = {f"{phase}/{name}": value for name, value in summary.items() if isinstance(value, int | float)}
+        assert numbers and told == {f"{phase}/seconds": told[f"{phase}/seconds"], **numbers}
+        assert told[f"{phase}/seconds"] > 0
+    assert first["0/problems"] > 0 and (one, two, last) == (1, 2, "finish")
+
+
+def test_what_was_built_before_is_no_number_of_this_run(in_its_place, words):
+    """Nor what the newest run of another experiment found."""
+    module = in_its_place(RECORDER)
+    assert PROGRAM.command("phase")(["0", *words]) == 0
+    time.sleep(1.1)  # ends of runs are noted to the second
+    assert run_two_phases(words, "--dry-run") == 0
+    assert [list(call[1]) for call in module.calls if call[0] == "log"] == [["0/seconds"], ["0.1/seconds"]]
 
 
 def test_a_tracker_that_fails_is_named_once_and_the_run_goes_on(in_its_place, words, capsys):
     in_its_place(FAILING)
     assert PROGRAM.command("phase")(["0", *words]) == 0
-    assert run_two_phases(words) == 0
+    assert run_two_phases(words, "--dry-run") == 0
     assert capsys.readouterr().err.count("trackio failed (no network): the run goes on") == 1
 
 
