@@ -83,7 +83,7 @@ def write_permuted(experiment: Experiment, data_dir: Path, seed: int) -> None:
     generations = newest(GENERATIONS, experiment.data)
     rows = permuted_rows(generations.table("dataset.parquet"), seed)
     layers = newest(DICTIONARIES, experiment.data).document().layers
-    files = [f"activations/layer_{layer.layer:02d}.safetensors" for layer in layers]
+    files = [f"activations/layer_{int(layer):02d}.safetensors" for layer in layers]
 
     def write(ctx: RunContext, _config: LayoutConfig) -> None:
         with ctx.write() as out:
