@@ -1,8 +1,9 @@
-# `make demo` and `make test` build .venv if needed; `make test` adds what the service and its tests need. Crashes, full
-# disks, signals, damage and models are sampled there; `make test-sweeps` tries all. `make test TESTS=tests/common` runs
-# some. `NATURAL=folder make test-natural` needs natural models. `make docs` builds the site of docs/ in .build/site.
-# `make bench` measures speed, and `make bench-gpu` that of a GPU. The demo: every phase, a detector, what it says of one
-# problem (status 3 is verify, 4 is abstain), and the report once more: it ends with what was found.
+# `make install` builds .venv, as `make demo` and `make test` do if needed; `make test` adds what the service and its
+# tests need. Crashes, full disks, signals, damage and models are sampled there; `make test-sweeps` tries all. `make
+# test TESTS=tests/common` runs some, and `make coverage` counts the lines that they run. `NATURAL=folder make test-
+# natural` needs natural models. `make docs` builds the site of docs/ in .build/site. `make bench` measures speed, and
+# `make bench-gpu` that of a GPU. The demo: every phase, a detector, what it says of one problem (status 3 is verify,
+# 4 is abstain), and the report once more: it ends with what was found.
 PYTHON ?= python3
 VENV := .venv/.installed
 SERVE := .venv/.serve
@@ -14,13 +15,15 @@ PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile --no
 INSTALL := bin/python -m pip install --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE  # each of the tests' hundreds of commands would compile the same modules
 
-.PHONY: demo docs lint test test-sweeps test-natural bench bench-gpu
+.PHONY: coverage demo docs install lint test test-sweeps test-natural bench bench-gpu
 demo: $(VENV)
-	$(RUN) pipeline --preset demo
+	$(RUN) pipeline --preset demo --jobs 2
 	$(RUN) discover --preset demo --out data/detector
 	printf 'Write a function to double the elements of a list.\n\nassert double([1, 2]) == [2, 4]\n\n# Solution:\n' | \
 		$(RUN) detect --artifacts data/detector --stdin || case $$? in 3|4) ;; *) exit 1 ;; esac
 	$(RUN) report --preset demo
+
+install: $(VENV)
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build --strict
@@ -35,6 +38,9 @@ test: lint
 
 test-sweeps: $(VENV) $(SERVE)
 	SWEEPS=whole $(PYTEST) -m sweep
+
+coverage: $(VENV) $(SERVE)
+	$(PYTEST) -m "not sweep" --cov --cov-report=term:skip-covered --cov-report=html:.build/coverage_html $(TESTS)
 
 test-natural: $(VENV) $(SERVE)
 	.venv/bin/python -m pytest tests/natural -rs

@@ -16,19 +16,19 @@ from pathlib import Path
 import run  # noqa: F401 - first, since it says what to type where packages are missing
 from common.cli import Parser, exit_with
 from common.errors import ConfigError, PipelineError, suggestion
-from common.handoffs import HANDOFFS
+from common.handoffs import SCHEMAS
 from common.runs.discovery import is_run_name
 from common.runs.locks import in_use
 
 
 def run_folders(data_dir: Path, phase: str | None) -> list[Path]:
     """Run folders of one phase or of all. Raises: ConfigError for an unknown phase."""
-    wanted = [handoff for handoff in HANDOFFS if phase in (None, handoff.phase)]
+    wanted = [schema for schema in SCHEMAS if phase in (None, schema.phase)]
     if phase is not None and not wanted:
-        known = [handoff.phase for handoff in HANDOFFS]
+        known = [schema.phase for schema in SCHEMAS]
         hint = suggestion(phase, known)
         raise ConfigError(f"there is no phase '{phase}'{hint and '.' + hint}\nGive one of: {', '.join(known)}")
-    parents = [data_dir / handoff.folder for handoff in wanted]
+    parents = [data_dir / schema.folder for schema in wanted]
     parents = [parent for parent in parents if parent.is_dir() and not parent.is_symlink()]
     return sorted(path for parent in parents for path in parent.iterdir() if is_run_name(path.name))
 

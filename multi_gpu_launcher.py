@@ -29,7 +29,7 @@ import run
 from common.cli import Parser, exit_with
 from common.errors import ConfigError
 from common.launch.cluster import CLUSTERS, ClusterJobs, Resources, check_cluster
-from common.launch.running import context_for, dry_run
+from common.launch.running import context_for, context_sharing_cores, cores_for, dry_run
 from common.launch.slices import (
     STOPPED,
     USER_ERROR,
@@ -150,10 +150,7 @@ def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
             f"--device is '{context.device}', but each worker has one GPU\nChoose it with: --gpus {number}"
         )
     environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
-    if context.device == "cpu" and isinstance(context.config, ModelConfig) and not context.config.threads:
-        # Workers must not fight for cores; and the number of threads is part of what a run is.
-        phase_words = [*phase_words, "--threads", str(max(1, (os.cpu_count() or 1) // len(environments)))]
-        context, _ = context_for(phase, phase_words)
+    context, phase_words = context_sharing_cores(phase, phase_words, len(environments))
     return Plan(context, phase_words, len(environments), [Worker(environment) for environment in environments])
 
 
@@ -170,7 +167,7 @@ def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
     context, _ = context_for(phase, words)
     context.device, n_gpus = device_of_jobs(args.cluster, args.slurm_gpus, device, context.device)
     n_workers = args.workers or (JOBS_AT_ONCE if args.cluster == "slurm" else 1)
-    cores_here = max(1, (os.cpu_count() or 1) // n_workers)
+    cores_here = cores_for(n_workers)
     n_cpus = (CPUS_PER_JOB if args.cluster == "slurm" else cores_here) if args.slurm_cpus is None else args.slurm_cpus
     given = {"time": args.slurm_time, "mem": args.slurm_mem, "partition": args.slurm_partition}
     given = {name: value for name, value in given.items() if value is not None}
@@ -207,7 +204,7 @@ def _without_device(words: list[str]) -> tuple[list[str], str | None]:
 
 
 def launch(args: argparse.Namespace, phase_words: list[str]) -> int:
-    phase = run.PROGRAM.phase(args.phase)
+    phase = run.CATALOGUE.phase(args.phase)
     if phase.n_records is None:
         again = shlex.join(["python3", "run.py", "phase", phase.id, *phase_words])
         raise ConfigError(f"phase {phase.id} has no slices\nRun it with: {again}")
@@ -348,14 +345,14 @@ class LocalProcesses:
 
     def ended(self) -> list[Ended]:
         """Slices whose worker has ended since the last call."""
-        found = []
+        ended = []
         for worker in self.workers:
             code = worker.process.poll() if worker.process is not None else None
             if code is not None:
                 worker.process = None
                 self.tries[worker.slice] += 1
-                found.append(Ended(worker.slice, code, self.tries[worker.slice]))
-        return found
+                ended.append(Ended(worker.slice, code, self.tries[worker.slice]))
+        return ended
 
     def stop(self, signals: list[int]) -> None:
         """Send each worker the signals that it was not sent yet."""

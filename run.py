@@ -14,7 +14,7 @@ except ModuleNotFoundError:
     sys.exit(2)
 
 from common.cli import exit_with
-from common.launch.program import Command, Program
+from common.launch.catalogue import Catalogue, Command
 
 PHASES = {  # id -> module that holds PHASE, in the order a full run takes
     "0": "phase0_difficulty.phase",
@@ -55,7 +55,7 @@ COMMANDS = {  # name -> what carries it out, how it is typed, and what it does
     "pipeline": Command(
         "common.launch.pipeline:main",
         "pipeline",
-        "every phase in order, then the report   [--from PHASE] [--report-to trackio|wandb]",
+        "every phase in order, then the report   [--from PHASE] [--jobs N] [--report-to trackio|wandb]",
     ),
     "report": Command(
         "common.report.command:main",
@@ -125,7 +125,7 @@ EXAMPLES = {
     "phase 1 --preset demo": "on the model organism: no network, no GPU",
     "phase 3": "phases 3.1, 3.2 and 3.3, then the report",
 }
-PROGRAM = Program(PHASES, COMMANDS, groups={"3": ("3.1", "3.2", "3.3")}, apart=("1.3", "3.6"))
+CATALOGUE = Catalogue(PHASES, COMMANDS, groups={"3": ("3.1", "3.2", "3.3")}, apart=("1.3", "3.6"))
 
 
 def overview() -> str:
@@ -140,7 +140,7 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
-    return PROGRAM.command(argv[0])(argv[1:])
+    return CATALOGUE.command(argv[0])(argv[1:])
 
 
 if __name__ == "__main__":

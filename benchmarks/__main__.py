@@ -1,7 +1,8 @@
 """All benchmarks, one after the other, each in a process of its own: one table, printed and kept.
 
-    python -m benchmarks                        # all but the GPU's, into benchmarks/RESULTS.md
+    python -m benchmarks                        # all but the last two, into benchmarks/RESULTS.md
     python -m benchmarks grading latents        # these: their rows are replaced, the others stay
+    NATURAL=folder python -m benchmarks natural # where qwen-coder lies in the folder
     python -m benchmarks gpu                    # on a machine with a GPU; --gpu-memory 30
     python -m benchmarks --quick --out /tmp/RESULTS.md      # tiny sizes: do they all run?
 
@@ -41,9 +42,10 @@ BENCHMARKS = {  # in the order of the table
     "growth": "benchmarks.growth",
     "detect": "benchmarks.detect",
     "service": "benchmarks.service",
+    "natural": "benchmarks.natural",
     "gpu": "benchmarks.gpu",
 }
-APART = ("gpu",)  # run only when named
+APART = ("natural", "gpu")  # run only when named
 Result = dict[str, Any]  # what is kept of one benchmark
 
 
@@ -56,11 +58,11 @@ def main(argv: list[str] | None = None) -> int:
     kept, failed = args.out.with_name(f"{args.out.stem.lower()}.json"), []
     for name in args.names or [name for name in BENCHMARKS if name not in APART]:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        found = _in_a_process(name, rounds, args.quick, args.gpu_memory)
-        if found is None:
+        result = _in_a_process(name, rounds, args.quick, args.gpu_memory)
+        if result is None:
             failed.append(name)
         else:
-            results = {**(json.loads(kept.read_text()) if kept.is_file() else {}), name: found}
+            results = {**(json.loads(kept.read_text()) if kept.is_file() else {}), name: result}
             kept.write_text(json.dumps({key: results[key] for key in BENCHMARKS if key in results}, indent=1) + "\n")
             args.out.write_text(render(json.loads(kept.read_text())))
     if kept.is_file():
@@ -103,7 +105,7 @@ def _in_a_process(name: str, rounds: int, quick: bool, gpu_memory: float) -> Res
 def measure(name: str, rounds: int, quick: bool, gpu_memory: float) -> Result:
     """Run one benchmark in this process."""
     module, began = importlib.import_module(BENCHMARKS[name]), time.perf_counter()
-    limits = {"gpu_memory": gpu_memory} if name in APART else {}
+    limits = {"gpu_memory": gpu_memory} if name == "gpu" else {}
     rows = module.measure(rounds, quick, **limits)
     return {
         "title": module.NAME,
@@ -131,10 +133,10 @@ def table(results: Iterable[Result]) -> str:
 def render(results: dict[str, Result]) -> str:
     """RESULTS.md: the table, where and when it was measured, and the notes."""
     measured: dict[tuple[str, str], list[str]] = {}
-    for name, found in results.items():
-        measured.setdefault((found["facts"], found["date"]), []).append(name)
+    for name, result in results.items():
+        measured.setdefault((result["facts"], result["date"]), []).append(name)
     where = [f"- {', '.join(names)}: {machine}; {date}" for (machine, date), names in measured.items()]
-    minutes = sum(found["seconds"] for found in results.values()) / 60
+    minutes = sum(result["seconds"] for result in results.values()) / 60
     missing = [f"`python -m benchmarks {name}`" for name in BENCHMARKS if name not in results]
     parts = [
         "# Benchmarks",
@@ -143,9 +145,9 @@ def render(results: dict[str, Result]) -> str:
         "\n".join(["Measured on:", "", *where]),
         f"All of it took {minutes:.0f} minutes." + (f" Not measured yet: {', '.join(missing)}." if missing else ""),
     ]
-    for found in results.values():
-        if found["notes"]:
-            parts += [f"## {found['title']}", *(note.strip() for note in found["notes"])]
+    for result in results.values():
+        if result["notes"]:
+            parts += [f"## {result['title']}", *(note.strip() for note in result["notes"])]
     return "\n\n".join(parts) + "\n"
 
 

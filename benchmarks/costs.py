@@ -4,7 +4,8 @@
 
 Memory is what `--dry-run` tells (common/programs/expectations.py), of the shape of Gemma-2-2b and each phase's own
 settings; what fits a GPU follows from the rule that cuts batches (common/model/memory.py). Records are counted from
-the settings: the most that there can be, where it depends on what is selected. Nothing here knows how long it takes.
+the settings: the most that there can be, where it depends on what is selected. Hours are a floor: at every step the
+weights are read from the GPU's memory once, whatever else it does.
 """
 
 import argparse
@@ -22,10 +23,13 @@ from common.model.settings import ModelConfig
 from common.phases.settings import build_config
 from common.programs.expectations import empty_model, kept_bytes, memory_of
 from common.programs.settings import WritingConfig
+from common.words import duration
 from natural.page import fill
 from phase0_1_split.stratify import split_sizes
 
 GPUS = (24, 40, 80)  # 10^9 bytes
+BANDWIDTH = {24: 1.0, 40: 1.6, 80: 3.35}  # 10^12 bytes a second, by their makers: RTX 4090, A100, H100
+TOKENS = 150  # of a program: an assumption
 N_PROBLEMS = 974  # of MBPP
 SHAPE = {  # config.json of google/gemma-2-2b, as far as it decides what is held
     "architectures": ["Gemma2ForCausalLM"],
@@ -80,10 +84,12 @@ def memory_table() -> str:
 
 
 def records_table() -> str:
-    head = ["phases", "records, at most", "tokens written, at most", "activations on disk", "hours"]
+    head = ["phases", "records, at most", "tokens written, at most", "activations on disk"]
+    head += [f"time at least, {gpu} GB" for gpu in GPUS]
     return _markdown(head, {phase: _records_cells(phase) for phase in _phases()})
 
 
+@functools.cache
 def largest_batch(phase: str, gpu: float) -> int:
     """Rows that are computed together, and not in parts, on a GPU of `gpu` 10^9 bytes that nothing else uses."""
     config = _config(phase)
@@ -99,19 +105,21 @@ def largest_batch(phase: str, gpu: float) -> int:
 
 def _memory_cells(phase: str) -> tuple[str, ...]:
     config = _config(phase)
-    found = memory_of(_model(_dtype(config)), config)
+    memory = memory_of(_model(_dtype(config)), config)
     what = (
-        f"{found.n_rows}, {config.max_new_tokens:,} tokens each" if isinstance(config, WritingConfig) else found.n_rows
+        f"{memory.n_rows}, {config.max_new_tokens:,} tokens each"
+        if isinstance(config, WritingConfig)
+        else memory.n_rows
     )
-    weights = f"{found.weights / 1e9:.1f} GB, {_dtype(config)}"
-    return (weights, str(what), f"{found.all_gb:.1f} GB", *(_on(phase, found.n_rows, gpu) for gpu in GPUS))
+    weights = f"{memory.weights / 1e9:.1f} GB, {_dtype(config)}"
+    return (weights, str(what), f"{memory.all_gb:.1f} GB", *(_on(phase, memory.n_rows, gpu) for gpu in GPUS))
 
 
 def _records_cells(phase: str) -> tuple[str, ...]:
     config, shares = _config(phase), _config("0.1").fractions
     sizes = split_sizes(N_PROBLEMS, dict(zip(("sae", "hyperparams", "validation"), shares, strict=True)))
     n_records = COUNTS[phase](config, sizes) if phase in COUNTS else 0
-    n_vectors = run.PROGRAM.phase(phase).n_kept_vectors(config, SHAPE["num_hidden_layers"])
+    n_vectors = run.CATALOGUE.phase(phase).n_kept_vectors(config, SHAPE["num_hidden_layers"])
     size = kept_bytes(_model(_dtype(config)), n_records, n_vectors)
     writes = isinstance(config, WritingConfig)
     tokens = n_records * config.max_new_tokens if writes else 0
@@ -119,8 +127,15 @@ def _records_cells(phase: str) -> tuple[str, ...]:
         f"{n_records:,}" if n_records else NO_FIGURE,
         f"{tokens / 1e6:.1f} million" if tokens else (NO_FIGURE if writes else "none"),
         f"{size / 1e9:.2f} GB" if size else NO_FIGURE,
-        NO_FIGURE,
+        *(duration(_floor(phase, n_records, gpu)) if tokens else NO_FIGURE for gpu in GPUS),
     )
+
+
+def _floor(phase: str, n_records: int, gpu: int) -> float:
+    """Seconds that reading the weights at every step takes, with every row of the largest batch busy at each."""
+    config = _config(phase)
+    n_steps = n_records * min(TOKENS, config.max_new_tokens) / min(config.batch_size, largest_batch(phase, gpu))
+    return n_steps * memory_of(_model(_dtype(config)), config).weights / (BANDWIDTH[gpu] * 1e12)
 
 
 def _on(phase: str, n_rows: int, gpu: int) -> str:
@@ -132,11 +147,11 @@ def _on(phase: str, n_rows: int, gpu: int) -> str:
 
 def _phases() -> list[str]:
     """Those that run a model."""
-    return [phase for phase in run.PHASES if run.PROGRAM.phase(phase).config.runs_a_model]
+    return [phase for phase in run.PHASES if run.CATALOGUE.phase(phase).config.runs_a_model]
 
 
 def _config(phase: str) -> Any:
-    return build_config(run.PROGRAM.phase(phase).config, "full", {})
+    return build_config(run.CATALOGUE.phase(phase).config, "full", {})
 
 
 def _dtype(config: Any) -> str:
@@ -157,9 +172,9 @@ def _model(dtype: str) -> Any:
 def _markdown(head: Sequence[str], cells: dict[str, tuple[str, ...]]) -> str:
     """A table with a row for the phases that have the same cells."""
     alike: dict[tuple[str, ...], list[str]] = {}
-    for phase, own in cells.items():
-        alike.setdefault(own, []).append(phase)
-    lines = [head, ["---"] * len(head), *([", ".join(phases), *own] for own, phases in alike.items())]
+    for phase, row in cells.items():
+        alike.setdefault(row, []).append(phase)
+    lines = [head, ["---"] * len(head), *([", ".join(phases), *row] for row, phases in alike.items())]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

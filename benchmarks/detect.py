@@ -70,10 +70,10 @@ def save_detector(folder: Path) -> Path:
     read |= dict(schema_version=SCHEMA_VERSION, population=as_json(anything))
     model = {"name": "organism", "identity": model_identity("organism"), "revision": None, "dtype": "float64"}
     sae = {"id": f"layer_{LAYER}", "identity": "organism", "revision": None}
-    found = dict(latents=latents, weights_rule="ace", selection={"counts": {}, "cross_validated_auroc": nobody})
+    discovered = dict(latents=latents, weights_rule="ace", selection={"counts": {}, "cross_validated_auroc": nobody})
     said = dict(card=None, verdict="by chance", seed=0, experiment={})
     decided = DetectorConfig().decide(generator.normal(size=100), np.arange(100) % 2 == 0)
-    document = {**read, "model": model, "sae": sae, **found, **said, **decided}
+    document = {**read, "model": model, "sae": sae, **discovered, **said, **decided}
     columns = (weights.numpy()[..., chosen] for weights in (whole.W_enc, whole.b_enc, whole.threshold))
     return AnomalyDetector(*columns, document).save(folder)
 
@@ -92,9 +92,9 @@ def _cold_start(folder: Path, text: str, rounds: int) -> Row:
     if rounds > 1:  # the first process finds nothing in the file cache
         start(0)
         processor.clear()
-    found = alternate({"cold": start}, rounds)
-    shown = f"{found.median('cold'):.2f} s, {np.median(processor):.2f} s of processor time"
-    ratios = [seconds / COLD_S for seconds in found.seconds["cold"]]
+    timed = alternate({"cold": start}, rounds)
+    shown = f"{timed.median('cold'):.2f} s, {np.median(processor):.2f} s of processor time"
+    ratios = [seconds / COLD_S for seconds in timed.seconds["cold"]]
     return row_of("run.py detect, cold start", f"{COLD_S:g} s", ratios, goal="<= 1", text=shown)
 
 
@@ -123,22 +123,22 @@ def _warm(pipeline: SAEAnomalyPipeline, texts: Sequence[str], rounds: int, threa
         bare_batched: lambda _number: sum(forward(lm, [ids[i] for i in rows]) for rows in _as_batched(ids)),
     }
     alternate(contenders, 1)  # the first pass of each is slower
-    found = alternate(contenders, rounds)
-    notes[:] = [_note(found, ids, threads)]
-    limit = [seconds / WARM_S for seconds in found.seconds[ONE]]
+    timed = alternate(contenders, rounds)
+    notes[:] = [_note(timed, ids, threads)]
+    limit = [seconds / WARM_S for seconds in timed.seconds[ONE]]
     tokens = f"prompts of {min(map(len, ids))} to {max(map(len, ids))} tokens, {threads} threads"
-    milliseconds = {name: f"{1000 * found.median(name):.1f} ms" for name in contenders}
+    milliseconds = {name: f"{1000 * timed.median(name):.1f} ms" for name in contenders}
 
     def beside(ours: str, other: str) -> Row:
         text = f"{milliseconds[ours]}, {milliseconds[other]} a text"
-        return row_of(ours, other, found.times_as_long(ours, other), text=text)
+        return row_of(ours, other, timed.times_as_long(ours, other), text=text)
 
     return [
         row_of(ONE, f"{1000 * WARM_S:g} ms", limit, goal="<= 1", text=f"{milliseconds[ONE]} a text; {tokens}"),
         beside(ONE, bare_wide),
         beside(ONE, bare),
         beside(BATCHED, bare_batched),
-        row_of(BATCHED, ONE, found.times_as_fast(BATCHED, ONE), text="times as fast"),
+        row_of(BATCHED, ONE, timed.times_as_fast(BATCHED, ONE), text="times as fast"),
     ]
 
 
@@ -157,10 +157,10 @@ def forward(lm: LanguageModel, rows: list[list[int]]) -> int:
     return len(rows)
 
 
-def _note(found: Rounds, ids: list[list[int]], threads: int) -> str:
-    rates = ", ".join(f"{name}: {1 / found.median(name):,.0f}" for name in found.seconds)
+def _note(timed: Rounds, ids: list[list[int]], threads: int) -> str:
+    rates = ", ".join(f"{name}: {1 / timed.median(name):,.0f}" for name in timed.seconds)
     return (
         f"{len(ids)} prompts of the organism's problems, {np.median([len(row) for row in ids]):.0f} tokens at the "
-        f"median, {threads} threads. Texts a second, median of {found.n} rounds: {rates}. The detector computes in "
+        f"median, {threads} threads. Texts a second, median of {timed.n} rounds: {rates}. The detector computes in "
         f"float64, so that a score does not depend on the batch; transformers in what the row says."
     )

@@ -81,24 +81,24 @@ def rows_of(lm: LanguageModel, sizes: Sizes, rounds: int) -> list[Row]:
             trainer.train([batch])
         return settings.n_steps * sizes.batch
 
-    found = alternate({"phase": phase, "bare": floor}, rounds)
+    timed = alternate({"phase": phase, "bare": floor}, rounds)
     notes.append(
         f"{Path(lm.name).name} on {lm.device}, block {layer} of {lm.n_layers}, {settings.d_sae:,} latents, "
         f"{settings.n_steps * sizes.batch:,} tokens a round."
     )
     return [
         row_of(
-            "phase 1.3, tokens a second", "reading and steps alone", ratios_of(found), goal=GOAL, text=text_of(found)
+            "phase 1.3, tokens a second", "reading and steps alone", ratios_of(timed), goal=GOAL, text=text_of(timed)
         )
     ]
 
 
-def ratios_of(found: Rounds) -> list[float]:
-    return found.times_as_fast("phase", "bare")
+def ratios_of(timed: Rounds) -> list[float]:
+    return timed.times_as_fast("phase", "bare")
 
 
-def text_of(found: Rounds) -> str:
-    speeds = {name: 1 / found.median(name) for name in found.seconds}
+def text_of(timed: Rounds) -> str:
+    speeds = {name: 1 / timed.median(name) for name in timed.seconds}
     return ", ".join(f"{name} {speed:,.0f} tokens/s" for name, speed in speeds.items())
 
 

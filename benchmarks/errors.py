@@ -57,7 +57,7 @@ def rows_of(
         for _ in range(rounds):
             for phase in phases:  # 6.4 reads the 6.3 before it
                 used[phase].append(run_phase(phase, [*known, *(QUICK[phase] if quick else [])]))
-    return [row_of(f"phase {phase}, one contrast of {name}", found, idle) for phase, found in used.items()]
+    return [row_of(f"phase {phase}, one contrast of {name}", runs, idle) for phase, runs in used.items()]
 
 
 def row_of(name: str, used: list[Used], idle: float) -> Row:

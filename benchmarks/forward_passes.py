@@ -1,22 +1,26 @@
-"""The floor of generation: the forward passes that an engine made, made again without anything around them."""
+"""The floor of generation: bare forward passes, without anything around them.
+
+Those that an engine made, made again; or those of an ideal schedule, in which every row of every pass is busy.
+"""
 
 import contextlib
 import dataclasses
+import statistics
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicSlidingWindowLayer
 
+from common.model.forward import new_cache
 from common.model.language_model import LanguageModel
 
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """One forward pass: `n_rows` rows read `n_new` tokens each, with `n_before` in the cache. `cache` numbers it."""
+    """One forward pass: `n_rows` rows read `n_new` tokens each, with `n_before` in the cache."""
 
-    cache: int
     n_rows: int
     n_new: int
     n_before: int
@@ -25,17 +29,14 @@ class Pass:
 @contextlib.contextmanager
 def recorded_passes(lm: LanguageModel) -> Iterator[list[Pass]]:
     """The passes that the model makes while the block is open."""
-    decoder, passes, numbers = lm.model.get_decoder(), [], {}
+    decoder, passes = lm.model.get_decoder(), []
     forward = decoder.forward
 
     def recording(*arguments, **named):
         assert not arguments, "the model is called with names; else the shapes are not where they are looked for"
         ids, cache = named.get("input_ids"), named["past_key_values"]
         n_rows, n_new = (named["inputs_embeds"] if ids is None else ids).shape[:2]
-        n_before = int(cache.get_seq_length())
-        if n_before == 0:
-            numbers[id(cache)] = len(passes)
-        passes.append(Pass(numbers[id(cache)], n_rows, n_new, n_before))
+        passes.append(Pass(n_rows, n_new, int(cache.get_seq_length())))
         return forward(*arguments, **named)
 
     decoder.forward = recording
@@ -45,40 +46,80 @@ def recorded_passes(lm: LanguageModel) -> Iterator[list[Pass]]:
         del decoder.forward  # what the class has is in force again
 
 
+def ideal_passes(groups: Sequence[Sequence[int]], n_written: Sequence[tuple[int, int]], n_rows: int) -> list[Pass]:
+    """Each prompt is read once, in its group; then `n_rows` rows write until all is written, and none waits.
+
+    `groups` are lengths of the prompts that are read together; `n_written` has each program's prompt and new tokens.
+    """
+    read = [Pass(len(lengths), max(lengths), 0) for lengths in groups]
+    held = [n_prompt + step for n_prompt, n_new in n_written for step in range(n_new - 1)]  # the first comes of reading
+    return read + [Pass(n_rows, 1, round(statistics.mean(held)))] * -(-len(held) // n_rows)
+
+
 def make_again(lm: LanguageModel, passes: Sequence[Pass]) -> None:
-    """Bare passes of these shapes, each on a cache as it was; rows that left the batch leave the cache."""
+    """Bare passes of these shapes, on keys and values that lie ready."""
     n_rows, n_columns = max(p.n_rows for p in passes), max(p.n_before + p.n_new for p in passes)
     ids = torch.full((n_rows, max(p.n_new for p in passes)), 5, device=lm.device)
     mask = torch.ones((n_rows, n_columns), dtype=torch.long, device=lm.device)
     positions = torch.arange(n_columns, device=lm.device)
     mask[0, 0] = 0  # some padding, so that masks are really made
-    last = {p.cache: number for number, p in enumerate(passes)}
-    caches: dict[int, DynamicCache] = {}
+    cache = _Ready(lm, n_rows, n_columns)
     with torch.inference_mode():
-        for number, p in enumerate(passes):
-            if p.n_before == 0:
-                caches[p.cache] = DynamicCache(config=lm.model.config)
-            else:
-                _cut(caches[p.cache], p)
+        for p in passes:
+            cache.n_before = p.n_before
             end = p.n_before + p.n_new
-            row_ids, row_mask = ids[: p.n_rows, : p.n_new], mask[: p.n_rows, :end]
-            where = positions[p.n_before : end].expand(p.n_rows, -1)
-            told = dict(past_key_values=caches[p.cache], use_cache=True, logits_to_keep=1)
-            lm.model(input_ids=row_ids, attention_mask=row_mask, position_ids=where, **told)
-            if last[p.cache] == number:
-                del caches[p.cache]
+            lm.model(
+                input_ids=ids[: p.n_rows, : p.n_new],
+                attention_mask=mask[: p.n_rows, :end],
+                position_ids=positions[p.n_before : end].expand(p.n_rows, -1),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
 
 
-def _cut(cache: DynamicCache, p: Pass) -> None:
-    keys = cast(DynamicLayer, cache.layers[0]).keys
-    assert keys is not None  # a pass has filled it
-    n_held = keys.shape[0]
-    if n_held != p.n_rows:  # fewer after rows have left; more where many continue one prompt
-        cache.batch_select_indices(torch.arange(p.n_rows, device=keys.device) % n_held)
-    if cache.get_seq_length() > p.n_before:
-        cache.crop(p.n_before)
+class _Ready(Cache):
+    """Keys and values for any pass of at most these sizes."""
+
+    def __init__(self, lm: LanguageModel, n_rows: int, n_columns: int) -> None:
+        self.n_rows, self.n_columns, self.n_before = n_rows, n_columns, 0
+        sliding = [isinstance(layer, DynamicSlidingWindowLayer) for layer in new_cache(lm).layers]
+        super().__init__(layers=[_ReadyLayer(self, each) for each in sliding])
+
+
+class _ReadyLayer(CacheLayerMixin):
+    def __init__(self, of: _Ready, is_sliding: bool) -> None:
+        super().__init__()
+        self._of, self.is_sliding = of, is_sliding
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        shape = (self._of.n_rows, key_states.shape[1], self._of.n_columns, key_states.shape[3])
+        self.keys, self.values = key_states.new_zeros(shape), value_states.new_zeros(shape)
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_named: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        n_rows, first, end = len(key_states), self._of.n_before, self._of.n_before + key_states.shape[2]
+        for held, new in ((self.keys, key_states), (self.values, value_states)):
+            held[:n_rows, :, first:end] = new
+        return self.keys[:n_rows, :, :end], self.values[:n_rows, :, :end]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._of.n_before + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self._of.n_before
+
+    def get_max_length(self) -> int:
+        return -1
 
 
 def in_words(passes: Sequence[Pass]) -> str:
     tokens = sum(p.n_rows * p.n_new for p in passes)
-    return f"{len(passes):,} passes, {tokens:,} tokens with padding, {tokens / len(passes):.0f} a pass"
+    writing = [p.n_rows for p in passes if p.n_before]
+    return (
+        f"{len(passes):,} passes, {tokens:,} tokens with padding; those that write have {statistics.mean(writing):.1f} "
+        f"rows on average"
+    )

@@ -30,9 +30,10 @@ from benchmarks.one_by_one import ends_at, residual_streams, write_text
 from benchmarks.rounds import Rounds, alternate, row_of
 from benchmarks.rows import Row
 from common.model.devices import limit_gpu_memory
-from common.model.generation import Generation, Request, generate
+from common.model.generation import generate
 from common.model.language_model import LanguageModel
 from common.model.registry import model_location
+from common.model.rows import Generation, Request
 from common.problems.datasets import Problem, load_problems
 from common.problems.prompt import build_prompt
 
@@ -110,9 +111,9 @@ def measure(rounds: int, quick: bool, gpu_memory: float = 30.0) -> list[Row]:
         BARE: lambda number: timed(batch, whole.batch, positions=()).n_programs,
         LOOP: lambda number: one_by_one(lm, some[number % len(some) :][:1], size.new_tokens),
     }
-    found = alternate(contenders, rounds)
+    by_contender = alternate(contenders, rounds)
     peak = max(timing.peak_bytes for timing in [whole, *(kept for kept, _ in tried)])
-    rows = _rows(size, whole, found, peak / 1e9, gpu_memory)
+    rows = _rows(size, whole, by_contender, peak / 1e9, gpu_memory)
     rows += dictionaries.rows_of(lm, dictionaries.QUICK if quick else DICTIONARIES, rounds)
     notes[:] = [_table(tried, timed.bandwidth, gpu_memory, device), *dictionaries.notes]
     return rows
@@ -145,7 +146,7 @@ def requests_for(n: int) -> tuple[list[Request], list[Problem]]:
     problems = load_problems("organism").problems
     several = list(itertools.islice(itertools.cycle(problems), n))
     several.sort(key=lambda problem: len(build_prompt(problem.text, problem.test_list).text))
-    made = [Request(p.task_id, build_prompt(p.text, p.test_list), p.entry_point, 0) for p in several]
+    made = [Request(p.row(), build_prompt(p.text, p.test_list), 0) for p in several]
     return made, several
 
 
@@ -226,13 +227,13 @@ def _now(device: str) -> float:
     return time.perf_counter()
 
 
-def _rows(size: Size, whole: Timing, found: Rounds, peak: float, gpu_memory: float) -> list[Row]:
+def _rows(size: Size, whole: Timing, timed: Rounds, peak: float, gpu_memory: float) -> list[Row]:
     text = (
         f"{whole.n_programs} programs of {size.new_tokens} tokens, {size.shape['num_hidden_layers']} layers kept, in "
         f"batches of {whole.batch}: {whole.seconds:.1f} s, {whole.problems_per_second:.1f} problems and "
         f"{whole.tokens_per_second:,.0f} tokens per second; one run, without judging and storing"
     )
-    slow, fast = found.median(LOOP), found.median(KEPT)
+    slow, fast = timed.median(LOOP), timed.median(KEPT)
     used = f"{peak:.1f} GB reserved at most, without CUDA's own"
     memory = _row("memory", f"--gpu-memory {gpu_memory:g}", peak / gpu_memory, goal="<= 1", text=used)
     in_all, of_floor = whole.seconds / SECONDS_ALLOWED, whole.floor_seconds / whole.seconds
@@ -240,8 +241,8 @@ def _rows(size: Size, whole: Timing, found: Rounds, peak: float, gpu_memory: flo
     floor, least = "weights and cache read once a step", f"{whole.floor_seconds:.1f} s at least"
     return [
         _row("seconds for all problems", f"{SECONDS_ALLOWED} s", in_all, goal="<= 1", text=text),
-        _row("phase 1's engine", loop, found.times_as_fast(KEPT, LOOP), goal=">= 40", text=beside),
-        _row("residual streams of all layers kept", "nothing kept", found.times_as_long(KEPT, BARE)),
+        _row("phase 1's engine", loop, timed.times_as_fast(KEPT, LOOP), goal=">= 40", text=beside),
+        _row("residual streams of all layers kept", "nothing kept", timed.times_as_long(KEPT, BARE)),
         _row("share of the bandwidth floor", floor, of_floor, text=least),
         *([memory] if peak else []),  # the processor's is not counted
     ]

@@ -52,7 +52,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         as_written = [in_humanevals_form(problem) for problem in problems]
         contenders[OURS_AS_WRITTEN] = _in_sandbox(sandbox, as_written)
         contenders[ONE_BY_ONE_AS_WRITTEN] = _checked(ONE_BY_ONE, METHODS[ONE_BY_ONE], as_written)
-        found = alternate(contenders, rounds)
+        timed = alternate(contenders, rounds)
         both = [problem for pair in zip(problems, as_written, strict=True) for problem in pair]
         points = _memory_over(sandbox, both, 100 if quick else N_IN_MEMORY_CURVE)
         line = sandbox.line
@@ -62,7 +62,7 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         f"Memory of all processes over {points[-1][0]:,} different programs [MiB]: {shown}, "
         f"{points[-1][1]:.0f} at the end."
     )
-    return _rows(found, points)
+    return _rows(timed, points)
 
 
 def program_of(problem: Problem, number: int = 0) -> Program:
@@ -164,15 +164,15 @@ def _memory_over(sandbox: Sandbox, problems: Sequence[Problem], n_programs: int)
     return points
 
 
-def _rows(found: Rounds, points: list[tuple[int, float]]) -> list[Row]:
-    speed = 1 / found.median(OURS)
+def _rows(timed: Rounds, points: list[tuple[int, float]]) -> list[Row]:
+    speed = 1 / timed.median(OURS)
     rows = []
     for name in METHODS:
-        text = f"{speed:.0f} beside {1 / found.median(name):.0f} programs per second"
-        ratios = found.times_as_fast(OURS, name)
+        text = f"{speed:.0f} beside {1 / timed.median(name):.0f} programs per second"
+        ratios = timed.times_as_fast(OURS, name)
         rows.append(row_of(f"{OURS}, programs graded", name, ratios, goal=GOALS.get(name, ""), text=text))
-    as_written = found.times_as_fast(OURS_AS_WRITTEN, ONE_BY_ONE_AS_WRITTEN)
-    speeds = [1 / found.median(name) for name in (OURS_AS_WRITTEN, ONE_BY_ONE_AS_WRITTEN)]
+    as_written = timed.times_as_fast(OURS_AS_WRITTEN, ONE_BY_ONE_AS_WRITTEN)
+    speeds = [1 / timed.median(name) for name in (OURS_AS_WRITTEN, ONE_BY_ONE_AS_WRITTEN)]
     text = f"{speeds[0]:.0f} beside {speeds[1]:.0f} programs per second"
     rows.append(row_of(f"{OURS_AS_WRITTEN}, graded", ONE_BY_ONE_AS_WRITTEN, as_written, goal=">= 2", text=text))
     (early, before), (late, after) = points[len(points) // 2 - 1], points[-1]

@@ -91,7 +91,7 @@ def import_libraries() -> None:
     import common.interventions.steered_programs  # noqa: F401
 
     for phase_id in run.PHASES:
-        run.PROGRAM.phase(phase_id)
+        run.CATALOGUE.phase(phase_id)
 
 
 class Used(NamedTuple):
@@ -178,13 +178,13 @@ def write_saes(folder: Path, times: int) -> tuple[Path, int]:
     """The organism's SAEs of some layers with every latent `times` over, each writing its share; and their latents."""
     n_latents = 0
     for layer in LAYERS:
-        own, target = ROOT / str(MODELS["organism"].sae_folder) / f"layer_{layer}", folder / f"layer_{layer}"
+        source, target = ROOT / str(MODELS["organism"].sae_folder) / f"layer_{layer}", folder / f"layer_{layer}"
         target.mkdir(parents=True)
-        weights = load_file(own / "sae_weights.safetensors")
+        weights = load_file(source / "sae_weights.safetensors")
         repeated = {name: weights[name].tile(times) for name in ("W_enc", "b_enc", "threshold")}
         W_dec = weights["W_dec"].tile(times, 1) / times
         save_file({**weights, **repeated, "W_dec": W_dec}, target / "sae_weights.safetensors")
-        config = json.loads((own / "cfg.json").read_text())
+        config = json.loads((source / "cfg.json").read_text())
         (target / "cfg.json").write_text(json.dumps({**config, "d_sae": len(W_dec)}))
         n_latents += len(W_dec)
     return folder, n_latents

@@ -33,8 +33,8 @@ from common.evaluation.separation import layer_statistics
 from common.handoffs import LATENTS
 from common.saes.activations import N_DOCUMENTS
 from common.saes.encoder import LayerSae
-from common.saes.fit import check_neighbours, prompt_fit, site_fit
 from common.saes.rates import DOCUMENTS_AT_ONCE, firing_rates
+from common.saes.site_check import check_neighbours, prompt_fit, site_fit
 from phase2_sae_analysis import figures, selection
 from phase2_sae_analysis.layer_analysis import LayerResult, analyse_layer
 from phase2_sae_analysis.limits import LimitSweep
@@ -76,7 +76,7 @@ def measure(_rounds: int, quick: bool) -> list[Row]:
     torch.set_num_threads(threads)
     sizes = QUICK if quick else Sizes()
     with tempfile.TemporaryDirectory() as folder:
-        found, end, n_latents = measure_layers(sizes, Path(folder))
+        timed, end, n_latents = measure_layers(sizes, Path(folder))
     notes.append(
         f"{sizes.problems} x {sizes.layers} layers x {sizes.d_model:,}, of which {sizes.analysed} problems are "
         f"analysed, and {sizes.documents:,} documents; {sizes.latents:,} latents a layer, {n_latents:,} in all pass "
@@ -84,7 +84,7 @@ def measure(_rounds: int, quick: bool) -> list[Row]:
         f"{sizes.permutations:,} permutations; {threads} threads. Peak memory of the process, the arrays of the "
         f"comparison included: {peak_gib():.2f} GiB."
     )
-    return rows_of(sizes, found, end, n_latents / sizes.layers)
+    return rows_of(sizes, timed, end, n_latents / sizes.layers)
 
 
 def peak_gib() -> float:
@@ -105,11 +105,11 @@ def measure_layers(sizes: Sizes, folder: Path) -> tuple[Rounds, float, int]:
     for layer in range(sizes.layers):
         sae = make_layer(sizes, layer, folder)
         contenders = _contenders(sizes, folder, rows, sae, pass_rate, null)
-        found = {}
+        results = {}
         for name in contenders if layer % 2 == 0 else reversed(list(contenders)):
-            took, found[name] = _timed(contenders[name])
+            took, results[name] = _timed(contenders[name])
             seconds.setdefault(name, []).append(took)
-        result = found[PHASE]
+        result = results[PHASE]
         place = {"layer": np.full(sizes.latents, layer), "latent": np.arange(sizes.latents)}
         parts.append({**place, **result.columns})
         activations |= {(layer, latent): values for latent, values in result.activations.items()}
@@ -212,8 +212,8 @@ def _in_sae_lens(sae: LayerSae):
 
 def _timed(function: Callable[[], Result]) -> tuple[float, Result]:
     began = time.perf_counter()
-    found = function()
-    return time.perf_counter() - began, found
+    result = function()
+    return time.perf_counter() - began, result
 
 
 def conclude(parts: list[dict], activations: dict, null: NullMaximum, pass_rate: np.ndarray) -> int:
@@ -231,33 +231,33 @@ def conclude(parts: list[dict], activations: dict, null: NullMaximum, pass_rate:
     return len(data)
 
 
-def rows_of(sizes: Sizes, found: Rounds, end: float, n_permuted: float) -> list[Row]:
+def rows_of(sizes: Sizes, timed: Rounds, end: float, n_permuted: float) -> list[Row]:
     """`n_permuted` latents of a layer, on average, pass the filter and vary: only those are permuted."""
-    phase, products = sum(found.seconds[PHASE]), sum(found.seconds[PRODUCTS])
+    phase, products = sum(timed.seconds[PHASE]), sum(timed.seconds[PRODUCTS])
     name = f"phase 2, {sizes.layers} layers of {sizes.latents:,} latents, {sizes.permutations:,} permutations"
     labellings = sizes.permutations + 1
-    statistics = [sizes.latents * ratio for ratio in found.times_as_fast(STATISTICS, SCIPY)]
+    statistics = [sizes.latents * ratio for ratio in timed.times_as_fast(STATISTICS, SCIPY)]
     tests = sizes.latents + sizes.permutations * n_permuted  # of a layer
-    permuted = [tests * ratio for ratio in found.times_as_fast(PHASE, SCIPY)]
-    micro, milli = 1e6 * found.median(SCIPY), 1e3 * found.median(SAE_LENS)
+    permuted = [tests * ratio for ratio in timed.times_as_fast(PHASE, SCIPY)]
+    micro, milli = 1e6 * timed.median(SCIPY), 1e3 * timed.median(SAE_LENS)
     scipy = f"scipy: {micro:.0f} µs a latent, extrapolated from {sizes.tested} of {sizes.latents:,} latents of a layer"
-    hours = tests * sum(found.seconds[SCIPY]) / 3600
+    hours = tests * sum(timed.seconds[SCIPY]) / 3600
     text = f"{phase:.1f} s beside {products:.1f} s; a round is a layer"
     in_all = f"{phase + end:.1f} s beside {products:.1f} s; q, selection, table and figures included"
     alone = "its matrix products alone"
-    took = f"{found.median(STATISTICS):.2f} s a layer; {scipy}"
+    took = f"{timed.median(STATISTICS):.2f} s a layer; {scipy}"
     layer_by_layer = (
         f"{phase:.0f} s beside {hours:.1f} h; {scipy} and one labelling; labels are permuted for {n_permuted:,.0f} "
         f"latents of a layer"
     )
     encoded = (
-        f"{1e3 * found.median(ENCODER):.2f} ms a problem beside {milli:.1f} ms, extrapolated from {sizes.encoded} of "
+        f"{1e3 * timed.median(ENCODER):.2f} ms a problem beside {milli:.1f} ms, extrapolated from {sizes.encoded} of "
         f"{sizes.analysed} problems of a layer"
     )
     welch, loop = "scipy's Welch test, latent by latent", f"the same loop for each of {labellings:,} labellings"
-    encoder, lens = found.times_as_fast(ENCODER, SAE_LENS), "SAELens encode, problem by problem"
+    encoder, lens = timed.times_as_fast(ENCODER, SAE_LENS), "SAELens encode, problem by problem"
     return [
-        row_of(name, alone, found.times_as_long(PHASE, PRODUCTS), goal="< 2.5", text=text),
+        row_of(name, alone, timed.times_as_long(PHASE, PRODUCTS), goal="< 2.5", text=text),
         Row(f"{name}, to its end", alone, ratio=(phase + end) / products, goal="< 2.5", text=in_all),
         row_of("its statistics of a layer (t, p, AUROC and more)", welch, statistics, text=took),
         row_of("phase 2, layer by layer", loop, permuted, text=layer_by_layer),

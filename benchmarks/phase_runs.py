@@ -52,7 +52,7 @@ def run_phase(phase: str, folder: Path, *words: str) -> Path:
     with contextlib.redirect_stderr(io.StringIO()) as said:
         status = run.main(["phase", phase, "--preset", "demo", "--device", "cpu", "--fresh", *dataset, *words])
     assert status == 0, said.getvalue()
-    output = folder / run.PROGRAM.phase(phase).output.folder
+    output = folder / run.CATALOGUE.phase(phase).output.folder
     return max((path.parent for path in output.glob("*/manifest.json")), key=lambda path: path.stat().st_mtime_ns)
 
 

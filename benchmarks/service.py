@@ -79,11 +79,11 @@ def _measure(port: int, texts: Sequence[str], few: Sequence[str], rounds: int) -
     alternate(contenders, 1)  # the first pass of each is slower
     for measured in seconds.values():
         measured.clear()
-    found = alternate(contenders, rounds)
-    notes[:] = [_note(found, seconds, ids)]
+    timed = alternate(contenders, rounds)
+    notes[:] = [_note(timed, seconds, ids)]
     pairs = ((AT_ONCE, BARE64), (AT_ONCE, BARE32), (ONE_BY_ONE, BARE_ONE))
-    texts = [_text(found, seconds, *pair) for pair in pairs]
-    return [row_of(*pair, found.times_as_long(*pair), text=text) for pair, text in zip(pairs, texts, strict=True)]
+    texts = [_text(timed, seconds, *pair) for pair in pairs]
+    return [row_of(*pair, timed.times_as_long(*pair), text=text) for pair, text in zip(pairs, texts, strict=True)]
 
 
 def _seconds(answers: Sequence[Answer]) -> list[float]:
@@ -102,16 +102,16 @@ def _quantiles(rounds: Sequence[Sequence[float]]) -> tuple[float, float]:
     return statistics.median(cut[49] for cut in cuts), statistics.median(cut[98] for cut in cuts)
 
 
-def _text(found: Rounds, seconds: dict[str, list[list[float]]], ours: str, bare: str) -> str:
+def _text(timed: Rounds, seconds: dict[str, list[list[float]]], ours: str, bare: str) -> str:
     half, most = _quantiles(seconds[ours])
     n = len(seconds[ours][0])
     return (
-        f"{n:,} requests: {1 / found.median(ours):,.0f} a second, p50 {1000 * half:,.0f} ms, p99 {1000 * most:,.0f} "
-        f"ms; bare {1 / found.median(bare):,.0f} texts/s"
+        f"{n:,} requests: {1 / timed.median(ours):,.0f} a second, p50 {1000 * half:,.0f} ms, p99 {1000 * most:,.0f} "
+        f"ms; bare {1 / timed.median(bare):,.0f} texts/s"
     )
 
 
-def _note(found: Rounds, seconds: dict[str, list[list[float]]], ids: Sequence[list[int]]) -> str:
+def _note(timed: Rounds, seconds: dict[str, list[list[float]]], ids: Sequence[list[int]]) -> str:
     first = statistics.median(min(measured) for measured in seconds[AT_ONCE])
     return (
         f"{len(ids):,} texts of {min(map(len, ids))} to {max(map(len, ids))} tokens, "

@@ -91,8 +91,8 @@ def measure(rounds: int, quick: bool) -> list[Row]:
         first = [(setup.problems[0], steering) for steering in setup.steering_vectors(setup.conditions(0, 0))]
         threads_of_loop = 1 if quick else take_the_faster_threads(lambda: _one_by_one(setup, first))
         engines = {f"{k} controls": _engine(setup, k) for k in controls}
-        found = alternate({**engines, LOOP: _loop(setup, controls[-1], n_of_loop, threads_of_loop)}, rounds)
-    return _rows(found, setup, controls, n_of_loop, (threads, threads_of_loop))
+        timed = alternate({**engines, LOOP: _loop(setup, controls[-1], n_of_loop, threads_of_loop)}, rounds)
+    return _rows(timed, setup, controls, n_of_loop, (threads, threads_of_loop))
 
 
 def _setup(folder: Path, n_problems: int, settings: dict) -> Setup:
@@ -184,25 +184,25 @@ def added(lm: LanguageModel, steering: SteeringVector | None):
         yield
 
 
-def _rows(found: Rounds, setup: Setup, controls: Sequence[int], n_of_loop: int, threads: tuple[int, int]) -> list[Row]:
+def _rows(timed: Rounds, setup: Setup, controls: Sequence[int], n_of_loop: int, threads: tuple[int, int]) -> list[Row]:
     most, n_problems = controls[-1], len(setup.problems)
     ours = f"{most} controls"
     name = f"phase 3.3, {n_problems} problems, a direction with {most} controls of each kind, judged"
     text = (
-        f"{1 / found.median(ours):.1f} beside {1 / found.median(LOOP):.1f} programs per second; the loop wrote "
+        f"{1 / timed.median(ours):.1f} beside {1 / timed.median(LOOP):.1f} programs per second; the loop wrote "
         f"{n_of_loop} of the {n_problems * (2 + 2 * most)} programs in each round; threads: {threads[0]} and "
         f"{threads[1]} (what was faster there)"
     )
     beside = "one generate call for each problem and direction, end-of-sequence stop, a process for the tests"
-    first = row_of(name, beside, found.times_as_fast(ours, LOOP), goal=">= 8", text=text)
-    return [first, *_cost_rows(found, [k for k in controls if k])]
+    first = row_of(name, beside, timed.times_as_fast(ours, LOOP), goal=">= 8", text=text)
+    return [first, *_cost_rows(timed, [k for k in controls if k])]
 
 
-def _cost_rows(found: Rounds, controls: Sequence[int]) -> list[Row]:
+def _cost_rows(timed: Rounds, controls: Sequence[int]) -> list[Row]:
     """What a control costs for a problem: as its share of the whole run, and beyond the run without controls."""
     rows, fewest, most = [], controls[0], controls[-1]
     for name, goal, beyond in (("a control's share of the whole run", "< 1", False), ("one more control", "< 1", True)):
-        costs = {k: _costs(found, k, beyond) for k in controls}
+        costs = {k: _costs(timed, k, beyond) for k in controls}
         ratios = [many / few for many, few in zip(costs[most], costs[fewest], strict=True)]
         text = ", ".join(f"{1000 * statistics.median(cost):.0f} with {k}" for k, cost in costs.items())
         text = f"milliseconds for a problem{', beyond the run without controls' if beyond else ''}: {text}"
@@ -210,7 +210,7 @@ def _cost_rows(found: Rounds, controls: Sequence[int]) -> list[Row]:
     return rows
 
 
-def _costs(found: Rounds, k: int, beyond: bool) -> list[float]:
+def _costs(timed: Rounds, k: int, beyond: bool) -> list[float]:
     """Seconds for each control and problem in each round; each problem has 2 + 2 k programs."""
-    with_controls, without = found.seconds[f"{k} controls"], found.seconds["0 controls"]
+    with_controls, without = timed.seconds[f"{k} controls"], timed.seconds["0 controls"]
     return [(a * (2 + 2 * k) - (b * 2 if beyond else 0)) / (2 * k) for a, b in zip(with_controls, without, strict=True)]

@@ -1,4 +1,4 @@
-"""Stop signals: between two batches where there are batches, at once everywhere else."""
+"""Stop signals: what is begun is finished where there are batches; elsewhere all ends at once."""
 
 import contextlib
 import logging
@@ -40,7 +40,7 @@ class StopRequest:
             if self.asked or not self._finishing:
                 raise KeyboardInterrupt
             self.asked = True
-            log.warning("%s: finishing the batch and saving (again: stop at once)", signal.Signals(number).name)
+            log.warning("%s: finishing what is begun, and saving (again: stop at once)", signal.Signals(number).name)
 
         for number in STOP_SIGNALS:
             signal.signal(number, handle)

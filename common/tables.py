@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """One column: Arrow type, and meaning with unit."""
+    """One column: Arrow type, and meaning with unit.
+
+    `exact` is False for floats whose last digits depend on what else was computed in the same pass.
+    """
 
     type: str
     meaning: str
+    exact: bool = True
 
 
 _ARROW = {"list<string>": ("string",), "list<int32>": ("int32",), "list<float64>": ("float64",)}
@@ -74,7 +78,7 @@ def rows_where(path: Path, column: str, value: int) -> dict[str, np.ndarray]:
 
         groups = range(file.num_row_groups)
         rows = {group: np.flatnonzero(read(group, column) == value) for group in groups}
-        used = [group for group, found in rows.items() if len(found)] or groups[:1]
+        used = [group for group, places in rows.items() if len(places)] or groups[:1]
         return {
             name: np.concatenate([read(group, name)[rows[group]] for group in used]) for name in file.schema_arrow.names
         }

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 UNKNOWN = "–"
@@ -50,6 +52,12 @@ def bounds(estimate: Estimate, digits: int = 2, signed: bool = False) -> str:
     if estimate.low is None or estimate.high is None or estimate.value is None:
         return ""
     return f"({number(estimate.low, digits, signed)} to {number(estimate.high, digits, signed)})"
+
+
+def with_bounds(estimate: Estimate, spec: str = ".3f", unit: str = "") -> str:
+    """'-12.0 points (-16.1 to -8.0)' with a keyboard's characters alone, as logs and documents hold it."""
+    value, low, high = (format(each, spec) for each in (estimate.value, estimate.low, estimate.high))
+    return f"{value}{unit} ({low} to {high})"
 
 
 def percent(estimate: Estimate | None, signed: bool = False, unit: str = " %") -> str:
@@ -115,6 +123,28 @@ def direction_words(name: str) -> str:
 def latent_words(latent: Any) -> str:
     """'layer 3, latent 1207'."""
     return f"layer {latent.layer}, latent {latent.latent}"
+
+
+def names_of_latents(named: Iterable[tuple[str, Any]]) -> dict[tuple[int, int], list[str]]:
+    """By layer and number, the directions that a latent was selected for; `named` has names with latents."""
+    names: dict[tuple[int, int], list[str]] = {}
+    for name, latent in named:
+        known = names.setdefault((latent.layer, latent.latent), [])
+        known += [name] if name not in known else []
+    return names
+
+
+def roles_words(latents: Sequence[Any]) -> str:
+    """'2 latents, each in two roles' of the latents of several directions; nothing where each has one of its own."""
+    roles = Counter((each.layer, each.latent) for each in latents)
+    shared = sum(n > 1 for n in roles.values())
+    if not shared:
+        return ""
+    if {*roles.values()} == {2} and len(roles) > 1:
+        return f"{plural(len(roles), 'latent')}, each in two roles"
+    if len(roles) == 1:
+        return f"one latent in {count(len(latents))} roles"
+    return f"{plural(len(roles), 'latent')}, {count(shared)} of them in several roles"
 
 
 def any_value(value: Any) -> str:

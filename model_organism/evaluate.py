@@ -96,7 +96,7 @@ def measure_overlap(problems: Sequence[OrganismProblem], training: dict) -> dict
         "the whole program, one operation": [problem.code in programs for problem in single],
         "the whole program, two to four operations": [problem.code in programs for problem in composed],
     }
-    return {name: {"shared": sum(found), "n": len(found)} for name, found in shared.items()}
+    return {name: {"shared": sum(is_shared), "n": len(is_shared)} for name, is_shared in shared.items()}
 
 
 def main() -> None:

@@ -62,14 +62,14 @@ def figures_of(run: Artifact[ErrorAttributionDocument]) -> dict[str, Any]:
 
 def by_site(runs: list[Artifact[ErrorAttributionDocument]]) -> dict[str, Any]:
     """Site -> figures. Raises: ConfigError where a site is given twice, or pairs are not the same."""
-    found = [figures_of(run) for run in runs]
-    sites, pairs = [one["site"] for one in found], [json.dumps(one["pairs"]) for one in found]
+    figures = [figures_of(run) for run in runs]
+    sites, pairs = [one["site"] for one in figures], [json.dumps(one["pairs"]) for one in figures]
     if sorted(sites) != sorted(SITES) or len({*pairs}) > 1:
         raise ConfigError(
             f"the runs are of {', '.join(sites)} and of {len({*pairs})} groups of pairs\n"
             f"Give one of each of {', '.join(SITES)}, of the same pairs"
         )
-    return {site: next(one for one in found if one["site"] == site) for site in SITES}
+    return {site: next(one for one in figures if one["site"] == site) for site in SITES}
 
 
 def refresh_readme(readme: Path, figures: dict[str, Any]) -> None:

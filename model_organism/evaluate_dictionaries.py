@@ -85,17 +85,17 @@ def best_latents(run: GradedRun, weights: Path) -> dict[str, dict]:
 
 def measure(names: Collection[str], run: GradedRun | None, model: Path, weights: Path) -> dict[str, Any]:
     """What the cards of these do not say: sizes; best latents of SAEs, FVU of transcoders at behaviours."""
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "model_sha256": file_sha256(model / "model.safetensors"),
         "bytes": {name: bytes_of(weights / name) for name in SITES},
     }
     if SAES in names:
         assert run is not None, "names_of has asked for one"
-        found["best_latent"] = best_latents(run, weights)
+        figures["best_latent"] = best_latents(run, weights)
     if TRANSCODERS in names:
         lm = load_model(str(model), "cpu", "float32")
-        found["behaviour_fvu"] = behaviour_fvus(lm, dictionaries_in(weights, TRANSCODERS))
-    return found
+        figures["behaviour_fvu"] = behaviour_fvus(lm, dictionaries_in(weights, TRANSCODERS))
+    return figures
 
 
 def how_made(run: Artifact) -> dict[str, Any]:

@@ -47,13 +47,13 @@ def finished_runs(data_dir: Path) -> dict[str, Artifact]:
         **build_config(SaeConfig, "demo", {}).experiment(),
     }
     lineage: dict[str, str] = {}
-    found = {}
-    for handoff in (handoffs.LATENTS, handoffs.GENERATIONS, handoffs.SPLIT):
-        build = discovery.with_data_dir(f"python3 run.py phase {handoff.phase} --preset demo", data_dir)
-        run, _ = discovery.find_input(handoff, data_dir, experiment, lineage, build)
-        lineage |= discovery.lineage_of(handoff, run)
-        found[handoff.name] = Artifact[Any](handoff, run, build)
-    return found
+    artifacts = {}
+    for schema in (handoffs.LATENTS, handoffs.GENERATIONS, handoffs.SPLIT):
+        build = discovery.with_data_dir(f"python3 run.py phase {schema.phase} --preset demo", data_dir)
+        run, _ = discovery.find_input(schema, data_dir, experiment, lineage, build)
+        lineage |= discovery.lineage_of(schema, run)
+        artifacts[schema.name] = Artifact[Any](schema, run, build)
+    return artifacts
 
 
 def measure(run: GradedRun, split: Artifact, selected: SelectedDocument) -> dict:
@@ -85,11 +85,11 @@ def measure(run: GradedRun, split: Artifact, selected: SelectedDocument) -> dict
 def _auroc(run: GradedRun, rows: np.ndarray, strength: np.ndarray) -> dict[str, float]:
     """AUROC of incorrectness with its 95 % percentile bootstrap interval over problems, and within operations."""
     labels, scores, strata = ~run.is_correct[rows], strength[rows], run.known("n_operations")[rows]
-    random, found = np.random.default_rng(SEED), []
+    random, areas = np.random.default_rng(SEED), []
     for _ in range(N_RESAMPLES):
         drawn = random.integers(0, len(labels), len(labels))
-        found.append(roc_auc_score(labels[drawn], scores[drawn]))
-    low, high = np.quantile(found, [0.025, 0.975])
+        areas.append(roc_auc_score(labels[drawn], scores[drawn]))
+    low, high = np.quantile(areas, [0.025, 0.975])
     within = auroc_within(labels, scores, strata)
     return {"auroc": float(roc_auc_score(labels, scores)), "low": float(low), "high": float(high), "within": within}
 

@@ -101,9 +101,9 @@ class PairTemplate:
 
     def codes(self, slots: dict[str, str], frame: str) -> list[str]:
         """The code of every alternative, with the same slots and frame."""
-        framed = re.sub(r"> (.*)", lambda found: frame.replace("$use", found[1]), self.code)
+        framed = re.sub(r"> (.*)", lambda match: frame.replace("$use", match[1]), self.code)
         chosen = [
-            ALTERNATIVES.sub(lambda found, index=index: found[1].split("|")[index], framed)
+            ALTERNATIVES.sub(lambda match, index=index: match[1].split("|")[index], framed)
             for index in range(len(self.labels))
         ]
         return [Template(code).substitute(slots) for code in chosen]
@@ -168,17 +168,17 @@ def skeleton(code: str) -> str:
     """`code` with its names and words numbered by first appearance, and every row of numbers as one 0."""
     order: dict[str, str] = {}
 
-    def number(found: re.Match[str]) -> str:
-        return order.setdefault(found[0], f"w{len(order)}") if _is_free(found) else found[0]
+    def number(match: re.Match[str]) -> str:
+        return order.setdefault(match[0], f"w{len(order)}") if _is_free(match) else match[0]
 
     plain = re.sub(r"\d+(, \d+)*", "0", code)
     return WORD.sub(number, plain)
 
 
-def _is_free(found: re.Match[str]) -> bool:
+def _is_free(match: re.Match[str]) -> bool:
     """Whether a word of a program is a name or a text, not one of Python's words or a method of the table."""
-    is_attribute = found.string[found.start() - 1 : found.start()] == "."
-    return found[0] not in (_METHODS if is_attribute else _PYTHON)
+    is_attribute = match.string[match.start() - 1 : match.start()] == "."
+    return match[0] not in (_METHODS if is_attribute else _PYTHON)
 
 
 def _draw_slots(rng: random.Random, vocabulary: Vocabulary) -> dict[str, str]:
@@ -237,8 +237,8 @@ def _harmless_line(rng: random.Random, vocabulary: Vocabulary, share: float) -> 
 
 def _spoil(rng: random.Random, code: str) -> str:
     """`code` without one bracket, quote or colon, or with one word in place of another, where it has any."""
-    spans = [found.span() for found in re.finditer(r"[()\[\]{}\":]", code)]
-    words = [found.span() for found in WORD.finditer(code) if _is_free(found)]
+    spans = [match.span() for match in re.finditer(r"[()\[\]{}\":]", code)]
+    words = [match.span() for match in WORD.finditer(code) if _is_free(match)]
     if words and rng.random() < SHARE_SPOILED_BY_A_WORD:
         spans = words
     if not spans:

@@ -24,11 +24,11 @@ def label_names(code: str) -> dict[int, int]:
         starts.append(starts[-1] + len(line) + 1)
     known, labels = set(dir(builtins)), {}
     for statement in tree.body:
-        own = set() if isinstance(statement, ast.Assign | ast.AugAssign) else {*_bound(statement)}
+        bound = set() if isinstance(statement, ast.Assign | ast.AugAssign) else {*_bound(statement)}
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in dir(builtins):
                 end = starts[node.lineno - 1] + node.col_offset + len(node.id)
-                labels[end] = DEFINED if node.id in known | own else UNDEFINED
+                labels[end] = DEFINED if node.id in known | bound else UNDEFINED
         known |= {*_bound(statement)}
     return labels
 

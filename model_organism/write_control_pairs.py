@@ -55,7 +55,8 @@ def draw_twin(pair: str, rng: random.Random) -> dict[str, Any]:
         constants: list[Constants] = [(each.constant.draw(rng) if each.constant else "", "") for each in operations]
         name, argument = rng.choice(GENERIC_NAMES), rng.choice(ARGUMENT_NAMES[input_type])
         codes = [
-            render_function(name, argument, [each], [own]) for each, own in zip(operations, constants, strict=True)
+            render_function(name, argument, [each], [constant])
+            for each, constant in zip(operations, constants, strict=True)
         ]
         arguments = _telling_arguments(codes, name, input_type, rng)
         if len(arguments) == N_TESTS:
@@ -80,18 +81,18 @@ def _side(
 
 def _telling_arguments(codes: list[str], name: str, input_type: str, rng: random.Random) -> list[Any]:
     """Arguments on which the two programs differ; fewer than are needed where most do not."""
-    found: list[Any] = []
+    arguments: list[Any] = []
     for _ in range(ATTEMPTS):
         value = draw_input(input_type, rng)
         try:
             results = [_result(code, name, value) for code in codes]
         except (IndexError, ValueError, TypeError, ZeroDivisionError):
             continue
-        if results[0] != results[1] and value not in found and len(repr(value)) <= LONGEST_ARGUMENT:
-            found += [value] if all(map(_is_short, results)) else []
-        if len(found) == N_TESTS:
+        if results[0] != results[1] and value not in arguments and len(repr(value)) <= LONGEST_ARGUMENT:
+            arguments += [value] if all(map(_is_short, results)) else []
+        if len(arguments) == N_TESTS:
             break
-    return found
+    return arguments
 
 
 def _result(code: str, name: str, value: Any) -> Any:

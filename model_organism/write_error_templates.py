@@ -31,18 +31,18 @@ def template_lines(template: PairTemplate) -> list[str]:
     """One template in the form of phase6_error_circuits/pairs/templates.txt."""
     kind = "held out" if template.is_held_out else "trained"
     clean, corrupted = template.contrast.split("/")
-    code = re.sub(r"> (.*)", lambda found: FRAME.replace("$use", found[1]), template.code)
+    code = re.sub(r"> (.*)", lambda match: FRAME.replace("$use", match[1]), template.code)
     head = f"{template.contrast}: {kind}, {template.name}; what raises {clean} is changed to what raises {corrupted}"
     return [head, *(f"    {line}" for line in _parts(code))]
 
 
 def _parts(code: str) -> list[str]:
     fixed, changes = ALTERNATIVES.split(code)[::2], ALTERNATIVES.findall(code)
-    fixed_numbers = {found for text in fixed for found in _NUMBER.findall(text)}
+    fixed_numbers = {number for text in fixed for number in _NUMBER.findall(text)}
 
     def freed(text: str, slot: str) -> str:
         """With a number of its own for the first one that nothing else has."""
-        return _NUMBER.sub(lambda found: found[0] if found[1] in fixed_numbers else slot, text, count=1)
+        return _NUMBER.sub(lambda match: match[0] if match[1] in fixed_numbers else slot, text, count=1)
 
     lines = []
     for place, text in enumerate(fixed):

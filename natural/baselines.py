@@ -53,13 +53,13 @@ Scores = dict[str, np.ndarray]
 def simple_scores(run: LabelledRun) -> Scores:
     """Each single quantity, turned so that it speaks for incorrect on `sae`."""
     pairs = list(zip(run.problems.problems, run.problems.programs, strict=True))
-    own, incorrect = run.of("sae"), run.problems.incorrect.astype(float)
-    found = {}
+    selects, incorrect = run.of("sae"), run.problems.incorrect.astype(float)
+    scores = {}
     for name, (_, measure) in SIMPLE.items():
         values = np.array([measure(*pair) for pair in pairs], dtype=float)
-        area = metrics.auroc(values[own], incorrect[own], 1 - incorrect[own])
-        found[name] = -values if area < 0.5 else values
-    return found
+        area = metrics.auroc(values[selects], incorrect[selects], 1 - incorrect[selects])
+        scores[name] = -values if area < 0.5 else values
+    return scores
 
 
 def text_scores(run: LabelledRun, seed: int) -> tuple[Scores, Scores]:
@@ -68,8 +68,8 @@ def text_scores(run: LabelledRun, seed: int) -> tuple[Scores, Scores]:
     fitted, crossed = {}, {}
     for name, text_of in TEXTS.items():
         texts = np.array([text_of(*pair) for pair in pairs], dtype=object)
-        own = run.of("sae")
-        fitted[name] = _tfidf(seed).fit(texts[own], run.problems.incorrect[own]).decision_function(texts)
+        selects = run.of("sae")
+        fitted[name] = _tfidf(seed).fit(texts[selects], run.problems.incorrect[selects]).decision_function(texts)
         crossed[name] = cross_fitted(_tfidf(seed), texts, run, seed)
     return fitted, crossed
 
@@ -95,17 +95,19 @@ def cross_fitted(
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    own, incorrect = run.of("sae", "hyperparams"), run.problems.incorrect
+    fitted_on, incorrect = run.of("sae", "hyperparams"), run.problems.incorrect
     folds = StratifiedKFold(probes.N_FOLDS, shuffle=True, random_state=seed + 1)  # not those of the penalty
-    scores = cast("Pipeline", clone(model)).fit(x[own], incorrect[own]).decision_function(x)
-    scores[own] = cross_val_predict(model, x[own], incorrect[own], cv=folds, method="decision_function")
+    scores = cast("Pipeline", clone(model)).fit(x[fitted_on], incorrect[fitted_on]).decision_function(x)
+    scores[fitted_on] = cross_val_predict(
+        model, x[fitted_on], incorrect[fitted_on], cv=folds, method="decision_function"
+    )
     return scores
 
 
 def together(columns: Scores, run: LabelledRun, seed: int) -> Float[np.ndarray, " n"]:
     """Log odds of one regression on standardised columns, fitted on sae + hyperparams."""
-    x, own = np.column_stack(list(columns.values())), run.of("sae", "hyperparams")
-    values, _ = probes.logistic_regression(x, x[own], run.problems.incorrect[own], seed)
+    x, fitted_on = np.column_stack(list(columns.values())), run.of("sae", "hyperparams")
+    values, _ = probes.logistic_regression(x, x[fitted_on], run.problems.incorrect[fitted_on], seed)
     return values
 
 

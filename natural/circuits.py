@@ -30,7 +30,7 @@ HEAT_MAP, HEADS_TOLD, NODES_TOLD = "residual_denoising.svg", 6, 12
 NAMED = ("diff_first", "end")  # positions of which directions are told
 
 
-def newest(handoff: handoffs.Handoff, folders: Iterable[Path]) -> dict[str, Artifact]:
+def newest(schema: handoffs.ArtifactSchema, folders: Iterable[Path]) -> dict[str, Artifact]:
     """The newest finished run of each contrast and format; gates, which are of several, by their folder.
 
     Raises: MissingArtifactError without any; ConfigError where they are of several models.
@@ -39,25 +39,25 @@ def newest(handoff: handoffs.Handoff, folders: Iterable[Path]) -> dict[str, Arti
     from common.runs.discovery import list_runs
 
     folders = [*folders]
-    runs = [(run, folder) for folder in folders for run in list_runs(handoff, folder) if run.finished]
+    runs = [(run, folder) for folder in folders for run in list_runs(schema, folder) if run.finished]
     if not runs:
         raise MissingArtifactError(
-            f"no finished run of phase {handoff.phase} in {', '.join(map(str, folders))}\n"
-            f"Make one with: python3 run.py phase {handoff.phase} --model MODEL --data-dir {folders[0]}"
+            f"no finished run of phase {schema.phase} in {', '.join(map(str, folders))}\n"
+            f"Make one with: python3 run.py phase {schema.phase} --model MODEL --data-dir {folders[0]}"
         )
     models = sorted({str(run.of("model")) for run, _ in runs})
     if len(models) > 1:
         raise ConfigError(
-            f"phase {handoff.phase} was run on {' and on '.join(models)} in these folders\n"
+            f"phase {schema.phase} was run on {' and on '.join(models)} in these folders\n"
             "Give --data-dir of one model: a page is about one"
         )
-    found: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     for run, folder in sorted(runs, key=lambda one: one[0].path.name, reverse=True):
-        made = Artifact(handoff, run, "")
+        made = Artifact(schema, run, "")
         told = made.document()  # and not its experiment: an older run's does not name its contrast
-        studied = f"{told.contrast}, {told.format}" if "contrast" in handoff.keys else str(folder)
-        found.setdefault(studied, made)
-    return found
+        studied = f"{told.contrast}, {told.format}" if "contrast" in schema.keys else str(folder)
+        artifacts.setdefault(studied, made)
+    return artifacts
 
 
 def gate_table(gates: Iterable[ErrorGateDocument]) -> str:
@@ -65,8 +65,8 @@ def gate_table(gates: Iterable[ErrorGateDocument]) -> str:
         [contrast, form, template, result.verdict.name, *_answers(result.select), _both(result.held_out)]
         for gate in gates
         for contrast, forms in gate.contrasts.items()
-        for form, found in forms.items()
-        for template, result in found.by_template.items()
+        for form, studied in forms.items()
+        for template, result in studied.by_template.items()
     ]
     figures = ("pairs", "clean", "corrupted", "both signs right", "clean above corrupted", "mass on the eight names")
     return table(("contrast", "format", "template", "verdict", *figures, "both signs, held out"), rows)
@@ -87,8 +87,8 @@ def _both(figures: GateFigures | None) -> str:
     return "" if figures is None else _counted(figures.both_signs)
 
 
-def _counted(found: Counted) -> str:
-    return f"{found.n}/{found.of} ({found.rate.low:.2f} to {found.rate.high:.2f})"
+def _counted(share: Counted) -> str:
+    return f"{share.n}/{share.of} ({share.rate.low:.2f} to {share.rate.high:.2f})"
 
 
 def path_table(maps: Iterable[ErrorPatchingDocument]) -> str:
@@ -119,8 +119,8 @@ def _branches(one: ErrorPatchingDocument) -> Iterator[list[Any]]:
 def _heads(one: ErrorPatchingDocument) -> Iterator[list[Any]]:
     there, back = ({(head.layer, head.head): head for head in way.heads} for way in one.heads.values())
     for layer, head in [*there][:HEADS_TOLD]:
-        found = [ways.get((layer, head)) for ways in (there, back)]
-        shares = ["" if way is None else with_interval(vars(way.exact)) for way in found]
+        both_ways = [ways.get((layer, head)) for ways in (there, back)]
+        shares = ["" if way is None else with_interval(vars(way.exact)) for way in both_ways]
         yield [one.contrast, f"head {layer}.{head}", "all positions", *shares]
 
 
@@ -153,10 +153,15 @@ def nodes_table(circuits: Iterable[ErrorDenseDocument]) -> str:
 
 def directions_table(circuits: Iterable[ErrorDenseDocument]) -> str:
     rows = (
-        [one.contrast, found.layer, found.position, *(with_interval(vars(x)) for x in (found.direction, found.whole))]
+        [
+            one.contrast,
+            fitted.layer,
+            fitted.position,
+            *(with_interval(vars(x)) for x in (fitted.direction, fitted.whole)),
+        ]
         for one in circuits
-        for found in one.directions
-        if not {*found.position.split("+")}.isdisjoint(NAMED)
+        for fitted in one.directions
+        if not {*fitted.position.split("+")}.isdisjoint(NAMED)
     )
     return table(("contrast", "layer", "position", "along the mean difference", "the whole difference"), rows)
 
@@ -164,8 +169,8 @@ def directions_table(circuits: Iterable[ErrorDenseDocument]) -> str:
 def tables_of(folders: list[Path]) -> dict[str, str]:
     """Table by name, as the page's places are called."""
     gates, maps, circuits = (
-        [made.document() for made in newest(handoff, folders).values()]
-        for handoff in (handoffs.ERROR_GATE, handoffs.ERROR_PATCHING, handoffs.ERROR_DENSE)
+        [made.document() for made in newest(schema, folders).values()]
+        for schema in (handoffs.ERROR_GATE, handoffs.ERROR_PATCHING, handoffs.ERROR_DENSE)
     )
     return {
         "gate": gate_table(gates),

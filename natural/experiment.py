@@ -6,13 +6,13 @@ from pathlib import Path
 
 from common.cli import Parser, new_log
 from common.errors import ConfigError
-from common.handoffs import HANDOFFS
+from common.handoffs import SCHEMAS
 from common.launch.slices import STOPPED
 from natural.page import fill
 from natural.steps import Step, costs_table, run_steps
 
 DOCUMENTS, OF_PHASE_1_1 = 4000, 1000  # most are for the pilot's dictionary, which so is tried on text new to it
-FOLDERS = {handoff.phase: handoff.folder for handoff in HANDOFFS}
+FOLDERS = {schema.phase: schema.folder for schema in SCHEMAS}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 PROC = Path("/proc")
-COST = 0.01  # share of the time that asking for shared memory may take: a process of 5 GB takes a tenth of a second
+COST = 0.01  # share of the time that looking may take, and so asking for shared memory: 0.1 s of a process of 5 GB
 
 
 class Memory:
@@ -18,14 +18,18 @@ class Memory:
     def __init__(self) -> None:
         self.largest_process = 0
         self.all_processes = 0
-        self._ask_at = 0.0
+        self._look_at = self._ask_at = 0.0
 
     def look(self, pid: int) -> None:
-        """Note each process' own peak, and now and then what all have together, which is dear to ask."""
+        """Note each process' own peak, and more rarely what all have together, which is dear to ask."""
+        looked = time.monotonic()
+        if looked < self._look_at:
+            return
         family = descendants(pid)
         peaks = (kilobytes(PROC / str(one) / "status", "VmHWM") for one in family)
         self.largest_process = max(self.largest_process, *(1024 * peak for peak in peaks), 0)
         began = time.monotonic()
+        self._look_at = began + (began - looked) / COST
         if began < self._ask_at:
             return
         now = sum(kilobytes(PROC / str(one) / "smaps_rollup", "Pss") for one in family)
@@ -41,18 +45,18 @@ def descendants(pid: int) -> set[int]:
         parent = re.search(r"^PPid:\s+(\d+)", _text(path / "status"), re.MULTILINE)
         if parent:
             children.setdefault(int(parent[1]), []).append(int(path.name))
-    found, waiting = set(), [pid]
+    processes, waiting = set(), [pid]
     while waiting:
         one = waiting.pop()
-        found.add(one)
+        processes.add(one)
         waiting += children.get(one, [])
-    return found
+    return processes
 
 
 def kilobytes(path: Path, key: str) -> int:
     """What a file of /proc says of a key; 0 for a process that has ended meanwhile."""
-    found = re.search(rf"^{key}:\s+(\d+) kB", _text(path), re.MULTILINE)
-    return int(found[1]) if found else 0
+    match = re.search(rf"^{key}:\s+(\d+) kB", _text(path), re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def _text(path: Path) -> str:

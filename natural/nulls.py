@@ -38,7 +38,7 @@ from common.handoffs import (
     GENERATIONS,
     JUDGED,
     SPLIT,
-    Handoff,
+    ArtifactSchema,
 )
 from common.phases.context import RunContext
 from common.phases.phase import Phase
@@ -62,8 +62,8 @@ def run_permuted(experiment: Experiment, seed: int) -> dict[str, Any]:
     permuted = replace(experiment, folder=experiment.folder / f"null_{seed}")
     shutil.rmtree(permuted.folder, ignore_errors=True)
     permuted.data.mkdir(parents=True)
-    for handoff in KEPT:
-        (permuted.data / handoff.folder).symlink_to((experiment.data / handoff.folder).resolve())
+    for schema in KEPT:
+        (permuted.data / schema.folder).symlink_to((experiment.data / schema.folder).resolve())
     write_permuted(experiment, permuted.data, seed)
     for step in before_steering(permuted):
         if step.name in JUDGING:
@@ -73,9 +73,9 @@ def run_permuted(experiment: Experiment, seed: int) -> dict[str, Any]:
                 raise PipelineError(
                     f"{step.name} of run {seed} ended with {done.returncode}\nRun it alone: {step.command}"
                 )
-    found = verdicts_in(permuted.data)
+    verdicts = verdicts_in(permuted.data)
     shutil.rmtree(permuted.folder)
-    return {"seed": seed, **found}
+    return {"seed": seed, **verdicts}
 
 
 def write_permuted(experiment: Experiment, data_dir: Path, seed: int) -> None:
@@ -121,18 +121,20 @@ def permuted_rows(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]
     judged = [place for place, row in enumerate(rows) if row["label"] in JUDGED]
     dealt = np.random.default_rng(seed).permutation(judged).tolist()
     given = dict(zip(judged, dealt, strict=True))
-    own = ("label", "error", "failed_test")
-    return [{**row, **{name: rows[given.get(place, place)][name] for name in own}} for place, row in enumerate(rows)]
+    dealt_out = ("label", "error", "failed_test")
+    return [
+        {**row, **{name: rows[given.get(place, place)][name] for name in dealt_out}} for place, row in enumerate(rows)
+    ]
 
 
-def newest(handoff: Handoff, data_dir: Path) -> Artifact:
+def newest(schema: ArtifactSchema, data_dir: Path) -> Artifact:
     """The newest finished run. Raises: PipelineError where there is none."""
-    runs = readable_runs(handoff, data_dir)
+    runs = readable_runs(schema, data_dir)
     if not runs:
         raise PipelineError(
-            f"{data_dir} holds no finished run of phase {handoff.phase}\nMake one with: python3 -m natural.study --help"
+            f"{data_dir} holds no finished run of phase {schema.phase}\nMake one with: python3 -m natural.study --help"
         )
-    return Artifact(handoff, runs[0], "python3 -m natural.study --help")
+    return Artifact(schema, runs[0], "python3 -m natural.study --help")
 
 
 def verdicts_in(data_dir: Path) -> dict[str, str]:

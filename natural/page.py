@@ -21,5 +21,5 @@ def fill(page: Path, tables: dict[str, str]) -> None:
             raise ConfigError(
                 f"{page} has no place for '{name}'\nAdd the lines <!-- {name} --> and <!-- end of {name} -->"
             )
-        text = place.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}", text)
+        text = place.sub(lambda match, table=table: f"{match[1]}\n{table}\n{match[2]}", text)
     write_atomic(page, text.encode())

@@ -46,9 +46,11 @@ class Pca:
 
     def unexplained(self, x: Float[Tensor, "n d_model"]) -> float:
         """Fraction of the variance of `x` that the reconstruction misses."""
+        from common.saes.site_check import share_unexplained
+
         centred = x.double() - self.mean
         missed = centred - centred @ self.directions @ self.directions.T
-        return float(missed.square().sum() / (x.double() - x.double().mean(0)).square().sum())
+        return share_unexplained(missed, x)
 
 
 def fit(x: Float[Tensor, "n d_model"], n_directions: int) -> Pca:
@@ -73,7 +75,7 @@ def read_vectors(
     from common.model.tokenization import encode
 
     layer_of = {resid_post_site(layer): layer for layer in layers}
-    found: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
+    parts_of: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
     owners: list[int] = []
     for first in range(0, len(documents), BATCH):
         limit = min(MAX_TOKENS, lm.context_length)
@@ -84,7 +86,7 @@ def read_vectors(
         row_numbers, columns = torch.tensor(wanted).T.to(lm.device)
 
         def take(site: str, resid: torch.Tensor, at: tuple = (row_numbers, columns)) -> None:
-            found[layer_of[site]].append(resid[at].float().cpu())
+            parts_of[layer_of[site]].append(resid[at].float().cpu())
 
         # Padding stands on the right, where causal attention does not see it; the head is not needed.
         with torch.inference_mode(), read_sites(lm.model, list(layer_of), take):
@@ -94,7 +96,7 @@ def read_vectors(
             break
         if first // BATCH % 10 == 0:
             log.info("%d of %d vectors", len(owners), n_vectors)
-    return {layer: torch.cat(parts) for layer, parts in found.items()}, owners
+    return {layer: torch.cat(parts) for layer, parts in parts_of.items()}, owners
 
 
 def _positions(n_tokens: int) -> list[int]:

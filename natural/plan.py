@@ -95,8 +95,8 @@ def smallest_effect(design: Design, changed: float) -> float | None:
     kinds = [_spread_out(design.n_controls, spread)] * KINDS
     for step in range(1, round(HIGHEST / STEP) + 1):
         generator = np.random.default_rng(SEED)
-        found = simulate(design.n_problems, step * STEP, changed, kinds, design.n_directions, generator)
-        if found.mean() >= ENOUGH:
+        is_found = simulate(design.n_problems, step * STEP, changed, kinds, design.n_directions, generator)
+        if is_found.mean() >= ENOUGH:
             return step * STEP
     return None
 
@@ -129,11 +129,11 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if min(args.programs, args.judging) < 1:
         raise ConfigError(f"--programs is {args.programs}, --judging {args.judging}\nGive 1 or more of each")
-    found = plan_table(args.programs, args.judging)
+    designs = plan_table(args.programs, args.judging)
     if args.page:
-        fill(args.page, {"steering designs": found})
+        fill(args.page, {"steering designs": designs})
     else:
-        new_log().info("\n%s", found)
+        new_log().info("\n%s", designs)
     return 0
 
 

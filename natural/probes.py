@@ -49,16 +49,16 @@ def one_probe(run: LabelledRun, layer: int, position: str, seed: int, draws: np.
     from natural.baselines import area
 
     x, incorrect = run.resid(layer, position), run.problems.incorrect
-    own, both, judging = run.of("sae"), run.of("sae", "hyperparams"), run.of("validation")
-    search = probes.penalty_search(x[own], incorrect[own], seed)
+    selects, both, judging = run.of("sae"), run.of("sae", "hyperparams"), run.of("validation")
+    search = probes.penalty_search(x[selects], incorrect[selects], seed)
     refitted = cast("Pipeline", clone(search.best_estimator_)).fit(x[both], incorrect[both])
-    means = probes.difference_of_means(x[judging], x[own], incorrect[own])
-    found = {
+    means = probes.difference_of_means(x[judging], x[selects], incorrect[selects])
+    scores = {
         "fitted_on_sae": search.decision_function(x[judging]),
         "fitted_on_sae_and_hyperparams": refitted.decision_function(x[judging]),
         "difference_of_means": means,
     }
-    areas = {name: area(values, incorrect[judging], draws) for name, values in found.items()}
+    areas = {name: area(values, incorrect[judging], draws) for name, values in scores.items()}
     fitted = {"C": float(search.best_estimator_[-1].C), "cross_validated": float(search.best_score_)}
     return {"position": position, "layer": layer, **fitted, **areas}
 
@@ -186,9 +186,9 @@ def main(argv: list[str]) -> int:
     from natural.tables import tables_of
 
     with threadpool_limits(1):  # of products this small, several threads take longer
-        found = as_json(measure(read_run(args.data_dir, args.run), args.seed, args.n_resamples, log))
-    tables = tables_of(found)
-    write_json(args.out, found)
+        results = as_json(measure(read_run(args.data_dir, args.run), args.seed, args.n_resamples, log))
+    tables = tables_of(results)
+    write_json(args.out, results)
     text = "\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items())
     args.out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
     if args.page:

@@ -40,8 +40,8 @@ def docstrings(source: str) -> list[str]:
     except (SyntaxError, ValueError, RecursionError):
         return []
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))
-    return [text for text in found if text]
+    texts = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))
+    return [text for text in texts if text]
 
 
 def paragraphs(text: str) -> list[str]:

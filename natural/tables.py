@@ -4,20 +4,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def tables_of(found: dict[str, Any]) -> dict[str, str]:
+def tables_of(results: dict[str, Any]) -> dict[str, str]:
     """Table by name, as the page's places are called."""
-    errors = ([row["error"], row["n"], f"{row['share']:.1%}"] for row in found["errors"])
+    errors = ([row["error"], row["n"], f"{row['share']:.1%}"] for row in results["errors"])
     baselines = (
         [row["name"], row["known"], with_interval(row["auroc"]), with_interval(row["within_complexity"])]
-        for row in found["baselines"]
+        for row in results["baselines"]
     )
     return {
-        "pass rate by difficulty": _rates(found["by_difficulty"], "stratum", "difficulty"),
-        "pass rate by temperature": _rates(found["by_temperature"], "temperature", "temperature"),
+        "pass rate by difficulty": _rates(results["by_difficulty"], "stratum", "difficulty"),
+        "pass rate by temperature": _rates(results["by_temperature"], "temperature", "temperature"),
         "errors": table(("error", "programs", "of the failures"), errors),
-        "probes": _probes(found["probes"]),
+        "probes": _probes(results["probes"]),
         "baselines": table(("score", "known", "AUROC", "within equal complexity"), baselines),
-        "gains": _gains(found["gains"]),
+        "gains": _gains(results["gains"]),
     }
 
 

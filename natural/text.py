@@ -122,11 +122,11 @@ def _documents(
     files: Iterable[tuple[str, list[str]]], about: tuple[str, str, str], duplicates: Duplicates, max_of_one: int
 ) -> Iterator[Document]:
     """Of one distribution: those that come first by the hash of their text, so that no folder is preferred."""
-    found = []
+    documents = []
     for file, texts in files:
         prose = (paragraph for text in texts for paragraph in paragraphs(text) if duplicates.is_new(paragraph))
-        found += [Document(text, *about, file) for text in join(prose)]
-    yield from sorted(found, key=lambda document: text_sha256(document.text))[:max_of_one]
+        documents += [Document(text, *about, file) for text in join(prose)]
+    yield from sorted(documents, key=lambda document: text_sha256(document.text))[:max_of_one]
 
 
 def write_folder(documents: list[Document], n_found: int, seed: int, folder: Path) -> None:
@@ -157,12 +157,12 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"--documents is {args.documents}\nGive 1 or more")
     if args.out.is_dir() and any(args.out.iterdir()):
         raise ConfigError(f"--out {args.out} is not empty\nRemove it, or give another folder")
-    found = list(all_documents(max(1, round(MOST_OF_ONE * args.documents))))
-    found.sort(key=lambda document: text_sha256(f"{args.seed} {document.text}"))
-    kept = found[: args.documents]
-    write_folder(kept, len(found), args.seed, args.out)
+    documents = list(all_documents(max(1, round(MOST_OF_ONE * args.documents))))
+    documents.sort(key=lambda document: text_sha256(f"{args.seed} {document.text}"))
+    kept = documents[: args.documents]
+    write_folder(kept, len(documents), args.seed, args.out)
     n_sources = len({document.source for document in kept})
-    log.info("%d documents of %d distributions in %s (found: %d)", len(kept), n_sources, args.out, len(found))
+    log.info("%d documents of %d distributions in %s (found: %d)", len(kept), n_sources, args.out, len(documents))
     return 0
 
 

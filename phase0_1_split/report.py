@@ -14,9 +14,9 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         [
             Cell(f"{name}, {SPLIT_PURPOSES[name]}"),
             count_cell(metadata.sizes[name]),
-            Cell(number(found.mean), f"± {number(found.standard_error)}", found.mean),
+            Cell(number(estimate.mean), f"± {number(estimate.standard_error)}", estimate.mean),
         ]
-        for name, found in metadata.complexity.items()
+        for name, estimate in metadata.complexity.items()
     ]
     worst = min(p for p in metadata.kolmogorov_smirnov_p.values() if p is not None)
     words = (

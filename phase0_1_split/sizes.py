@@ -47,7 +47,14 @@ def fractions_that_do(sizes: dict[str, int]) -> tuple[float, ...] | None:
 
 def what_they_assume(sizes: dict[str, int]) -> str:
     """What the labels, which nobody knows yet, must be like for every split to be big enough."""
-    low, high = pass_rates_that_do(sizes)
+    if (rates := pass_rates_that_do(sizes)) is None:
+        n = sum(sizes.values())
+        more = next(k for k in itertools.count(n + 1) if pass_rates_that_do({s: k * m // n for s, m in sizes.items()}))
+        return (
+            "but even if the model solves half of the problems, a split may by chance hold too few of one label for "
+            f"the later phases: split like this, {more} problems would do in 95 % of draws"
+        )
+    low, high = rates
     return (
-        f"big enough for the later phases, as long as the model solves between {low:.0%} and {high:.0%} of the problems"
+        f"big enough for the later phases in 95 % of draws, if the model solves {low:.0%} to {high:.0%} of the problems"
     )

@@ -209,7 +209,7 @@ def _hash(seed: int, task_id: int) -> int:
 def _stratum(
     stratum: int, splits: Mapping[str, Sequence[int]], stratum_of: Mapping[int, int], complexity: Mapping[int, int]
 ) -> Stratum:
-    values = [complexity[task_id] for task_id, own in stratum_of.items() if own == stratum]
+    values = [complexity[task_id] for task_id, its_stratum in stratum_of.items() if its_stratum == stratum]
     counts = {name: sum(stratum_of[task_id] == stratum for task_id in members) for name, members in splits.items()}
     return Stratum(lowest=int(min(values)), highest=int(max(values)), n=len(values), counts=counts)
 

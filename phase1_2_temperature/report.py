@@ -31,15 +31,15 @@ def _temperatures(metadata: TemperatureDocument) -> Table:
         Column("Solved always"),
     ]
     rows = []
-    for found in metadata.temperatures:
+    for sampled in metadata.temperatures:
         rows.append(
             [
-                figure_cell(found.temperature, 1),
-                count_cell(found.problems),
-                count_cell(found.programs),
-                share(found.share, PERCENT),
-                count_cell(found.problems_with_a_correct_program),
-                count_cell(found.problems_with_only_correct_programs),
+                figure_cell(sampled.temperature, 1),
+                count_cell(sampled.problems),
+                count_cell(sampled.programs),
+                share(sampled.share, PERCENT),
+                count_cell(sampled.problems_with_a_correct_program),
+                count_cell(sampled.problems_with_only_correct_programs),
             ]
         )
     note = f"Interval: {metadata.interval}."

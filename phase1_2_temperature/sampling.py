@@ -12,7 +12,7 @@ from common import handoffs
 from common.handoffs.preparation import TemperatureDocument
 from common.model.chat import chat_template_for
 from common.phases.context import RunContext
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 from common.programs.writing import write_solutions
 from common.runs.discovery import describe
 from common.runs.records import RecordWriter
@@ -29,11 +29,11 @@ def run(ctx: RunContext[TemperatureConfig], config: TemperatureConfig) -> None:
         out.conclude = lambda: conclude(out, config)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             chat = chat_template_for(config.prompt, config.model, config.revision)
-            tasks = [
-                task_for(problems[number], config.seed, temperature, sample_index, table_of(temperature), chat)
+            requests = [
+                request_for(problems[number], config.seed, temperature, sample_index, chat)
                 for number, temperature, sample_index in records(len(problems), config)
             ]
-            write_solutions(ctx, out, tasks, config, shortest_first=True)
+            write_solutions(ctx, out, requests, config, table_of=table_of, shortest_first=True)
 
 
 def records(n_problems: int, config: TemperatureConfig) -> list[tuple[int, float, int]]:
@@ -64,7 +64,7 @@ def conclude(out: RecordWriter, config: TemperatureConfig) -> None:
         temperatures=rates,
     )
     out.document("temperature_metadata.json", metadata)
-    title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
+    title = f"{describe(out.schema, out.identity['experiment'])}, validation split"
     out.file("figures/pass_rate_by_temperature.png", draw_pass_rates(rates, title))
     out.summary |= {f"pass_rate_at_{rate.temperature}": rate.pass_rate for rate in rates}
 

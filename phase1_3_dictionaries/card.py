@@ -1,7 +1,7 @@
 """What a dictionary does on what it was not trained on: fit, dead latents, firing rates, cross-entropy, neighbours.
 
 - FVU and L0 on held-out text, of all parts together and of each; at held-out last prompt tokens the share of |x|^2
-  that is missed, and the FVU between prompts (common/saes/fit.py). Massive activations are left out of the FVU.
+  that is missed, and the FVU between prompts (common/saes/site_check.py). Massive activations are left out of the FVU.
 - Firing rates over the held-out text and as much of the text trained on; a latent that never fires there is dead.
 - Cross-entropy recovered: (zero - spliced) / (zero - clean). What does not count in training is left alone.
 - Neighbours: an SAE of the residual stream, fed the layers beside its own.
@@ -19,9 +19,9 @@ from common.handoffs.dictionaries import DictionaryCard, FiringRates, LastTokenF
 from common.model.language_model import LanguageModel
 from common.model.sites import site_name
 from common.saes.encoder import LayerSae
-from common.saes.fit import neighbours, prompt_fit, site_fit
 from common.saes.mixture import Ordinary
 from common.saes.rates import firing_rates
+from common.saes.site_check import neighbours, prompt_fit, site_fit
 from phase1_3_dictionaries.corpus import Parts, Piece, Text, prompts_of, texts_of
 from phase1_3_dictionaries.cross_entropy import Splicing
 from phase1_3_dictionaries.reading import Reader, Sites
@@ -84,8 +84,8 @@ def card_of(sae: LayerSae, held_out: HeldOut, sites: Sites, ordinary: Ordinary, 
     read = torch.cat([inputs, *(sites.samples(rows, sae.layer).inputs for rows in held_out.trained.values())])
     by_part = {}
     for name, rows in held_out.text.items():
-        own = sites.samples(rows, sae.layer)
-        by_part[name] = text_fit(sae, own.inputs, own.targets)
+        samples = sites.samples(rows, sae.layer)
+        by_part[name] = text_fit(sae, samples.inputs, samples.targets)
     return DictionaryCard(
         n_latents=sae.n_latents,
         text=text_fit(sae, inputs, targets),
@@ -111,9 +111,9 @@ def text_fit(sae: LayerSae, inputs: Tensor, targets: Tensor) -> TextFit:
 
 
 def last_token_fit(sae: LayerSae, sites: Sites, rows: dict[str, Tensor]) -> LastTokenFit:
-    own = sites.samples(rows, sae.layer)
-    latent_acts = sae.encode(own.inputs)
-    fit = prompt_fit(sae, own.targets, latent_acts)
+    samples = sites.samples(rows, sae.layer)
+    latent_acts = sae.encode(samples.inputs)
+    fit = prompt_fit(sae, samples.targets, latent_acts)
     l0 = (latent_acts > 0).sum(-1).double().mean().item()
     between = fit.fvu_between if math.isfinite(fit.fvu_between) else None
     return LastTokenFit(missed_share=fit.missed_share, fvu_between=between, l0=l0, n=fit.n)

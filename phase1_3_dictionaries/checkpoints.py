@@ -35,8 +35,8 @@ class Checkpoints:
         """
         for folder in reversed(self._complete()):
             try:
-                found = {layer: folder / f"layer_{layer}.safetensors" for layer in layers}
-                states = {layer: load_file(path) for layer, path in found.items() if path.is_file()}
+                paths = {layer: folder / f"layer_{layer}.safetensors" for layer in layers}
+                states = {layer: load_file(path) for layer, path in paths.items() if path.is_file()}
             except (OSError, SafetensorError):
                 continue
             if states:

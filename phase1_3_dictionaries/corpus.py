@@ -174,7 +174,7 @@ def prompts_in(path: Path) -> list[str]:
 
 
 def _pieces(ids: list[int], front: list[int], context: int) -> list[Piece]:
-    own, length = ids[len(front) :], context - len(front)
-    starts = range(0, len(own), length)
-    cut = [own[start : start + length] for start in starts]
+    behind, length = ids[len(front) :], context - len(front)
+    starts = range(0, len(behind), length)
+    cut = [behind[start : start + length] for start in starts]
     return [np.array(front + piece, np.int32) for piece in cut if len(piece) >= LEAST_PIECE]

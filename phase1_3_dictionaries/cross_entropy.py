@@ -65,7 +65,9 @@ class Splicing:
 
         with ExitStack() as hooks:
             if read_at != written_at:
-                hooks.enter_context(read_sites(self._lm.model, [read_at], lambda _site, found: read.append(found)))
+                hooks.enter_context(
+                    read_sites(self._lm.model, [read_at], lambda _site, activations: read.append(activations))
+                )
             hooks.enter_context(change_sites(self._lm.model, {written_at: edit}))
             yield
 

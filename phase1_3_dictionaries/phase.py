@@ -5,7 +5,7 @@ from common.phases.phase import Phase
 from phase1_3_dictionaries.config import DictionariesConfig
 
 
-def _without(config: DictionariesConfig) -> tuple[handoffs.Handoff, ...]:
+def _without(config: DictionariesConfig) -> tuple[handoffs.ArtifactSchema, ...]:
     return () if config.reads_problems else (handoffs.SPLIT,)
 
 

@@ -75,8 +75,8 @@ class Reader:
         for batch in batches_of([len(piece) for piece, _ in items]):
             if self._stop is not None and self._stop.asked:
                 raise Stopped
-            for place, found in zip(batch, self._fitting([items[place] for place in batch]), strict=True):
-                for name, activations in found.items():
+            for place, by_site in zip(batch, self._fitting([items[place] for place in batch]), strict=True):
+                for name, activations in by_site.items():
                     if name not in rows:
                         rows[name] = torch.empty(ends[-1], activations.shape[-1], device=activations.device)
                     rows[name][ends[place] - len(activations) : ends[place]] = activations
@@ -94,14 +94,14 @@ class Reader:
         for row, (_, first) in enumerate(items):
             kept[row, :first] = False
         lengths = kept.sum(1).tolist()
-        found: dict[str, Sequence[Tensor]] = {}
+        pieces_at: dict[str, Sequence[Tensor]] = {}
 
         def take(name: str, activations: Float[Tensor, "batch pos d"]) -> None:
-            found[name] = activations[kept.to(activations.device)].float().split(lengths)
+            pieces_at[name] = activations[kept.to(activations.device)].float().split(lengths)
 
         with torch.inference_mode(), read_sites(self._lm.model, self._names, take, stop=True):
             self._lm.model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False)
-        return [{name: pieces[row] for name, pieces in found.items()} for row in range(len(items))]
+        return [{name: pieces[row] for name, pieces in pieces_at.items()} for row in range(len(items))]
 
     def _bytes(self, items: list[Item]) -> int:
         return batch_bytes(self._lm.model, len(items), _longest(items), 0)

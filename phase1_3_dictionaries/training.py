@@ -78,7 +78,7 @@ class Training:
         """Activations of a stretch of text. Raises: Stopped, once what was trained is saved."""
         texts = texts_of(self.parts)
         try:
-            return {name: reader.every_token(own, texts[name].stream.n_skipped) for name, own in pieces.items()}
+            return {name: reader.every_token(some, texts[name].stream.n_skipped) for name, some in pieces.items()}
         except Stopped:
             self._save()
             raise

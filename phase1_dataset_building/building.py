@@ -14,7 +14,7 @@ from common import handoffs
 from common.evaluation.statistics import wilson_interval
 from common.model.chat import chat_template_for
 from common.phases.context import RunContext
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 from common.programs.writing import write_solutions
 from phase1_dataset_building.config import GenerationConfig
 
@@ -27,8 +27,8 @@ def run(ctx: RunContext[GenerationConfig], config: GenerationConfig) -> None:
         out.row_key = lambda row: place[row["task_id"]]
         if out.n_wanted:  # the run that only joins what slices left needs no model
             chat = chat_template_for(config.prompt, config.model, config.revision)
-            tasks = [task_for(problem, config.seed, config.temperature, chat=chat) for problem in problems]
-            write_solutions(ctx, out, tasks, config, config.positions, shortest_first=True)
+            requests = [request_for(problem, config.seed, config.temperature, chat=chat) for problem in problems]
+            write_solutions(ctx, out, requests, config, config.positions, shortest_first=True)
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

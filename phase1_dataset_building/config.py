@@ -51,3 +51,11 @@ class GeneralTextConfig(ModelConfig, RecordsConfig):
         from common.model.general_text import text_for, text_identity
 
         return {**super().experiment(), "text": text_identity(text_for(self.text, self.model))}
+
+    def check_files(self) -> None:
+        from common.model.general_text import HUB_TEXTS, first_documents, text_for
+
+        super().check_files()
+        text = text_for(self.text, self.model)
+        if text not in HUB_TEXTS:
+            first_documents(text, self.documents)

@@ -36,8 +36,8 @@ from common.saes.activations import (
     layer_list,
     stored_layers,
 )
-from common.saes.fit import checked_sae, prompt_fit
 from common.saes.rates import firing_rates, settled_limit
+from common.saes.site_check import checked_sae, prompt_fit
 from common.saes.sources import SaeSource, sae_source
 from phase2_sae_analysis import figures, probing, selection
 from phase2_sae_analysis.config import LatentConfig
@@ -65,13 +65,13 @@ def run(ctx: RunContext, config: LatentConfig) -> None:
     text.check_layers(layers)  # before the first of them takes its time
     null = NullMaximum(problems.pass_rate, config.n_permutations, config.seed)
     with ctx.write() as out:
-        found = LayersFound(problems, config)
+        layers_read = LayersFound(problems, config)
         for layer in layers:
-            found.add(ctx, layer, source, text, null)
-        columns = found.joined()
+            layers_read.add(ctx, layer, source, text, null)
+        columns = layers_read.joined()
         add_family_statistics(columns, null.max_abs_t)
-        selected = _selected(config, problems, found, columns, null)
-        _write(out, selected, problems, found, columns, null)
+        selected = _selected(config, problems, layers_read, columns, null)
+        _write(out, selected, problems, layers_read, columns, null)
         _log_conclusion(ctx, selected)
 
 
@@ -173,12 +173,12 @@ def _problems(ctx: RunContext, config: LatentConfig) -> LabelledProblems:
 def _selected(
     config: LatentConfig,
     problems: LabelledProblems,
-    found: LayersFound,
+    layers: LayersFound,
     columns: dict[str, np.ndarray],
     null: NullMaximum,
 ) -> SelectedDocument:
-    sae_ids = {site.layer: site.sae_id for site in found.sites}
-    limits = {site.layer: site.general_text.limit for site in found.sites}
+    sae_ids = {site.layer: site.sae_id for site in layers.sites}
+    limits = {site.layer: site.general_text.limit for site in layers.sites}
     quantiles = {f"{q:g}": float(np.quantile(null.max_abs_t, q)) for q in (0.5, 0.9, 0.95, 0.99)}
     return SelectedDocument(
         conclusion=selection.conclusion(columns, null.max_abs_t),
@@ -196,10 +196,10 @@ def _selected(
         null_maximum_of_abs_t=NullMaximumSummary(
             n_permutations=config.n_permutations, seed=config.seed, quantiles=quantiles
         ),
-        sites=found.sites,
-        directions=selection.directions(columns, sae_ids, limits, lambda layer, latent: found.urls[layer, latent]),
-        limits=[] if found.sweep is None else found.sweep.table(columns),
-        sparse_probing=found.probing,
+        sites=layers.sites,
+        directions=selection.directions(columns, sae_ids, limits, lambda layer, latent: layers.urls[layer, latent]),
+        limits=[] if layers.sweep is None else layers.sweep.table(columns),
+        sparse_probing=layers.probing,
     )
 
 
@@ -207,13 +207,13 @@ def _write(
     out: Any,
     selected: SelectedDocument,
     problems: LabelledProblems,
-    found: LayersFound,
+    layers: LayersFound,
     columns: dict[str, np.ndarray],
     null: NullMaximum,
 ) -> None:
     """All files and the summary."""
-    chosen, activations, pass_rate = selected.directions, found.activations, problems.pass_rate
-    out.columns("latents.parquet", {name: columns[name] for name in out.handoff.columns("latents.parquet")})
+    chosen, activations, pass_rate = selected.directions, layers.activations, problems.pass_rate
+    out.columns("latents.parquet", {name: columns[name] for name in out.schema.columns("latents.parquet")})
     out.document("selected.json", selected)
     out.table(
         "top_problems.parquet",
@@ -225,7 +225,7 @@ def _write(
         out.file(f"figures/{name}", data)
     shown = ("split", "use", "problems", "correct", "incorrect", "latents", "kept")
     out.summary = {name: value for name in shown if (value := getattr(selected, name)) is not None}
-    out.summary |= {"layers": len(found.sites), "mean_general_text_rate": float(columns["general_text_rate"].mean())}
+    out.summary |= {"layers": len(layers.sites), "mean_general_text_rate": float(columns["general_text_rate"].mean())}
     out.summary["significant_latents"] = int((columns["p_max"] <= ALPHA).sum())
     significant = [name for name, entry in chosen.items() if entry.significant]
     out.summary["significant_directions"] = ", ".join(significant) or "none"

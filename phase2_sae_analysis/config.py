@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from common.model.settings import PromptConfig
 from common.phases.settings import setting
 from common.problems.settings import DatasetConfig
-from common.saes.settings import GeneralTextConfig, NamedSaeConfig, layer_numbers
+from common.programs.settings import missing_accepted
+from common.saes.settings import GeneralTextConfig, NamedSaeConfig, bad_fits_accepted, layer_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,8 @@ class LatentConfig(GeneralTextConfig, NamedSaeConfig, DatasetConfig, PromptConfi
         1000, "permutations of the labels for the family-wise p", minimum=100, maximum=1_000_000
     )
     seed: int = setting(42, "seed of the permutations and of the folds", minimum=0)
-    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
-    accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
+    accept_bad_fit: bool = bad_fits_accepted()
+    accept_missing: bool = missing_accepted()
 
     def __post_init__(self) -> None:
         super().__post_init__()

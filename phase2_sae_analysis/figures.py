@@ -12,6 +12,7 @@ from matplotlib.ticker import StrMethodFormatter
 from common.evaluation.statistics import ALPHA
 from common.handoffs.selected import AtLimit, LayerProbing, SelectedDirection, SelectedDocument, SelectedLatent
 from common.plots import CORRECT, INCORRECT, error_bars, new_figure, png_bytes, whole_numbers
+from common.words import names_of_latents
 
 OTHER = "#999999"
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
@@ -128,10 +129,8 @@ def volcano(columns: dict[str, np.ndarray], directions: dict[str, SelectedDirect
         for chosen, color, label in groups:
             x, y, label = columns["separation"][chosen], height[chosen], f"{label} family-wise: {chosen.sum():,}"
             axis.scatter(x, y, s=4, color=color, linewidths=0, alpha=0.5, label=label)
-        named: dict[tuple[int, int], list[str]] = {}  # one latent may have been selected for several directions
         best = {name: entry.latents[0] for name, entry in directions.items() if entry.latents}
-        for name, latent in best.items():
-            named.setdefault((latent.layer, latent.latent), []).append(name)
+        named = names_of_latents(best.items())
         for latent in {(one.layer, one.latent): one for one in best.values()}.values():
             _name_latent(axis, latent, named[latent.layer, latent.latent])
         axis.set(xlabel="separation: f_correct - f_incorrect", ylabel="-log10 p")

@@ -36,18 +36,18 @@ class LimitSweep:
             abs_t = np.where(rates <= (settled if limit is SETTLED else limit), np.abs(t), 0.0)
             for place, latent in enumerate(abs_t.argmax(axis=1)):
                 if abs_t[place, latent] > self._abs_t[row, place]:
-                    own = self.fold == place
+                    in_fold = self.fold == place
                     self._abs_t[row, place] = abs_t[place, latent]
-                    self._scores[row, own] = np.sign(t[place, latent]) * latent_acts[own, latent]
+                    self._scores[row, in_fold] = np.sign(t[place, latent]) * latent_acts[in_fold, latent]
 
     def table(self, columns: dict[str, np.ndarray]) -> list[AtLimit]:
         """A row for each limit; `columns` has every latent of all layers."""
-        found = []
+        rows = []
         for limit, scores in zip(self.asked, self._scores, strict=True):
             kept = columns["kept"] if limit is SETTLED else columns["general_text_rate"] <= limit
             abs_t = np.where(kept, np.abs(columns["t"]), 0.0)
             top = int(abs_t.argmax())
             best = ranked_latent(columns, top) if abs_t[top] > 0 else None
             area = auroc_over_folds(scores, self.incorrect, self.fold)
-            found.append(AtLimit(limit=limit, kept=int(kept.sum()), best=best, auroc=area))
-        return found
+            rows.append(AtLimit(limit=limit, kept=int(kept.sum()), best=best, auroc=area))
+        return rows

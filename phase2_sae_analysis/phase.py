@@ -5,7 +5,7 @@ from common.phases.phase import Phase
 from phase2_sae_analysis.config import LatentConfig
 
 
-def _optional_inputs(config: LatentConfig) -> tuple[handoffs.Handoff, ...]:
+def _optional_inputs(config: LatentConfig) -> tuple[handoffs.ArtifactSchema, ...]:
     """Samples describe the validation split; the latents are selected by what the model writes greedily."""
     return (handoffs.TEMPERATURE,) if config.split == "validation" else ()
 

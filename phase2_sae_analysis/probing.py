@@ -25,19 +25,19 @@ def probe_layer(
     sizes = tuple(k for k in KS if k <= n_latents)
     sparse = []
     if sizes:
-        found = nested(latent_acts, incorrect, Grid(sizes, seed=seed))
-        sparse = [_read(found, row, k, incorrect) for row, k in enumerate(sizes)]
+        probes_of_latents = nested(latent_acts, incorrect, Grid(sizes, seed=seed))
+        sparse = [_read(probes_of_latents, row, k, incorrect) for row, k in enumerate(sizes)]
     full = nested(resid, incorrect, Grid((width,), probes.STRENGTHS, seed))
     return LayerProbing(layer=layer, n_latents=n_latents, sparse=sparse, full=_read(full, 0, width, incorrect))
 
 
-def _read(found: Nested, row: int, k: int, incorrect: np.ndarray) -> CrossValidatedProbe:
-    area = auroc_over_folds(found.scores[row], incorrect, found.fold)
-    return CrossValidatedProbe(k=k, auroc=area, strengths=found.strengths[:, row].tolist())
+def _read(probes: Nested, row: int, k: int, incorrect: np.ndarray) -> CrossValidatedProbe:
+    area = auroc_over_folds(probes.scores[row], incorrect, probes.fold)
+    return CrossValidatedProbe(k=k, auroc=area, strengths=probes.strengths[:, row].tolist())
 
 
-def in_words(found: LayerProbing) -> str:
+def in_words(probing: LayerProbing) -> str:
     """One line of a log."""
-    sparse = [f"{probe.k}: {probe.auroc.known:.3f}" for probe in found.sparse]
-    every = ", ".join([*sparse, f"whole stream: {found.full.auroc.known:.3f}"])
-    return f"layer {found.layer}: cross-validated AUROC by number of latents: {every}"
+    sparse = [f"{probe.k}: {probe.auroc.known:.3f}" for probe in probing.sparse]
+    every = ", ".join([*sparse, f"whole stream: {probing.full.auroc.known:.3f}"])
+    return f"layer {probing.layer}: cross-validated AUROC by number of latents: {every}"

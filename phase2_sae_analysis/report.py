@@ -24,9 +24,10 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
-from common.words import count, direction_words, left_out_words, listed, number
-from phase2_sae_analysis.report_cross_validated import blocks_of_filter, blocks_of_probing, limits_in_words
-from phase2_sae_analysis.words import cost_of_the_filter
+from common.saes.settings import TIMES_THE_MEAN
+from common.words import count, direction_words, latent_words, left_out_words, listed, number, roles_words
+from phase2_sae_analysis.report_cross_validated import AUROC, blocks_of_filter, blocks_of_probing, limits_in_words
+from phase2_sae_analysis.words import cost_of_the_filter, for_its_label
 
 N_PROBLEMS = 3  # of each selected latent
 CAPTIONS = {
@@ -90,20 +91,38 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
 
 
 def _warnings(result: SelectedDocument) -> list[Block]:
-    found = []
+    warnings = []
     weak = [direction_words(name) for name, entry in result.directions.items() if not entry.significant]
     if weak:
         words = f"Not significant among all ranked latents (family-wise 0.05): {listed(weak)}."
-        found.append(warning("Selection by chance", words))
+        warnings.append(warning("Selection by chance", words))
     bad = [str(site.layer) for site in result.sites if _fits_badly(site)]
     if bad:
         words = f"The SAE of layer {listed(bad)} leaves more than half of the variance of general text unexplained."
-        found.append(warning("Bad fit", words))
+        warnings.append(warning("Bad fit", words))
+    near = dict.fromkeys(  # one latent may have been selected for several directions
+        f"{latent_words(latent)} fires on {number(100 * latent.general_text_rate, 1)} % of it"
+        for entry in result.directions.values()
+        for latent in entry.latents[:1]
+        if latent.undecided
+    )
+    if near:
+        words = f"The limit on general text lies within the interval of a rate: {listed([*near])}"
+        warnings.append(warning("Near the limit of the filter", f"{words}. With other text it might be left out."))
+    dense = [site for site in result.sites if TIMES_THE_MEAN * site.general_text.mean_rate >= 1]
+    warnings += [
+        warning(
+            "Not a sparse dictionary",
+            f"A latent of layer {site.layer} fires on {number(100 * site.general_text.mean_rate, 0)} % of general text "
+            "on average: the filter can leave nothing out there, and a latent is no rare feature.",
+        )
+        for site in dense
+    ]
     costs = (cost_of_the_filter(name, entry) for name, entry in result.directions.items())
-    found += [warning("A stronger latent was left out", words) for words in costs if words is not None]
+    warnings += [warning("A stronger latent was left out", words) for words in costs if words is not None]
     if result.left_out:
-        found.append(warning("Left out", f"In selection: {left_out_words(result.left_out)}."))
-    return found
+        warnings.append(warning("Left out", f"In selection: {left_out_words(result.left_out)}."))
+    return warnings
 
 
 def _fits_badly(site: Site) -> bool:
@@ -120,13 +139,17 @@ def _columns(first: list[Column]) -> list[Column]:
         Column("Separation", "share of correct problems on which it fires minus that of incorrect ones"),
         Column("Fires: correct"),
         Column("Fires: incorrect"),
-        Column("AUROC", "for incorrect; below 0.5: for correct"),
-        Column("On general text", "share of documents on which it fires; undecided: within its interval of the limit"),
+        Column("AUROC", AUROC),
+        Column(
+            "On general text",
+            "share of documents on which it fires; filter undecided: the limit lies within its interval, so other "
+            "documents could have left the latent out",
+        ),
     ]
 
 
-def _cells(latent: SelectedLatent, link: bool = False) -> list[Cell]:
-    """Of a latent whose page is part of the report, with a `link` to it; of any other to Neuronpedia's."""
+def _cells(name: str, latent: SelectedLatent, link: bool = False) -> list[Cell]:
+    """Of a direction's latent whose page is part of the report, with a `link` to it; of others to Neuronpedia's."""
     named = latent_cell(latent.latent, latent.layer, latent.latent) if link else text(latent.latent, latent.neuronpedia)
     return [
         number_cell(latent.layer),
@@ -136,25 +159,31 @@ def _cells(latent: SelectedLatent, link: bool = False) -> list[Cell]:
         figure_cell(latent.separation, signed=True),
         share(latent.f_correct),
         share(latent.f_incorrect),
-        figure_cell(latent.auroc),
-        replace(share(latent.general_text_rate), under="undecided" if latent.undecided else ""),
+        figure_cell(for_its_label(name, latent.auroc)),
+        replace(share(latent.general_text_rate), under="filter undecided" if latent.undecided else ""),
     ]
 
 
 def _selected(directions: dict[str, SelectedDirection]) -> Table:
     rows = [
-        [Cell(direction_words(name)), *_cells(entry.latents[0], link=True)]
+        [Cell(direction_words(name)), *_cells(name, entry.latents[0], link=True)]
         for name, entry in directions.items()
         if entry.latents
     ]
     without = [direction_words(name) for name, entry in directions.items() if not entry.latents]
-    note = f"No latent has the direction {', '.join(without)}." if without else ""
-    return Table("The selected latents", _columns([Column("Direction", numeric=False)]), rows, note=note)
+    roles = roles_words([entry.latents[0] for entry in directions.values() if entry.latents])
+    notes = [
+        f"They are {roles}." if roles else "",
+        f"No latent has the direction {', '.join(without)}." * bool(without),
+    ]
+    return Table(
+        "The selected latents", _columns([Column("Direction", numeric=False)]), rows, note=" ".join(filter(None, notes))
+    )
 
 
 def _runners_up(directions: dict[str, SelectedDirection]) -> Table:
     rows = [
-        [Cell(direction_words(name)), count_cell(latent.rank), *_cells(latent)]
+        [Cell(direction_words(name)), count_cell(latent.rank), *_cells(name, latent)]
         for name, entry in directions.items()
         for latent in entry.latents[1:]
     ]

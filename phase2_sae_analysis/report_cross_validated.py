@@ -18,7 +18,9 @@ from common.report.blocks import (
     text,
 )
 from common.words import count, direction_words, interval, latent_words, number, plural
+from phase2_sae_analysis.words import for_its_label
 
+AUROC = "in the latent's own favour: for incorrect programs where the direction is an incorrect one, else for correct"
 AXIS = Scale(0.3, 1.0, 0.5)
 _FROM_FOLDS = (
     "5 folds of the selection split; pairs of problems inside a fold are compared; the interval holds fixed what was "
@@ -88,7 +90,7 @@ def _left_out(result: SelectedDocument) -> Table:
         Column("Latent"),
         Column("t", "Welch; positive: more active on problems that fail"),
         Column("Separation", "share of correct problems on which it fires minus that of incorrect ones"),
-        Column("AUROC", "for incorrect; below 0.5: for correct"),
+        Column("AUROC", AUROC),
         Column("On general text", "share of documents on which it fires; below it the limit of its layer"),
         Column("Beats the selected one", numeric=False),
     ]
@@ -99,10 +101,10 @@ def _left_out(result: SelectedDocument) -> Table:
             number_cell(lost.latent),
             figure_cell(lost.t, signed=True),
             figure_cell(lost.separation, signed=True),
-            figure_cell(lost.auroc),
+            figure_cell(for_its_label(name, lost.auroc)),
             Cell(
                 f"{number(100 * lost.general_text_rate, 1)} %",
-                f"limit {number(100 * lost.limit, 1)} %{', undecided' if lost.undecided else ''}",
+                f"limit {number(100 * lost.limit, 1)} %{', filter undecided' if lost.undecided else ''}",
                 lost.general_text_rate,
             ),
             Cell("yes" if lost.stronger else "no"),

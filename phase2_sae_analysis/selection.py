@@ -78,7 +78,7 @@ def directions(
 
     `url` gives the page of a layer's latent on Neuronpedia, where it has one.
     """
-    found = {}
+    selected = {}
     for name, (_, _, criterion) in DIRECTIONS.items():
         latents = [
             SelectedLatent(
@@ -93,14 +93,14 @@ def directions(
             for rank, row in enumerate(best(columns, name), start=1)
         ]
         significant = bool(latents) and latents[0].significant
-        found[name] = SelectedDirection(
+        selected[name] = SelectedDirection(
             criterion=criterion,
             significant=significant,
             conclusion=_of_direction(latents),
             latents=latents,
             left_out=_best_left_out(columns, name, limits),
         )
-    return found
+    return selected
 
 
 def ranked_latent(columns: dict[str, np.ndarray], row: int) -> RankedLatent:
@@ -114,9 +114,9 @@ def _best_left_out(columns: dict[str, np.ndarray], direction: str, limits: dict[
     if not len(left_out):
         return None
     strength = np.abs(columns[DIRECTIONS[direction][0]])
-    found = ranked_latent(columns, int(left_out[0]))
+    latent = ranked_latent(columns, int(left_out[0]))
     stronger = not len(kept) or bool(strength[left_out[0]] > strength[kept[0]])
-    return LeftOutLatent(**vars(found), limit=limits[found.layer], stronger=stronger)
+    return LeftOutLatent(**vars(latent), limit=limits[latent.layer], stronger=stronger)
 
 
 def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
@@ -128,9 +128,10 @@ def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
     top = kept[np.argmax(np.abs(columns["t"][kept]))]
     n_layers = len(np.unique(columns["layer"][kept]))
     line = np.quantile(null_maximum, 1 - ALPHA)
+    p = p_words(float(columns["p_max"][top]))
     facts = (
-        f"the largest |t| is {abs(columns['t'][top]):.2f} (layer {columns['layer'][top]}, latent "
-        f"{columns['latent'][top]}; family-wise {p_words(float(columns['p_max'][top]))}), and with permuted labels the "
+        f"the largest |t| among those that pass the general-text filter is {abs(columns['t'][top]):.2f} (layer "
+        f"{columns['layer'][top]}, latent {columns['latent'][top]}; family-wise {p}), and with permuted labels the "
         f"largest of all reaches {line:.2f} in {100 * ALPHA:g} % of {len(null_maximum):,} permutations"
     )
     family = f"{n_firing:,} latents that fire in {n_layers} layer{'s' if n_layers > 1 else ''}"
@@ -141,7 +142,7 @@ def conclusion(columns: dict[str, np.ndarray], null_maximum: np.ndarray) -> str:
 
 
 def top_problems(
-    found: dict[str, SelectedDirection],
+    selected: dict[str, SelectedDirection],
     activations: dict[tuple[int, int], np.ndarray],
     task_ids: list[int],
     texts: list[str],
@@ -149,7 +150,7 @@ def top_problems(
 ) -> list[dict[str, Any]]:
     """The ten problems on which each selected latent is most active, of those on which it fires."""
     rows = []
-    for direction, entry in found.items():
+    for direction, entry in selected.items():
         for latent in entry.latents:
             values = activations[latent.layer, latent.latent]
             places = [i for i in np.argsort(-values, kind="stable")[:N_TOP_PROBLEMS] if values[i] > 0]

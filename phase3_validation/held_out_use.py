@@ -42,11 +42,12 @@ def _steering(ctx: RunContext) -> dict[str, Any] | None:
     """What phase 3.2 chose, for a phase that reads it: where, and how much of each direction."""
     if handoffs.COEFFICIENTS.name not in ctx.artifacts:
         return None
-    found = ctx.read(handoffs.COEFFICIENTS).document()
+    coefficients = ctx.read(handoffs.COEFFICIENTS).document()
     chosen = {
-        name: entry.chosen and {**vars(entry.chosen), "site": entry.site} for name, entry in found.directions.items()
+        name: entry.chosen and {**vars(entry.chosen), "site": entry.site}
+        for name, entry in coefficients.directions.items()
     }
-    return {"steer": found.steer, "chosen": chosen}
+    return {"steer": coefficients.steer, "chosen": chosen}
 
 
 def _entry_of(ctx: RunContext) -> dict[str, Any]:

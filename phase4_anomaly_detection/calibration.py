@@ -48,8 +48,8 @@ def fit_calibration(scores: Float[np.ndarray, " n"], incorrect: Bool[np.ndarray,
     from sklearn.isotonic import IsotonicRegression  # half a second, which a detector that only answers never needs
 
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, incorrect.astype(float))
-    found = {"method": "isotonic", "x": fitted.X_thresholds_.tolist(), "y": fitted.y_thresholds_.tolist()}
-    return found if found["y"][-1] > found["y"][0] else {**found, "note": CONSTANT}
+    calibration = {"method": "isotonic", "x": fitted.X_thresholds_.tolist(), "y": fitted.y_thresholds_.tolist()}
+    return calibration if calibration["y"][-1] > calibration["y"][0] else {**calibration, "note": CONSTANT}
 
 
 def probabilities(calibration: dict[str, Any], scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -129,9 +129,9 @@ def _promised(wanted: float, hits: np.ndarray, n_flagged: np.ndarray, n: int) ->
     places = np.unique([int(np.searchsorted(-n_flagged, -math.floor(rate * n))) for rate in FLAG_RATES])
     places = places[places < len(n_flagged)]  # ties may leave no threshold that flags so few
     places = places if len(places) else np.array([len(n_flagged) - 1])
-    found = hits[places]
-    quantile = beta.ppf(DOUBT / len(FLAG_RATES), found, n_flagged[places] - found + 1)
-    bounds = np.where(found > 0, quantile, 0.0)
+    n_right = hits[places]
+    quantile = beta.ppf(DOUBT / len(FLAG_RATES), n_right, n_flagged[places] - n_right + 1)
+    bounds = np.where(n_right > 0, quantile, 0.0)
     good = np.flatnonzero(bounds >= wanted)
     best = int(good[0]) if len(good) else int(bounds.argmax())
     return int(places[best]), bool(len(good)), float(bounds[best])
@@ -177,14 +177,16 @@ def checked_labels(incorrect: Any, n: int) -> Bool[np.ndarray, " n"]:
 
     Raises: ConfigError for other labels, another number of them, or where one of the two is missing.
     """
-    found = np.asarray(incorrect)
-    if found.shape != (n,):
-        raise ConfigError(f"there are {n} texts, and labels of the shape {list(found.shape)}\nGive one label a text")
-    if found.dtype.kind not in "biufO" or not np.isin(found, (0, 1)).all():
-        wrong = next((label for label in found.tolist() if type(label) is str or label not in (0, 1)), found.dtype.name)
+    labels = np.asarray(incorrect)
+    if labels.shape != (n,):
+        raise ConfigError(f"there are {n} texts, and labels of the shape {list(labels.shape)}\nGive one label a text")
+    if labels.dtype.kind not in "biufO" or not np.isin(labels, (0, 1)).all():
+        wrong = next(
+            (label for label in labels.tolist() if type(label) is str or label not in (0, 1)), labels.dtype.name
+        )
         raise ConfigError(f"a label is {wrong!r}\nGive booleans, or 0 for correct and 1 for incorrect")
-    found = found.astype(bool)
-    if found.all() or not found.any():
-        named = "incorrect" if n and found.all() else "correct" if n else "no"
+    labels = labels.astype(bool)
+    if labels.all() or not labels.any():
+        named = "incorrect" if n and labels.all() else "correct" if n else "no"
         raise ConfigError(f"all {n} texts are {named} ones: both labels are needed\nGive some of each")
-    return found
+    return labels

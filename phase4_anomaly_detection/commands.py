@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from common.cli import Parser
 from common.errors import ConfigError
 from common.files import decoded
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.launch.running import carry_out, context_from, dry_run, flags_of, phase_parser, say_what_runs, words_among
 from common.phases.phase import check_phase_takes_slices
 from common.problems.json_values import values_of
@@ -63,9 +63,9 @@ def hand_over(context: "RunContext", out: Path) -> int:
     return 0
 
 
-def discover(argv: list[str], program: Program) -> int:
+def discover(argv: list[str], catalogue: Catalogue) -> int:
     """Phase 4.1, and its detector where the user wants it."""
-    phase = program.phase("4.1")
+    phase = catalogue.phase("4.1")
     parser = phase_parser(phase)
     parser.prog = "run.py discover"
     text = "folder for the detector: detector.json, latents.safetensors and README.md"
@@ -82,7 +82,7 @@ def discover(argv: list[str], program: Program) -> int:
     return carry_out(context, context.forget_empty_runs) or hand_over(context, args.out)
 
 
-def detect(argv: list[str], _program: Program) -> int:
+def detect(argv: list[str], _catalogue: Catalogue) -> int:
     args = _detect_parser().parse_args(argv)
     texts = _texts(args)
     pipeline = _pipeline(args, threshold=args.threshold).load_model()
@@ -97,7 +97,7 @@ def detect(argv: list[str], _program: Program) -> int:
     return next(STATUS[route] for route in ("verify", "abstain", "proceed") if route in routes)
 
 
-def serve(argv: list[str], _program: Program) -> int:
+def serve(argv: list[str], _catalogue: Catalogue) -> int:
     parser = Parser(prog="run.py serve", description="Answer over HTTP what a detector says of texts.")
     _add_detector_flags(parser)
     from phase4_anomaly_detection.service import run as service

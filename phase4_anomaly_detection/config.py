@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ConfigError
 from common.model.settings import PromptConfig
-from common.phases.settings import EvaluatingConfig, PhaseConfig, setting
+from common.phases.settings import EvaluatingConfig, PhaseConfig, resamples, setting
 from common.problems.settings import DatasetConfig
-from common.saes.settings import GeneralTextConfig, SaeConfig
+from common.programs.settings import missing_accepted
+from common.saes.settings import GeneralTextConfig, SaeConfig, bad_fits_accepted
 from phase4_anomaly_detection.options import LEVELS, METHODS, RULES, Target
 from phase4_anomaly_detection.population import PROGRAMS, PROMPTS
 
@@ -97,15 +98,15 @@ class DetectorPhaseConfig(DiscoveryConfig, DetectorConfig, SaeConfig, DatasetCon
         "general text that tells whether the SAEs fit, where phase 1.1 has stored none: pile-10k | organism, or a "
         "folder of .txt files; auto: organism for the model organism, else pile-10k",
     )
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
+    n_resamples: int = resamples(minimum=2000)
     quantisation: str = setting(
         "none",
         "weights of the model that reads --labelled texts or programs; needs a GPU",
         choices=("none", "8bit", "4bit"),
     )
     batch_size: int = setting(16, "--labelled texts or programs read together", minimum=1)
-    accept_bad_fit: bool = setting(False, "go on where an SAE does not reconstruct general text at its layer")
-    accept_missing: bool = setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
+    accept_bad_fit: bool = bad_fits_accepted()
+    accept_missing: bool = missing_accepted()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -194,13 +194,13 @@ class AnomalyDetector:
 
     def _contributions(self, activations: Float[np.ndarray, " k"]) -> list[dict[str, Any]]:
         """Every latent that fires, the largest contribution first; they sum to the score."""
-        found = []
+        entries = []
         for latent, activation in zip(self.latents, activations, strict=True):
             if contribution := activation * latent["weight"]:
                 entry = {"layer": self.layer, "latent": latent["latent"], "activation": float(activation)}
                 entry |= {"weight": latent["weight"], "contribution": float(contribution), "t": latent["t"]}
-                found.append(entry)
-        return sorted(found, key=lambda entry: (-abs(entry["contribution"]), entry["latent"]))
+                entries.append(entry)
+        return sorted(entries, key=lambda entry: (-abs(entry["contribution"]), entry["latent"]))
 
     def having(self, **entries: Any) -> AnomalyDetector:
         """The same detector with some entries of its document replaced."""
@@ -310,8 +310,8 @@ def deciding_rows(
     owner = np.asarray(owners)
     rows, windows = [], []
     for text in range(int(owner.max()) + 1 if len(owner) else 0):
-        own = np.flatnonzero(owner == text)
-        index = int(np.argmax(scores[own]))
-        rows.append(own[index])
-        windows.append({"index": index, "count": len(own)} if len(own) > 1 else None)
+        rows_of_text = np.flatnonzero(owner == text)
+        index = int(np.argmax(scores[rows_of_text]))
+        rows.append(rows_of_text[index])
+        windows.append({"index": index, "count": len(rows_of_text)} if len(rows_of_text) > 1 else None)
     return np.array(rows, dtype=np.int64), windows

@@ -74,34 +74,38 @@ def _chosen(
     ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, source: SaeSource
 ) -> _Chosen:
     """The best layer, on the `sae` split alone. Raises: ConfigError where no layer has a latent that may be used."""
-    layers, known, own = texts.activations.layers, known_layer(config), texts.of("sae")
+    layers, known, selects = texts.activations.layers, known_layer(config), texts.of("sae")
     if known is not None and (known in layers or config.layer != "auto"):
         check_layer(known, layers, source.name)
         layers = [known]
-    found, judged, refusals = {}, {}, []
+    by_layer, judged, refusals = {}, {}, []
     for layer in layers:
         try:
-            found[layer], judged[layer] = _of_layer(ctx, config, texts, discovery, layer)
+            by_layer[layer], judged[layer] = _of_layer(ctx, config, texts, discovery, layer)
         except ConfigError as error:  # another layer may have latents that are left
             refusals.append(error)
             continue
         words = "layer %d: %d latents, AUROC %.3f, mean of five folds of the sae split"
-        ctx.log.info(words, layer, len(found[layer].latents), found[layer].auroc)
-    if not found:
+        ctx.log.info(words, layer, len(by_layer[layer].latents), by_layer[layer].auroc)
+    if not by_layer:
         raise refusals[0]
-    best = max(found, key=lambda layer: found[layer].auroc)
-    area = auroc_of_best_layer(judged, texts.incorrect[own])
+    best = max(by_layer, key=lambda layer: by_layer[layer].auroc)
+    area = auroc_of_best_layer(judged, texts.incorrect[selects])
     ctx.log.info("layer, latents and weights chosen anew in each of five outer folds: AUROC %.3f", area.known)
-    tried = {str(layer): each.auroc for layer, each in found.items()} if len(layers) > 1 else {}
-    return _Chosen(best, found[best], area, tried)
+    tried = {str(layer): each.auroc for layer, each in by_layer.items()} if len(layers) > 1 else {}
+    return _Chosen(best, by_layer[best], area, tried)
 
 
 def _of_layer(
     ctx: RunContext, config: DetectorPhaseConfig, texts: Texts, discovery: FeatureDiscovery, layer: int
 ) -> tuple[Found, OutOfFold]:
     """What is found in a layer, and out of folds. Its SAE and activations are gone when this returns."""
-    sae, own = texts.sae(layer), texts.of("sae")
-    given = _encoded(sae, texts.activations.of_layer(layer)[own]), texts.incorrect[own], _rates(ctx, config, sae)
+    sae, selects = texts.sae(layer), texts.of("sae")
+    given = (
+        _encoded(sae, texts.activations.of_layer(layer)[selects]),
+        texts.incorrect[selects],
+        _rates(ctx, config, sae),
+    )
     return discovery.find(*given), discovery.judge(*given)
 
 
@@ -115,11 +119,15 @@ def _discovered(
     resid: Any,
 ) -> AnomalyDetector:
     """The detector with calibration and threshold; nothing of the validation split is looked at."""
-    own, tuning, found = texts.of("sae"), texts.of("hyperparams"), chosen.found
+    selects, tuning, chosen_latents = texts.of("sae"), texts.of("hyperparams"), chosen.found
     rates = _rates(ctx, config, sae)
-    given = _encoded(sae, resid[own]), texts.incorrect[own], rates
+    given = _encoded(sae, resid[selects]), texts.incorrect[selects], rates
     settled = 1.0 if rates is None else settled_limit(config.general_text_limit, rates)
-    counts = {**found.counts, "significant among them": discovery.count_significant(*given), "used": len(found.latents)}
+    counts = {
+        **chosen_latents.counts,
+        "significant among them": discovery.count_significant(*given),
+        "used": len(chosen_latents.latents),
+    }
     document = {
         "schema_version": SCHEMA_VERSION,
         "model": texts.activations.model,
@@ -128,21 +136,21 @@ def _discovered(
         "site": sae.site,
         "text": texts.described,
         "population": as_json(texts.population),
-        "latents": contents(found),
+        "latents": contents(chosen_latents),
         "weights_rule": config.rule,
         "selection": {
             **dataclasses.asdict(discovery.config),
             "settled_general_text_limit": settled,
             "counts": counts,
-            "strength": found.strength,
-            "auroc_of_choice": found.auroc,
+            "strength": chosen_latents.strength,
+            "auroc_of_choice": chosen_latents.auroc,
             "cross_validated_auroc": as_json(chosen.cross_validated),
         },
         "seed": config.seed,
     }
-    detector = _of_latents(sae, found.latents, document)
+    detector = _of_latents(sae, chosen_latents.latents, document)
     detector = detector.having(**config.decide(detector.scores(resid[tuning]), texts.incorrect[tuning]))
-    ctx.log.info("layer %d: %d latents, by the rule %s", sae.layer, len(found.latents), config.rule)
+    ctx.log.info("layer %d: %d latents, by the rule %s", sae.layer, len(chosen_latents.latents), config.rule)
     return detector
 
 

@@ -98,14 +98,14 @@ class FeatureDiscovery:
         x = latent_acts[:, usable].numpy()
         t = np.nan_to_num(layer_statistics(latent_acts, (~incorrect).astype(np.float64))["t"], nan=0.0)
         if self.config.rule == "ace":
-            own, weights = self._ace_weights(t[usable])
+            columns, weights = self._ace_weights(t[usable])
             area, strength = float(np.mean(self._ace_out_of_fold(x, incorrect)[1])), None
-            if not len(own):
+            if not len(columns):
                 raise _no_rising_latent(t[usable])
         else:
             probe, area = chosen(x, incorrect, self._grid(x.shape[1]))
-            own, weights, strength = probe.latents, probe.weights / probe.scale, probe.strength
-        latents = usable[own]
+            columns, weights, strength = probe.latents, probe.weights / probe.scale, probe.strength
+        latents = usable[columns]
         rates = None if general_text_rate is None else general_text_rate[latents]
         return Found(latents, _finite(t[latents]), weights, rates, counts, area, strength)
 
@@ -119,11 +119,11 @@ class FeatureDiscovery:
         incorrect = checked_labels(incorrect, len(latent_acts))
         x = latent_acts[:, self._usable(latent_acts, general_text_rate)[0]].numpy()
         if self.config.rule != "ace":
-            found = nested(x, incorrect, self._grid(x.shape[1]))
-            return OutOfFold(found.fold, found.of_best_k(), found.inner.max(axis=1))
+            probed = nested(x, incorrect, self._grid(x.shape[1]))
+            return OutOfFold(probed.fold, probed.of_best_k(), probed.inner.max(axis=1))
         fold = fold_of(incorrect, self.config.seed)
-        own = [fold != place for place in range(fold.max() + 1)]
-        inner = [np.mean(self._ace_out_of_fold(x[rows], incorrect[rows])[1]) for rows in own]
+        not_in_fold = [fold != place for place in range(fold.max() + 1)]
+        inner = [np.mean(self._ace_out_of_fold(x[rows], incorrect[rows])[1]) for rows in not_in_fold]
         return OutOfFold(fold, self._ace_out_of_fold(x, incorrect)[0], np.array(inner))
 
     def count_significant(
@@ -178,16 +178,16 @@ class FeatureDiscovery:
     def _ace_weights(self, t: Float[np.ndarray, " d"]) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
         """Columns, largest t first, and their shares of the sum of t; none where no t is large enough."""
         order = np.argsort(-t, kind="stable")[: min(self.config.top_k, ACE_TOP_K)]
-        own = order[t[order] >= ACE_MIN_T]
-        return own, _finite(t[own]) / _finite(t[own]).sum() if len(own) else t[own]
+        columns = order[t[order] >= ACE_MIN_T]
+        return columns, _finite(t[columns]) / _finite(t[columns]).sum() if len(columns) else t[columns]
 
     def _ace_out_of_fold(self, x: np.ndarray, incorrect: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """Scores by ACE's rule, found without each text's fold, and the AUROC in each fold."""
         fold, areas = fold_of(incorrect, self.config.seed), []
         scores = np.zeros(len(x))
         for place, t in enumerate(t_without_fold(x, incorrect, fold)):
-            held_out, (own, weights) = fold == place, self._ace_weights(t)
-            scores[held_out] = x[held_out][:, own].astype(np.float64) @ weights
+            held_out, (columns, weights) = fold == place, self._ace_weights(t)
+            scores[held_out] = x[held_out][:, columns].astype(np.float64) @ weights
             positive = incorrect[held_out].astype(float)
             areas.append(float(auroc(scores[held_out], positive, 1 - positive)))
         return scores, areas
@@ -206,8 +206,8 @@ def _finite(t: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
     return np.where(np.isfinite(t), t, np.sign(t) * finite.max(initial=1.0))
 
 
-def contents(found: Found) -> list[dict[str, Any]]:
+def contents(latents: Found) -> list[dict[str, Any]]:
     """The latents as detector.json lists them, without how often they fired."""
-    rates = [None] * len(found.latents) if found.general_text_rate is None else found.general_text_rate.tolist()
-    rows = zip(found.latents.tolist(), found.t.tolist(), found.weights.tolist(), rates, strict=True)
+    rates = [None] * len(latents.latents) if latents.general_text_rate is None else latents.general_text_rate.tolist()
+    rows = zip(latents.latents.tolist(), latents.t.tolist(), latents.weights.tolist(), rates, strict=True)
     return [{"latent": latent, "t": t, "weight": weight, "general_text_rate": rate} for latent, t, weight, rate in rows]

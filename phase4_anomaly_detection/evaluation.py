@@ -57,19 +57,19 @@ class Baseline:
 
 def baselines(texts: Texts, resid: Float[np.ndarray, "n d_model"], target: Target, seed: int) -> list[Baseline]:
     """Every simpler score. Which way a measured quantity is turned is decided on the `sae` split alone."""
-    own = texts.of("sae")
-    probe, facts = probes.logistic_regression(resid, resid[own], texts.incorrect[own], seed)
-    means = probes.difference_of_means(resid, resid[own], texts.incorrect[own])
-    found = [(LOGISTIC_REGRESSION, probe, facts), (DIFFERENCE_OF_MEANS, means, {})]
+    selects = texts.of("sae")
+    probe, facts = probes.logistic_regression(resid, resid[selects], texts.incorrect[selects], seed)
+    means = probes.difference_of_means(resid, resid[selects], texts.incorrect[selects])
+    scores = [(LOGISTIC_REGRESSION, probe, facts), (DIFFERENCE_OF_MEANS, means, {})]
     for name, values in texts.measured.items():
-        once = texts.incorrect[own].astype(float), (~texts.incorrect[own]).astype(float)
-        sign = -1 if metrics.auroc(values[own], *once) < 0.5 else 1
-        found.append((name, sign * values + 0.0, {"sign": sign}))
+        once = texts.incorrect[selects].astype(float), (~texts.incorrect[selects]).astype(float)
+        sign = -1 if metrics.auroc(values[selects], *once) < 0.5 else 1
+        scores.append((name, sign * values + 0.0, {"sign": sign}))
     tuning = texts.of("hyperparams")
     always = Baseline(ALWAYS, np.ones(len(texts.split)), 0.0)
     return [always] + [
         Baseline(name, values, choose_threshold(values[tuning], texts.incorrect[tuning], target)[0], facts)
-        for name, values, facts in found
+        for name, values, facts in scores
     ]
 
 
@@ -88,12 +88,12 @@ def evaluate(
     draws = draws_by_label(incorrect, n_resamples, seed)
     ranked = differences.ranked(values, incorrect, draws)
     beside = {each.name: differences.ranked(each.values[judged], incorrect, draws) for each in others}
-    own = evaluation_card(values, incorrect, detector.threshold, draws, ranked)
+    of_detector = evaluation_card(values, incorrect, detector.threshold, draws, ranked)
     chance = detector.probabilities(values)
     target = Target(detector.document["target"]["kind"], detector.document["target"]["wanted"])
     card = {
         "n": {name: int(texts.of(name).sum()) for name in ("sae", "hyperparams", "validation")},
-        "detector": as_json(own),
+        "detector": as_json(of_detector),
         "baselines": {each.name: _card_of(each, judged, incorrect, draws, beside[each.name]) for each in others},
         "baselines_left_out": texts.absent,
         "left_out": texts.left_out,
@@ -101,7 +101,7 @@ def evaluate(
         "target": outcome(target, detector.flags(values), incorrect),
         "routes": routes(detector.routes(values), incorrect),
         "n_resamples": n_resamples,
-        "populations": _on_populations(detector, texts, own.auroc, other_scores, draws),
+        "populations": _on_populations(detector, texts, of_detector.auroc, other_scores, draws),
         "operating_point": as_json(operating_point(detector.flags(values), incorrect, draws)),
         "auroc_minus": as_json(
             {name: ranked["auroc"].minus(other["auroc"]) for name, other in beside.items() if name != ALWAYS}
@@ -109,15 +109,15 @@ def evaluate(
         "known_after": texts.known_after,
         "power": as_json(verdicts.ranking_power(int(incorrect.sum()), int((~incorrect).sum()))),
     }
-    return card, verdicts.ranking(own.auroc).value
+    return card, verdicts.ranking(of_detector.auroc).value
 
 
 def operating_point(
     flagged: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
 ) -> OperatingPoint:
     """Precision and recall of flagging these texts, less those of a random score that flags as many."""
-    base, found = float(incorrect.mean()), differences.at_threshold(flagged, incorrect, draws)
-    recall, specificity, precision = found["recall"], found["specificity"], found["precision"]
+    base, reached = float(incorrect.mean()), differences.at_threshold(flagged, incorrect, draws)
+    recall, specificity, precision = reached["recall"], reached["specificity"], reached["precision"]
     flag_rate = Resampled(  # resamples hold as many texts of each label
         float(flagged.mean()), base * recall.resampled + (1 - base) * (1 - specificity.resampled)
     )
@@ -132,17 +132,17 @@ def operating_point(
 
 
 def _on_populations(
-    detector: AnomalyDetector, texts: Texts, own: AurocInterval, other_scores: np.ndarray | None, draws: np.ndarray
+    detector: AnomalyDetector, texts: Texts, auroc: AurocInterval, other_scores: np.ndarray | None, draws: np.ndarray
 ) -> dict[str, dict[str, Any]]:
     """Of each kind of text: how many it was given, on how many its form makes it abstain, and the score's AUROC."""
     judged = [text for text, split in zip(texts.texts, texts.split, strict=True) if split == "validation"]
-    found = {detector.population.read: OnPopulation(**_abstained(detector, judged), auroc=_plain(own))}
+    populations = {detector.population.read: OnPopulation(**_abstained(detector, judged), auroc=_plain(auroc))}
     if texts.other is not None:
         area, incorrect = UNDEFINED, texts.other.incorrect
         if other_scores is not None:
             area = _plain(evaluation_card(other_scores, incorrect, detector.threshold, draws).auroc)
-        found[texts.other.read] = OnPopulation(**_abstained(detector, texts.other.texts), auroc=area)
-    return as_json(found)
+        populations[texts.other.read] = OnPopulation(**_abstained(detector, texts.other.texts), auroc=area)
+    return as_json(populations)
 
 
 def _abstained(detector: AnomalyDetector, given: list[str]) -> dict[str, int]:
@@ -188,18 +188,18 @@ def _ece(probability: np.ndarray, labels: Bool[np.ndarray, "r n"], group: np.nda
 def outcome(target: Target, flagged: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"]) -> dict[str, Any]:
     """{"kind", "wanted", "value", "low", "high", "count", "of", "met"} of the target's metric on these texts."""
     count, total = reached_by(target, flagged, incorrect)
-    found, met = rate(count, total), NOT_MET
-    if found.value is not None and found.low is not None and found.high is not None:
-        reached = found.value <= target.wanted if target.kind == "flag_rate" else found.value >= target.wanted
-        met = MET if reached else WITHIN if found.low <= target.wanted <= found.high else NOT_MET
-    return {"kind": target.kind, "wanted": target.wanted, "count": count, "of": total, **as_json(found), "met": met}
+    share, met = rate(count, total), NOT_MET
+    if share.value is not None and share.low is not None and share.high is not None:
+        reached = share.value <= target.wanted if target.kind == "flag_rate" else share.value >= target.wanted
+        met = MET if reached else WITHIN if share.low <= target.wanted <= share.high else NOT_MET
+    return {"kind": target.kind, "wanted": target.wanted, "count": count, "of": total, **as_json(share), "met": met}
 
 
 def routes(routed: list[str], incorrect: Bool[np.ndarray, " n"]) -> dict[str, dict[str, Any]]:
     """How many texts go each way, and what share of them is incorrect; None of a way that no text goes."""
-    found = {}
+    ways = {}
     for name in (PROCEED, VERIFY, ABSTAIN):
-        own = incorrect[np.array(routed) == name]
-        error_rate = as_json(rate(int(own.sum()), len(own)))
-        found[name] = {"n": len(own), "share": len(own) / len(incorrect), "error_rate": error_rate}
-    return found
+        is_incorrect = incorrect[np.array(routed) == name]
+        error_rate = as_json(rate(int(is_incorrect.sum()), len(is_incorrect)))
+        ways[name] = {"n": len(is_incorrect), "share": len(is_incorrect) / len(incorrect), "error_rate": error_rate}
+    return ways

@@ -43,14 +43,14 @@ class JumpReLUSAE(Dictionary):
     @classmethod
     def from_sae_lens(cls, release: str, sae_id: str) -> JumpReLUSAE:
         """One of a release that SAELens knows, from the hub's cache or the hub. Raises: ConfigError, AssetError."""
-        found = find_release(release)
+        known = find_release(release)
         layer = layer_of(sae_id)
-        if sae_id not in found.paths or layer is None:
-            some = "', '".join(list(found.paths)[:3])
+        if sae_id not in known.paths or layer is None:
+            some = "', '".join(list(known.paths)[:3])
             raise ConfigError(
-                f"release {release} has no id '{sae_id}'\nGive one of its {len(found.paths)}: '{some}' ..."
+                f"release {release} has no id '{sae_id}'\nGive one of its {len(known.paths)}: '{some}' ..."
             )
-        return cls.from_layer_sae(load_from_release(found, sae_id, layer, "sae"))
+        return cls.from_layer_sae(load_from_release(known, sae_id, layer, "sae"))
 
     @classmethod
     def train(cls, x: Float[Tensor, "n d_in"], settings: DictionarySettings | None = None) -> JumpReLUSAE:

@@ -57,14 +57,14 @@ def read_labelled(path: str) -> LabelledFile:
     for where, row in values_of(io.BytesIO(_content(Path(path))), path):
         texts.append(text_of(row, where))
         incorrect.append(_label(row.get("label"), where))
-    found = LabelledFile(texts, np.array(incorrect, dtype=bool))
-    counts = {"correct": int((~found.incorrect).sum()), "incorrect": int(found.incorrect.sum())}
+    labelled = LabelledFile(texts, np.array(incorrect, dtype=bool))
+    counts = {"correct": int((~labelled.incorrect).sum()), "incorrect": int(labelled.incorrect.sum())}
     if min(counts.values()) < MIN_LABELLED:
         both = " and ".join(f"{count} {label}" for label, count in counts.items())
         raise ConfigError(
             f"{path} has {both} texts: a detector needs {MIN_LABELLED} of each\nLabel more, or put files together"
         )
-    return found
+    return labelled
 
 
 def split_of(texts: list[str], incorrect: Bool[np.ndarray, " n"], seed: int) -> np.ndarray:
@@ -86,11 +86,12 @@ def split_of(texts: list[str], incorrect: Bool[np.ndarray, " n"], seed: int) -> 
             split[groups[place]] = "sae" if used < n_sae else "hyperparams" if used < n_tuning else "validation"
             used += len(groups[place])
     for name in SHARES:
-        own = incorrect[split == name]
-        if min(own.sum(), (~own).sum()) < MIN_IN_A_SPLIT:
+        is_incorrect = incorrect[split == name]
+        if min(is_incorrect.sum(), (~is_incorrect).sum()) < MIN_IN_A_SPLIT:
             raise ConfigError(
-                f"the split '{name}' would have {int((~own).sum())} correct and {int(own.sum())} incorrect texts, as "
-                f"equal texts stay together: {MIN_IN_A_SPLIT} of each are needed\nLabel more texts that differ"
+                f"the split '{name}' would have {int((~is_incorrect).sum())} correct and {int(is_incorrect.sum())} "
+                f"incorrect texts, as equal texts stay together: {MIN_IN_A_SPLIT} of each are "
+                f"needed\nLabel more texts that differ"
             )
     return split
 

@@ -72,9 +72,9 @@ def _not_evaluated(document: dict[str, Any]) -> str:
 
 def _results(document: dict[str, Any]) -> str:
     card = document["card"]
-    n, own = card["n"], card["detector"]
+    n, of_detector = card["n"], card["detector"]
     less = card["auroc_minus"]
-    rows = [_row("this detector", own, None)]
+    rows = [_row("this detector", of_detector, None)]
     rows += [_row(name, each, less.get(name)) for name, each in card["baselines"].items()]
     absent = card["baselines_left_out"]
     left_out = f"\n\nNot every text has these, so they are no baselines: {', '.join(absent)}." if absent else ""
@@ -93,8 +93,8 @@ def _results(document: dict[str, Any]) -> str:
     return (
         f"## Results\n\nLatents and weights were found on {n['sae']} texts, the threshold and the probabilities on "
         f"{n['hyperparams']} others.{chosen} Every number here is of {n['validation']} further texts, of which "
-        f"{own['n_positive']} are incorrect ({_number(own['base_rate'])}).{again} In parentheses: 95 % intervals, "
-        f"{card['n_resamples']:,} bootstrap resamples.\n\n" + "\n".join([head, rule, *rows]) + left_out
+        f"{of_detector['n_positive']} are incorrect ({_number(of_detector['base_rate'])}).{again} In parentheses: "
+        f"95 % intervals, {card['n_resamples']:,} bootstrap resamples.\n\n" + "\n".join([head, rule, *rows]) + left_out
     )
 
 
@@ -123,8 +123,8 @@ def _operating_point(document: dict[str, Any]) -> str:
 
 
 def _calibration(document: dict[str, Any]) -> str:
-    found, target = document["card"]["calibration"], document["card"]["target"]
-    chance = found["ece_by_chance"]
+    calibration, target = document["card"]["calibration"], document["card"]["target"]
+    chance = calibration["ece_by_chance"]
     method = document["calibration"]["method"]
     note = document["calibration"].get("note")
     value = (
@@ -135,10 +135,10 @@ def _calibration(document: dict[str, Any]) -> str:
     lines = [
         f"- Wanted: {target['kind']} {target['wanted']:g}, the {_TARGETS[target['kind']]}. On validation: {value}: "
         f"**{target['met']}**.",
-        f"- Probability of incorrect: {method}. Expected calibration error {_number(found['ece'])}; a perfectly "
+        f"- Probability of incorrect: {method}. Expected calibration error {_number(calibration['ece'])}; a perfectly "
         f"calibrated one shows {_number(chance['median'])} by chance on as many texts (95 % of the time at most "
-        f"{_number(chance['q95'])}). Brier score {_number(found['brier'])}; always giving the base rate: "
-        f"{_number(found['brier_of_base_rate'])}.",
+        f"{_number(chance['q95'])}). Brier score {_number(calibration['brier'])}; always giving the base rate: "
+        f"{_number(calibration['brier_of_base_rate'])}.",
     ]
     lines += [f"- Careful: {note}."] if note else []
     for name, route in document["card"]["routes"].items():
@@ -149,8 +149,8 @@ def _calibration(document: dict[str, Any]) -> str:
 
 def _populations(card: dict[str, Any]) -> str:
     rows = [
-        f"| {read} | {found['n']} | {found['n_abstained']} | {_interval(found['auroc'])} |"
-        for read, found in card["populations"].items()
+        f"| {read} | {population['n']} | {population['n_abstained']} | {_interval(population['auroc'])} |"
+        for read, population in card["populations"].items()
     ]
     head = "| validation texts | given | of another form: abstains | AUROC of the score |\n|---|---|---|---|"
     return f"## On which texts\n\n{head}\n" + "\n".join(rows)
@@ -158,13 +158,13 @@ def _populations(card: dict[str, Any]) -> str:
 
 def _limits(card: dict[str, Any]) -> str:
     probe = card["baselines"]["logistic regression"]["auroc"]["value"]
-    own = card["detector"]["auroc"]["value"]
-    compared = "below" if own < probe else "not below"
+    of_detector = card["detector"]["auroc"]["value"]
+    compared = "below" if of_detector < probe else "not below"
     return (
         "## Limits\n\nThe numbers hold for texts like those above, read by this model. On other texts it abstains: by "
         "their form, and where the firing rates of the latents move far from those below. A flagged text is a reason "
         f"to check, no proof of a fault. Its AUROC is {compared} that of a probe of the whole residual stream "
-        f"({_number(own)} and {_number(probe)}): the latents are for explanation, not for the last percent."
+        f"({_number(of_detector)} and {_number(probe)}): the latents are for explanation, not for the last percent."
     )
 
 
@@ -210,9 +210,9 @@ def _number(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.3f}"
 
 
-def _interval(found: dict[str, Any]) -> str:
-    if found["value"] is None:
+def _interval(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
         return UNKNOWN
-    if found["low"] is None:
-        return _number(found["value"])
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    if estimate["low"] is None:
+        return _number(estimate["value"])
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"

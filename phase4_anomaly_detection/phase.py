@@ -5,12 +5,12 @@ from common.phases.phase import Phase
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 
 
-def _optional_inputs(config: DetectorPhaseConfig) -> tuple[handoffs.Handoff, ...]:
+def _optional_inputs(config: DetectorPhaseConfig) -> tuple[handoffs.ArtifactSchema, ...]:
     """Where no baseline is needed, one that there is still tells whether the SAEs fit, without a model."""
     return () if config.leaves_general_text_out else (handoffs.GENERAL_TEXT,)
 
 
-def _without(config: DetectorPhaseConfig) -> tuple[handoffs.Handoff, ...]:
+def _without(config: DetectorPhaseConfig) -> tuple[handoffs.ArtifactSchema, ...]:
     """Labelled texts need no problems; a limit of 1 needs no baseline."""
     spared = (handoffs.SPLIT, handoffs.GENERATIONS) if config.labelled else ()
     return spared if config.leaves_general_text_out else (*spared, handoffs.GENERAL_TEXT)

@@ -85,11 +85,11 @@ class SAEAnomalyPipeline:
             )
         name = _model_of(detector, model, folder)
         bits = _quantisation_of(detector, quantisation, folder)
-        own = {"layer": detector.layer, "quantisation": bits, **_read_as(detector)}
-        sidecar = SidecarConfig(model=name, device=device, **own, **settings)
-        found = cls(sidecar)
-        found._use(detector if threshold is None else detector.with_threshold(threshold))
-        return found
+        of_detector = {"layer": detector.layer, "quantisation": bits, **_read_as(detector)}
+        sidecar = SidecarConfig(model=name, device=device, **of_detector, **settings)
+        pipeline = cls(sidecar)
+        pipeline._use(detector if threshold is None else detector.with_threshold(threshold))
+        return pipeline
 
     @property
     def detector(self) -> AnomalyDetector:
@@ -158,9 +158,9 @@ class SAEAnomalyPipeline:
         check_texts(texts)
         detector, drift = self._with_its_monitor()
         reasons = detector.population.says_no(texts)
-        own = [text for text, reason in zip(texts, reasons, strict=True) if reason is None]
-        drift.count_others(len(texts) - len(own))
-        scored = iter(self._scored(detector, drift, detector.population.as_read(own)))
+        read = [text for text, reason in zip(texts, reasons, strict=True) if reason is None]
+        drift.count_others(len(texts) - len(read))
+        scored = iter(self._scored(detector, drift, detector.population.as_read(read)))
         detections = [next(scored) if reason is None else detector.abstained(reason) for reason in reasons]
         return detections[0] if isinstance(text, str) else detections
 
@@ -294,11 +294,11 @@ def _model_of(detector: AnomalyDetector, given: str | None, folder: str | Path) 
             f"the model of the detector in {folder} is not in {name} any more\n"
             f"Say where it lies with --model FOLDER (it is {model['identity']})"
         )
-    found, wanted = model_identity(name, _revision_of(detector)), model["identity"]
+    identity, wanted = model_identity(name, _revision_of(detector)), model["identity"]
     # A folder is known by its content, whatever it is called.
-    if found != wanted and ("@" not in wanted or found.rpartition("@")[2] != wanted.rpartition("@")[2]):
+    if identity != wanted and ("@" not in wanted or identity.rpartition("@")[2] != wanted.rpartition("@")[2]):
         raise ArtifactMismatchError(
-            f"the detector in {folder} reads {wanted}, and {name} is {found}: its latents mean nothing there\n"
+            f"the detector in {folder} reads {wanted}, and {name} is {identity}: its latents mean nothing there\n"
             f"Give the detector's model with --model, or make a detector with: python3 run.py discover --model {name} "
             f"--out FOLDER"
         )
@@ -319,21 +319,21 @@ def _revision_of(detector: AnomalyDetector) -> str:
 
 def _quantisation_of(detector: AnomalyDetector, given: str | None, folder: str | Path) -> str:
     """How the model's weights are held: as they were for the detector. Raises: ConfigError for another way."""
-    own = detector.document["model"].get("quantisation", "none")
-    if given not in (None, own) and given in QUANTISATIONS:
+    of_detector = detector.document["model"].get("quantisation", "none")
+    if given not in (None, of_detector) and given in QUANTISATIONS:
         with_it = f"--quantisation {given}" if given != "none" else "no --quantisation"
         raise ConfigError(
-            f"--quantisation is {given}, but the detector in {folder} was made with {own}: other weights give its "
-            f"latents other activations, for which its threshold was not chosen\nLeave out --quantisation, or make a "
-            f"detector with: python3 run.py discover --labelled FILE.jsonl --out FOLDER and {with_it}"
+            f"--quantisation is {given}, but the detector in {folder} was made with {of_detector}: other weights "
+            f"give its latents other activations, for which its threshold was not chosen\nLeave out --quantisation, or "
+            f"make a detector with: python3 run.py discover --labelled FILE.jsonl --out FOLDER and {with_it}"
         )
-    return own if given is None else given
+    return of_detector if given is None else given
 
 
 def _say_if_read_otherwise(detector: AnomalyDetector, dtype: str) -> None:
     """Log it where the model computes in another number type than at discovery; warn where that rounds more."""
-    own = detector.document["model"]["dtype"]
-    if own in PRECISION and dtype != own:
-        level = logging.INFO if PRECISION.index(dtype) > max(PRECISION.index(own), 1) else logging.WARNING
+    of_detector = detector.document["model"]["dtype"]
+    if of_detector in PRECISION and dtype != of_detector:
+        level = logging.INFO if PRECISION.index(dtype) > max(PRECISION.index(of_detector), 1) else logging.WARNING
         words = "the model is read in %s; the detector was made in %s: last digits of a score differ"
-        LOG.log(level, words, dtype, own)
+        LOG.log(level, words, dtype, of_detector)

@@ -48,7 +48,7 @@ class Population(FittedPopulation):
         marker = _MARKERS[prompt]
         tail = _tail(prompts or texts, marker) if prompt == "chat" else ""
         answers = [_answers(text, marker, tail) for text in texts]
-        counts = {question: sum(found[question] for found in answers) for question in _SAYS}
+        counts = {question: sum(answer[question] for answer in answers) for question in _SAYS}
         return cls(read=read or _kind(counts, len(texts)), marker=marker, tail=tail, n=len(texts), **counts)
 
     def says_no(self, texts: Sequence[str]) -> list[str | None]:

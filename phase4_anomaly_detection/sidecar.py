@@ -218,9 +218,9 @@ class SidecarModel:
             )
         n_first = len(tokens_in_front(self.lm.tokenizer)) if too_long else 0
         for i, ids in enumerate(encoded):
-            own = windows(ids, limit, n_first)
-            rows += own
-            owners += [i] * len(own)
+            parts = windows(ids, limit, n_first)
+            rows += parts
+            owners += [i] * len(parts)
         return rows, np.array(owners, dtype=np.int64), np.array([len(ids) for ids in encoded], dtype=np.int64)
 
     def _forward(self, rows: list[list[int]], places: list[int], resid: dict[int, np.ndarray]) -> None:

@@ -17,8 +17,8 @@ def text_of(row: Any, where: str) -> str:
         raise ConfigError(f'{where}: is {shown(row)}, no object\nWrite an object: {{"text": "..."}}')
     given = [key for key in TEXT_KEYS if key in row]
     if len(given) != 1 and given != PROMPT_AND_CODE:
-        found = f"has {' and '.join(given)}" if given else f"has the entries {', '.join(map(str, row)) or 'none'}"
-        raise ConfigError(f"{where}: {found}\nGive exactly one of: {', '.join(TEXT_KEYS)}; or prompt and code")
+        has = f"has {' and '.join(given)}" if given else f"has the entries {', '.join(map(str, row)) or 'none'}"
+        raise ConfigError(f"{where}: {has}\nGive exactly one of: {', '.join(TEXT_KEYS)}; or prompt and code")
     for key in given:
         text = row[key]
         if not isinstance(text, str) or not text.strip():

@@ -29,7 +29,7 @@ from common.programs.labels import JudgedProblems, judged_problems
 from common.runs.artifacts import Artifact
 from common.saes.activations import StoredText, layer_activations, stored_layers
 from common.saes.encoder import LayerSae
-from common.saes.fit import TextStreams, checked_sae
+from common.saes.site_check import TextStreams, checked_sae
 from common.saes.sources import SaeSource
 from phase4_anomaly_detection.config import DetectorPhaseConfig
 from phase4_anomaly_detection.labelled import read_labelled, split_of
@@ -98,8 +98,8 @@ class Texts:
     @property
     def known_after(self) -> list[str]:
         """What is measured of a program that is written behind these texts; of programs nothing."""
-        found = [name for name in MEASURES if name in self.measured and name != BEFORE]
-        return found if self.population.read == PROMPTS else []
+        names = [name for name in MEASURES if name in self.measured and name != BEFORE]
+        return names if self.population.read == PROMPTS else []
 
     def of(self, name: str) -> np.ndarray:
         """Which texts are of a split."""
@@ -140,15 +140,15 @@ class ReadActivations:
 
     @property
     def model(self) -> dict[str, Any]:
-        lm, own = self.sidecar.lm, self.sidecar.config
-        facts = {"revision": lm.revision, "dtype": self.sidecar.dtype, "quantisation": own.quantisation}
-        return {**_named(own.model, own.revision, own.prompt), **facts}
+        lm, config = self.sidecar.lm, self.sidecar.config
+        facts = {"revision": lm.revision, "dtype": self.sidecar.dtype, "quantisation": config.quantisation}
+        return {**_named(config.model, config.revision, config.prompt), **facts}
 
     def of_layer(self, layer: int) -> Tensor:
         if layer not in self._read:
             layers = sorted({layer, *(self.wanted or self.layers)})
-            found = self.sidecar.read_layers(self.texts, layers)
-            self._read = {each: torch.from_numpy(reading.resid).float() for each, reading in found.items()}
+            readings = self.sidecar.read_layers(self.texts, layers)
+            self._read = {each: torch.from_numpy(reading.resid).float() for each, reading in readings.items()}
         return self._read[layer]
 
 
@@ -167,9 +167,9 @@ def texts_of(ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource) ->
     texts = made(ctx, config, source, sidecar, sae)
     ctx.log.info("fitted on %s", texts.population.words())
     for name in SPLIT_NAMES:
-        own = texts.incorrect[texts.of(name)]
+        is_incorrect = texts.incorrect[texts.of(name)]
         left_out = "".join(f"; left out: {n} {reason}" for reason, n in texts.left_out.get(name, {}).items())
-        ctx.log.info("%s: %d texts, %d incorrect%s", name, len(own), own.sum(), left_out)
+        ctx.log.info("%s: %d texts, %d incorrect%s", name, len(is_incorrect), is_incorrect.sum(), left_out)
     return texts
 
 
@@ -262,10 +262,10 @@ def _model_of(config: DetectorPhaseConfig, generations: Artifact) -> dict[str, A
 def _labelled(
     _ctx: RunContext, config: DetectorPhaseConfig, source: SaeSource, sidecar: SidecarModel, sae: LoadSae
 ) -> Texts:
-    found = read_labelled(config.labelled)
-    split = split_of(found.texts, found.incorrect, config.seed)
+    labelled = read_labelled(config.labelled)
+    split = split_of(labelled.texts, labelled.incorrect, config.seed)
     order = np.concatenate([np.flatnonzero(split == name) for name in SPLIT_NAMES])
-    texts, wanted = [found.texts[place] for place in order], known_layer(config)
+    texts, wanted = [labelled.texts[place] for place in order], known_layer(config)
     measured = {LENGTH: np.array([len(text) for text in texts], dtype=np.float64)}
     fitted = [text for text, name in zip(texts, split[order], strict=True) if name != "validation"]
     population = Population.of(fitted, config.prompt)
@@ -274,9 +274,9 @@ def _labelled(
             f"--read is {config.read}, but the texts of {config.labelled} are {population.words()}\n"
             f"Give a file of {config.read}, or leave out --read"
         )
-    own = order, found.incorrect[order], split[order]
+    per_text = order, labelled.incorrect[order], split[order]
     activations = ReadActivations(sidecar, source, population.as_read(texts), [] if wanted is None else [wanted])
-    return Texts(*own, activations, sae, texts, population, LABELLED, measured, list(MEASURES))
+    return Texts(*per_text, activations, sae, texts, population, LABELLED, measured, list(MEASURES))
 
 
 def stored_text(ctx: RunContext) -> StoredText:

@@ -20,25 +20,25 @@ def heads_of_edges(explained: Explained, n: int) -> bytes:
     rows = []
     for place in weights.argsort(descending=True)[:n].tolist():
         row, column = links[place].tolist()
-        found = head_loadings(graph, explained.model, explained.targets, row, column)
-        ends = [node_name(explained, column), _row_name(explained, row), found.edge]
-        for number, layer in enumerate(found.layers):
-            rows.append([*ends, layer, BYPASS, float(found.bypass[number])])
-            rows += [[*ends, layer, head, value] for head, value in enumerate(found.heads[number].tolist())]
+        loadings = head_loadings(graph, explained.model, explained.targets, row, column)
+        ends = [node_name(explained, column), _row_name(explained, row), loadings.edge]
+        for number, layer in enumerate(loadings.layers):
+            rows.append([*ends, layer, BYPASS, float(loadings.bypass[number])])
+            rows += [[*ends, layer, head, value] for head, value in enumerate(loadings.heads[number].tolist())]
     return _csv(["source", "target", "edge", "layer", "head", "carries"], rows)
 
 
 def weights_of_edges(explained: Explained) -> bytes:
     """Edges between latents that are shown: the virtual weight, and the part of the edge that it explains."""
     graph, kept = explained.graph, explained.pruned.latents(explained.graph)
-    found = virtual_weights(graph, explained.model, kept)
+    weights = virtual_weights(graph, explained.model, kept)
     place = torch.full((graph.edges.shape[1],), -1)
     place[kept] = torch.arange(len(kept))
     rows = []
     for row, column in explained.pruned.links.tolist():
         if row < graph.n_latents and column < graph.n_latents:
             target, source = int(place[row]), int(place[column])
-            values = [float(one[target, source]) for one in (found.edges, found.direct, found.virtual)]
+            values = [float(one[target, source]) for one in (weights.edges, weights.direct, weights.virtual)]
             rows.append([node_name(explained, column), _row_name(explained, row), *values])
     return _csv(["source", "target", "edge", "direct_path", "virtual_weight"], rows)
 

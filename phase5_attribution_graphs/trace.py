@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from common.cli import Parser, new_log
 from common.errors import ConfigError
 from common.files import json_bytes, write_atomic
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.launch.running import add_experiment_flags
 from common.model.devices import resolve_device
 from common.phases.settings import add_flags, build_config, result_settings, setting
@@ -48,7 +48,7 @@ class TraceConfig(ShownGraphConfig):
     )
 
 
-def main(argv: list[str], _program: Program) -> int:
+def main(argv: list[str], _catalogue: Catalogue) -> int:
     args = _parser().parse_args(argv)
     if (args.answer is None) != (args.against is None):
         given = f"--answer '{args.answer}'" if args.against is None else f"--against '{args.against}'"

@@ -71,8 +71,8 @@ class Arm:
 
     def of_pairs(self, places: slice) -> "Arm":
         """The same of some of the pairs."""
-        own = {name: getattr(self, name)[places] for name in ("ids", "right", "wrong", "embedded", "metric")}
-        return replace(self, streams=[stream[places] for stream in self.streams], **own)
+        tensors = {name: getattr(self, name)[places] for name in ("ids", "right", "wrong", "embedded", "metric")}
+        return replace(self, streams=[stream[places] for stream in self.streams], **tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +123,11 @@ class Arms:
 
     def named_positions(self) -> dict[str, int]:
         """Positions of the streams by name, each once: those that are the same place have both names, with +."""
-        found: dict[int, str] = {}
+        names_at: dict[int, str] = {}
         for name in self.pairs[0].positions:
             place = self.position(name)
-            found[place] = f"{found[place]}+{name}" if place in found else name
-        return {name: place for place, name in sorted(found.items())}
+            names_at[place] = f"{names_at[place]}+{name}" if place in names_at else name
+        return {name: place for place, name in sorted(names_at.items())}
 
     def position(self, name: str) -> int:
         """Where in the streams a named position is; -1 and below stand among what all prompts share."""

@@ -21,11 +21,11 @@ def studied_by(gate: ErrorGateDocument, contrast: str, form: str, force: bool) -
     if chosen is not None and contrast in (AUTO, chosen.contrast) and form in (AUTO, chosen.format):
         return chosen
     nearest = _nearest(gate, contrast, form)
-    found = nearest.found
-    if not found.verdict.goes_on and not force:
-        one = found.together.select
+    passed = nearest.found
+    if not passed.verdict.goes_on and not force:
+        one = passed.together.select
         raise ConfigError(
-            f"the model {found.verdict} of {nearest.contrast}, {nearest.format}: both signs are right in "
+            f"the model {passed.verdict} of {nearest.contrast}, {nearest.format}: both signs are right in "
             f"{percent(one.both_signs.rate)} of {one.n} pairs, the logit difference is {number(one.clean)} after clean "
             f"and {number(one.corrupted)} after corrupted prompts (phase 6.1b)\n"
             f"Give another --contrast, or --force to look at what it has all the same"
@@ -33,9 +33,9 @@ def studied_by(gate: ErrorGateDocument, contrast: str, form: str, force: bool) -
     return Studied(
         contrast=nearest.contrast,
         format=nearest.format,
-        templates=found.templates or [*found.by_template],
-        verdict=found.verdict,
-        forced=not found.verdict.goes_on,
+        templates=passed.templates or [*passed.by_template],
+        verdict=passed.verdict,
+        forced=not passed.verdict.goes_on,
     )
 
 
@@ -68,5 +68,5 @@ def _nearest(gate: ErrorGateDocument, contrast: str, form: str) -> _Candidate:
 
 def _candidates(gate: ErrorGateDocument) -> Iterator[_Candidate]:
     for contrast, formats in gate.contrasts.items():
-        for form, found in formats.items():
-            yield _Candidate(contrast, form, found)
+        for form, result in formats.items():
+            yield _Candidate(contrast, form, result)

@@ -8,7 +8,7 @@ from typing import Any, Self
 from common.errors import ConfigError
 from common.handoffs import ERROR_GATE
 from common.model.settings import ModelConfig
-from common.phases.settings import setting
+from common.phases.settings import resamples, setting
 from common.saes.settings import layer_numbers
 from phase6_error_circuits.chosen import AUTO, studied_by
 from phase6_error_circuits.pair import FORMATS
@@ -34,7 +34,7 @@ class StudyConfig(ModelConfig):
         "layers whose stream, attention and MLP are looked at by themselves: all, or some with commas, as in 0,8,16, "
         "to which the last is added",
     )
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
+    n_resamples: int = resamples()
     seed: int = setting(42, "seed of resamples and of random circuits", minimum=0)
 
     def __post_init__(self) -> None:

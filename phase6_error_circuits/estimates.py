@@ -34,7 +34,7 @@ class Shares:
         """Of each place, all on the same resamples."""
         values = _ratio(effects.mean(1), self._total)
         resampled = _ratio(effects @ self._draws.T, self._totals)
-        return [interval(value, own) for value, own in zip(values, resampled, strict=True)]
+        return [interval(value, again) for value, again in zip(values, resampled, strict=True)]
 
 
 def _ratio(above: Any, below: Any) -> Any:
@@ -69,10 +69,10 @@ def token_labels(pair: ErrorPair, tokenizer: Any) -> list[str]:
 
 def names_of_positions(pair: ErrorPair) -> dict[int, str]:
     """The names of each position that has some, with + between."""
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for name, pos in pair.positions.items():
-        found[pos] = f"{found[pos]}+{name}" if pos in found else name
-    return found
+        names[pos] = f"{names[pos]}+{name}" if pos in names else name
+    return names
 
 
 def caution(verdict: GateVerdict, contrast: str) -> str:

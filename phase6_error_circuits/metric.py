@@ -35,9 +35,9 @@ class AnswerLogits:
 
         Raises: ConfigError where they differ by more than rounding: something else stands between norm and logits.
         """
-        own = of_model[:, list(self.tokens)].float()
-        off = float((self(resid) - own).abs().max())
-        if off > self._close * max(1.0, float(own.abs().max())):
+        expected = of_model[:, list(self.tokens)].float()
+        off = float((self(resid) - expected).abs().max())
+        if off > self._close * max(1.0, float(expected.abs().max())):
             raise ConfigError(
                 f"the logits of {self._name} are off by {off:.3g} when they are read from its last norm\n{_GIVE}"
             )

@@ -77,10 +77,10 @@ def pair_of(row: Mapping[str, Any]) -> ErrorPair:
 
 def by_shape(pairs: Iterable[ErrorPair]) -> dict[tuple[str, str, str, int], list[ErrorPair]]:
     """Pairs by contrast, template, format and shape: those that share their positions."""
-    found: dict[tuple[str, str, str, int], list[ErrorPair]] = {}
+    by_shape: dict[tuple[str, str, str, int], list[ErrorPair]] = {}
     for pair in pairs:
-        found.setdefault((pair.contrast, pair.template, pair.format, pair.shape), []).append(pair)
-    return found
+        by_shape.setdefault((pair.contrast, pair.template, pair.format, pair.shape), []).append(pair)
+    return by_shape
 
 
 def chosen(

@@ -30,10 +30,10 @@ def _pairs(ctx: RunContext[StudyConfig]) -> list[ErrorPair]:
 
 def null_pairs(ctx: RunContext[StudyConfig], like: ErrorPair) -> list[ErrorPair]:
     """Two clean prompts each, of the template and shape of a pair, from the pairs that select."""
-    own = {"contrast": like.contrast, "format": like.format, "templates": [like.template], "shape": like.shape}
-    return chosen(_pairs(ctx), **own, split="select", kind="null")
+    alike = {"contrast": like.contrast, "format": like.format, "templates": [like.template], "shape": like.shape}
+    return chosen(_pairs(ctx), **alike, split="select", kind="null")
 
 
 def _largest_first(pairs: Sequence[ErrorPair], studied: Studied, split: str | None) -> list[list[ErrorPair]]:
-    own = chosen(pairs, contrast=studied.contrast, format=studied.format, templates=studied.templates, split=split)
-    return sorted(by_shape(own).values(), key=len, reverse=True)
+    some = chosen(pairs, contrast=studied.contrast, format=studied.format, templates=studied.templates, split=split)
+    return sorted(by_shape(some).values(), key=len, reverse=True)

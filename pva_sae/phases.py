@@ -16,7 +16,7 @@ from common.phases.settings import typed
 from common.provenance import ROOT
 from common.runs.artifacts import AlreadyBuilt
 from common.runs.discovery import MANIFEST
-from run import PROGRAM
+from run import CATALOGUE
 
 
 def run_phase(phase: str, *, data: str | Path = "data", **settings: Any) -> Path:
@@ -45,7 +45,7 @@ def run_phases(phases: Sequence[str], *, data: str | Path = "data", **settings: 
 
     Raises: ConfigError, before anything runs, for a setting that no phase at all has; else as `run_phase`.
     """
-    has = {phase: flags_of(PROGRAM.phase(phase)) for phase in {*PROGRAM.phases, *phases}}
+    has = {phase: flags_of(CATALOGUE.phase(phase)) for phase in {*CATALOGUE.phases, *phases}}
     if unknown := [name for name in settings if not any(_flag_name(name) in flags for flags in has.values())]:
         raise ConfigError(f"no phase has the settings {', '.join(unknown)}\nSee: python3 run.py phase ID --help")
     own = {
@@ -59,7 +59,7 @@ def folder_of(phase: str, *, data: str | Path = "data", **settings: Any) -> Path
 
     Raises: as `run_phase`, for settings and inputs.
     """
-    context, _ = context_for(PROGRAM.phase(phase), _words(data, settings))
+    context, _ = context_for(CATALOGUE.phase(phase), _words(data, settings))
     context.log.handlers.clear()  # the command itself says all this
     context.pick_inputs()
     try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import ConfigError
 from common.exchange import rows
-from common.handoffs import DETECTION, HANDOFFS
+from common.handoffs import DETECTION, SCHEMAS
 from common.report.collect import Collected, PhaseResult, choose, collect_experiment, runs_in
 from common.saes.activations import stored_positions
-from run import PROGRAM
+from run import CATALOGUE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ class Run:
     @property
     def phases(self) -> list[str]:
         """The phases that are finished, such as ['0', '0.1', '1']."""
-        return [handoff.phase for handoff in HANDOFFS if self._collected.finished(handoff)]
+        return [schema.phase for schema in SCHEMAS if self._collected.finished(schema)]
 
     @property
     def path(self) -> Path:
@@ -133,4 +133,4 @@ class Run:
         return self._phase(phase).document(name)
 
     def _phase(self, phase: str) -> PhaseResult:
-        return self._collected.needed(PROGRAM.phase(phase).output)
+        return self._collected.needed(CATALOGUE.phase(phase).output)

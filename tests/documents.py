@@ -13,7 +13,7 @@ from common.runs.artifacts import ArtifactWriter
 
 def write(out: ArtifactWriter, name: str, given: Any) -> None:
     """One of an artifact's documents. A key that is not declared is refused when it is written."""
-    out.document(name, filled(out.handoff.kind_of(name), given))
+    out.document(name, filled(out.schema.kind_of(name), given))
 
 
 def filled(kind: Any, given: Any) -> Any:

@@ -142,11 +142,11 @@ def write_runs(
             out.table("gate.parquet", rows)
             out.document("gate.json", gate)
 
-    for handoff, run, inputs in (
+    for schema, run, inputs in (
         (handoffs.ERROR_PAIRS, write_pairs, ()),
         (handoffs.ERROR_GATE, write_gate, (handoffs.ERROR_PAIRS,)),
     ):
-        phase = Phase(id=handoff.phase, title="made", config=NamedModelConfig, inputs=inputs, output=handoff, run=run)
+        phase = Phase(id=schema.phase, title="made", config=NamedModelConfig, inputs=inputs, output=schema, run=run)
         run_phase(phase, data, NamedModelConfig(model=str(model)), fresh=fresh)
 
 

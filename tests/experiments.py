@@ -54,8 +54,8 @@ class Experiment:
     def build(self, **given: object) -> "Experiment":
         made = [handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT]
         made += [handoffs.TEMPERATURE] if self.temperature else []
-        for handoff in made:
-            self.make(handoff)
+        for schema in made:
+            self.make(schema)
         return self
 
     def run(self, log: logging.Logger | None = None, inputs: tuple[Path, ...] = (), **given: object) -> Path:
@@ -87,19 +87,19 @@ class Experiment:
             given_inputs=inputs,
         )
 
-    def make(self, handoff: handoffs.Handoff) -> None:
+    def make(self, schema: handoffs.ArtifactSchema) -> None:
         fill = {
             "split": self._split,
             "generations": self._generations,
             "general_text": self._general_text,
             "temperature_samples": self._samples,
-        }[handoff.name]
+        }[schema.name]
 
         def run(ctx: RunContext, config: LatentConfig) -> None:
             with ctx.write() as out:
                 fill(out)
 
-        phase = Phase(id=handoff.phase, title="made", config=LatentConfig, inputs=(), output=handoff, run=run)
+        phase = Phase(id=schema.phase, title="made", config=LatentConfig, inputs=(), output=schema, run=run)
         ctx = self.context(phase, self.config())
         run(ctx, ctx.config)
 

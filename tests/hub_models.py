@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import SPECIAL, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-PROGRAM = "def same(n):\n    return n\n"
+CATALOGUE = "def same(n):\n    return n\n"
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
 GEMMA_CHAT = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
@@ -135,7 +135,7 @@ def write_model(home: Path, model: str, n_layers: int, chat_template: str = "") 
     """Put `model`, cut to `n_layers`, where the hub's client looks for it when HF_HOME is `home`."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
-    tokenizer.add_tokens([PROGRAM])
+    tokenizer.add_tokens([CATALOGUE])
     if chat_template:
         tokenizer.add_special_tokens({"additional_special_tokens": TURNS})
         tokenizer.chat_template = chat_template
@@ -145,7 +145,7 @@ def write_model(home: Path, model: str, n_layers: int, chat_template: str = "") 
     file = cached_file(home, model, "config.json")
     file.write_text(json.dumps(config))
     made = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(file.parent))
-    _write_nothing_but(tokenizer.convert_tokens_to_ids(PROGRAM), made)
+    _write_nothing_but(tokenizer.convert_tokens_to_ids(CATALOGUE), made)
     made.to(torch.bfloat16).save_pretrained(file.parent, max_shard_size="4MB")
     tokenizer.save_pretrained(file.parent)
     _use_the_hub_s_names(file.parent)

@@ -18,7 +18,7 @@ from report_errors import of_errors
 from report_selection import GENERAL_TEXT, LEFT_OUT, LIMITS, SPARSE_PROBING, counted, interval
 
 from common import handoffs
-from common.handoffs import DICTIONARIES, HANDOFFS, Handoff
+from common.handoffs import DICTIONARIES, SCHEMAS, ArtifactSchema
 from common.report.collect import Collected, choose, collect_experiment, runs_in
 from common.report.document import ReportResult, write_reports
 from common.runs import discovery
@@ -27,7 +27,7 @@ from common.runs.artifacts import ArtifactWriter
 MODEL, DATASET, SAE = "organism@00000000", "organism@11111111", "saes@22222222"
 HOSTILE = '</script></pre><img src=x onerror="window.ran=1"><script>window.ran=2</script>&amp;"\''
 N = 12  # problems of each split
-USUAL = tuple(handoff for handoff in HANDOFFS if handoff != DICTIONARIES)  # who has other SAEs needs none of their own
+USUAL = tuple(schema for schema in SCHEMAS if schema != DICTIONARIES)  # who has other SAEs needs none of their own
 DIRECTIONS = ("predict_incorrect", "predict_correct", "steer_incorrect", "steer_correct")
 STEERED = ("steer_incorrect", "steer_correct")
 SANDBOX = {"level": 3, "layers": ["rlimits", "seccomp", "landlock v7", "namespaces"], "near_limit_count": 0}
@@ -44,10 +44,10 @@ def build(
 ) -> Path:
     """Finished runs of the named artifacts, or of all. `changes` maps 'file.json' to what is done to its content."""
     lineage: dict[str, str] = {}
-    for handoff in USUAL:
-        if names is None or handoff.name in names:
-            path = write_run(data, handoff, lineage, model=model, preset=preset, changes=changes or {})
-            lineage[handoff.name] = discovery.read_run(path, handoff).document["content_sha256"]
+    for schema in USUAL:
+        if names is None or schema.name in names:
+            path = write_run(data, schema, lineage, model=model, preset=preset, changes=changes or {})
+            lineage[schema.name] = discovery.read_run(path, schema).document["content_sha256"]
     return data
 
 
@@ -64,7 +64,7 @@ def write_report(*arguments: Any, **given: Any) -> ReportResult:
 
 def write_run(
     data: Path,
-    handoff: Handoff,
+    schema: ArtifactSchema,
     lineage: dict[str, str],
     *,
     model: str = MODEL,
@@ -74,18 +74,18 @@ def write_run(
 ) -> Path:
     """One finished run, made from the artifacts in `lineage`."""
     known = {"model": model, "dataset": DATASET, "sae": sae, "transcoders": "transcoders@33333333"}
-    experiment = {key: known[key] for key in handoff.scope if key in known}
-    path = data / handoff.folder / discovery.new_run_name(handoff, data, experiment)
+    experiment = {key: known[key] for key in schema.scope if key in known}
+    path = data / schema.folder / discovery.new_run_name(schema, data, experiment)
     identity = {
-        "artifact": handoff.name,
-        "phase": handoff.phase,
-        "schema_version": handoff.version,
+        "artifact": schema.name,
+        "phase": schema.phase,
+        "schema_version": schema.version,
         "experiment": experiment,
         "settings": {"seed": 42, "temperature": 0.0, "max_new_tokens": 400},
         "inputs": {},
         "lineage": dict(lineage),
     }
-    command = f"python3 run.py phase {handoff.phase} --preset demo"
+    command = f"python3 run.py phase {schema.phase} --preset demo"
     typed = {"model": discovery.plain_name(model), "dataset": "organism", "sae": "auto", "seed": 42}
     details = {
         "preset": preset,
@@ -95,8 +95,8 @@ def write_run(
         "input_paths": {},
         "input_reasons": {},
     }
-    with ArtifactWriter(handoff, path, identity, details, logging.getLogger("test")) as out:
-        if "model" in handoff.scope:
+    with ArtifactWriter(schema, path, identity, details, logging.getLogger("test")) as out:
+        if "model" in schema.scope:
             out.process["model"] = {
                 "name": "organism",
                 "revision": None,
@@ -105,9 +105,9 @@ def write_run(
                 "n_layers": 6,
                 "d_model": 192,
             }
-        if handoff.name in ("generations", "temperature_samples", "steering"):
+        if schema.name in ("generations", "temperature_samples", "steering"):
             out.process["sandbox"] = SANDBOX
-        _FILL[handoff.name](_Changing(out, changes or {}))
+        _FILL[schema.name](_Changing(out, changes or {}))
     return path
 
 

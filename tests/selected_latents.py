@@ -11,7 +11,7 @@ from support import write_problems
 from toy_phases import run_phase
 
 from common import handoffs
-from common.handoffs import Handoff
+from common.handoffs import ArtifactSchema
 from common.model.settings import PromptConfig
 from common.phases.context import RunContext
 from common.phases.phase import Phase
@@ -86,14 +86,14 @@ class SmallExperiment:
         document = {"steer": steer, "directions": entries}
         self.write(handoffs.COEFFICIENTS, lambda out: documents.write(out, "coefficients.json", document))
 
-    def write(self, handoff: Handoff, fill) -> Path:
+    def write(self, schema: ArtifactSchema, fill) -> Path:
         """A finished run of another phase whose files `fill` writes."""
 
         def run(ctx: RunContext, config: MadeConfig) -> None:
             with ctx.write() as out:
                 fill(out)
 
-        phase = Phase(id=handoff.phase, title="made", config=MadeConfig, inputs=(), output=handoff, run=run)
+        phase = Phase(id=schema.phase, title="made", config=MadeConfig, inputs=(), output=schema, run=run)
         return run_phase(phase, self.data, MadeConfig(**self.words), fresh=True)
 
     def _directions(self) -> dict[str, dict]:

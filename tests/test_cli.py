@@ -41,7 +41,7 @@ def test_help_answers_at_once_and_without_the_heavy_libraries():
 
 def test_settings_of_every_phase_load_no_heavy_library():
     script = (
-        "import run, sys; [run.PROGRAM.phase(name).config for name in run.PHASES]; "
+        "import run, sys; [run.CATALOGUE.phase(name).config for name in run.PHASES]; "
         "print(sorted({'torch', 'transformers', 'scipy', 'pandas', 'sklearn', 'matplotlib'} & {*sys.modules}))"
     )
     assert cold_command("-c", script).stdout.strip() == "[]"

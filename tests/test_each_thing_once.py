@@ -11,6 +11,7 @@ from support import ROOT
 FOLDERS = ("common", "model_organism", "natural", "benchmarks", "pva_sae", *(p.name for p in ROOT.glob("phase*/")))
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 SHORT_WORD, SMALL_BODY = 20, 160  # equal words and one-liners may mean different things
+SHORT_HELP = 31  # "seed of the random directions"
 OF_EACH_FILE = {"HERE"}  # the folder that a file lies in
 
 
@@ -68,6 +69,25 @@ def test_no_two_functions_have_the_same_body():
                     places[body].append(f"{name_of(path)}:{node.name}")
     assert len(places) > 1000
     assert defined_more_than_once(places) == {}
+
+
+def test_a_setting_is_declared_once():
+    """What several phases ask for in the same words is declared by one function, as `resamples` is."""
+    places = defaultdict(list)
+    for path, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting":
+                if len(words := ast.unparse(node.args[1])) > SHORT_HELP:
+                    places[words].append(f"{name_of(path)}:{node.lineno}")
+    assert len(places) > 150
+    assert defined_more_than_once(places) == {}
+
+
+def test_what_holds_a_program_has_a_name_of_its_own():
+    """What is asked, what is written, what is judged, what judges it, what a user hands in, what a part file holds."""
+    names = {"Request", "Generation", "Draft", "Solution", "Program", "Submission", "SavedRecord"}
+    classes = [node.name for tree in trees().values() for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert sorted(name for name in classes if name in names) == sorted(names)
 
 
 def is_docstring(node: ast.stmt) -> bool:

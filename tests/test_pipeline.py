@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from runs import content, copy_inputs, newest, processes_of, run_phases, save_records
+from runs import assert_same_content, copy_inputs, newest, processes_of, run_phases, save_records
 from safetensors.numpy import load_file
 from support import ROOT, command, warm_commands, write_problems
 from warm_commands import Started
@@ -114,7 +114,7 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bytes(whole, begun, flags
     assert (0 < saved < 100) if late else saved == 0
     done = command("run.py", "phase", "1", *flags, "--data-dir", begun)
     assert done.returncode == 0, done.stderr
-    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+    assert_same_content(newest(begun / "phase1_0"), newest(whole / "phase1_0"))
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(whole, begun, flags):
@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(whole, begun, flags):
     part = sum(int(path.name.split("_")[2]) for path in begun.glob("phase1_0/*/parts/part_*"))
     assert 0 < part < 100
     assert command("run.py", "phase", "1", *flags, "--data-dir", begun).returncode == 0
-    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+    assert_same_content(newest(begun / "phase1_0"), newest(whole / "phase1_0"))
 
 
 def test_two_workers_stopped_and_continued_give_the_bytes_of_one_process(whole, begun, flags):
@@ -150,7 +150,7 @@ def test_two_workers_stopped_and_continued_give_the_bytes_of_one_process(whole, 
     done = command(*again, "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert len(list((begun / "phase1_0").iterdir())) == 2  # one run, and the lock of choosing it
-    assert content(newest(begun / "phase1_0")) == content(newest(whole / "phase1_0"))
+    assert_same_content(newest(begun / "phase1_0"), newest(whole / "phase1_0"))
     processes = processes_of(newest(begun / "phase1_0"))
     assert len(processes) > 2 and sum(process["n_records"] for process in processes) == 100
 

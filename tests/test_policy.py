@@ -12,7 +12,7 @@ import pytest
 from support import ROOT
 
 import run
-from common.handoffs import HANDOFFS
+from common.handoffs import SCHEMAS
 from common.phases.settings import spec_of
 
 ROOT_SCRIPTS = {"run.py", "multi_gpu_launcher.py", "clean_data.py"}
@@ -25,6 +25,7 @@ FILES = sorted(
 )
 COMMANDS = {Path(command.function.partition(":")[0].replace(".", "/") + ".py") for command in run.COMMANDS.values()}
 COMMANDS.add(Path("common/launch/running.py"))  # what a dry run says
+COMMANDS.add(Path("common/launch/side_by_side.py"))  # what phases at the same time have printed
 COMMANDS.add(Path("docs/natural/check.py"))  # a script, which knows nothing of this project
 MOST_SKIPS = 50
 LIBRARY = [path for path in FILES if path.parts[0] not in ("tests", "benchmarks") and str(path) not in ROOT_SCRIPTS]
@@ -111,7 +112,7 @@ def test_every_module_says_what_it_is():
 
 @pytest.mark.parametrize("phase_id", run.PHASES)
 def test_every_setting_of_a_phase_has_help_and_two_complete_presets(phase_id):
-    phase = run.PROGRAM.phase(phase_id)
+    phase = run.CATALOGUE.phase(phase_id)
     for field in dataclasses.fields(phase.config):
         assert len(spec_of(field).help) > 10, f"--{field.name} needs a help text"
         assert field.default is not dataclasses.MISSING
@@ -125,10 +126,10 @@ def test_every_phase_has_its_settings_beside_it_and_its_folder_is_explained(modu
     assert (ROOT / path.relative_to(ROOT).parts[0] / "README.md").is_file()
 
 
-def test_every_artifact_of_a_phase_is_declared_among_the_handoffs():
-    outputs = [run.PROGRAM.phase(phase_id).output for phase_id in run.PHASES]
-    assert tuple(outputs) == HANDOFFS
-    assert all(field.meaning for handoff in HANDOFFS for table in handoff.tables.values() for field in table.values())
+def test_every_artifact_of_a_phase_is_declared_among_the_schemas():
+    outputs = [run.CATALOGUE.phase(phase_id).output for phase_id in run.PHASES]
+    assert tuple(outputs) == SCHEMAS
+    assert all(field.meaning for schema in SCHEMAS for table in schema.tables.values() for field in table.values())
 
 
 def test_test_files_say_what_they_cover():

@@ -46,6 +46,14 @@ def test_what_is_not_settled_is_a_known_placeholder():
     assert len(re.findall("placeholder|example.org", text)) == 2 * len(PLACEHOLDERS)
 
 
+def test_what_contributors_are_told_of_where_it_happens_is_so():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| [^|]+\? \| `(\w+)` in `([\w/]+\.py)`", text, re.MULTILINE)
+    assert len(rows) >= 9
+    for name, path in rows:
+        assert re.search(rf"^(def|class) {name}\b", (ROOT / path).read_text(), re.MULTILINE), f"{name} in {path}"
+
+
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "CHANGELOG.md", "pva_sae/README.md"])
 def test_every_path_that_a_page_names_is_there(page):
     names = set(re.findall(r"`([\w./]+/[\w./]*)`", (ROOT / page).read_text())) - {"phaseN_subject/"}

@@ -12,7 +12,7 @@ from detectable import detectable
 from experiments import RATE, Experiment, save_saes
 from safetensors.torch import load_file, save_file
 
-from common.handoffs import GENERAL_TEXT, HANDOFFS
+from common.handoffs import GENERAL_TEXT, SCHEMAS
 from common.report.status import status_lines
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.phase import PHASE as DETECTION
@@ -61,7 +61,7 @@ def test_each_dictionary_has_rates_of_its_own(read_with_both):
 
 def test_status_shows_the_run_once_and_nothing_that_is_stale(read_with_both):
     experiment, _ = read_with_both
-    lines = status_lines(HANDOFFS, experiment.data)
+    lines = status_lines(SCHEMAS, experiment.data)
     assert [line.state for line in lines if line.phase == "1.1"] == ["built"]
     assert [line.phase for line in lines if line.state == "built"].count("2") == 2
     assert not [line for line in lines if line.state == "stale"]

@@ -10,13 +10,14 @@ import pandas
 import pytest
 import sklearn.metrics
 from safetensors.numpy import load_file
+from saved_saes import D_IN, saved
 from support import ROOT, cold_command, command, in_whole_sweeps
 
-from common.handoffs import HANDOFFS
+from common.handoffs import SCHEMAS
 from common.launch import running
 from common.launch.running import words_among
 from phase4_anomaly_detection import AnomalyDetector
-from run import PHASES, PROGRAM
+from run import CATALOGUE, PHASES
 
 # The demo preset, as small as its statistics allow.
 SMALL = (
@@ -46,9 +47,9 @@ def finished(dataset, tmp_path_factory):
 
 def test_every_phase_is_built_once_and_the_report_is_written(finished):
     data, done = finished
-    for handoff in HANDOFFS:
-        runs = list((data / handoff.folder).glob("*/manifest.json")) if (data / handoff.folder).is_dir() else []
-        assert len(runs) == (handoff.phase not in PROGRAM.apart), handoff.name
+    for schema in SCHEMAS:
+        runs = list((data / schema.folder).glob("*/manifest.json")) if (data / schema.folder).is_dir() else []
+        assert len(runs) == (schema.phase not in CATALOGUE.apart), schema.name
     *sentences, where = done.stdout.splitlines()[-4:]
     assert where == f"Report: {data / 'report.html'}" and (data / "report.html").is_file()
     assert [sentence.split("?")[0] for sentence in sentences] == [
@@ -57,7 +58,7 @@ def test_every_phase_is_built_once_and_the_report_is_written(finished):
         "How far to trust it",
     ]
     order = [line.split("phase ")[1].split(":")[0] for line in done.stderr.splitlines() if " phase " in line[:16]]
-    assert order == [phase_id for phase_id in PHASES if phase_id not in PROGRAM.apart]
+    assert order == [phase_id for phase_id in PHASES if phase_id not in CATALOGUE.apart]
 
 
 def test_python_is_given_what_the_pipeline_wrote(finished):
@@ -128,7 +129,7 @@ def test_a_detector_of_programs_and_one_of_prompts_refuse_each_others_texts(fini
 def test_a_second_pipeline_builds_nothing_and_one_from_a_phase_on_starts_there(finished, dataset):
     data, _ = finished
     again = command("run.py", "pipeline", *SMALL, "--dataset", dataset, "--data-dir", data)
-    assert again.returncode == 0 and again.stderr.count("already built") == len(PHASES) - len(PROGRAM.apart)
+    assert again.returncode == 0 and again.stderr.count("already built") == len(PHASES) - len(CATALOGUE.apart)
     later = command("run.py", "pipeline", "--from", "4.1", *SMALL, "--dataset", dataset, "--data-dir", data)
     assert later.returncode == 0 and "phase 4.1:" in later.stderr and "phase 3.7:" not in later.stderr
     group = command("run.py", "pipeline", "--from", "3", *SMALL, "--dataset", dataset, "--data-dir", data, "--dry-run")
@@ -169,7 +170,7 @@ def test_a_model_without_saes_trains_its_own_in_the_pipeline(tiny_gemma, tmp_pat
     assert done.returncode == 0, done.stderr
     assert "phase 1.3 trains some" in done.stderr
     assert done.stderr.index("phase 1.3: ") < done.stderr.index("phase 2: ")
-    assert f"Build them with: python3 run.py phase 1.3 --model {tiny_gemma}" in done.stdout
+    assert f"it begins a run in {tmp_path / 'data' / 'phase2'} after phase 1.3" in done.stdout
 
 
 def test_validation_read_with_another_selection_is_refused_unless_again(finished, dataset, tmp_path):
@@ -183,7 +184,7 @@ def test_validation_read_with_another_selection_is_refused_unless_again(finished
 
 def flags_of(phase_id: str, flags: list) -> list[str]:
     """Those that one phase has, as the pipeline sorts them out."""
-    return words_among(running.flags_of(PROGRAM.phase(phase_id)), [str(flag) for flag in flags])
+    return words_among(running.flags_of(CATALOGUE.phase(phase_id)), [str(flag) for flag in flags])
 
 
 @pytest.mark.parametrize(
@@ -206,9 +207,45 @@ def test_a_dry_run_says_what_each_phase_waits_for_and_writes_nothing(tmp_path):
     done = command("run.py", "pipeline", "--preset", "demo", "--dry-run", "--data-dir", tmp_path / "data")
     assert done.returncode == 0, done.stderr
     assert f"it would begin {tmp_path / 'data' / 'phase0'}" in done.stdout
-    waits = f"it would begin a run in {tmp_path / 'data' / 'phase2'}, once there is what it waits for:\n"
-    assert f"{waits}  phase 0.1: no finished split of organism" in done.stdout
+    assert f"it begins a run in {tmp_path / 'data' / 'phase2'} after phase 0.1, phase 1 and phase 1.1" in done.stdout
+    assert "Build it" not in done.stdout and done.stdout.count("expected: memory of each process up to") > 10
     assert not (tmp_path / "data").exists()
+    later = ["run.py", "pipeline", "--preset", "demo", "--dry-run", "--from", "2", "--data-dir", tmp_path / "data"]
+    waits = f"it would begin a run in {tmp_path / 'data' / 'phase2'}, once there is what it waits for:\n"
+    assert f"{waits}  phase 0.1: no finished split of organism" in command(*later).stdout
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_file_that_a_later_phase_would_refuse_is_refused_before_the_first(tiny_gemma, tmp_path, dataset, more):
+    """It was, once everything in front of that phase had been computed."""
+    rows, texts, saes = tmp_path / "rows.jsonl", tmp_path / "texts", tmp_path / "saes"
+    first = json.loads(dataset.read_text().splitlines()[0])
+    rows.write_text(json.dumps(first) + "\n" + json.dumps({**first, "task_id": 7, "test_list": None}) + "\n")
+    texts.mkdir()
+    (texts / "one.txt").write_text("One document.")
+    saved(saes, layer=0)
+    base = ["run.py", "pipeline", *more, "--preset", "demo", "--model", tiny_gemma, "--data-dir", tmp_path / "data"]
+    for words, message in (
+        (["--dataset", rows], f"{rows}, line 2: field 'test_list'"),
+        (["--text", texts], f"'{texts}' has 1 document, but --documents is 1000"),
+        (["--sae", saes], f"the SAE in {saes / 'layer_0'} reads vectors of {D_IN} numbers; those of {tiny_gemma} have"),
+    ):
+        done = command(*base, *words)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_pipeline_ends_where_it_is_told_and_says_how_to_go_on(tmp_path, dataset):
+    words = ["--preset", "demo", "--dataset", dataset, "--data-dir", tmp_path / "data"]
+    done = command("run.py", "pipeline", "--until", "0.1", *words)
+    built = sorted(path.name for path in (tmp_path / "data").iterdir() if path.is_dir())
+    assert done.returncode == 0 and built == ["phase0", "phase0_1"], done.stderr
+    done = command("run.py", "pipeline", "--from", "2", "--until", "2", *words)
+    assert done.returncode == 2 and "error: no finished generations" in done.stderr
+    assert "phase 2 failed. Go on with: python3 run.py pipeline --from 2 --until 2 --preset demo" in done.stderr
+    for wrong, message in ((["--until", "9"], "--until is '9'"), (["--from", "2", "--until", "1"], "before --from 2")):
+        done = command("run.py", "pipeline", *wrong, *words)
+        assert done.returncode == 2 and message in done.stderr
 
 
 def test_everything_that_was_found_is_exported_for_datasets(finished, dataset, tmp_path):

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from runs import exact_bytes
 
-from common.handoffs import Field, Handoff
+from common.handoffs import ArtifactSchema, Field
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.phases.settings import PhaseConfig, setting
@@ -15,7 +16,7 @@ from common.runs import discovery
 from common.stopping import StopRequest
 
 N = 230
-NUMBERS = Handoff(
+NUMBERS = ArtifactSchema(
     name="numbers",
     phase="8",
     folder="phase8",
@@ -23,7 +24,7 @@ NUMBERS = Handoff(
     scope=("dataset",),
     tables={"numbers.parquet": {"task_id": Field("int64", "id"), "square": Field("int64", "its square")}},
 )
-SUMS = Handoff(
+SUMS = ArtifactSchema(
     name="sums",
     phase="9",
     folder="phase9",
@@ -102,5 +103,5 @@ def content(folder: Path) -> dict[str, bytes]:
     """Every file that must not depend on when or how often the run was stopped."""
     skipped = {"manifest.json", "log.txt"}
     return {
-        str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in skipped
+        str(p.relative_to(folder)): exact_bytes(p) for p in folder.rglob("*") if p.is_file() and p.name not in skipped
     }

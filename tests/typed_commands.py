@@ -50,11 +50,11 @@ def check_understood(line: str) -> None:
 
 
 def _check_phase(phase_id: str, words: list[str]) -> None:
-    if phase_id in run.PROGRAM.groups:
-        allowed = set[str]().union(*map(_flags_of_phase, run.PROGRAM.groups[phase_id]))
+    if phase_id in run.CATALOGUE.groups:
+        allowed = set[str]().union(*map(_flags_of_phase, run.CATALOGUE.groups[phase_id]))
         _check_flags(f"phase {phase_id}", words, allowed)
         return
-    phase = run.PROGRAM.phase(phase_id)
+    phase = run.CATALOGUE.phase(phase_id)
     args = phase_parser(phase).parse_args([word for word in words if word != "--help"])
     build_config(phase.config, args.preset, vars(args))
 
@@ -76,8 +76,8 @@ def _flags(words: list[str]) -> set[str]:
 
 @functools.cache
 def _flags_of_phase(phase_id: str) -> set[str]:
-    ids = run.PROGRAM.groups.get(phase_id, (phase_id,))
-    return set[str]().union(*(flags_of(run.PROGRAM.phase(one)) for one in ids))
+    ids = run.CATALOGUE.groups.get(phase_id, (phase_id,))
+    return set[str]().union(*(flags_of(run.CATALOGUE.phase(one)) for one in ids))
 
 
 @functools.cache

@@ -41,9 +41,9 @@ def reliability_groups(
     probability: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], group: Int[np.ndarray, " n"]
 ) -> list[ReliabilityGroup]:
     """What was predicted and observed in each group, the latter with Wilson's interval."""
-    found = []
+    groups = []
     for inside in (group == number for number in np.unique(group)):
         n = int(inside.sum())
         observed = rate(int(positive[inside].sum()), n)
-        found.append(ReliabilityGroup(predicted=float(probability[inside].mean()), observed=observed, n=n))
-    return found
+        groups.append(ReliabilityGroup(predicted=float(probability[inside].mean()), observed=observed, n=n))
+    return groups

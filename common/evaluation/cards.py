@@ -28,14 +28,14 @@ def evaluation_card(
     `ranked` is what differences.ranked says of it on the same resamples, where that was found before.
     """
     ranked = ranked or differences.ranked(values, positive, draws)
-    found = differences.at_threshold(metrics.predicted_positive(values, threshold), positive, draws)
+    by_metric = differences.at_threshold(metrics.predicted_positive(values, threshold), positive, draws)
     (low, high), auroc = delong_interval(values, positive), ranked["auroc"].interval
     return Card(
         threshold=threshold,
         n=len(values),
         n_positive=int(positive.sum()),
         base_rate=number(positive.mean()),
-        **{name: metric.interval for name, metric in found.items()},
+        **{name: metric.interval for name, metric in by_metric.items()},
         auroc=AurocInterval(auroc.value, auroc.low, auroc.high, number(low), number(high)),
         average_precision=ranked["average_precision"].interval,
     )

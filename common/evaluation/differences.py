@@ -60,9 +60,9 @@ def _resampled(
     metric: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]], positive: np.ndarray, draws: np.ndarray
 ) -> dict[str, Resampled]:
     """`metric` gives its values from how often each problem counts as a positive, and as a negative."""
-    found, rows = metric(positive.astype(float), (~positive).astype(float)), max(1, _CELLS_AT_ONCE // len(positive))
+    on_data, rows = metric(positive.astype(float), (~positive).astype(float)), max(1, _CELLS_AT_ONCE // len(positive))
     parts = [draws[start : start + rows] for start in range(0, len(draws), rows)]
     drawn = [metric(part * positive, part * ~positive) for part in parts]
     return {
-        name: Resampled(float(value), np.concatenate([part[name] for part in drawn])) for name, value in found.items()
+        name: Resampled(float(value), np.concatenate([part[name] for part in drawn])) for name, value in on_data.items()
     }

@@ -83,9 +83,9 @@ def _log_odds(columns: np.ndarray, positive: np.ndarray, fitted_on: np.ndarray) 
 
 def _standardised(columns: np.ndarray, fitted_on: np.ndarray) -> np.ndarray:
     """By mean and standard deviation where it is fitted; what does not vary there is 0."""
-    own = columns[fitted_on]
-    spread = own.std(axis=0)
-    return np.where(spread > 0, (columns - own.mean(axis=0)) / np.where(spread > 0, spread, 1), 0.0)
+    fitted = columns[fitted_on]
+    spread = fitted.std(axis=0)
+    return np.where(spread > 0, (columns - fitted.mean(axis=0)) / np.where(spread > 0, spread, 1), 0.0)
 
 
 def _fitted(standard: np.ndarray, positive: np.ndarray) -> LogisticRegression:

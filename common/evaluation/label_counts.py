@@ -15,7 +15,18 @@ def too_small(sizes: dict[str, int]) -> dict[str, int]:
     return {name: 2 * n for name, n in OF_SPLITS.items() if sizes[name] < 2 * n}
 
 
-def pass_rates_that_do(sizes: dict[str, int]) -> tuple[float, float]:
-    """The lowest and the highest pass rate with which each split can be expected to hold enough of both labels."""
-    share = max(n / sizes[name] for name, n in OF_SPLITS.items())
-    return share, 1 - share
+def pass_rates_that_do(sizes: dict[str, int], sure: float = 0.95) -> tuple[float, float] | None:
+    """The lowest and the highest pass rate [whole percents] with which all splits hold enough of both labels.
+
+    Enough in all of them at once in `sure` of draws, whose problems pass independently; None where no rate does.
+    """
+    from scipy.stats import binom  # help and most commands come here without it
+
+    def holds(rate: float) -> bool:
+        enough = 1.0
+        for name, n in OF_SPLITS.items():
+            enough *= float(binom.cdf(sizes[name] - n, sizes[name], rate) - binom.cdf(n - 1, sizes[name], rate))
+        return enough >= sure
+
+    low = next((percent / 100 for percent in range(1, 51) if holds(percent / 100)), None)
+    return None if low is None else (low, 1 - low)

@@ -29,11 +29,11 @@ def logistic_series(
         basis, triangle = np.linalg.qr(x.T)
         rows = triangle.T
     design, target = np.column_stack([np.ones(len(rows)), rows]), positive.astype(np.float64)
-    found, coefficients = [], np.zeros(design.shape[1])
+    fits, coefficients = [], np.zeros(design.shape[1])
     for strength in strengths:
         coefficients = _minimum(design, target, 1 / strength, coefficients)
-        found.append(coefficients)
-    series = np.array(found)
+        fits.append(coefficients)
+    series = np.array(fits)
     weights = series[:, 1:] if basis is None else series[:, 1:] @ basis.T
     return weights, series[:, 0]
 

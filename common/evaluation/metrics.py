@@ -52,12 +52,12 @@ def ranked(
     """AUROC, and average precision: the sum over distinct scores, from the highest, of the gain in recall times the
     precision there; NaN without a positive."""
     positive, negative = _from_the_highest(values, positive, negative)
-    found, wrong = np.cumsum(positive, axis=-1), np.cumsum(negative, axis=-1)
+    right, wrong = np.cumsum(positive, axis=-1), np.cumsum(negative, axis=-1)
     won, pairs = _won(positive, negative, wrong)
-    flagged = found + wrong
+    flagged = right + wrong
     flagged[flagged == 0] = 1  # nothing was drawn yet: precision 0
-    gained = (positive * (found / flagged)).sum(axis=-1)
-    return {"auroc": _ratio(won, pairs), "average_precision": _ratio(gained, found[..., -1])}
+    gained = (positive * (right / flagged)).sum(axis=-1)
+    return {"auroc": _ratio(won, pairs), "average_precision": _ratio(gained, right[..., -1])}
 
 
 def counts_above(
@@ -65,8 +65,8 @@ def counts_above(
 ) -> tuple[Float[np.ndarray, "*r k"], Float[np.ndarray, "*r k"]]:
     """Negatives and positives at or above each distinct score, from the highest; first a column of zeros."""
     both = (np.cumsum(weights, axis=-1) for weights in _from_the_highest(values, negative, positive))
-    wrong, found = (np.concatenate([np.zeros_like(counts[..., :1]), counts], axis=-1) for counts in both)
-    return wrong, found
+    wrong, right = (np.concatenate([np.zeros_like(counts[..., :1]), counts], axis=-1) for counts in both)
+    return wrong, right
 
 
 def at_threshold(
@@ -104,8 +104,8 @@ def f1_by_threshold(
     """F1 of `value > threshold` for each threshold; `positive` is 1 for positives and 0 for negatives."""
     order = np.argsort(values, kind="stable")
     first_above = np.searchsorted(values[order], thresholds, side="right")
-    found = np.append(np.cumsum(positive[order][::-1])[::-1], 0.0)[first_above]
-    return 2 * found / (len(values) - first_above + positive.sum())
+    true_positives = np.append(np.cumsum(positive[order][::-1])[::-1], 0.0)[first_above]
+    return 2 * true_positives / (len(values) - first_above + positive.sum())
 
 
 def best_threshold(values: Float[np.ndarray, " n"], positive: Float[np.ndarray, " n"]) -> float | None:

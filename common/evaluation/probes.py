@@ -46,13 +46,13 @@ class CrossFitted:
 
 
 def cross_fitted_regression(
-    x: Float[np.ndarray, "n d"], own: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], seed: int
+    x: Float[np.ndarray, "n d"], fitted_on: Bool[np.ndarray, " n"], incorrect: Bool[np.ndarray, " n"], seed: int
 ) -> CrossFitted:
-    """The same probe of the rows of `own`, with what comparisons with others need."""
-    search = penalty_search(x[own], incorrect[own], seed)
+    """The same probe of the rows of `fitted_on`, with what comparisons with others need."""
+    search = penalty_search(x[fitted_on], incorrect[fitted_on], seed)
     values = search.decision_function(x)
     outside = values.copy()
-    outside[own] = search.out_of_fold_
+    outside[fitted_on] = search.out_of_fold_
     return CrossFitted(values, outside, search.best_score_, _facts(search))
 
 

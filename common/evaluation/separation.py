@@ -150,22 +150,22 @@ def area_under_roc(
 
 def _moments(firing: Firing, weight: Float[np.ndarray, " n"]) -> GroupMoments:
     """Over all problems, silent ones included."""
-    total, own = weight.sum(), weight[firing.problem]
+    total, weights = weight.sum(), weight[firing.problem]
     size = np.full(firing.n_latents, total**2 / (weight**2).sum())
-    mean = firing.total(own * firing.activation) / total
-    silent = np.where(_fires_wherever_it_counts(firing, weight), 0, total - firing.total(own))
-    squares = firing.total(own * (firing.activation - mean[firing.latent]) ** 2) + silent * mean**2
+    mean = firing.total(weights * firing.activation) / total
+    silent = np.where(_fires_wherever_it_counts(firing, weight), 0, total - firing.total(weights))
+    squares = firing.total(weights * (firing.activation - mean[firing.latent]) ** 2) + silent * mean**2
     return GroupMoments(size, mean, _unbiased(squares / total, mean, size))
 
 
 def _moments_of_firing(firing: Firing, weight: Float[np.ndarray, " n"]) -> GroupMoments:
     """Over the problems on which each latent fires."""
-    own = weight[firing.problem]
-    total, members = firing.total(own), firing.total((own > 0).astype(float))
+    weights = weight[firing.problem]
+    total, members = firing.total(weights), firing.total((weights > 0).astype(float))
     safe = np.where(members > 0, total, 1)
-    size = safe**2 / np.where(members > 0, firing.total(own**2), 1)
-    mean = firing.total(own * firing.activation) / safe
-    squares = firing.total(own * (firing.activation - mean[firing.latent]) ** 2) / safe
+    size = safe**2 / np.where(members > 0, firing.total(weights**2), 1)
+    mean = firing.total(weights * firing.activation) / safe
+    squares = firing.total(weights * (firing.activation - mean[firing.latent]) ** 2) / safe
     variance = _unbiased(squares, mean, np.where(members > 1, size, 2))
     return GroupMoments(size, mean, np.where(members > 1, variance, np.nan))
 

@@ -110,8 +110,8 @@ def nested(x: Float[np.ndarray, "n d"], incorrect: Bool[np.ndarray, " n"], grid:
     scores, inner = np.empty((len(grid.ks), len(x))), np.empty((n_folds, len(grid.ks)))
     strengths = np.empty_like(inner)
     for place in range(n_folds):
-        own, held_out = fold != place, fold == place
-        learned, labels = x[own], incorrect[own]
+        in_fit, held_out = fold != place, fold == place
+        learned, labels = x[in_fit], incorrect[in_fit]
         areas = inner_auroc(learned, labels, grid)
         for row, k in enumerate(grid.ks):
             best = areas[row].argmax()
@@ -141,12 +141,12 @@ def inner_auroc(
     ranked = by_abs_t(t_without_fold(x, incorrect, fold), max(grid.ks))
     areas = np.empty((len(ranked), len(grid.ks), len(grid.strengths)))
     for place, latents in enumerate(ranked):
-        own, held_out = fold != place, fold == place
+        in_fit, held_out = fold != place, fold == place
         columns = x[:, latents].astype(np.float64)
-        mean, scale = _scale(columns[own])
+        mean, scale = _scale(columns[in_fit])
         standard = (columns - mean) / scale
         for row, k in enumerate(grid.ks):
-            weights, _ = logistic_series(standard[own, :k], incorrect[own], grid.strengths)
+            weights, _ = logistic_series(standard[in_fit, :k], incorrect[in_fit], grid.strengths)
             odds = standard[held_out, :k] @ weights.T
             areas[place, row] = auroc_of_each(odds.T, incorrect[held_out])
     return areas.mean(axis=0)
@@ -176,12 +176,12 @@ def auroc_over_folds(
     the probe of all rows in 92 % of draws where that is .78; under permuted labels it lies above .5 in 8 %, not 2.5 %.
     So it describes, and decides nothing. None where a fold has fewer than two rows of a label.
     """
-    found = []
+    folds = []
     for place in np.unique(fold):
-        own = fold == place
-        n_pairs = int(positive[own].sum()) * int((~positive[own]).sum())
-        found.append((n_pairs, *delong_variance(scores[own], positive[own])))
-    pairs, areas, variances = np.array(found).T
+        inside = fold == place
+        n_pairs = int(positive[inside].sum()) * int((~positive[inside]).sum())
+        folds.append((n_pairs, *delong_variance(scores[inside], positive[inside])))
+    pairs, areas, variances = np.array(folds).T
     share = pairs / pairs.sum()
     area, half = float(share @ areas), Z * float(np.sqrt(share**2 @ variances))
     return Interval(number(area), number(max(area - half, 0.0)), number(min(area + half, 1.0)))

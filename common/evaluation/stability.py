@@ -45,7 +45,7 @@ def redrawn(
     size = np.bincount(place)
     level = np.bincount(place, weights=complexity) / size
     share_read = 1 - n_selected / len(complexity)
-    found = []
+    selects = []
     for seed in seeds:
         generator = np.random.default_rng(seed)
         order = np.lexsort((generator.permutation(len(size)), level))
@@ -53,8 +53,8 @@ def redrawn(
         begin = generator.random()
         is_read = np.empty(len(size), dtype=bool)
         is_read[order] = np.floor(begin + share_read * (middle + 0.5)) > np.floor(begin + share_read * (middle - 0.5))
-        found.append(~is_read[place])
-    return np.array(found)
+        selects.append(~is_read[place])
+    return np.array(selects)
 
 
 @dataclass
@@ -95,18 +95,18 @@ class Selections:
         Some draw may find no latent with the direction's sign: it counts as another choice.
         """
         positive = self._incorrect if direction.endswith("_incorrect") else ~self._incorrect
-        found = [self._read(draw, self._best.get((direction, draw)), positive) for draw in range(len(self._draws))]
-        areas = [each.auroc.value for each in found if each.auroc.value is not None]
+        draws = [self._read(draw, self._best.get((direction, draw)), positive) for draw in range(len(self._draws))]
+        areas = [each.auroc.value for each in draws if each.auroc.value is not None]
         low, high = np.quantile(areas, [0.025, 0.975]).tolist() if areas else (None, None)
         n_selected = self._draws.sum(axis=1)
         return Stability(
-            draws=len(found),
-            same_latent=sum((each.layer, each.latent) == (layer, latent) for each in found),
-            same_layer=sum(each.layer == layer for each in found),
+            draws=len(draws),
+            same_latent=sum((each.layer, each.latent) == (layer, latent) for each in draws),
+            same_layer=sum(each.layer == layer for each in draws),
             auroc=Interval(float(np.mean(areas)) if areas else None, low, high),
             selected_on=int(np.median(n_selected)),
             read_on=int(np.median(len(positive) - n_selected)),
-            chosen=found,
+            chosen=draws,
         )
 
     def _statistics(self, activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +144,7 @@ class Selections:
     def _read(self, draw: int, best: _Best | None, positive: np.ndarray) -> Redrawn:
         if best is None:
             return Redrawn(layer=None, latent=None, auroc=UNDEFINED)
-        own = ~self._draws[draw]
-        area, _ = delong_variance(best.activation[own], positive[own])
-        low, high = delong_interval(best.activation[own], positive[own])
+        not_drawn = ~self._draws[draw]
+        area, _ = delong_variance(best.activation[not_drawn], positive[not_drawn])
+        low, high = delong_interval(best.activation[not_drawn], positive[not_drawn])
         return Redrawn(layer=best.layer, latent=best.latent, auroc=Interval(number(area), number(low), number(high)))

@@ -54,12 +54,14 @@ def auroc_within(
     weights = np.vstack([np.ones(len(values)), draws])
     for number_of_stratum in np.unique(stratum):
         inside = stratum == number_of_stratum
-        own = positive[inside]
-        if own.all() or not own.any():  # no pairs: the rule where a quantity has nearly as many values as problems
+        is_positive = positive[inside]
+        if (
+            is_positive.all() or not is_positive.any()
+        ):  # no pairs: the rule where a quantity has nearly as many values as problems
             continue
         part = weights[:, inside]
-        found = metrics.pairs_won(values[inside], part * own, part * ~own)
-        won, pairs = won + found[0], pairs + found[1]
+        counts = metrics.pairs_won(values[inside], part * is_positive, part * ~is_positive)
+        won, pairs = won + counts[0], pairs + counts[1]
     area = np.where(pairs == 0, np.nan, won / np.where(pairs == 0, 1, pairs))
     return interval(area[0], area[1:])
 
@@ -73,13 +75,15 @@ def by_stratum(
     draws: Float[np.ndarray, "r n"],
 ) -> list[OfStratum]:
     """AUROC and F1 in each stratum; undefined where it has fewer than 5 positives or negatives."""
-    found = []
+    strata = []
     for number_of_stratum, name in enumerate(names):
         inside = stratum == number_of_stratum
-        part, own = draws[:, inside], positive[inside].astype(float)
-        both = _auroc_and_f1(values[inside], threshold, own, 1 - own, part * own, part * (1 - own))
-        found.append(OfStratum(stratum=name, n=int(inside.sum()), n_positive=int(own.sum()), **both))
-    return found
+        part, is_positive = draws[:, inside], positive[inside].astype(float)
+        both = _auroc_and_f1(
+            values[inside], threshold, is_positive, 1 - is_positive, part * is_positive, part * (1 - is_positive)
+        )
+        strata.append(OfStratum(stratum=name, n=int(inside.sum()), n_positive=int(is_positive.sum()), **both))
+    return strata
 
 
 def at_temperature(

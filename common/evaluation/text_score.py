@@ -49,10 +49,10 @@ class TextScores:
 
     def cross_fitted(self, own: Bool[np.ndarray, " n"], strength: float) -> Float[np.ndarray, " n"]:
         """The same, but texts of `own` have the log odds of a fit without their fold of 5."""
-        found = self.fitted_on(own, strength)
+        log_odds = self.fitted_on(own, strength)
         for train, test in self._folds(own):
-            (found[test],) = self._log_odds(train, test, [strength])
-        return found
+            (log_odds[test],) = self._log_odds(train, test, [strength])
+        return log_odds
 
     def _folds(self, own: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         rows = np.flatnonzero(own)

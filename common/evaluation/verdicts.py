@@ -56,13 +56,13 @@ def against_always(
     own, always = (
         differences.at_threshold(each, positive, draws)["f1"] for each in (predicted, np.ones_like(predicted))
     )
-    found = own.minus(always)
+    difference = own.minus(always)
     verdict = AlwaysVerdict.CANNOT_TELL
-    if found.low is not None and found.low > 0:
+    if difference.low is not None and difference.low > 0:
         verdict = AlwaysVerdict.BETTER
-    elif found.high is not None and found.high < 0:
+    elif difference.high is not None and difference.high < 0:
         verdict = AlwaysVerdict.WORSE
-    return AgainstAlways(verdict=verdict, f1_difference=found)
+    return AgainstAlways(verdict=verdict, f1_difference=difference)
 
 
 def ranking_power(n_positive: int, n_negative: int, random_q95: float | None = None) -> RankingPower:

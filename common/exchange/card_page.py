@@ -68,7 +68,7 @@ def _text(collected: Collected, places: Places) -> Iterator[str]:
     for key, words in collected.described:
         yield f"- {key}: {words}"
     yield "\n```bash"
-    yield from (str(phase.manifest["command"]) for phase in collected.done if phase.handoff.phase in MADE_BY)
+    yield from (str(phase.manifest["command"]) for phase in collected.done if phase.schema.phase in MADE_BY)
     yield "```\n"
     yield "## Columns\n"
     for name in (name for name in places if name in FIELDS):

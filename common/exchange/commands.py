@@ -13,7 +13,7 @@ from common.exchange.importing import import_from
 from common.exchange.layout import LayoutConfig
 from common.launch.running import add_experiment_flags, carry_out, context_from
 from common.model.settings import NamedModelConfig
-from common.phases.settings import add_flags, build_config
+from common.phases.settings import add_flags
 from common.report.collect import Collected, choose, collect_experiment, runs_in
 
 
@@ -67,10 +67,10 @@ KINDS = {"hf-dataset": _hf_dataset, "json": _json, "npz": _npz, "sae-lens": _sae
 
 def _experiment(args: Namespace) -> Collected:
     """The newest experiment of these settings, every phase of it that is there. Raises: MissingArtifactError."""
-    config = build_config(LayoutConfig, args.preset, vars(args))
-    given = {name: str(getattr(config, name)) for name in ("model", "dataset", "limit", "prompt")}
+    typed, preset = vars(args), None if args.preset == "full" else args.preset
+    given = {name: str(typed[name]) for name in ("model", "dataset", "limit", "prompt") if name in typed}
     runs = runs_in(args.data_dir)
-    return collect_experiment(runs, choose(runs, given, args.data_dir)[0], args.data_dir)
+    return collect_experiment(runs, choose(runs, given, args.data_dir, preset)[0], args.data_dir)
 
 
 def _tell(n_programs: int, folder: Path) -> int:

@@ -35,19 +35,19 @@ def export_dictionaries(ctx: RunContext, folder: Path) -> None:
     """
     folder = folder.resolve()
     check_target(folder)
-    found = ctx.read(handoffs.DICTIONARIES)
-    n_copied = copy_dictionaries(found, folder)
-    ctx.log.info("wrote %d dictionaries of %s to %s", n_copied, found.path.name, folder)
+    run = ctx.read(handoffs.DICTIONARIES)
+    n_copied = copy_dictionaries(run, folder)
+    ctx.log.info("wrote %d dictionaries of %s to %s", n_copied, run.path.name, folder)
 
 
-def copy_dictionaries(found: Artifact, folder: Path) -> int:
+def copy_dictionaries(run: Artifact, folder: Path) -> int:
     """The dictionaries of a run and their card as `folder`, which appears whole; how many there are."""
-    layers = sorted(name for name in found.manifest["files"] if name.startswith("layer_"))
+    layers = sorted(name for name in run.manifest["files"] if name.startswith("layer_"))
     with appearing(folder) as partial_folder:
         for name in ("dictionaries.json", *layers):
             target = partial_folder / name
             target.parent.mkdir(exist_ok=True)
-            target.write_bytes(found.file(name).read_bytes())
+            target.write_bytes(run.file(name).read_bytes())
     return len(layers) // 2
 
 

@@ -83,14 +83,14 @@ def _table_row(row: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
 
 def _problems(ctx: RunContext, generations: Artifact) -> dict[int, dict[str, Any]]:
     """Rows of the phase 0 that the run was made from, by task; empty, with a warning, when it is gone."""
-    handoff, lineage = handoffs.DIFFICULTY, generations.manifest["lineage"]
-    build = build_command(handoff, ctx.config, ctx.preset, ctx.data_dir)
+    schema, lineage = handoffs.DIFFICULTY, generations.manifest["lineage"]
+    build = build_command(schema, ctx.config, ctx.preset, ctx.data_dir)
     try:
-        if handoff.name not in lineage:
+        if schema.name not in lineage:
             raise MissingArtifactError(f"{generations.path} was made without phase 0\nBuild it with: {build}")
-        made_from = {handoff.name: lineage[handoff.name]}
-        run, _ = discovery.find_input(handoff, ctx.data_dir, ctx.config.experiment(), made_from, build)
-        rows = Artifact(handoff, run, build).table("difficulty.parquet")
+        made_from = {schema.name: lineage[schema.name]}
+        run, _ = discovery.find_input(schema, ctx.data_dir, ctx.config.experiment(), made_from, build)
+        rows = Artifact(schema, run, build).table("difficulty.parquet")
         return {row["task_id"]: row for row in rows}
     except (MissingArtifactError, ArtifactMismatchError) as error:
         ctx.log.warning("the columns text, code and test_list stay empty: %s", str(error).partition("\n")[0])

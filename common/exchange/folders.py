@@ -74,7 +74,7 @@ def write_json_lines(collected: Collected, folder: Path) -> int:
             lines = "".join(json.dumps(without_nan(row), ensure_ascii=False, allow_nan=False) + "\n" for row in table)
             (partial / f"{name}.jsonl").write_text(lines, encoding="utf-8")
         for phase in collected.done:
-            for name in phase.handoff.documents:
+            for name in phase.schema.documents:
                 if name in phase.manifest["files"]:
                     path = partial / "documents" / phase.place / name
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def without_nan(row: Row) -> Row:
 
 
 def _told(collected: Collected) -> dict[str, object]:
-    phases = {one.place: {"phase": one.handoff.phase, "command": one.manifest["command"]} for one in collected.done}
+    phases = {one.place: {"phase": one.schema.phase, "command": one.manifest["command"]} for one in collected.done}
     return {"experiment": collected.experiment, "phases": phases}
 
 

@@ -26,8 +26,8 @@ from common.phases.phase import Phase
 from common.progress import Progress
 from common.runs import discovery
 from common.runs.artifacts import Artifact
-from common.runs.choosing import differences
 from common.runs.locks import in_use
+from common.runs.target_folder import differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,16 +103,16 @@ def _warn_without_commit(ctx: RunContext[LayoutConfig]) -> None:
 
 def _pick_inputs(ctx: RunContext[LayoutConfig], source: Source) -> None:
     """Make the source an input of the run, beside phase 0 of its dataset if that was run here."""
-    handoff = handoffs.DIFFICULTY
-    build = build_command(handoff, ctx.config, ctx.preset, ctx.data_dir)
+    schema = handoffs.DIFFICULTY
+    build = build_command(schema, ctx.config, ctx.preset, ctx.data_dir)
     try:
-        run, reason = discovery.find_input(handoff, ctx.data_dir, ctx.config.experiment(), {}, build)
+        run, reason = discovery.find_input(schema, ctx.data_dir, ctx.config.experiment(), {}, build)
     except MissingArtifactError:
         ctx.log.info("no finished phase 0 of the dataset here: whether the tasks are its own is not checked")
     else:
-        ctx.log.info("input %s: %s (%s)", handoff.name, run.path, reason)
-        ctx.artifacts[handoff.name], ctx.reasons[handoff.name] = Artifact(handoff, run, build), reason
-        problems = ctx.read(handoff).table("difficulty.parquet")
+        ctx.log.info("input %s: %s (%s)", schema.name, run.path, reason)
+        ctx.artifacts[schema.name], ctx.reasons[schema.name] = Artifact(schema, run, build), reason
+        problems = ctx.read(schema).table("difficulty.parquet")
         _check_tasks(source, {problem["task_id"] for problem in problems}, ctx.config.dataset)
     ctx.artifacts[SOURCE], ctx.reasons[SOURCE] = cast(Artifact, source), "given on the command line"
     if not ctx.fresh:
@@ -123,20 +123,20 @@ def check_source(path: Path, log: logging.Logger) -> Source:
     """Everything of a folder but the activations themselves, after a look at each of them. Raises: ConfigError."""
     table = _find_table(path)
     rows, unused = _read_rows(table)
-    found, foreign = _find_npz(table.parent)
+    stored, foreign = _find_npz(table.parent)
     for row in rows:
-        row["label"] = _label(row, found.get(row["task_id"], {}), table)
+        row["label"] = _label(row, stored.get(row["task_id"], {}), table)
     tasks = {row["task_id"] for row in rows}
-    layers = sorted({n for task in tasks for present in found.get(task, {}).values() for n in present} - {0})
+    layers = sorted({n for task in tasks for present in stored.get(task, {}).values() for n in present} - {0})
     left_aside = [f"column {name}" for name in unused] + foreign
-    if strangers := sorted(found.keys() - tasks):
+    if strangers := sorted(stored.keys() - tasks):
         left_aside.append(f"activations of tasks that the table lacks ({len(strangers)}, the first is {strangers[0]})")
-    if any(0 in present for task in tasks for present in found.get(task, {}).values()):
+    if any(0 in present for task in tasks for present in stored.get(task, {}).values()):
         left_aside.append("activations of layer 0: the embedding is the output of no block")
     if left_aside:
         more = f"; and {len(left_aside) - 12} more" if len(left_aside) > 12 else ""
         log.info("left aside: %s%s", "; ".join(left_aside[:12]), more)
-    _check_complete(rows, found, layers, table)
+    _check_complete(rows, stored, layers, table)
     source = Source(table, rows, layers, {table: file_sha256(table)}, left_aside)
     _check_npz(source, log)
     return source
@@ -147,13 +147,13 @@ def _find_table(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise ConfigError(f"{path} is no folder and no .parquet file\nGive a folder that holds dataset_*.parquet")
-    found = sorted(path.glob("dataset_*.parquet"))
-    if not found:
+    tables = sorted(path.glob("dataset_*.parquet"))
+    if not tables:
         raise ConfigError(f"{path} holds no dataset_*.parquet\nGive the folder that holds it and activations/")
-    if len(found) > 1:
-        names = ", ".join(table.name for table in found)
-        raise ConfigError(f"{path} holds {len(found)} tables: {names}\nGive the path of one of them")
-    return found[0]
+    if len(tables) > 1:
+        names = ", ".join(table.name for table in tables)
+        raise ConfigError(f"{path} holds {len(tables)} tables: {names}\nGive the path of one of them")
+    return tables[0]
 
 
 def _read_rows(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -200,23 +200,23 @@ def _column(table: "pyarrow.Table", name: str | None, wanted: handoffs.Field, pa
 
 def _find_npz(folder: Path) -> tuple[Found, list[str]]:
     """Which activations there are, by task, folder and layer; and what else lies in the folders."""
-    found: Found = {}
+    stored: Found = {}
     foreign = []
     for label in JUDGED:
         parent = folder / "activations" / label
         for path in sorted(parent.iterdir()) if parent.is_dir() else []:
             match = NPZ_NAME.fullmatch(path.name)
             if match:
-                found.setdefault(int(match[1]), {}).setdefault(label, set()).add(int(match[2]))
+                stored.setdefault(int(match[1]), {}).setdefault(label, set()).add(int(match[2]))
             else:
                 foreign.append(str(path.relative_to(folder)))
-    if not found:
+    if not stored:
         hint = f"; it holds {foreign[0]}" if foreign else ""
         raise ConfigError(
             f"{folder} holds no activations/correct/<task>_layer_<n>.npz{hint}\n"
             f"Give a folder in the layout of the original project"
         )
-    return found, foreign
+    return stored, foreign
 
 
 def _label(row: dict[str, Any], folders: dict[str, set[int]], table: Path) -> str:
@@ -239,12 +239,12 @@ def _label(row: dict[str, Any], folders: dict[str, set[int]], table: Path) -> st
     return labels.pop()
 
 
-def _check_complete(rows: list[dict[str, Any]], found: Found, layers: list[int], table: Path) -> None:
+def _check_complete(rows: list[dict[str, Any]], stored: Found, layers: list[int], table: Path) -> None:
     """Raises: ConfigError when a task lacks a layer that another one has."""
     if not layers:
         raise ConfigError(f"the tasks of {table} have no activations below it\nGive the table that belongs to them")
     for row in rows:
-        missing = [n for n in layers if n not in found.get(row["task_id"], {}).get(row["label"], ())]
+        missing = [n for n in layers if n not in stored.get(row["task_id"], {}).get(row["label"], ())]
         if missing:
             path = table.parent / npz_path(row["label"], row["task_id"], missing[0])
             more = f" and {len(missing) - 1} more of its layers" if len(missing) > 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.circuit_prompts import BaselineDocument, CircuitPromptsDocument
@@ -22,7 +22,7 @@ _PROMPT_FIELDS = {
     "incorrect_answer": Field("string", "the wrong one that it is compared with"),
 }
 
-CIRCUIT_PROMPTS: Handoff[CircuitPromptsDocument] = Handoff(
+CIRCUIT_PROMPTS: ArtifactSchema[CircuitPromptsDocument] = ArtifactSchema(
     name="circuit_prompts",
     phase="5.1",
     scope=_ATTRIBUTED,
@@ -50,7 +50,7 @@ CIRCUIT_PROMPTS: Handoff[CircuitPromptsDocument] = Handoff(
     documents={"prompts.json": "circuit_prompts:CircuitPromptsDocument"},
 )
 
-CIRCUIT_BASELINE: Handoff[BaselineDocument] = Handoff(
+CIRCUIT_BASELINE: ArtifactSchema[BaselineDocument] = ArtifactSchema(
     name="circuit_baseline",
     phase="5.2",
     scope=_ATTRIBUTED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.preparation import SplitDocument, TemperatureDocument
@@ -24,7 +24,7 @@ PROBLEM_FIELDS = {
     "n_nodes": Field("int64", "nodes of its abstract syntax tree"),
 }
 
-DIFFICULTY = Handoff(
+DIFFICULTY = ArtifactSchema(
     name="difficulty",
     phase="0",
     scope=("dataset",),
@@ -35,7 +35,7 @@ SPLIT_NAMES = ("sae", "hyperparams", "validation")
 SPLIT_FILES = {name: f"{name}_{{dataset}}.parquet" for name in SPLIT_NAMES}
 SPLIT_PURPOSES = {"sae": "to select latents", "hyperparams": "to tune", "validation": "to report"}
 
-SPLIT: Handoff[SplitDocument] = Handoff(
+SPLIT: ArtifactSchema[SplitDocument] = ArtifactSchema(
     name="split",
     phase="0.1",
     scope=("dataset",),
@@ -60,7 +60,9 @@ GENERATION_FIELDS = {
     "failed_test": Field("string", "the first assert that did not hold; null when correct, or when none was reached"),
     "n_new_tokens": Field("int64", "tokens generated, the end-of-sequence token included"),
     "stop_reason": Field("string", "end_of_sequence | solution_complete | max_new_tokens | context_length"),
-    "mean_logprob": Field("float64", "mean log-probability of the generated tokens at temperature 1 [nats]"),
+    "mean_logprob": Field(
+        "float64", "mean log-probability of the generated tokens at temperature 1 [nats]", exact=False
+    ),
     "first_token_logprob": Field("float64", "log-probability of the first generated token [nats]"),
     "first_token_entropy": Field("float64", "entropy of the first token's distribution [nats]"),
     "complexity": Field("int64", "cyclomatic complexity of the reference solution"),
@@ -77,7 +79,7 @@ GRADING_FIELDS = {
     "near_limit": Field("bool", "whether the program came close to a limit of the sandbox"),
 }
 
-GENERATIONS = Handoff(
+GENERATIONS = ArtifactSchema(
     name="generations",
     phase="1",
     folder="phase1_0",
@@ -95,7 +97,7 @@ GENERATIONS = Handoff(
 
 RESID_SITES = ("resid_pre", "resid_mid", "resid_post")
 
-GENERAL_TEXT = Handoff(
+GENERAL_TEXT = ArtifactSchema(
     name="general_text",
     phase="1.1",
     version=2,
@@ -124,7 +126,7 @@ GENERAL_TEXT = Handoff(
 
 _SAMPLE_FIELDS = {name: GENERATION_FIELDS[name] for name in ("temperature", "sample_index")}
 
-TEMPERATURE: Handoff[TemperatureDocument] = Handoff(
+TEMPERATURE: ArtifactSchema[TemperatureDocument] = ArtifactSchema(
     name="temperature_samples",
     phase="1.2",
     version=2,
@@ -169,7 +171,7 @@ TOP_PROBLEM_FIELDS = {
     "text": Field("string", "description, in English"),
 }
 
-LATENTS: Handoff[SelectedDocument] = Handoff(
+LATENTS: ArtifactSchema[SelectedDocument] = ArtifactSchema(
     name="latents",
     phase="2",
     version=3,

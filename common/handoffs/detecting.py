@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.detector import DetectorDocument
 
-DETECTOR: Handoff[DetectorDocument] = Handoff(
+DETECTOR: ArtifactSchema[DetectorDocument] = ArtifactSchema(
     name="detector",
     phase="4.1",
     version=2,

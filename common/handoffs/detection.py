@@ -12,6 +12,7 @@ ALWAYS_POSITIVE = "always positive"
 LOGISTIC_REGRESSION, DIFFERENCE_OF_MEANS = "logistic regression", "difference of means"  # of the latent's layer
 PROBE = "full probe"  # logistic regression on the layer that cross-validation chose
 PROMPT_LENGTH, DESCRIPTION_LENGTH, COMPLEXITY = "prompt length", "description length", "complexity"
+OPERATIONS, RARITY = "operations", "rarity"  # of the organism's problems
 PROMPT_TEXT, DESCRIPTION_TEXT = "text of the prompt", "text of the description"
 MEAN_LOGPROB, SUMMED_LOGPROB = "mean log-probability", "summed log-probability"
 LATENT = "latent"  # the name of the selected latent's score in predictions.parquet
@@ -167,7 +168,12 @@ class DetectionDocument:
 
         Never the one that does better on validation: that would be a choice by what is to be reported.
         """
-        judged = {name: entry for name, entry in self.directions.items() if name.startswith("predict")}
-        strength = {name: math.inf if entry.latent.t is None else abs(entry.latent.t) for name, entry in judged.items()}
+        latents = {name: entry.latent for name, entry in self.predicting.items()}
+        strength = {name: math.inf if latent.t is None else abs(latent.t) for name, latent in latents.items()}
         name = max(strength, key=strength.__getitem__, default=None)
-        return None if name is None else (name, judged[name])
+        return None if name is None else (name, self.predicting[name])
+
+    @property
+    def predicting(self) -> dict[str, DetectedDirection]:
+        """The directions that were selected to predict, and not to steer."""
+        return {name: entry for name, entry in self.directions.items() if name.startswith("predict")}

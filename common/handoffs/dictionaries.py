@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.handoffs.handoff import Handoff
+from common.handoffs.schema import ArtifactSchema
 
 SITES = {  # --site -> the activation that is read, and the one that is reconstructed
     "resid_post": ("hook_resid_post", "hook_resid_post"),
@@ -119,7 +119,7 @@ class DictionariesDocument:
     layers: dict[str, DictionaryCard]
 
 
-DICTIONARIES: Handoff[DictionariesDocument] = Handoff(
+DICTIONARIES: ArtifactSchema[DictionariesDocument] = ArtifactSchema(
     name="dictionaries",
     phase="1.3",
     scope=("model", "site"),

@@ -32,13 +32,13 @@ def as_json(value: Any) -> Any:
         return str(value)
     if dataclasses.is_dataclass(value):
         fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return {field.name: as_json(own) for field, own in fields if not _is_left_out(field, own)}
+        return {field.name: as_json(part) for field, part in fields if not _is_left_out(field, part)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, dict):
-        return {key: as_json(own) for key, own in value.items()}
+        return {key: as_json(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [as_json(own) for own in value]
+        return [as_json(part) for part in value]
     return value
 
 
@@ -53,9 +53,9 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
     if origin in (types.UnionType, typing.Union):
         return _one_of(arguments, value, place)
     if origin is list and isinstance(value, list):
-        return [from_json(arguments[0], own, f"{place}[{number}]") for number, own in enumerate(value)]
+        return [from_json(arguments[0], part, f"{place}[{number}]") for number, part in enumerate(value)]
     if origin is dict and isinstance(value, dict):
-        return {key: from_json(arguments[1], own, f"{place}.{key}") for key, own in value.items()}
+        return {key: from_json(arguments[1], part, f"{place}.{key}") for key, part in value.items()}
     if isinstance(kind, type) and issubclass(kind, Worded) and isinstance(value, str):
         return _from_words(kind, value, place)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
@@ -76,7 +76,7 @@ def _dataclass(kind: Any, value: dict[str, Any], place: str) -> Any:
     if unknown or missing:
         what = f"has the unknown key '{unknown[0]}'" if unknown else f"lacks the key '{missing[0]}'"
         raise DocumentError(f"{place.lstrip('.') or 'the document'} {what}: it is no {kind.__name__}")
-    return kind(**{key: from_json(hints[key], own, f"{place}.{key}") for key, own in value.items()})
+    return kind(**{key: from_json(hints[key], part, f"{place}.{key}") for key, part in value.items()})
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.error_gate import ErrorGateDocument
@@ -21,7 +21,7 @@ PAIR_FIELDS = {
     "shape": Field("int64", "number of the shape, within template and format; 0 is the most frequent one"),
 }
 
-ERROR_PAIRS: Handoff[ErrorPairsDocument] = Handoff(
+ERROR_PAIRS: ArtifactSchema[ErrorPairsDocument] = ArtifactSchema(
     name="error_pairs",
     phase="6.1",
     scope=("model",),
@@ -52,7 +52,7 @@ ERROR_PAIRS: Handoff[ErrorPairsDocument] = Handoff(
     documents={"pairs.json": "error_pairs:ErrorPairsDocument"},
 )
 
-ERROR_GATE: Handoff[ErrorGateDocument] = Handoff(
+ERROR_GATE: ArtifactSchema[ErrorGateDocument] = ArtifactSchema(
     name="error_gate",
     phase="6.1b",
     scope=("model",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.handoffs.estimates import SHARE_HIGH, SHARE_LOW
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.error_attribution import ErrorAttributionDocument
@@ -26,7 +26,7 @@ NODE_FIELDS = {
     "place": Field("string", "name of the position within the shape: diff_first, end, or the role of the token"),
 }
 
-ERROR_ATTRIBUTION: Handoff[ErrorAttributionDocument] = Handoff(
+ERROR_ATTRIBUTION: ArtifactSchema[ErrorAttributionDocument] = ArtifactSchema(
     name="error_attribution",
     phase="6.3",
     scope=("model", "sae", "contrasts"),
@@ -57,7 +57,7 @@ ERROR_ATTRIBUTION: Handoff[ErrorAttributionDocument] = Handoff(
 )
 
 
-ERROR_LATENT_CIRCUITS: Handoff[ErrorLatentCircuitsDocument] = Handoff(
+ERROR_LATENT_CIRCUITS: ArtifactSchema[ErrorLatentCircuitsDocument] = ArtifactSchema(
     name="error_latent_circuits",
     phase="6.4",
     version=2,
@@ -122,7 +122,7 @@ _LATENT_OF_LAYER = {
     "latent": Field("int64", "latent of the layer's dictionary"),
 }
 
-ERROR_NODES: Handoff[ErrorNodesDocument] = Handoff(
+ERROR_NODES: ArtifactSchema[ErrorNodesDocument] = ArtifactSchema(
     name="error_nodes",
     phase="6.5",
     scope=("model", "sae", "contrasts"),

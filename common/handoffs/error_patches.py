@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.error_dense import ErrorDenseDocument
@@ -16,7 +16,7 @@ _SHAPE = Field("int64", "0: the studied pairs; 1 and above: pairs of other shape
 _DIRECTION = Field("string", "denoising: clean into corrupted | noising: corrupted into clean")
 _POS = Field("int64", "position in the prompt, from 0; -1: all")
 
-ERROR_PATCHING: Handoff[ErrorPatchingDocument] = Handoff(
+ERROR_PATCHING: ArtifactSchema[ErrorPatchingDocument] = ArtifactSchema(
     name="error_patching",
     phase="6.2",
     scope=("model", "contrast", "format"),
@@ -51,7 +51,7 @@ ERROR_PATCHING: Handoff[ErrorPatchingDocument] = Handoff(
     documents={"patching.json": "error_patching:ErrorPatchingDocument"},
 )
 
-ERROR_DENSE: Handoff[ErrorDenseDocument] = Handoff(
+ERROR_DENSE: ArtifactSchema[ErrorDenseDocument] = ArtifactSchema(
     name="error_dense",
     phase="6.4b",
     scope=("model", "contrast", "format"),

@@ -21,6 +21,10 @@ class Interval:
         """The same in another unit."""
         return Interval(*(None if each is None else factor * each for each in (self.value, self.low, self.high)))
 
+    def of_the_other_label(self) -> "Interval":
+        """Of an AUROC for one of two labels, that for the other."""
+        return Interval(*(None if each is None else 1 - each for each in (self.value, self.high, self.low)))
+
 
 UNDEFINED = Interval(None, None, None)
 SHARE_LOW, SHARE_HIGH = "lower end of its 95 % interval", "upper end of it"  # what such columns mean

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.handoffs.estimates import SHARE_HIGH, SHARE_LOW
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.graphs import GraphsDocument
 
 
-CIRCUIT_GRAPHS: Handoff[GraphsDocument] = Handoff(
+CIRCUIT_GRAPHS: ArtifactSchema[GraphsDocument] = ArtifactSchema(
     name="circuit_graphs",
     phase="5.4",
     scope=("model", "prompts", "transcoders"),

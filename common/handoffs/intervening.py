@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.circuit_interventions import InterventionsDocument
@@ -21,7 +21,7 @@ _PLACE = {
     "latent": Field("int64", "its number in the transcoder; -1 likewise"),
 }
 
-INTERVENTIONS: Handoff[InterventionsDocument] = Handoff(
+INTERVENTIONS: ArtifactSchema[InterventionsDocument] = ArtifactSchema(
     name="interventions",
     phase="5.5",
     scope=("model", "prompts", "transcoders"),

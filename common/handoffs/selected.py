@@ -120,7 +120,7 @@ class LayerProbing:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptFitFacts:
-    """What an SAE carries at the last prompt token: common.saes.fit.PromptFit."""
+    """What an SAE carries at the last prompt token: common.saes.site_check.PromptFit."""
 
     missed_share: float | None
     fvu_between: float | None
@@ -140,7 +140,7 @@ class GeneralTextFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """How well one layer's SAE fits general text: common.saes.fit.SiteFit; and what its makers published."""
+    """How well one layer's SAE fits general text: common.saes.site_check.SiteFit; and what its makers published."""
 
     layer: int
     sae_id: str

@@ -213,6 +213,16 @@ class AgainstControls:
     each: list[ControlEffect]
     match: Match | None = None
 
+    @property
+    def n_ranked(self) -> int:
+        """Controls of which a program could be judged: the others stand in no rank."""
+        return sum(control.net_change is not None for control in self.each)
+
+    @property
+    def place(self) -> str:
+        """'1 of 20': the rank among those that have one, and the direction itself."""
+        return f"{'–' if self.rank is None else self.rank} of {self.n_ranked + 1}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
@@ -269,6 +279,11 @@ class Added(OfLayer):
     site: str
     coefficient: float
     norm: float
+
+    @property
+    def subtracted(self) -> bool:
+        """Whether the direction is taken from the stream: its negative sign did better in tuning."""
+        return self.coefficient < 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.handoffs.attributing import CIRCUIT_PROMPTS
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.circuit_latents import CircuitLatentsDocument
@@ -20,7 +20,7 @@ _LATENT = {
     "latent": Field("int64", "number of the latent in its transcoder, from 0"),
 }
 
-CIRCUIT_LATENTS: Handoff[CircuitLatentsDocument] = Handoff(
+CIRCUIT_LATENTS: ArtifactSchema[CircuitLatentsDocument] = ArtifactSchema(
     name="circuit_latents",
     phase="5.3",
     scope=("model", "prompts", "transcoders"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.handoffs.building import GENERATION_FIELDS, RESID_SITES
-from common.handoffs.handoff import Field, Handoff
+from common.handoffs.schema import ArtifactSchema, Field
 
 if TYPE_CHECKING:
     from common.handoffs.changes import AblationDocument, AttentionDocument, OrthogonalisationDocument, TransferDocument
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _VALIDATED = ("model", "dataset", "sae")  # what keeps experiments of phase 3 apart
 
-DETECTION: Handoff[DetectionDocument] = Handoff(
+DETECTION: ArtifactSchema[DetectionDocument] = ArtifactSchema(
     name="detection",
     phase="3.1",
     version=2,
@@ -63,7 +63,7 @@ STEERING_FIELDS = {
     "token_ids": GENERATION_FIELDS["token_ids"],
 }
 
-COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
+COEFFICIENTS: ArtifactSchema[CoefficientsDocument] = ArtifactSchema(
     name="coefficients",
     phase="3.2",
     version=2,
@@ -80,7 +80,7 @@ COEFFICIENTS: Handoff[CoefficientsDocument] = Handoff(
     documents={"coefficients.json": "steering:CoefficientsDocument"},
 )
 
-STEERING: Handoff[SteeringDocument] = Handoff(
+STEERING: ArtifactSchema[SteeringDocument] = ArtifactSchema(
     name="steering",
     phase="3.3",
     version=2,
@@ -104,7 +104,7 @@ STEERING: Handoff[SteeringDocument] = Handoff(
     },
 )
 
-ATTENTION: Handoff[AttentionDocument] = Handoff(
+ATTENTION: ArtifactSchema[AttentionDocument] = ArtifactSchema(
     name="attention",
     phase="3.4",
     version=3,
@@ -142,7 +142,7 @@ ATTENTION: Handoff[AttentionDocument] = Handoff(
     documents={"attention.json": "changes:AttentionDocument"},
 )
 
-ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
+ORTHOGONALISATION: ArtifactSchema[OrthogonalisationDocument] = ArtifactSchema(
     name="orthogonalisation",
     phase="3.5",
     version=2,
@@ -175,7 +175,7 @@ ORTHOGONALISATION: Handoff[OrthogonalisationDocument] = Handoff(
     },
 )
 
-TRANSFER: Handoff[TransferDocument] = Handoff(
+TRANSFER: ArtifactSchema[TransferDocument] = ArtifactSchema(
     name="transfer",
     phase="3.6",
     version=3,
@@ -205,7 +205,7 @@ TRANSFER: Handoff[TransferDocument] = Handoff(
 
 _ABLATION = Field("string", "prompt: none, the whole one | no_tests | name_only | shuffled_tests | no_description")
 
-ABLATION: Handoff[AblationDocument] = Handoff(
+ABLATION: ArtifactSchema[AblationDocument] = ArtifactSchema(
     name="prompt_ablation",
     phase="3.7",
     scope=_VALIDATED,
@@ -226,7 +226,7 @@ ABLATION: Handoff[AblationDocument] = Handoff(
     documents={"prompt_ablation.json": "changes:AblationDocument"},
 )
 
-POSITIVE_CONTROL: Handoff[PositiveControlDocument] = Handoff(
+POSITIVE_CONTROL: ArtifactSchema[PositiveControlDocument] = ArtifactSchema(
     name="positive_control",
     phase="3.8",
     scope=("model",),

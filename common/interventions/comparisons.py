@@ -5,10 +5,22 @@ Three questions decide, none of which is enough by itself:
 1. Did the pass rate change? Exact McNemar, two-sided, over the problems whose label changed; Holm over directions.
 2. Is its net change more extreme than that of every single control, of both kinds? Controls were treated as the
    direction was (each has its better sign), so that under no effect its rank is that of one among equals.
-3. Are the programs still programs? See degenerate.py.
+3. Are the programs still programs? `Effect.breaks` says "breaks the output" before what the others say; degenerate.py
+   tells which programs count.
 
-Where the first says no, power.py tells what could have been found: "no measurable effect" is said only where an effect
-of 5 points would have been.
+What is said (`Change`), by the first line that holds:
+
+| | |
+|---|---|
+| the change is not significant, and an effect of 5 points would have been found (power.py) | no measurable effect |
+| the change is not significant | cannot tell |
+| it goes the other way | changes the pass rate, but against what was wanted |
+| of one kind no control could be judged | raises/lowers the pass rate (without controls) |
+| one control does as much | changes the pass rate, but no more than its controls |
+| there were fewer than 19 of a kind | changes the pass rate beyond all of its controls |
+| else | raises/lowers the pass rate |
+
+Controls get the direction's layer and length, and the sign that is better for each.
 
 For description only: Fisher's exact test, one-sided, of the direction's own outcome (corrections of what failed, to
 raise; corruptions of what passed, to lower) against all programs of the controls pooled, and a binomial test against
@@ -64,13 +76,13 @@ def compare_direction(
     """
     own = paired(before, after)
     kinds = {kind: {index: paired(before, rows) for index, rows in each.items()} for kind, each in controls.items()}
-    found = {kind: _compare(own, each, wanted) for kind, each in kinds.items()}
+    compared = {kind: _compare(own, each, wanted) for kind, each in kinds.items()}
     if match is not None:
-        found[MATCHED_LATENT] = replace(found[MATCHED_LATENT], match=match)
+        compared[MATCHED_LATENT] = replace(compared[MATCHED_LATENT], match=match)
     return Compared(
         effect=effect(own),
         mcnemar_p=mcnemar_p(own.corrected, own.corrupted),
-        controls=found,
+        controls=compared,
         transitions=transitions(own),
     )
 
@@ -102,15 +114,15 @@ def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[
 
 def verdict(compared: Compared, p_holm: dict[str, float | None], power: Power, wanted: str) -> SteeringVerdict:
     """What may be said of a direction, from its numbers."""
-    few = any(kind.n < MIN_CONTROLS for kind in compared.controls.values())
+    few = any(kind.n_ranked < MIN_CONTROLS for kind in compared.controls.values())
     change, why = _with_power(_change(compared, p_holm, wanted, few), power)
     return SteeringVerdict(change, compared.effect.breaks, why, few)
 
 
-def verdict_without_controls(found: Effect, p_mcnemar: float | None, power: Power, wanted: str) -> SteeringVerdict:
+def verdict_without_controls(measured: Effect, p_mcnemar: float | None, power: Power, wanted: str) -> SteeringVerdict:
     """What may be said where nobody asked what a matched latent would do."""
-    change, why = _with_power(_change_without_controls(found, p_mcnemar, wanted), power)
-    return SteeringVerdict(change, found.breaks, why)
+    change, why = _with_power(_change_without_controls(measured, p_mcnemar, wanted), power)
+    return SteeringVerdict(change, measured.breaks, why)
 
 
 def _with_power(change: Change, power: Power) -> tuple[Change, str]:
@@ -121,23 +133,27 @@ def _with_power(change: Change, power: Power) -> tuple[Change, str]:
 
 
 def would_have_been_found(power: Power) -> str:
-    """'an effect of 12 points would have been found'."""
+    """'an effect of 12 points would show in 80 % of such runs, a smaller one less often'."""
     if power.smallest_effect is None:
-        return "no effect would have been found"
-    return f"an effect of {100 * power.smallest_effect:.0f} points would have been found"
+        return "no effect would show in such a run"
+    effect = f"an effect of {100 * power.smallest_effect:.0f} points would show"
+    return f"{effect} in {100 * power.needed:g} % of such runs, a smaller one less often"
 
 
 def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str, few: bool) -> Change:
     without = _change_without_controls(compared.effect, p_holm["mcnemar"], wanted)
     if without is not DOES_WITHOUT_CONTROLS[wanted]:
         return without
-    if not all(kind.rank == 1 for kind in compared.controls.values()):
+    ranks = [kind.rank for kind in compared.controls.values()]
+    if None in ranks:  # no program of these controls could be judged
+        return without
+    if any(rank != 1 for rank in ranks):
         return Change.NO_MORE
     return Change.BEYOND_FEW if few else DOES[wanted]
 
 
-def _change_without_controls(found: Effect, p_mcnemar: float | None, wanted: str) -> Change:
-    change = found.net_change.value
+def _change_without_controls(measured: Effect, p_mcnemar: float | None, wanted: str) -> Change:
+    change = measured.net_change.value
     if change is None or p_mcnemar is None or p_mcnemar >= ALPHA:
         return Change.NOTHING
     return DOES_WITHOUT_CONTROLS[wanted] if (change > 0) == (wanted == RAISE) else Change.UNWANTED

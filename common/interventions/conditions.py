@@ -54,10 +54,12 @@ def steered(direction: str, layer: int, site: str, coefficient: float) -> Condit
 
 def rows_by_condition(rows: Sequence[dict[str, Any]]) -> dict[Condition, list[dict[str, Any]]]:
     """The rows of each condition, problem by problem; conditions in the order in which they come first."""
-    found: dict[Condition, list[dict[str, Any]]] = {}
+    by_condition: dict[Condition, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(Condition(**{name: row[name] for name in Condition.__dataclass_fields__}), []).append(row)
-    return found
+        by_condition.setdefault(Condition(**{name: row[name] for name in Condition.__dataclass_fields__}), []).append(
+            row
+        )
+    return by_condition
 
 
 def mean_norms(general_text: Artifact) -> dict[tuple[int, str], float]:

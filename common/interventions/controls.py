@@ -67,8 +67,8 @@ def candidates_of(direction: Direction, columns: dict[str, np.ndarray], selected
     Raises: ConfigError when there is none.
     """
     without = [direction.latent, *_selected_there(direction, selected)]
-    found = columns["latent"][_candidate_rows(columns, direction.layer, without)].tolist()
-    return _some(direction, sorted(found))
+    latents = columns["latent"][_candidate_rows(columns, direction.layer, without)].tolist()
+    return _some(direction, sorted(latents))
 
 
 def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument, k: int) -> list[int]:
@@ -85,14 +85,14 @@ def _selected_there(direction: Direction, selected: SelectedDocument) -> set[int
     return {entry.latent for entry in entries if entry.layer == direction.layer}
 
 
-def _some(direction: Direction, found: list[int]) -> list[int]:
-    if not found:
+def _some(direction: Direction, latents: list[int]) -> list[int]:
+    if not latents:
         raise ConfigError(
             f"no latent of layer {direction.layer} can be a control of {direction.name}: none fires on a problem, has "
             f"|f_correct - f_incorrect| below {MAX_SEPARATION:g} and passes the general-text filter\n"
             f"Run phase 2 on other --layers, or with other SAEs"
         )
-    return found
+    return latents
 
 
 def match_of(columns: dict[str, np.ndarray], direction: Direction, controls: Sequence[int], n_problems: int) -> Match:
@@ -109,7 +109,7 @@ def match_of(columns: dict[str, np.ndarray], direction: Direction, controls: Seq
 def match(own: dict[str, float], each: dict[str, list[float]]) -> Match:
     """How alike controls are to a direction, from what was measured of both."""
     factors = {name: [factor(own[name], value) for value in values] for name, values in each.items()}
-    worst = {name: None if math.inf in found else max(found, default=1.0) for name, found in factors.items()}
+    worst = {name: None if math.inf in of_one else max(of_one, default=1.0) for name, of_one in factors.items()}
     n_worse = sum(max(of_one) > MATCH_LIMIT for of_one in zip(*factors.values(), strict=True))
     return Match(own=own, each=each, worst=worst, n_worse=n_worse, limit=MATCH_LIMIT)
 
@@ -120,17 +120,17 @@ def factor(one: float, other: float) -> float:
     return high / low if low > 0 else math.inf
 
 
-def match_words(found: Match) -> str:
+def match_words(matched: Match) -> str:
     """'3 of 20 matched latents differ from it by more than a factor of 1.5 (firing rate: up to 3.4)'."""
-    n = len(next(iter(found.each.values())))
+    n = len(next(iter(matched.each.values())))
     far = [
         f"{name}: {'beyond any factor' if worst is None else f'up to {worst:.2g}'}"
-        for name, worst in found.worst.items()
-        if worst is None or worst > found.limit
+        for name, worst in matched.worst.items()
+        if worst is None or worst > matched.limit
     ]
     beside = f" ({', '.join(far)})" if far else ""
-    differ = f"{found.n_worse or 'none'} of {n} matched latents"
-    return f"{differ} differ from it by more than a factor of {found.limit:g}{beside}"
+    differ = f"{matched.n_worse or 'none'} of {n} matched latents"
+    return f"{differ} differ from it by more than a factor of {matched.limit:g}{beside}"
 
 
 def warn_of_few(direction: str, n_matched: int, k: int, log: logging.Logger) -> None:

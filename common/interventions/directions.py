@@ -51,18 +51,18 @@ def selected_directions(latents: Artifact[SelectedDocument], names: Sequence[str
     if unknown:
         raise ConfigError(f"there is no direction '{unknown[0]}'\nGive some of: {', '.join(NAMES)}")
     selected = latents.document().directions
-    found = []
+    directions = []
     for name in NAMES:
         entries = selected[name].latents if name in names else []
         if entries:
             first = entries[0]
-            found.append(Direction(name, first.layer, first.latent, first.sae_id, first))
-    if not found:
+            directions.append(Direction(name, first.layer, first.latent, first.sae_id, first))
+    if not directions:
         raise ArtifactMismatchError(
             f"no latent was selected for {', '.join(names)}: {latents.path}\n"
             "Run phase 2 with other SAEs, or with more problems, and --fresh"
         )
-    return found
+    return directions
 
 
 def unit_decoder_row(sae: LayerSae, latent: int) -> Float[Tensor, " d_model"]:

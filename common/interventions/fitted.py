@@ -53,13 +53,15 @@ def steered_directions(latents: Artifact[SelectedDocument], names: Sequence[str]
     Fitted ones stand at the layer of steer_correct, which they should do the same as; of steer_incorrect without it.
     Raises: as `selected_directions`.
     """
-    found = selected_directions(latents, [name for name in names if name not in FITTED]) if {*names} - {*FITTED} else []
+    directions = (
+        selected_directions(latents, [name for name in names if name not in FITTED]) if {*names} - {*FITTED} else []
+    )
     fitted = [name for name in FITTED if name in names]
     if fitted:
         beside = selected_directions(latents, ("steer_correct", "steer_incorrect"))[-1]
         place = (beside.layer, beside.latent, beside.sae_id, beside.statistics)
-        found += [FittedDirection(name, *place) for name in fitted]
-    return found
+        directions += [FittedDirection(name, *place) for name in fitted]
+    return directions
 
 
 def with_vectors(directions: Sequence[Direction], coefficients: Artifact[CoefficientsDocument]) -> list[Direction]:
@@ -92,5 +94,5 @@ def fit(
     difference = resid[~incorrect].mean(axis=0) - resid[incorrect].mean(axis=0)
     scaler, regression = penalty_search(resid, incorrect, seed).best_estimator_
     weights = -regression.coef_[0] / scaler.scale_
-    found = {MEAN_DIFFERENCE: difference, PROBE: weights}
-    return {name: (vector / np.linalg.norm(vector)).astype(np.float32) for name, vector in found.items()}
+    vectors = {MEAN_DIFFERENCE: difference, PROBE: weights}
+    return {name: (vector / np.linalg.norm(vector)).astype(np.float32) for name, vector in vectors.items()}

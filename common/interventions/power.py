@@ -85,12 +85,12 @@ def _power(
     )
 
 
-def power_words(found: Power) -> str:
+def power_words(power: Power) -> str:
     """'an effect of 5 points would have been found in 34 % of runs, one of 12 points in 80 %'."""
-    words = f"an effect of {100 * found.effect:g} points would have been found in {100 * found.power:.0f} % of runs"
-    if found.smallest_effect is None:
-        return f"{words}, and none in {100 * found.needed:g} %"
-    return f"{words}, one of {100 * found.smallest_effect:.0f} points in {100 * found.needed:g} %"
+    words = f"an effect of {100 * power.effect:g} points would have been found in {100 * power.power:.0f} % of runs"
+    if power.smallest_effect is None:
+        return f"{words}, and none in {100 * power.needed:g} %"
+    return f"{words}, one of {100 * power.smallest_effect:.0f} points in {100 * power.needed:g} %"
 
 
 def simulate(
@@ -107,11 +107,11 @@ def simulate(
     drawn = generator.multinomial(n, np.array(shares) / sum(shares), size=N_SIMULATED)
     gained, lost = drawn[:, 0], drawn[:, 1]
     p = np.minimum(1, 2 * binom.cdf(np.minimum(gained, lost), gained + lost, 0.5))
-    found = (p * n_directions < ALPHA) & (gained > lost)
+    is_found = (p * n_directions < ALPHA) & (gained > lost)
     for gains in kinds:
         others = generator.normal(gains.mean(), gains.std(ddof=1), size=(N_SIMULATED, len(gains)))
-        found &= (gained - lost) / n > others.max(axis=1)
-    return found
+        is_found &= (gained - lost) / n > others.max(axis=1)
+    return is_found
 
 
 def _gains(compared: Compared, kind: str, wanted: str) -> Float[np.ndarray, " k"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy as np
 from common.handoffs.steering import Agreement
 from common.interventions.conditions import Condition
 from common.interventions.degenerate import is_degenerate
+from common.model.rows import Generation
 from common.phases.context import RunContext
 from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution
-from common.programs.writing import Earlier
+from common.programs.writing import Draft, Earlier, Kept
 from common.runs.artifacts import Artifact
 
 Problem = dict[str, Any]
@@ -66,6 +67,25 @@ def steered_row(
         "stop_reason": generation.stop_reason,
         "token_ids": generation.token_ids,
     }
+
+
+def steered_draft(
+    table: str,
+    record: int,
+    problem: Problem,
+    condition: Condition,
+    generation: Generation,
+    trajectory_kl: float,
+    columns: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
+) -> Draft:
+    """A program of a problem and a condition, not judged yet; `columns` and `tensors` stand in its record besides."""
+
+    def kept(solution: Solution) -> Kept:
+        row = steered_row(record, problem["task_id"], condition, solution, trajectory_kl)
+        return {table: {**row, **(columns or {})}}, dict(tensors or {})
+
+    return Draft(problem, generation, kept)
 
 
 def agreement(unsteered: Sequence[dict[str, Any]], earlier: Earlier) -> Agreement:

@@ -1,10 +1,16 @@
 """What decides the programs that a model writes under an intervention."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from common.phases.settings import batches, setting
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
+
+
+def problems_of_split(*, demo: int = 0) -> Any:
+    """Declare how many problems are taken: see `records.spaced`."""
+    return setting(0, "problems of the split, evenly spaced; 0: all", demo=demo, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,15 @@
-"""Generate programs while a vector is added to the residual stream: a row of a batch each its own vector.
+"""Generate programs while a vector is added to the residual stream: each row of a pass its own vector.
 
-1. Everything before the last prompt token is untouched by steering, so it is computed once for each distinct
-   prompt, and its cache is copied to all rows of that prompt (with `steer_prompt` every row reads its own).
+1. Everything before the last prompt token is untouched by steering, so it is computed once for each distinct prompt of
+   a batch, and its keys and values are copied to all rows of that prompt (with `steer_prompt` every row reads its own).
 2. From the last prompt token on, every forward pass holds steered positions only: each row's vector is added
    to the whole pass, at the row's site.
 3. The unsteered program of each prompt is written too, where it is not asked for, and read again with every vector
    (trajectory_kl.py): how much the vector disturbs the model is measured there.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +19,11 @@ from transformers import BatchEncoding, DynamicCache
 
 from common.interventions.trajectory_kl import along_programs, mean_kls, parts
 from common.model.forward import new_cache, next_token_logits, select_rows
-from common.model.generation import Generation, Request, decode, start_row
+from common.model.generation import Group, started, write_rows
 from common.model.hooks import Activations, change_sites, embeddings_of
 from common.model.language_model import LanguageModel
+from common.model.row_cache import ReadPrompts
+from common.model.rows import Generation, Request, Row, start_row
 from common.model.tokenization import encode_padded
 from common.problems.prompt import Prompt, bodies_of
 
@@ -51,59 +52,90 @@ def generate_steered(
     max_new_tokens: int,
     steer_prompt: bool = False,
     stop_early: bool = True,
-    disturbance: bool = True,
 ) -> list[SteeredGeneration]:
-    """One batch of greedy programs, in the order of `requests`; None leaves a row unsteered.
+    """Greedy programs that are written together, in the order of `requests`; None leaves a row unsteered.
 
     The vector is added at the last prompt token and every token after it; with `steer_prompt` at every token of
-    the prompt. Prompts must fit (see `common.model.generation.check_prompts_fit`). Without `disturbance` that is NaN,
-    and takes no time.
+    the prompt. Prompts must fit (see `common.model.generation.check_prompts_fit`).
     """
-    start = _rows_read_their_prompts if steer_prompt else _prompts_are_read_once
-    if not disturbance:
-        with torch.inference_mode():
-            made = _generate(lm, requests, steering_vectors, start, max_new_tokens, stop_early)
-        return [SteeredGeneration(one, math.nan) for one in made]
     unsteered = {
         request.prompt for request, steering in zip(requests, steering_vectors, strict=True) if steering is None
     }
     lacking = {request.prompt: request for request in requests if request.prompt not in unsteered}
     every, added = [*requests, *lacking.values()], [*steering_vectors, *[None] * len(lacking)]
-    with torch.inference_mode():
-        made = _generate(lm, every, added, start, max_new_tokens, stop_early)
-        plain = {
-            request.prompt: one for request, steering, one in zip(every, added, made, strict=True) if steering is None
-        }
-        programs = [plain[request.prompt].token_ids for request in requests]
-        kls = _trajectory_kls(lm, [request.prompt for request in requests], steering_vectors, programs, start)
-    return [SteeredGeneration(*both) for both in zip(made[: len(requests)], kls, strict=True)]
+    steering = Steering(lm, added, max_new_tokens=max_new_tokens, steer_prompt=steer_prompt, stop_early=stop_early)
+    with steering.hooks():
+        group = steering.read({number: (request, number) for number, request in enumerate(every)})
+        rows = write_rows(lm, [group], lambda: len(every), steering.arrange)
+        made = {row.key: row.result for row in rows}
+    plain = {one.prompt: made[number] for number, one in enumerate(every) if added[number] is None}
+    kls = trajectory_kls(
+        lm,
+        [request.prompt for request in requests],
+        steering_vectors,
+        [plain[request.prompt].token_ids for request in requests],
+        steer_prompt=steer_prompt,
+    )
+    return [SteeredGeneration(made[number], kl) for number, kl in enumerate(kls)]
 
 
-def _generate(
-    lm: LanguageModel,
-    requests: Sequence[Request],
-    steering_vectors: Sequence[SteeringVector | None],
-    start: "Start",
-    max_new_tokens: int,
-    stop_early: bool,
-) -> list[Generation]:
-    prompts = [request.prompt for request in requests]
-    encoded, source = _encoded(lm, prompts)
-    n_tokens = encoded["attention_mask"].sum(1)[source].tolist()
-    rows = [start_row(lm, request, n, max_new_tokens) for request, n in zip(requests, n_tokens, strict=True)]
-    results = [row.result for row in rows]
-    steered = _SteeredRows(steering_vectors, lm)
-    with steered.hooks(lm) as only:
-        decode(lm, rows, *start(lm, encoded, source, only), stop_early=stop_early, on_leaving=steered.select)
-    return results
+class Steering:
+    """Rows that are steered by `vectors`, each by one of them, among others that come and go."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        vectors: Sequence[SteeringVector | None],
+        *,
+        max_new_tokens: int,
+        steer_prompt: bool = False,
+        stop_early: bool = True,
+    ) -> None:
+        self._lm, self._max_new_tokens = lm, max_new_tokens
+        self._steer_prompt, self._stop_early = steer_prompt, stop_early
+        self._vectors = _Vectors(vectors, lm)
+        self._number_of: dict[Hashable, int] = {}
+
+    def hooks(self) -> AbstractContextManager[None]:
+        """Rows that `write_rows` writes meanwhile are steered, where it tells `arrange` of them."""
+        return self._vectors.hooks(self._lm)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Passes made meanwhile are not steered."""
+        return self._vectors.for_rows([])
+
+    def arrange(self, rows: Sequence[Row]) -> None:
+        """These are the rows of the next pass."""
+        self._vectors.set_rows([self._number_of[row.key] for row in rows])
+
+    @torch.inference_mode()
+    def read(self, asked: Mapping[Hashable, tuple[Request, int]]) -> Group:
+        """Read the prompts of rows, by key: what is asked, and the number of the vector that steers it."""
+        keys, requests = list(asked), [request for request, _ in asked.values()]
+        numbers = [number for _, number in asked.values()]
+        self._number_of |= dict(zip(keys, numbers, strict=True))
+        encoded, source = _encoded(self._lm, [request.prompt for request in requests])
+        lengths = encoded["attention_mask"].sum(1)
+        rows = [
+            start_row(self._lm, key, request, n, self._max_new_tokens, self._stop_early)
+            for key, request, n in zip(keys, requests, lengths[source].tolist(), strict=True)
+        ]
+        if self._steer_prompt:
+            logits, cache, mask = _each_reads_its_prompt(self._lm, encoded, source, numbers, self._vectors)
+            return started(rows, logits, ReadPrompts(cache, mask.sum(1).tolist()))
+        ids, cache = encoded["input_ids"], _all_but_last(self._lm, encoded, self._vectors)
+        last = ids[source, -1].tolist()  # read beside the others, and steered
+        return Group(rows, ReadPrompts(cache, (lengths - 1).tolist()), source.tolist(), last)
 
 
-def _trajectory_kls(
+@torch.inference_mode()
+def trajectory_kls(
     lm: LanguageModel,
     prompts: Sequence[Prompt],
     steering_vectors: Sequence[SteeringVector | None],
     programs: Sequence[Sequence[int]],
-    start: "Start",
+    *,
+    steer_prompt: bool = False,
 ) -> list[float]:
     """Each vector's disturbance along the unsteered program of its prompt; none where there is no vector."""
     kls = [0.0] * len(prompts)
@@ -114,13 +146,17 @@ def _trajectory_kls(
         plain = list(dict.fromkeys(some))  # an unsteered row for each prompt, behind the others
         program_of = dict(zip(some, (programs[place] for place in places), strict=True))
         encoded, source = _encoded(lm, [*some, *plain])
-        rows = _SteeredRows([*(steering_vectors[place] for place in places), *[None] * len(plain)], lm)
-        with rows.hooks(lm) as only:
+        vectors = _Vectors([*(steering_vectors[place] for place in places), *[None] * len(plain)], lm)
+        numbers = list(range(len(source)))
+        with vectors.hooks(lm):
             read = [program_of[prompt] for prompt in (*some, *plain)]
             n, own = len(some), source[: len(some)]
-            along = along_programs(lm, read, *start(lm, encoded, source, only))
-            found = mean_kls(((logprobs[n:][own], logprobs[:n]) for logprobs in along), read[:n])
-        for place, kl in zip(places, found, strict=True):
+            start = _each_reads_its_prompt if steer_prompt else _prompts_are_read_once
+            begun = start(lm, encoded, source, numbers, vectors)
+            with vectors.for_rows(numbers):
+                along = along_programs(lm, read, *begun)
+                kls_of_part = mean_kls(((logprobs[n:][own], logprobs[:n]) for logprobs in along), read[:n])
+        for place, kl in zip(places, kls_of_part, strict=True):
             kls[place] = kl
     return kls
 
@@ -132,69 +168,83 @@ def _encoded(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[BatchEncodin
     return encoded, torch.tensor([distinct[prompt] for prompt in prompts])
 
 
-class _SteeredRows:
-    """The vectors of the rows that are in the batch: by site, [batch, 1, d_model], zero where a row has none."""
+class _Vectors:
+    """The vectors by site, [vector, d_model], zero where one has another site; and which of them each row of a pass
+    has."""
 
-    def __init__(self, steering_vectors: Sequence[SteeringVector | None], lm: LanguageModel):
+    def __init__(self, vectors: Sequence[SteeringVector | None], lm: LanguageModel) -> None:
         dtype = embeddings_of(lm.model).weight.dtype
-        self._vectors: dict[str, Tensor] = {}
-        for row, steering in enumerate(steering_vectors):
+        tables: dict[str, Tensor] = {}
+        for number, steering in enumerate(vectors):
             if steering is not None:
-                vectors = self._vectors.setdefault(steering.site, torch.zeros(len(steering_vectors), 1, lm.d_model))
-                vectors[row, 0] = steering.vector
-        self._vectors = {site: vectors.to(lm.device, dtype) for site, vectors in self._vectors.items()}
-        self._mask: Tensor | None = None
-        self._paused = False
+                tables.setdefault(steering.site, torch.zeros(len(vectors), lm.d_model))[number] = steering.vector
+        self._tables = {site: table.to(lm.device, dtype) for site, table in tables.items()}
+        self._added: dict[str, Float[Tensor, "batch pos d_model"]] = {}  # nothing: no row is steered
 
-    def select(self, keep: Int[Tensor, " kept"]) -> None:
-        """Rows have left the batch; only `keep` stay."""
-        self._vectors = {site: vectors[keep] for site, vectors in self._vectors.items()}
+    def set_rows(self, numbers: Sequence[int], mask: Int[Tensor, "batch pos"] | None = None) -> None:
+        """The vector of each row of the next passes; none for no rows. `mask` is 0 at positions left as they are."""
+        self._added = {}
+        if numbers:
+            self._added = {site: table[list(numbers)][:, None] for site, table in self._tables.items()}
+        if mask is not None:
+            self._added = {site: added * mask[:, :, None].to(added) for site, added in self._added.items()}
 
     @contextmanager
-    def hooks(self, lm: LanguageModel) -> Iterator[Callable]:
-        """Steer every pass; gives `only`, with which a pass steers no position, or those of a mask only."""
+    def for_rows(self, numbers: Sequence[int], mask: Int[Tensor, "batch pos"] | None = None) -> Iterator[None]:
+        """The same for passes made meanwhile; what was set before holds behind it."""
+        before = self._added
+        self.set_rows(numbers, mask)
+        try:
+            yield
+        finally:
+            self._added = before
 
+    @contextmanager
+    def hooks(self, lm: LanguageModel) -> Iterator[None]:
         def change(site: str) -> Callable[[Activations], Activations]:
             def add(resid: Activations) -> Activations:
-                if self._paused:
+                if site not in self._added:
                     return resid
-                added = self._vectors[site] = self._vectors[site].to(resid.device)  # layers may lie on several
-                return resid + (added if self._mask is None else added * self._mask.to(resid.device))
+                self._added[site] = self._added[site].to(resid.device)  # layers may lie on several
+                return resid + self._added[site]
 
             return add
 
-        @contextmanager
-        def only(mask: Tensor | None) -> Iterator[None]:
-            self._paused, self._mask = mask is None, mask
+        with change_sites(lm.model, {site: change(site) for site in self._tables}):
             yield
-            self._paused, self._mask = False, None
-
-        with change_sites(lm.model, {site: change(site) for site in self._vectors}):
-            yield only
 
 
 Started = tuple[Float[Tensor, "batch d_vocab"], DynamicCache, Int[Tensor, "batch pos"]]
-Start = Callable[[LanguageModel, BatchEncoding, Tensor, Callable], Started]
 
 
-def _prompts_are_read_once(lm: LanguageModel, encoded: BatchEncoding, source: Tensor, only: Callable) -> Started:
-    """Unsteered passes over the prompts without their last tokens; then all rows read the last token, steered."""
+def _all_but_last(lm: LanguageModel, encoded: BatchEncoding, vectors: _Vectors) -> DynamicCache:
+    """An unsteered pass over the prompts without their last tokens."""
     ids, mask = encoded["input_ids"].to(lm.device), encoded["attention_mask"].to(lm.device)
     cache = new_cache(lm)
-    with only(None):
+    with vectors.for_rows([]):
         read_prompts(lm, ids[:, :-1], mask[:, :-1], cache)
+    return cache
+
+
+def _prompts_are_read_once(
+    lm: LanguageModel, encoded: BatchEncoding, source: Tensor, numbers: Sequence[int], vectors: _Vectors
+) -> Started:
+    """Then all rows read the last token, steered."""
+    cache = _all_but_last(lm, encoded, vectors)
     select_rows(cache, source)
-    mask = mask[source]
-    return next_token_logits(lm, ids[source, -1:], mask, cache), cache, mask
+    ids, mask = encoded["input_ids"].to(lm.device)[source], encoded["attention_mask"].to(lm.device)[source]
+    with vectors.for_rows(numbers):
+        return next_token_logits(lm, ids[:, -1:], mask, cache), cache, mask
 
 
-def _rows_read_their_prompts(lm: LanguageModel, encoded: BatchEncoding, source: Tensor, only: Callable) -> Started:
+def _each_reads_its_prompt(
+    lm: LanguageModel, encoded: BatchEncoding, source: Tensor, numbers: Sequence[int], vectors: _Vectors
+) -> Started:
     """Every row reads its whole prompt, steered wherever there is no padding."""
     ids, mask = encoded["input_ids"].to(lm.device)[source], encoded["attention_mask"].to(lm.device)[source]
     cache = new_cache(lm)
-    with only(mask[:, :, None].to(embeddings_of(lm.model).weight.dtype)):
-        logits = read_prompts(lm, ids, mask, cache)
-    return logits, cache, mask
+    with vectors.for_rows(numbers, mask):
+        return read_prompts(lm, ids, mask, cache), cache, mask
 
 
 def read_prompts(

@@ -190,18 +190,18 @@ class ClusterJobs:
 
     def ended(self) -> list[Ended]:
         """Slices whose job has ended since the last call."""
-        found = [self._with_result(name) for name, (job, _) in list(self.jobs.items()) if _has_result(job)]
+        ended = [self._with_result(name) for name, (job, _) in list(self.jobs.items()) if _has_result(job)]
         is_urgent = self.cluster == "local" or self._n_signals or any(self._looks_without.values())
         if time.monotonic() - self._last_look > (URGENT_LOOK_EVERY_S if is_urgent else LOOK_EVERY_S):
             self._last_look = time.monotonic()
             if (states := self._states()) is None:
-                return found
+                return ended
             for name in list(self.jobs):
                 gone = states.get(name, "") in {"", *ENDED_STATES} and not _has_result(self.jobs[name][0])
                 self._looks_without[name] = self._looks_without[name] + 1 if gone else 0
                 if self._looks_without[name] > 1:  # its result may be slow to appear on a shared disk
-                    found += self._without_result(name, states.get(name, ""))
-        return found
+                    ended += self._without_result(name, states.get(name, ""))
+        return ended
 
     def stop(self, signals: list[int]) -> None:
         """Ask every worker to save and end. From the second signal on, Slurm ends them by its own rules."""
@@ -322,8 +322,8 @@ class ClusterJobs:
         on_slurm, ids = note["cluster"] == "slurm", note["jobs"]
         if on_slurm:
             states = slurm_states(ids)
-            found = ids if states is None else [name for name, state in states.items() if state not in ENDED_STATES]
-            alive = sorted({name.split("_")[0] for name in found}, key=int)
+            at_work = ids if states is None else [name for name, state in states.items() if state not in ENDED_STATES]
+            alive = sorted({name.split("_")[0] for name in at_work}, key=int)
         else:
             alive = [pid for pid in ids if note["host"] == socket.gethostname() and _is_a_local_job(pid)]
         if alive:

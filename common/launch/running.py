@@ -18,6 +18,7 @@ from common.phases.phase import Phase, check_phase_takes_slices
 from common.phases.settings import PRESETS, add_flags, build_config, differences_from_preset, typed
 from common.runs.artifacts import AlreadyBuilt
 from common.stopping import Stopped
+from common.words import listed
 
 
 def phase_parser(phase: Phase) -> Parser:
@@ -56,6 +57,23 @@ def context_for(phase: Phase, argv: list[str]) -> tuple[RunContext, argparse.Nam
     args = phase_parser(phase).parse_args(argv)
     check_phase_takes_slices(phase, args.start, args.end)
     return context_from(phase, args, ["phase", phase.id, *argv]), args
+
+
+def context_sharing_cores(phase: Phase, argv: list[str], n_processes: int) -> tuple[RunContext, list[str]]:
+    """Of one of so many processes on this machine, with the words that say so. Raises: ConfigError.
+
+    Processes must not fight for cores; and the number of threads is part of what a run is.
+    """
+    context, _ = context_for(phase, argv)
+    if context.device == "cpu" and isinstance(context.config, ModelConfig) and not context.config.threads:
+        argv = [*argv, "--threads", str(cores_for(n_processes))]
+        context, _ = context_for(phase, argv)
+    return context, argv
+
+
+def cores_for(n_processes: int) -> int:
+    """How many cores each of so many processes has for itself."""
+    return max(1, (os.cpu_count() or 1) // n_processes)
 
 
 def context_from(phase: Phase, args: argparse.Namespace, words: list[str]) -> RunContext:
@@ -109,15 +127,24 @@ def carry_out(context: RunContext, tidy_up: Callable[[], None] = lambda: None) -
         return _status_of(context, tidy_up)
 
 
-def dry_run(context: RunContext) -> int:
-    """Say what the command would read and write, and what has to be built before. Nothing is fetched."""
+def dry_run(context: RunContext, built_before: Collection[str] = ()) -> int:
+    """Say what the command would read and write, and what has to be built before. Nothing is fetched.
+
+    Phases that are `built_before` by the same command are named, and not how to build them.
+    """
     os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported, which then asks nobody
     if isinstance(context.config, ModelConfig) and not is_on_this_disk(model := context.config.model):
         print(
             f"the model {model} is not on this disk: it would be fetched from the hub. {similar_model(model)}".strip()
         )
-    waits_for = [f"phase {handoff.phase}: {error}" for handoff, error in context.unusable_inputs()]
-    if not waits_for:
+    unusable = context.unusable_inputs()
+    waits_for = [f"phase {schema.phase}: {error}" for schema, error in unusable if schema.phase not in built_before]
+    if unusable and not waits_for:
+        first = listed([f"phase {schema.phase}" for schema, _ in unusable])
+        print(
+            "\n".join([f"it begins a run in {_parent_of(context)} after {first}", *_expected(context, counted=False)])
+        )
+    elif not waits_for:
         context.pick_inputs(network=False)
         for name, (key, repository) in context.config.repositories().items():
             if not getattr(context.config, name):
@@ -130,18 +157,22 @@ def dry_run(context: RunContext) -> int:
         except AssetError as error:
             waits_for = [str(error)]
     if waits_for:
-        folder = context.data_dir / context.phase.output.folder
+        folder = _parent_of(context)
         words = [line.replace("\n", "\n    ") for line in waits_for]
         print("\n  ".join([f"it would begin a run in {folder}, once there is what it waits for:", *words]))
     return 0
 
 
-def _expected(context: RunContext) -> list[str]:
+def _parent_of(context: RunContext) -> Path:
+    return context.data_dir / context.phase.output.folder
+
+
+def _expected(context: RunContext, counted: bool = True) -> list[str]:
     if not context.config.runs_a_model:
         return []
     from common.programs.expectations import expectations  # imports torch, which help and most dry runs do not need
 
-    return expectations(context)
+    return expectations(context, counted)
 
 
 def _lasting_words(argv: list[str]) -> list[str]:

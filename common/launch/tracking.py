@@ -15,7 +15,7 @@ from typing import Any
 
 from common.cli import new_log
 from common.errors import ConfigError, suggestion
-from common.handoffs import Handoff
+from common.handoffs import ArtifactSchema
 from common.runs.artifacts import utc
 from common.runs.discovery import readable_runs
 
@@ -26,7 +26,7 @@ PROJECT = "pva-sae"
 class NoTracker:
     """Where none was asked for."""
 
-    def phase_ended(self, output: Handoff, data_dir: Path, seconds: float) -> None:
+    def phase_ended(self, output: ArtifactSchema, data_dir: Path, seconds: float) -> None:
         """Tell nobody."""
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class Tracker(NoTracker):
         self._module, self._failed, self._step = module, False, 0
         self._try(lambda: module.init(project=PROJECT, config={"command": shlex.join(["run.py", *command])}))
 
-    def phase_ended(self, output: Handoff, data_dir: Path, seconds: float) -> None:
+    def phase_ended(self, output: ArtifactSchema, data_dir: Path, seconds: float) -> None:
         """Log a phase that has just ended well, by what it has made."""
         self._step += 1
         told = {f"{output.phase}/seconds": seconds, **_numbers(output, data_dir, time.time() - seconds)}
@@ -74,7 +74,7 @@ def tracker_of(name: str | None, command: Sequence[str]) -> NoTracker:
         raise ConfigError(f"--report-to is {name}, which is not installed here\nRun: pip install {name}") from None
 
 
-def _numbers(output: Handoff, data_dir: Path, since: float) -> dict[str, Any]:
+def _numbers(output: ArtifactSchema, data_dir: Path, since: float) -> dict[str, Any]:
     """Those of the summary of a run that has ended since, by phase and name; what is words or a list is no curve."""
     ended = [run for run in readable_runs(output, data_dir) if run.document["finished_utc"] >= utc(since)]
     return {

@@ -1,9 +1,9 @@
 """`run.py --version`."""
 
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.provenance import code_state, code_words, version
 
 
-def main(_argv: list[str], _program: Program) -> int:
+def main(_argv: list[str], _catalogue: Catalogue) -> int:
     print(f"pva-sae {version()} ({code_words(code_state())})")
     return 0

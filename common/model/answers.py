@@ -28,17 +28,17 @@ def front_of(tokenizer: Any, n_known: int, model: str) -> Front:
 
     Raises: AssetError where the tokenizer has no token that could stand there.
     """
-    own = tokens_in_front(tokenizer)
-    if own:
-        return Front(tuple(own), is_added=False, is_sink=False)
+    in_front = tokens_in_front(tokenizer)
+    if in_front:
+        return Front(tuple(in_front), is_added=False, is_sink=False)
     named = (tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
-    found = next((number for number in named if number is not None and number < n_known), None)
-    if found is None:
+    token = next((number for number in named if number is not None and number < n_known), None)
+    if token is None:
         raise AssetError(
             f"the tokenizer of {model} has no BOS, and no pad or end-of-text token that could stand in its place\n"
             "Give a --model whose tokenizer has one of them: what is first takes half of all attention"
         )
-    return Front((found,), is_added=True, is_sink=found != tokenizer.bos_token_id)
+    return Front((token,), is_added=True, is_sink=token != tokenizer.bos_token_id)
 
 
 def n_shared(a: Sequence[int], b: Sequence[int]) -> int:

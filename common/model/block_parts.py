@@ -85,11 +85,11 @@ def parts_of_block(block: nn.Module, trace: BlockTrace) -> BlockParts:
     pre, post = trace.resid_pre[0], trace.resid_post[0]
     written = {name: both[0] for name, both in trace.written.items() if both[0].shape == pre.shape}
     read = {name: both[0] for name, both in trace.read.items() if both[0].shape == pre.shape}
-    if found := _one_after_the_other(pre, post, read, written):
-        name, attn, mlp = found
+    if serial := _one_after_the_other(pre, post, read, written):
+        name, attn, mlp = serial
         return BlockParts(name, attn, mlp, _norm(name, block.get_submodule(name), read[name], written.get(name)))
-    if found := _side_by_side(pre, post, trace, written):
-        attn, mlp = found
+    if parallel := _side_by_side(pre, post, trace, written):
+        attn, mlp = parallel
         name = _norm_before(mlp, pre, read, written)
         norm = None if name is None else _norm(name, block.get_submodule(name), pre, written[name])
         return BlockParts(None, attn, mlp, norm)
@@ -103,16 +103,16 @@ def _one_after_the_other(
 
     In 16 bits, others may seem to but for rounding: then what adds up to the last bit counts.
     """
-    found = []
+    candidates = []
     for name, mid in read.items():
         if not torch.equal(mid, pre) and not torch.equal(mid, post):
             attn, mlp = _best(pre, mid, written, 1), _best(mid, post, written, 1)
             if attn and mlp:
-                found.append((attn.exact and mlp.exact, name, attn, mlp))
-    found = [one for one in found if one[0]] or found
-    if len(found) != 1:
+                candidates.append((attn.exact and mlp.exact, name, attn, mlp))
+    candidates = [one for one in candidates if one[0]] or candidates
+    if len(candidates) != 1:
         return None
-    _, name, attn, mlp = found[0]
+    _, name, attn, mlp = candidates[0]
     return name, Branch(attn.of[0], attn.scale), Branch(mlp.of[0], mlp.scale)
 
 
@@ -122,26 +122,26 @@ def _side_by_side(pre: Stream, post: Stream, trace: BlockTrace, written: Written
     for name, write in written.items():
         same = [other for other, kept in distinct.items() if torch.equal(kept, write)]
         distinct = {other: kept for other, kept in distinct.items() if other not in same} | {name: write}
-    if (found := _best(pre, post, distinct, 2)) is None:
+    if (pair := _best(pre, post, distinct, 2)) is None:
         return None
-    looking = [name for name in found.of if _looks_elsewhere(trace.written[name])]
+    looking = [name for name in pair.of if _looks_elsewhere(trace.written[name])]
     if not looking:
         return None
     attn = looking[0]  # of two that look the first, whose output the other reads
-    mlp = next(name for name in found.of if name != attn)
-    return Branch(attn, found.scale), Branch(mlp, found.scale)
+    mlp = next(name for name in pair.of if name != attn)
+    return Branch(attn, pair.scale), Branch(mlp, pair.scale)
 
 
 def _best(stream: Stream, total: Stream, written: Written, n_modules: int) -> Sum | None:
     """The last that many modules which, times one number, add up to `total`: to the last bit, where any do."""
     if torch.equal(stream, total):
         return None
-    found = []
+    sums = []
     for names in itertools.combinations(written, n_modules):
         writes = [written[name] for name in names]
         if (scale := _scale(stream, total, writes)) is not None:
-            found.append(Sum(names, scale, _adds_up(stream, total, writes, scale)))
-    return next(reversed([one for one in found if one.exact] or found), None)
+            sums.append(Sum(names, scale, _adds_up(stream, total, writes, scale)))
+    return next(reversed([one for one in sums if one.exact] or sums), None)
 
 
 def _adds_up(stream: Stream, total: Stream, writes: list[Stream], scale: float) -> bool:
@@ -186,16 +186,16 @@ def _norm_before(mlp: Branch, pre: Stream, read: Written, written: Written) -> s
     same = [name for name, write in written.items() if torch.equal(write, written[mlp.module])]
     inputs = [read[child] for child in {name.partition(".")[0] for name in same} if child in read]
     writers = [name for name in written if name in read and torch.equal(read[name], pre)]
-    found = [name for name in writers if any(torch.equal(written[name], one) for one in inputs)]
-    return found[-1] if found else None
+    norms = [name for name in writers if any(torch.equal(written[name], one) for one in inputs)]
+    return norms[-1] if norms else None
 
 
 def _norm(name: str, module: nn.Module, x: Stream, wrote: Stream | None) -> Norm | None:
     """The norm that the module is; None where what it wrote is not the normalised stream times a gain plus a bias."""
     if wrote is None:
         return None
-    own = [value for value in vars(module).values() if isinstance(value, float)]
-    norms = [Norm(name, centred, eps) for centred in (False, True) for eps in own or USUAL_EPSILONS]
+    epsilons = [value for value in vars(module).values() if isinstance(value, float)]
+    norms = [Norm(name, centred, eps) for centred in (False, True) for eps in epsilons or USUAL_EPSILONS]
     misfits = [_misfit(norm.normalized(x).double(), wrote) for norm in norms]
     if not min(misfits) <= 1:  # nan is none
         return None

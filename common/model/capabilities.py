@@ -112,8 +112,8 @@ def _streams(traces: list[BlockTrace], shape: tuple[int, ...]) -> dict[str, str]
     for layer, trace in enumerate(traces):
         for stream in (trace.resid_pre, trace.resid_post):
             if stream is None or stream.shape != shape:
-                found = "nothing" if stream is None else list(stream.shape)
-                return dict.fromkeys((RESID_PRE, RESID_POST), f"block {layer} hands on {found}, not {list(shape)}")
+                handed_on = "nothing" if stream is None else list(stream.shape)
+                return dict.fromkeys((RESID_PRE, RESID_POST), f"block {layer} hands on {handed_on}, not {list(shape)}")
     for layer, (trace, following) in enumerate(zip(traces, traces[1:], strict=False)):
         wrote, reads = trace.resid_post, following.resid_pre
         assert wrote is not None and reads is not None  # by the loop above
@@ -126,13 +126,13 @@ def _streams(traces: list[BlockTrace], shape: tuple[int, ...]) -> dict[str, str]
 def _differs(lm: LanguageModel, attempt: Attempt, ids: Tensor, mask: Tensor, expected: Streams) -> str:
     """Why another way of reading the second row cannot be used; empty if it gives the same."""
     try:
-        found = attempt(lm, ids, mask)
+        streams = attempt(lm, ids, mask)
     except torch.OutOfMemoryError:
         raise
     except _FAILURES as error:
         return f"transformers says: {_first_line(error)}"
-    expected = expected[:, -found.shape[1] :].float()
-    off = (found.float() - expected).norm(dim=-1) / expected.norm(dim=-1)
+    expected = expected[:, -streams.shape[1] :].float()
+    off = (streams.float() - expected).norm(dim=-1) / expected.norm(dim=-1)
     # The median: in 16 bits a rounding may send one token to another expert.
     if off.median() <= CLOSE.get(lm.dtype, CLOSE_16_BIT):
         return ""

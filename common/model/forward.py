@@ -6,7 +6,7 @@ from typing import cast
 
 from jaxtyping import Float, Int
 from torch import LongTensor, Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from common.model.language_model import LanguageModel
 
@@ -25,7 +25,7 @@ def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
 
 
 def next_token_logits(
-    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache | None
+    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: Cache | None
 ) -> Float[Tensor, "batch d_vocab"]:
     """Logits of the token after `ids`, which follow what the cache holds and enter it.
 
@@ -35,7 +35,7 @@ def next_token_logits(
 
 
 def logits_of_every_token(
-    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: DynamicCache | None
+    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: Cache | None
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """The same after each of `ids`, which may be padded on the right too."""
     return _logits(lm, ids, mask, cache, 0)
@@ -48,7 +48,7 @@ def logits_of_last_tokens(
     return _logits(lm, ids, mask, None, n)
 
 
-def _logits(lm: LanguageModel, ids: Tensor, mask: Tensor, cache: DynamicCache | None, n_kept: int) -> Tensor:
+def _logits(lm: LanguageModel, ids: Tensor, mask: Tensor, cache: Cache | None, n_kept: int) -> Tensor:
     """Those of the last `n_kept` tokens; of all for 0."""
     n_before = mask.shape[1] - ids.shape[1]
     knows_cache = {"past_key_values": cache, "attention_mask": mask}

@@ -12,6 +12,7 @@ from common.errors import AssetError, ConfigError
 from common.files import file_sha256
 from common.problems.hub_datasets import hub_rows
 from common.provenance import ROOT
+from common.words import plural
 
 HUB_TEXTS = {"pile-10k": "NeelNanda/pile-10k"}
 ORGANISM_FILE = ROOT / "model_organism" / "general_text.jsonl"
@@ -67,8 +68,8 @@ def load_text(text: str) -> GeneralText:
         try:
             rows, source = hub_rows(f"the documents of {text}", HUB_TEXTS[text])
         except AssetError as error:
-            own = "Or give English text of your own, a folder of .txt files: --text FOLDER"
-            raise AssetError(f"{error}\n{own}") from None
+            way_out = "Or give English text of your own, a folder of .txt files: --text FOLDER"
+            raise AssetError(f"{error}\n{way_out}") from None
         documents = [row["text"] for row in rows]
     elif text == "organism":
         lines, source = _organism_file().read_text(encoding="utf-8").split("\n"), "model_organism/general_text.jsonl"
@@ -89,7 +90,7 @@ def first_documents(text: str, n_documents: int) -> tuple[str, ...]:
     documents = load_text(text).documents
     if len(documents) < n_documents:
         raise ConfigError(
-            f"the text '{text}' has {len(documents)} documents, but --documents is {n_documents}\n"
+            f"the text '{text}' has {plural(len(documents), 'document')}, but --documents is {n_documents}\n"
             f"Give --documents {len(documents)} or fewer, or another text with --text"
         )
     kept = tuple(document for document in documents[:n_documents] if document.strip())

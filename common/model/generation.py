@@ -1,72 +1,56 @@
-"""Generate programs in batches, and keep the residual stream of the pass that starts them.
+"""Generate programs with continuous batching, and keep the residual stream of the pass that starts them.
 
-1. Prompts are padded on the left, so that the last prompt token of every row is the last
-   column. One forward pass (the prefill) fills the key-value cache; hooks on its blocks
-   keep the output of every block at the wanted positions.
-2. Then one token per row and step. A row ends at an end-of-sequence token, when its text
-   holds the complete solution (`common.problems.extraction.solution_end`), or at a limit. Rows that
-   have ended leave the batch, cache included.
-3. A batch is always computed with the same rows, so its results do not depend on slices,
-   resumption or what ran before. Sampling draws from one generator per row.
+1. Prompts are read in groups (`read_group`), padded on the left, so that the last prompt token of every row is the last
+   column. One forward pass (the prefill) fills the key-value cache; hooks on its blocks keep the output of every block
+   at the wanted positions. A group is always read with the same rows, so what is kept does not depend on slices,
+   resumption or what else is written.
+2. From there a row goes on one token a pass, beside whatever other rows there are (`write_rows`). Where one ends, a row
+   that waits takes its place in the cache (row_cache.py), so that every row of a pass is busy. A group is read as soon
+   as a place is free and no row waits; a model whose cache lets no row join takes one when the one before has ended.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformers import BatchEncoding, DynamicCache
 
 from common.errors import ConfigError
-from common.model.forward import new_cache, next_token_logits, select_rows
+from common.model.forward import new_cache, next_token_logits
 from common.model.hooks import read_sites
 from common.model.language_model import LanguageModel
+from common.model.row_cache import ClosedBatch, ReadPrompts, RowCache, rows_may_join
+from common.model.rows import Generation, Request, Row, choose, has_ended, start_row
 from common.model.sites import resid_post_site
 from common.model.tokenization import encode, encode_padded
-from common.problems.extraction import solution_end
 from common.problems.prompt import Prompt, bodies_of
+from common.runs.records import TOKENS_PER_ROW
 
-END_OF_SEQUENCE, SOLUTION_COMPLETE = "end_of_sequence", "solution_complete"
-MAX_NEW_TOKENS, CONTEXT_LENGTH = "max_new_tokens", "context_length"
 POSITIONS = ("last", "description_end", "tests_end")
-NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 19, 1 << 26  # of next-token distributions; a GPU pays for each part
-
-
-@dataclass(frozen=True)
-class Request:
-    """One program to generate. `seed` matters only at a temperature above 0."""
-
-    task_id: int
-    prompt: Prompt
-    entry_point: str
-    seed: int
 
 
 @dataclass
-class Generation:
-    """What the model wrote for one request. Log-probabilities are natural, at temperature 1."""
+class Group:
+    """Rows whose prompts are read: row i goes on behind prompt `sources[i]` of what was read."""
 
-    text: str = ""
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    first_token_entropy: float = math.nan
-    stop_reason: str = ""
-    resid_post: dict[str, Float[np.ndarray, "n_layers d_model"]] = field(default_factory=dict)  # by position
+    rows: list[Row]
+    read: ReadPrompts
+    sources: list[int]
+    next_tokens: list[int]  # that each row reads next
 
-
-@dataclass
-class Row:
-    """A row that still generates."""
-
-    request: Request
-    result: Generation
-    limit: int
-    limit_reason: str
-    generator: torch.Generator
-    line_start: str = ""  # the line being written, as far as the pieces of its tokens tell
+    def only(self, wanted: Callable[[Any], bool]) -> "Group":
+        """Its rows with these keys."""
+        numbers = [number for number, row in enumerate(self.rows) if wanted(row.key)]
+        return Group(
+            [self.rows[number] for number in numbers],
+            self.read,
+            [self.sources[number] for number in numbers],
+            [self.next_tokens[number] for number in numbers],
+        )
 
 
 def generate(
@@ -74,27 +58,20 @@ def generate(
     requests: Sequence[Request],
     *,
     max_new_tokens: int,
-    temperature: float = 0.0,
     positions: Sequence[str] = ("last",),
     stop_early: bool = True,
 ) -> list[Generation]:
-    """One batch of programs, in the order of `requests`.
+    """Programs that are written together, in the order of `requests`.
 
     `positions` names the prompt tokens whose residual stream is kept (see POSITIONS).
     `stop_early=False` leaves out the stop at the complete solution: for tests.
     Prompts must fit (see `check_prompts_fit`).
     """
-    named = set(positions) - {"last"}
-    prompts = [request.prompt for request in requests]
-    encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts), offsets=bool(named))
-    mask = encoded["attention_mask"]
-    rows = [start_row(lm, request, int(n), max_new_tokens) for request, n in zip(requests, mask.sum(1), strict=True)]
-    columns = {name: _columns(name, requests, encoded) for name in positions}
-    results = [row.result for row in rows]
-    with torch.inference_mode():
-        logits, cache = _prefill(lm, encoded, columns, results)
-        decode(lm, rows, logits, cache, mask.to(lm.device), temperature=temperature, stop_early=stop_early)
-    return results
+    keyed = dict(enumerate(requests))
+    told = {"max_new_tokens": max_new_tokens, "positions": positions, "stop_early": stop_early}
+    groups = (read_group(lm, some, **told) for some in [keyed])  # held by nobody once its rows are written
+    made = {row.key: row.result for row in write_rows(lm, groups, lambda: len(keyed))}
+    return [made[number] for number in keyed]
 
 
 def prompt_lengths(lm: LanguageModel, prompts: Sequence[Prompt]) -> list[int]:
@@ -115,19 +92,44 @@ def check_prompts_fit(lm: LanguageModel, requests: Sequence[Request]) -> list[in
     return lengths
 
 
-def start_row(lm: LanguageModel, request: Request, n_prompt: int, max_new_tokens: int) -> Row:
-    room = lm.context_length - n_prompt
-    assert room > 0, f"problem {request.task_id}: see check_prompts_fit"
-    limit, reason = min((max_new_tokens, MAX_NEW_TOKENS), (room, CONTEXT_LENGTH))
-    return Row(request, Generation(), limit, reason, generator=torch.Generator().manual_seed(request.seed))
+@torch.inference_mode()
+def read_group(
+    lm: LanguageModel,
+    requests: dict[int, Request],
+    *,
+    max_new_tokens: int,
+    positions: Sequence[str] = ("last",),
+    stop_early: bool = True,
+) -> Group:
+    """One pass over the prompts of `requests`, whose keys the rows have. See `generate`."""
+    prompts = [request.prompt for request in requests.values()]
+    named = set(positions) - {"last"}
+    encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts), offsets=bool(named))
+    n_held = encoded["attention_mask"].sum(1).tolist()
+    rows = [
+        start_row(lm, key, request, n, max_new_tokens, stop_early)
+        for (key, request), n in zip(requests.items(), n_held, strict=True)
+    ]
+    columns = {name: _columns(name, prompts, encoded) for name in positions}
+    cache = new_cache(lm)
+    logits, kept = _prefill(lm, encoded, columns, cache)
+    for number, row in enumerate(rows):
+        row.result.resid_post = {name: streams[:, number].copy() for name, streams in kept.items()}
+    return started(rows, logits, ReadPrompts(cache, n_held))
 
 
-def _columns(position: str, requests: Sequence[Request], encoded: BatchEncoding) -> list[int]:
+def started(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], read: ReadPrompts) -> Group:
+    """The group of rows that have read their prompts: row i prompt i, behind which `logits` are those of its first
+    token."""
+    return Group(rows, read, list(range(len(rows))), choose(rows, logits))
+
+
+def _columns(position: str, prompts: Sequence[Prompt], encoded: BatchEncoding) -> list[int]:
     """The column of a named prompt position in each row of the padded batch."""
     width = encoded["attention_mask"].shape[1]
     if position == "last":
-        return [width - 1] * len(requests)
-    ends = [getattr(request.prompt, position) for request in requests]
+        return [width - 1] * len(prompts)
+    ends = [getattr(prompt, position) for prompt in prompts]
     offsets, mask = encoded["offset_mapping"], encoded["attention_mask"]
     # The token that holds the section's last character; padding and BOS have empty offsets.
     return [
@@ -137,123 +139,139 @@ def _columns(position: str, requests: Sequence[Request], encoded: BatchEncoding)
 
 
 def _prefill(
-    lm: LanguageModel, encoded: BatchEncoding, columns: dict[str, list[int]], results: list[Generation]
-) -> tuple[Float[Tensor, "batch d_vocab"], DynamicCache]:
-    """Run the prompts; store the residual streams in `results`; return next-token logits and cache."""
+    lm: LanguageModel, encoded: BatchEncoding, columns: dict[str, list[int]], cache: DynamicCache
+) -> tuple[Float[Tensor, "batch d_vocab"], dict[str, Float[np.ndarray, "n_layers batch d_model"]]]:
+    """Run the prompts, which fill the cache: next-token logits, and the residual streams by position."""
     # Indices on the processor serve a model that lies on several devices.
     index = {name: torch.tensor(values) for name, values in columns.items()}
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in columns}
-    row_numbers = torch.arange(len(results))
+    kept: dict[str, list[Tensor]] = {name: [] for name in columns}
+    row_numbers = torch.arange(len(encoded["input_ids"]))
 
     def take(_site: str, resid: Float[Tensor, "batch pos d_model"]) -> None:
         for name, column in index.items():
-            kept[name].append(resid[row_numbers, column].float().cpu().numpy())
+            kept[name].append(resid[row_numbers, column].float())  # stays where it is: a copy would wait for the pass
 
     mask = encoded["attention_mask"].to(lm.device)
-    cache = new_cache(lm)
     sites = [resid_post_site(layer) for layer in range(lm.n_layers)] if columns else []
     with read_sites(lm.model, sites, take), lm.meter.reading(lm.model, mask.numel()):
         logits = next_token_logits(lm, encoded["input_ids"].to(lm.device), mask, cache)
-    for row, result in enumerate(results):
-        result.resid_post = {name: np.stack([layer[row] for layer in layers]) for name, layers in kept.items()}
-    return logits, cache
+    return logits, {name: np.stack([one.cpu().numpy() for one in layers]) for name, layers in kept.items()}
 
 
-def decode(
+def write_rows(
     lm: LanguageModel,
-    rows: list[Row],
-    logits: Float[Tensor, "batch d_vocab"],
-    cache: DynamicCache,
-    mask: Int[Tensor, "batch pos"],
-    *,
-    temperature: float = 0.0,
-    stop_early: bool = True,
-    on_leaving: Callable[[Int[Tensor, " kept"]], None] = lambda kept: None,
-) -> None:
-    """Extend every row token by token until it ends; `logits` are those of its next token.
+    groups: Iterable[Group],
+    n_rows: Callable[[], int],
+    on_rows: Callable[[list[Row]], None] = lambda rows: None,
+) -> Iterator[Row]:
+    """Each row of the groups as soon as it has ended. At most `n_rows()` are written at a time.
 
-    `on_leaving` is told the rows that stay, whenever some leave the batch.
+    `on_rows` is told the rows of the next pass, in their order, whenever these are others than before.
     """
-    pieces: dict[int, str] = {}
-    with lm.meter.writing() as wrote:
-        while True:
-            tokens = _choose(rows, logits, temperature)
-            del logits  # the next ones are as large
-            ended = [_ended(lm, row, stop_early, pieces) for row in rows]
-            alive = [i for i, row_ended in enumerate(ended) if not row_ended]
-            lengths = [len(row.result.token_ids) for row, row_ended in zip(rows, ended, strict=True) if row_ended]
-            wrote(len(rows), lengths)
-            if not alive:
+    pool, supply = _Pool(lm, n_rows, on_rows), iter(groups)
+    while True:
+        yield from pool.fill(supply)
+        if not pool.rows:
+            return
+        yield from pool.step()
+
+
+class _Pool:
+    """The rows that are being written and their cache, and those that wait for a place."""
+
+    def __init__(self, lm: LanguageModel, n_rows: Callable[[], int], on_rows: Callable[[list[Row]], None]) -> None:
+        self._lm, self._n_rows, self._on_rows = lm, n_rows, on_rows
+        self._any_time = rows_may_join(lm)
+        self._cache = RowCache(lm, self._n_places) if self._any_time else ClosedBatch(lm)
+        self._reach: list[int] = []  # columns that each row takes if it goes on to its limit
+        self._limit = 0  # the most tokens that a row may write
+        self._pieces: dict[int, str] = {}
+        self._group: Group | None = None
+        self._waiting: list[int] = []  # rows of the group
+        self._next_tokens: list[int] = []
+        self._told = True
+        self.rows: list[Row] = []
+
+    def fill(self, groups: Iterator[Group]) -> Iterator[Row]:
+        """Take in as many rows as there are places for; gives those that ended with their first token."""
+        while len(self.rows) < self._n_rows() and (self._any_time or not self.rows):
+            if self._waiting:
+                n_joining = self._n_joining() if self._any_time else len(self._waiting)
+                if not n_joining:
+                    return
+                self._join(n_joining)
+                continue
+            self._group = None  # its cache goes before the next is made
+            self._group = next(groups, None)
+            if self._group is None:
                 return
-            if len(alive) < len(rows):  # rows that have ended leave
-                keep = torch.tensor(alive)  # on the processor: layers may lie on several devices
-                select_rows(cache, keep)
-                rows, tokens, mask = [rows[i] for i in alive], tokens[keep], mask[keep]
-                on_leaving(keep)
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            logits = next_token_logits(lm, tokens[:, None], mask, cache)
+            yield from self._receive(self._group)
 
+    def _receive(self, group: Group) -> list[Row]:
+        chosen = [row for row in group.rows if row.result.token_ids]
+        self._lm.meter.wrote(len(chosen))
+        self._limit = max([self._limit, *(row.limit for row in group.rows)])
+        ended = [number for number, row in enumerate(group.rows) if row.result.token_ids and self._has_ended(row)]
+        self._waiting = [number for number in range(len(group.rows)) if number not in ended]
+        return [group.rows[number] for number in ended]
 
-def _choose(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:
-    """The next token of each row, [batch], and its log-probability noted in the row's result.
+    def _n_joining(self) -> int:
+        """How many of the rows that wait join now: those that there is a place for, and that do not make all too wide.
 
-    A few rows at a time: with a vocabulary of 152,000 a distribution in double precision is 1.2 MB.
-    """
-    numbers = NUMBERS_AT_ONCE if logits.device.type == "cpu" else NUMBERS_AT_ONCE_GPU
-    at_once = max(1, numbers // logits.shape[-1])
-    parts = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
-    chosen = [_choose_some(part, some, temperature) for part, some in zip(parts, logits.split(at_once), strict=True)]
-    return torch.cat(chosen)
+        Every row takes the columns of the longest. One of MBPP's prompts has twenty times the usual length, and is
+        written with few others beside it.
+        """
+        reach = max(self._reach, default=0)
+        for number, waiting in enumerate(self._waiting):
+            n_after, reach = len(self.rows) + number + 1, max(reach, self._reach_of(waiting))
+            if n_after > 1 and n_after > self._n_places(reach):
+                return number
+        return len(self._waiting)
 
+    def _reach_of(self, waiting: int) -> int:
+        assert self._group is not None
+        return self._group.read.n_held[self._group.sources[waiting]] + self._group.rows[waiting].limit
 
-def _choose_some(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], temperature: float) -> Int[Tensor, "batch"]:
-    logprobs = torch.log_softmax(logits.float(), dim=-1)
-    if temperature == 0:
-        tokens = logprobs.argmax(-1)
-    else:
-        draws = torch.tensor([torch.rand((), generator=row.generator, dtype=torch.float64) for row in rows])
-        at = logits.cpu() if logits.device.type == "mps" else logits  # Metal has no float64
-        cumulative = torch.softmax(at.double() / temperature, dim=-1).cumsum(-1)
-        threshold = draws.to(at.device)[:, None] * cumulative[:, -1:]
-        tokens = torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-        tokens = tokens.to(logits.device)
-    chosen = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
-    for i, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
-        if not row.result.token_ids:
-            row.result.first_token_entropy = torch.special.entr(logprobs[i].exp()).sum().item()
-        row.result.token_ids.append(token)
-        row.result.logprobs.append(chosen[i])
-    return tokens
+    def _n_places(self, n_columns: int) -> int:
+        """Rows of so many columns that are written at a time: no more memory than usual prompts would take."""
+        return min(self._n_rows(), self._n_rows() * (TOKENS_PER_ROW + self._limit) // max(1, n_columns))
 
+    @torch.inference_mode()
+    def _join(self, n_joining: int) -> None:
+        group, joining = self._group, self._waiting[:n_joining]
+        assert group is not None
+        self._waiting = self._waiting[n_joining:]
+        self._reach += [self._reach_of(number) for number in joining]
+        self._cache.join(group.read, [group.sources[number] for number in joining])
+        self.rows += [group.rows[number] for number in joining]
+        self._next_tokens += [group.next_tokens[number] for number in joining]
+        self._told = False
+        if not self._waiting:
+            self._group = None  # its cache is not needed any longer, and held by nobody else
 
-def _ended(lm: LanguageModel, row: Row, stop_early: bool, pieces: dict[int, str]) -> bool:
-    """Whether the row is finished; then its text and stop reason are set."""
-    token = row.result.token_ids[-1]
-    if token in lm.end_of_sequence_ids:
-        reason = END_OF_SEQUENCE
-    elif stop_early and _may_be_complete(lm, row, token, pieces) and _is_complete(lm, row):
-        reason = SOLUTION_COMPLETE
-    elif len(row.result.token_ids) >= row.limit:
-        reason = row.limit_reason
-    else:
-        return False
-    row.result.stop_reason, row.result.text = reason, _text(lm, row)
-    return True
+    @torch.inference_mode()
+    def step(self) -> list[Row]:
+        """One token more for each row; gives those that have ended."""
+        if not self._told:
+            self._on_rows(self.rows)
+            self._told = True
+        with self._lm.meter.writing(len(self.rows)):
+            ids = torch.tensor(self._next_tokens, device=self._lm.device)[:, None]
+            logits = next_token_logits(self._lm, ids, self._cache.mask(), self._cache.held)
+            self._cache.advance()
+            self._next_tokens = choose(self.rows, logits)
+        ended = [number for number, row in enumerate(self.rows) if self._has_ended(row)]
+        gone = [self.rows[number] for number in ended]
+        if ended:
+            order = self._cache.leave(ended)
+            self.rows = [self.rows[number] for number in order]
+            self._next_tokens = [self._next_tokens[number] for number in order]
+            self._reach = [self._reach[number] for number in order]
+            self._told = False
+        return gone
 
-
-def _may_be_complete(lm: LanguageModel, row: Row, token: int, pieces: dict[int, str]) -> bool:
-    """Cheap test before the exact one: only a line at column 0 can follow a complete solution."""
-    if token not in pieces:
-        pieces[token] = str(lm.tokenizer.decode([token]))
-    row.line_start = (row.line_start + pieces[token]).rsplit("\n", 1)[-1][:80]
-    return "\n" in pieces[token] or (row.line_start != "" and not row.line_start[0].isspace())
-
-
-def _is_complete(lm: LanguageModel, row: Row) -> bool:
-    text = _text(lm, row).rstrip("\ufffd")  # half of a character, which its other half will change
-    return solution_end(text, row.request.entry_point) is not None
-
-
-def _text(lm: LanguageModel, row: Row) -> str:
-    ids = row.result.token_ids
-    return str(lm.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    def _has_ended(self, row: Row) -> bool:
+        ended = has_ended(self._lm, row, self._pieces)
+        if ended:
+            self._lm.meter.ended(len(row.result.token_ids))
+        return ended

@@ -107,8 +107,8 @@ def projections_in_blocks(model: PreTrainedModel) -> list[Projections]:
     """The product in each block that reads the heads, and the one that reads the neurons; found once for a model."""
     if model not in _PROJECTIONS:
         parts = parts_of_blocks(model)
-        found = projections_of_blocks(decoder_blocks(model), parts, lambda: _pass_over_eight_tokens(model))
-        _PROJECTIONS[model] = found
+        projections = projections_of_blocks(decoder_blocks(model), parts, lambda: _pass_over_eight_tokens(model))
+        _PROJECTIONS[model] = projections
     return _PROJECTIONS[model]
 
 

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from common.errors import AssetError
 from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
+from common.model.grouped_attention import use_grouped_attention
 from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.placement import place
@@ -46,7 +47,7 @@ def load_model(
     dtype = default_dtype(name, device) if dtype == "auto" else dtype
     with _loading_errors(name, location, revision):
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or None, trust_remote_code=False)
-        # The default attention is right: for Gemma-2, which caps its scores, that is eager.
+        # The default attention is right: for Gemma-2, which caps its scores, that is eager, or what equals it.
         model, report = cast(Any, AutoModelForCausalLM).from_pretrained(
             location,
             revision=revision or None,
@@ -64,6 +65,7 @@ def load_model(
     model.requires_grad_(False).eval()
     if quantisation == "none":  # quantised weights lie there already, and refuse to be moved
         model = place(model, device, name)
+    use_grouped_attention(model)
     _spare_copies_of_the_head(model)
     lm = LanguageModel(model, tokenizer, name, device, dtype, revision or cached_revision(location))
     find_capabilities(lm).require("every phase", *NEEDED_BY_ALL)

@@ -17,6 +17,8 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from common.errors import ConfigError
+from common.model.grouped_attention import GROUPED
+from common.model.row_cache import FREE_COLUMNS
 from common.sandbox.cgroups import memory_bounds
 
 Item = TypeVar("Item")
@@ -81,13 +83,14 @@ def batch_bytes(model: PreTrainedModel, n_rows: int, n_prompt: int, n_new: int) 
     """What generating `n_rows` programs takes at its peak, besides the weights; prompts are `n_prompt` tokens wide."""
     config, size = model.config.get_text_config(), model.dtype.itemsize
     tokens = n_rows * n_prompt
-    cache = n_rows * (n_prompt + n_new) * cache_bytes(model)
+    n_columns = n_prompt + n_new + (FREE_COLUMNS if n_new else 0)
+    cache = n_rows * n_columns * cache_bytes(model)
     wide = _largest(config, "intermediate_size") or 4 * config.hidden_size
     blocks = tokens * size * (MLP_TENSORS * wide + STREAM_TENSORS * config.hidden_size)
-    eager = getattr(config, "_attn_implementation", "") == "eager"  # whose softmax is in float32
+    eager = getattr(config, "_attn_implementation", "") in ("eager", GROUPED)  # whose softmax is in float32
     blocks += tokens * n_prompt * _largest(config, "num_attention_heads") * (size + FLOAT32 * eager)
     logits = n_rows * config.vocab_size * (size + FLOAT32)
-    # A layer's keys and values are copied when a token is added or a row leaves.
+    # A layer's keys and values are copied when there is no free column left (row_cache.py).
     return cache + 2 * cache // config.num_hidden_layers + max(blocks, logits)
 
 
@@ -95,6 +98,41 @@ def _largest(config: PreTrainedConfig, name: str) -> int:
     """A size of the model; some (Gemma-3n) have one for each block. 0 where there is none."""
     value = getattr(config, name, None) or 0
     return max(value) if isinstance(value, (list, tuple)) else value
+
+
+class Room:
+    """What this process may still take on a device, what it took since the room was made counted as free: that is of
+    rows which the next estimate counts again, or what the allocator keeps of them."""
+
+    def __init__(self, device: str) -> None:
+        self._device, self._held = device, held_bytes(device)
+
+    def holds(self, n_bytes: int) -> bool:
+        free = free_bytes(self._device)
+        if free is None:
+            return True
+        return n_bytes <= SHARE_OF_FREE * (free + max(0, held_bytes(self._device) - self._held))
+
+    def empty(self) -> None:
+        """Give back what the allocator keeps."""
+        if self._device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def held_bytes(device: str) -> int:
+    """What this process holds on a device; 0 where that is not known."""
+    if device.startswith("cuda"):
+        return torch.cuda.memory_allocated(device)
+    return resident_bytes() if device == "cpu" else 0
+
+
+def too_much(name: str, device: str) -> ConfigError:
+    """Where a single item does not fit."""
+    more = "--gpu-memory, where there is more, or " if device.startswith("cuda") else ""
+    return ConfigError(
+        f"{name} alone is too much for the memory of {device}\n"
+        f"Allow more with {more}a smaller --max-new-tokens, a smaller --dtype, or another --device"
+    )
 
 
 class FittingParts(Generic[Item, Result]):
@@ -116,7 +154,7 @@ class FittingParts(Generic[Item, Result]):
     ):
         self._compute, self._size, self._expected, self._name = compute, size, expected, name
         self._device, self._log = device, log
-        self._held = resident_bytes()
+        self._room = Room(device)
         self._failed: int | None = None  # the smallest size that was too much
 
     def __call__(self, items: Sequence[Item]) -> list[Result]:
@@ -134,7 +172,7 @@ class FittingParts(Generic[Item, Result]):
                 if not is_lack_of_memory(error):
                     raise
                 if len(part) == 1:
-                    raise ConfigError(self._advice(part[0])) from error
+                    raise too_much(self._name(part[0]), self._device) from error
             # Outside of the handler, whose traceback holds the tensors of what failed.
             self._note(part)
             waiting[:0] = _halves(part)
@@ -143,26 +181,13 @@ class FittingParts(Generic[Item, Result]):
     def _is_too_much(self, part: list[Item]) -> bool:
         if self._failed is not None and self._size(part) >= self._failed:
             return True
-        free = free_bytes(self._device)
-        if free is None:
-            return False
-        # What the C library keeps of earlier batches is used again.
-        kept = max(0, resident_bytes() - self._held) if self._device == "cpu" else 0
-        return self._expected(part) > SHARE_OF_FREE * (free + kept)
+        return not self._room.holds(self._expected(part))
 
     def _note(self, part: list[Item]) -> None:
         self._failed = min(self._size(part), self._failed or self._size(part))
-        if self._device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        self._room.empty()
         words = "%d together are too much for the memory of %s: going on with halves"
         self._log.warning(words, len(part), self._device)
-
-    def _advice(self, item: Item) -> str:
-        more = "--gpu-memory, where there is more, or " if self._device.startswith("cuda") else ""
-        return (
-            f"{self._name(item)} alone is too much for the memory of {self._device}\n"
-            f"Allow more with {more}a smaller --max-new-tokens, a smaller --dtype, or another --device"
-        )
 
 
 def _halves(part: list[Item]) -> list[list[Item]]:

@@ -41,15 +41,15 @@ def projections_of_blocks(
     """What is found in each block; `run` makes a pass over some tokens, all of them different."""
     with _finishing(blocks) as orders:
         run()
-    found = [
-        Projections(_last_product(order, own.attn), _last_product(order, own.mlp))
-        for order, own in zip(orders, parts, strict=True)
+    candidates = [
+        Projections(_last_product(order, branches.attn), _last_product(order, branches.mlp))
+        for order, branches in zip(orders, parts, strict=True)
     ]
-    with _zeroed(blocks, found), _written(blocks, parts) as constant:
+    with _zeroed(blocks, candidates), _written(blocks, parts) as constant:
         run()
     return [
-        Projections(*(getattr(one, name) if own[name] else None for name in _NAMES))
-        for one, own in zip(found, constant, strict=True)
+        Projections(*(getattr(one, name) if is_constant[name] else None for name in _NAMES))
+        for one, is_constant in zip(candidates, constant, strict=True)
     ]
 
 
@@ -94,14 +94,14 @@ def _is_product(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _zeroed(blocks: nn.ModuleList, found: list[Projections]) -> Iterator[None]:
+def _zeroed(blocks: nn.ModuleList, candidates: list[Projections]) -> Iterator[None]:
     """Every candidate writes zeros meanwhile."""
 
     def zero(_module: nn.Module, _arguments: tuple, output: Tensor) -> Tensor:
         return torch.zeros_like(output)
 
     with ExitStack() as hooks:
-        for block, one in zip(blocks, found, strict=True):
+        for block, one in zip(blocks, candidates, strict=True):
             for name in {one.attn, one.mlp} - {None}:
                 hooks.enter_context(block.get_submodule(str(name)).register_forward_hook(zero))
         yield
@@ -110,21 +110,21 @@ def _zeroed(blocks: nn.ModuleList, found: list[Projections]) -> Iterator[None]:
 @contextmanager
 def _written(blocks: nn.ModuleList, parts: list[BlockParts]) -> Iterator[list[dict[str, bool]]]:
     """By block and branch, whether it writes the same at every position in the pass that is made meanwhile."""
-    found: list[dict[str, bool]] = [{name: False for name in _NAMES} for _ in blocks]
+    constant: list[dict[str, bool]] = [{name: False for name in _NAMES} for _ in blocks]
 
-    def noting(own: dict[str, bool], name: str) -> Callable:
+    def noting(of_block: dict[str, bool], name: str) -> Callable:
         def note(_module: nn.Module, _arguments: tuple, output: object) -> None:
             written = first_tensor(output)
             rows = None if written is None else written.reshape(-1, written.shape[-1])
-            own[name] = rows is not None and bool((rows == rows[:1]).all())
+            of_block[name] = rows is not None and bool((rows == rows[:1]).all())
 
         return note
 
     with ExitStack() as hooks:
-        for block, own, part in zip(blocks, found, parts, strict=True):
+        for block, of_block, part in zip(blocks, constant, parts, strict=True):
             for name in _NAMES:
                 branch = getattr(part, name)
                 if branch is not None:
                     module = block.get_submodule(branch.module)
-                    hooks.enter_context(module.register_forward_hook(noting(own, name)))
-        yield found
+                    hooks.enter_context(module.register_forward_hook(noting(of_block, name)))
+        yield constant

@@ -70,13 +70,13 @@ class Replay:
 
     def embedded(self, prompts: Int[Tensor, "batch n_tokens"]) -> Stream:
         """What enters block 0, its scale and learned positions included."""
-        found: list[Stream] = []
+        entering: list[Stream] = []
         with (
             torch.no_grad(),
-            read_sites(self.model, [site_name(0, RESID_PRE)], lambda _, x: found.append(x), stop=True),
+            read_sites(self.model, [site_name(0, RESID_PRE)], lambda _, x: entering.append(x), stop=True),
         ):
             self._pass(prompts[:, self.n_shared :])
-        return found[0].clone()
+        return entering[0].clone()
 
     def block(self, layer: int, resid: Stream) -> Stream:
         """resid_post of a block whose input is `resid`."""
@@ -93,8 +93,8 @@ class Replay:
 
     def streams(self, embedded: Stream) -> list[Stream]:
         """resid_post of every block."""
-        found = list(itertools.accumulate(range(self.n_layers), lambda x, i: self.block(i, x), initial=embedded))
-        return found[1:]
+        streams = list(itertools.accumulate(range(self.n_layers), lambda x, i: self.block(i, x), initial=embedded))
+        return streams[1:]
 
     def knowing(self, prompts: Int[Tensor, "batch n_tokens"]) -> "KnownRuns":
         """What runs that change something of these prompts behind some position can be shortened by."""
@@ -122,20 +122,20 @@ class Replay:
         known = {} if self._cache is None else {"past_key_values": self._cache}
         self.model.get_decoder()(input_ids=ids.contiguous(), use_cache=False, **known)
 
-    def _is_like(self, found: Stream, expected: Stream) -> bool:
+    def _is_like(self, replayed: Stream, expected: Stream) -> bool:
         """But for rounding; nan is like nothing."""
-        rounding = ROUNDINGS * torch.finfo(found.dtype).eps * self.n_layers**0.5
-        return bool((_missed(found, expected) <= max(rounding, LEAST_MISS)).all())
+        rounding = ROUNDINGS * torch.finfo(replayed.dtype).eps * self.n_layers**0.5
+        return bool((_missed(replayed, expected) <= max(rounding, LEAST_MISS)).all())
 
     @torch.no_grad()
     def _check(self, prompts: Int[Tensor, "batch n_tokens"]) -> None:
-        found: list[Stream] = []
+        read: list[Stream] = []
         last = resid_post_site(self.n_layers - 1)
-        with read_sites(self.model, [last], lambda _, resid: found.append(resid[:, self.n_shared :].clone())):
+        with read_sites(self.model, [last], lambda _, resid: read.append(resid[:, self.n_shared :].clone())):
             self.model.get_decoder()(input_ids=prompts, use_cache=False)
         replayed = self.run_from(0, self.embedded(prompts))
-        if not self._is_like(replayed, found[0]):
-            missed = _missed(replayed, found[0]).max()
+        if not self._is_like(replayed, read[0]):
+            missed = _missed(replayed, read[0]).max()
             raise ConfigError(
                 f"{name_of(self.model)} ({type(self.model).__name__}) cannot be run from the middle: its blocks, "
                 f"called one by one, miss its own stream by {missed:.1g} of its length\n"
@@ -151,7 +151,7 @@ def _for_rows(n_rows: int, one: Any, two: Any) -> Any:
     if isinstance(one, Tensor):
         return one if one.shape == two.shape else one.repeat(n_rows, *[1] * (one.ndim - 1))
     if isinstance(one, dict):
-        return {name: _for_rows(n_rows, own, two[name]) for name, own in one.items()}
+        return {name: _for_rows(n_rows, entry, two[name]) for name, entry in one.items()}
     if type(one) in (tuple, list):
         return type(one)(_for_rows(n_rows, *both) for both in zip(one, two, strict=True))
     return one
@@ -195,8 +195,8 @@ class KnownRuns:
         middle = (replay.n_shared + replay.n_tokens) // 2
         embedded = replay.embedded(prompts)
         expected = replay.run_from(0, embedded)[:, middle - replay.n_shared :]
-        found = _Behind(replay, prompts, layers, middle).run_from(0, embedded[:, middle - replay.n_shared :])
-        return replay._is_like(found, expected)
+        behind = _Behind(replay, prompts, layers, middle).run_from(0, embedded[:, middle - replay.n_shared :])
+        return replay._is_like(behind, expected)
 
 
 class _Behind(Replay):
@@ -232,9 +232,9 @@ def _beginning(layer: Any, n_tokens: int) -> Any:
     return part
 
 
-def _missed(found: Stream, expected: Stream) -> Float[Tensor, "batch pos"]:
+def _missed(replayed: Stream, expected: Stream) -> Float[Tensor, "batch pos"]:
     """The length of the difference at each position, relative to that of what was expected."""
-    return (found.float() - expected.float()).norm(dim=-1) / expected.float().norm(dim=-1)
+    return (replayed.float() - expected.float()).norm(dim=-1) / expected.float().norm(dim=-1)
 
 
 class _ReadOnlyCache(DynamicCache):
@@ -250,7 +250,7 @@ class _ReadOnlyCache(DynamicCache):
     ) -> tuple[Tensor, Tensor]:
         layer: Any = self.layers[layer_idx]
         both = (layer.keys, key_states), (layer.values, value_states)
-        keys, values = (torch.cat([_for_each(before, len(own)), own], dim=-2) for before, own in both)
+        keys, values = (torch.cat([_for_each(before, len(new)), new], dim=-2) for before, new in both)
         return keys, values
 
 

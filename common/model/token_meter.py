@@ -14,7 +14,7 @@ from common.runs.pace import Pace
 class TokenMeter:
     """What a loaded model did in this process, in tokens (those of padding included) and seconds.
 
-    `on_change` is called after every block that reads and every token that is written.
+    `on_change` is called after every block that reads and every pass that writes.
     """
 
     n_read: float = 0
@@ -45,23 +45,22 @@ class TokenMeter:
             yield
 
     @contextmanager
-    def writing(self) -> Iterator[Callable[[int, Sequence[int]], None]]:
-        """Around the loop that writes; gives what is told, each step, the rows there were, and how long those are that
-        have ended.
-        """
-        last = time.monotonic()
+    def writing(self, n_rows: int) -> Iterator[None]:
+        """Around a pass that writes a token for each row."""
+        began = time.monotonic()
+        yield
+        self.written_s += time.monotonic() - began
+        self.wrote(n_rows)
 
-        def count(n_rows: int, ended: Sequence[int]) -> None:
-            nonlocal last
-            now = time.monotonic()
-            self.n_written += n_rows
-            self.written_s += now - last
-            self.n_ended += len(ended)
-            self.n_in_ended += sum(ended)
-            last = now
-            self.on_change()
+    def wrote(self, n_tokens: int) -> None:
+        self.n_written += n_tokens
+        self.on_change()
 
-        yield count
+    def ended(self, n_tokens: int) -> None:
+        """A row of so many tokens is complete."""
+        self.n_ended += 1
+        self.n_in_ended += n_tokens
+        self.on_change()
 
 
 @dataclass

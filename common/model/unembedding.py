@@ -61,8 +61,8 @@ class Unembedding:
     def effects_of(self, directions: Float[Tensor, "n d_model"], n_tokens: int) -> Float[Tensor, "n n_tokens"]:
         """The same of several directions, for which the file is read once."""
         through = torch.stack([linear_part(self.norm, one, self.centres) for one in directions])
-        found = torch.cat([through @ rows.float().T for rows in self._rows(n_tokens)], dim=1)
-        return found - found.mean(1, keepdim=True)
+        effects = torch.cat([through @ rows.float().T for rows in self._rows(n_tokens)], dim=1)
+        return effects - effects.mean(1, keepdim=True)
 
     def _rows(self, n_tokens: int) -> Iterator[Tensor]:
         with _opened(self.file) as opened:
@@ -103,8 +103,8 @@ def final_norm(model: PreTrainedModel) -> nn.Module | None:
     place = next(i for i, child in enumerate(beside) if child is blocks)
     norms = [(i, child) for i, child in enumerate(beside) if "norm" in type(child).__name__.lower()]
     behind = [child for i, child in norms if i > place]  # BLOOM has one before the blocks too
-    found = behind or [child for _, child in norms]
-    return found[0] if len(found) == 1 else None
+    candidates = behind or [child for _, child in norms]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def linear_part(norm: nn.Module, direction: Float[Tensor, " d_model"], centres: bool) -> Float[Tensor, " d_model"]:
@@ -146,11 +146,11 @@ def _files_of_tensors(folder: Path) -> dict[str, Path]:
     if (folder / _INDEX).is_file():
         names: dict[str, Any] = json.loads((folder / _INDEX).read_bytes())["weight_map"]
         return {name: folder / file for name, file in names.items()}
-    found = {}
+    file_of = {}
     for path in sorted(folder.glob("*.safetensors")):
         with _opened(path) as opened:
-            found |= dict.fromkeys(opened.keys(), path)
-    return found
+            file_of |= dict.fromkeys(opened.keys(), path)
+    return file_of
 
 
 def _stored_as(model: PreTrainedModel, parameter: Tensor, files: dict[str, Path], folder: Path) -> str:
@@ -158,13 +158,13 @@ def _stored_as(model: PreTrainedModel, parameter: Tensor, files: dict[str, Path]
 
     Makers name the outer modules of one model in several ways. Raises: AssetError when none or several fit.
     """
-    own = [name for name, other in model.named_parameters(remove_duplicate=False) if other is parameter]
-    alike = {name: max(_n_alike(_RENAMED.get(name, name), mine) for mine in own) for name in files}
+    names = [name for name, other in model.named_parameters(remove_duplicate=False) if other is parameter]
+    alike = {name: max(_n_alike(_RENAMED.get(name, name), mine) for mine in names) for name in files}
     most = max(alike.values(), default=0)
     best = [name for name, n in alike.items() if n == most]
-    if most < 2 or (len(best) > 1 and not set(best) & set(own)):
-        raise AssetError(f"no tensor in {folder} fits '{own[0]}'\n{_GIVE}")
-    return next((name for name in own if name in best), best[0])
+    if most < 2 or (len(best) > 1 and not set(best) & set(names)):
+        raise AssetError(f"no tensor in {folder} fits '{names[0]}'\n{_GIVE}")
+    return next((name for name in names if name in best), best[0])
 
 
 def _n_alike(one: str, other: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.handoffs import STUDIED, Handoff
+from common.handoffs import STUDIED, ArtifactSchema
 from common.phases.settings import PhaseConfig, build_config, typed
 from common.runs.discovery import with_data_dir
 
@@ -28,17 +28,17 @@ TOLD_FOR = {  # a key of an artifact's scope -> the settings that say which one 
 }
 
 
-def build_command(handoff: Handoff, config: PhaseConfig, preset: str, data_dir: Path) -> str:
-    """What to type to build `handoff` for the experiment of `config`."""
+def build_command(schema: ArtifactSchema, config: PhaseConfig, preset: str, data_dir: Path) -> str:
+    """What to type to build `schema` for the experiment of `config`."""
     usual = asdict(build_config(type(config), preset, {}))
-    return with_data_dir(shlex.join(words_for(handoff, asdict(config), usual, preset)), data_dir)
+    return with_data_dir(shlex.join(words_for(schema, asdict(config), usual, preset)), data_dir)
 
 
-def words_for(handoff: Handoff, settings: Mapping[str, Any], usual: Mapping[str, Any], preset: str) -> list[str]:
-    """The command that builds `handoff` in the experiment that `settings` tell of; what they leave out is usual."""
-    words = ["python3", "run.py", "phase", handoff.phase]
+def words_for(schema: ArtifactSchema, settings: Mapping[str, Any], usual: Mapping[str, Any], preset: str) -> list[str]:
+    """The command that builds `schema` in the experiment that `settings` tell of; what they leave out is usual."""
+    words = ["python3", "run.py", "phase", schema.phase]
     words += ["--preset", preset] if preset != "full" else []
-    for name in (name for key in handoff.keys for name in TOLD_FOR[key]):
+    for name in (name for key in schema.keys for name in TOLD_FOR[key]):
         if name in settings and settings[name] != usual[name]:
             words += [f"--{name.replace('_', '-')}", typed(settings[name])]
     return words

@@ -13,7 +13,7 @@ from filelock import FileLock
 from typing_extensions import TypeVar
 
 from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifactError, PipelineError
-from common.handoffs import DICTIONARIES, HANDOFFS, SPLIT, USUAL, Handoff
+from common.handoffs import DICTIONARIES, SCHEMAS, SPLIT, USUAL, ArtifactSchema
 from common.phases.command_line import build_command, with_choices
 from common.phases.phase import Phase
 from common.phases.revisions import Belonging, check_settled, settled, with_commits
@@ -29,8 +29,8 @@ from common.phases.settings import (
 from common.runs import discovery
 from common.runs.artifacts import Artifact, ArtifactWriter
 from common.runs.checkpoints import RECORDS_PER_PART
-from common.runs.choosing import CLAIMS, FolderChoice
 from common.runs.records import RecordWriter, check_slice
+from common.runs.target_folder import CLAIMS, FolderChoice
 from common.stopping import StopRequest
 
 _PILOT = re.compile(r"-pilot\d+$")
@@ -88,40 +88,40 @@ class RunContext(Generic[Config]):
 
     def _pick(self, typed: PhaseConfig) -> None:
         needed, optional = self.phase.needed(self.config), self.phase.optional_inputs(self.config)
-        chosen = {handoff.name: run for handoff, run in map(self._input_at, self.given_inputs)}
+        chosen = {schema.name: run for schema, run in map(self._input_at, self.given_inputs)}
         lineage: dict[str, str] = {}
         for path in self.config.runs_named():
-            handoff, run = discovery.run_at(path, HANDOFFS)
-            self.artifacts[handoff.name] = Artifact(handoff, run, discovery.command_in(run, self.data_dir))
-            self.reasons[handoff.name] = "named by the settings"
-            self.log.info("%s: %s", handoff.name, run.path)
-        for handoff in needed + optional:
-            build = build_command(handoff, typed, self.preset, self.data_dir)
-            if handoff.name in chosen:
-                run, reason = chosen[handoff.name], "given by --input"
-                self._check_given(handoff, run, lineage, build)
+            schema, run = discovery.run_at(path, SCHEMAS)
+            self.artifacts[schema.name] = Artifact(schema, run, discovery.command_in(run, self.data_dir))
+            self.reasons[schema.name] = "named by the settings"
+            self.log.info("%s: %s", schema.name, run.path)
+        for schema in needed + optional:
+            build = build_command(schema, typed, self.preset, self.data_dir)
+            if schema.name in chosen:
+                run, reason = chosen[schema.name], "given by --input"
+                self._check_given(schema, run, lineage, build)
             else:
                 try:
-                    run, reason = self._found(handoff, lineage, build)
+                    run, reason = self._found(schema, lineage, build)
                 except (MissingArtifactError, ArtifactMismatchError) as error:
-                    if handoff not in optional or isinstance(error, DamagedRunError):
+                    if schema not in optional or isinstance(error, DamagedRunError):
                         raise
-                    self.log.info("going on without %s: %s", handoff.name, str(error).partition("\n")[0])
+                    self.log.info("going on without %s: %s", schema.name, str(error).partition("\n")[0])
                     continue
-            self._read_choice(artifact := Artifact(handoff, run, build))
-            self.artifacts[handoff.name] = artifact
-            self.reasons[handoff.name] = reason
-            lineage |= discovery.lineage_of(handoff, run)
-            self.log.info("input %s: %s (%s)", handoff.name, run.path, reason)
+            self._read_choice(artifact := Artifact(schema, run, build))
+            self.artifacts[schema.name] = artifact
+            self.reasons[schema.name] = reason
+            lineage |= discovery.lineage_of(schema, run)
+            self.log.info("input %s: %s (%s)", schema.name, run.path, reason)
         self._check_trained_on()
 
     def _read_choice(self, artifact: Artifact) -> None:
         """Put into the settings, and into the command that continues the run, what an input decides."""
         before = self.config
-        self.config = before.chosen_by(artifact.handoff.name, artifact.document)
+        self.config = before.chosen_by(artifact.schema.name, artifact.document)
         self.command = shlex.join(with_choices(shlex.split(self.command), before, self.config))
 
-    def unusable_inputs(self) -> list[tuple[Handoff, PipelineError]]:
+    def unusable_inputs(self) -> list[tuple[ArtifactSchema, PipelineError]]:
         """Needed inputs that there are not, or not as they must be, each with what `pick_inputs` would say.
 
         No hub is asked. Raises: ConfigError for an --input.
@@ -130,27 +130,27 @@ class RunContext(Generic[Config]):
             self.settle(network=False)
         except MissingArtifactError as error:  # of dictionaries of one's own
             return [(DICTIONARIES, error)]
-        found = []
-        given = {handoff.name: run for handoff, run in map(self._input_at, self.given_inputs)}
+        unusable = []
+        given = {schema.name: run for schema, run in map(self._input_at, self.given_inputs)}
         as_typed = self.config
-        for handoff in self.phase.needed(self.config):
-            build = build_command(handoff, as_typed, self.preset, self.data_dir)
+        for schema in self.phase.needed(self.config):
+            build = build_command(schema, as_typed, self.preset, self.data_dir)
             try:
-                run = given.get(handoff.name) or self._found(handoff, {}, build)[0]
-                self._read_choice(Artifact(handoff, run, build))
+                run = given.get(schema.name) or self._found(schema, {}, build)[0]
+                self._read_choice(Artifact(schema, run, build))
             except (MissingArtifactError, ArtifactMismatchError) as error:
-                found.append((handoff, error))
-        return found
+                unusable.append((schema, error))
+        return unusable
 
-    def _input_at(self, path: Path) -> tuple[Handoff, discovery.RunFolder]:
+    def _input_at(self, path: Path) -> tuple[ArtifactSchema, discovery.RunFolder]:
         return discovery.run_at(path, self.phase.needed(self.config) + self.phase.optional_inputs(self.config))
 
-    def _found(self, handoff: Handoff, lineage: dict[str, str], build: str) -> tuple[discovery.RunFolder, str]:
-        return discovery.find_input(handoff, self.data_dir, self.config.experiment(), lineage, build)
+    def _found(self, schema: ArtifactSchema, lineage: dict[str, str], build: str) -> tuple[discovery.RunFolder, str]:
+        return discovery.find_input(schema, self.data_dir, self.config.experiment(), lineage, build)
 
-    def read(self, handoff: Handoff) -> Artifact:
+    def read(self, schema: ArtifactSchema) -> Artifact:
         """An input of this phase, as picked by `pick_inputs`."""
-        return self.artifacts[handoff.name]
+        return self.artifacts[schema.name]
 
     def write(self) -> Any:
         """The writer of the phase's output: a RecordWriter when the phase has slices.
@@ -230,39 +230,41 @@ class RunContext(Generic[Config]):
             check_slice(self.start, self.end, identity["n_records"])
         return identity
 
-    def _check_given(self, handoff: Handoff, run: discovery.RunFolder, lineage: dict[str, str], build: str) -> None:
+    def _check_given(
+        self, schema: ArtifactSchema, run: discovery.RunFolder, lineage: dict[str, str], build: str
+    ) -> None:
         """An input that was named must fit as well as one that was found."""
-        discovery.check_version(run, handoff, build)
-        reason = discovery.feeds_nothing(handoff, run)
+        discovery.check_version(run, schema, build)
+        reason = discovery.feeds_nothing(schema, run)
         if reason:
             raise ArtifactMismatchError(
                 f"{run.path} is for description only ({reason}): no phase reads it\nLeave out this --input"
             )
         experiment = self.config.experiment()
-        for key in handoff.keys:
+        for key in schema.keys:
             wanted = experiment.get(key, USUAL.get(key))
-            if not handoff.agrees(key, run.of(key), wanted):
+            if not schema.agrees(key, run.of(key), wanted):
                 raise ArtifactMismatchError(
                     f"{run.path} is of {key} '{run.of(key)}', this run is of '{wanted}'\n"
                     f"Give --{key} to match the input, or another --input"
                 )
-        for name in discovery.lineage_conflicts(handoff, run, lineage):
+        for name in discovery.lineage_conflicts(schema, run, lineage):
             raise ArtifactMismatchError(
                 f"{run.path} was made from another {name} than the one picked\nRebuild it with: {build} --fresh"
             )
 
     def _check_trained_on(self) -> None:
         """Dictionaries trained on prompts of problems that are evaluated here would have seen them."""
-        own, split = self.artifacts.get(DICTIONARIES.name), self.artifacts.get(SPLIT.name)
-        if own is None or split is None:
+        trained, split = self.artifacts.get(DICTIONARIES.name), self.artifacts.get(SPLIT.name)
+        if trained is None or split is None:
             return
-        datasets = (own.manifest["settings"].get("dataset", ""), self.config.experiment().get("dataset", ""))
+        datasets = (trained.manifest["settings"].get("dataset", ""), self.config.experiment().get("dataset", ""))
         # A pilot is drawn from the whole: what selects in one may be evaluated in the other.
         same_problems = len({_PILOT.sub("", discovery.plain_name(name)) for name in datasets}) == 1
-        if same_problems and own.manifest["lineage"].get(SPLIT.name) != split.content_sha256:
+        if same_problems and trained.manifest["lineage"].get(SPLIT.name) != split.content_sha256:
             raise ArtifactMismatchError(
-                f"the dictionaries in {own.path} were trained on prompts of another split than {split.path}\n"
-                f"Train them again with: {discovery.with_data_dir(own.manifest['command'], self.data_dir)} --fresh"
+                f"the dictionaries in {trained.path} were trained on prompts of another split than {split.path}\n"
+                f"Train them again with: {discovery.with_data_dir(trained.manifest['command'], self.data_dir)} --fresh"
             )
 
     def _details(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.errors import ConfigError
-from common.handoffs import Handoff
+from common.handoffs import ArtifactSchema
 from common.phases.settings import PhaseConfig
 
 
@@ -27,28 +27,35 @@ class Phase:
     id: str
     title: str
     config: type[PhaseConfig]
-    inputs: tuple[Handoff, ...]
-    output: Handoff
+    inputs: tuple[ArtifactSchema, ...]
+    output: ArtifactSchema
     run: str | Callable[[Any, Any], None]
     report: str = ""
     n_records: str | Callable[[Any], int] | None = None
     n_kept_vectors: Callable[[Any, int], int] = lambda config, n_layers: 0
-    optional_inputs: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
-    without: Callable[[Any], tuple[Handoff, ...]] = lambda config: ()
+    optional_inputs: Callable[[Any], tuple[ArtifactSchema, ...]] = lambda config: ()
+    without: Callable[[Any], tuple[ArtifactSchema, ...]] = lambda config: ()
     left_out: Callable[[Any], str] = lambda config: ""
 
     def carry_out(self, ctx: Any) -> None:
-        """Run the phase in a context."""
-        _function(self.run)(ctx, ctx.config)
+        """Run the phase in a context; numpy and scipy on one thread.
+
+        Sums over another number of threads differ in their last bits, and a machine's number of cores is no setting.
+        """
+        run = _function(self.run)
+        from threadpoolctl import threadpool_limits  # after what it limits, which help does not import
+
+        with threadpool_limits(limits=1, user_api="blas"):
+            run(ctx, ctx.config)
 
     def count_records(self, ctx: Any) -> int:
         """How many records a run in this context has; 0 for a phase without slices."""
         return 0 if self.n_records is None else _function(self.n_records)(ctx)
 
-    def needed(self, config: Any) -> tuple[Handoff, ...]:
+    def needed(self, config: Any) -> tuple[ArtifactSchema, ...]:
         """The inputs that a run with these settings cannot do without."""
         spared = self.without(config)
-        return tuple(handoff for handoff in self.inputs if handoff not in spared)
+        return tuple(schema for schema in self.inputs if schema not in spared)
 
 
 def check_phase_takes_slices(phase: Phase, start: int, end: int | None) -> None:

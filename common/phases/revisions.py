@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import AssetError
-from common.handoffs import HANDOFFS, STUDIED, Handoff
+from common.handoffs import SCHEMAS, STUDIED, ArtifactSchema
 from common.phases.hub import COMMIT, MAIN, commit_of
 from common.phases.phase import Phase
 from common.phases.settings import Config, PhaseConfig
 from common.runs.discovery import RunFolder, list_runs, plain_name, run_at
 
 DICTIONARY_SETTINGS = ("sae", "transcoders")
-Run = tuple[Handoff, RunFolder]
+Run = tuple[ArtifactSchema, RunFolder]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,15 +102,17 @@ def _commit_in_use(
     key, repository = config.repositories()[name]
     runs = list(_runs_alike(belonging, config, key))
     by_commit: dict[str, list[Run]] = {}
-    for handoff, run in runs:
+    for schema, run in runs:
         commit = run.document.get("all_settings", {}).get(name, "")
         if COMMIT.fullmatch(commit):
-            by_commit.setdefault(commit, []).append((handoff, run))
+            by_commit.setdefault(commit, []).append((schema, run))
     if not by_commit:
         return None
-    needed = {handoff.name for handoff in belonging.phase.needed(config) if key in handoff.keys}
+    needed = {schema.name for schema in belonging.phase.needed(config) if key in schema.keys}
     complete = [
-        commit for commit, own in by_commit.items() if needed <= {handoff.name for handoff, run in own if run.finished}
+        commit
+        for commit, of_commit in by_commit.items()
+        if needed <= {schema.name for schema, run in of_commit if run.finished}
     ]
     commit = next(iter(complete or by_commit))
     head, flag = commit_of(repository, network=network), _flag(name)
@@ -124,13 +126,13 @@ def _runs_alike(belonging: Belonging, config: PhaseConfig, key: str) -> Iterator
     """Runs that this one may belong to, newest first; a run that was given as input comes before all."""
     own = config.experiment()
     phase = belonging.phase
-    handoffs = phase.needed(config) + phase.optional_inputs(config)
-    yield from (run for path in belonging.given_inputs if key in (run := run_at(path, handoffs))[0].keys)
-    every = {handoff.name: handoff for handoff in (*HANDOFFS, *handoffs, phase.output)}
-    mine = [handoff for handoff in every.values() if not (belonging.fresh and handoff.name == phase.output.name)]
-    found = [(one, run) for one in mine for run in list_runs(one, belonging.data_dir) if run.damage is None]
-    found.sort(key=lambda each: each[1].path.name, reverse=True)
-    yield from ((handoff, run) for handoff, run in found if _is_alike(run, own, key))
+    schemas = phase.needed(config) + phase.optional_inputs(config)
+    yield from (run for path in belonging.given_inputs if key in (run := run_at(path, schemas))[0].keys)
+    every = {schema.name: schema for schema in (*SCHEMAS, *schemas, phase.output)}
+    mine = [schema for schema in every.values() if not (belonging.fresh and schema.name == phase.output.name)]
+    runs = [(one, run) for one in mine for run in list_runs(one, belonging.data_dir) if run.damage is None]
+    runs.sort(key=lambda each: each[1].path.name, reverse=True)
+    yield from ((schema, run) for schema, run in runs if _is_alike(run, own, key))
 
 
 def _is_alike(run: RunFolder, own: dict[str, str], key: str) -> bool:

@@ -65,6 +65,11 @@ def batches(of: str, default: int = 64, *, demo: int) -> Any:
     return setting(default, text, demo=demo, minimum=1, changes_results=False)
 
 
+def resamples(behind: str = "every interval", *, demo: Any = dataclasses.MISSING, minimum: int = 1000) -> Any:
+    """Declare how often problems, prompts or pairs are drawn again."""
+    return setting(2000, f"bootstrap resamples behind {behind}", demo=demo, minimum=minimum, maximum=100_000)
+
+
 def spec_of(field: dataclasses.Field) -> SettingSpec:
     return field.metadata["spec"]
 
@@ -102,6 +107,12 @@ class PhaseConfig:
     def found_in(self, data_dir: Path) -> Self:
         """These settings, with a folder for what names the newest of its kind in the data folder."""
         return self
+
+    def check_files(self) -> None:
+        """Look at what the settings name on this disk, before phases in front of this one take hours. No hub is asked.
+
+        Raises: ConfigError, AssetError or ArtifactMismatchError for what this phase would refuse then.
+        """
 
     def runs_named(self) -> tuple[Path, ...]:
         """Finished runs that a setting names, and not an input: what is made with these settings rests on them."""

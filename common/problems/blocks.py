@@ -111,17 +111,17 @@ class _OpenBlock:
         return [Block(run, self.fenced, complete) for run in runs if any(map(str.strip, run))]
 
     def _dedented(self, text: str) -> str:
-        own = indent_of(text)
-        bare = text[len(own) :]
-        if bare and self._begins_anew(own, bare):
-            self._indent = own
+        indent = indent_of(text)
+        bare = text[len(indent) :]
+        if bare and self._begins_anew(indent, bare):
+            self._indent = indent
         elif bare and self._indent and self.program.between_lines and not bare.startswith("#"):
-            self._indent = os.path.commonprefix([own, self._indent])
-        return text[len(os.path.commonprefix([own, self._indent])) :] if self._indent else text
+            self._indent = os.path.commonprefix([indent, self._indent])
+        return text[len(os.path.commonprefix([indent, self._indent])) :] if self._indent else text
 
-    def _begins_anew(self, own: str, bare: str) -> bool:
+    def _begins_anew(self, indent: str, bare: str) -> bool:
         """Whether the program begins with this line, at its indentation."""
-        return self._indent is None or (own != "" and self.program.nothing_kept and bool(_BEGINNING.match(bare)))
+        return self._indent is None or (indent != "" and self.program.nothing_kept and bool(_BEGINNING.match(bare)))
 
 
 class _Reader:

@@ -72,8 +72,8 @@ def dataset_name(dataset: str, limit: int = 0) -> str:
 
 def pilot_size(dataset_identity: str) -> int | None:
     """The number of problems of a pilot; None for a whole dataset."""
-    found = re.search(rf"{PILOT}([1-9][0-9]*)(?:@[0-9a-f]{{8}})?$", dataset_identity)
-    return int(found[1]) if found else None
+    match = re.search(rf"{PILOT}([1-9][0-9]*)(?:@[0-9a-f]{{8}})?$", dataset_identity)
+    return int(match[1]) if match else None
 
 
 def load_problems(dataset: str, limit: int = 0) -> ProblemSet:

@@ -56,11 +56,11 @@ def near_duplicate_pairs(problems: Sequence[Problem], cosine: float = 0.9) -> li
             reasons.setdefault(pair, []).append(reason)
     missing = [pair for pair in reasons if pair not in similar]
     cosines = similar | _cosines(problems, missing)
-    found = []
+    duplicates = []
     for (a, b), why in reasons.items():
         id_a, id_b = sorted((problems[a].task_id, problems[b].task_id))
-        found.append(DuplicatePair(id_a, id_b, tuple(why), cosines[a, b]))
-    return sorted(found, key=lambda pair: (pair.task_id_a, pair.task_id_b))
+        duplicates.append(DuplicatePair(id_a, id_b, tuple(why), cosines[a, b]))
+    return sorted(duplicates, key=lambda pair: (pair.task_id_a, pair.task_id_b))
 
 
 def group_near_duplicates(problems: Sequence[Problem], cosine: float = 0.9) -> list[DuplicateGroup]:

@@ -238,8 +238,8 @@ class ProgramEnd:
 def _patterns_of(entry_point: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Beginnings of a call or definition of the function, and of its definition alone."""
     name = re.escape(entry_point) if entry_point else "(?!)"
-    own = re.compile(rf"{name}\s*\(|(?:async\s+def|def|class)\s+{name}\W")
-    return own, re.compile(rf"(?:async\s+def|def|class)\s+{name}\b")
+    call_or_definition = re.compile(rf"{name}\s*\(|(?:async\s+def|def|class)\s+{name}\W")
+    return call_or_definition, re.compile(rf"(?:async\s+def|def|class)\s+{name}\b")
 
 
 def _from_column_0(line: str) -> str:

@@ -97,8 +97,8 @@ class RowReader:
     def __init__(self, row: Mapping[str, Any], where: str):
         self._row, self._where = row, where
 
-    def fail(self, name: str, found: str, expected: str) -> ConfigError:
-        return ConfigError(f"{self._where}: field '{name}' {found}\nGive {expected}")
+    def fail(self, name: str, complaint: str, expected: str) -> ConfigError:
+        return ConfigError(f"{self._where}: field '{name}' {complaint}\nGive {expected}")
 
     def task_id(self) -> int:
         expected = f"a whole number from 0 to {_LARGEST_TASK_ID}, such as 17"
@@ -191,12 +191,12 @@ class RowReader:
                     "entry_point", f"is {shown(given)}, which field 'code' does not define", self._names_defined(tree)
                 )
             return given
-        found = tested_name(tree, [parse_python(test) for test in tests])
-        if found is None:
+        name = tested_name(tree, [parse_python(test) for test in tests])
+        if name is None:
             raise self.fail(
                 "test_list", f"calls nothing that field 'code' defines: {shown(tests[0])}", self._names_defined(tree)
             )
-        return found
+        return name
 
     def attributes(self) -> dict[str, Any]:
         extra = {name: value for name, value in self._row.items() if name not in _SCHEMA_FIELDS}
@@ -232,8 +232,8 @@ class RowReader:
     def _no_python(self, name: str, source: str, error: Exception) -> ConfigError:
         line, text = (error.lineno, error.text) if isinstance(error, SyntaxError) else (None, None)
         message = error.msg if isinstance(error, SyntaxError) else error
-        found = f"does not parse: {message}, at its line {line or 1}: {shown((text or source).strip())}"
-        return self.fail(name, found, "Python source")
+        complaint = f"does not parse: {message}, at its line {line or 1}: {shown((text or source).strip())}"
+        return self.fail(name, complaint, "Python source")
 
     def _one_assert(self, name: str, test: Any) -> str:
         expected = 'one assert statement, such as "assert add(1, 2) == 3"'

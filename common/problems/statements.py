@@ -158,10 +158,10 @@ def _functions_reaching(body: Sequence[ast.stmt], targets: set[str]) -> set[str]
                 functions[name] = item
     uses = {name: _looked_up(item) | (_mentioned(ast.walk(item)) & _STDIN) for name, item in functions.items()}
     reaching: set[str] = set()
-    found = set(targets)
-    while found:
-        found = {name for name, names in uses.items() if name not in reaching and not names.isdisjoint(found)}
-        reaching |= found
+    callers = set(targets)
+    while callers:
+        callers = {name for name, names in uses.items() if name not in reaching and not names.isdisjoint(callers)}
+        reaching |= callers
     return reaching
 
 

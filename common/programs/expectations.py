@@ -21,14 +21,18 @@ from common.runs.records import TOKENS_PER_ROW
 PYTHON_GB = 0.8  # torch, transformers and this program, measured
 
 
-def expectations(ctx: RunContext) -> list[str]:
-    """Lines for the log or a dry run; none for a phase that runs no model."""
+def expectations(ctx: RunContext, counted: bool = True) -> list[str]:
+    """Lines for the log or a dry run; none for a phase that runs no model.
+
+    Memory alone where its records cannot be `counted` yet, since an input is still to be made.
+    """
     if not isinstance(ctx.config, ModelConfig):
         return []
     model = empty_model(ctx.config, ctx.device)
     if model is None:
         return [f"expected: unknown, since {ctx.config.model} is not on this disk yet"]
-    return [f"expected: {line}" for line in (_memory(ctx, ctx.config, model), _disk(ctx, model), _tokens(ctx)) if line]
+    lines = [_memory(ctx, ctx.config, model), *([_disk(ctx, model), _tokens(ctx)] if counted else [])]
+    return [f"expected: {line}" for line in lines if line]
 
 
 def empty_model(config: ModelConfig, device: str) -> Any:
@@ -75,12 +79,12 @@ def kept_bytes(model: Any, n_records: int, n_vectors: int) -> int:
 
 
 def _memory(ctx: RunContext, config: ModelConfig, model: Any) -> str:
-    found = memory_of(model, config)
+    memory = memory_of(model, config)
     free = free_bytes(ctx.device)
     there = "" if free is None else f"; {free / 1e9:.1f} GB are free"
     return (
-        f"memory of each process up to {found.all_gb:.1f} GB: weights {found.weights / 1e9:.2f} GB "
-        f"in {str(model.dtype).removeprefix('torch.')}, a batch of {found.n_rows} up to {found.batch / 1e9:.2f} GB"
+        f"memory of each process up to {memory.all_gb:.1f} GB: weights {memory.weights / 1e9:.2f} GB "
+        f"in {str(model.dtype).removeprefix('torch.')}, a batch of {memory.n_rows} up to {memory.batch / 1e9:.2f} GB"
         f"{there}. A batch that does not fit is computed in parts"
     )
 

@@ -36,9 +36,9 @@ class JudgedProblems:
     @cached_property
     def incorrect(self) -> np.ndarray:
         """Asked for with every score that is judged; not to be written to."""
-        found = np.array([row["label"] == "incorrect" for row in self.programs])
-        found.flags.writeable = False
-        return found
+        is_incorrect = np.array([row["label"] == "incorrect" for row in self.programs])
+        is_incorrect.flags.writeable = False
+        return is_incorrect
 
     @property
     def complexity(self) -> np.ndarray:
@@ -76,10 +76,10 @@ def judged_problems(
             else:
                 reasons[label] += 1
         left_out[name] = dict(sorted(reasons.items()))
-    found = JudgedProblems(kept, [program_of[row["task_id"]] for row in kept], np.array(names, dtype=str), left_out)
+    judged = JudgedProblems(kept, [program_of[row["task_id"]] for row in kept], np.array(names, dtype=str), left_out)
     for name in SPLIT_NAMES:
-        _check_both_labels(found, name, where)
-    return found
+        _check_both_labels(judged, name, where)
+    return judged
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Samples:
 def judged_samples(rows: Iterable[dict[str, Any]], problems: JudgedProblems) -> Samples:
     """The samples that can be used; those at temperature 0 are left out: the greedy program is there already."""
     known = {task_id for task_id, split in zip(problems.task_ids, problems.split, strict=True) if split == "validation"}
-    found: dict[float, list[dict[str, Any]]] = {}
+    by_temperature: dict[float, list[dict[str, Any]]] = {}
     left_out: Counter[str] = Counter()
     for row in rows:
         if row["temperature"] == 0:
@@ -103,10 +103,10 @@ def judged_samples(rows: Iterable[dict[str, Any]], problems: JudgedProblems) -> 
         elif row["task_id"] not in known:
             left_out["greedy program not judged"] += 1
         else:
-            found.setdefault(row["temperature"], []).append(row)
+            by_temperature.setdefault(row["temperature"], []).append(row)
     ordered = {
-        temperature: sorted(found[temperature], key=lambda row: (row["task_id"], row["sample_index"]))
-        for temperature in sorted(found)
+        temperature: sorted(by_temperature[temperature], key=lambda row: (row["task_id"], row["sample_index"]))
+        for temperature in sorted(by_temperature)
     }
     return Samples(ordered, dict(sorted(left_out.items())))
 
@@ -121,7 +121,8 @@ def _check_both_labels(problems: JudgedProblems, split: str, where: str) -> None
     left_out = "".join(f", {count} {reason}" for reason, count in problems.left_out[split].items())
     raise ConfigError(
         f"the split '{split}' has {shown} programs{left_out}: an evaluation needs {MIN_TO_EVALUATE} of each\n"
-        f"They are in {where}; give a --dataset or --model with more {rare} programs"
+        f"Split the same problems anew, which keeps the programs, by phase 0.1 with larger --fractions for {split}; or "
+        f"give a --dataset or --model with more {rare} programs than {where} has"
     )
 
 

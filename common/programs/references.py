@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import ConfigError
 from common.phases.context import RunContext
 from common.problems.datasets import ProblemSet
-from common.problems.judging import program_for
+from common.problems.for_sandbox import program_for
 from common.problems.record import Problem
 from common.programs.isolation import sandbox_of
 from common.programs.settings import SandboxConfig
@@ -61,19 +61,19 @@ def check_references(
     problems, failing = problem_set.problems, []
     with sandbox_of(ctx.config, ctx.log) as sandbox:
         with Progress(len(problems), [], ctx.log, unit="reference solutions") as progress:
-            for found in judged_references(problems, sandbox):
-                progress.add(["correct" if found is None else found.label])
-                if found is not None:
-                    failing.append(found)
-                    ctx.log.warning("%s", found)
+            for failure in judged_references(problems, sandbox):
+                progress.add(["correct" if failure is None else failure.label])
+                if failure is not None:
+                    failing.append(failure)
+                    ctx.log.warning("%s", failure)
         if failing and not accept:
             raise ConfigError(_refusal(ctx, problem_set, failing))
         out.process["sandbox"] = sandbox.describe()
-    return [{"task_id": found.task_id, "label": found.label, "error": found.error} for found in failing]
+    return [{"task_id": failure.task_id, "label": failure.label, "error": failure.error} for failure in failing]
 
 
 def _refusal(ctx: RunContext, problem_set: ProblemSet, failing: list[FailingReference]) -> str:
-    rows = ", ".join(str(found.task_id) for found in failing)
+    rows = ", ".join(str(failure.task_id) for failure in failing)
     n = plural(len(problem_set.problems), "reference solution")
     return (
         f"{problem_set.source}: {len(failing)} of {n} do not pass their own tests: task_id {rows} "

@@ -1,10 +1,16 @@
 """What decides the programs that a model writes, and how they are judged."""
 
 import dataclasses
+from typing import Any
 
 from common.model.settings import ModelConfig, PromptConfig
 from common.phases.settings import PhaseConfig, RecordsConfig, setting
 from common.problems.settings import DatasetConfig
+
+
+def missing_accepted() -> Any:
+    """Declare what problems without a program are let through with: see `labels.judged_problems`."""
+    return setting(False, "leave out, and count, problems that the run of phase 1 has no record of")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

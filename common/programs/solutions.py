@@ -1,28 +1,18 @@
 """From a problem to a request, from generated text to a judged program, and what phase 1 records of it."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from common.model.generation import CONTEXT_LENGTH, MAX_NEW_TOKENS, Generation, Request
+from common.model.rows import CONTEXT_LENGTH, MAX_NEW_TOKENS, Generation, Request
 from common.problems.extraction import extract_program
-from common.problems.judging import program_for
+from common.problems.for_sandbox import program_for
 from common.problems.prompt import ChatTemplate, build_prompt
 from common.sandbox import Sandbox, Verdict
 from common.seeds import record_seed
-
-
-@dataclass(frozen=True)
-class Task:
-    """One program to sample, and the table that its record goes into."""
-
-    problem: dict[str, Any]
-    request: Request
-    temperature: float
-    sample_index: int
-    table: str
 
 
 @dataclass(frozen=True)
@@ -57,26 +47,21 @@ def was_cut_off(stop_reason: str) -> bool:
     return stop_reason in (MAX_NEW_TOKENS, CONTEXT_LENGTH)
 
 
-def task_for(
-    problem: dict[str, Any],
+def request_for(
+    problem: Mapping[str, Any],
     base_seed: int,
     temperature: float = 0.0,
     sample_index: int = 0,
-    table: str = "dataset.parquet",
     chat: ChatTemplate | None = None,
-) -> Task:
-    """A row of phase 0's or 0.1's table as a task; `chat` is for a chat prompt."""
-    request = Request(
-        problem["task_id"],
-        build_prompt(problem["text"], problem["test_list"], chat),
-        problem["entry_point"],
-        record_seed(base_seed, problem["task_id"], temperature, sample_index),
-    )
-    return Task(problem, request, temperature, sample_index, table)
+) -> Request:
+    """A program for a row of phase 0's or 0.1's table; `chat` is for a chat prompt."""
+    prompt = build_prompt(problem["text"], problem["test_list"], chat)
+    seed = record_seed(base_seed, problem["task_id"], temperature, sample_index)
+    return Request(problem, prompt, seed, temperature, sample_index)
 
 
 def submit(
-    sandbox: Sandbox, problem: dict[str, Any], generation: Generation, earlier: dict[str, Any] | None = None
+    sandbox: Sandbox, problem: Mapping[str, Any], generation: Generation, earlier: dict[str, Any] | None = None
 ) -> Solution:
     """Take the program from the text and hand it to the sandbox.
 
@@ -96,17 +81,17 @@ def _is_judged_already(code: str, generation: Generation, earlier: dict[str, Any
     return judged and (earlier["error"] != "truncated" or was_cut_off(generation.stop_reason))
 
 
-def record_rows(task: Task, solution: Solution) -> dict[str, dict[str, Any]]:
-    """The rows of the task's table and of grading.parquet, with every column it can have. Waits for the verdict."""
+def record_rows(request: Request, solution: Solution) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The rows of the programs' table and of grading.parquet, with every column it can have. Waits for the verdict."""
     generation, verdict = solution.generation, solution.verdict
     which = {
-        "task_id": task.problem["task_id"],
-        "temperature": task.temperature,
-        "sample_index": task.sample_index,
+        "task_id": request.task_id,
+        "temperature": request.temperature,
+        "sample_index": request.sample_index,
     }
     dataset = {
         **which,
-        "prompt": task.request.prompt.text,
+        "prompt": request.prompt.text,
         "generated_text": generation.text,
         "code": solution.code,
         "label": verdict.label,
@@ -117,7 +102,7 @@ def record_rows(task: Task, solution: Solution) -> dict[str, dict[str, Any]]:
         "mean_logprob": float(np.mean(generation.logprobs)),
         "first_token_logprob": generation.logprobs[0],
         "first_token_entropy": generation.first_token_entropy,
-        "complexity": task.problem["complexity"],
+        "complexity": request.problem["complexity"],
         "token_ids": generation.token_ids,
     }
     grading = {
@@ -127,7 +112,7 @@ def record_rows(task: Task, solution: Solution) -> dict[str, dict[str, Any]]:
         "wall_s": verdict.wall_s,
         "near_limit": verdict.near_limit,
     }
-    return {task.table: dataset, "grading.parquet": grading}
+    return dataset, grading
 
 
 def record_tensors(generation: Generation) -> dict[str, np.ndarray]:

@@ -12,9 +12,9 @@ from typing import Any
 from common.errors import ConfigError
 from common.files import digest_of
 from common.problems.evalplus import is_evalplus_row
+from common.problems.for_sandbox import program_for
 from common.problems.formats import problem_of
 from common.problems.json_values import field_of
-from common.problems.judging import program_for
 from common.problems.record import Problem, shown
 from common.sandbox import Program, infer_entry_point
 from common.sandbox.entry_point import defined_names, parse_quietly
@@ -116,13 +116,13 @@ def _tests(row: dict[str, Any], where: str) -> tuple[str, ...]:
     names = [*given[:1], *(["test"] if row.get("test") is not None else [])]
     if not names:
         field_of(row, _TEST_LISTS, (list,), where)  # says that it is missing
-    found: list[str] = []
+    all_tests: list[str] = []
     for name in names:
         tests = field_of(row, (name,), (list, str), where)
-        found += [tests] if isinstance(tests, str) else tests
-    if not all(isinstance(test, str) for test in found) or not "".join(found).strip():
+        all_tests += [tests] if isinstance(tests, str) else tests
+    if not all(isinstance(test, str) for test in all_tests) or not "".join(all_tests).strip():
         raise ConfigError(f"{where}: field '{names[0]}' is {shown(row[names[0]])}\nGive a list of asserts, as text")
-    return tuple(found)
+    return tuple(all_tests)
 
 
 def _setup(row: dict[str, Any], where: str) -> str:

@@ -345,7 +345,7 @@ def change(value: Interval | None, scale: Scale | None = None) -> Cell:
 
 def scale_of_changes(changes: list[Interval | None]) -> Scale:
     """An axis with zero in its middle on which all the changes [points] have room."""
-    ends = [end for found in changes if found for end in (found.low, found.high)]
+    ends = [end for change in changes if change for end in (change.low, change.high)]
     widest = max([1.0, *(abs(100 * end) for end in ends if end is not None)])
     return Scale(-widest, widest, 0)
 

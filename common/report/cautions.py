@@ -18,13 +18,17 @@ from common.report.runs import (
 from common.words import listed, plural, sentence_case
 
 FULL_ISOLATION = 3
+NO_EVIDENCE = (
+    "A toy: the model is a small one of our own, and what it knows was planted. It shows that the pipeline works; "
+    "it is no evidence about natural models."
+)
 
 
 def cautions_section(collected: Collected, of_phases: list[Block]) -> Section:
     """`of_phases` are those that the phases have of their own results."""
     section = Section("warnings", "Warnings", "What must be known before believing a number?")
     done = collected.done
-    found = [
+    warnings = [
         *_scope(collected),
         *_unfinished(collected),
         *of_phases,
@@ -32,91 +36,83 @@ def cautions_section(collected: Collected, of_phases: list[Block]) -> Section:
         *_agreement(done),
         *_provenance(done),
     ]
-    section.blocks += found or [Paragraph("None of what this report looks for was found.")]
+    section.blocks += warnings or [Paragraph("None of what this report looks for was found.")]
     return section
 
 
 def _scope(collected: Collected) -> list[Block]:
-    found = []
-    if collected.is_organism:
-        found.append(
-            warning(
-                "Model organism",
-                "The model is a small one of our own whose knowledge was planted. It shows that the "
-                "pipeline works; it is no evidence about natural models.",
-            )
-        )
+    warnings = []
     if collected.readings > 1:
-        found.append(
+        warnings.append(
             warning(
                 "Validation read again",
                 f"{collected.readings} different selections were evaluated on this validation "
                 "split. What is chosen by its results looks better than it is.",
             )
         )
-    return found
+    return warnings
 
 
 def _unfinished(collected: Collected) -> list[Block]:
-    found = []
+    warnings = []
     for phase in collected.results:
         if phase.state in (UNFINISHED, STALE, DAMAGED):
-            found.append(warning(sentence_case(phase.state), f"Phase {phase.handoff.phase}: {phase.why}."))
-            found.append(Commands([phase.command]))
+            warnings.append(warning(sentence_case(phase.state), f"Phase {phase.schema.phase}: {phase.why}."))
+            warnings.append(Commands([phase.command]))
         elif phase.newer:
-            words = f"Phase {phase.handoff.phase}: {phase.newer}; the one before it is shown."
-            found.append(warning("Older run", words))
+            words = f"Phase {phase.schema.phase}: {phase.newer}; the one before it is shown."
+            warnings.append(warning("Older run", words))
     missing = [phase for phase in collected.unfinished if phase.state == MISSING]
     if missing:
-        names = phases_words([phase.handoff.phase for phase in missing])
-        found.append(warning("Not begun", f"{sentence_case(names)}. To run what is missing:"))
-        found.append(Commands([phase.command for phase in missing]))
-    return found
+        names = phases_words([phase.schema.phase for phase in missing])
+        warnings.append(warning("Not begun", f"{sentence_case(names)}. To run what is missing:"))
+        warnings.append(Commands([phase.command for phase in missing]))
+    return warnings
 
 
 def _isolation(done: list[PhaseResult]) -> list[Block]:
     weak = {}
     for phase, sandbox in sandboxes_of(done):
         if sandbox["level"] < FULL_ISOLATION:
-            weak.setdefault(isolation_words(sandbox), {})[phase.handoff.phase] = None
-    found = [
+            weak.setdefault(isolation_words(sandbox), {})[phase.schema.phase] = None
+    warnings = [
         warning("Weak isolation", f"The programs of {phases_words(list(phases))} were run at isolation {level}.")
         for level, phases in weak.items()
     ]
-    near = Counter({phase.handoff.phase: 0 for phase, _ in sandboxes_of(done)})
+    near = Counter({phase.schema.phase: 0 for phase, _ in sandboxes_of(done)})
     for phase, sandbox in sandboxes_of(done):
-        if phase.handoff not in (GENERATIONS, TEMPERATURE):  # theirs are counted program by program
-            near[phase.handoff.phase] += sandbox.get("near_limit_count", 0)
-    found += [
+        if phase.schema not in (GENERATIONS, TEMPERATURE):  # theirs are counted program by program
+            near[phase.schema.phase] += sandbox.get("near_limit_count", 0)
+    warnings += [
         warning("Near a limit", f"Phase {name}: {plural(n, 'program')} came close to a limit of the sandbox.")
         for name, n in near.items()
         if n
     ]
-    return found
+    return warnings
 
 
 def _agreement(done: list[PhaseResult]) -> list[Block]:
     """Whether the phases that generate again get what phase 1 got."""
-    found = []
+    warnings = []
     for phase in done:
-        same = getattr(phase.document(), "agrees_with_phase_1", None) if phase.handoff.documents else None
+        same = getattr(phase.document(), "agrees_with_phase_1", None) if phase.schema.documents else None
         if same and same.same_tokens < same.of:
             words = f"{share_words(same.of - same.same_tokens, same.of)} unsteered outputs are not those of phase 1."
-            found.append(warning("Not the same again", f"Phase {phase.handoff.phase}: {words}"))
-    return found
+            warnings.append(warning("Not the same again", f"Phase {phase.schema.phase}: {words}"))
+    return warnings
 
 
 def _provenance(done: list[PhaseResult]) -> list[Block]:
-    found, codes = [], codes_of(done)
-    dirty = [phase.handoff.phase for phase in done if any(p["code"]["dirty"] for p in processes(phase))]
+    warnings, codes = [], codes_of(done)
+    dirty = [phase.schema.phase for phase in done if any(p["code"]["dirty"] for p in processes(phase))]
     if dirty:
         words = f"{sentence_case(phases_words(dirty))} ran with changes that were not committed."
-        found.append(warning("Changed code", words))
+        warnings.append(warning("Changed code", words))
     commits = {code_words({**process["code"], "dirty": False}) for phase in done for process in processes(phase)}
     if len(commits) > 1:
-        found.append(warning("Several versions of the code", f"The phases were run by {listed(codes)}."))
+        warnings.append(warning("Several versions of the code", f"The phases were run by {listed(codes)}."))
     several = {name: versions for name, versions in versions_of(done).items() if len(versions) > 1}
     if several:
         words = "; ".join(f"{name} {' and '.join(versions)}" for name, versions in several.items())
-        found.append(warning("Several versions of libraries", f"{words}."))
-    return found
+        warnings.append(warning("Several versions of libraries", f"{words}."))
+    return warnings

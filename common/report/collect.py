@@ -14,12 +14,12 @@ from common.errors import ArtifactMismatchError, DamagedRunError, MissingArtifac
 from common.handoffs import (
     DICTIONARIES,
     GENERATIONS,
-    HANDOFFS,
     POSITIVE_CONTROL,
+    SCHEMAS,
     SPLIT,
     STUDIED,
     USUAL,
-    Handoff,
+    ArtifactSchema,
 )
 from common.model.registry import control_pairs
 from common.phases.settings import build_config
@@ -44,6 +44,7 @@ from common.runs.held_out_log import count_selections, readings_of
 from common.saes.own import finished_runs, own_identity
 from common.saes.settings import SaeConfig
 from common.saes.sources import has_default_transcoders
+from common.words import listed
 
 FINISHED, UNFINISHED, STALE, DAMAGED, MISSING = "finished", "unfinished", "out of date", "damaged", "not begun"
 APART = "needs a second model or dataset"  # a state too: nothing is missing from an experiment with one of each
@@ -59,7 +60,7 @@ class PhaseResult:
     `newer` says what lies beside a finished run and is newer, but not finished.
     """
 
-    handoff: Handoff
+    schema: ArtifactSchema
     state: str
     found: Artifact | None = None
     why: str = ""
@@ -75,7 +76,7 @@ class PhaseResult:
     @property
     def place(self) -> str:
         """Where the run lies in the data folder."""
-        return f"{self.handoff.folder}/{self.artifact.path.name}"
+        return f"{self.schema.folder}/{self.artifact.path.name}"
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -103,28 +104,28 @@ class Collected:
     @property
     def results(self) -> list[PhaseResult]:
         """Every phase, with its runs of other contrasts."""
-        return [one for phase in self.phases.values() for one in self.results_of(phase.handoff)]
+        return [one for phase in self.phases.values() for one in self.results_of(phase.schema)]
 
     @property
     def done(self) -> list[PhaseResult]:
         """Those that have a run that can be read."""
         return [one for one in self.results if one.state == FINISHED]
 
-    def results_of(self, handoff: Handoff) -> list[PhaseResult]:
-        return [self.phases[handoff.name], *self.beside.get(handoff.name, [])]
+    def results_of(self, schema: ArtifactSchema) -> list[PhaseResult]:
+        return [self.phases[schema.name], *self.beside.get(schema.name, [])]
 
-    def finished(self, handoff: Handoff) -> PhaseResult | None:
+    def finished(self, schema: ArtifactSchema) -> PhaseResult | None:
         """The phase, when it has a run that can be read."""
-        phase = self.phases[handoff.name]
+        phase = self.phases[schema.name]
         return phase if phase.state == FINISHED else None
 
-    def needed(self, handoff: Handoff) -> PhaseResult:
+    def needed(self, schema: ArtifactSchema) -> PhaseResult:
         """The same. Raises: MissingArtifactError, which says what to type, when there is none."""
-        phase = self.phases[handoff.name]
+        phase = self.phases[schema.name]
         if phase.state != FINISHED:
             why = f": {phase.why}" if phase.why else ""
             raise MissingArtifactError(
-                f"phase {handoff.phase} of {self.name} is {phase.state}{why}\nBuild it with: {phase.command}"
+                f"phase {schema.phase} of {self.name} is {phase.state}{why}\nBuild it with: {phase.command}"
             )
         return phase
 
@@ -168,7 +169,7 @@ class Collected:
         from_results = [
             getattr(phase.document(), "readings", 0)
             for phase in self.phases.values()
-            if phase.state == FINISHED and phase.handoff.documents
+            if phase.state == FINISHED and phase.schema.documents
         ]
         return max([self._readings_in_log(), *from_results])
 
@@ -187,7 +188,7 @@ Runs = dict[str, list[RunFolder]]  # by the name of the artifact
 
 def runs_in(data_dir: Path) -> Runs:
     """Every run of every phase, newest first."""
-    return {handoff.name: list_runs(handoff, data_dir) for handoff in HANDOFFS}
+    return {schema.name: list_runs(schema, data_dir) for schema in SCHEMAS}
 
 
 def collect_experiment(
@@ -206,34 +207,34 @@ def collect_experiment(
     collected = Collected(experiment, data_dir, {**told.settings, **(typed or {})})
     lineage = dict(lineage or {})
     of_parts: list[Artifact] = []
-    for handoff in HANDOFFS:
-        build = phase_command(handoff, collected.settings, told.preset, data_dir)
-        found = [
-            _phase(handoff, data_dir, {**known, **part}, {**lineage, **lineage_of_part(of_parts, part)}, build)
-            for part in parts_of(handoff, runs[handoff.name], known)
+    for schema in SCHEMAS:
+        build = phase_command(schema, collected.settings, told.preset, data_dir)
+        results = [
+            _phase(schema, data_dir, {**known, **part}, {**lineage, **lineage_of_part(of_parts, part)}, build)
+            for part in parts_of(schema, runs[schema.name], known)
         ]
-        phase, *others = sorted(found, key=lambda one: one.state != FINISHED)  # the newest that can be read is first
-        if {*STUDIED} & {*handoff.keys}:
-            of_parts += [one.artifact for one in found if one.state == FINISHED]
+        phase, *others = sorted(results, key=lambda one: one.state != FINISHED)  # the newest that can be read is first
+        if {*STUDIED} & {*schema.keys}:
+            of_parts += [one.artifact for one in results if one.state == FINISHED]
         elif phase.state == FINISHED:
-            own = (
-                {} if handoff == DICTIONARIES else phase.manifest["lineage"]
+            rests_on = (
+                {} if schema == DICTIONARIES else phase.manifest["lineage"]
             )  # those may be of another dataset's split
-            lineage |= {**own, handoff.name: phase.artifact.content_sha256}
-        collected.phases[handoff.name], collected.beside[handoff.name] = phase, others
+            lineage |= {**rests_on, schema.name: phase.artifact.content_sha256}
+        collected.phases[schema.name], collected.beside[schema.name] = phase, others
     return collected
 
 
 def _in_use(key: str, runs: Runs, model: str | None) -> str | None:
     """What phase 5 was last given of a model, whatever else is of the experiment: prompts, or transcoders."""
-    own = [
+    runs_of_model = [
         run
-        for handoff in HANDOFFS
-        if key in handoff.keys
-        for run in runs[handoff.name]
+        for schema in SCHEMAS
+        if key in schema.keys
+        for run in runs[schema.name]
         if run.readable and run.of("model") == model
     ]
-    newest = max(own, key=lambda run: run.path.name, default=None)
+    newest = max(runs_of_model, key=lambda run: run.path.name, default=None)
     return USUAL.get(key) if newest is None else newest.of(key)
 
 
@@ -245,15 +246,15 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
     """
     sound = [
         run
-        for handoff in HANDOFFS
-        if "model" in handoff.keys
-        for run in runs[handoff.name]
-        if run.damage is None and not feeds_nothing(handoff, run)
+        for schema in SCHEMAS
+        if "model" in schema.keys
+        for run in runs[schema.name]
+        if run.damage is None and not feeds_nothing(schema, run)
     ]
     sound.sort(key=lambda run: run.path.name, reverse=True)
     asked = {key: word for key, word in {**_of_preset(preset), **given}.items() if word != "auto"}
     whole = [run for run in sound if run.finished and "dataset" in run.experiment]
-    found: dict[tuple, Names] = {}
+    chosen: dict[tuple, Names] = {}
     for run in whole:
         names = {key: run.experiment[key] for key in ("model", "dataset", "prompt")}
         sae = run.experiment.get("sae") or _sae_of(names, sound, asked)
@@ -261,10 +262,10 @@ def choose(runs: Runs, given: dict[str, str], data_dir: Path, preset: str | None
         if all(_is_meant(asked.get(key), name) for key, name in _as_typed(names, asked).items()) and not (
             "sae" in asked and names["sae"] is None
         ):
-            found.setdefault(tuple(names.values()), names)
-    if not found:
+            chosen.setdefault(tuple(names.values()), names)
+    if not chosen:
         raise MissingArtifactError(_nothing_to_report(whole, asked, data_dir, preset))
-    return [*found.values()]
+    return [*chosen.values()]
 
 
 def _of_preset(preset: str | None) -> dict[str, str]:
@@ -299,38 +300,41 @@ def _is_meant(word: str | None, identity: str | None) -> bool:
 
 def _nothing_to_report(whole: list[RunFolder], asked: dict[str, str], data_dir: Path, preset: str | None) -> str:
     wanted = ", ".join(f"{key} {word}" for key, word in asked.items())
-    what = f"nothing to report: no finished run of phase 1 or later{' with ' * bool(wanted)}{wanted}"
+    what = f"there is no finished run of phase 1 or later{' with ' * bool(wanted)}{wanted}"
     known = dict.fromkeys(
         " on ".join(plain_name(run.experiment[key]) for key in ("model", "dataset", "sae") if key in run.experiment)
         for run in whole
     )
     if known:
         words = "" if preset == "demo" else ", or --preset demo for the model organism"
-        return f"{what}; {data_dir} holds {', '.join(known)}\nGive --model, --dataset and --sae of one of these{words}"
+        flags = listed([f"--{key}" for key in asked if key != "limit"] or ["--model"])
+        return f"{what}; {data_dir} holds {', '.join(known)}\nGive {flags} of one of these{words}"
     build = phase_command(GENERATIONS, asked, preset or "full", data_dir)
     return f"{what}; {data_dir} holds none\nBuild one with: {build}"
 
 
-def _phase(handoff: Handoff, data_dir: Path, experiment: Names, lineage: dict[str, str], build: str) -> PhaseResult:
+def _phase(
+    schema: ArtifactSchema, data_dir: Path, experiment: Names, lineage: dict[str, str], build: str
+) -> PhaseResult:
     """The state of one phase, given the content hashes of the artifacts picked before it."""
-    if handoff == DICTIONARIES:
+    if schema == DICTIONARIES:
         return _dictionaries(data_dir, experiment, build)
-    if any(experiment.get(key, USUAL.get(key)) is None for key in handoff.keys):
-        return _not_begun(handoff, experiment, build)
+    if any(experiment.get(key, USUAL.get(key)) is None for key in schema.keys):
+        return _not_begun(schema, experiment, build)
     try:
-        run, _ = find_input(handoff, data_dir, experiment, lineage, build)
+        run, _ = find_input(schema, data_dir, experiment, lineage, build)
     except MissingArtifactError:
-        return _not_finished(handoff, data_dir, experiment, build)
+        return _not_finished(schema, data_dir, experiment, build)
     except ArtifactMismatchError as error:
-        return _unusable(handoff, DAMAGED if isinstance(error, DamagedRunError) else STALE, error)
-    artifact = Artifact(handoff, run, build)
+        return _unusable(schema, DAMAGED if isinstance(error, DamagedRunError) else STALE, error)
+    artifact = Artifact(schema, run, build)
     try:
         for name in run.document["files"]:
             if not name.endswith(".safetensors"):  # activations are gigabytes: whoever reads some of them looks
                 artifact.file(name)
     except ArtifactMismatchError as error:
-        return _unusable(handoff, DAMAGED, error)
-    return PhaseResult(handoff, FINISHED, artifact, command=build, newer=_newer(handoff, data_dir, experiment, run))
+        return _unusable(schema, DAMAGED, error)
+    return PhaseResult(schema, FINISHED, artifact, command=build, newer=_newer(schema, data_dir, experiment, run))
 
 
 def _dictionaries(data_dir: Path, experiment: Names, build: str) -> PhaseResult:
@@ -341,32 +345,32 @@ def _dictionaries(data_dir: Path, experiment: Names, build: str) -> PhaseResult:
     return PhaseResult(DICTIONARIES, NOT_USED, command=build)
 
 
-def _unusable(handoff: Handoff, state: str, error: ArtifactMismatchError) -> PhaseResult:
+def _unusable(schema: ArtifactSchema, state: str, error: ArtifactMismatchError) -> PhaseResult:
     why, _, advice = str(error).partition("\n")
-    return PhaseResult(handoff, state, why=why, command=advice.partition(": ")[2])
+    return PhaseResult(schema, state, why=why, command=advice.partition(": ")[2])
 
 
-def _not_finished(handoff: Handoff, data_dir: Path, experiment: dict[str, str], build: str) -> PhaseResult:
-    runs = runs_of(handoff, data_dir, experiment)
-    begun = [run for run in runs if not run.finished and not feeds_nothing(handoff, run)]
+def _not_finished(schema: ArtifactSchema, data_dir: Path, experiment: dict[str, str], build: str) -> PhaseResult:
+    runs = runs_of(schema, data_dir, experiment)
+    begun = [run for run in runs if not run.finished and not feeds_nothing(schema, run)]
     if not begun:
-        return _not_begun(handoff, experiment, build)
-    return PhaseResult(handoff, UNFINISHED, why=_progress(begun[0]), command=command_in(begun[0], data_dir))
+        return _not_begun(schema, experiment, build)
+    return PhaseResult(schema, UNFINISHED, why=_progress(begun[0]), command=command_in(begun[0], data_dir))
 
 
-def _not_begun(handoff: Handoff, experiment: Names, build: str) -> PhaseResult:
+def _not_begun(schema: ArtifactSchema, experiment: Names, build: str) -> PhaseResult:
     model = plain_name(experiment["model"])
     without = {
         POSITIVE_CONTROL.name: control_pairs(model) is None,
-        **{each.name: not has_default_transcoders(model) for each in HANDOFFS if "transcoders" in each.keys},
+        **{each.name: not has_default_transcoders(model) for each in SCHEMAS if "transcoders" in each.keys},
     }
-    if without.get(handoff.name):
-        return PhaseResult(handoff, NOT_USED, command=build)
-    return PhaseResult(handoff, APART if OTHER_MODEL in build else MISSING, command=build)
+    if without.get(schema.name):
+        return PhaseResult(schema, NOT_USED, command=build)
+    return PhaseResult(schema, APART if OTHER_MODEL in build else MISSING, command=build)
 
 
-def _newer(handoff: Handoff, data_dir: Path, experiment: dict[str, str], used: RunFolder) -> str:
-    runs = runs_of(handoff, data_dir, experiment)
+def _newer(schema: ArtifactSchema, data_dir: Path, experiment: dict[str, str], used: RunFolder) -> str:
+    runs = runs_of(schema, data_dir, experiment)
     newer = [run for run in runs if not run.finished and run.path.name > used.path.name]
     return f"a newer run, {newer[0].path.name}, is not finished: {_progress(newer[0])}" if newer else ""
 

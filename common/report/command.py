@@ -6,14 +6,14 @@ from pathlib import Path
 
 from common.cli import Parser
 from common.errors import ConfigError
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.launch.running import add_experiment_flags
 
 COMPARISON = "comparison.html"
 KEYS = ("model", "dataset", "limit", "sae", "prompt")
 
 
-def main(argv: list[str], program: Program) -> int:
+def main(argv: list[str], catalogue: Catalogue) -> int:
     args = _parser().parse_args(argv)
     os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported: only what lies on this disk is read
     from common.report.document import write_reports
@@ -21,10 +21,10 @@ def main(argv: list[str], program: Program) -> int:
     given = {key: str(value) for key in KEYS if (value := getattr(args, key)) is not None}
     if args.compare is not None:
         return _compare(args, given)
-    reports = write_reports(program, args.data_dir, args.preset, given, args.out, tables=args.tables)
-    for found in reports:
-        title = [f"{found.name}:"] if len(reports) > 1 else []
-        print("\n".join([*title, *found.sentences, f"Report: {found.path}"]))
+    reports = write_reports(catalogue, args.data_dir, args.preset, given, args.out, tables=args.tables)
+    for report in reports:
+        title = [f"{report.name}:"] if len(reports) > 1 else []
+        print("\n".join([*title, *report.sentences, f"Report: {report.path}"]))
     if args.tables:
         print(f"Tables and figures: {args.tables}")
     return 0

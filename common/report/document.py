@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.files import text_sha256
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.report.blocks import Section, parts_of
-from common.report.cautions import cautions_section
+from common.report.cautions import NO_EVIDENCE, cautions_section
 from common.report.collect import FINISHED, Collected, Names, choose, collect_experiment, runs_in
 from common.report.examples import examples_section
 from common.report.figures import within_budget
@@ -24,13 +24,14 @@ from common.report.latents.section import latents_section
 from common.report.outcomes import outcomes_of
 from common.report.page import Page, write_page
 from common.report.papers.writing import write_for_papers
+from common.report.published import published_section
 from common.report.runs import runs_section
 from common.report.sentences import three_sentences
 from common.runs.discovery import slug
 
 ORDER = (  # of the page's sections; what is not named comes last
     "warnings", "detection", "dose", "steering", "attention", "orthogonalisation", "transfer", "prompt-ablation",
-    "detector", "circuits", "errors", "examples", "selection", "programs", "problems", "runs", "latents",
+    "detector", "circuits", "errors", "published", "examples", "selection", "programs", "problems", "runs", "latents",
 )  # fmt: skip
 QUESTION = "Does a code model know that the Python it is about to write is wrong, and can we change that?"
 
@@ -46,7 +47,7 @@ class ReportResult:
 
 
 def write_reports(
-    program: Program,
+    catalogue: Catalogue,
     data_dir: Path,
     preset: str | None = None,
     given: dict[str, str] | None = None,
@@ -58,7 +59,7 @@ def write_reports(
 
     It is report.html in the data folder where that holds one experiment, else report_<model>_<dataset>.html, so that
     no experiment's report takes another's place. `given` holds model, dataset and sae as they are typed; the others
-    are the preset's, where there is one. The phases of `program` say what they found. What a report shows is written
+    are the preset's, where there is one. The phases of `catalogue` say what they found. What a report shows is written
     into the folder `tables` too, for papers; of several experiments into one in it, named as the report.
     Raises: ConfigError for an unknown preset; MissingArtifactError when no phase from 1 on has a finished run of the
     experiment; PipelineError when the file cannot be written.
@@ -72,16 +73,16 @@ def write_reports(
     for experiment in chosen if out is None else chosen[:1]:
         path = out or data_dir / files[tuple(experiment.values())]
         folder = tables and (tables / path.stem if len(chosen) > 1 and out is None else tables)
-        written.append(_write(program, collect_experiment(runs, experiment, data_dir), path, now, folder))
+        written.append(_write(catalogue, collect_experiment(runs, experiment, data_dir), path, now, folder))
     return written
 
 
 def _write(
-    program: Program, collected: Collected, path: Path, now: datetime.datetime | None, tables: Path | None
+    catalogue: Catalogue, collected: Collected, path: Path, now: datetime.datetime | None, tables: Path | None
 ) -> ReportResult:
-    found = sections_of_phases(program, collected)
-    sentences = three_sentences(collected, {name: section.answer for name, section in found.items()})
-    sections = sections_of(collected, list(found.values()))
+    of_phases = sections_of_phases(catalogue, collected)
+    sentences = three_sentences(collected, {name: section.answer for name, section in of_phases.items()})
+    sections = sections_of(collected, list(of_phases.values()))
     title, kicker = f"{collected.name}: does it know that its program is wrong?", f"PVA-SAE · {collected.name}"
     if tables is not None:
         write_for_papers(collected, sections, tables)
@@ -94,6 +95,7 @@ def _write(
         sentences,
         outcomes_of(collected),
         forest_of(collected),
+        NO_EVIDENCE if collected.is_organism else "",
     )
     return ReportResult(collected.name, path, write_page(page, path, now), [str(sentence) for sentence in sentences])
 
@@ -110,17 +112,17 @@ def _file_names(experiments: list[Names]) -> dict[tuple, str]:
     return {names: f"{file}_{text_sha256(repr(names))[:8]}.html" for names, file in files.items()}
 
 
-def sections_of_phases(program: Program, collected: Collected) -> dict[str, Section]:
+def sections_of_phases(catalogue: Catalogue, collected: Collected) -> dict[str, Section]:
     """What each finished phase says of itself, by the name of its artifact, in the order of the phases."""
-    found = {}
-    for phase_id in program.phases:
-        phase = program.phase(phase_id)
+    sections = {}
+    for phase_id in catalogue.phases:
+        phase = catalogue.phase(phase_id)
         results = [one for one in collected.results_of(phase.output) if one.state == FINISHED]
         parts = [pkgutil.resolve_name(phase.report)(result, collected) for result in results]
         if parts:  # of several contrasts one behind the other
             blocks, warnings = (sum((getattr(part, name) for part in parts), []) for name in ("blocks", "warnings"))
-            found[phase.output.name] = replace(parts[0], blocks=blocks, warnings=warnings)
-    return found
+            sections[phase.output.name] = replace(parts[0], blocks=blocks, warnings=warnings)
+    return sections
 
 
 def sections_of(collected: Collected, of_phases: list[Section]) -> list[Section]:
@@ -130,6 +132,7 @@ def sections_of(collected: Collected, of_phases: list[Section]) -> list[Section]
         cautions_section(collected, warnings),
         examples_section(collected),
         *of_phases,
+        published_section(collected),
         runs_section(collected),
         latents_section(collected),
     ]

@@ -7,17 +7,14 @@ from typing import Any
 
 from common.handoffs import DETECTION, GENERATIONS, ORTHOGONALISATION, SPLIT, SPLIT_FILES, STEERING
 from common.handoffs.detection import LATENT
-from common.handoffs.steering import ChangedProgram
+from common.handoffs.steering import ChangedProgram, SteeringDocument
 from common.report.blocks import Block, Example, Heading, Paragraph, Section
-from common.report.collect import Collected
+from common.report.collect import Collected, PhaseResult
 from common.words import direction_words, number, plural
 
 MOST_LINES, LONGEST_LINE = 60, 240  # of one program on the page: what repeats itself has no end
 _OUTCOME = {"fail_to_pass": "fails, and passes {}", "pass_to_fail": "passes, and fails {}"}
-_CHANGES = (
-    (STEERING, "What adding {} changed", "steered"),
-    (ORTHOGONALISATION, "What taking {} away changed", "without it"),
-)
+_CHANGES = ((STEERING, "steered"), (ORTHOGONALISATION, "without it"))
 Row = dict[str, Any]
 
 
@@ -37,20 +34,30 @@ def examples_section(collected: Collected) -> Section | None:
 
 def _steered(collected: Collected) -> list[Block]:
     blocks: list[Block] = []
-    for handoff, heading, after in _CHANGES:
-        phase = collected.finished(handoff)
-        for name, found in {} if phase is None else phase.document("examples.json").items():
-            if found:
-                blocks.append(Heading(heading.format(direction_words(name))))
+    for schema, after in _CHANGES:
+        phase = collected.finished(schema)
+        for name, changed in {} if phase is None else phase.document("examples.json").items():
+            if changed:
+                blocks.append(Heading(f"What {_change(phase, name)} changed"))
                 blocks.append(Paragraph("The first of each kind, in the order of the validation split.", "note"))
-                blocks += [changed_program(example, after) for example in found]
+                blocks += [changed_program(example, after) for example in changed]
     return blocks
 
 
-def changed_program(example: ChangedProgram, after: str) -> Example:
-    outcome = _OUTCOME[example.transition].format(after)
+def _change(phase: PhaseResult | None, name: str) -> str:
+    """'adding steer-correct'."""
+    steering = phase.document() if phase else None
+    if not isinstance(steering, SteeringDocument):
+        return f"taking {direction_words(name)} away"
+    entry = steering.steered.get(name)
+    return f"{'subtracting' if entry and entry.subtracted else 'adding'} {direction_words(name)}"
+
+
+def changed_program(example: ChangedProgram, after: str, outcome: str = "") -> Example:
+    """`outcome` says what became of it, where "fails" and "passes" would mislead: then no error is named either."""
     lines = _shortened(_lines_of_diff(example.diff))
-    errors = (("before", example.error_before), (after, example.error_after))
+    errors = () if outcome else (("before", example.error_before), (after, example.error_after))
+    outcome = outcome or _OUTCOME[example.transition].format(after)
     notes = [f"{when}: {error.replace('_', ' ')}" for when, error in errors if error]
     notes += [f"{after}, the output is degenerate"] if example.degenerate else []
     legend = f"− before, + {after}"
@@ -66,8 +73,8 @@ def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Ro
     name, positive = headline[0], headline[1].positive
     negative = "correct" if positive == "incorrect" else "incorrect"
     columns = detection.artifact.columns("predictions.parquet")
-    own = (columns["direction"] == name) & (columns["score"] == LATENT) & (columns["split"] == "validation")
-    score = dict(zip(columns["task_id"][own].tolist(), columns["value"][own].tolist(), strict=True))
+    of_latent = (columns["direction"] == name) & (columns["score"] == LATENT) & (columns["split"] == "validation")
+    score = dict(zip(columns["task_id"][of_latent].tolist(), columns["value"][of_latent].tolist(), strict=True))
     judged = [problem for problem in problems if problem["task_id"] in score]
     kinds = (
         ("speaks most for it, rightly", positive, -1),

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.handoffs import HANDOFFS
+from common.handoffs import SCHEMAS
 from common.report.what_to_type import told_settings
 from common.runs.discovery import RunFolder
 
-KEYS = tuple(dict.fromkeys(key for handoff in HANDOFFS for key in handoff.keys))  # of what keeps experiments apart
+KEYS = tuple(dict.fromkeys(key for schema in SCHEMAS for key in schema.keys))  # of what keeps experiments apart
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,22 @@ class Experiment:
 def experiments_in(runs: Iterable[RunFolder]) -> list[Experiment]:
     """Every experiment that some run is of, and each dataset that no model has worked on yet; the newest first."""
     sound = sorted(_told(runs), key=lambda run: run.path.name, reverse=True)
-    found: dict[tuple, dict[str, str]] = {}
+    experiments: dict[tuple, dict[str, str]] = {}
     for run in sound:
         if {"model", "dataset"} <= {*run.experiment}:
             names = _with_sae(dict(run.experiment), sound)
-            found.setdefault(tuple(sorted(names.items())), names)
-    worked_on = {names["dataset"] for names in found.values()}
+            experiments.setdefault(tuple(sorted(names.items())), names)
+    worked_on = {names["dataset"] for names in experiments.values()}
     models = {run.experiment["model"] for run in sound if "model" in run.experiment}
     # A model that has read general text alone is the one that the folder's datasets are meant for.
-    alone = {"model": models.pop()} if len(models) == 1 and not found else {}
+    alone = {"model": models.pop()} if len(models) == 1 and not experiments else {}
     for run in sound:
         if "model" not in run.experiment and run.experiment["dataset"] not in worked_on:
             names = {**alone, **run.experiment}
-            found.setdefault(tuple(sorted(names.items())), names)
-    if alone and not found:
-        found[()] = alone
-    return [typed_as(names, sound) for names in found.values()]
+            experiments.setdefault(tuple(sorted(names.items())), names)
+    if alone and not experiments:
+        experiments[()] = alone
+    return [typed_as(names, sound) for names in experiments.values()]
 
 
 def typed_as(names: Mapping[str, Any], runs: Iterable[RunFolder]) -> Experiment:

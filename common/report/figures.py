@@ -90,8 +90,8 @@ def data_uri(data: bytes, suffix: str) -> str:
 def _svg_size(data: bytes) -> tuple[int, int]:
     """Natural width and height of a drawing in CSS pixels. Raises: ValueError."""
     head = re.search(rb"<svg\b[^>]*>", data)
-    found = [head and re.search(rb"\s" + side + rb'="([\d.]+)(pt|px|)"', head[0]) for side in (b"width", b"height")]
-    known = [round(float(one[1]) / (_POINTS_PER_PIXEL if one[2] == b"pt" else 1)) for one in found if one]
+    sides = [head and re.search(rb"\s" + side + rb'="([\d.]+)(pt|px|)"', head[0]) for side in (b"width", b"height")]
+    known = [round(float(one[1]) / (_POINTS_PER_PIXEL if one[2] == b"pt" else 1)) for one in sides if one]
     if len(known) < 2:
         raise ValueError("it is no SVG file with a width and a height")
     return known[0], known[1]

@@ -1,7 +1,8 @@
 """What of a section stands open and what a click opens, and where each part of the page is found.
 
-1. A section shows its words, and the first figure or table that is small. Every part under a heading of its own, every
-   other table and every other figure is opened with a click, or by a link to it.
+1. A section shows its words, every warning, and the first figure or table that is small, unless the words are long.
+   Every part under a heading of its own, every other table and every other figure is opened with a click, or by a link
+   to it.
 2. Each figure, table and part has a place of its own, which links lead to (`placed`).
 """
 
@@ -28,7 +29,7 @@ from common.report.blocks import (
 from common.words import plural
 
 TALLEST, MOST_ROWS, MOST_PAIRS = 440, 8, 8  # of a figure [CSS pixels], a table and facts that stand open
-MOST_WARNINGS, MOST_COMMANDS = 6, 3
+MOST_WORDS, MOST_COMMANDS = 1200, 3  # characters of the words above a figure that stands open; lines to be typed
 Shown = Figure | Drawing | Table | Forest  # what links lead to
 
 
@@ -59,7 +60,8 @@ def _lead(blocks: list[Block]) -> list[Block]:
     figures: list[Block] = []
     examples: list[Block] = []
     for block in blocks:
-        shows_something = any(isinstance(one, Shown | Example) for one in opened)
+        said = sum(len(one.text) for one in opened if isinstance(one, Paragraph))
+        shows_something = said > MOST_WORDS or any(isinstance(one, Shown | Example) for one in opened)
         if _stays(block, shows_something):
             opened.append(block)
         elif isinstance(block, Figure | Drawing):
@@ -71,8 +73,7 @@ def _lead(blocks: list[Block]) -> list[Block]:
         else:
             opened.append(_in_its_place(block))
     more = "more " * any(isinstance(block, Figure | Drawing) for block in opened)
-    opened, warnings = _most_warnings(opened)
-    folds = [_fold_of(warnings, "more warning"), _fold_of(examples, "more example"), _fold_of(figures, f"{more}figure")]
+    folds = [_fold_of(examples, "more example"), _fold_of(figures, f"{more}figure")]
     return [*opened, *(fold for fold in folds if fold.blocks), *tables]
 
 
@@ -97,17 +98,9 @@ def _in_its_place(block: Block) -> Fold:
     return Fold("", plural(n, "command") if n else "Details", "", [block])
 
 
-def _most_warnings(blocks: list[Block]) -> tuple[list[Block], list[Block]]:
-    """The first warnings with what is to be typed for them, and the others."""
-    places = [place for place, block in enumerate(blocks) if isinstance(block, Paragraph) and block.tone == "warning"]
-    end = places[MOST_WARNINGS] if len(places) > MOST_WARNINGS else len(blocks)
-    return blocks[:end], blocks[end:]
-
-
 def _fold_of(blocks: list[Block], what: str) -> Fold:
-    n = sum(not isinstance(block, Commands) for block in blocks)
     titles = [block.title for block in blocks if isinstance(block, Figure | Drawing | Example)]
-    return Fold("", plural(n, what), "; ".join(titles[:3]) + "; …" * (len(titles) > 3), blocks)
+    return Fold("", plural(len(blocks), what), "; ".join(titles[:3]) + "; …" * (len(titles) > 3), blocks)
 
 
 @dataclass(frozen=True)

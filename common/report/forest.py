@@ -10,9 +10,11 @@ from common.handoffs.detection import (
     DESCRIPTION_TEXT,
     LATENT,
     MEAN_LOGPROB,
+    OPERATIONS,
     PROBE,
     PROMPT_LENGTH,
     PROMPT_TEXT,
+    RARITY,
     SUMMED_LOGPROB,
     BaselineCard,
     Known,
@@ -21,21 +23,23 @@ from common.handoffs.detector import PROGRAMS, DetectorDocument
 from common.handoffs.estimates import Interval
 from common.report.blocks import Forest, ForestRow, Scale
 from common.report.collect import Collected
+from common.report.outcomes import WITHOUT_THE_MODEL
 from common.words import count, direction_words, latent_words, plural
 
 BASELINES = (  # in the order of the plot
-    PROBE,
     PROMPT_TEXT,
     DESCRIPTION_TEXT,
     PROMPT_LENGTH,
     DESCRIPTION_LENGTH,
     COMPLEXITY,
+    OPERATIONS,
+    RARITY,
     MEAN_LOGPROB,
     SUMMED_LOGPROB,
 )
 SPARSE_PROBE = "sparse probe"  # phase 4.1's few latents
 CHANCE, LOWEST = 0.5, 0.4  # the axis begins there, or lower where an interval does
-AXIS = "Horizontal: AUROC, the probability that a program of the one label scores above one of the other"
+AXIS = "Horizontal: AUROC, how often the score of a program that passes lies on the right side of one that fails"
 
 
 def forest_of(collected: Collected) -> Forest | None:
@@ -44,11 +48,11 @@ def forest_of(collected: Collected) -> Forest | None:
     if not rows:
         return None
     first = {row.label: row for row in reversed(rows)}  # both phases measure the baselines: 3.1's stand
-    order = [LATENT, SPARSE_PROBE, *BASELINES]
+    order = [LATENT, SPARSE_PROBE, PROBE, WITHOUT_THE_MODEL, *BASELINES]
     shown = sorted(first.values(), key=lambda row: order.index(row.label))
     return Forest(
-        "How well it is known which programs will fail",
-        f"{AXIS}, on problems that nothing was chosen by, with its 95 % interval; the line is chance.",
+        "How well is it known which programs pass, and which fail?",
+        f"{AXIS}, on held-out problems, with its 95 % interval; the line is chance.",
         shown,
         scale_of(row.value for row in shown),
     )
@@ -67,12 +71,15 @@ def _of_latent(collected: Collected) -> list[ForestRow]:
     if headline is None:
         return []
     name, entry = headline
-    known = {other: found.known for other, found in entry.differences.items()}
+    known = {other: difference.known for other, difference in entry.differences.items()}
     what = f"{direction_words(name)}: {latent_words(entry.latent)}"
     rows = [ForestRow(LATENT, what, entry.card.auroc, Known.BEFORE, "detection")]
+    without = entry.beyond_difficulty.auroc_of_covariates
+    if without.value is not None:
+        rows.append(ForestRow(WITHOUT_THE_MODEL, "in one regression", without, Known.BEFORE, "detection"))
     return rows + [
         _of_baseline(name, entry.baselines[name], known.get(name, Known.BEFORE), "detection")
-        for name in BASELINES
+        for name in (PROBE, *BASELINES)
         if name in entry.baselines
     ]
 
@@ -82,19 +89,20 @@ def _of_detector(collected: Collected) -> list[ForestRow]:
     phase = collected.finished(DETECTOR)
     if phase is None:
         return []
-    found: DetectorDocument = phase.document()
-    known = Known.AFTER if found.population.read == PROGRAMS else Known.BEFORE
-    what = f"{plural(len(found.latents), 'latent')} of layer {found.layer}"
-    rows = [ForestRow(SPARSE_PROBE, what, found.card.detector.auroc, known, "detector")]
+    detector: DetectorDocument = phase.document()
+    known = Known.AFTER if detector.population.read == PROGRAMS else Known.BEFORE
+    what = f"{plural(len(detector.latents), 'latent')} of layer {detector.layer}"
+    rows = [ForestRow(SPARSE_PROBE, what, detector.card.detector.auroc, known, "detector")]
     return rows + [
         _of_baseline(
-            name, found.card.baselines[name], Known.AFTER if name in found.card.known_after else known, "detector"
+            name, detector.card.baselines[name], Known.AFTER if name in detector.card.known_after else known, "detector"
         )
-        for name in BASELINES
-        if name in found.card.baselines
+        for name in (PROBE, *BASELINES)
+        if name in detector.card.baselines
     ]
 
 
 def _of_baseline(label: str, card: BaselineCard, known: Known, section: str) -> ForestRow:
-    layer = "" if card.layer is None else f"layer {count(card.layer)}"
-    return ForestRow(label, layer, card.auroc, known, section)
+    beside = "of the reference solution" if label == COMPLEXITY else ""
+    beside = beside if card.layer is None else f"layer {count(card.layer)}"
+    return ForestRow(label, beside, card.auroc, known, section)

@@ -26,7 +26,8 @@ TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
 class Page:
     """`title` is the browser's; `kicker` stands above the `heading`, `described` below it: terms and words.
 
-    The first screen shows the `outcomes` as badges, then the `forest`; the `sentences` have the numbers.
+    The first screen shows the `outcomes` as badges, then the `forest`; the `sentences` have the numbers. `notice` is
+    what nobody may overlook.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Page:
     sentences: Sequence[Sentence] = ()
     outcomes: Sequence[Outcome] = ()
     forest: Forest | None = None
+    notice: str = ""
 
 
 def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> int:

@@ -11,17 +11,19 @@ from common.report.runs import share_words
 
 def warnings_of(phase: PhaseResult, rows: Sequence[dict[str, Any]]) -> list[Block]:
     """`rows` are those of all the phase's programs."""
-    grading, found, where, n = phase.artifact.table("grading.parquet"), [], f"Phase {phase.handoff.phase}", len(rows)
+    grading, warnings, where, n = phase.artifact.table("grading.parquet"), [], f"Phase {phase.schema.phase}", len(rows)
     near = sum(row["near_limit"] for row in grading)
     if near:
         words = f"{where}: {share_words(near, n)} programs came close to a limit of the sandbox."
-        found.append(warning("Near a limit", f"{words} A slower machine may judge them otherwise."))
+        warnings.append(warning("Near a limit", f"{words} A slower machine may judge them otherwise."))
     cut = sum(row["stop_reason"] in ("max_new_tokens", "context_length") for row in rows)
     if cut:
         words = f"{where}: {share_words(cut, n)} outputs were cut off at the token limit."
-        found.append(warning("Did not stop", words))
+        warnings.append(warning("Did not stop", words))
     labels = Counter(row["label"] for row in rows)
     for label, words in (("not_run", "the sandbox failed"), ("unsupported", "they return no value to judge by")):
         if labels[label]:
-            found.append(warning("Not judged", f"{where}: {share_words(labels[label], n)} programs, because {words}."))
-    return found
+            warnings.append(
+                warning("Not judged", f"{where}: {share_words(labels[label], n)} programs, because {words}.")
+            )
+    return warnings

@@ -9,11 +9,11 @@ from common.words import sentence_case
 
 def results_section(phase: PhaseResult, title: str, question: str, captions: Captions) -> Section:
     """Sentences, figures, tables; what a table's cells are is told by their values."""
-    found = phase.document()
-    section = Section(phase.handoff.name.replace("_", "-"), title, question, source=phase.place)
-    section.blocks += [Paragraph(sentence_case(sentence)) for sentence in found.sentences]
+    result = phase.document()
+    section = Section(phase.schema.name.replace("_", "-"), title, question, source=phase.place)
+    section.blocks += [Paragraph(sentence_case(sentence)) for sentence in result.sentences]
     section.blocks += figures_of(phase, captions)
-    section.blocks += [_table(table) for table in found.tables]
+    section.blocks += [_table(table) for table in result.tables]
     return section
 
 

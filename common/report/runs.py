@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from common import provenance
-from common.handoffs import HANDOFFS, Handoff
+from common.handoffs import SCHEMAS, ArtifactSchema
 from common.report.blocks import Block, Cell, Column, Facts, Section, Table, text, word_columns
 from common.report.collect import FINISHED, NOT_USED, Collected, PhaseResult
 from common.runs.discovery import plain_name
@@ -52,9 +52,9 @@ def runs_section(collected: Collected) -> Section:
     return section
 
 
-def place_of(handoff: Handoff) -> int:
+def place_of(schema: ArtifactSchema) -> int:
     """Where a phase stands among all: numbers with letters, such as 6.1b, cannot be sorted as they are."""
-    return [one.name for one in HANDOFFS].index(handoff.name)
+    return [one.name for one in SCHEMAS].index(schema.name)
 
 
 def processes(phase: PhaseResult) -> list[Process]:
@@ -63,21 +63,21 @@ def processes(phase: PhaseResult) -> list[Process]:
 
 def codes_of(phases: list[PhaseResult]) -> list[str]:
     """Each state of the code that made something, as '8f254fd' or '8f254fd with changes', first used first."""
-    found: dict[str, None] = {}
+    codes: dict[str, None] = {}
     for phase in phases:
         for process in processes(phase):
-            found[provenance.code_words(process["code"])] = None
-    return list(found)
+            codes[provenance.code_words(process["code"])] = None
+    return list(codes)
 
 
 def versions_of(phases: list[PhaseResult]) -> dict[str, list[str]]:
     """Every version of each library that a process used."""
-    found: dict[str, dict[str, None]] = {}
+    by_library: dict[str, dict[str, None]] = {}
     for phase in phases:
         for process in processes(phase):
             for name, version in process["libraries"].items():
-                found.setdefault(name, {})[version] = None
-    return {name: list(versions) for name, versions in found.items()}
+                by_library.setdefault(name, {})[version] = None
+    return {name: list(versions) for name, versions in by_library.items()}
 
 
 def sandboxes_of(phases: list[PhaseResult]) -> list[tuple[PhaseResult, dict[str, Any]]]:
@@ -104,7 +104,7 @@ def _facts(collected: Collected, done: list[PhaseResult]) -> Facts:
     seeds: dict[str, list[str]] = {}
     for phase in done:
         if "seed" in phase.manifest["settings"]:
-            seeds.setdefault(str(phase.manifest["settings"]["seed"]), []).append(phase.handoff.phase)
+            seeds.setdefault(str(phase.manifest["settings"]["seed"]), []).append(phase.schema.phase)
     total = sum(process["seconds"] for process in everything)
     pairs = [
         ("Model", "; ".join(models) or collected.experiment["model"]),
@@ -141,7 +141,7 @@ def _states(collected: Collected) -> Table:
 
 
 def _state_row(phase: PhaseResult) -> list[Cell]:
-    start = [Cell(phase.handoff.phase, sort=place_of(phase.handoff)), Cell(TITLES[phase.handoff.name])]
+    start = [Cell(phase.schema.phase, sort=place_of(phase.schema)), Cell(TITLES[phase.schema.name])]
     if phase.state != FINISHED:
         return [*start, Cell(phase.state, under=phase.why), Cell(phase.command, code=True), *[text(None)] * 3]
     seconds = sum(process["seconds"] for process in processes(phase))
@@ -165,7 +165,7 @@ def _settings(done: list[PhaseResult]) -> Table:
         for name, value in manifest["all_settings"].items():
             word = any_value(value) if not isinstance(value, float) else f"{value:g}"
             flag = Cell(f"--{name.replace('_', '-')}", code=True)
-            first = [Cell(phase.handoff.phase, sort=place_of(phase.handoff)), Cell(manifest.get("preset", ""))]
+            first = [Cell(phase.schema.phase, sort=place_of(phase.schema)), Cell(manifest.get("preset", ""))]
             rows.append([*first, flag, Cell(word), Cell("yes" if name in changed else "no")])
     note = "Changed: not the preset's value."
     return Table("All settings", columns, rows, note=note, folded=True)
@@ -175,7 +175,7 @@ def _commands(collected: Collected) -> Table:
     columns = word_columns("Phase", "Command")
     rows = [
         [
-            Cell(phase.handoff.phase, sort=place_of(phase.handoff)),
+            Cell(phase.schema.phase, sort=place_of(phase.schema)),
             Cell(phase.manifest["command"] if phase.state == FINISHED else phase.command, code=True),
         ]
         for phase in collected.results

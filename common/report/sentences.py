@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.handoffs import COEFFICIENTS, DETECTION, LATENTS, POSITIVE_CONTROL, SPLIT, STEERING, Handoff
+from common.handoffs import COEFFICIENTS, DETECTION, LATENTS, POSITIVE_CONTROL, SPLIT, STEERING, ArtifactSchema
 from common.report.collect import FINISHED, Collected
-from common.words import count, listed, plural, sentence_case
+from common.words import count, listed, plural, roles_words, sentence_case
 
 Answers = Mapping[str, str]
 
@@ -40,15 +40,15 @@ def _knows(collected: Collected, answers: Answers) -> str:
 def _causes(collected: Collected, answers: Answers) -> str:
     tuned = answers.get(COEFFICIENTS.name, "")
     so_far = f" {tuned}" if tuned else ""
-    found = answers.get(STEERING.name) or _not_measured(collected, STEERING) + so_far
-    return " ".join(filter(None, [found, answers.get(POSITIVE_CONTROL.name)]))
+    steering = answers.get(STEERING.name) or _not_measured(collected, STEERING) + so_far
+    return " ".join(filter(None, [steering, answers.get(POSITIVE_CONTROL.name)]))
 
 
 def _trust(collected: Collected) -> str:
     parts = [*_sizes(collected), *_readings(collected), *_selection(collected)]
     left = collected.unfinished
     if left:
-        names = listed([phase.handoff.phase for phase in left])
+        names = listed([phase.schema.phase for phase in left])
         total = len(left) + sum(phase.state == FINISHED for phase in collected.phases.values())
         parts.append(f"{len(left)} of {total} phases ({names}) {_are(len(left))} not finished")
     if collected.is_organism:
@@ -75,8 +75,14 @@ def _readings(collected: Collected) -> list[str]:
     n = collected.readings
     if not n:
         return ["the validation split was not read yet"]
-    late = ", so what is shown may have been chosen by it" if n > 1 else ""
-    return [f"the validation split was read for {plural(n, 'selection')}{late}"]
+    if n == 1:
+        return [
+            "nothing was chosen on the held-out problems: one selection was made before, and every phase reports on it"
+        ]
+    return [
+        f"the held-out problems were used for {plural(n, 'selection')}, and each further use weakens them: what is "
+        "shown may have been chosen by them"
+    ]
 
 
 def _selection(collected: Collected) -> list[str]:
@@ -87,12 +93,14 @@ def _selection(collected: Collected) -> list[str]:
     entries = [entry for entry in result.directions.values() if entry.latents]
     significant = sum(entry.significant for entry in entries)
     how_many = {0: "none", len(entries): "all"}.get(significant, str(significant))
+    roles = roles_words([entry.latents[0] for entry in entries])
+    beside = f" ({roles})" if roles else ""
     return [
-        f"{how_many} of the {plural(len(entries), 'selected direction')} {_are(significant)} significant among "
+        f"{how_many} of the {plural(len(entries), 'selected direction')}{beside} {_are(significant)} significant among "
         f"{count(result.kept)} ranked latents (family-wise p at most 0.05)"
     ]
 
 
-def _not_measured(collected: Collected, handoff: Handoff) -> str:
-    phase = collected.phases[handoff.name]
-    return f"Not measured: phase {handoff.phase} is {phase.state}."
+def _not_measured(collected: Collected, schema: ArtifactSchema) -> str:
+    phase = collected.phases[schema.name]
+    return f"Not measured: phase {schema.phase} is {phase.state}."

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from common.handoffs import TRANSFER, Handoff
+from common.handoffs import TRANSFER, ArtifactSchema
 from common.model.registry import instruction_tuned
 from common.model.settings import BehaviourPromptsConfig, PromptConfig
 from common.phases.command_line import TOLD_FOR, words_for
@@ -23,12 +23,12 @@ class _Experiment(SaeConfig, DatasetConfig, PromptConfig, BehaviourPromptsConfig
     """All settings that say which experiment is meant, for their usual values."""
 
 
-def phase_command(handoff: Handoff, settings: Mapping[str, Any], preset: str, data_dir: Path) -> str:
-    """What to type to build `handoff` in the experiment that `settings` tell of; what they leave out is usual."""
+def phase_command(schema: ArtifactSchema, settings: Mapping[str, Any], preset: str, data_dir: Path) -> str:
+    """What to type to build `schema` in the experiment that `settings` tell of; what they leave out is usual."""
     usual = asdict(build_config(_Experiment, preset, {}))
-    command = shlex.join(words_for(handoff, settings, usual, preset))
+    command = shlex.join(words_for(schema, settings, usual, preset))
     model = settings.get("model", usual["model"])
-    second = f" {OTHER_MODEL}" if handoff == TRANSFER and instruction_tuned(model) is None else ""
+    second = f" {OTHER_MODEL}" if schema == TRANSFER and instruction_tuned(model) is None else ""
     return with_data_dir(command + second, data_dir)
 
 

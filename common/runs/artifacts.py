@@ -21,7 +21,7 @@ from common import provenance, tables
 from common.errors import ArtifactMismatchError, DamagedRunError
 from common.files import file_sha256, json_bytes, text_sha256, write_atomic, write_sealed_json
 from common.handoffs.document import as_json, from_json
-from common.handoffs.handoff import Document, Handoff
+from common.handoffs.schema import ArtifactSchema, Document
 from common.runs.discovery import MANIFEST, STAMP, RunFolder, file_name
 from common.runs.locks import lock_slice
 
@@ -40,8 +40,8 @@ class AlreadyBuilt(Exception):
 class Artifact(Generic[Document]):
     """A finished run folder. Every read checks the file's SHA-256 first."""
 
-    def __init__(self, handoff: Handoff[Document], run: RunFolder, rebuild: str):
-        self.handoff, self.path, self.manifest = handoff, run.path, run.document
+    def __init__(self, schema: ArtifactSchema[Document], run: RunFolder, rebuild: str):
+        self.schema, self.path, self.manifest = schema, run.path, run.document
         self._rebuild = rebuild
         self._checked: set[str] = set()
         self._documents: dict[str, Any] = {}
@@ -82,11 +82,11 @@ class Artifact(Generic[Document]):
 
         Raises: as `file`; ArtifactMismatchError when it has another form.
         """
-        name = name or next(iter(self.handoff.documents))
+        name = name or next(iter(self.schema.documents))
         path = self.file(name)
         if name not in self._documents:
             try:
-                self._documents[name] = from_json(self.handoff.kind_of(name), json.loads(path.read_bytes()))
+                self._documents[name] = from_json(self.schema.kind_of(name), json.loads(path.read_bytes()))
             except ValueError as error:
                 told = f"{path} is no {name} of this version: {error}"
                 raise ArtifactMismatchError(f"{told}\n{self._advice()}") from error
@@ -123,9 +123,17 @@ class ArtifactWriter:
     """
 
     def __init__(
-        self, handoff: Handoff, path: Path, identity: dict, details: dict, log: Logger, *, first: int = 0, last: int = 0
+        self,
+        schema: ArtifactSchema,
+        path: Path,
+        identity: dict,
+        details: dict,
+        log: Logger,
+        *,
+        first: int = 0,
+        last: int = 0,
     ):
-        self.handoff, self.path = handoff, path
+        self.schema, self.path = schema, path
         self.identity, self.details, self.log = identity, details, log
         self.summary: dict[str, Any] = {}
         self.process: dict[str, Any] = {}
@@ -145,19 +153,25 @@ class ArtifactWriter:
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write one of the handoff's tables."""
-        shown = file_name(name, self.identity["experiment"])
-        self.file(shown, tables.to_parquet(rows, self.handoff.columns(name)), rows=len(rows))
+        shown, fields = file_name(name, self.identity["experiment"]), self.schema.columns(name)
+        facts: dict[str, Any] = {"rows": len(rows)}
+        exact = {column: field for column, field in fields.items() if field.exact}
+        if len(exact) < len(fields):
+            kept = tables.to_parquet([{column: row[column] for column in exact} for row in rows], exact)
+            facts["exact_sha256"] = hashlib.sha256(kept).hexdigest()
+        self.file(shown, tables.to_parquet(rows, fields), **facts)
 
     def columns(self, name: str, columns: Mapping[str, np.ndarray | list]) -> None:
         """Write one of the handoff's tables from arrays, all of one length."""
+        assert all(field.exact for field in self.schema.columns(name).values()), "of such tables it is not known yet"
         shown = file_name(name, self.identity["experiment"])
-        data = tables.columns_to_parquet(columns, self.handoff.columns(name))
+        data = tables.columns_to_parquet(columns, self.schema.columns(name))
         self.file(shown, data, rows=len(next(iter(columns.values()))))
 
     def document(self, name: str, value: Any) -> None:
         """Write one of the handoff's documents."""
         plain = as_json(value)
-        from_json(self.handoff.kind_of(name), plain, name)  # what could not be read is a bug here, not there
+        from_json(self.schema.kind_of(name), plain, name)  # what could not be read is a bug here, not there
         self.file(name, json_bytes(plain))
 
     def tensors(self, name: str, arrays: dict[str, np.ndarray]) -> None:
@@ -195,16 +209,20 @@ class ArtifactWriter:
 
     def finish(self) -> None:
         """Write the manifest, last, and remove what only an unfinished run needs."""
-        stable = {name: entry["sha256"] for name, entry in self._files.items() if not self.handoff.is_unstable(name)}
+        stable = {
+            name: entry.get("exact_sha256", entry["sha256"])
+            for name, entry in self._files.items()
+            if not self.schema.is_unstable(name)
+        }
         manifest = {
             **self.identity,
             **self.details,
             "summary": self.summary,
             "fields": {
                 name: {column: {"type": f.type, "meaning": f.meaning} for column, f in columns.items()}
-                for name, columns in self.handoff.tables.items()
+                for name, columns in self.schema.tables.items()
             },
-            "tensors": self.handoff.tensors,
+            "tensors": self.schema.tensors,
             "files": dict(sorted(self._files.items())),
             "content_sha256": text_sha256(json.dumps(stable, sort_keys=True)),
             "processes": self.processes(),
@@ -231,10 +249,10 @@ def find_damage(path: Path) -> DamagedRunError | None:
 
 def _change_in(path: Path, entry: dict[str, Any]) -> str | None:
     """How a file differs from its entry in the manifest, in words; None when it does not."""
-    found, written = file_sha256(path), entry["sha256"]
-    if found == written:
+    digest, written = file_sha256(path), entry["sha256"]
+    if digest == written:
         return None
-    return f"{path} was changed after it was built: its SHA-256 is {found[:12]}, the manifest says {written[:12]}"
+    return f"{path} was changed after it was built: its SHA-256 is {digest[:12]}, the manifest says {written[:12]}"
 
 
 def sweep(path: Path) -> None:

@@ -26,13 +26,13 @@ from common.runs.discovery import PART
 if TYPE_CHECKING:
     import numpy as np
 
-RECORDS_PER_PART = 50  # what a crash may cost, besides the batch in flight and the one being judged
+RECORDS_PER_PART = 50  # what a crash may cost, besides what is being written and judged
 
 Rows = dict[str, Any]  # table name -> row; or a list of rows, of a table with several for each record
 
 
 @dataclass(frozen=True)
-class Record:
+class SavedRecord:
     """What a phase computed for one item: a row for each table that has one, or several, and named arrays."""
 
     index: int
@@ -57,7 +57,7 @@ class PartStore:
         self._process_of: dict[int, str] = {}
         self.rows: dict[int, Rows] = {}
         self._part_of: dict[int, Path] = {}
-        self._buffer: list[Record] = []
+        self._buffer: list[SavedRecord] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         self.refresh()
 
@@ -89,7 +89,7 @@ class PartStore:
         """How many of the saved records each process computed."""
         return Counter(self._process_of.values())
 
-    def add(self, record: Record) -> None:
+    def add(self, record: SavedRecord) -> None:
         """Take a record; every `size` of them become a part."""
         self._buffer.append(record)
         if len(self._buffer) >= self.size:
@@ -115,8 +115,8 @@ class PartStore:
         """The saved rows of the tables that fit `pattern`, by index; of indices first to last, both included."""
         names = self.table_names(pattern)
         indices = (index for index in sorted(self.rows) if first <= index and (last is None or index <= last))
-        found = (self.rows[index][name] for index in indices for name in names if name in self.rows[index])
-        return [row for rows in found for row in (rows if isinstance(rows, list) else [rows])]
+        of_records = (self.rows[index][name] for index in indices for name in names if name in self.rows[index])
+        return [row for rows in of_records for row in (rows if isinstance(rows, list) else [rows])]
 
     def tensor_names(self) -> list[str]:
         """Names of the arrays that the records carry."""
@@ -174,7 +174,7 @@ def _origin(part: bytes) -> dict[str, str]:
     return json.loads(part[8 : 8 + int.from_bytes(part[:8], "little")])["__metadata__"]
 
 
-def _pack(records: list[Record], origin: dict[str, str]) -> bytes:
+def _pack(records: list[SavedRecord], origin: dict[str, str]) -> bytes:
     import numpy as np
     from safetensors.numpy import save
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError, MissingArtifactError
 from common.files import is_sealed
-from common.handoffs import STUDIED, USUAL, Handoff
+from common.handoffs import STUDIED, USUAL, ArtifactSchema
 
 MANIFEST, STAMP = "manifest.json", "stamp.json"
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
@@ -59,27 +59,27 @@ class RunFolder:
         return self.experiment.get(key, USUAL.get(key))
 
 
-def list_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
-    """Every run of this handoff, newest first. Folders that are no runs are passed over."""
-    parent = data_dir / handoff.folder
+def list_runs(schema: ArtifactSchema, data_dir: Path) -> list[RunFolder]:
+    """Every run of this artifact, newest first. Folders that are no runs are passed over."""
+    parent = data_dir / schema.folder
     if not parent.is_dir():
         return []
     names = sorted((p.name for p in parent.iterdir() if is_run_name(p.name) and p.is_dir()), reverse=True)
-    runs = (read_run(parent / name, handoff) for name in names)
+    runs = (read_run(parent / name, schema) for name in names)
     return [run for run in runs if run is not None]
 
 
-def readable_runs(handoff: Handoff, data_dir: Path) -> list[RunFolder]:
-    """Every finished run of this handoff that can be read, of whatever experiment, newest first."""
-    return [run for run in list_runs(handoff, data_dir) if run.readable]
+def readable_runs(schema: ArtifactSchema, data_dir: Path) -> list[RunFolder]:
+    """Every finished run of this artifact that can be read, of whatever experiment, newest first."""
+    return [run for run in list_runs(schema, data_dir) if run.readable]
 
 
-def read_run(path: Path, handoff: Handoff) -> RunFolder | None:
+def read_run(path: Path, schema: ArtifactSchema) -> RunFolder | None:
     """The run in `path`; None when the folder is empty, because a run is just being begun there."""
     name = next((name for name in (MANIFEST, STAMP) if (path / name).is_file()), None)
     try:
         if name is not None:
-            document = _read_document(path / name, handoff)
+            document = _read_document(path / name, schema)
             return RunFolder(path, name == MANIFEST, document)
         if any(not entry.name.startswith(".") for entry in path.iterdir()):
             raise _damaged(path / MANIFEST, f"{path} has lost its {MANIFEST}")
@@ -88,52 +88,52 @@ def read_run(path: Path, handoff: Handoff) -> RunFolder | None:
     return None
 
 
-def never_begun(handoff: Handoff, data_dir: Path) -> list[Path]:
+def never_begun(schema: ArtifactSchema, data_dir: Path) -> list[Path]:
     """Folders that a crash left before a word was written in them. Only for who holds the lock of choosing folders."""
-    parent = data_dir / handoff.folder
+    parent = data_dir / schema.folder
     folders = [path for path in parent.iterdir() if is_run_name(path.name) and path.is_dir()]
     return [path for path in folders if all(entry.name.startswith(".") for entry in path.iterdir())]
 
 
-def runs_of(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
+def runs_of(schema: ArtifactSchema, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
     """Runs of one experiment, newest first.
 
     Raises: DamagedRunError on reaching a damaged one whose name fits the experiment, as far as that is known.
     """
-    suffix = "_".join(slug(name) for name in identities(handoff.keys, experiment))
-    is_open = any(key in STUDIED and key not in experiment for key in handoff.keys)
-    for run in list_runs(handoff, data_dir):
+    suffix = "_".join(slug(name) for name in identities(schema.keys, experiment))
+    is_open = any(key in STUDIED and key not in experiment for key in schema.keys)
+    for run in list_runs(schema, data_dir):
         if run.damage is not None:
             name = run.path.name.partition("Z_")[2]
             if name == suffix or (is_open and name.startswith(f"{suffix}_")):
                 raise run.damage
-        elif is_of(handoff, run, experiment):
+        elif is_of(schema, run, experiment):
             yield run
 
 
-def runs_serving(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
+def runs_serving(schema: ArtifactSchema, data_dir: Path, experiment: dict[str, str]) -> Iterator[RunFolder]:
     """Runs that may be read for an experiment: its own, newest first, then those that hold it among others.
 
     Raises: as `runs_of`.
     """
-    yield from runs_of(handoff, data_dir, experiment)
-    for run in list_runs(handoff, data_dir) if handoff.several else []:
-        if run.damage is None and serves(handoff, run, experiment) and not is_of(handoff, run, experiment):
+    yield from runs_of(schema, data_dir, experiment)
+    for run in list_runs(schema, data_dir) if schema.several else []:
+        if run.damage is None and serves(schema, run, experiment) and not is_of(schema, run, experiment):
             yield run
 
 
-def is_of(handoff: Handoff, run: RunFolder, experiment: Mapping[str, str | None]) -> bool:
-    """Whether a sound run is of an experiment, as far as the handoff tells them apart."""
-    return all(run.of(key) == experiment.get(key, USUAL.get(key)) for key in handoff.keys)
+def is_of(schema: ArtifactSchema, run: RunFolder, experiment: Mapping[str, str | None]) -> bool:
+    """Whether a sound run is of an experiment, as far as the schema tells them apart."""
+    return all(run.of(key) == experiment.get(key, USUAL.get(key)) for key in schema.keys)
 
 
-def serves(handoff: Handoff, run: RunFolder, experiment: Mapping[str, str | None]) -> bool:
+def serves(schema: ArtifactSchema, run: RunFolder, experiment: Mapping[str, str | None]) -> bool:
     """Whether a sound run is of an experiment, or of that among others."""
-    return all(handoff.agrees(key, run.of(key), experiment.get(key, USUAL.get(key))) for key in handoff.keys)
+    return all(schema.agrees(key, run.of(key), experiment.get(key, USUAL.get(key))) for key in schema.keys)
 
 
 def find_input(
-    handoff: Handoff, data_dir: Path, experiment: dict[str, str], lineage: dict[str, str], build: str
+    schema: ArtifactSchema, data_dir: Path, experiment: dict[str, str], lineage: dict[str, str], build: str
 ) -> tuple[RunFolder, str]:
     """The newest finished run of this experiment that was made from the artifacts in `lineage`.
 
@@ -142,33 +142,33 @@ def find_input(
     Raises: MissingArtifactError, ArtifactMismatchError.
     """
     unfinished, passed_over = [], []
-    for run in runs_serving(handoff, data_dir, experiment):
-        if feeds_nothing(handoff, run):
+    for run in runs_serving(schema, data_dir, experiment):
+        if feeds_nothing(schema, run):
             continue
         if not run.finished:
             unfinished.append(run)
             continue
-        check_version(run, handoff, build)  # first: what another version says of its lineage is not known
-        if lineage_conflicts(handoff, run, lineage):
+        check_version(run, schema, build)  # first: what another version says of its lineage is not known
+        if lineage_conflicts(schema, run, lineage):
             passed_over.append(run)
         else:
             alike = " that was made from the same artifacts" if passed_over else ""
-            return run, f"newest of {describe(handoff, run.experiment)}{alike}"
+            return run, f"newest of {describe(schema, run.experiment)}{alike}"
     if not passed_over:
-        raise MissingArtifactError(_missing(handoff, data_dir, experiment, unfinished, build))
-    names = ", ".join(lineage_conflicts(handoff, passed_over[0], lineage))
+        raise MissingArtifactError(_missing(schema, data_dir, experiment, unfinished, build))
+    names = ", ".join(lineage_conflicts(schema, passed_over[0], lineage))
     raise ArtifactMismatchError(
-        f"the newest {handoff.name} of {describe(handoff, experiment)} was made from another {names} "
+        f"the newest {schema.name} of {describe(schema, experiment)} was made from another {names} "
         f"than the one picked: {passed_over[0].path}\nRebuild it with: {build} --fresh"
     )
 
 
-def run_at(path: Path, handoffs: tuple[Handoff, ...]) -> tuple[Handoff, RunFolder]:
+def run_at(path: Path, schemas: tuple[ArtifactSchema, ...]) -> tuple[ArtifactSchema, RunFolder]:
     """The finished run that a --input names: a run folder, or a file in it.
 
     Raises: ConfigError when there is none, or it is no input of this phase.
     """
-    wanted = " or ".join(handoff.name for handoff in handoffs) or "nothing: this phase has no inputs"
+    wanted = " or ".join(schema.name for schema in schemas) or "nothing: this phase has no inputs"
     if not path.exists():
         raise ConfigError(f"--input {path} does not exist\nGive a run folder or a file in it, holding {wanted}")
     folders = [path] if path.is_dir() else []
@@ -176,25 +176,25 @@ def run_at(path: Path, handoffs: tuple[Handoff, ...]) -> tuple[Handoff, RunFolde
         if not (folder / MANIFEST).is_file():
             continue
         name = _load_json(folder / MANIFEST).get("artifact")
-        for handoff in handoffs:
-            if handoff.name == name:
-                run = read_run(folder, handoff)
+        for schema in schemas:
+            if schema.name == name:
+                run = read_run(folder, schema)
                 assert run is not None  # it has a manifest
                 if run.damage is not None:
                     raise run.damage
-                return handoff, run
+                return schema, run
         raise ConfigError(f"--input {path} holds '{name}'; this phase reads {wanted}\nGive a run folder of that kind")
     raise ConfigError(f"--input {path} is in no finished run (no {MANIFEST})\nGive a run folder holding {wanted}")
 
 
-def lineage_of(handoff: Handoff, run: RunFolder) -> dict[str, str]:
+def lineage_of(schema: ArtifactSchema, run: RunFolder) -> dict[str, str]:
     """Content hash of every artifact that a finished run rests on, its own included."""
-    return {**run.document["lineage"], handoff.name: run.document["content_sha256"]}
+    return {**run.document["lineage"], schema.name: run.document["content_sha256"]}
 
 
-def lineage_conflicts(handoff: Handoff, run: RunFolder, lineage: dict[str, str]) -> list[str]:
+def lineage_conflicts(schema: ArtifactSchema, run: RunFolder, lineage: dict[str, str]) -> list[str]:
     """Names of artifacts that the run and `lineage` both rest on, but in different versions."""
-    own = lineage_of(handoff, run)
+    own = lineage_of(schema, run)
     return [name for name, digest in lineage.items() if own.get(name, digest) != digest]
 
 
@@ -208,32 +208,32 @@ def with_data_dir(command: str, data_dir: Path) -> str:
     return command if data_dir == Path("data") else f"{command} {shlex.join(['--data-dir', str(data_dir)])}"
 
 
-def feeds_nothing(handoff: Handoff, run: RunFolder) -> str | None:
+def feeds_nothing(schema: ArtifactSchema, run: RunFolder) -> str | None:
     """Why no phase may read a run: 'split is validation'; None where phases may."""
     settings = run.document.get("settings", {})
-    wrong = [f"{key} is {settings[key]}" for key, value in handoff.feeds.items() if settings.get(key, value) != value]
+    wrong = [f"{key} is {settings[key]}" for key, value in schema.feeds.items() if settings.get(key, value) != value]
     return ", ".join(wrong) or None
 
 
-def check_version(run: RunFolder, handoff: Handoff, build: str) -> None:
-    found = run.document.get("schema_version")
-    if found != handoff.version:
+def check_version(run: RunFolder, schema: ArtifactSchema, build: str) -> None:
+    version = run.document.get("schema_version")
+    if version != schema.version:
         raise ArtifactMismatchError(
-            f"{handoff.name} has schema version {found}, this code reads version {handoff.version}: {run.path}\n"
+            f"{schema.name} has schema version {version}, this code reads version {schema.version}: {run.path}\n"
             f"Rebuild it with: {build} --fresh"
         )
 
 
-def new_run_name(handoff: Handoff, data_dir: Path, experiment: dict[str, str]) -> str:
+def new_run_name(schema: ArtifactSchema, data_dir: Path, experiment: dict[str, str]) -> str:
     """'<time>_<model>_<dataset>', later than every folder beside it."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    parent = data_dir / handoff.folder
+    parent = data_dir / schema.folder
     names = [p.name for p in parent.iterdir()] if parent.is_dir() else []
     for match in filter(None, map(_NAME.fullmatch, names)):
         with contextlib.suppress(ValueError):  # a name that only looks like a time
             taken = datetime.datetime.strptime(match[1], _TIME).replace(tzinfo=datetime.UTC)
             now = max(now, taken + datetime.timedelta(seconds=1))
-    return "_".join([now.strftime(_TIME), *(slug(name) for name in identities(handoff.keys, experiment))])
+    return "_".join([now.strftime(_TIME), *(slug(name) for name in identities(schema.keys, experiment))])
 
 
 def slug(name: str) -> str:
@@ -251,13 +251,13 @@ def file_name(template: str, experiment: dict[str, str]) -> str:
     return template.format(**{key: slug(name) for key, name in experiment.items()})
 
 
-def describe(handoff: Handoff, experiment: dict[str, str]) -> str:
+def describe(schema: ArtifactSchema, experiment: dict[str, str]) -> str:
     """'google/gemma-2-2b on mbpp', with ', chat prompts' where they are not as usual, and ', IndexError/KeyError'."""
     apart = (*STUDIED, "prompt")
-    name = " on ".join(map(plain_name, identities((key for key in handoff.scope if key not in apart), experiment)))
+    name = " on ".join(map(plain_name, identities((key for key in schema.scope if key not in apart), experiment)))
     told = {**USUAL, **experiment}
     words = {"prompt": " prompts", "format": " format"}
-    unusual = [key for key in apart if key in handoff.keys and told[key] != USUAL[key]]
+    unusual = [key for key in apart if key in schema.keys and told[key] != USUAL[key]]
     return ", ".join([name, *(f"{told[key]}{words.get(key, '')}" for key in unusual)])
 
 
@@ -298,15 +298,15 @@ def n_saved(path: Path) -> int:
 
 
 def _missing(
-    handoff: Handoff, data_dir: Path, experiment: dict[str, str], unfinished: list[RunFolder], build: str
+    schema: ArtifactSchema, data_dir: Path, experiment: dict[str, str], unfinished: list[RunFolder], build: str
 ) -> str:
-    what = f"no finished {handoff.name} of {describe(handoff, experiment)}"
-    parent = data_dir / handoff.folder
+    what = f"no finished {schema.name} of {describe(schema, experiment)}"
+    parent = data_dir / schema.folder
     if not unfinished:
-        runs = [run for run in list_runs(handoff, data_dir) if run.damage is None and not feeds_nothing(handoff, run)]
-        others = sorted({describe(handoff, run.experiment) for run in runs})
+        runs = [run for run in list_runs(schema, data_dir) if run.damage is None and not feeds_nothing(schema, run)]
+        others = sorted({describe(schema, run.experiment) for run in runs})
         held = f"{parent} holds {', '.join(others)}" if others else f"{parent} holds no run"
-        if describe(handoff, experiment) in others:
+        if describe(schema, experiment) in others:
             held = f"{parent} holds it only for another version of the file or model"
         return f"{what}: {held}\nBuild it with: {build}"
     run = unfinished[0]
@@ -316,18 +316,18 @@ def _missing(
     return f"{what}: {parent} holds {runs}{done}\nFinish it with: {command_in(run, data_dir)}"
 
 
-def _read_document(path: Path, handoff: Handoff) -> dict[str, Any]:
+def _read_document(path: Path, schema: ArtifactSchema) -> dict[str, Any]:
     document = _load_json(path)
-    if document.get("artifact") != handoff.name:
-        found = document.get("artifact")
-        raise _damaged(path, f"{path} describes '{found}', but lies where '{handoff.name}' belongs")
+    if document.get("artifact") != schema.name:
+        name = document.get("artifact")
+        raise _damaged(path, f"{path} describes '{name}', but lies where '{schema.name}' belongs")
     keys = _MANIFEST_KEYS if path.name == MANIFEST else _STAMP_KEYS
-    is_ours = document.get("schema_version") == handoff.version
+    is_ours = document.get("schema_version") == schema.version
     if not is_ours:  # other versions may have other entries
         keys = {"schema_version": int, "experiment": dict, "command": str}
     wrong = [key for key, kind in keys.items() if not isinstance(document.get(key), kind)]
     wrong += [
-        f"experiment.{key}" for key in handoff.keys if not wrong and key not in {**USUAL, **document["experiment"]}
+        f"experiment.{key}" for key in schema.keys if not wrong and key not in {**USUAL, **document["experiment"]}
     ]
     if wrong:
         raise _damaged(path, f"{path} is damaged: its entry '{wrong[0]}' is missing or wrong")

@@ -90,6 +90,15 @@ def in_use(run: Path) -> bool:
     return False
 
 
+def worked_on_by(run: Path) -> str:
+    """'process 2492 on node7' of who computes this run, by the notes alone; nothing where nobody is known to."""
+    for note in sorted((run / "locks").glob("*.owner")):
+        owner = _read(note)
+        if owner is not None and not _is_gone(owner):
+            return f"process {owner['pid']} on {owner['host']}"
+    return ""
+
+
 def describe_owner() -> dict[str, Any]:
     """What another process needs to know to tell whether this one is gone."""
     return {

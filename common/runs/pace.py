@@ -53,12 +53,12 @@ class PaceOfAll:
     @property
     def paces(self) -> list[Pace]:
         """Of the processes that work now."""
-        found = []
+        paces = []
         for path in sorted(self._folder.glob("pace_*.json")):
             with contextlib.suppress(OSError, ValueError, TypeError):  # just replaced, or of another version
                 if time.time() - path.stat().st_mtime < SECONDS_BELIEVED:
-                    found.append(Pace(**json.loads(path.read_bytes())))
-        return found
+                    paces.append(Pace(**json.loads(path.read_bytes())))
+        return paces
 
     @property
     def text(self) -> str:

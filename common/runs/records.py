@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.files import digest_of, read_sealed_json, write_atomic, write_sealed_json
-from common.handoffs import Handoff
+from common.handoffs import ArtifactSchema
 from common.runs.artifacts import ArtifactWriter, sweep, utc
-from common.runs.checkpoints import RECORDS_PER_PART, PartStore, Record, Rows, move_aside
+from common.runs.checkpoints import RECORDS_PER_PART, PartStore, Rows, SavedRecord, move_aside
 from common.runs.discovery import MANIFEST, STAMP
 from common.stopping import Stopped, StopRequest
 from common.tables import to_parquet
@@ -44,7 +44,7 @@ class RecordWriter(ArtifactWriter):
 
     def __init__(
         self,
-        handoff: Handoff,
+        schema: ArtifactSchema,
         path: Path,
         identity: dict,
         details: dict,
@@ -57,7 +57,7 @@ class RecordWriter(ArtifactWriter):
     ):
         self.n_records: int = identity["n_records"]
         self.start, self.end = start, self.n_records - 1 if end is None else end
-        super().__init__(handoff, path, identity, details, log, first=self.start, last=self.end)
+        super().__init__(schema, path, identity, details, log, first=self.start, last=self.end)
         self._stop = stop
         self._name = f"process_{utc(self._started).replace(':', '-')}_{os.getpid()}"
         self._parts = PartStore(path, log, digest_of(identity), self._name, checkpoint_every)
@@ -77,9 +77,9 @@ class RecordWriter(ArtifactWriter):
     @property
     def saved_rows(self) -> list[dict[str, Any]]:
         """A row of every record that this slice has on disk already: the first table's, where it has one."""
-        first, saved = next(iter(self.handoff.tables)), self._parts.rows
-        own = (saved[index] for index in sorted(saved) if self.start <= index <= self.end)
-        return [rows.get(first) or next(iter(rows.values())) for rows in own]
+        first, saved = next(iter(self.schema.tables)), self._parts.rows
+        of_slice = (saved[index] for index in sorted(saved) if self.start <= index <= self.end)
+        return [rows.get(first) or next(iter(rows.values())) for rows in of_slice]
 
     @property
     def saved_records(self) -> dict[int, Rows]:
@@ -88,7 +88,7 @@ class RecordWriter(ArtifactWriter):
 
     def joined_rows(self, table: str | None = None) -> list[dict[str, Any]]:
         """All rows of a table (unless named, the first); for `conclude`."""
-        rows = self._parts.table(table or next(iter(self.handoff.tables)))
+        rows = self._parts.table(table or next(iter(self.schema.tables)))
         return rows if self.row_key is None else sorted(rows, key=self.row_key)
 
     def joined_tensor(self, name: str) -> np.ndarray:
@@ -96,7 +96,7 @@ class RecordWriter(ArtifactWriter):
         array = self._parts.tensor(name)
         if self.row_key is None:
             return array
-        keys = [self.row_key(row) for row in self._parts.table(next(iter(self.handoff.tables)))]
+        keys = [self.row_key(row) for row in self._parts.table(next(iter(self.schema.tables)))]
         assert len(keys) == len(array), "a record has one row of the first table"
         return array[sorted(range(len(keys)), key=keys.__getitem__)]
 
@@ -153,7 +153,7 @@ class RecordWriter(ArtifactWriter):
         `tensors` maps 'file/name' to an array: 'activations/layer_00/resid_post'.
         """
         if self.wants(index):
-            self._parts.add(Record(index, rows, tensors))
+            self._parts.add(SavedRecord(index, rows, tensors))
             self._n_appended += 1
 
     def __exit__(self, error_type: type | None, *_details: object) -> None:
@@ -184,7 +184,7 @@ class RecordWriter(ArtifactWriter):
             self.log.info("saved %d of %d records; %d are left to other slices", n_saved, self.n_records, missing)
             return
         self.log.info("joining %d records", self.n_records)
-        for name in [name for pattern in self.handoff.tables for name in self._parts.table_names(pattern)]:
+        for name in [name for pattern in self.schema.tables for name in self._parts.table_names(pattern)]:
             self.table(name, self.joined_rows(name))
         files: dict[str, list[str]] = {}
         for full_name in self._parts.tensor_names():
@@ -193,7 +193,7 @@ class RecordWriter(ArtifactWriter):
         rows = self.joined_rows()
         self._check_distinct(rows)
         self.summary = self.summarize(rows)
-        key = next(iter(next(iter(self.handoff.tables.values()))))  # the first column numbers the records
+        key = next(iter(next(iter(self.schema.tables.values()))))  # the first column numbers the records
         numbers = np.array([row[key] for row in rows], dtype=np.int64)
         for file, names in files.items():
             if file in self.only_for_conclusion:
@@ -239,7 +239,7 @@ class RecordWriter(ArtifactWriter):
         if reached <= self._autosaved:
             return
         self._autosaved = reached
-        name, columns = next(iter(self.handoff.tables.items()))
+        name, columns = next(iter(self.schema.tables.items()))
         target = self.path / f"autosave_{reached * RECORDS_PER_AUTOSAVE:06d}.parquet"
         write_atomic(target, to_parquet(self.joined_rows(name), columns))
         for old in sorted(self.path.glob("autosave_*.parquet"))[:-AUTOSAVES_KEPT]:

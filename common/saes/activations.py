@@ -53,7 +53,7 @@ def layer_activations(
         items = {"task_id": "problems"}.get(item, f"{item}s")
         raise ArtifactMismatchError(
             f"the activations of {n_bad} of {len(wanted)} {items} are NaN or infinite: {stored.path / file}\n"
-            f"Run phase {stored.handoff.phase} again with --dtype bfloat16 or float32"
+            f"Run phase {stored.schema.phase} again with --dtype bfloat16 or float32"
         )
     return torch.from_numpy(resid)
 

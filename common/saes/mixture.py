@@ -95,9 +95,9 @@ class Normalisation:
         first = parts[0].samples
         inputs = Scale.of(first.inputs)
         targets = inputs if first.is_autoencoder else Scale.of(first.targets)
-        own = [Scale.of(part.samples.targets).factor for part in parts]
+        factors = [Scale.of(part.samples.targets).factor for part in parts]
         # Rows that do not differ at all have no scale of their own.
-        return cls(inputs, targets, tuple((targets.factor / factor) ** 2 if factor > 0 else 0.0 for factor in own))
+        return cls(inputs, targets, tuple((targets.factor / factor) ** 2 if factor > 0 else 0.0 for factor in factors))
 
 
 def rows_of_parts(shares: Sequence[float], batch_size: int) -> list[int]:

@@ -15,11 +15,9 @@ from torch import Tensor
 
 from common.evaluation.statistics import Z
 from common.saes.encoder import LayerSae
-from common.saes.settings import AUTO
+from common.saes.settings import AUTO, PUBLISHED_LIMIT, TIMES_THE_MEAN
 
 DOCUMENTS_AT_ONCE = 500  # encoded together: 500 documents x 131k latents are 260 MB
-PUBLISHED_LIMIT = 0.02
-TIMES_THE_MEAN = 4.4  # what the published limit is, in mean rates of the dictionaries that it was published for
 
 
 @torch.no_grad()

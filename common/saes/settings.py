@@ -2,16 +2,19 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from common.errors import ConfigError
 from common.model.settings import ModelConfig, NamedModelConfig
 from common.phases.settings import PhaseConfig, setting
 from common.saes.own import OWN, newest_own, run_of
 from common.saes.sources import SaeSource, has_default_transcoders, sae_source, transcoder_source
+from common.saes.widths import check_widths
 
 AUTO = "auto"
 MLP = "mlp"  # the site of transcoders, in phase 1.3
+PUBLISHED_LIMIT = 0.02  # on the rate of a latent that is kept, of arXiv 2411.14257
+TIMES_THE_MEAN = 4.4  # that limit in mean rates of the dictionaries that it was published for
 
 
 def layer_numbers(layers: str, usual: str) -> list[int] | None:
@@ -22,6 +25,11 @@ def layer_numbers(layers: str, usual: str) -> list[int] | None:
     if not all(word.isdecimal() for word in words):
         raise ConfigError(f"--layers is '{layers}'\nGive {usual}, or layers with commas, as in 0,12,25")
     return sorted({int(word) for word in words})
+
+
+def bad_fits_accepted() -> Any:
+    """Declare what an SAE that does not fit is let through with."""
+    return setting(False, "go on where an SAE does not reconstruct general text at its layer")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +56,11 @@ class NamedSaeConfig(NamedModelConfig):
     def runs_named(self) -> tuple[Path, ...]:
         own = run_of(self.sae)
         return (*super().runs_named(), *([] if own is None else [own.path]))
+
+    def check_files(self) -> None:
+        super().check_files()
+        if self.sae != OWN:
+            check_widths(sae_source(self.sae, self.model, self.sae_revision), self.model, self.revision)
 
     def repositories(self) -> dict[str, tuple[str, str]]:
         release = sae_source(self.sae, self.model).release
@@ -113,6 +126,11 @@ class TranscoderConfig(ModelConfig):
     def runs_named(self) -> tuple[Path, ...]:
         own = run_of(self.transcoders)
         return (*super().runs_named(), *([] if own is None else [own.path]))
+
+    def check_files(self) -> None:
+        super().check_files()
+        if self.transcoders != OWN:
+            check_widths(self.source(), self.model, self.revision)
 
     def repositories(self) -> dict[str, tuple[str, str]]:
         release = transcoder_source(self.transcoders, self.model).release

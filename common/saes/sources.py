@@ -74,13 +74,13 @@ class SaeSource:
 
         Raises: ConfigError when none has.
         """
-        found = [layer for layer in sorted(self.ids) if layer < n_layers]
-        if not found:
+        layers = [layer for layer in sorted(self.ids) if layer < n_layers]
+        if not layers:
             raise ConfigError(
                 f"'{self.name}' has SAEs of layers {listing(self.ids)}; the model's layers are 0 to {n_layers - 1}\n"
                 f"Give SAEs of this model with --sae"
             )
-        return found
+        return layers
 
 
 def sae_source(sae: str, model: str, revision: str = "") -> SaeSource:

@@ -51,7 +51,9 @@ def infer_entry_point(code: str, tests: Sequence[str]) -> str | None:
     trees = [tree for tree in map(parse_quietly, tests) if tree is not None]
     imported = set().union(*(imported_names(tree) for tree in trees))
     called = [name for tree in trees for name in _called_names(tree) if name not in imported]
-    own = [name for name in called if name not in BUILTIN_NAMES]
+    not_builtin = [name for name in called if name not in BUILTIN_NAMES]
     defined = defined_names(code)
-    candidates = [name for name in own if name in defined] or own or [name for name in called if name in defined]
+    candidates = (
+        [name for name in not_builtin if name in defined] or not_builtin or [name for name in called if name in defined]
+    )
     return candidates[0] if candidates else None

@@ -49,7 +49,7 @@ class PlainTests:
 def plain_tests(tests: Sequence[str], setup: str, entry_point: str | None) -> PlainTests | None:
     """The tests, if all of them are plain; else None."""
     imports: list[ast.stmt] = []
-    found: list[PlainTest] = []
+    plain: list[PlainTest] = []
     try:
         for node in _statements(setup):
             if not isinstance(node, ast.Import | ast.ImportFrom):
@@ -60,14 +60,14 @@ def plain_tests(tests: Sequence[str], setup: str, entry_point: str | None) -> Pl
             for node in statements:
                 if isinstance(node, ast.Assert):
                     shown = text if len(statements) == 1 else ast.get_source_segment(text, node) or text
-                    found.append(_plain_test(shown, node, imports, entry_point))
+                    plain.append(_plain_test(shown, node, imports, entry_point))
                 elif isinstance(node, ast.Import | ast.ImportFrom):
                     imports.append(node)
                 elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
                     return None
     except (_NotPlain, RecursionError):
         return None
-    return PlainTests(tuple(found), "\n".join(map(ast.unparse, imports))) if found else None
+    return PlainTests(tuple(plain), "\n".join(map(ast.unparse, imports))) if plain else None
 
 
 def _statements(source: str) -> list[ast.stmt]:

@@ -191,8 +191,8 @@ def _named_bytes(folder: str, most: int) -> int | None:
                 above.append((_identity(here), inner))
                 os.close(here)
                 here = there
-                inner, found = _look(here, linked, most - total)
-                total += found
+                inner, n_bytes = _look(here, linked, most - total)
+                total += n_bytes
             else:
                 there = os.open("..", os.O_RDONLY | _FOLDER, dir_fd=here)
                 os.close(here)

@@ -62,9 +62,9 @@ def _wanted_names(setup: ast.Module, code: str) -> set[str]:
     definitions = {node.name: node for node in setup.body if isinstance(node, _DEFINITIONS)}
     unread = wanted & definitions.keys()
     while unread:
-        found = _free_names(definitions[unread.pop()]) - wanted
-        wanted |= found
-        unread |= found & definitions.keys()
+        names = _free_names(definitions[unread.pop()]) - wanted
+        wanted |= names
+        unread |= names & definitions.keys()
     return wanted
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from common.model.hooks import read_sites
 from common.model.language_model import LanguageModel
 from common.saes.encoder import LayerSae
+from common.saes.site_check import share_unexplained
 from model_organism.behaviours import BEHAVIOURS, sample_item
 from model_organism.problems import EVALUATION
 
@@ -42,7 +43,7 @@ def last_tokens(lm: LanguageModel, prompts: Sequence[str], sites: Sequence[str])
         ids = lm.tokenizer(prompt, return_tensors="pt")["input_ids"].to(lm.device)
         with read_sites(lm.model, [*sites], lambda site, activations: rows[site].append(activations[0, -1].float())):
             lm.model.get_decoder()(input_ids=ids, use_cache=False)
-    return {site: torch.stack(found) for site, found in rows.items()}
+    return {site: torch.stack(tokens) for site, tokens in rows.items()}
 
 
 def behaviour_fvus(lm: LanguageModel, transcoders: Sequence[LayerSae]) -> dict[str, dict[str, float]]:
@@ -51,8 +52,8 @@ def behaviour_fvus(lm: LanguageModel, transcoders: Sequence[LayerSae]) -> dict[s
     rows = {name: last_tokens(lm, prompts, sites) for name, prompts in held_out_prompts().items()}
     fvus = {}
     for transcoder in transcoders:
-        inputs = {name: found[transcoder.site] for name, found in rows.items()}
-        targets = {name: found[transcoder.site_out] for name, found in rows.items()}
+        inputs = {name: at_site[transcoder.site] for name, at_site in rows.items()}
+        targets = {name: at_site[transcoder.site_out] for name, at_site in rows.items()}
         inputs[POOLED], targets[POOLED] = torch.cat([*inputs.values()]), torch.cat([*targets.values()])
         fvus[str(transcoder.layer)] = {name: fvu(transcoder, inputs[name], targets[name]) for name in inputs}
     return fvus
@@ -60,6 +61,5 @@ def behaviour_fvus(lm: LanguageModel, transcoders: Sequence[LayerSae]) -> dict[s
 
 @torch.inference_mode()
 def fvu(transcoder: LayerSae, inputs: Tensor, targets: Tensor) -> float:
-    """Squared error over squared distance from the mean, both summed over rows [row, d_model] and dimensions."""
-    missed = targets - transcoder.decode(transcoder.encode(inputs))
-    return float(missed.double().square().sum() / (targets - targets.mean(0)).double().square().sum())
+    """That of what the transcoder makes of its inputs, both [row, d_model]."""
+    return share_unexplained(targets - transcoder.decode(transcoder.encode(inputs)), targets)

@@ -93,7 +93,9 @@ def _best(best: dict[str, Any] | None) -> list[str]:
 def _behaviour_table(figures: dict) -> str:
     fvus = figures["measured"]["behaviour_fvu"]
     names = [name for name in next(iter(fvus.values())) if name != POOLED]
-    rows = [[layer, *(f"{found[name]:.3f}" for name in names), f"{found[POOLED]:.3f}"] for layer, found in fvus.items()]
+    rows = [
+        [layer, *(f"{fvu_of[name]:.3f}" for name in names), f"{fvu_of[POOLED]:.3f}"] for layer, fvu_of in fvus.items()
+    ]
     return markdown_table(["layer", *names, "four pooled"], rows)
 
 
@@ -101,7 +103,7 @@ def _neighbour_table(figures: dict) -> str:
     """FVU of each SAE on its own layer and on those beside it."""
     rows = []
     for layer, card in figures["saes"].layers.items():
-        fed = {found.layer: f"{found.fvu:.3f}" for found in card.neighbours}
+        fed = {neighbour.layer: f"{neighbour.fvu:.3f}" for neighbour in card.neighbours}
         rows.append([layer, f"{card.text.fvu:.3f}", *(fed.get(int(layer) + step, "") for step in (-1, 1))])
     return markdown_table(["SAE of layer", "fed its own", "fed the layer before", "fed the layer after"], rows)
 

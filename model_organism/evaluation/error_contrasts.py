@@ -73,14 +73,14 @@ def judge(lm: LanguageModel, sets: Sequence[tuple[str, list[ErrorSnippet]]]) -> 
     scores = iter(score_answers(lm, comparisons))
     judged = []
     for template, snippets in sets:
-        own = [next(scores) for _ in _comparisons(snippets)]
-        nothing = own[2:]
+        scores_of_set = [next(scores) for _ in _comparisons(snippets)]
+        nothing = scores_of_set[2:]
         judged.append(
             JudgedSet(
                 template,
-                both_signs=own[0].beats_wrong and own[1].beats_wrong,
+                both_signs=scores_of_set[0].beats_wrong and scores_of_set[1].beats_wrong,
                 against_nothing=all(score.beats_wrong for score in nothing) if nothing else None,
-                is_greedy=tuple(score.is_greedy for score in own[:3]),
+                is_greedy=tuple(score.is_greedy for score in scores_of_set[:3]),
             )
         )
     return judged

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from common.errors import ConfigError
-from common.phases.settings import EvaluatingConfig, setting, typed
+from common.interventions.settings import problems_of_split
+from common.phases.settings import EvaluatingConfig, resamples, setting, typed
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
 
@@ -16,10 +17,8 @@ class AblationConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
     """Which parts of the prompt are taken away, and how the programs are sampled."""
 
     ablations: tuple[str, ...] = setting(ABLATIONS, "prompts that each problem is tried with", choices=ABLATIONS)
-    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=100, minimum=0)
-    n_resamples: int = setting(
-        2000, "bootstrap resamples behind the intervals of activations", minimum=1000, maximum=100_000
-    )
+    problems: int = problems_of_split(demo=100)
+    n_resamples: int = resamples("the intervals of activations")
 
     def __post_init__(self) -> None:
         super().__post_init__()

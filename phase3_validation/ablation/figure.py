@@ -20,10 +20,10 @@ def draw(result: AblationDocument, title: str) -> bytes:
         if whole is not None:
             left.axvline(whole, color=GREY, linestyle=":", linewidth=1)
         left.set(xlabel="pass rate, 95 % interval", xlim=(0, 1))
-        for number, (direction, found) in enumerate(result.directions.items()):
+        for number, (direction, ablated) in enumerate(result.directions.items()):
             color, marker = STYLES[number % len(STYLES)]
             for place, name in enumerate(names[1:], start=1):
-                change = found.ablations[name].change_in_sd
+                change = ablated.ablations[name].change_in_sd
                 label = direction if place == 1 else None
                 _point(right, place + 0.16 * (number - 1.5), change, color, marker, label)
         right.axvline(0, color=GREY, linestyle=":", linewidth=1)
@@ -35,11 +35,11 @@ def draw(result: AblationDocument, title: str) -> bytes:
         return svg_bytes(figure, "prompt_ablation")
 
 
-def _point(axis: Any, place: float, found: Interval | None, color: str, marker: str, label: str | None) -> None:
+def _point(axis: Any, place: float, estimate: Interval | None, color: str, marker: str, label: str | None) -> None:
     """A value with its interval; nothing where it is not known."""
-    if found is None or found.value is None:
+    if estimate is None or estimate.value is None:
         return
     axis.errorbar(
-        [found.value], [place], xerr=error_bars([found]), color=color, marker=marker, markersize=4, capsize=2,
+        [estimate.value], [place], xerr=error_bars([estimate]), color=color, marker=marker, markersize=4, capsize=2,
         linestyle="none", label=label,
     )  # fmt: skip

@@ -44,24 +44,24 @@ def ablations(rows: Sequence[Row], names: Sequence[str], entry_points: dict[int,
 
     `entry_points` is the name of each problem's tested function.
     """
-    found = {}
+    under_prompt = {}
     for name in names:
-        own = _under(rows, name)
-        named = [row for row in own if _defines(row["code"], entry_points[row["task_id"]])]
-        labels, errors = Counter(row["label"] for row in own), Counter(row["error"] for row in own if row["error"])
-        found[name] = UnderPrompt(
-            n=len(own),
-            pass_rate=pass_rate(own, name),
-            named=counted(len(named), len(own)),
+        under = _under(rows, name)
+        named = [row for row in under if _defines(row["code"], entry_points[row["task_id"]])]
+        labels, errors = Counter(row["label"] for row in under), Counter(row["error"] for row in under if row["error"])
+        under_prompt[name] = UnderPrompt(
+            n=len(under),
+            pass_rate=pass_rate(under, name),
+            named=counted(len(named), len(under)),
             pass_rate_of_named=pass_rate(named, name),
             labels=dict(sorted(labels.items())),
             errors=dict(sorted(errors.items())),
-            **({} if name == NONE else _difference(_under(rows, NONE), own)),
+            **({} if name == NONE else _difference(_under(rows, NONE), under)),
         )
     beside = [name for name in names if name != NONE]
-    for name, p in zip(beside, holm([found[name].mcnemar_p for name in beside]), strict=True):
-        found[name] = replace(found[name], mcnemar_p_holm=p)
-    return found
+    for name, p in zip(beside, holm([under_prompt[name].mcnemar_p for name in beside]), strict=True):
+        under_prompt[name] = replace(under_prompt[name], mcnemar_p_holm=p)
+    return under_prompt
 
 
 def directions(
@@ -70,14 +70,14 @@ def directions(
     """What became of each direction's latent; `measured` are the rows of activations.parquet."""
     n = len(_under(rows, NONE))
     draws = draws_of_problems(n, config.n_resamples, config.seed)
-    found = {}
+    ablated = {}
     for direction in chosen:
-        own = [row for row in measured if row["direction"] == direction.name]
-        whole = _activations(own, NONE)
+        rows_of = [row for row in measured if row["direction"] == direction.name]
+        whole = _activations(rows_of, NONE)
         spread = float(whole.std(ddof=1)) if n > 1 else 0.0
         by_ablation = {}
         for name in config.ablations:
-            values = _activations(own, name)
+            values = _activations(rows_of, name)
             change = None if name == NONE else _mean(values - whole, draws)
             by_ablation[name] = LatentUnderPrompt(
                 mean=_mean(values, draws),
@@ -86,14 +86,14 @@ def directions(
                 change=change,
                 change_in_sd=change and _in_units_of(spread, change),
             )
-        found[direction.name] = AblatedDirection(
+        ablated[direction.name] = AblatedDirection(
             latent=direction.facts, positive=direction.positive, sd=spread, ablations=by_ablation
         )
-    return found
+    return ablated
 
 
-def _difference(whole: list[Row], own: list[Row]) -> dict[str, Any]:
-    pairs = paired(whole, own)
+def _difference(whole: list[Row], under: list[Row]) -> dict[str, Any]:
+    pairs = paired(whole, under)
     gained, lost = pairs.corrected, pairs.corrupted
     return {
         "pairs": pairs.n,

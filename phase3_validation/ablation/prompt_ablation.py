@@ -20,9 +20,9 @@ from common.handoffs.changes import AblationDocument
 from common.interventions.directions import Direction, selected_directions
 from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
 from common.model.chat import chat_template_for
-from common.model.generation import Request
+from common.model.rows import Request
 from common.phases.context import RunContext
-from common.programs.solutions import Solution, Task, record_rows
+from common.programs.solutions import Solution, record_rows
 from common.programs.writing import write_solutions
 from common.runs.discovery import describe
 from common.runs.records import RecordWriter
@@ -44,7 +44,7 @@ def run(ctx: RunContext[AblationConfig], config: AblationConfig) -> None:
     directions = selected_directions(ctx.read(handoffs.LATENTS))
     source, generations = sae_source(config.sae, config.model, config.sae_revision), ctx.read(handoffs.GENERATIONS)
     earlier = greedy_programs(generations.table("dataset.parquet"))
-    tasks = make_tasks(
+    requests = requests_for(
         spaced(ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"]), config.problems), config
     )
     n_readings = note_use(ctx, config.reuse_validation)
@@ -62,34 +62,33 @@ def run(ctx: RunContext[AblationConfig], config: AblationConfig) -> None:
             write_solutions(
                 ctx,
                 out,
-                tasks,
+                requests,
                 config,
                 ["last"],
                 earlier=earlier,
-                record=lambda index, task, solution: record_of(index, task, solution, config.ablations, layers),
+                record=lambda index, request, solution: record_of(index, request, solution, config.ablations, layers),
             )
 
 
-def make_tasks(problems: list[dict[str, Any]], config: AblationConfig) -> list[Task]:
-    """The task of every record."""
-    tasks, chat = [], chat_template_for(config.prompt, config.model, config.revision)
+def requests_for(problems: list[dict[str, Any]], config: AblationConfig) -> list[Request]:
+    """What is asked for every record."""
+    requests, chat = [], chat_template_for(config.prompt, config.model, config.revision)
     for problem, donor in zip(problems, circle_of(problems, config.seed, config.ablations), strict=True):
-        task_id, name = problem["task_id"], problem["entry_point"]
-        seed = record_seed(config.seed, task_id, 0.0, 0)
+        seed = record_seed(config.seed, problem["task_id"], 0.0, 0)
         for ablation in config.ablations:
-            prompt = ablated_prompt(ablation, problem, donor, chat)
-            tasks.append(Task(problem, Request(task_id, prompt, name, seed), 0.0, 0, TABLE))
-    return tasks
+            requests.append(Request(problem, ablated_prompt(ablation, problem, donor, chat), seed))
+    return requests
 
 
 def record_of(
-    index: int, task: Task, solution: Solution, ablations: tuple[str, ...], layers: list[int]
+    index: int, request: Request, solution: Solution, ablations: tuple[str, ...], layers: list[int]
 ) -> tuple[dict, dict]:
     """The row and the arrays of one record: of the residual stream, `layers` are kept."""
     which = {"record": index, "ablation": ablations[index % len(ablations)]}
     resid = solution.generation.resid_post["last"]
     tensors = {f"activations/layer_{layer:02d}/resid_post": resid[layer] for layer in layers}
-    return {TABLE: {**which, **record_rows(task, solution)[TABLE]}}, tensors
+    row, _ = record_rows(request, solution)
+    return {TABLE: {**which, **row}}, tensors
 
 
 def conclude(
@@ -122,9 +121,9 @@ def conclude(
     )
     result = replace(result, sentences=words.sentences(result), tables=words.tables(result))
     out.document("prompt_ablation.json", result)
-    title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
+    title = f"{describe(out.schema, out.identity['experiment'])}, validation split"
     out.file("figures/prompt_ablation.svg", draw(result, title))
-    for sentence in result.sentences:
+    for sentence in [*result.sentences, *words.form_of_the_prompt(result), *words.against_the_programs(result)]:
         ctx.log.info("%s", sentence)
 
 

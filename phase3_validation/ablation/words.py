@@ -2,7 +2,10 @@
 
 from common.handoffs.changes import AblatedDirection, AblationDocument, Cell, ResultTable, UnderPrompt
 from common.handoffs.estimates import Interval
+from common.words import direction_words, listed, names_of_latents, with_bounds
 from phase3_validation.ablation.config import NONE
+
+FAR = 1.0  # standard deviations that a latent must move where the change has no interval
 
 WITHOUT = {
     "no_tests": "Without its tests",
@@ -13,14 +16,84 @@ WITHOUT = {
 
 
 def sentences(result: AblationDocument) -> list[str]:
-    """What was found, one sentence for each ablation and direction."""
-    found = [_whole_prompt(result)]
+    """What was found, one sentence for each ablation and for each latent, whatever its roles."""
+    words = [_whole_prompt(result)]
     for name, entry in result.ablations.items():
         if name != NONE:
-            found.append(_programs(name, entry))
+            words.append(_programs(name, entry))
         if name in ("no_tests", "name_only"):
-            found.append(_names(name, entry))
-    return [*found, *(_latent(name, entry) for name, entry in result.directions.items())]
+            words.append(_names(name, entry))
+    roles = names_of_latents((name, ablated.latent) for name, ablated in result.directions.items())
+    return [*words, *(_latent(names, result.directions[names[0]]) for names in roles.values())]
+
+
+def against_the_programs(result: AblationDocument) -> list[str]:
+    """A sentence for each predicting direction whose latent goes one way where the programs go the other.
+
+    Prompts under which most programs are of another function say nothing of that.
+    """
+    words = []
+    for name, entry in result.directions.items():
+        sign = 1 if entry.positive == "correct" else -1
+        moved = [
+            _apart(ablation, one.change_in_sd, difference)
+            for ablation, one in entry.ablations.items()
+            if name.startswith("predict") and not _of_other_functions(result.ablations[ablation])
+            if (difference := result.ablations[ablation].difference) is not None
+            if one.change_in_sd is not None and sign * _side(one.change_in_sd, FAR) * _side(difference) < 0
+        ]
+        if moved:
+            words.append(
+                f"The mean of {direction_words(name)}, which speaks for {entry.positive} programs, goes the wrong way "
+                f"when the prompt is changed: {'; '.join(moved)}."
+            )
+    return words
+
+
+def form_of_the_prompt(result: AblationDocument) -> list[str]:
+    """Where most programs under a prompt are of another function: a pass rate then says little of the problem."""
+    few = [
+        f"{_lower(WITHOUT[name])} ({entry.named.n} of {entry.named.of} do)"
+        for name, entry in result.ablations.items()
+        if name != NONE and _of_other_functions(entry)
+    ]
+    if not few:
+        return []
+    return [
+        f"Most programs do not define the asked function {listed(few)}. There the pass rate measures what the form of "
+        "the prompt does, not how well the problem is solved."
+    ]
+
+
+def _of_other_functions(entry: UnderPrompt) -> bool:
+    return 2 * entry.named.n < entry.named.of
+
+
+def _apart(ablation: str, change: Interval, difference: Interval) -> str:
+    """'without its description it rises by 2.47 standard deviations, while the pass rate falls by 45.0 points'."""
+    assert change.value is not None and difference.value is not None
+    way, rate = ("rises" if each > 0 else "falls" for each in (change.value, difference.value))
+    bounds = ""
+    if change.low is not None and change.high is not None:  # as of a distance, which has the change's sign in `way`
+        low, high = sorted(end if change.value > 0 else -end for end in (change.low, change.high))
+        bounds = f" ({low:.2f} to {high:.2f})"
+    return (
+        f"{_lower(WITHOUT[ablation])} it {way} by {abs(change.value):.2f} standard deviations{bounds}, while the pass "
+        f"rate {rate} by {100 * abs(difference.value):.1f} points"
+    )
+
+
+def _side(change: Interval, far: float = 0.0) -> int:
+    """1 or -1: on which side of 0 a change clearly lies; 0 where that is open. Without interval it must be `far`."""
+    if change.value is None:
+        return 0
+    low, high = (change.value, change.value) if change.low is None or change.high is None else (change.low, change.high)
+    least = far if change.low is None else 0.0
+    return (low > least) - (high < -least)
+
+
+def _lower(words: str) -> str:
+    return words[:1].lower() + words[1:].rstrip(",")
 
 
 def tables(result: AblationDocument) -> list[ResultTable]:
@@ -38,17 +111,23 @@ def tables(result: AblationDocument) -> list[ResultTable]:
         ]
         for name, entry in result.ablations.items()
     ]
-    columns = ["prompt", "pass rate", "difference to none", "gained", "lost", "McNemar p, Holm",
+    columns = ["prompt", "pass rate", "difference to the whole prompt", "gained", "lost", "McNemar p, Holm",
                "define the tested name", "pass rate of these"]  # fmt: skip
     made = [ResultTable(title="Programs under each prompt", columns=columns, rows=rows)]
-    for direction, found in result.directions.items():
-        latent = found.latent
+    for direction, ablated in result.directions.items():
+        latent = ablated.latent
         rows = [
-            [name, number(one.mean), number(one.change), number(one.change_in_sd, "+.2f"), number(one.auroc, ".3f")]
-            for name, one in found.ablations.items()
+            [
+                name,
+                number(one.mean),
+                number(one.change),
+                number(one.change_in_sd, "+.2f"),
+                number(one.auroc if ablated.positive == "incorrect" else one.auroc.of_the_other_label(), ".3f"),
+            ]
+            for name, one in ablated.ablations.items()
         ]
         title = f"{direction}: activation of layer {latent.layer}, latent {latent.latent}"
-        columns = ["prompt", "mean", "change", "change in standard deviations", "AUROC for incorrect"]
+        columns = ["prompt", "mean", "change", "change in standard deviations", f"AUROC for {ablated.positive}"]
         made.append(ResultTable(title=title, columns=columns, rows=rows))
     return made
 
@@ -57,23 +136,20 @@ def percent(share: Interval) -> str:
     """'56.1 % (51.1 to 61.0)'."""
     if share.value is None:
         return "none judged"
-    shown = share.times(100)
-    return f"{shown.value:.1f} % ({shown.low:.1f} to {shown.high:.1f})"
+    return with_bounds(share.times(100), ".1f", " %")
 
 
 def points(change: Interval | None) -> str:
     """'-12.0 points (-16.1 to -8.0)'; empty for what is compared with itself."""
     if change is None or change.value is None:
         return ""
-    shown = change.times(100)
-    return f"{shown.value:+.1f} points ({shown.low:+.1f} to {shown.high:+.1f})"
+    return with_bounds(change.times(100), "+.1f", " points")
 
 
-def number(found: Interval | None, spec: str = ".3g") -> str:
-    if found is None or found.value is None:
+def number(estimate: Interval | None, spec: str = ".3g") -> str:
+    if estimate is None or estimate.value is None:
         return ""
-    value, low, high = (format(each, spec) for each in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high})"
+    return with_bounds(estimate, spec)
 
 
 def p_value(p: float | None) -> str:
@@ -110,13 +186,13 @@ def _names(name: str, entry: UnderPrompt) -> str:
     return f"{told} {named.n} of {named.of} programs define the function that is tested{passing}."
 
 
-def _latent(name: str, found: AblatedDirection) -> str:
-    latent, moved = found.latent, []
-    for ablation, entry in found.ablations.items():
+def _latent(names: list[str], direction: AblatedDirection) -> str:
+    latent, moved = direction.latent, []
+    for ablation, entry in direction.ablations.items():
         change = entry.change_in_sd
         if change is not None and change.value is not None:
             moved.append(f"{ablation} {number(change, '+.2f')}")
-    where = f"The latent of {name} (layer {latent.layer}, latent {latent.latent})"
+    where = f"The latent of {listed(names)} (layer {latent.layer}, latent {latent.latent})"
     if not moved:
         return f"{where} has the same activation on every problem, so how far it moves has no unit."
     return f"{where} moves, in standard deviations of its activation under the whole prompt: {'; '.join(moved)}."

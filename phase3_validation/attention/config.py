@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.model.settings import PromptConfig
-from common.phases.settings import batches, setting
+from common.phases.settings import batches, resamples, setting
 from common.problems.settings import DatasetConfig
 from common.saes.settings import SaeConfig
 
@@ -16,5 +16,5 @@ class AttentionConfig(SaeConfig, DatasetConfig, PromptConfig):
     n_random: int = setting(
         19, "random directions of the same length that each direction is compared with", minimum=1, maximum=1000
     )
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
+    n_resamples: int = resamples()
     seed: int = setting(42, "seed of the resamples and of the random directions", minimum=0)

@@ -67,8 +67,8 @@ def by_head(directions: Mapping[str, AttentionMoved], sections: dict[str, str], 
             mesh = axis.pcolormesh(
                 np.arange(heads + 1) - 0.5, edges, cells, cmap="PuOr", vmin=-scale, vmax=scale, rasterized=True
             )
-            found = [(move.head, move.layer) for move in moves if move.found]
-            axis.plot(*zip(*found, strict=True) if found else ([], []), linestyle="none", marker=".", color="black")
+            dots = [(move.head, move.layer) for move in moves if move.found]
+            axis.plot(*zip(*dots, strict=True) if dots else ([], []), linestyle="none", marker=".", color="black")
             axis.set(xlabel="head", ylabel="layer", title=f"{name}\n{sections[section]}")
             for one in (axis.xaxis, axis.yaxis):
                 whole_numbers(one)

@@ -36,13 +36,13 @@ class Heads:
 
 def find_heads(lm: LanguageModel) -> Heads:
     """Ask every block in one pass. Raises: ConfigError where none gives attention weights."""
-    found: dict[int, tuple[nn.Module, Tensor]] = {}
+    attention_of: dict[int, tuple[nn.Module, Tensor]] = {}
 
     def asking(layer: int) -> Callable:
         def ask(module: nn.Module, _arguments: tuple, output: object) -> None:
             weights = _weights_in(output)
-            if weights is not None and layer not in found and _are_attention(weights):
-                found[layer] = module, weights
+            if weights is not None and layer not in attention_of and _are_attention(weights):
+                attention_of[layer] = module, weights
 
         return ask
 
@@ -53,15 +53,19 @@ def find_heads(lm: LanguageModel) -> Heads:
             for module in set(block.modules()) - {block}:
                 hooks.enter_context(module.register_forward_hook(asking(layer)))
         lm.model.get_decoder()(input_ids=ids, use_cache=False)
-    numbers = {weights.shape[1] for _, weights in found.values()}
+    numbers = {weights.shape[1] for _, weights in attention_of.values()}
     if len(numbers) != 1:
-        lacks = f"its blocks have different numbers of heads: {sorted(numbers)}" if found else "none of its blocks does"
+        lacks = (
+            f"its blocks have different numbers of heads: {sorted(numbers)}"
+            if attention_of
+            else "none of its blocks does"
+        )
         raise ConfigError(
             f"phase 3.4 needs blocks with attention that give their weights, all with as many heads; {lm.name} "
             f"({type(lm.model).__name__}): {lacks}\n"
             f"Leave phase 3.4 out for this model; no other phase needs it"
         )
-    return Heads({layer: found[layer][0] for layer in sorted(found)}, numbers.pop())
+    return Heads({layer: attention_of[layer][0] for layer in sorted(attention_of)}, numbers.pop())
 
 
 @contextmanager
@@ -74,12 +78,12 @@ def last_rows(heads: Heads) -> Iterator[dict[int, Float[Tensor, "batch heads key
         assert weights is not None  # as when the heads were looked for
         rows.append(weights[:, :, -1].float())
 
-    found: dict[int, Tensor] = {}
+    last: dict[int, Tensor] = {}
     with ExitStack() as hooks:
         for module in set(heads.modules.values()):
             hooks.enter_context(module.register_forward_hook(take))
-        yield found
-        found.update(zip(heads.modules, rows, strict=True))
+        yield last
+        last.update(zip(heads.modules, rows, strict=True))
 
 
 def _weights_in(output: object) -> Tensor | None:

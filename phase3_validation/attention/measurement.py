@@ -74,7 +74,7 @@ def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
         out.columns("controls.parquet", measured.control_columns())
         out.columns("head_controls.parquet", measured.head_control_columns())
         draws = draws_of_problems(len(problems), config.n_resamples, config.seed)
-        found = AttentionDocument(
+        result = AttentionDocument(
             experiment=out.identity["experiment"],
             n=len(problems),
             seed=config.seed,
@@ -86,15 +86,15 @@ def run(ctx: RunContext[AttentionConfig], config: AttentionConfig) -> None:
             sentences=[],
             tables=[],
         )
-        found = replace(found, sentences=words.sentences(found), tables=words.tables(found))
-        out.document("attention.json", found)
-        title = f"{describe(out.handoff, out.identity['experiment'])}, validation split"
-        for name, data in figures.all_figures(found, title).items():
+        result = replace(result, sentences=words.sentences(result), tables=words.tables(result))
+        out.document("attention.json", result)
+        title = f"{describe(out.schema, out.identity['experiment'])}, validation split"
+        for name, data in figures.all_figures(result, title).items():
             out.file(f"figures/{name}", data)
         out.summary = {"problems": len(problems)} | {
-            name: words.in_short(entry) for name, entry in found.directions.items()
+            name: words.in_short(entry) for name, entry in result.directions.items()
         }
-        for sentence in found.sentences:
+        for sentence in result.sentences:
             ctx.log.info("%s", sentence)
 
 
@@ -151,9 +151,9 @@ def in_batches(
         device=lm.device,
         log=ctx.log,
     )
-    found: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     with Progress(len(prompts), [], ctx.log, unit="prompts") as progress:
         for batch in cut_batches(lengths, ctx.config.batch_size):
-            found += fitting(batch)
+            parts += fitting(batch)
             progress.add(["read"] * len(batch))
-    return np.stack(found, axis=1)
+    return np.stack(parts, axis=1)

@@ -57,9 +57,9 @@ def movement(
             SectionMove(section=name, **move, rank=int(one))
             for name, move, one in zip(sections, _compared(plain, moved_there, draws), ranks, strict=True)
         ]
-        own = displaced(before[:, reached], after[:, reached])
-        moved = _intervals(own[:, None], draws)[0]
-        rank = _rank(float(own.mean()), np.mean(displaced_by_random, axis=1))
+        displacement = displaced(before[:, reached], after[:, reached])
+        moved = _intervals(displacement[:, None], draws)[0]
+        rank = _rank(float(displacement.mean()), np.mean(displaced_by_random, axis=1))
     return Movement(
         moves=compared,
         pooled=[
@@ -88,7 +88,7 @@ def _compared(
     """Mean before, after and change of every column."""
     parts = {"before": before, "after": after, "change": after - before}
     intervals = {name: _intervals(values, draws) for name, values in parts.items()}
-    return [{name: found[column] for name, found in intervals.items()} for column in range(before.shape[1])]
+    return [{name: by_column[column] for name, by_column in intervals.items()} for column in range(before.shape[1])]
 
 
 def _intervals(values: Float[np.ndarray, "problems k"], draws: Float[np.ndarray, "r problems"]) -> list[Interval]:

@@ -53,22 +53,22 @@ def read_attention(
     sections = torch.from_numpy(section_of_tokens(encoded, prompts)).to(lm.device)
     of_section = torch.stack([sections == number for number in range(len(SECTIONS))], dim=-1).float()
     ids, mask = (encoded[name].to(lm.device) for name in ("input_ids", "attention_mask"))
-    found = []
+    by_condition = []
     with torch.inference_mode():
         cache = new_cache(lm)
         if not steer_prompt:
             _read(lm, ids[:, :-1], mask[:, :-1], cache)
         for steering in steering_vectors:
             with _steered_by(lm, steering):
-                own = new_cache(lm) if steer_prompt else copy.deepcopy(cache)
+                own_cache = new_cache(lm) if steer_prompt else copy.deepcopy(cache)
                 if steer_prompt:
-                    _read(lm, ids[:, :-1], mask[:, :-1], own)
+                    _read(lm, ids[:, :-1], mask[:, :-1], own_cache)
                 with last_rows(heads) as rows, eager(lm):
-                    _read(lm, ids[:, -1:], mask, own)
+                    _read(lm, ids[:, -1:], mask, own_cache)
             # To the processor one by one: blocks of a large model lie on several devices.
             shares = [_by_section(rows[layer], of_section, heads.learn_a_sink).cpu() for layer in layers]
-            found.append(torch.stack(shares, dim=1).double().numpy())
-    return normalised(np.stack(found), lm.dtype)
+            by_condition.append(torch.stack(shares, dim=1).double().numpy())
+    return normalised(np.stack(by_condition), lm.dtype)
 
 
 def sections_present(lm: LanguageModel, prompts: Sequence[Prompt], heads: Heads) -> list[str]:

@@ -134,7 +134,7 @@ def moved_by(
         before, after, layers = measured.before_and_after(name)
         by_random = list(measured.displaced_by_random(name).values())
         changes = measured.changes_by_random(name)
-        found = movement(before, after, by_random, changes, layers, measured.sections, first_reached(condition), draws)
+        moved = movement(before, after, by_random, changes, layers, measured.sections, first_reached(condition), draws)
         place = {"layer": condition.layer, "coefficient": condition.coefficient}
-        entries[name] = AttentionMoved(**facts, **place, norm=norms[condition.layer, condition.site], **vars(found))
+        entries[name] = AttentionMoved(**facts, **place, norm=norms[condition.layer, condition.site], **vars(moved))
     return entries

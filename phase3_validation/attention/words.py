@@ -10,7 +10,7 @@ from common.handoffs.changes import (
     SectionMove,
 )
 from common.handoffs.estimates import Interval
-from common.words import listed
+from common.words import listed, with_bounds
 
 N_SHOWN = 10  # heads in a table
 ONLY_SUGGESTS = (
@@ -21,12 +21,11 @@ ONLY_SUGGESTS = (
 
 def sentences(result: AttentionDocument) -> list[str]:
     """What was found, direction by direction, and what it does not show."""
-    words = result.section_words
-    found = [sentence for name, entry in result.directions.items() for sentence in _direction(name, entry, words)]
+    said = [sentence for name, entry in result.directions.items() for sentence in _direction(name, entry, result)]
     if without := result.layers_without_attention:
         layers = listed([str(layer) for layer in without])
-        found.append(f"Left out, because the model has no attention weights there: layers {layers}.")
-    return [*found, ONLY_SUGGESTS]
+        said.append(f"Left out, because the model has no attention weights there: layers {layers}.")
+    return [*said, ONLY_SUGGESTS]
 
 
 def tables(result: AttentionDocument) -> list[ResultTable]:
@@ -57,25 +56,26 @@ def in_short(entry: AttentionMoved | AttentionUnmoved) -> str:
     return f"{100 * entry.displaced.known:.1f} % of the attention moves"
 
 
-def _direction(name: str, entry: AttentionMoved | AttentionUnmoved, words: dict[str, str]) -> list[str]:
+def _direction(name: str, entry: AttentionMoved | AttentionUnmoved, result: AttentionDocument) -> list[str]:
     if isinstance(entry, AttentionUnmoved):
         return [f"{name} was not steered: {entry.why}."]
     place = f"{name} ({entry.coefficient:+g} mean norms at layer {entry.layer}, {entry.site})"
     if entry.displaced is None or entry.random_directions is None:
         return [f"{place} is added behind the last attention there is: no attention can move."]
-    n, own, others = entry.n_heads, entry.displaced, entry.random_directions
+    words, n = result.section_words, entry.n_heads
+    own, others = entry.displaced, entry.random_directions
     as_much = others.n_as_much
     verdict = f"{as_much} of them as much or more" if as_much else "all of them less"
     low, high = min(others.displaced), max(others.displaced)
-    found = [f"{words[move.section]} {_points(move.change)}" for move in entry.overall if move.found]
+    beyond_random = [f"{words[move.section]} {_points(move.change)}" for move in entry.overall if move.found]
     beyond = "No section gains or loses more than under every random direction."
-    if found:
-        beyond = f"In points of attention, beyond all of them: {listed(found)}."
+    if beyond_random:
+        beyond = f"In points of attention, beyond all of them: {listed(beyond_random)}."
     by_chance = entry.n_compared / (1 + others.n)
     return [
-        f"{place} moves {_percent(own)} of the last prompt token's attention to another section, mean of the {n} heads "
-        f"from layer {entry.first_layer_reached} on; {others.n} random directions of the same length move "
-        f"{100 * low:.2f} to {100 * high:.2f} %: {verdict} (rank p = {others.rank_p:.2g}).",
+        f"{place} moves {_percent(own)} of the last prompt token's attention to another section, mean of {result.n} "
+        f"problems and of the {n} heads from layer {entry.first_layer_reached} on; {others.n} random directions of the "
+        f"same length move {100 * low:.2f} to {100 * high:.2f} %: {verdict} (rank p = {others.rank_p:.2g}).",
         f"{beyond} Of {entry.n_compared} pairs of a head and a section, {entry.n_found} change more than under all "
         f"{others.n} random directions, in {entry.n_heads_moved} of {n} heads; about {by_chance:.1f} would if the "
         f"direction were one of them.",
@@ -91,10 +91,8 @@ def _cells(move: SectionMove | HeadMove) -> list[str]:
 
 
 def _percent(share: Interval) -> str:
-    shown = share.times(100)
-    return f"{shown.value:.2f} % ({shown.low:.2f} to {shown.high:.2f})"
+    return with_bounds(share.times(100), ".2f", " %")
 
 
 def _points(change: Interval) -> str:
-    shown = change.times(100)
-    return f"{shown.value:+.2f} ({shown.low:+.2f} to {shown.high:+.2f})"
+    return with_bounds(change.times(100), "+.2f")

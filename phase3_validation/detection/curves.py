@@ -16,18 +16,18 @@ def roc_points(
     values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
 ) -> tuple[Float[np.ndarray, "*r k"], Float[np.ndarray, "*r k"]]:
     """False and true positive rates, from (0, 0) to (1, 1), one point per distinct score, from the highest."""
-    wrong, found = metrics.counts_above(values, positive, negative)
-    return wrong / wrong[..., -1:], found / found[..., -1:]
+    wrong, right = metrics.counts_above(values, positive, negative)
+    return wrong / wrong[..., -1:], right / right[..., -1:]
 
 
 def precision_points(
     values: Float[np.ndarray, " n"], positive: Float[np.ndarray, "*r n"], negative: Float[np.ndarray, "*r n"]
 ) -> tuple[Float[np.ndarray, "*r k"], Float[np.ndarray, "*r k"]]:
     """Recall and precision, one point per distinct score, from the highest; precision is NaN where nothing is found."""
-    wrong, found = metrics.counts_above(values, positive, negative)
-    total = found + wrong
-    precision = np.where(total > 0, found / np.where(total > 0, total, 1), np.nan)
-    return found[..., 1:] / found[..., -1:], precision[..., 1:]
+    wrong, right = metrics.counts_above(values, positive, negative)
+    total = right + wrong
+    precision = np.where(total > 0, right / np.where(total > 0, total, 1), np.nan)
+    return right[..., 1:] / right[..., -1:], precision[..., 1:]
 
 
 def roc_band(
@@ -55,8 +55,8 @@ def f1_curve(
     if len(thresholds) > MOST_THRESHOLDS:
         thresholds = thresholds[np.linspace(0, len(thresholds) - 1, MOST_THRESHOLDS).round().astype(int)]
     above = (values[:, None] > thresholds).astype(float)
-    found, called = (draws * positive) @ above, draws @ above
-    low, high = _band(2 * found / (called + (draws @ positive.astype(float))[:, None]))
+    right, called = (draws * positive) @ above, draws @ above
+    low, high = _band(2 * right / (called + (draws @ positive.astype(float))[:, None]))
     return thresholds, metrics.f1_by_threshold(values, positive.astype(float), thresholds), low, high
 
 

@@ -33,7 +33,7 @@ from common.handoffs.estimates import AurocInterval, Interval
 from common.handoffs.selected import LatentFacts
 from common.handoffs.verdicts import BeyondDifficulty, Stability
 from common.programs.labels import JudgedProblems, Samples
-from phase3_validation.detection.scores import COVARIATES, OF_THE_PROBLEM, Score, known
+from phase3_validation.detection.scores import BASELINES, COVARIATES, OF_THE_PROBLEM, Score
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,10 @@ class Evaluation:
             counts[temperature] = np.zeros(len(row_of)), np.zeros(len(row_of))
             for program in programs:
                 counts[temperature][int(program["label"] != label)][row_of[program["task_id"]]] += 1
-        found = []
+        by_temperature = []
         for temperature, (right, wrong) in counts.items():
             some = right + wrong > 0
-            found.append(
+            by_temperature.append(
                 strata.at_temperature(
                     temperature,
                     latent.values[some],
@@ -160,13 +160,13 @@ class Evaluation:
                     self.seed,
                 )
             )
-        return found
+        return by_temperature
 
 
 def _differences(own: dict[str, Resampled], beside: dict[str, dict[str, Resampled]]) -> dict[str, AurocDifference]:
     """The latent's AUROC less that of each baseline that tells problems apart."""
     return {
-        name: AurocDifference(auroc=own["auroc"].minus(other["auroc"]), known=known(name))
+        name: AurocDifference(auroc=own["auroc"].minus(other["auroc"]), known=BASELINES[name].known)
         for name, other in beside.items()
         if name != ALWAYS_POSITIVE
     }
@@ -185,8 +185,8 @@ def among_random(card: Card, random: Sequence[Scored], positive: np.ndarray) -> 
     return RandomLatents(n=len(random), auroc=_summary(areas, card.auroc), f1=_summary(f1s, card.f1))
 
 
-def _summary(found: np.ndarray, own: Interval | AurocInterval) -> AmongRandom:
-    if not len(found):
+def _summary(areas: np.ndarray, own: Interval | AurocInterval) -> AmongRandom:
+    if not len(areas):
         return AmongRandom(median=None, q05=None, q95=None, rank=None)
-    q05, median, q95 = np.quantile(found, [0.05, 0.5, 0.95]).tolist()
-    return AmongRandom(median=median, q05=q05, q95=q95, rank=1 + int((found >= own.value).sum()))
+    q05, median, q95 = np.quantile(areas, [0.05, 0.5, 0.95]).tolist()
+    return AmongRandom(median=median, q05=q05, q95=q95, rank=1 + int((areas >= own.value).sum()))

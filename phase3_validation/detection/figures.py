@@ -51,14 +51,14 @@ def all_figures(directions: list[Judged]) -> dict[str, bytes]:
     }
     if any(judged.entry.temperatures for judged in directions):
         panels["by_temperature"] = draw_temperatures
-    found = {}
+    drawn = {}
     for name, draw in panels.items():
         with _panels(len(directions)) as (figure, axes):
             for axis, judged in zip(axes, directions, strict=False):
                 draw(axis, judged)
                 axis.set_title(judged.title, pad=28)
-            found[f"{name}.svg"] = svg_bytes(figure, name)
-    return found
+            drawn[f"{name}.svg"] = svg_bytes(figure, name)
+    return drawn
 
 
 def draw_roc(axis: Any, judged: Judged) -> None:
@@ -144,9 +144,9 @@ def draw_strata(axis: Any, judged: Judged) -> None:
 
 def draw_temperatures(axis: Any, judged: Judged) -> None:
     """AUROC and F1 by sampling temperature; 0 is the greedy program."""
-    found = judged.entry.temperatures
-    _draw_two(axis, [each.temperature for each in found], found)
-    axis.set_xticks([each.temperature for each in found])
+    temperatures = judged.entry.temperatures
+    _draw_two(axis, [each.temperature for each in temperatures], temperatures)
+    axis.set_xticks([each.temperature for each in temperatures])
     axis.set(xlabel="sampling temperature")
 
 

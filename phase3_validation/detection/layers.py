@@ -24,7 +24,7 @@ from common.phases.context import RunContext
 from common.programs.labels import JudgedProblems
 from common.saes.activations import StoredText, layer_activations
 from common.saes.encoder import load_sae
-from common.saes.fit import checked_sae
+from common.saes.site_check import checked_sae
 from common.saes.sources import SaeSource
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.scores import Score, probe_score, random_latents
@@ -69,9 +69,9 @@ def read_layers(
     """Read every layer that phase 2 analysed. `latents` are the columns of latents.parquet, `wanted` whose latents."""
     rebuild = build_command(handoffs.GENERAL_TEXT, config, ctx.preset, ctx.data_dir)
     text = StoredText(ctx.read(handoffs.GENERAL_TEXT), rebuild)
-    looked_at, own = problems.split != "validation", problems.split == "sae"
+    looked_at, selects = problems.split != "validation", problems.split == "sae"
     selections = Selections(problems.incorrect[looked_at], _draws(ctx, problems, looked_at, config.seed))
-    found = Layers({}, {}, {}, selections)
+    layers = Layers({}, {}, {}, selections)
     for layer in np.unique(latents["layer"]).tolist():
         if layer in wanted:
             sae, _ = checked_sae(source, text, layer, config.accept_bad_fit, ctx.log)
@@ -79,20 +79,20 @@ def read_layers(
             sae = load_sae(source, layer)  # phase 2 has checked it
         resid = layer_activations(ctx.read(handoffs.GENERATIONS), layer, problems.task_ids)
         x = resid.double().numpy()
-        found.probes[layer] = probes.cross_fitted_regression(x, own, problems.incorrect, config.seed)
-        ctx.log.info("layer %d: cross-validated AUROC of a probe %.3f", layer, found.probes[layer].cross_validated)
+        layers.probes[layer] = probes.cross_fitted_regression(x, selects, problems.incorrect, config.seed)
+        ctx.log.info("layer %d: cross-validated AUROC of a probe %.3f", layer, layers.probes[layer].cross_validated)
         with torch.no_grad():
             latent_acts = sae.encode(resid).numpy()
         if layer in wanted:
-            found.means[layer] = probes.difference_of_means(x, x[own], problems.incorrect[own])
-            found.activations.update(
+            layers.means[layer] = probes.difference_of_means(x, x[selects], problems.incorrect[selects])
+            layers.activations.update(
                 {(layer, latent): latent_acts[:, latent].astype(np.float64) for latent in wanted[layer]}
             )
         here = latents["layer"] == layer
         kept = np.zeros(latent_acts.shape[1], dtype=bool)
         kept[latents["latent"][here & latents["kept"]]] = True
         selections.add(layer, latent_acts[looked_at], kept)
-    return found
+    return layers
 
 
 def drawn_latents(
@@ -104,10 +104,10 @@ def drawn_latents(
 
 def wanted_latents(directions: Sequence[Direction], drawn: dict[str, dict[int, int]]) -> dict[int, list[int]]:
     """Selected and random latents of each layer that holds a direction, ascending."""
-    found: dict[int, set[int]] = {}
+    latents_of: dict[int, set[int]] = {}
     for each in directions:
-        found.setdefault(each.layer, set()).update({each.latent, *drawn[each.name]})
-    return {layer: sorted(own) for layer, own in found.items()}
+        latents_of.setdefault(each.layer, set()).update({each.latent, *drawn[each.name]})
+    return {layer: sorted(indices) for layer, indices in latents_of.items()}
 
 
 def _draws(ctx: RunContext, problems: JudgedProblems, looked_at: Bool[np.ndarray, " n"], seed: int) -> np.ndarray:

@@ -22,11 +22,12 @@ from common.interventions.directions import Direction, selected_directions
 from common.phases.context import RunContext
 from common.programs.labels import JudgedProblems, Samples, judged_problems, judged_samples
 from common.saes.sources import sae_source
+from common.words import with_bounds
 from phase3_validation.detection.config import DetectionConfig
 from phase3_validation.detection.evaluation import Evaluation, Judging, Scored
 from phase3_validation.detection.figures import Judged, all_figures
 from phase3_validation.detection.layers import Layers, drawn_latents, read_layers, wanted_latents
-from phase3_validation.detection.scores import MEANING, Score, simple_scores, text_scores
+from phase3_validation.detection.scores import BASELINES, Score, simple_scores, text_scores
 from phase3_validation.held_out_use import note_use
 
 RANDOM = "random_latent_"
@@ -52,8 +53,8 @@ def run(ctx: RunContext, config: DetectionConfig) -> None:
             judged.append(_judged(evaluation, direction, judging))
         out.columns("predictions.parquet", predictions.columns([each.name for each in judged]))
         out.table("labels.parquet", _label_rows(evaluation))
-        found = _document(out.identity["experiment"], config, evaluation, judged, readings, absent, layers)
-        out.document("detection.json", found)
+        result = _document(out.identity["experiment"], config, evaluation, judged, readings, absent, layers)
+        out.document("detection.json", result)
         for name, data in all_figures(judged).items():
             out.file(f"figures/{name}", data)
         out.summary["problems"] = int(evaluation.judging.sum())
@@ -188,7 +189,7 @@ def _document(
         n_resamples=config.n_resamples,
         resamples=DRAWS,
         readings=readings,
-        baselines={name: meaning for name, meaning in MEANING.items() if name in used},
+        baselines={name: baseline.meaning for name, baseline in BASELINES.items() if name in used},
         baselines_left_out=absent,
         directions={each.name: each.entry for each in judged},
         probes=layers.chosen,
@@ -200,8 +201,8 @@ def _words(judged: Judged) -> str:
     entry, area, gain = judged.entry, judged.entry.card.auroc, judged.entry.beyond_difficulty.gain
     stable = entry.stability
     return (
-        f"{judged.title}: {entry.verdict}. AUROC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}); "
-        f"gain over lengths, difficulty and wording {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}): "
+        f"{judged.title}: {entry.verdict}. AUROC {with_bounds(area)}; "
+        f"gain over lengths, difficulty and wording {with_bounds(gain, '+.3f')}: "
         f"{entry.beyond_difficulty.verdict}; {entry.against_always.words(entry.positive)}; chosen in "
         f"{stable.same_latent} of {stable.draws} other draws"
     )

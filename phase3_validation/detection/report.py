@@ -46,6 +46,8 @@ from common.words import (
     listed,
     number,
     p_value,
+    plural,
+    roles_words,
     sentence_case,
 )
 from phase3_validation.detection import words
@@ -105,11 +107,14 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         warnings=_warnings(result),
         answer=words.answer(result),
     )
+    roles = roles_words([entry.latent for entry in result.directions.values()])
     section.blocks.append(
         Paragraph(
             f"The threshold maximises F1 on {count(n['hyperparams'])} problems for tuning; every figure below is of "
             f"the {count(n['validation'])} problems of the validation split. Intervals: 95 %, stratified bootstrap, "
             f"{count(result.n_resamples)} resamples, seed {result.seed}."
+            + f" The {plural(len(result.directions), 'direction')} are {roles}."
+            * bool(roles)
         )
     )
     section.blocks += figures_of(phase, CAPTIONS, "baselines")
@@ -122,7 +127,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
 
 
 def _warnings(result: DetectionDocument) -> list[Block]:
-    found = [
+    warnings = [
         warning("Left out", f"In detection, of {part}: {left_out_words(left_out)}.")
         for part, left_out in result.left_out.items()
         if any(left_out.values())
@@ -130,8 +135,8 @@ def _warnings(result: DetectionDocument) -> list[Block]:
     probes = {name: entry.baselines.get(LOGISTIC_REGRESSION) for name, entry in result.directions.items()}
     loose = [direction_words(name) for name, probe in probes.items() if probe and probe.converged is False]
     if loose:
-        found.append(warning("Not converged", f"The logistic regression beside {listed(loose)}."))
-    return found
+        warnings.append(warning("Not converged", f"The logistic regression beside {listed(loose)}."))
+    return warnings
 
 
 def _meanings(result: DetectionDocument) -> Table:
@@ -196,10 +201,10 @@ def _delong(area: AurocInterval) -> str:
     return interval(Interval(area.value, area.delong_low, area.delong_high))
 
 
-def _random(found: RandomLatents) -> str:
-    area = found.auroc
+def _random(random: RandomLatents) -> str:
+    area = random.auroc
     return (
-        f"AUROC rank {area.rank} among {count(found.n)} random latents of the layer, whose median is "
+        f"AUROC rank {area.rank} among {count(random.n)} random latents of the layer, whose median is "
         f"{number(area.median)} (5 to 95 %: {number(area.q05)} to {number(area.q95)})"
     )
 
@@ -226,14 +231,14 @@ def _cards(name: str, entry: DetectedDirection, folded: bool, explained: bool) -
 
 def _fit(baselines: dict[str, BaselineCard]) -> str:
     """What is to be said of the fit of the probes."""
-    found = []
+    fits = []
     for name in (LOGISTIC_REGRESSION, PROBE):
         probe = baselines.get(name)
         if probe is not None and probe.C is not None:
             converged = ", and it did not converge" if probe.converged is False else ""
             layer = "" if probe.layer is None else f"layer {probe.layer}, "
-            found.append(f"{sentence_case(name)}: {layer}C = {probe.C:g}{converged}.")
-    return " ".join(found)
+            fits.append(f"{sentence_case(name)}: {layer}C = {probe.C:g}{converged}.")
+    return " ".join(fits)
 
 
 def _card_row(score: str, card: Card) -> list[Cell]:
@@ -247,7 +252,10 @@ def _card_row(score: str, card: Card) -> list[Cell]:
 
 def _differences(name: str, entry: DetectedDirection, folded: bool) -> Table:
     """The latent's AUROC less that of each other score, on the same problems and resamples."""
-    furthest = [max(abs(found.auroc.low or 0), abs(found.auroc.high or 0)) for found in entry.differences.values()]
+    furthest = [
+        max(abs(difference.auroc.low or 0), abs(difference.auroc.high or 0))
+        for difference in entry.differences.values()
+    ]
     widest = max([0.05, *furthest])
     columns = [
         Column("Other score", numeric=False),
@@ -255,8 +263,12 @@ def _differences(name: str, entry: DetectedDirection, folded: bool) -> Table:
         Column("Known", "when the other score is known: before or after the program is written", numeric=False),
     ]
     rows = [
-        [Cell(other), estimate(found.auroc, signed=True, scale=Scale(-widest, widest, 0)), Cell(str(found.known))]
-        for other, found in entry.differences.items()
+        [
+            Cell(other),
+            estimate(difference.auroc, signed=True, scale=Scale(-widest, widest, 0)),
+            Cell(str(difference.known)),
+        ]
+        for other, difference in entry.differences.items()
     ]
     return Table(f"{sentence_case(direction_words(name))} less simpler scores", columns, rows, folded=folded)
 

@@ -26,9 +26,11 @@ from common.handoffs.detection import (
     DIFFERENCE_OF_MEANS,
     LOGISTIC_REGRESSION,
     MEAN_LOGPROB,
+    OPERATIONS,
     PROBE,
     PROMPT_LENGTH,
     PROMPT_TEXT,
+    RARITY,
     SUMMED_LOGPROB,
     Known,
 )
@@ -36,25 +38,41 @@ from common.programs.labels import JudgedProblems
 
 MIN_ACTIVE = 5  # problems of `sae` on which a random latent fires: a dead one would be no opponent
 
-MEANING = {  # name -> what is measured, and when it is known
-    ALWAYS_POSITIVE: "the positive label for every problem; its threshold is no choice",
-    PROMPT_LENGTH: "characters of the prompt",
-    DESCRIPTION_LENGTH: "characters of the description",
-    COMPLEXITY: "cyclomatic complexity of the reference solution",
-    "operations": "operations that the reference solution composes",
-    "rarity": "tier of the rarest operation: 0 common, 1 rare, 2 very rare",
-    MEAN_LOGPROB: "mean log-probability of the generated tokens: known once the program is written",
-    SUMMED_LOGPROB: "summed log-probability of the generated tokens: known once the program is written",
-    "first-token entropy": "entropy of the first generated token's distribution",
-    PROMPT_TEXT: "logistic regression on TF-IDF of words and character 2- to 4-grams, fitted on sae",
-    DESCRIPTION_TEXT: "the same of the description alone",
-    LOGISTIC_REGRESSION: "on the standardised residual stream of the layer, C chosen by cross-validation on sae",
-    DIFFERENCE_OF_MEANS: "projection of the residual stream on mean incorrect - mean correct of sae",
-    PROBE: "logistic regression on the stream of the layer whose probe has the best cross-validated AUROC on sae",
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is measured of a problem or of its program, and when it is known; `of_the_problem`: an attribute of it."""
+
+    meaning: str
+    known: Known
+    of_the_problem: bool = False
+
+
+BEFORE, AFTER = Known.BEFORE, Known.AFTER
+BASELINES = {  # all that stands beside a latent, in the order of the card
+    ALWAYS_POSITIVE: Baseline("the positive label for every problem; its threshold is no choice", BEFORE),
+    PROMPT_LENGTH: Baseline("characters of the prompt", BEFORE, of_the_problem=True),
+    DESCRIPTION_LENGTH: Baseline("characters of the description", BEFORE, of_the_problem=True),
+    COMPLEXITY: Baseline("cyclomatic complexity of the reference solution", BEFORE, of_the_problem=True),
+    OPERATIONS: Baseline("operations that the reference solution composes", BEFORE, of_the_problem=True),
+    RARITY: Baseline("tier of the rarest operation: 0 common, 1 rare, 2 very rare", BEFORE, of_the_problem=True),
+    MEAN_LOGPROB: Baseline("mean log-probability of the generated tokens: known once the program is written", AFTER),
+    SUMMED_LOGPROB: Baseline(
+        "summed log-probability of the generated tokens: known once the program is written", AFTER
+    ),
+    "first-token entropy": Baseline("entropy of the first generated token's distribution", BEFORE),
+    PROMPT_TEXT: Baseline("logistic regression on TF-IDF of words and character 2- to 4-grams, fitted on sae", BEFORE),
+    DESCRIPTION_TEXT: Baseline("the same of the description alone", BEFORE),
+    LOGISTIC_REGRESSION: Baseline(
+        "on the standardised residual stream of the layer, C chosen by cross-validation on sae", BEFORE
+    ),
+    DIFFERENCE_OF_MEANS: Baseline("projection of the residual stream on mean incorrect - mean correct of sae", BEFORE),
+    PROBE: Baseline(
+        "logistic regression on the stream of the layer whose probe has the best cross-validated AUROC on sae", BEFORE
+    ),
 }
-OF_THE_PROBLEM = (PROMPT_LENGTH, DESCRIPTION_LENGTH, COMPLEXITY, "operations", "rarity")
+OF_THE_PROBLEM = tuple(name for name, baseline in BASELINES.items() if baseline.of_the_problem)
 COVARIATES = (*OF_THE_PROBLEM, PROMPT_TEXT, DESCRIPTION_TEXT)  # what a score has to add to
-_KNOWN_AFTER = (MEAN_LOGPROB, SUMMED_LOGPROB)
 _TIERS = ("A", "B", "C")
 
 
@@ -84,29 +102,24 @@ class Score:
         return self.values if self.out_of_fold is None else self.out_of_fold
 
 
-def known(name: str) -> Known:
-    """When the baseline of this name is known."""
-    return Known.AFTER if name in _KNOWN_AFTER else Known.BEFORE
-
-
 def oriented(name: str, measured: Float[np.ndarray, " n"], problems: JudgedProblems) -> Score:
     """A measured quantity as a score, turned by its AUROC on the `sae` split; unturned at exactly 1/2."""
-    own = problems.split == "sae"
-    incorrect = problems.incorrect[own].astype(float)
-    sign = -1 if metrics.auroc(measured[own], incorrect, 1 - incorrect) < 0.5 else 1
+    in_sae = problems.split == "sae"
+    incorrect = problems.incorrect[in_sae].astype(float)
+    sign = -1 if metrics.auroc(measured[in_sae], incorrect, 1 - incorrect) < 0.5 else 1
     return Score(name, sign * measured.astype(float), sign)
 
 
 def simple_scores(problems: JudgedProblems) -> tuple[list[Score], list[str]]:
     """Scores that need no activation, and the names of those that not every problem has."""
-    found, absent = [Score(ALWAYS_POSITIVE, np.ones(len(problems.problems)))], []
+    known, absent = [Score(ALWAYS_POSITIVE, np.ones(len(problems.problems)))], []
     for name, measure in _MEASURES.items():
         measured = [measure(*pair) for pair in zip(problems.problems, problems.programs, strict=True)]
         if all(value is not None and np.isfinite(value) for value in measured):
-            found.append(oriented(name, np.array(measured, dtype=float), problems))
+            known.append(oriented(name, np.array(measured, dtype=float), problems))
         else:
             absent.append(name)
-    return found, absent
+    return known, absent
 
 
 def text_scores(problems: JudgedProblems, seed: int) -> tuple[list[Score], list[str]]:
@@ -119,16 +132,16 @@ def text_scores(problems: JudgedProblems, seed: int) -> tuple[list[Score], list[
         DESCRIPTION_TEXT: [problem["text"] for problem in problems.problems],
     }
     sae, not_validation = problems.split == "sae", problems.split != "validation"
-    found, absent = [], []
-    for name, own in texts.items():
-        if None in own:
+    known, absent = [], []
+    for name, text in texts.items():
+        if None in text:
             absent.append(name)
             continue
-        scores = TextScores(own, problems.incorrect, seed)
+        scores = TextScores(text, problems.incorrect, seed)
         strength = scores.strength(sae)
         outside = scores.cross_fitted(not_validation, strength)
-        found.append(Score(name, scores.fitted_on(sae, strength), facts={"C": strength}, out_of_fold=outside))
-    return found, absent
+        known.append(Score(name, scores.fitted_on(sae, strength), facts={"C": strength}, out_of_fold=outside))
+    return known, absent
 
 
 def probe_score(name: str, probe: CrossFitted, layer: int) -> Score:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from common.handoffs.detection import (
+    COMPLEXITY,
     MEAN_LOGPROB,
     PROBE,
-    PROMPT_LENGTH,
     DetectedDirection,
     DetectionDocument,
     Known,
@@ -50,46 +50,59 @@ def _ranking(name: str, entry: DetectedDirection) -> str:
     )
 
 
-def beyond(found: BeyondDifficulty, what: str, probe: BeyondDifficulty | None = None) -> str:
+def beyond(gained: BeyondDifficulty, what: str, probe: BeyondDifficulty | None = None) -> str:
     """What a score adds to difficulty; beside it what the full probe adds."""
-    covariates = listed(found.covariates) or "nothing"
+    covariates = listed(gained.covariates) or "nothing"
     verdict = f"one cannot tell whether {what} goes beyond difficulty"
-    if found.verdict is not DifficultyVerdict.CANNOT_TELL:
-        verdict = f"verdict “{found.verdict}”"
-    z = "" if found.partial_z is None else f", partial z {number(found.partial_z, 1, signed=True)}"
+    if gained.verdict is not DifficultyVerdict.CANNOT_TELL:
+        verdict = f"verdict “{gained.verdict}”"
+    z = "" if gained.partial_z is None else f", partial z {number(gained.partial_z, 1, signed=True)}"
     words = (
         f"{sentence_case(verdict)}: {what} changes the AUROC of a regression on {covariates}, "
-        f"{interval(found.auroc_of_covariates)}, by {interval(found.gain, 3, signed=True)}{z}"
+        f"{interval(gained.auroc_of_covariates)}, by {interval(gained.gain, 3, signed=True)}{z}"
     )
     return words + ("." if probe is None else f"; the full probe changes it by {interval(probe.gain, 3, signed=True)}.")
 
 
 def _differences(entry: DetectedDirection, probes: ProbeLayers) -> str:
-    """Paired, to the probe, the length, and how sure the model was of what it wrote."""
+    """Paired, to the probe, the strongest score that needs no model, and how sure the model was of its program."""
     names = {PROBE: f"the full probe (layer {probes.layer}, chosen on the selection split)"}
-    names |= {PROMPT_LENGTH: "the length of the prompt", MEAN_LOGPROB: "the mean log-probability"}
+    areas = {name: card.auroc for name, card in entry.baselines.items() if name in entry.beyond_difficulty.covariates}
+    if measured := [name for name, area in areas.items() if area.value is not None]:
+        strongest = max(measured, key=lambda name: areas[name].known)
+        names[strongest] = f"the strongest of these alone, {strongest},"
+    names[MEAN_LOGPROB] = "the mean log-probability"
     parts = []
     for name, words in names.items():
         if name in entry.differences:
-            found = entry.differences[name]
-            when = "" if name == PROBE else f", {_KNOWN[found.known]}"
-            own = interval(entry.baselines[name].auroc)
-            parts.append(f"{interval(found.auroc, signed=True)} to {words} with {own}{when}")
+            difference = entry.differences[name]
+            when = "" if name == PROBE else f", {_KNOWN[difference.known]}"
+            of_other = interval(entry.baselines[name].auroc)
+            parts.append(f"{interval(difference.auroc, signed=True)} to {words} with {of_other}{when}")
     return f"Paired differences in AUROC: {'; '.join(parts)}." if parts else ""
 
 
 def _within(entry: DetectedDirection) -> str:
     within = entry.auroc_within_strata
-    return "" if within.value is None else f"Among problems of equal complexity its AUROC is {interval(within)}."
+    if within.value is None:
+        return ""
+    areas = {name: area for name, area in entry.auroc_within.items() if area.value is not None and name != COMPLEXITY}
+    lowest = min(areas, key=lambda name: areas[name].known, default=None)
+    below = (
+        ""
+        if lowest is None or areas[lowest].known > within.value
+        else f"; at equal {lowest}, where it is lowest, {interval(areas[lowest])}"
+    )
+    return f"Among problems of equal complexity its AUROC is {interval(within)}{below}."
 
 
-def _in_other_draws(found: Stability) -> str:
-    return f"Of {found.draws} other draws of the problems for selection {found.same_latent} choose the same latent."
+def _in_other_draws(drawn: Stability) -> str:
+    return f"Of {drawn.draws} other draws of the problems for selection {drawn.same_latent} choose the same latent."
 
 
-def stability(found: Stability) -> str:
+def stability(drawn: Stability) -> str:
     return (
-        f"Of {found.draws} other draws of the problems for selection {found.same_latent} choose the same latent and "
-        f"{found.same_layer} the same layer; where those draws did not select, their latents have an AUROC of "
-        f"{interval(found.auroc)}."
+        f"Of {drawn.draws} other draws of the problems for selection {drawn.same_latent} choose the same latent and "
+        f"{drawn.same_layer} the same layer; where those draws did not select, their latents have an AUROC of "
+        f"{interval(drawn.auroc)}."
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError
 from common.interventions.directions import NAMES
+from common.interventions.settings import problems_of_split
 from common.phases.settings import EvaluatingConfig, batches, setting, typed
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
@@ -23,7 +24,7 @@ class OrthogonalisationConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
         demo=10,
         minimum=1,
     )
-    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=30, minimum=0)
+    problems: int = problems_of_split(demo=30)
 
     def __post_init__(self) -> None:
         super().__post_init__()

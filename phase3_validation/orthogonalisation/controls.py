@@ -46,5 +46,5 @@ def controls_by_variance(
     tiny = np.finfo(np.float64).tiny
     distance = np.abs(np.log(np.maximum(variances, tiny)) - np.log(max(own, tiny)))
     nearest = np.lexsort((candidates, distance))[:k]
-    found = match({"variance": float(own)}, {"variance": variances[nearest].tolist()})
-    return [candidates[place] for place in nearest], found
+    likeness = match({"variance": float(own)}, {"variance": variances[nearest].tolist()})
+    return [candidates[place] for place in nearest], likeness

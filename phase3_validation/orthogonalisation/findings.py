@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from common.handoffs.changes import Cell, RemovedDirection, ResultTable, StillWritten
 from common.handoffs.estimates import Interval
-from common.handoffs.steering import LOWER, MATCHED_LATENT, RAISE, AgainstControls, ControlEffect, Match
+from common.handoffs.steering import LOWER, MATCHED_LATENT, MIN_CONTROLS, RAISE, AgainstControls, ControlEffect, Match
 from common.interventions.comparisons import OUTCOME, compare_direction, judge_family
 from common.interventions.conditions import Condition
 from common.interventions.controls import match_words
@@ -49,11 +49,11 @@ def verification(
 
     `controls` is the largest of its matched latents'; `limit` is what was allowed.
     """
-    found = {}
+    written = {}
     for name, condition in own.items():
         worst = max(rows[condition], key=lambda row: row["share"])
         of_controls = [row["share"] for control in controls[name].values() for row in rows[control]]
-        found[name] = StillWritten(
+        written[name] = StillWritten(
             worst=worst["share"],
             component=worst["component"],
             limit=limit,
@@ -61,10 +61,10 @@ def verification(
             controls=max(of_controls),
             n_prompts=len(rows[condition]),
         )
-    return found
+    return written
 
 
-def sentences(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]) -> list[str]:
+def sentences(verified: dict[str, StillWritten], removed: dict[str, RemovedDirection]) -> list[str]:
     """The measurement of the weights, then a paragraph for each direction."""
     worst = max(max(entry.worst, entry.controls) for entry in verified.values())
     before = [f"{entry.before:.2f} for {direction_words(name)}" for name, entry in verified.items()]
@@ -74,21 +74,38 @@ def sentences(verified: dict[str, StillWritten], found: dict[str, RemovedDirecti
         f"length still lies along a removed direction (allowed: {limit:.1g}). In the unchanged model it is up to "
         f"{listed(before)}."
     )
-    return [checked, *(_sentence(name, entry) for name, entry in found.items())]
+    return [checked, *(_sentence(name, entry) for name, entry in removed.items())]
 
 
 def _sentence(name: str, entry: RemovedDirection) -> str:
     changed, matched, p_holm = entry.effect, entry.controls[MATCHED_LATENT], entry.p_holm
     outcome = changed.correction if entry.wanted == RAISE else changed.corruption
-    power = power_words(entry.power)
+    power, speaks_for = power_words(entry.power), "incorrect" if entry.wanted == RAISE else "correct"
     return (
-        f"Without {direction_words(name)} ({latent_words(entry.latent)}), which should {entry.wanted} the pass "
-        f"rate, it changes by {points(changed.net_change)}: {plural(changed.correction.n, 'program')} corrected, "
-        f"{changed.corruption.n} corrupted, of {changed.n} (McNemar, Holm: {p_words(p_holm['mcnemar'])}). "
-        f"Of the programs that could be, {percent(outcome.rate)} are {OUTCOME[entry.wanted]}; without a "
-        f"matched latent {percent(matched.pooled.rate)} (as description, Fisher, Holm: {p_words(p_holm['fisher'])}). "
-        f"Its net change ranks {matched.rank or 'nowhere'} of {matched.n + 1} among them, which decides. Verdict: "
-        f"{entry.verdict}. {power[:1].upper()}{power[1:]}. {_match_sentence(matched)}"
+        f"Without {direction_words(name)} ({latent_words(entry.latent)}), which should {entry.wanted} the pass rate, "
+        f"because it speaks for {speaks_for} programs, this changes by {points(changed.net_change)}: "
+        f"{plural(changed.correction.n, 'program')} corrected, {changed.corruption.n} corrupted, of {changed.n} "
+        f"(McNemar, Holm: {p_words(p_holm['mcnemar'])}). Of the programs that could be, {percent(outcome.rate)} are "
+        f"{OUTCOME[entry.wanted]}; without a matched latent {percent(matched.pooled.rate)} (as description, Fisher, "
+        f"Holm: {p_words(p_holm['fisher'])}). {among_the_controls(entry.wanted, matched)} Verdict: {entry.verdict}. "
+        f"{power[:1].upper()}{power[1:]}. {_match_sentence(matched)}"
+    )
+
+
+def among_the_controls(wanted: str, matched: AgainstControls) -> str:
+    """What the rank decides; ties with a control count against the direction."""
+    if matched.rank is None:
+        return "Its net change cannot be ranked among its controls, which would decide."
+    n = matched.n_ranked
+    beaten = n + 1 - matched.rank
+    how_many = {0: "none", n: "all"}.get(beaten, str(beaten))
+    says = "no support"
+    if beaten == n:
+        says = "support" if n >= MIN_CONTROLS else f"support, but by fewer than {MIN_CONTROLS} controls"
+    way = "higher" if wanted == RAISE else "lower"
+    return (
+        f"Its net change is {way} than that of {how_many} of its {plural(n, 'control')} (rank "
+        f"{matched.place}), which decides: {says}."
     )
 
 
@@ -104,7 +121,7 @@ def _match_sentence(matched: AgainstControls) -> str:
     return f"Of its controls, matched on the variance that their loss removes, {match_words(matched.match)}."
 
 
-def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]) -> list[ResultTable]:
+def tables(verified: dict[str, StillWritten], removed: dict[str, RemovedDirection]) -> list[ResultTable]:
     """As the report shows them: title, columns, rows."""
     changes: list[list[Cell]] = [
         [
@@ -118,7 +135,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
             number(entry.effect.trajectory_kl, 3),
             str(entry.verdict),
         ]
-        for name, entry in found.items()
+        for name, entry in removed.items()
     ]
     controls = [
         [
@@ -130,7 +147,7 @@ def tables(verified: dict[str, StillWritten], found: dict[str, RemovedDirection]
             number(control.trajectory_kl, 3),
             f"{variance:.3g}",
         ]
-        for name, entry in found.items()
+        for name, entry in removed.items()
         for control, variance in _with_variance(entry.controls[MATCHED_LATENT])
     ]
     weights = [

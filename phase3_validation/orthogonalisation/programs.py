@@ -19,8 +19,10 @@ from transformers import DynamicCache
 from common.interventions.steered_generation import read_prompts
 from common.interventions.trajectory_kl import along_programs, mean_kls, parts
 from common.model.forward import new_cache
-from common.model.generation import Generation, Request, decode, start_row
+from common.model.generation import started, write_rows
 from common.model.language_model import LanguageModel
+from common.model.row_cache import ReadPrompts
+from common.model.rows import Generation, Request, start_row
 from common.model.tokenization import encode_padded
 from common.problems.prompt import bodies_of
 from phase3_validation.orthogonalisation.weights import orthogonalised, watch_writes, write_limit
@@ -58,13 +60,21 @@ def generate_orthogonalised(
     prompts = [request.prompt for request in requests]
     encoded = encode_padded(lm, [prompt.text for prompt in prompts], bodies=bodies_of(prompts))
     ids, mask = encoded["input_ids"].to(lm.device), encoded["attention_mask"].to(lm.device)
+    n_held = mask.sum(1).tolist()
     rows = [
-        start_row(lm, request, n, max_new_tokens) for request, n in zip(requests, mask.sum(1).tolist(), strict=True)
+        start_row(lm, number, request, n, max_new_tokens)
+        for number, (request, n) in enumerate(zip(requests, n_held, strict=True))
     ]
+
+    def write(logits: Float[Tensor, "batch d_vocab"], cache: DynamicCache) -> None:
+        group = started(rows, logits, ReadPrompts(cache, n_held))
+        for _ in write_rows(lm, [group], lambda: len(rows)):  # each has its result
+            pass
+
     results = [row.result for row in rows]
     with torch.inference_mode():
         if direction is None:
-            decode(lm, rows, *_read(lm, ids, mask), mask)
+            write(*_read(lm, ids, mask))
             return [OrthogonalisedProgram(result) for result in results]
         direction = direction.to(lm.device)
         with watch_writes(lm.model, direction, mask.bool()) as before:
@@ -73,7 +83,7 @@ def generate_orthogonalised(
             with watch_writes(lm.model, direction, mask.bool()) as writes:
                 logits, cache = _read(lm, ids, mask)
             writes.check(write_limit(getattr(torch, lm.dtype)))
-            decode(lm, rows, logits, cache, mask)
+            write(logits, cache)
             kls = _trajectory_kls(lm, ids, mask, unchanged_programs, unchanged)
     return [
         OrthogonalisedProgram(*facts)

@@ -26,16 +26,15 @@ from common.interventions.conditions import NONE, UNSTEERED, Condition, rows_by_
 from common.interventions.controls import candidates_of
 from common.interventions.directions import Direction, selected_directions, unit_decoder_row
 from common.interventions.outcomes import effect, paired
-from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
-from common.interventions.writing import Written, write_conditions
+from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced, steered_draft
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
 from common.model.registry import default_dtype
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
-from common.programs.solutions import task_for
-from common.programs.writing import Writer
+from common.programs.solutions import request_for
+from common.programs.writing import Draft, ProgramWriter, batch_by_batch, write_programs
 from common.runs.records import RecordWriter
 from common.saes.activations import StoredText
 from common.saes.encoder import load_sae
@@ -47,6 +46,8 @@ from phase3_validation.orthogonalisation.controls import controls_by_variance
 from phase3_validation.orthogonalisation.programs import generate_orthogonalised
 from phase3_validation.orthogonalisation.weights import bytes_of_writers, write_limit
 from phase3_validation.steering.examples import examples
+
+TABLE = "orthogonalised.parquet"
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ class Plan:
     @property
     def conditions(self) -> list[Condition]:
         """All of them, the unchanged model first."""
-        found = [UNSTEERED]
+        conditions = [UNSTEERED]
         for name, condition in self.own.items():
-            found += [condition, *self.controls[name].values()]
-        return found
+            conditions += [condition, *self.controls[name].values()]
+        return conditions
 
 
 def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> Plan:
@@ -99,7 +100,7 @@ def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfi
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
             check_same_limit(ctx, generations)
-            write_conditions(
+            write_programs(
                 ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems, earlier), earlier
             )
 
@@ -110,18 +111,19 @@ def batch_writer(
     plan: Plan,
     problems: list[dict[str, Any]],
     earlier: dict[int, dict[str, Any]],
-) -> Writer[Written]:
+) -> ProgramWriter:
     """Writes the programs of a batch of records; rows of different conditions are generated apart."""
     unchanged = [earlier[problem["task_id"]]["token_ids"][: config.max_new_tokens] for problem in problems]
     chat = chat_template_for(config.prompt, config.model, config.revision)
-    requests = [task_for(problem, config.seed, chat=chat).request for problem in problems]
+    requests = [request_for(problem, config.seed, chat=chat) for problem in problems]
     lengths = check_prompts_fit(lm, requests)
     conditions, vectors = plan.conditions, unit_vectors(config, plan)
 
-    def write(batch: list[int]) -> list[Written]:
-        written = []
+    def write(batch: list[int]) -> list[Draft]:
+        drafts = []
         for number, group in itertools.groupby(batch, key=lambda index: index // len(problems)):
-            places = [index % len(problems) for index in group]
+            indices = list(group)
+            places = [index % len(problems) for index in indices]
             programs = generate_orthogonalised(
                 lm,
                 [requests[place] for place in places],
@@ -129,12 +131,15 @@ def batch_writer(
                 [unchanged[place] for place in places],
                 max_new_tokens=config.max_new_tokens,
             )
-            for place, one in zip(places, programs, strict=True):
+            for index, place, one in zip(indices, places, programs, strict=True):
                 columns = {"share_before": one.share_before, "share": one.share, "component": one.component}
-                written.append(Written(problems[place], conditions[number], one.generation, one.trajectory_kl, columns))
-        return written
+                kl = one.trajectory_kl
+                drafts.append(
+                    steered_draft(TABLE, index, problems[place], conditions[number], one.generation, kl, columns)
+                )
+        return drafts
 
-    return Writer(write, lengths * len(conditions), bytes_of_writers(lm.model))
+    return ProgramWriter(batch_by_batch(write), lengths * len(conditions), bytes_of_writers(lm.model))
 
 
 def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list[Float[Tensor, " d_model"] | None]:
@@ -159,7 +164,7 @@ def conclude(
     before, baseline = rows[UNSTEERED], paired(rows[UNSTEERED], rows[UNSTEERED])
     entries = findings.entries(plan.directions, before, rows, plan.own, plan.controls, plan.matches)
     verification = findings.verification(rows, plan.own, plan.controls, limit_of(ctx))
-    found = OrthogonalisationDocument(
+    result = OrthogonalisationDocument(
         experiment=out.identity["experiment"],
         split="validation",
         n=len(before),
@@ -171,14 +176,14 @@ def conclude(
         sentences=findings.sentences(verification, entries),
         tables=findings.tables(verification, entries),
     )
-    out.document("orthogonalisation.json", found)
+    out.document("orthogonalisation.json", result)
     texts = {
         problem["task_id"]: problem["text"]
         for problem in ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["validation"])
     }
     out.document("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
     out.file("figures/orthogonalisation.svg", figures.among_matched(entries))
-    for sentence in found.sentences:
+    for sentence in result.sentences:
         ctx.log.info("%s", sentence)
     out.summary = {"problems": len(before), "conditions": len(rows)}
     out.summary |= {name: str(entry.verdict) for name, entry in entries.items()}

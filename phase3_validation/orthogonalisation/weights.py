@@ -137,7 +137,7 @@ def watch_writes(
     `mask` is False at padding. The stream after the last block counts as a component too: it is the sum of all
     writes, and would show one that `writers_of` does not know of.
     """
-    found = Writes([0.0] * len(mask), [""] * len(mask))
+    writes = Writes([0.0] * len(mask), [""] * len(mask))
     direction = direction.float() / direction.float().norm()
 
     def measuring(name: str) -> Callable[[nn.Module, tuple, Any], None]:
@@ -148,8 +148,8 @@ def watch_writes(
             size = written.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
             share = (written @ direction.to(written.device)).abs() / size
             for row, worst in enumerate(share.masked_fill(~mask.to(share.device), 0.0).amax(dim=1).tolist()):
-                if worst > found.worst[row] or worst != worst:  # once nan, it stays
-                    found.worst[row], found.component[row] = worst, name
+                if worst > writes.worst[row] or worst != worst:  # once nan, it stays
+                    writes.worst[row], writes.component[row] = worst, name
 
         return measure
 
@@ -157,4 +157,4 @@ def watch_writes(
         for writer in writers_of(model):
             hooks.enter_context(writer.last.register_forward_hook(measuring(writer.name)))
         hooks.enter_context(decoder_blocks(model)[-1].register_forward_hook(measuring(STREAM)))
-        yield found
+        yield writes

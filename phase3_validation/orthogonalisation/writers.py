@@ -91,12 +91,12 @@ def writers_of(model: PreTrainedModel) -> list[Writer]:
         )
     if model not in _KNOWN:
         paths: dict[nn.Module, str] = {module: path for path, module in model.named_modules()}
-        found: dict[nn.Module, Writer] = {}
+        writers: dict[nn.Module, Writer] = {}
         for scope in _traced(model):
             for module, norm in _writing(scope.stream, scope.calls, scope.name):
-                if module is not None and module not in found:  # a module that several blocks share is one writer
-                    found[module] = Writer(_name(scope.name, module, paths, model), module, norm)
-        _KNOWN[model] = list(found.values())
+                if module is not None and module not in writers:  # a module that several blocks share is one writer
+                    writers[module] = Writer(_name(scope.name, module, paths, model), module, norm)
+        _KNOWN[model] = list(writers.values())
     return _KNOWN[model]
 
 
@@ -252,8 +252,8 @@ def _cut_apart(model: PreTrainedModel, scopes: list[_Scope]) -> Iterator[None]:
 
 def _holds_parameters(module: nn.Module) -> bool:
     """Parameters of its own, and no module in it that has some."""
-    own = next(module.parameters(recurse=False), None)
-    return own is not None and all(next(child.parameters(), None) is None for child in module.children())
+    parameter = next(module.parameters(recurse=False), None)
+    return parameter is not None and all(next(child.parameters(), None) is None for child in module.children())
 
 
 def _is_stream_like(output: Tensor, d_model: int) -> bool:

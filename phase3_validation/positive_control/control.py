@@ -19,20 +19,20 @@ from common.handoffs.steering import RAISE, RANDOM_DIRECTION, ChangedProgram, Un
 from common.interventions.comparisons import compare_direction, judge_family
 from common.interventions.conditions import UNSTEERED, Condition, random_direction, rows_by_condition, steered
 from common.interventions.outcomes import Row, effect, paired
+from common.interventions.records import steered_draft
 from common.interventions.steered_generation import SteeringVector, generate_steered
-from common.interventions.writing import Written, write_conditions
 from common.model.chat import chat_template_for
-from common.model.generation import Request, check_prompts_fit
+from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
 from common.model.sites import resid_site
 from common.phases.context import RunContext
 from common.problems.prompt import ChatTemplate
-from common.programs.writing import Writer
+from common.programs.solutions import request_for
+from common.programs.writing import Draft, ProgramWriter, batch_by_batch, write_programs
 from common.runs.records import RecordWriter
-from common.seeds import record_seed
 from phase3_validation.positive_control.config import PositiveControlConfig
 from phase3_validation.positive_control.differences import mean_difference
-from phase3_validation.positive_control.twins import READ, STEER, Twin, of_pairs, prompt_of, read_twins
+from phase3_validation.positive_control.twins import READ, STEER, Twin, of_pairs, read_twins
 from phase3_validation.steering.examples import examples
 
 NAME, SITE = "positive_control", "resid_post"
@@ -57,13 +57,13 @@ def write(ctx: RunContext[PositiveControlConfig], out: RecordWriter, twins: Sequ
     """The programs: twin by twin, each with all conditions."""
     config, conditions, steered_twins = ctx.config, conditions_of(ctx.config), _steered(twins)
 
-    def begin(lm: LanguageModel) -> Writer[Written]:
+    def begin(lm: LanguageModel) -> ProgramWriter:
         chat = chat_template_for(config.prompt, config.model, config.revision)
-        requests = [_request(twin, config.seed, chat) for twin in steered_twins]
+        requests = [request_for(twin.a.row(), config.seed, chat=chat) for twin in steered_twins]
         lengths = check_prompts_fit(lm, requests)
         added = {pair: steering_vectors(lm, pair, group, config, chat) for pair, group in of_pairs(twins, READ).items()}
 
-        def made(batch: list[int]) -> list[Written]:
+        def write_batch(batch: list[int]) -> list[Draft]:
             places = [divmod(index, len(conditions)) for index in batch]
             which = [(steered_twins[twin], condition) for twin, condition in places]
             programs = generate_steered(
@@ -73,19 +73,21 @@ def write(ctx: RunContext[PositiveControlConfig], out: RecordWriter, twins: Sequ
                 max_new_tokens=config.max_new_tokens,
             )
             return [
-                Written(
+                steered_draft(
+                    "steering.parquet",
+                    index,
                     twin.b.row(),  # whose asserts judge it
                     conditions[condition],
                     one.generation,
                     one.trajectory_kl,
                     {"pair": twin.pair, "length": _length(added[twin.pair][condition])},
                 )
-                for (twin, condition), one in zip(which, programs, strict=True)
+                for index, (twin, condition), one in zip(batch, which, programs, strict=True)
             ]
 
-        return Writer(made, [length for length in lengths for _ in conditions])
+        return ProgramWriter(batch_by_batch(write_batch), [length for length in lengths for _ in conditions])
 
-    write_conditions(ctx, out, config.model, begin, {})
+    write_programs(ctx, out, config.model, begin, {})
 
 
 def steering_vectors(
@@ -111,7 +113,7 @@ def conclude(ctx: RunContext[PositiveControlConfig], out: RecordWriter, twins: S
         pair: _outcome(pair, len(group), before, after, list(of_controls.values()))
         for pair, group in of_pairs(twins, READ).items()
     }
-    found = JudgedControl(
+    judged_control = JudgedControl(
         **vars(compared),
         **vars(judged),
         wanted=RAISE,
@@ -129,15 +131,15 @@ def conclude(ctx: RunContext[PositiveControlConfig], out: RecordWriter, twins: S
             baseline=UnsteeredRate(n_correct=baseline.n_correct_before, pass_rate=effect(baseline).pass_rate),
             pairs=outcomes,
             examples=_first_of_each_pair(before, after, texts),
-            positive_control=found,
+            positive_control=judged_control,
         ),
     )
-    ctx.log.info("positive control: %s", found.verdict)
-    corrected = found.effect.correction
+    ctx.log.info("positive control: %s", judged_control.verdict)
+    corrected = judged_control.effect.correction
     out.summary = {
         "problems": len(before),
         "steered": f"{corrected.n} of {corrected.of}",
-        "verdict": str(found.verdict),
+        "verdict": str(judged_control.verdict),
     }
 
 
@@ -145,31 +147,27 @@ def _outcome(pair: str, n_read: int, before: list[Row], after: list[Row], contro
     def passing(rows: list[Row]) -> int:
         return sum(row["label"] == "correct" for row in rows if row["pair"] == pair)
 
-    own = [row for row in after if row["pair"] == pair]
+    rows_of_pair = [row for row in after if row["pair"] == pair]
     return PairOutcome(
         n_read=n_read,
         before=passing(before),
-        passed=counted(passing(after), len(own)),
+        passed=counted(passing(after), len(rows_of_pair)),
         most_of_a_control=max(map(passing, controls)),
-        length=own[0]["length"],
+        length=rows_of_pair[0]["length"],
     )
 
 
 def _first_of_each_pair(before: list[Row], after: list[Row], texts: dict[int, str]) -> list[ChangedProgram]:
     """The first program of each of the first pairs that is turned into one of B."""
-    found = []
+    turned = []
     for pair in dict.fromkeys(row["pair"] for row in before):
-        unsteered, own = ([row for row in rows if row["pair"] == pair] for rows in (before, after))
-        found += [one for one in examples(unsteered, own, texts) if one.transition == "fail_to_pass"][:1]
-    return found[:N_EXAMPLES]
+        unsteered, steered_rows = ([row for row in rows if row["pair"] == pair] for rows in (before, after))
+        turned += [one for one in examples(unsteered, steered_rows, texts) if one.transition == "fail_to_pass"][:1]
+    return turned[:N_EXAMPLES]
 
 
 def _steered(twins: Sequence[Twin]) -> list[Twin]:
     return [twin for twin in twins if twin.use == STEER]
-
-
-def _request(twin: Twin, seed: int, chat: ChatTemplate | None) -> Request:
-    return Request(twin.task_id, prompt_of(twin.a, chat), twin.a.entry_point, record_seed(seed, twin.task_id, 0.0, 0))
 
 
 def _length(steering: SteeringVector | None) -> float:

@@ -38,11 +38,11 @@ def prompt_of(problem: Problem, chat: ChatTemplate | None = None) -> Prompt:
 
 def of_pairs(twins: Sequence[Twin], use: str) -> dict[str, list[Twin]]:
     """Twins of one use by their pair, in the order of the file."""
-    found: dict[str, list[Twin]] = defaultdict(list)
+    by_pair: dict[str, list[Twin]] = defaultdict(list)
     for twin in twins:
         if twin.use == use:
-            found[twin.pair].append(twin)
-    return dict(found)
+            by_pair[twin.pair].append(twin)
+    return dict(by_pair)
 
 
 def read_twins(path: Path) -> list[Twin]:

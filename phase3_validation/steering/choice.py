@@ -15,20 +15,20 @@ def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coeffic
     steering: what the model breaks by itself is no fault of the vector.
     """
     pairs = paired(before, after)
-    found = effect(pairs)
-    newly = found.newly_degenerate.rate.value
-    unchanged = Interval(0.0, 0.0, 0.0) if pairs.n else found.net_change
+    measured = effect(pairs)
+    newly = measured.newly_degenerate.rate.value
+    unchanged = Interval(0.0, 0.0, 0.0) if pairs.n else measured.net_change
     return CurvePoint(
         layer=layer,
         coefficient=coefficient,
         n=pairs.n,
-        pass_rate=found.pass_rate,
+        pass_rate=measured.pass_rate,
         n_corrected=pairs.corrected,
         n_corrupted=pairs.corrupted,
-        net_change=found.net_change if coefficient else unchanged,
-        degenerate_rate=found.degenerate_rate,
+        net_change=measured.net_change if coefficient else unchanged,
+        degenerate_rate=measured.degenerate_rate,
         newly_degenerate_rate=newly,
-        trajectory_kl=found.trajectory_kl,
+        trajectory_kl=measured.trajectory_kl,
         admissible=newly is not None and newly < DEGENERATE_LIMIT,
     )
 
@@ -65,7 +65,7 @@ def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
     return Dose(layer=best.layer, coefficient=best.coefficient), words
 
 
-def better_sign(before: Sequence[Row], after: Mapping[float, Sequence[Row]], layer: int, wanted: str) -> float:
+def better_coefficient(before: Sequence[Row], after: Mapping[float, Sequence[Row]], layer: int, wanted: str) -> float:
     """Of two opposite coefficients of a control, whose programs are `after`, the one that is better at what is wanted.
 
     Chosen as a direction's is. Where both break the output the larger net change decides: a control has to have one.

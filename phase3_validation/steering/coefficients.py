@@ -111,7 +111,7 @@ def conclude(
     before = rows[UNSTEERED]
     entries = {direction.name: _entry(ctx.config.site, plan, direction, rows) for direction in plan.directions}
     vectors = fitted_vectors(ctx, plan)
-    found = CoefficientsDocument(
+    result = CoefficientsDocument(
         experiment=out.identity["experiment"],
         split="hyperparams",
         n=len(before),
@@ -122,7 +122,7 @@ def conclude(
         directions=entries,
         fitted=_fitted_facts(ctx, plan, vectors),
     )
-    out.document("coefficients.json", found)
+    out.document("coefficients.json", result)
     if vectors:
         out.columns(VECTORS, _columns(plan, vectors))
     for name, entry in entries.items():

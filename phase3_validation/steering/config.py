@@ -6,7 +6,7 @@ from common.errors import ConfigError
 from common.handoffs import RESID_SITES
 from common.handoffs.steering import FITTED, PROBE
 from common.interventions.directions import NAMES
-from common.interventions.settings import SteeredConfig
+from common.interventions.settings import SteeredConfig, problems_of_split
 from common.phases.settings import EvaluatingConfig, setting, typed
 from common.saes.settings import layer_numbers
 
@@ -33,7 +33,7 @@ class CoefficientsConfig(SteeredConfig):
     steer: str = setting(
         "last", "last: from the last prompt token on; all: at every token of the prompt too", choices=("last", "all")
     )
-    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", minimum=0)
+    problems: int = problems_of_split()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,7 +56,7 @@ class SteeringConfig(SteeredConfig, EvaluatingConfig):
     n_controls: int = setting(
         20, "matched latents, and as many random directions, that each direction is compared with", demo=10, minimum=1
     )
-    problems: int = setting(0, "problems of the split, evenly spaced; 0: all", demo=48, minimum=0)
+    problems: int = problems_of_split(demo=48)
     tuning_problems: int = setting(
         48,
         "problems of hyperparams, drawn with the seed, on which each control gets its better sign",

@@ -36,6 +36,7 @@ from common.words import (
 
 NET = "corrections minus corruptions: the change of the pass rate, in percentage points"
 KL = "KL divergence of the next token's distribution from the unsteered one, along that program [nats per token]"
+BETTER_SIGN = "the sign that did better in tuning"
 
 DOSE_CAPTIONS = {
     "dose_response_*": (
@@ -62,14 +63,18 @@ def dose_section(phase: PhaseResult, _collected: Collected) -> Section:
         Paragraph(
             f"On {count(result.n)} problems for tuning. A coefficient is the length of the added vector in mean norms "
             f"of the residual stream at the site. A point where {limit} % of the outputs or more are newly degenerate "
-            f"cannot be chosen. Unsteered pass rate: {percent(result.baseline)}."
+            f"cannot be chosen. A direction with a negative coefficient is subtracted. Unsteered pass rate: "
+            f"{percent(result.baseline)}."
         )
     )
     if any(facts.cosines for facts in result.fitted.values()):
         section.blocks.append(_alike(result.fitted))
     for name, entry in result.directions.items():
         chosen = entry.chosen
-        word = f"layer {chosen.layer}, coefficient {number(chosen.coefficient, signed=True)}" if chosen else "none"
+        word = "none"
+        if chosen:
+            word = f"layer {chosen.layer}, coefficient {number(chosen.coefficient, signed=True)}"
+            word += f", so it is subtracted ({BETTER_SIGN})" * (chosen.coefficient < 0)
         section.blocks += [
             Heading(direction_words(name), beside=f"chosen: {word}"),
             Paragraph(f"{sentence_case(entry.why)}.", "note"),

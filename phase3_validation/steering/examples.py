@@ -16,11 +16,11 @@ def examples(before: Sequence[Row], after: Sequence[Row], texts: dict[int, str])
     Nobody chose them. `texts` holds the problems' descriptions.
     """
     pairs = paired(before, after)
-    found = []
+    shown = []
     for kind, labels in KINDS.items():
         both = zip(pairs.before, pairs.after, strict=True)
         changed = [(a, b) for a, b in both if (a["label"], b["label"]) == labels]
-        found += [
+        shown += [
             ChangedProgram(
                 transition=kind,
                 task_id=a["task_id"],
@@ -32,7 +32,7 @@ def examples(before: Sequence[Row], after: Sequence[Row], texts: dict[int, str])
             )
             for a, b in changed[:N_EXAMPLES]
         ]
-    return found
+    return shown
 
 
 def unified_diff(unsteered: str, steered: str) -> str:

@@ -10,8 +10,8 @@ PHASE = Phase(
     config=SteeringConfig,
     inputs=(handoffs.SPLIT, handoffs.GENERATIONS, handoffs.GENERAL_TEXT, handoffs.LATENTS, handoffs.COEFFICIENTS),
     output=handoffs.STEERING,
-    run="phase3_validation.steering.effects:run",
+    run="phase3_validation.steering.steering:run",
     report="phase3_validation.steering.report:steering_section",
-    n_records="phase3_validation.steering.effects:count_records",
+    n_records="phase3_validation.steering.steering:count_records",
     optional_inputs=lambda config: (handoffs.DETECTION,),
 )

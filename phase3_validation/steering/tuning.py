@@ -19,7 +19,7 @@ from common.interventions.conditions import UNSTEERED, Condition, rows_by_condit
 from common.interventions.outcomes import Row
 from common.interventions.steered_programs import SteeringPlan
 from common.runs.records import RecordWriter
-from phase3_validation.steering.choice import better_sign
+from phase3_validation.steering.choice import better_coefficient
 
 TUNING = "tuning.parquet"
 
@@ -74,7 +74,7 @@ def tuned_controls(plan: Plan, rows: Sequence[Row]) -> Controls:
 
     def tuned(name: str, control: Condition) -> Condition:
         after = {each.coefficient: of_condition[each] for each in (control, turned(control))}
-        sign = better_sign(of_condition[UNSTEERED], after, control.layer, plan.chosen.directions[name].wanted)
+        sign = better_coefficient(of_condition[UNSTEERED], after, control.layer, plan.chosen.directions[name].wanted)
         return replace(control, coefficient=sign)
 
     return {

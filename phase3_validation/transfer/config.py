@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from common.errors import ConfigError
-from common.phases.settings import EvaluatingConfig, batches, setting
+from common.phases.settings import EvaluatingConfig, batches, resamples, setting
 from common.problems.datasets import dataset_name
 from common.programs.settings import SolutionConfig
 from common.saes.settings import SaeConfig
+from phase3_validation.detection.config import random_latents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,8 @@ class TransferConfig(SolutionConfig, SaeConfig, EvaluatingConfig):
     )
     batch_size: int = batches("programs generated", demo=128)
     seed: int = setting(42, "seed of the resamples and the random latents", minimum=0)
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=2000, maximum=100_000)
-    n_random_latents: int = setting(
-        100, "latents of the same layer, drawn at random, that a selected one is compared with", minimum=1
-    )
+    n_resamples: int = resamples(minimum=2000)
+    n_random_latents: int = random_latents()
     problems: int = setting(0, "validation problems that are steered, evenly spaced; 0: all", minimum=0)
 
     def target(self) -> str:

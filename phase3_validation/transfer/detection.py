@@ -50,8 +50,8 @@ class TargetProblems:
         names = np.array([name for name, problems in splits.items() for _ in problems])
         kept = np.array([row["label"] in JUDGED for row in rows])
         left_out = {
-            name: dict(sorted(Counter(row["label"] for row, own, judged in zip(rows, names, kept, strict=True)
-                                      if own == name and not judged).items()))
+            name: dict(sorted(Counter(row["label"] for row, its_split, judged in zip(rows, names, kept, strict=True)
+                                      if its_split == name and not judged).items()))
             for name in splits
         }  # fmt: skip
         complexity = {p["task_id"]: p["complexity"] for problems in splits.values() for p in problems}
@@ -92,9 +92,9 @@ class TargetProblems:
 
         How it ranks depends on no threshold. The random latents are those of phase 3.1, which the labels here read.
         """
-        own = self.split == JUDGING
-        values, positive = self.values[direction][own], self._positive(direction)[own]
-        draws = draws_by_label(self.incorrect[own], self.n_resamples, self.seed)
+        judging = self.split == JUDGING
+        values, positive = self.values[direction][judging], self._positive(direction)[judging]
+        draws = draws_by_label(self.incorrect[judging], self.n_resamples, self.seed)
         thresholds = {"source_threshold": threshold, "refitted": self.refitted(direction)}
         cards = {name: evaluation_card(values, positive, each, draws) for name, each in thresholds.items()}
         card, n_positive = cards["refitted"], int(positive.sum())
@@ -120,18 +120,18 @@ class TargetProblems:
         ]
 
     def _tuned(self, direction: str, values: np.ndarray) -> float | None:
-        own = self.split == TUNING
-        return best_threshold(values[own], self._positive(direction)[own].astype(float))
+        tuning = self.split == TUNING
+        return best_threshold(values[tuning], self._positive(direction)[tuning].astype(float))
 
     def prediction_rows(self, source: dict[str, DetectedDirection]) -> list[Row]:
         """Rows of predictions.parquet; `source` is what phase 3.1 says of the first model."""
-        found = []
+        rows = []
         for direction, values in self.values.items():
             thresholds = {
                 AS_IT_IS: source[direction].card.threshold,
                 REFITTED: None if self.too_few() else self.refitted(direction),
             }
-            found += [
+            rows += [
                 {
                     "direction": direction,
                     "score": score,
@@ -143,7 +143,7 @@ class TargetProblems:
                 for score, threshold in thresholds.items()
                 for row, split, value in zip(self.rows, self.split, values, strict=True)
             ]
-        return found
+        return rows
 
     def label_rows(self) -> list[Row]:
         return [

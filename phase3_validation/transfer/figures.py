@@ -11,10 +11,10 @@ from phase3_validation.transfer.findings import Names
 STYLES = ((BLUE, "o", 0.15), (ORANGE, "s", -0.15))
 
 
-def side_by_side(names: Names, found: dict[str, TransferredDirection]) -> bytes:
+def side_by_side(names: Names, directions: dict[str, TransferredDirection]) -> bytes:
     """AUROC of each latent, and net change of the pass rate by each steered direction, with 95 % intervals."""
     areas, changes = {}, {}
-    for name, entry in found.items():
+    for name, entry in directions.items():
         cards, steered = entry.detection, entry.steering
         there = cards.source_threshold.auroc if isinstance(cards, TransferredCards) else None
         areas[name] = (cards.source.auroc, there)

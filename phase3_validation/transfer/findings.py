@@ -89,7 +89,7 @@ def steering_entries(
     for name in conditions:
         after = [row for row in rows[n_unsteered:] if row["direction"] == name]
         pairs[name] = paired([unsteered[row["task_id"]] for row in after], after)
-    p = {name: mcnemar_p(found.corrected, found.corrupted) for name, found in pairs.items()}
+    p = {name: mcnemar_p(outcomes.corrected, outcomes.corrupted) for name, outcomes in pairs.items()}
     p_holm = dict(zip(p, holm(list(p.values())), strict=True))
     entries: dict[str, TransferredSteering | NotSteeredThere] = {}
     for name, entry in tuned.items():
@@ -97,9 +97,9 @@ def steering_entries(
             verdict = SteeringVerdict(Change.UNUSABLE, why=entry.why)
             entries[name] = NotSteeredThere(wanted=entry.wanted, verdict=verdict)
             continue
-        condition, found = conditions[name], effect(pairs[name])
+        condition, measured = conditions[name], effect(pairs[name])
         # What a matched latent would do in the other model was not tried.
-        power = power_without_controls(found, entry.wanted, len(conditions))
+        power = power_without_controls(measured, entry.wanted, len(conditions))
         entries[name] = TransferredSteering(
             wanted=entry.wanted,
             layer=condition.layer,
@@ -107,11 +107,11 @@ def steering_entries(
             coefficient=condition.coefficient,
             norm=norms[condition.layer, condition.site],
             source=SourceEffect(effect=at_home[name].effect if name in at_home else None),
-            effect=found,
+            effect=measured,
             mcnemar_p=p[name],
             transitions=transitions(pairs[name]),
             p_holm={"mcnemar": p_holm[name]},
-            verdict=verdict_without_controls(found, p_holm[name], power, entry.wanted),
+            verdict=verdict_without_controls(measured, p_holm[name], power, entry.wanted),
             power=power,
         )
     return entries
@@ -124,7 +124,7 @@ def entries(
     steering: dict[str, TransferredSteering | NotSteeredThere],
 ) -> dict[str, TransferredDirection]:
     """All directions; `source` is what phase 3.1 says of the first model."""
-    found = {}
+    transferred = {}
     for direction in directions:
         home, why = source[direction.name], problems.too_few()
         facts = {"source": home.card, "source_verdict": home.verdict}
@@ -132,22 +132,22 @@ def entries(
             detection = NotTransferred(**facts, why=why)
         else:
             detection = TransferredCards(**facts, **problems.cards(direction.name, home.card.threshold))
-        found[direction.name] = TransferredDirection(
+        transferred[direction.name] = TransferredDirection(
             latent=direction.facts,
             positive=direction.positive,
             detection=detection,
             steering=steering.get(direction.name),
         )
-    return found
+    return transferred
 
 
 def baseline(source: dict[str, DetectedDirection], problems: TargetProblems) -> PassRates:
     """Pass rates on validation without steering; `source` is what phase 3.1 says of the first model."""
-    own = problems.split == JUDGING
+    judging = problems.split == JUDGING
     name, entry = next(iter(source.items()))
     n, n_positive = entry.card.n, entry.card.n_positive
     n_correct = n_positive if name.endswith("_correct") else n - n_positive
-    there = rate(int((~problems.incorrect[own]).sum()), int(own.sum()))
+    there = rate(int((~problems.incorrect[judging]).sum()), int(judging.sum()))
     return PassRates(source=rate(n_correct, n), target=there)
 
 
@@ -155,7 +155,7 @@ def sentences(
     names: Names,
     passed: PassRates,
     sites: Sequence[TransferSite],
-    found: dict[str, TransferredDirection],
+    directions: dict[str, TransferredDirection],
     dataset: TransferDataset | None = None,
 ) -> list[str]:
     """The other dataset, pass rates, fit of the SAEs, then a paragraph for each direction."""
@@ -173,7 +173,7 @@ def sentences(
     ]
     if dataset is not None:
         words.insert(0, _on_dataset(dataset))
-    for name, entry in found.items():
+    for name, entry in directions.items():
         words.append(_on_detection(names, name, entry))
         if entry.steering is not None:
             words.append(_on_steering(names, name, entry.steering))
@@ -217,12 +217,14 @@ def _on_steering(names: Names, name: str, entry: TransferredSteering | NotSteere
     )
 
 
-def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, TransferredDirection]) -> list[ResultTable]:
+def tables(
+    names: Names, sites: Sequence[TransferSite], directions: dict[str, TransferredDirection]
+) -> list[ResultTable]:
     """As the report shows them: title, columns, rows."""
     first, other = names.short
     where = "model" if names.differ == "model" else "model and dataset"
     detection = []
-    for name, entry in found.items():
+    for name, entry in directions.items():
         cards = entry.detection
         rows = [(first, "its own", cards.source)]
         if isinstance(cards, TransferredCards):
@@ -233,7 +235,7 @@ def tables(names: Names, sites: Sequence[TransferSite], found: dict[str, Transfe
             for model, which, card in rows
         ]  # fmt: skip
     steering = []
-    for name, entry in found.items():
+    for name, entry in directions.items():
         steered = entry.steering
         if isinstance(steered, TransferredSteering):
             both = ((first, steered.source.effect), (other, steered.effect))

@@ -66,16 +66,16 @@ def check_not_trained_on(dictionaries: Artifact, first: str, other: str) -> None
 
 @functools.lru_cache(maxsize=1)  # a run counts its records several times, and looking for duplicates takes a second
 def _shared_out(dataset: str, _identity: str, seen: tuple[Problem, ...]) -> OtherProblems:
-    found = load_problems(dataset)
-    groups = _new_groups(found.problems, seen)
-    tuning = _tuning_ids(found, groups)
+    loaded = load_problems(dataset)
+    groups = _new_groups(loaded.problems, seen)
+    tuning = _tuning_ids(loaded, groups)
     new = {problem.task_id for group in groups for problem in group}
-    problems = tuple(problem for problem in found.problems if problem.task_id in new)
+    problems = tuple(problem for problem in loaded.problems if problem.task_id in new)
     splits: dict[str, list[Row]] = {TUNING: [], JUDGING: []}
     for problem in problems:
         complexity = measure_difficulty(problem.code)["complexity"]
         splits[TUNING if problem.task_id in tuning else JUDGING].append({**problem.row(), "complexity": complexity})
-    return OtherProblems(splits, dataclasses.replace(found, problems=problems), len(found.problems))
+    return OtherProblems(splits, dataclasses.replace(loaded, problems=problems), len(loaded.problems))
 
 
 def _new_groups(problems: Sequence[Problem], seen: Sequence[Problem]) -> list[tuple[Problem, ...]]:
@@ -83,13 +83,13 @@ def _new_groups(problems: Sequence[Problem], seen: Sequence[Problem]) -> list[tu
     # Two datasets number their problems each on its own.
     numbered = [dataclasses.replace(one, task_id=place) for place, one in enumerate([*seen, *problems])]
     names = {problem.task_id: problem.entry_point for problem in seen}
-    found = []
+    unseen = []
     for group in group_near_duplicates(numbered):
         if group.task_ids[0] >= len(seen):  # the smallest
-            own = tuple(problems[place - len(seen)] for place in group.task_ids)
-            if not any(_is_edition(problem, names.get(problem.task_id)) for problem in own):
-                found.append(own)
-    return found
+            members = tuple(problems[place - len(seen)] for place in group.task_ids)
+            if not any(_is_edition(problem, names.get(problem.task_id)) for problem in members):
+                unseen.append(members)
+    return unseen
 
 
 def _is_edition(problem: Problem, name: str | None) -> bool:
@@ -107,13 +107,13 @@ def _is_edition(problem: Problem, name: str | None) -> bool:
     return len(shorter) >= TELLING_NAME and shorter in longer
 
 
-def _tuning_ids(found: ProblemSet, groups: Sequence[tuple[Problem, ...]]) -> set[int]:
+def _tuning_ids(problem_set: ProblemSet, groups: Sequence[tuple[Problem, ...]]) -> set[int]:
     """Numbers of the problems that tune the refitted threshold. Raises: ConfigError."""
     least = 2 * MIN_TO_EVALUATE  # of either split, for 5 programs of each label
     if len(groups) < 2 * least:
-        n_left = sum(map(len, groups))
+        n, n_left = len(problem_set.problems), sum(map(len, groups))
         raise ConfigError(
-            f"--to-dataset {found.name} has {len(found.problems)} problems; {len(found.problems) - n_left} of them "
+            f"--to-dataset {problem_set.name} has {n} problems; {n - n_left} of them "
             f"selected latents or tuned thresholds and coefficients, or are near duplicates of such, and of the others "
             f"{len(groups)} differ: too few to tune a threshold and to judge\n"
             f"Give a dataset with {2 * least} or more such problems"

@@ -12,15 +12,15 @@ AXES = (
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
-    found: TransferDocument = phase.document()
-    in_another_model = found.target.identity != found.experiment.get("model")
+    result: TransferDocument = phase.document()
+    in_another_model = result.target.identity != result.experiment.get("model")
     what = "model" if in_another_model else "dataset"
     captions = {"transfer": (f"Both {what}s side by side", AXES.format(what))}
-    return results_section(phase, "Transfer", _question(found, in_another_model), captions)
+    return results_section(phase, "Transfer", _question(result, in_another_model), captions)
 
 
-def _question(found: TransferDocument, in_another_model: bool) -> str:
-    if found.target.dataset is None:
+def _question(result: TransferDocument, in_another_model: bool) -> str:
+    if result.target.dataset is None:
         return "Do the same latents hold in another model of the same shape?"
     other = "in another model of the same shape, on another dataset" if in_another_model else "on another dataset"
-    return f"Do the same latents hold {other}: {found.target.name}?"
+    return f"Do the same latents hold {other}: {result.target.name}?"

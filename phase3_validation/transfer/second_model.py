@@ -29,19 +29,18 @@ from common.handoffs.changes import TransferDataset, TransferDocument, TransferS
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Condition, mean_norms, steered, steering_vectors
 from common.interventions.directions import NAMES, Direction, selected_directions
-from common.interventions.records import spaced
+from common.interventions.records import spaced, steered_draft
 from common.interventions.steered_generation import generate_steered
-from common.interventions.writing import Written, write_conditions
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit, generate
 from common.model.language_model import LanguageModel
 from common.phases.context import RunContext
 from common.programs.references import check_references
-from common.programs.solutions import task_for
-from common.programs.writing import Writer
+from common.programs.solutions import request_for
+from common.programs.writing import Draft, ProgramWriter, batch_by_batch, write_programs
 from common.runs.records import RecordWriter
 from common.saes.encoder import load_sae
-from common.saes.fit import prompt_fit
+from common.saes.site_check import prompt_fit
 from common.saes.sources import sae_source
 from phase3_validation.detection.scores import random_latents
 from phase3_validation.held_out_use import note_use
@@ -126,13 +125,13 @@ def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
                 failing = check_references(ctx, out, plan.other.used, config.accept_failing_references)
                 out.process["failing_references"] = failing
             try:
-                write_conditions(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
+                write_programs(ctx, out, config.target(), lambda lm: batch_writer(lm, config, plan), earlier={})
             except AssetError as error:
                 flag = "--model" if config.target() == config.model else "--to"
                 raise AssetError(str(error).replace("--model", flag)) from error
 
 
-def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Writer[Written]:
+def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> ProgramWriter:
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
     source, conditions = sae_source(config.sae, config.model, config.sae_revision), list(plan.steered.values())
     check_same_shape(lm, load_sae(source, plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
@@ -143,14 +142,15 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
     # The form is that of --model, the words are its own.
     chat = chat_template_for(config.prompt, config.target(), config.target_revision())
     unsteered = [problem for problem, _ in plan.records[: plan.n_unsteered]]
-    requests = {problem["task_id"]: task_for(problem, config.seed, chat=chat).request for problem in unsteered}
+    requests = {problem["task_id"]: request_for(problem, config.seed, chat=chat) for problem in unsteered}
     length_of = dict(zip(requests, check_prompts_fit(lm, list(requests.values())), strict=True))
     steer_prompt, limit = plan.chosen.steer == "all", config.max_new_tokens
 
-    def write(batch: list[int]) -> list[Written]:
-        written = []
+    def write(batch: list[int]) -> list[Draft]:
+        drafts = []
         for unsteered, group in itertools.groupby(batch, key=lambda index: plan.records[index][1] == UNSTEERED):
-            records = [plan.records[index] for index in group]
+            indices = list(group)
+            records = [plan.records[index] for index in indices]
             wanted = [requests[problem["task_id"]] for problem, _ in records]
             if unsteered:
                 made = [(one, 0.0) for one in generate(lm, wanted, max_new_tokens=limit)]
@@ -158,12 +158,14 @@ def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> Write
                 added = [vector_of[condition] for _, condition in records]
                 steered = generate_steered(lm, wanted, added, max_new_tokens=limit, steer_prompt=steer_prompt)
                 made = [(one.generation, one.trajectory_kl) for one in steered]
-            for (problem, condition), (generation, kl) in zip(records, made, strict=True):
+            for index, (problem, condition), (generation, kl) in zip(indices, records, made, strict=True):
                 tensors = kept_activations(lm, plan.layers, generation.resid_post.get("last"), problem["task_id"])
-                written.append(Written(problem, condition, generation, kl, tensors=tensors))
-        return written
+                drafts.append(
+                    steered_draft("steering.parquet", index, problem, condition, generation, kl, tensors=tensors)
+                )
+        return drafts
 
-    return Writer(write, [length_of[problem["task_id"]] for problem, _ in plan.records])
+    return ProgramWriter(batch_by_batch(write), [length_of[problem["task_id"]] for problem, _ in plan.records])
 
 
 def kept_activations(lm: LanguageModel, layers: list[int], resid_post: Any, task_id: int) -> dict[str, Any]:
@@ -211,7 +213,7 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
     out.table("predictions.parquet", problems.prediction_rows(detected))
     out.table("labels.parquet", problems.label_rows())
     dataset = None if plan.other is None else dataset_of(plan.other)
-    found = TransferDocument(
+    result = TransferDocument(
         experiment=out.identity["experiment"],
         target=TransferTarget(name=names.target, identity=identities["to"], dataset=dataset),
         n=problems.counts,
@@ -226,9 +228,9 @@ def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, rea
         sentences=findings.sentences(names, baseline, sites, directions, dataset),
         tables=findings.tables(names, sites, directions),
     )
-    out.document("transfer.json", found)
+    out.document("transfer.json", result)
     out.file("figures/transfer.svg", figures.side_by_side(names, directions))
-    for sentence in found.sentences:
+    for sentence in result.sentences:
         ctx.log.info("%s", sentence)
     out.summary = {"target": names.target, "problems": problems.counts[JUDGING], "records": len(rows)}
     out.summary |= {name: findings.in_short(entry) for name, entry in directions.items()}
@@ -265,11 +267,11 @@ def judge_latents(
         ctx.log.info("%s at the last prompt token in %s: %s", sae.id, names.target, there)
         for direction in plan.directions:
             if direction.layer == layer:
-                own = latent_acts[:, direction.latent].double().numpy()
+                activations = latent_acts[:, direction.latent].double().numpy()
                 turn = 1 if direction.positive == "incorrect" else -1
                 signs = random_latents(table, layer, direction.latent, ctx.config.n_random_latents, ctx.config.seed)
                 random = [turn * sign * latent_acts[:, other].double().numpy() for other, sign in signs.items()]
-                problems.add(direction, own, random)
+                problems.add(direction, activations, random)
     return sites
 
 

@@ -122,33 +122,33 @@ class Service:
         assert self.verifier is not None  # else the request was refused
         act = functools.partial(self.verifier.verify, code, wanted.tests, wanted.setup, patience)
         # In one thread that lives as long as the service: the sandbox ends with the thread that started it.
-        found = asyncio.get_running_loop().run_in_executor(self.verifying, act)
+        verified = asyncio.get_running_loop().run_in_executor(self.verifying, act)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({found, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not found.done():
+            await asyncio.wait({verified, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not verified.done():
                 raise Refused(400, "the connection ended, or its client's side did, before the verification")
         finally:
             patience.stop()  # has no effect on one that is done
-            found.cancel()
+            verified.cancel()
             gone.cancel()
             self.verifications.discard(patience)
-        result = found.result()
+        result = verified.result()
         self.metrics.verifications.labels(result["verdict"]).inc()
         return result
 
     async def health(self, request: Request) -> Response:
         draining = self.gate.draining
-        found: dict[str, Any] = {"status": "draining" if draining else "ok"}
-        found |= {"token_needed": self.settings.token is not None}
+        health: dict[str, Any] = {"status": "draining" if draining else "ok"}
+        health |= {"token_needed": self.settings.token is not None}
         if request.state.known:
             detector = self.pipeline.detector
-            found |= {"model": detector.model_name, "layer": detector.layer, "n_latents": len(detector.latents)}
-            found |= {"threshold": detector.threshold, "verdict": detector.verdict}
-            found |= {"population": detector.population.words()}
-            found |= {"verification": self.verifier is not None}
-            found |= {"drift": await asyncio.to_thread(self.pipeline.drift.report, DRIFT_AGE_S)}
-        return JSONResponse(found, 503 if draining else 200)
+            health |= {"model": detector.model_name, "layer": detector.layer, "n_latents": len(detector.latents)}
+            health |= {"threshold": detector.threshold, "verdict": detector.verdict}
+            health |= {"population": detector.population.words()}
+            health |= {"verification": self.verifier is not None}
+            health |= {"drift": await asyncio.to_thread(self.pipeline.drift.report, DRIFT_AGE_S)}
+        return JSONResponse(health, 503 if draining else 200)
 
     async def metrics_text(self, _request: Request) -> Response:
         drift = await asyncio.to_thread(self.pipeline.drift.report, DRIFT_AGE_S)
@@ -183,9 +183,9 @@ def parse(body: bytes) -> DetectRequest:
     try:
         return DetectRequest.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-    reasons = [f"{'.'.join(map(str, entry['loc']))[:100]}: {entry['msg']}".removeprefix(": ") for entry in found[:5]]
-    unreadable = found[0]["type"] == "json_invalid"
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+    reasons = [f"{'.'.join(map(str, entry['loc']))[:100]}: {entry['msg']}".removeprefix(": ") for entry in errors[:5]]
+    unreadable = errors[0]["type"] == "json_invalid"
     raise Refused(400 if unreadable else 422, "; ".join(reasons))
 
 
@@ -275,8 +275,8 @@ def _page() -> tuple[str, dict[str, str]]:
     text = PAGE.read_text(encoding="utf-8")
 
     def hashes(tag: str) -> str:
-        found = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(p.encode()).digest()).decode()}'" for p in found)
+        contents = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(p.encode()).digest()).decode()}'" for p in contents)
 
     policy = (
         f"default-src 'none'; style-src {hashes('style')}; script-src {hashes('script')}; connect-src 'self'; "

@@ -127,14 +127,14 @@ class Batcher:
     def _answers(self, texts: list[str]) -> list[Any]:
         """An answer or a PipelineError for each text, in order. Runs in the thread."""
         try:
-            found = self._detect(texts)
+            answers = self._detect(texts)
         except PipelineError as error:
             if len(texts) == 1:
                 return [error]
             half = len(texts) // 2
             return self._answers(texts[:half]) + self._answers(texts[half:])
-        assert len(found) == len(texts), f"{len(found)} answers for {len(texts)} texts"
-        return list(found)
+        assert len(answers) == len(texts), f"{len(answers)} answers for {len(texts)} texts"
+        return list(answers)
 
 
 async def end_thread(thread: ThreadPoolExecutor, last: Callable[[], None], seconds: float) -> bool:

@@ -132,9 +132,9 @@ def run_limited(
 
 def environment(folder: str) -> dict[str, str]:
     """The whole environment of the new process: nothing of ours, with `folder` for home and temporary files."""
-    found = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+    usual = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-    return {**found, "HOME": folder, "TMPDIR": folder, **alone}
+    return {**usual, "HOME": folder, "TMPDIR": folder, **alone}
 
 
 def _read(process: "subprocess.Popen[bytes]", seconds: float) -> tuple[bytes, str | None]:

@@ -64,10 +64,10 @@ def _verdict(finished: Finished, where: str) -> Check:
     kinds: dict[str, list[str]] = {}
     for kind, text in messages:
         kinds.setdefault(kind, []).append(text)
-    found = [*kinds.get("import", []), *kinds.get("broken", [])]
-    if found:
-        more = [f"and {len(found) - _MOST_SHOWN} more"] if len(found) > _MOST_SHOWN else []
-        return Check(NAME, FAILED, "; ".join([*found[:_MOST_SHOWN], *more]))
+    against = [*kinds.get("import", []), *kinds.get("broken", [])]
+    if against:
+        more = [f"and {len(against) - _MOST_SHOWN} more"] if len(against) > _MOST_SHOWN else []
+        return Check(NAME, FAILED, "; ".join([*against[:_MOST_SHOWN], *more]))
     if "nothing" in kinds:
         return Check(NAME, SKIPPED, kinds["nothing"][0])
     if "done" not in kinds:

@@ -157,12 +157,12 @@ def _look(names: list[str], seconds: float, result: int) -> None:
     against = (MessageType.POST_FAIL, MessageType.POST_ERR, MessageType.EXEC_ERR)
     for name in names:
         try:
-            found = run_checkables(analyze_function(getattr(module, name), options))
+            messages = run_checkables(analyze_function(getattr(module, name), options))
         except BaseException as error:  # CrossHair's own are no Exceptions: it meets what it cannot model
             _say(result, "unclear", f"{name}: CrossHair cannot look at it: {type(error).__name__}: {error}")
             continue
-        states = {message.state for message in found}
-        broken = [m for m in found if m.state in against and not m.message.startswith(_NAMES_OF_CONFINEMENT)]
+        states = {message.state for message in messages}
+        broken = [m for m in messages if m.state in against and not m.message.startswith(_NAMES_OF_CONFINEMENT)]
         for message in broken:
             _say(result, "broken", f"{name}: {message.message}")
         if broken:
@@ -172,7 +172,7 @@ def _look(names: list[str], seconds: float, result: int) -> None:
         elif MessageType.CANNOT_CONFIRM in states:
             _say(result, "searched", name)
         else:
-            _say(result, "unclear", f"{name}: {'; '.join(m.message for m in found) or 'nothing to hold it to'}")
+            _say(result, "unclear", f"{name}: {'; '.join(m.message for m in messages) or 'nothing to hold it to'}")
     return None
 
 

@@ -31,10 +31,10 @@ def check_syntax(code: str, patience: Patience) -> Check:
         return Check(NAME, FAILED, f"Python's parser does not survive it: {finished.reason()}")
     if finished.stopped_for is not None or finished.status != 0:
         return Check(NAME, ERROR, finished.reason())
-    found = json.loads(finished.output)["found"]
-    if found is None:
+    refusal = json.loads(finished.output)["found"]
+    if refusal is None:
         return Check(NAME, PASSED, "it parses")
-    message, line, column = found
+    message, line, column = refusal
     return Check(NAME, FAILED, f"{_place(line, column)}{message}")
 
 

@@ -33,12 +33,12 @@ def check_types(code: str, seconds: float, patience: Patience) -> Check:
     pyright = shutil.which("pyright", path=os.pathsep.join([_BESIDE_PYTHON, os.environ.get("PATH", "")]))
     with tempfile.TemporaryDirectory(prefix="pva-verify-") as folder:
         Path(folder, _FILE).write_bytes(code.encode("utf-8", "surrogatepass"))
-        found = None
+        check = None
         if pyright is not None:
-            found = _by_pyright(pyright, folder, seconds, patience)
-        if (found is None or found.status == ERROR) and importlib.util.find_spec("mypy") is not None:
-            found = _by_mypy(folder, seconds, patience)
-    return found or Check(NAME, SKIPPED, "neither pyright nor mypy is installed; to have one: pip install mypy")
+            check = _by_pyright(pyright, folder, seconds, patience)
+        if (check is None or check.status == ERROR) and importlib.util.find_spec("mypy") is not None:
+            check = _by_mypy(folder, seconds, patience)
+    return check or Check(NAME, SKIPPED, "neither pyright nor mypy is installed; to have one: pip install mypy")
 
 
 def _by_mypy(folder: str, seconds: float, patience: Patience) -> Check:

@@ -76,7 +76,7 @@ class Verifier:
         patience = patience or Patience(self.total_s)
         with self._lock:
             patience.begin()
-            found, parses = [], True
+            timed, parses = [], True
             for name in self.checks:
                 began = time.monotonic()
                 if not parses:
@@ -84,9 +84,9 @@ class Verifier:
                 else:
                     check = self._check(name, code, tests, setup, patience)
                 parses = parses and not (name == "syntax" and check.status == FAILED)
-                found.append((check, time.monotonic() - began))
-        checks = [check for check, _ in found]
-        return {"checks": [check.as_json(seconds) for check, seconds in found], "verdict": verdict_of(checks)}
+                timed.append((check, time.monotonic() - began))
+        checks = [check for check, _ in timed]
+        return {"checks": [check.as_json(seconds) for check, seconds in timed], "verdict": verdict_of(checks)}
 
     def _check(self, name: str, code: str, tests: Sequence[str], setup: str, patience: Patience) -> Check:
         if name == "tests" and not tests:

@@ -41,11 +41,11 @@ def read_answers(lm: LanguageModel, asked: Sequence[Asked], batch_size: int, log
         return batch_bytes(lm.model, len(places), width, 0) + n_kept * vocabulary * (size + 2 * FLOAT32)
 
     read = FittingParts(compute, size=len, expected=expected, name=lambda _: "an answer", device=lm.device, log=log)
-    found: dict[int, list[float]] = {}
+    logprobs: dict[int, list[float]] = {}
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
-        found |= zip(places, read(places), strict=True)
-    return [found[place] for place in range(len(asked))]
+        logprobs |= zip(places, read(places), strict=True)
+    return [logprobs[place] for place in range(len(asked))]
 
 
 def _read_together(lm: LanguageModel, asked: list[Asked]) -> list[list[float]]:

@@ -46,14 +46,14 @@ def run(ctx: RunContext[CircuitBaselineConfig], config: CircuitBaselineConfig) -
             ctx.log.info("%s", line)
         check(ctx, metrics, missed)
         out.table("baseline.parquet", rows)
-        for (behaviour, split), own in by_split(rows).items():
-            out.file(f"baseline_{behaviour}_{split}.csv", csv_of(own))
+        for (behaviour, split), some in by_split(rows).items():
+            out.file(f"baseline_{behaviour}_{split}.csv", csv_of(some))
         out.document(
             "baseline.json", BaselineDocument(n=len(rows), forced=bool(missed), missed=missed, behaviours=metrics)
         )
         for split in dict.fromkeys(row["split"] for row in rows):
-            own = {name: splits[split] for name, splits in metrics.items() if split in splits}
-            out.document(f"baseline_metrics_{split}.json", BaselineOfSplit(split=split, behaviours=own))
+            of_split = {name: splits[split] for name, splits in metrics.items() if split in splits}
+            out.document(f"baseline_metrics_{split}.json", BaselineOfSplit(split=split, behaviours=of_split))
         out.file("figures/margins.png", margins(rows, metrics))
         out.summary = {"prompts": len(rows), "behaviours": len(metrics), "missed": ", ".join(missed) or "none"}
         out.process |= {"model": lm.describe()}
@@ -93,17 +93,17 @@ def _row(prompt: Row, correct: list[float], incorrect: list[float]) -> Row:
 
 def by_split(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
     """Rows by behaviour and split, in the order of the table."""
-    found: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        found.setdefault((row["behaviour"], row["split"]), []).append(row)
-    return found
+        groups.setdefault((row["behaviour"], row["split"]), []).append(row)
+    return groups
 
 
 def metrics_of(rows: Sequence[Row]) -> Metrics:
-    found: Metrics = {}
-    for (behaviour, split), own in by_split(rows).items():
-        found.setdefault(behaviour, {})[split] = _metrics(behaviour, own)
-    return found
+    metrics: Metrics = {}
+    for (behaviour, split), some in by_split(rows).items():
+        metrics.setdefault(behaviour, {})[split] = _metrics(behaviour, some)
+    return metrics
 
 
 def _metrics(behaviour: str, rows: Sequence[Row]) -> BaselineMetrics:

@@ -20,11 +20,11 @@ def margins(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str
     with new_figure(7, 0.9 + 0.7 * len(metrics)) as (figure, axis):
         for place, (behaviour, splits) in enumerate(metrics.items()):
             for split, one in splits.items():
-                own = [row["margin"] for row in rows if (row["behaviour"], row["split"]) == (behaviour, split)]
+                shown = [row["margin"] for row in rows if (row["behaviour"], row["split"]) == (behaviour, split)]
                 middle = place + (-0.18 if split == "train" else 0.18)
                 # Points are spread in the order of the prompts: the same rows give the same picture.
-                heights = [middle + 0.12 * (2 * (number * 0.618 % 1) - 1) for number in range(len(own))]
-                axis.scatter(own, heights, s=10, alpha=0.6, linewidths=0, color=COLOURS[split])
+                heights = [middle + 0.12 * (2 * (number * 0.618 % 1) - 1) for number in range(len(shown))]
+                axis.scatter(shown, heights, s=10, alpha=0.6, linewidths=0, color=COLOURS[split])
                 axis.plot([one.threshold] * 2, [place - 0.36, place + 0.36], color="black", linewidth=1.2)
         for split, colour in COLOURS.items():
             axis.scatter([], [], s=10, color=colour, label=split)

@@ -18,11 +18,12 @@ from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.words import count, listed, number, percent
 from phase5_attribution_graphs.baseline.figures import CAPTIONS
+from phase5_attribution_graphs.page import circuits
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     document: BaselineDocument = phase.document()
-    section = Section("circuits", "Circuits", "Which latents carry an answer?", source=phase.place)
+    section = circuits(phase.place)
     section.answer = _answer(document)
     section.blocks = [
         Heading("Does the model show the behaviours?"),

@@ -36,9 +36,9 @@ def frequent_nodes(
             count[node] += 1
     kept = [node for node, n in count.items() if n >= min_frequency * len(graphs)]
     draws = draws_of_problems(len(graphs), n_resamples, seed) / len(graphs)
-    found = [_frequent(node, graphs, draws) for node in kept]
+    frequent = [_frequent(node, graphs, draws) for node in kept]
     return sorted(
-        found, key=lambda one: (-one.frequency.known, -abs(one.effect.known), one.layer, one.latent, one.role)
+        frequent, key=lambda one: (-one.frequency.known, -abs(one.effect.known), one.layer, one.latent, one.role)
     )
 
 

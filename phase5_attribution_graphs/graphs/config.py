@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.model.settings import BehaviourPromptsConfig
-from common.phases.settings import RecordsConfig, setting
+from common.phases.settings import RecordsConfig, resamples, setting
 from phase5_attribution_graphs.settings import ShownGraphConfig
 
 
@@ -22,5 +22,5 @@ class GraphsConfig(BehaviourPromptsConfig, ShownGraphConfig, RecordsConfig):
         0.2, "share of a behaviour's graphs that a node must be in to be told of", minimum=0.0, maximum=1.0
     )
     pages: int = setting(3, "graphs of each behaviour that get a page of their own", demo=1, minimum=0)
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
+    n_resamples: int = resamples()
     seed: int = setting(456, "seed of the shuffled pairs, of random edges and of resamples", minimum=0)

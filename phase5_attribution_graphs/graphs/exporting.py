@@ -85,7 +85,7 @@ def graph_document(
 def _nodes(explained: Explained, lm: LanguageModel, known: Mapping[Latent, LatentFacts]) -> dict[int, GraphNode]:
     """By column of the graph; tokens always, others where the pruning keeps them."""
     graph, effects = explained.graph, signed_effect(explained.graph)
-    found = {}
+    nodes = {}
     for column in explained.pruned.columns.tolist():
         told: dict[str, Any] = {
             "influence": float(explained.pruned.cumulative[column]),
@@ -96,14 +96,14 @@ def _nodes(explained: Explained, lm: LanguageModel, known: Mapping[Latent, Laten
             facts = known.get((layer, latent), LatentFacts())
             told |= {"label": facts.label, "examples": facts.examples}
             told |= {"promotes": facts.promotes, "suppresses": facts.suppresses}
-            found[column] = latent_node(layer, latent, pos, float(graph.activation[column]), **told)
+            nodes[column] = latent_node(layer, latent, pos, float(graph.activation[column]), **told)
         elif column < graph.error_columns.stop:
-            found[column] = error_node(*divmod(column - graph.n_latents, graph.n_pos), **told)
+            nodes[column] = error_node(*divmod(column - graph.n_latents, graph.n_pos), **told)
         else:
             pos = column - graph.token_columns.start
             token = int(graph.tokens[pos])
-            found[column] = token_node(token, pos, label=_token(lm, token), **told)
-    return found
+            nodes[column] = token_node(token, pos, label=_token(lm, token), **told)
+    return nodes
 
 
 def _target(explained: Explained, lm: LanguageModel, number: int) -> GraphNode:

@@ -15,8 +15,8 @@ def facts_of(ctx: RunContext) -> Mapping[Latent, LatentFacts]:
     """Of each latent that phase 5.3 described; none where it was not run."""
     if CIRCUIT_LATENTS.name not in ctx.artifacts:
         return {}
-    found = ctx.read(CIRCUIT_LATENTS)
-    examples, effects = (_by_latent(found.table(f"{name}.parquet")) for name in ("examples", "effects"))
+    described = ctx.read(CIRCUIT_LATENTS)
+    examples, effects = (_by_latent(described.table(f"{name}.parquet")) for name in ("examples", "effects"))
     return {
         latent: LatentFacts(
             tuple(_example(row) for row in examples[latent]),
@@ -28,10 +28,10 @@ def facts_of(ctx: RunContext) -> Mapping[Latent, LatentFacts]:
 
 
 def _by_latent(rows: list[dict[str, Any]]) -> dict[Latent, list[dict[str, Any]]]:
-    found: dict[Latent, list[dict[str, Any]]] = defaultdict(list)
+    by_latent: dict[Latent, list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row["rank"]):
-        found[row["layer"], row["latent"]].append(row)
-    return found
+        by_latent[row["layer"], row["latent"]].append(row)
+    return by_latent
 
 
 def _example(row: dict[str, Any]) -> TextExample:

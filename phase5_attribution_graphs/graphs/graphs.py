@@ -120,7 +120,7 @@ def limits_of(config: GraphsConfig) -> Limits:
 
 def shuffled(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     """For each prompt another of its behaviour with other answers, drawn by the seed; itself where there is none."""
-    found = []
+    others_of = []
     for prompt in prompts:
         pair = (prompt["correct_token"], prompt["incorrect_token"])
         others = [
@@ -129,8 +129,8 @@ def shuffled(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
             if other["behaviour"] == prompt["behaviour"] and (other["correct_token"], other["incorrect_token"]) != pair
         ]
         drawn = random.Random(f"{seed} {prompt['record']}").choice(others or [prompt])
-        found.append(drawn)
-    return found
+        others_of.append(drawn)
+    return others_of
 
 
 def _explained(explainer: Explainer, prompt: Prompt, other: Prompt, config: GraphsConfig) -> Explained:
@@ -166,11 +166,11 @@ def _shown_for_others(explained: Explained, limits: Limits, roles: list[str], co
 
 def _shown(explained: Explained, pruned: Pruned, roles: list[str], *, effects: bool) -> list[list[Any]]:
     graph, all_effects = explained.graph, signed_effect(explained.graph)
-    value, found = float(graph.values[graph.n_latents]), []
+    value, nodes = float(graph.values[graph.n_latents]), []
     for column in pruned.latents(graph).tolist():
         node = [int(graph.layer[column]), int(graph.latent[column]), roles[int(graph.pos[column])]]
-        found.append([*node, float(all_effects[column]) / value] if effects else node)
-    return found
+        nodes.append([*node, float(all_effects[column]) / value] if effects else node)
+    return nodes
 
 
 def conclude(ctx: RunContext[GraphsConfig], out: RecordWriter) -> None:
@@ -180,7 +180,7 @@ def conclude(ctx: RunContext[GraphsConfig], out: RecordWriter) -> None:
     by_behaviour: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_behaviour[row["behaviour"]].append(row)
-    behaviours = {name: _behaviour(own, config) for name, own in by_behaviour.items()}
+    behaviours = {name: _behaviour(some, config) for name, some in by_behaviour.items()}
     nodes = [as_row(name, node) for name, one in behaviours.items() for node in one.nodes]
     out.table("nodes.parquet", nodes)
     verified = [_verification(row) for row in rows]

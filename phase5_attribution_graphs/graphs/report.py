@@ -20,6 +20,7 @@ from common.report.collect import Collected, PhaseResult
 from common.report.graphs.overview import overview
 from common.words import count, number, plural, title_of
 from phase5_attribution_graphs.graphs.files import document_of
+from phase5_attribution_graphs.page import circuits
 
 MOST_NODES = 12  # of each behaviour
 ERRORS_TOO_MUCH = 0.5  # of what is explained, by edges of their own
@@ -27,7 +28,7 @@ ERRORS_TOO_MUCH = 0.5  # of what is explained, by edges of their own
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: GraphsDocument = phase.document()
-    section = Section("circuits", "Circuits", "Which latents carry an answer?", source=phase.place)
+    section = circuits(phase.place)
     section.answer = answer(result)
     drawings = _drawings(phase)
     section.blocks += [
@@ -46,16 +47,16 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
 
 def _drawings(phase: PhaseResult) -> dict[str, Drawing]:
     """The first graph of each behaviour, in small; where a page of it lies."""
-    found: dict[str, Drawing] = {}
+    drawings: dict[str, Drawing] = {}
     for row in phase.artifact.table("graphs.parquet"):
-        if row["behaviour"] not in found:
+        if row["behaviour"] not in drawings:
             document = document_of(row)
             caption = (
                 "Tokens below, layers upwards, the answer on top; circles are latents, squares errors. Blue adds to "
                 f"the answer, brown takes from it. Files: {phase.place}/graphs/{document.slug}/"
             )
-            found[row["behaviour"]] = Drawing(f"One of these graphs: {document.prompt}", caption, overview(document))
-    return found
+            drawings[row["behaviour"]] = Drawing(f"One of these graphs: {document.prompt}", caption, overview(document))
+    return drawings
 
 
 def answer(result: GraphsDocument) -> str:

@@ -54,10 +54,17 @@ def ablated(circuit: Circuit, meter: Meter, means: Mapping[str, Tensor | None], 
     tried += [Tried(ZERO, name, len(one), one.set_to(0.0)) for name, one in wholes.items()]
     rows = []
     for fixed, how in FIXED.items():
-        found = meter.effects([one.change for one in tried], how)
+        effects = meter.effects([one.change for one in tried], how)
         rows += [
             effect_row(
-                one.intervention, one.named, fixed, one.n_latents, found, number, meter.baseline, coefficient=one.factor
+                one.intervention,
+                one.named,
+                fixed,
+                one.n_latents,
+                effects,
+                number,
+                meter.baseline,
+                coefficient=one.factor,
             )
             for number, one in enumerate(tried)
         ]
@@ -104,5 +111,5 @@ def is_row(row: Row, intervention: str, named: str, fixed: str = FREELY) -> bool
 
 
 def _with_rank(row: Row, null: Float[np.ndarray, " n"]) -> Row:
-    found = rank(row["effect"], null)
-    return {**row, "rank": found, "n_nulls": len(null), "p": p_of_rank(found, len(null))}
+    rank_of_set = rank(row["effect"], null)
+    return {**row, "rank": rank_of_set, "n_nulls": len(null), "p": p_of_rank(rank_of_set, len(null))}

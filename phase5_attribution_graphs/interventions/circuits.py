@@ -38,8 +38,8 @@ class Latents:
         return Latents(self.layer[index], self.pos[index], self.latent[index], self.activation[index])
 
     @classmethod
-    def of(cls, found: Graph | LocalModel) -> "Latents":
-        return cls(found.layer.cpu(), found.pos.cpu(), found.latent.cpu(), found.activation.cpu())
+    def of(cls, graph: Graph | LocalModel) -> "Latents":
+        return cls(graph.layer.cpu(), graph.pos.cpu(), graph.latent.cpu(), graph.activation.cpu())
 
     def set_to(self, value: Tensor | float) -> Change:
         """The change that gives them these values."""

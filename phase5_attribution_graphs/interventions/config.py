@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.model.settings import BehaviourPromptsConfig
-from common.phases.settings import RecordsConfig, batches, setting
+from common.phases.settings import RecordsConfig, batches, resamples, setting
 from phase5_attribution_graphs.settings import GraphSizeConfig
 
 
@@ -34,6 +34,6 @@ class CircuitInterventionsConfig(BehaviourPromptsConfig, GraphSizeConfig, Record
         "how much of its own activation times its decoder direction is added when the top latent is steered",
         demo=(-2.0, 2.0),
     )
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
+    n_resamples: int = resamples()
     seed: int = setting(456, "seed of the random sets and of resamples", minimum=0)
     batch_size: int = batches("changes of a prompt", demo=64)

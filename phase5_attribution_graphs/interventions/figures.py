@@ -19,20 +19,20 @@ CAPTIONS = {
 }
 
 
-def effects_beside_nulls(evidence: Mapping[str, Evidence], found: InterventionsDocument) -> bytes:
+def effects_beside_nulls(evidence: Mapping[str, Evidence], document: InterventionsDocument) -> bytes:
     """A row for each behaviour."""
     with new_figure(7, 1.9 * len(evidence), n_rows=len(evidence)) as (figure, axes):
-        for axis, (behaviour, own) in zip(np.atleast_1d(axes), evidence.items(), strict=True):
-            rows = [row for row in own.effects if row["set"] == TOP_SIGNED and row["rank"] > 0]
+        for axis, (behaviour, of_behaviour) in zip(np.atleast_1d(axes), evidence.items(), strict=True):
+            rows = [row for row in of_behaviour.effects if row["set"] == TOP_SIGNED and row["rank"] > 0]
             assert {row["intervention"] for row in rows} == {COMPARED[TOP_SIGNED]}
-            effects, null = np.array([row["effect"] for row in rows]), own.nulls[TOP_SIGNED]
+            effects, null = np.array([row["effect"] for row in rows]), of_behaviour.nulls[TOP_SIGNED]
             order = np.argsort(-effects, kind="stable")
             places = np.arange(len(order))
             across = np.repeat(places, null.shape[1])
             axis.scatter(across, null[order].ravel(), s=4, color=GREY, alpha=0.25, linewidths=0)
-            axis.scatter(places, own.column("baseline")[order], s=60, marker="_", color="black", linewidths=1)
+            axis.scatter(places, of_behaviour.column("baseline")[order], s=60, marker="_", color="black", linewidths=1)
             axis.scatter(places, effects[order], s=16, color=BLUE, linewidths=0, zorder=3)
             axis.axhline(0, color="black", linewidth=0.6)
             axis.set(xticks=[], ylabel="logits")
-            axis.set_title(f"{behaviour}: {found.behaviours[behaviour].sets[TOP_SIGNED].verdict}", loc="left")
+            axis.set_title(f"{behaviour}: {document.behaviours[behaviour].sets[TOP_SIGNED].verdict}", loc="left")
         return png_bytes(figure)

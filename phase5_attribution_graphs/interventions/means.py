@@ -47,9 +47,9 @@ class MeanActivations:
         sums, n = torch.zeros(2, len(self._transcoders), width), torch.zeros(2)
         for prompt in prompts:
             run = clean_run(self._lm, torch.tensor(prompt["token_ids"]))
-            found = Latents.of(local_model(run, self._transcoders))
-            places = (roles(found, run.n_pos), found.layer, found.latent)
-            sums.index_put_(places, found.activation, accumulate=True)
+            latents = Latents.of(local_model(run, self._transcoders))
+            places = (roles(latents, run.n_pos), latents.layer, latents.latent)
+            sums.index_put_(places, latents.activation, accumulate=True)
             n += torch.tensor([1, run.n_pos - 1 - N_SINKS])
         return sums / n.clamp(min=1)[:, None, None]
 

@@ -57,8 +57,8 @@ class Meter:
         """Raises: ConfigError where one change alone is too much for the memory."""
 
         def tried(part: list[Change]) -> list[tuple[float, float]]:
-            found = self._runner.outcomes([Change(), *part], fixed, at_once=1 + len(part))
-            read = [self._capped(found.logits), self._before_cap(found, fixed)]
+            outcome = self._runner.outcomes([Change(), *part], fixed, at_once=1 + len(part))
+            read = [self._capped(outcome.logits), self._before_cap(outcome, fixed)]
             return list(zip(*((one[0] - one[1:]).tolist() for one in read), strict=True))
 
         fitting = FittingParts(
@@ -85,8 +85,8 @@ class Meter:
         correct, incorrect = self.target.tokens
         return logits[:, correct].double() - logits[:, incorrect].double()
 
-    def _before_cap(self, found: Outcome, fixed: Fixed) -> Float[Tensor, " batch"]:
-        last, norm = found.resid_final[:, -1].double(), self._runner.decoder.final_norm
+    def _before_cap(self, outcome: Outcome, fixed: Fixed) -> Float[Tensor, " batch"]:
+        last, norm = outcome.resid_final[:, -1].double(), self._runner.decoder.final_norm
         scale = self.run.final_scale[-1].double() if fixed.norms else norm.scale(last)[:, None]
         return (last * scale * norm.gain.double() * self.target.direction.double()).sum(-1)
 

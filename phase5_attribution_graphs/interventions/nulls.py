@@ -59,9 +59,9 @@ def _nearest(graph: Graph, index: int, excluded: Tensor) -> list[int]:
     """Other latents of its layer and position, the nearest in activation first."""
     here = (graph.layer == graph.layer[index]) & (graph.pos == graph.pos[index])
     here[excluded] = False
-    found = here.nonzero()[:, 0]
-    distance = (graph.activation[found] - graph.activation[index]).abs()
-    return found[distance.argsort(stable=True)].tolist()
+    others = here.nonzero()[:, 0]
+    distance = (graph.activation[others] - graph.activation[index]).abs()
+    return others[distance.argsort(stable=True)].tolist()
 
 
 def _drawn(near: Sequence[Sequence[int]], rng: random.Random) -> Int[Tensor, " k"]:
@@ -79,20 +79,20 @@ def seed_of(base_seed: int, record: int, purpose: int) -> int:
     return record_seed(base_seed, record, 0.0, purpose)
 
 
-def rank(own: float, null: Float[np.ndarray, " n"]) -> int:
-    return 1 + int((null >= own).sum())
+def rank(value: float, null: Float[np.ndarray, " n"]) -> int:
+    return 1 + int((null >= value).sum())
 
 
-def p_of_rank(found: int, n: int) -> float:
-    return found / (1 + n)
+def p_of_rank(own_rank: int, n: int) -> float:
+    return own_rank / (1 + n)
 
 
-def p_of_means(own: Float[np.ndarray, " prompt"], null: Float[np.ndarray, "prompt n"]) -> float:
+def p_of_means(values: Float[np.ndarray, " prompt"], null: Float[np.ndarray, "prompt n"]) -> float:
     """Of a behaviour: the mean over prompts beside the means of the first sets, of the second ones, and so on."""
-    return p_of_rank(rank(float(own.mean()), null.mean(0)), null.shape[1])
+    return p_of_rank(rank(float(values.mean()), null.mean(0)), null.shape[1])
 
 
-def pooled_p(own: Float[np.ndarray, " k"], null: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
+def pooled_p(values: Float[np.ndarray, " k"], null: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
     """Of each of several values beside one null for all of them; 1 where there is none."""
     ascending = np.sort(null)
-    return (1 + len(null) - np.searchsorted(ascending, own, side="left")) / (1 + len(null))
+    return (1 + len(null) - np.searchsorted(ascending, values, side="left")) / (1 + len(null))

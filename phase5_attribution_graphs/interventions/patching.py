@@ -58,9 +58,9 @@ def patched(
     between = meter.baseline - there.baseline
     tried = {ALL: _either(circuit.active, active), KEPT: kept, TOP_SIGNED: circuit.latents[circuit.top_signed]}
     tried |= {f"{KEPT}, layer {layer}": kept[kept.layer == layer] for layer in kept.layer.unique().tolist()}
-    found = meter.effects([one.set_to(_activations(one, active)) for one in tried.values()])
+    effects = meter.effects([one.set_to(_activations(one, active)) for one in tried.values()])
     rows = [
-        effect_row(PATCH, name, FREELY, len(one), found, number, between, source_record=partner.record)
+        effect_row(PATCH, name, FREELY, len(one), effects, number, between, source_record=partner.record)
         for number, (name, one) in enumerate(tried.items())
     ]
     back = there.effects([kept.set_to(kept.activation)])
@@ -73,8 +73,8 @@ def _activations(wanted: Latents, active: Latents) -> Float[Tensor, " n"]:
     return torch.tensor([known.get(place, 0.0) for place in wanted.places()])
 
 
-def _either(own: Latents, other: Latents) -> Latents:
+def _either(latents: Latents, other: Latents) -> Latents:
     """All latents of both, each once; with the activations of the first, 0 where silent."""
-    layer, pos, latent = torch.tensor(sorted({*own.places(), *other.places()})).reshape(-1, 3).T
+    layer, pos, latent = torch.tensor(sorted({*latents.places(), *other.places()})).reshape(-1, 3).T
     both = Latents(layer, pos, latent, torch.zeros(len(layer)))
-    return replace(both, activation=_activations(both, own))
+    return replace(both, activation=_activations(both, latents))

@@ -8,6 +8,7 @@ from common.handoffs.circuit_interventions import (
     InterventionsOfBehaviour,
     NamedSet,
 )
+from common.handoffs.estimates import Interval
 from common.report.blocks import (
     Block,
     Cell,
@@ -30,7 +31,8 @@ from common.report.figures import figures_of
 from common.words import count, interval, listed, number, percent, plural
 from phase5_attribution_graphs.interventions.circuits import TOP_INFLUENCE, TOP_SIGNED
 from phase5_attribution_graphs.interventions.figures import CAPTIONS
-from phase5_attribution_graphs.interventions.words import verdict_words
+from phase5_attribution_graphs.interventions.words import determined, verdict_words
+from phase5_attribution_graphs.page import circuits
 
 HIGH_ERRORS, WEAK_MATCH = 0.5, 0.5
 SETS = {TOP_SIGNED: "by signed effect, together", TOP_INFLUENCE: "by influence, one by one"}
@@ -45,7 +47,7 @@ Named = tuple[str, InterventionsOfBehaviour]
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     document: InterventionsDocument = phase.document()
-    section = Section("circuits", "Circuits", "Which latents carry an answer?", source=phase.place)
+    section = circuits(phase.place)
     section.answer = _answer(document)
     section.blocks = [
         Heading("Tried in the model itself"),
@@ -59,18 +61,18 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         _steered(document),
         _correlations(document),
     ]
-    section.warnings = [one for name, found in document.behaviours.items() for one in _warnings(name, found)]
+    section.warnings = [one for name, behaviour in document.behaviours.items() for one in _warnings(name, behaviour)]
     return section
 
 
 def _answer(document: InterventionsDocument) -> str:
     by_verdict: dict[CircuitVerdict, list[str]] = {}
-    for name, found in document.behaviours.items():
-        by_verdict.setdefault(found.sets[TOP_SIGNED].verdict, []).append(name)
+    for name, behaviour in document.behaviours.items():
+        by_verdict.setdefault(behaviour.sets[TOP_SIGNED].verdict, []).append(name)
     said = {
         CircuitVerdict.CARRIED: "{} {} carried by the latents that graphs name",
         CircuitVerdict.NO_MORE: "in {} they do no more than matched latents",
-        CircuitVerdict.CANNOT_TELL: "of {} one cannot tell",
+        CircuitVerdict.CANNOT_TELL: "for {} the result is inconclusive",
     }
     parts = [
         said[verdict].format(listed(by_verdict[verdict]), "is" if len(by_verdict[verdict]) == 1 else "are")
@@ -84,14 +86,15 @@ def _answer(document: InterventionsDocument) -> str:
 def _sizes(document: InterventionsDocument) -> str:
     """'agreement: 10 latents take 33.0 % of the difference, matched sets −2.1 %'."""
     told = []
-    for name, found in document.behaviours.items():
-        top, baseline = found.sets[TOP_SIGNED], found.baseline.value
+    for name, behaviour in document.behaviours.items():
+        top, baseline = behaviour.sets[TOP_SIGNED], behaviour.baseline.value
         matched = top.null.times(1 / baseline).value if baseline else None
         share_of_null = "–" if matched is None else f"{number(100 * matched, 1)} %"
-        told.append(
-            f"{name}: {count(document.set_size)} latents take {percent(top.share)} of the logit difference, "
-            f"matched ones {share_of_null}"
-        )
+        latents = f"{name}: {count(document.set_size)} latents take"
+        if determined(top.share):
+            told.append(f"{latents} {percent(top.share)} of the logit difference, matched ones {share_of_null}")
+        else:
+            told.append(f"{latents} a share of the logit difference that is not determined")
     return "; ".join(told)
 
 
@@ -120,25 +123,29 @@ def _named_sets(document: InterventionsDocument) -> Table:
         *word_columns("Verdict"),
     ]
     rows = [
-        [Cell(name), Cell(words), *_of_set(found, found.sets[which])]
-        for name, found in document.behaviours.items()
+        [Cell(name), Cell(words), *_of_set(behaviour, behaviour.sets[which])]
+        for name, behaviour in document.behaviours.items()
         for which, words in SETS.items()
     ]
     return Table("Named latents set to zero, beside latents that match them", columns, rows)
 
 
-def _of_set(found: InterventionsOfBehaviour, one: NamedSet) -> list[Cell]:
+def _of_set(behaviour: InterventionsOfBehaviour, one: NamedSet) -> list[Cell]:
     return [
-        count_cell(found.n),
-        estimate(found.baseline),
+        count_cell(behaviour.n),
+        estimate(behaviour.baseline),
         estimate(one.effect),
         estimate(one.null),
-        share(one.share),
+        _share_cell(one.share),
         counted(one.first),
         counted(one.first_twentieth),
         p_cell(one.p_holm),
-        Cell(verdict_words(one, found.n)),
+        Cell(verdict_words(one, behaviour.n)),
     ]
+
+
+def _share_cell(value: Interval) -> Cell:
+    return share(value) if determined(value) else Cell("not determined")
 
 
 def _whole_circuits(document: InterventionsDocument) -> Table:
@@ -160,7 +167,7 @@ def _whole_circuits(document: InterventionsDocument) -> Table:
 
 
 def _share(title: str, meaning: str, field: str) -> Column:
-    return Column(title, meaning, cell=lambda one: share(getattr(one[1], field)))
+    return Column(title, meaning, cell=lambda one: _share_cell(getattr(one[1], field)))
 
 
 def _changes(document: InterventionsDocument) -> Table:
@@ -173,15 +180,15 @@ def _changes(document: InterventionsDocument) -> Table:
     values = {"zero": "zero", "mean": "its mean over train prompts", "inhibit": below}
     rows = [
         [Cell(name), Cell(SETS[which].partition(",")[0]), Cell(values[what]), *map(estimate, by_fixed.values())]
-        for name, found in document.behaviours.items()
-        for which, by_change in found.changes.items()
+        for name, behaviour in document.behaviours.items()
+        for which, by_change in behaviour.changes.items()
         for what, by_fixed in by_change.items()
     ]
     return Table("Both named sets, changed in three ways", columns, rows, folded=True)
 
 
 def _patched(document: InterventionsDocument) -> list[Block]:
-    paired = {name: found.patched for name, found in document.behaviours.items() if found.patched.n}
+    paired = {name: behaviour.patched for name, behaviour in document.behaviours.items() if behaviour.patched.n}
     if not paired:
         return []
     sets = list(dict.fromkeys(one for patched in paired.values() for one in patched.moved))
@@ -205,18 +212,18 @@ def _patched(document: InterventionsDocument) -> list[Block]:
 def _refused(document: InterventionsDocument) -> str:
     told = [
         f"{name}: {plural(n, 'prompt')} with {'a partner of ' * (why != 'no partner')}{why}"
-        for name, found in document.behaviours.items()
-        for why, n in found.patched.refused.items()
+        for name, behaviour in document.behaviours.items()
+        for why, n in behaviour.patched.refused.items()
     ]
     return f"Not patched are, of {'; of '.join(told)}." if told else ""
 
 
 def _steered(document: InterventionsDocument) -> Table:
-    coefficients = list(dict.fromkeys(one for found in document.behaviours.values() for one in found.steered))
+    coefficients = list(dict.fromkeys(one for behaviour in document.behaviours.values() for one in behaviour.steered))
     columns = [*word_columns("Behaviour"), *(Column(f"{float(one):+g}".replace("-", "−")) for one in coefficients)]
     rows = [
-        [Cell(name), *(estimate(found.steered.get(one), signed=True) for one in coefficients)]
-        for name, found in document.behaviours.items()
+        [Cell(name), *(estimate(behaviour.steered.get(one), signed=True) for one in coefficients)]
+        for name, behaviour in document.behaviours.items()
     ]
     note = (
         "Effect [logits] when so many times the activation of the top latent by signed effect, along its decoder's "
@@ -238,13 +245,13 @@ def _correlations(document: InterventionsDocument) -> Table:
     return table_of("What graphs claim, and what happens", columns, rows, note=note, folded=True)
 
 
-def _warnings(name: str, found: InterventionsOfBehaviour) -> list[Block]:
+def _warnings(name: str, behaviour: InterventionsOfBehaviour) -> list[Block]:
     made = []
-    errors = found.errors_direct
+    errors = behaviour.errors_direct
     if errors.value is not None and errors.value > HIGH_ERRORS:
         words = f"{name}: {percent(errors)} of the difference is added by what transcoders miss, so graphs say little"
         made.append(warning("Errors carry much of an answer", f"{words}."))
-    ratio = found.activation_ratio
+    ratio = behaviour.activation_ratio
     if ratio.value is not None and ratio.value < WEAK_MATCH:
         words = f"{name}: the latents of random sets are {interval(ratio)} times as active as those they match"
         made.append(warning("Few latents are as active as the named ones", f"{words}."))

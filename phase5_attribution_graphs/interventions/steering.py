@@ -24,9 +24,9 @@ def steered(
     assert transcoder is not None  # a layer without one has no latents
     direction = float(top.activation[0]) * transcoder.W_dec[latent]
     last = circuit.graph.n_pos - 1
-    found = meter.effects([Change(adds=(Add(layer, last, factor * direction),)) for factor in coefficients])
+    effects = meter.effects([Change(adds=(Add(layer, last, factor * direction),)) for factor in coefficients])
     place = {"layer": layer, "pos": pos, "latent": latent}
     return [
-        effect_row(STEER, TOP_LATENT, FREELY, 1, found, number, meter.baseline, coefficient=factor, **place)
+        effect_row(STEER, TOP_LATENT, FREELY, 1, effects, number, meter.baseline, coefficient=factor, **place)
         for number, factor in enumerate(coefficients)
     ]

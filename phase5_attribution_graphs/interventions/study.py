@@ -88,8 +88,8 @@ class Study:
         )
 
     def _partner(self, prompt: Row) -> Partner | None:
-        found = self._prompts.get(prompt["pair"])
-        return None if found is None else Partner(found["record"], found["token_ids"])
+        partner = self._prompts.get(prompt["pair"])
+        return None if partner is None else Partner(partner["record"], partner["token_ids"])
 
 
 def _facts(prompt: Row, circuit: Circuit, meter: Meter, effects: list[Row], swept: Importance) -> Row:

@@ -48,23 +48,23 @@ class Evidence:
 
 
 def summarize(by_behaviour: Mapping[str, Evidence], n_resamples: int, seed: int) -> dict[str, InterventionsOfBehaviour]:
-    found = {name: _of_behaviour(evidence, n_resamples, seed) for name, evidence in by_behaviour.items()}
+    summaries = {name: _of_behaviour(evidence, n_resamples, seed) for name, evidence in by_behaviour.items()}
     for name in COMPARED:
-        adjusted = holm([one.sets[name].p for one in found.values()])
-        for behaviour, p in zip(found, adjusted, strict=True):
+        adjusted = holm([one.sets[name].p for one in summaries.values()])
+        for behaviour, p in zip(summaries, adjusted, strict=True):
             assert p is not None
-            one = found[behaviour]
+            one = summaries[behaviour]
             judged = replace(one.sets[name], p_holm=p)
             judged = replace(judged, verdict=verdict_of(judged, one.baseline.known, one.n))
-            found[behaviour] = replace(one, sets={**one.sets, name: judged})
-    return found
+            summaries[behaviour] = replace(one, sets={**one.sets, name: judged})
+    return summaries
 
 
-def verdict_of(found: NamedSet, baseline: float, n_prompts: int) -> CircuitVerdict:
-    low, high = found.beyond.low, found.beyond.high
+def verdict_of(named_set: NamedSet, baseline: float, n_prompts: int) -> CircuitVerdict:
+    low, high = named_set.beyond.low, named_set.beyond.high
     if n_prompts < MIN_PROMPTS or low is None or high is None:
         return CircuitVerdict.CANNOT_TELL
-    if low > 0 and found.p_holm <= ALPHA:
+    if low > 0 and named_set.p_holm <= ALPHA:
         return CircuitVerdict.CARRIED
     return CircuitVerdict.NO_MORE if high < NEGLIGIBLE * abs(baseline) else CircuitVerdict.CANNOT_TELL
 
@@ -116,14 +116,14 @@ def _of_behaviour(evidence: Evidence, n_resamples: int, seed: int) -> Interventi
 
 def _named_set(evidence: Evidence, name: str, over: Resamples) -> NamedSet:
     rows = [row for row in evidence.effects if is_row(row, COMPARED[name], name)]
-    own, null = np.array([row["effect"] for row in rows]), evidence.nulls[name]
+    effects, null = np.array([row["effect"] for row in rows]), evidence.nulls[name]
     ranks, n_nulls = [row["rank"] for row in rows], null.shape[1]
-    p = p_of_means(own, null)
+    p = p_of_means(effects, null)
     return NamedSet(
-        effect=over.mean(own),
+        effect=over.mean(effects),
         null=over.mean(null.mean(1)),
-        beyond=over.mean(own - null.mean(1)),
-        share=over.share(own, evidence.column("baseline")),
+        beyond=over.mean(effects - null.mean(1)),
+        share=over.share(effects, evidence.column("baseline")),
         first=counted(ranks.count(1), len(ranks)),
         first_twentieth=counted(sum(one <= (1 + n_nulls) / 20 for one in ranks), len(ranks)),
         p=p,
@@ -134,11 +134,13 @@ def _named_set(evidence: Evidence, name: str, over: Resamples) -> NamedSet:
 
 def _changes(evidence: Evidence, name: str, over: Resamples) -> dict[str, dict[str, Interval]]:
     """By intervention and what is fixed."""
-    found: dict[str, dict[str, list[float]]] = {}
+    effects_of: dict[str, dict[str, list[float]]] = {}
     for row in evidence.effects:
         if row["set"] == name and row["intervention"] in (ZERO, MEAN, INHIBIT):
-            found.setdefault(row["intervention"], {}).setdefault(row["fixed"], []).append(row["effect"])
-    return {what: {fixed: over.mean(np.array(own)) for fixed, own in by.items()} for what, by in found.items()}
+            effects_of.setdefault(row["intervention"], {}).setdefault(row["fixed"], []).append(row["effect"])
+    return {
+        what: {fixed: over.mean(np.array(values)) for fixed, values in by.items()} for what, by in effects_of.items()
+    }
 
 
 def _patched(evidence: Evidence, n_resamples: int, seed: int) -> Patched:
@@ -156,17 +158,17 @@ def _moved(effects: Sequence[Row], intervention: str, over: Resamples) -> dict[s
     """By set. A prompt whose graph keeps nothing in a layer moves nothing by it."""
     rows = [row for row in effects if row["intervention"] == intervention]
     whole = {row["record"]: row["whole"] for row in rows}
-    found: dict[str, dict[int, float]] = {}
+    effects_of: dict[str, dict[int, float]] = {}
     for row in rows:
-        found.setdefault(row["set"], {})[row["record"]] = row["effect"]
-    names = sorted(found, key=lambda name: (name.startswith(f"{KEPT}, "), len(name), name))
+        effects_of.setdefault(row["set"], {})[row["record"]] = row["effect"]
+    names = sorted(effects_of, key=lambda name: (name.startswith(f"{KEPT}, "), len(name), name))
     wholes = np.array([*whole.values()])
-    return {name: over.share(np.array([found[name].get(one, 0.0) for one in whole]), wholes) for name in names}
+    return {name: over.share(np.array([effects_of[name].get(one, 0.0) for one in whole]), wholes) for name in names}
 
 
 def _steered(evidence: Evidence, over: Resamples) -> dict[str, Interval]:
-    found: dict[str, list[float]] = {}
+    effects_of: dict[str, list[float]] = {}
     for row in evidence.effects:
         if row["intervention"] == STEER:
-            found.setdefault(f"{row['coefficient']:g}", []).append(row["effect"])
-    return {coefficient: over.mean(np.array(own)) for coefficient, own in found.items()}
+            effects_of.setdefault(f"{row['coefficient']:g}", []).append(row["effect"])
+    return {coefficient: over.mean(np.array(values)) for coefficient, values in effects_of.items()}

@@ -50,11 +50,11 @@ def run(ctx: RunContext[CircuitInterventionsConfig], config: CircuitIntervention
 
 def tried_prompts(ctx: RunContext[CircuitInterventionsConfig]) -> list[Row]:
     """The first test prompts of each behaviour."""
-    found: dict[str, list[Row]] = defaultdict(list)
+    prompts_of: dict[str, list[Row]] = defaultdict(list)
     for row in ctx.read(handoffs.CIRCUIT_PROMPTS).table("prompts.parquet"):
-        if row["split"] == TEST and len(found[row["behaviour"]]) < ctx.config.n_prompts:
-            found[row["behaviour"]].append(row)
-    return [row for rows in found.values() for row in rows]
+        if row["split"] == TEST and len(prompts_of[row["behaviour"]]) < ctx.config.n_prompts:
+            prompts_of[row["behaviour"]].append(row)
+    return [row for rows in prompts_of.values() for row in rows]
 
 
 def count_records(ctx: RunContext[CircuitInterventionsConfig]) -> int:
@@ -69,24 +69,24 @@ def write(ctx: RunContext[CircuitInterventionsConfig], out: RecordWriter, tried:
     study = Study(lm, transcoders, ctx.read(handoffs.CIRCUIT_PROMPTS).table("prompts.parquet"), config, ctx.log)
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):
-        found = study.of(tried[index])
+        studied = study.of(tried[index])
         which = {"record": index, "behaviour": tried[index]["behaviour"]}
-        circuit = {**which, "prompt_record": tried[index]["record"], **found.circuit}
-        rows = [circuit, *([{**which, **row} for row in each] for each in (found.effects, found.importance))]
-        arrays = {f"{NULLS}/{name}": null for name, null in found.nulls.items()}
+        circuit = {**which, "prompt_record": tried[index]["record"], **studied.circuit}
+        rows = [circuit, *([{**which, **row} for row in each] for each in (studied.effects, studied.importance))]
+        arrays = {f"{NULLS}/{name}": null for name, null in studied.nulls.items()}
         out.append(index, dict(zip(TABLES, rows, strict=True)), arrays)
-        ctx.log.info("%d of %d, %s: %s", index + 1, len(tried), which["behaviour"], _told(found))
+        ctx.log.info("%d of %d, %s: %s", index + 1, len(tried), which["behaviour"], _told(studied))
 
 
-def _told(found: Studied) -> str:
-    [row] = [row for row in found.effects if row["set"] == TOP_SIGNED and row["rank"] > 0]
+def _told(studied: Studied) -> str:
+    [row] = [row for row in studied.effects if row["set"] == TOP_SIGNED and row["rank"] > 0]
     return f"{row['n_latents']} latents take {row['effect']:.2f} of {row['whole']:.2f}, rank {row['rank']}"
 
 
 def conclude(ctx: RunContext[CircuitInterventionsConfig], out: RecordWriter) -> None:
     """Write interventions.json, the tables as CSV, and the figure, which follow from all records."""
     config, evidence = ctx.config, evidence_of(out)
-    found = InterventionsDocument(
+    document = InterventionsDocument(
         experiment=out.identity["experiment"],
         n=out.n_records,
         n_nulls=config.n_nulls,
@@ -95,30 +95,30 @@ def conclude(ctx: RunContext[CircuitInterventionsConfig], out: RecordWriter) -> 
         seed=config.seed,
         behaviours=summarize(evidence, config.n_resamples, config.seed),
     )
-    out.document("interventions.json", found)
+    out.document("interventions.json", document)
     for name in TABLES:
         out.file(name.replace(".parquet", ".csv"), csv_of(out.joined_rows(name)))
-    out.file("figures/effects.png", effects_beside_nulls(evidence, found))
-    lines = {name: in_short(one) for name, one in found.behaviours.items()}
+    out.file("figures/effects.png", effects_beside_nulls(evidence, document))
+    lines = {name: in_short(one) for name, one in document.behaviours.items()}
     for name, line in lines.items():
         ctx.log.info("%s: %s", name, line)
-    out.summary = {"prompts": out.n_records, **{name: str(_verdict(found, name)) for name in lines}}
+    out.summary = {"prompts": out.n_records, **{name: str(_verdict(document, name)) for name in lines}}
 
 
 def evidence_of(out: RecordWriter) -> dict[str, Evidence]:
     """By behaviour, in the order of the records."""
     circuits, effects = (out.joined_rows(name) for name in TABLES[:2])
     nulls = {name: out.joined_tensor(f"{NULLS}/{name}") for name in COMPARED}
-    found = {}
+    evidence = {}
     for behaviour in dict.fromkeys(row["behaviour"] for row in circuits):
-        own = [number for number, row in enumerate(circuits) if row["behaviour"] == behaviour]
-        found[behaviour] = Evidence(
-            [circuits[number] for number in own],
+        numbers = [number for number, row in enumerate(circuits) if row["behaviour"] == behaviour]
+        evidence[behaviour] = Evidence(
+            [circuits[number] for number in numbers],
             [row for row in effects if row["behaviour"] == behaviour],
-            {name: null[own] for name, null in nulls.items()},
+            {name: null[numbers] for name, null in nulls.items()},
         )
-    return found
+    return evidence
 
 
-def _verdict(found: InterventionsDocument, behaviour: str) -> str:
-    return found.behaviours[behaviour].sets[TOP_SIGNED].verdict
+def _verdict(document: InterventionsDocument, behaviour: str) -> str:
+    return document.behaviours[behaviour].sets[TOP_SIGNED].verdict

@@ -50,7 +50,7 @@ class Strongest:
         A layer that has fewer leaves its places to the others.
         """
         by_layer = [self._ordered(place) for place in range(len(self.layers))]
-        longest = max((len(own) for own in by_layer), default=0)
+        longest = max((len(latents) for latents in by_layer), default=0)
         turns = ((layer, own) for turn in range(longest) for layer, own in self._turn(by_layer, turn))
         return sorted(place for place, _ in zip(turns, range(n), strict=False))
 
@@ -62,12 +62,14 @@ class Strongest:
         return sorted(counts, key=lambda latent: (-counts[latent], latent))
 
     def _turn(self, by_layer: Sequence[Sequence[int]], turn: int) -> list[Latent]:
-        return [(layer, own[turn]) for layer, own in zip(self.layers, by_layer, strict=True) if turn < len(own)]
+        return [
+            (layer, latents[turn]) for layer, latents in zip(self.layers, by_layer, strict=True) if turn < len(latents)
+        ]
 
 
 def latents_by_layer(chosen: Sequence[Latent]) -> Mapping[int, list[int]]:
     """Numbers of the latents of each layer that has some."""
-    found: dict[int, list[int]] = {}
+    numbers_of: dict[int, list[int]] = {}
     for layer, latent in chosen:
-        found.setdefault(layer, []).append(latent)
-    return found
+        numbers_of.setdefault(layer, []).append(latent)
+    return numbers_of

@@ -60,9 +60,9 @@ Contexts = Mapping[Latent, list[Context]]
 
 def examples(contexts: Contexts, k: int, tokenizer: Any) -> Iterator[Row]:
     """Rows of examples.parquet: of each latent the `k` contexts with the largest activations."""
-    for (layer, latent), found in contexts.items():
+    for (layer, latent), of_latent in contexts.items():
         different: dict[tuple[int, ...], Context] = {}
-        for context in sorted(found, key=lambda one: one.order):
+        for context in sorted(of_latent, key=lambda one: one.order):
             different.setdefault(context.read, context)
         for rank, context in enumerate(list(different.values())[:k], start=1):
             yield {"layer": layer, "latent": latent, "rank": rank, **context.row(tokenizer)}
@@ -73,7 +73,7 @@ def contexts_of(
     chosen: Sequence[Latent], text: GeneralText, shelf: Shelf, fired: Sequence[Row], prompts: Sequence[Row]
 ) -> Contexts:
     """Every context of each of the `chosen` latents: in documents, and in prompts by their rows of fired.parquet."""
-    found: dict[Latent, list[Context]] = {place: [] for place in chosen}
+    contexts: dict[Latent, list[Context]] = {place: [] for place in chosen}
     numbers = latents_by_layer(chosen)
     few = {layer: only(shelf.transcoder(layer), latents) for layer, latents in numbers.items()}
     for document, layers in text.read():
@@ -83,14 +83,14 @@ def contexts_of(
             for place in largest.nonzero()[:, 0].tolist():
                 activation, pos = float(largest[place]), int(positions[place]) + N_SINKS
                 context = Context(activation, TEXT, document.number, pos, document.ids)
-                found[layer, numbers[layer][place]].append(context)
+                contexts[layer, numbers[layer][place]].append(context)
     for row, prompt in zip(fired, prompts, strict=True):
         columns = (row[name] for name in ("layers", "latents", "largest", "positions"))
         for layer, latent, activation, pos in zip(*columns, strict=True):
-            if (layer, latent) in found:
+            if (layer, latent) in contexts:
                 context = Context(activation, PROMPT, row["record"], pos, prompt["token_ids"])
-                found[layer, latent].append(context)
-    return found
+                contexts[layer, latent].append(context)
+    return contexts
 
 
 def only(transcoder: Transcoder, latents: Sequence[int]) -> Transcoder:

@@ -22,9 +22,9 @@ def draw(document: CircuitLatentsDocument) -> bytes:
         pooled = [fit.last for fit in layers.values()]
         axis.plot(places, _values(pooled), color=GREY, marker="s", markersize=4, label="last position, all prompts")
         for number, behaviour in enumerate(document.prompts):
-            own = _values([fit.behaviours[behaviour] for fit in layers.values()])
+            values = _values([fit.behaviours[behaviour] for fit in layers.values()])
             colour = COLOURS[number % len(COLOURS)]
-            axis.plot(places, own, color=colour, linestyle="--", marker=".", label=behaviour)
+            axis.plot(places, values, color=colour, linestyle="--", marker=".", label=behaviour)
         axis.axhline(1, color=GREY, linestyle=":", linewidth=1)
         axis.set(xlabel="layer", ylabel="unexplained", yscale="log")
         whole_numbers(axis.xaxis)

@@ -1,6 +1,6 @@
 """Whether transcoders stand in for the MLPs of their layers: on general text, and where the prompts end.
 
-1. On text each transcoder reconstructs one position of each document, as an SAE is checked (common/saes/fit.py): what
+1. On text each transcoder reconstructs one position of each document, as an SAE is checked (saes/site_check.py): what
    leaves more than 0.9 of the variance is refused, and what does better in the place of the MLP beside its own.
 2. At the last position of the prompts the whole answer may be in what little differs between prompts of one behaviour.
    An error over text does not see it, so the fit is told within each behaviour. Above 1 the mean would do better.
@@ -18,7 +18,7 @@ from torch import Tensor
 from common.handoffs.circuit_latents import LastFit, TranscoderFit
 from common.handoffs.dictionaries import NeighbourFit, TextFit
 from common.saes.encoder import LayerSae
-from common.saes.fit import Neighbour, SiteFit, check_neighbours, check_site, site_fit
+from common.saes.site_check import Neighbour, SiteFit, check_neighbours, check_site, site_fit
 from phase5_attribution_graphs.latents.mlps import MlpRows
 from phase5_attribution_graphs.latents.shelf import Shelf
 
@@ -42,17 +42,17 @@ def check_on_text(
     if shelf.without:
         shown = ", ".join(map(str, shelf.without))
         log.warning("no transcoder of layers %s in %s: their MLPs are errors as a whole", shown, shelf.source.name)
-    found = {}
+    fits = {}
     for layer in shelf.layers:
         sae, with_gain = shelf.sae(layer), shelf.transcoder(layer).with_gain
-        own = sample[layer]
-        fit = site_fit(sae, own.inputs(with_gain), own.out)
+        mlp = sample[layer]
+        fit = site_fit(sae, mlp.inputs(with_gain), mlp.out)
         check_site(fit, sae, accept_bad_fit, log)
         beside = [other for other in (layer - 1, layer + 1) if 0 <= other < len(sample)]
         inputs = {other: sample[other].inputs(with_gain) for other in beside}
         targets = {other: sample[other].out for other in (layer, *beside)}
-        found[layer] = OnText(fit, check_neighbours(sae, own.inputs(with_gain), inputs, targets))
-    return found
+        fits[layer] = OnText(fit, check_neighbours(sae, mlp.inputs(with_gain), inputs, targets))
+    return fits
 
 
 def fit_of(sae: LayerSae, on_text: OnText, last: LastFit, behaviours: dict[str, LastFit]) -> TranscoderFit:

@@ -53,10 +53,10 @@ def frequencies(rows: Iterable[Row]) -> Iterator[Row]:
     Of each behaviour the latents that fire in at least a fifth of its prompts, both splits together; each split has
     its own row.
     """
-    found: dict[str, dict[str, Fires]] = {}
+    fires: dict[str, dict[str, Fires]] = {}
     for row in rows:
-        found.setdefault(row["behaviour"], {}).setdefault(row["split"], Fires()).note(row)
-    for behaviour, splits in found.items():
+        fires.setdefault(row["behaviour"], {}).setdefault(row["split"], Fires()).note(row)
+    for behaviour, splits in fires.items():
         n = sum(one.n for one in splits.values())
         together: Counter[Latent] = Counter()
         for one in splits.values():

@@ -91,8 +91,8 @@ def run(ctx: RunContext[CircuitLatentsConfig], config: CircuitLatentsConfig) -> 
             out.process |= {"model": place.lm.describe()}
             for batch in out.batches(config.batch_size):
                 wanted = [index for index in batch if out.wants(index)]
-                found = read_prompts(place.lm, place.shelf, [place.prompts[index] for index in wanted], config)
-                for index, one in zip(wanted, found, strict=True):
+                latents = read_prompts(place.lm, place.shelf, [place.prompts[index] for index in wanted], config)
+                for index, one in zip(wanted, latents, strict=True):
                     out.append(index, {"fired.parquet": one.row}, one.tensors(n_pos))
                 ctx.log.info("%d of %d prompts read", batch[-1] + 1, len(place.prompts))
 
@@ -147,24 +147,24 @@ def describe(out: RecordWriter, place: Workplace, fired: list[Row], chosen: list
 
 def fits_of(out: RecordWriter, place: Workplace, fired: list[Row]) -> dict[int, TranscoderFit]:
     """By layer: on text, and at the last positions of all prompts."""
-    behaviours, found = [row["behaviour"] for row in fired], {}
+    behaviours, fits = [row["behaviour"] for row in fired], {}
     for layer in place.shelf.layers:
         sae = place.shelf.sae(layer)
         x, mlp_out = (
             torch.from_numpy(np.array(out.joined_tensor(f"last_token/layer_{layer:02d}/{name}")))
             for name in ("mlp_input", "mlp_out")
         )
-        found[layer] = fit_of(sae, place.on_text[layer], *fits_at_last(sae, x, mlp_out, behaviours))
-    return found
+        fits[layer] = fit_of(sae, place.on_text[layer], *fits_at_last(sae, x, mlp_out, behaviours))
+    return fits
 
 
 def counted(fired: list[Row]) -> dict[str, dict[str, int]]:
     """Prompts of each behaviour and split."""
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for row in fired:
-        splits = found.setdefault(row["behaviour"], {})
+        splits = counts.setdefault(row["behaviour"], {})
         splits[row["split"]] = splits.get(row["split"], 0) + 1
-    return found
+    return counts
 
 
 def count_records(ctx: RunContext[CircuitLatentsConfig]) -> int:

@@ -114,9 +114,9 @@ def mlp_rows(lm: LanguageModel, decoder: Decoder, ids: Sequence[int]) -> list[Ml
             hooks.enter_context(block.mlp_norm.module.register_forward_pre_hook(keep_input(layer)))
             hooks.enter_context(block.mlp_out.register_forward_hook(keep_output(layer)))
         lm.model.get_decoder()(input_ids=torch.tensor([ids], device=lm.device), use_cache=False)
-    found = []
+    mlps = []
     for layer, block in enumerate(decoder.blocks):
         stream = streams[layer]
         normalised = stream * block.mlp_norm.scale(stream)[:, None]
-        found.append(MlpRows(normalised, block.mlp_norm.gain.float(), outs[layer]))
-    return found
+        mlps.append(MlpRows(normalised, block.mlp_norm.gain.float(), outs[layer]))
+    return mlps

@@ -61,17 +61,20 @@ def read_prompts(
 ) -> list[PromptLatents]:
     """The latents of some prompts, rows of prompts.parquet; each is read in a pass of its own."""
     mlps = [_mlps_of(lm, prompt) for prompt in prompts]
-    found = [_begun(prompt, config.positions) for prompt in prompts]
+    latents_of = [_begun(prompt, config.positions) for prompt in prompts]
     for layer in shelf.layers:  # outside, so that a transcoder is loaded once for all prompts
         transcoder = shelf.transcoder(layer)
-        for one, own in zip(found, mlps, strict=True):
-            x = own[layer].inputs(transcoder.with_gain)
+        for one, by_layer in zip(latents_of, mlps, strict=True):
+            x = by_layer[layer].inputs(transcoder.with_gain)
             acts = transcoder.gated(transcoder.pre_acts(x))
             acts[:N_SINKS] = 0
             _note(one, layer, acts, config.top_k)
             place = f"last_token/layer_{layer:02d}"
-            one.last[f"{place}/mlp_input"], one.last[f"{place}/mlp_out"] = _numpy(x[-1]), _numpy(own[layer].out[-1])
-    return found
+            one.last[f"{place}/mlp_input"], one.last[f"{place}/mlp_out"] = (
+                _numpy(x[-1]),
+                _numpy(by_layer[layer].out[-1]),
+            )
+    return latents_of
 
 
 def _mlps_of(lm: LanguageModel, prompt: Row) -> list[MlpRows]:

@@ -19,11 +19,12 @@ from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.words import count, listed, number, plural
 from phase5_attribution_graphs.latents.figures import CAPTIONS
+from phase5_attribution_graphs.page import circuits
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     document: CircuitLatentsDocument = phase.document()
-    section = Section("circuits", "Circuits", "Which latents carry an answer?", source=phase.place)
+    section = circuits(phase.place)
     section.blocks = [
         Heading("Do the transcoders stand in for the MLPs?"),
         Paragraph(_words(document)),
@@ -98,24 +99,24 @@ def _fvu_cell(fit: LastFit) -> Cell:
 
 
 def _warnings(document: CircuitLatentsDocument) -> list[Block]:
-    found: list[Block] = []
+    warnings: list[Block] = []
     if document.without:
         layers = _layers(document.without)
         words = (
             f"There is none of {layers}: what the MLPs there add is an error as a whole, and hides what it rests on."
         )
-        found.append(warning("A layer without a transcoder", words))
+        warnings.append(warning("A layer without a transcoder", words))
     bad = {layer: fit for layer, fit in document.layers.items() if fit.text.fvu > WARN_ABOVE}
     if bad:
         words = (
             f"On text, {listed([_told(layer, fit) for layer, fit in bad.items()])} of the variance is left (above "
             f"{WARN_ABOVE:g}; from {REFUSE_ABOVE:g} on a run stops, unless told to go on)."
         )
-        found.append(warning("Transcoders that fit badly", words))
+        warnings.append(warning("Transcoders that fit badly", words))
     by_behaviour: dict[str, list[int]] = {}
     for layer, behaviour, _ in document.lost():
         by_behaviour.setdefault(behaviour, []).append(int(layer))
-    found += [
+    warnings += [
         warning(
             "Worse than the mean where prompts end",
             f"Of {behaviour}, the transcoders of {_layers(layers)} reconstruct less of what differs between the "
@@ -123,7 +124,7 @@ def _warnings(document: CircuitLatentsDocument) -> list[Block]:
         )
         for behaviour, layers in by_behaviour.items()
     ]
-    return found
+    return warnings
 
 
 def _told(layer: str, fit: TranscoderFit) -> str:

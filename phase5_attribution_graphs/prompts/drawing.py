@@ -66,15 +66,15 @@ def partners(prompts: Sequence[Drawn]) -> list[int]:
         if one.candidate.pair or one.candidate.template:
             named = (one.candidate.pair,) if one.candidate.pair else (one.candidate.template, one.length)
             groups[(*named, one.reading.n_prompt)].append(place)
-    found = [NO_PARTNER] * len(prompts)
+    partner_of = [NO_PARTNER] * len(prompts)
     for group in groups.values():
         for number, place in enumerate(group):
             others = group[number + 1 :] + group[:number]
             answer = prompts[place].candidate.correct
             is_pair = bool(prompts[place].candidate.pair)
             fitting = (one for one in others if is_pair or prompts[one].candidate.correct != answer)
-            found[place] = next(fitting, NO_PARTNER)
-    return found
+            partner_of[place] = next(fitting, NO_PARTNER)
+    return partner_of
 
 
 def named(prompts: Sequence[str]) -> Named:

@@ -103,8 +103,8 @@ def _addition(split: str, rng: random.Random, test_share: float, name: str) -> I
     """Sums of each range of operands in turn, each pair of operands once."""
     spans = [range(low, high + 1) for low, high in OPERAND_RANGES]
     pairs = sorted({(a, b) for span in spans for a in span for b in span if a <= b})
-    own = entities_of(split, pairs, test_share, name)
-    of_spans = [iter([pair for pair in own if pair[0] in span and pair[1] in span]) for span in spans]
+    pairs_of_split = entities_of(split, pairs, test_share, name)
+    of_spans = [iter([pair for pair in pairs_of_split if pair[0] in span and pair[1] in span]) for span in spans]
     seen: set[tuple[int, int]] = set()
     for number, (span, of_span) in enumerate(itertools.cycle(zip(OPERAND_RANGES, of_spans, strict=True))):
         pair = next((one for one in of_span if one not in seen), None)

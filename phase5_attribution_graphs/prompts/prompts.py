@@ -46,11 +46,11 @@ def run(ctx: RunContext[CircuitPromptsConfig], config: CircuitPromptsConfig) -> 
         asked = config.n_train if split == TRAIN else config.n_test
         drawn = draw(units(behaviour, split), asked, tokens)
         if drawn.prompts or drawn.refused:  # a file may have prompts of one split alone
-            own = rows_of(drawn, first=len(rows))
-            told.setdefault(behaviour, {})[split] = described(drawn, own, asked)
+            new = rows_of(drawn, first=len(rows))
+            told.setdefault(behaviour, {})[split] = described(drawn, new, asked)
             log(ctx, behaviour, split, told[behaviour][split])
-            lines[f"prompts/{behaviour}_{split}.jsonl"] = lines_of(drawn, own)
-            rows += own
+            lines[f"prompts/{behaviour}_{split}.jsonl"] = lines_of(drawn, new)
+            rows += new
     check_some(rows, told, source)
     with ctx.write() as out:
         out.table("prompts.parquet", rows)
@@ -79,10 +79,10 @@ def source_of(config: CircuitPromptsConfig) -> tuple[list[str], Callable[[str, s
 
 def rows_of(drawn: Draw, first: int) -> list[Row]:
     """Rows of the table, numbered from `first`."""
-    own = partners(drawn.prompts)
+    partner_of = partners(drawn.prompts)
     return [
         _row(one, first + place, NO_PARTNER if partner == NO_PARTNER else first + partner)
-        for place, (one, partner) in enumerate(zip(drawn.prompts, own, strict=True))
+        for place, (one, partner) in enumerate(zip(drawn.prompts, partner_of, strict=True))
     ]
 
 

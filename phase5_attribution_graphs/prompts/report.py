@@ -4,11 +4,12 @@ from common.handoffs.circuit_prompts import CircuitPromptsDocument, PromptsOfSpl
 from common.report.blocks import Cell, Column, Heading, Paragraph, Section, Table, count_cell, word_columns
 from common.report.collect import Collected, PhaseResult
 from common.words import count, listed, plural
+from phase5_attribution_graphs.page import circuits
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     document: CircuitPromptsDocument = phase.document()
-    section = Section("circuits", "Circuits", "Which latents carry an answer?", source=phase.place)
+    section = circuits(phase.place)
     section.blocks = [Heading("Prompts"), Paragraph(_words(document)), _table(document)]
     section.warnings = [
         Paragraph(f"Of {behaviour}, {split}, there are {_short(one)}", "warning", "Fewer prompts than were asked for")

@@ -212,8 +212,8 @@ def _check_sums(run: CleanRun, lm: LanguageModel) -> None:
     _check_sum(lm, "the vector of logits", logits if cap is None else cap * torch.tanh(logits / cap), run.logits)
 
 
-def _check_sum(lm: LanguageModel, what: str, expected: Tensor, found: Tensor) -> None:
-    misfit = ((expected - found).norm(dim=-1) / found.norm(dim=-1)).max().item()
+def _check_sum(lm: LanguageModel, what: str, expected: Tensor, total: Tensor) -> None:
+    misfit = ((expected - total).norm(dim=-1) / total.norm(dim=-1)).max().item()
     if not misfit <= MISFIT:
         raise ConfigError(
             f"no exact graph can be made of {lm.name} ({type(lm.model).__name__}): {what}, computed from its weights "

@@ -67,12 +67,12 @@ class Graph:
 
         Large edges may cancel, so no smaller measure can hold. Of a capped graph, rows lack the latents left out.
         """
-        found = []
+        shares = []
         for first in range(0, len(self.edges), ROWS_AT_ONCE):
             rows = self.edges[first : first + ROWS_AT_ONCE].double()
             missed = (rows.sum(1) - self.values[first : first + ROWS_AT_ONCE].double()).abs()
-            found.append(missed / rows.abs_().sum(1).clamp(min=1e-30))
-        return torch.cat(found).float()
+            shares.append(missed / rows.abs_().sum(1).clamp(min=1e-30))
+        return torch.cat(shares).float()
 
     def to_bytes(self) -> bytes:
         """A safetensors file, with what is no tensor in its metadata."""

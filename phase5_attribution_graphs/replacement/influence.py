@@ -56,9 +56,9 @@ def totals(
     for last in range(len(edges), 0, -_ROWS_AT_ONCE):
         rows = slice(max(0, last - _ROWS_AT_ONCE), last)
         part = edges[rows].abs() if absolute else edges[rows]
-        own, factor = columns[rows], factors[rows]
-        among = torch.eye(len(own)) - factor[:, None] * part[:, own]
-        reached = torch.linalg.solve_triangular(among, total[own][None], upper=False, left=False)[0]
+        at, factor = columns[rows], factors[rows]
+        among = torch.eye(len(at)) - factor[:, None] * part[:, at]
+        reached = torch.linalg.solve_triangular(among, total[at][None], upper=False, left=False)[0]
         total += (reached * factor) @ part
     return total
 

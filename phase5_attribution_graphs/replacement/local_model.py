@@ -39,40 +39,40 @@ class LocalModel:
 
     def index_of(self, layer: int, pos: int, latent: int) -> int:
         """The number of an active latent, whose row in a capped graph is another."""
-        found = (self.layer == layer) & (self.pos == pos) & (self.latent == latent)
-        return int(found.nonzero().item())
+        is_asked_for = (self.layer == layer) & (self.pos == pos) & (self.latent == latent)
+        return int(is_asked_for.nonzero().item())
 
     def read_vectors(self, index: Int[Tensor, " k"]) -> Float[Tensor, "k d_model"]:
         """The gradient of each latent's pre-activation at resid_mid of its layer and position, norms fixed."""
         vectors = self.run.embeddings.new_zeros(len(index), self.run.embeddings.shape[1])
         for layer, transcoder, rows in self._by_layer(index):
-            block, own = self.run.blocks[layer], index[rows]
-            directions = transcoder.of_latents(self.latent[own])[0]
+            block, numbers = self.run.blocks[layer], index[rows]
+            directions = transcoder.of_latents(self.latent[numbers])[0]
             directions = directions * block.mlp_gain if transcoder.with_gain else directions
-            vectors[rows] = directions * block.mlp_scale[self.pos[own], None]
+            vectors[rows] = directions * block.mlp_scale[self.pos[numbers], None]
         return vectors
 
     def written(self, index: Int[Tensor, " k"]) -> Float[Tensor, "k d_model"]:
         """What each latent adds to the stream."""
         vectors = self.run.embeddings.new_zeros(len(index), self.run.embeddings.shape[1])
         for _, transcoder, rows in self._by_layer(index):
-            own = index[rows]
-            vectors[rows] = transcoder.W_dec[self.latent[own]] * self.activation[own, None]
+            numbers = index[rows]
+            vectors[rows] = transcoder.W_dec[self.latent[numbers]] * self.activation[numbers, None]
         return vectors
 
     def _by_layer(self, index: Tensor) -> list[tuple[int, Transcoder, Tensor]]:
-        found = []
+        by_layer = []
         for layer in self.layer[index].unique().tolist():
             transcoder = self.transcoders[layer]
             assert transcoder is not None  # a layer without one has no latents
-            found.append((layer, transcoder, (self.layer[index] == layer).nonzero()[:, 0]))
-        return found
+            by_layer.append((layer, transcoder, (self.layer[index] == layer).nonzero()[:, 0]))
+        return by_layer
 
 
 @torch.no_grad()
 def local_model(run: CleanRun, transcoders: Sequence[Transcoder | None]) -> LocalModel:
     """Raises: ConfigError when no latent is active behind the first position."""
-    errors, constants, found = torch.stack([block.mlp_out for block in run.blocks]), [], []
+    errors, constants, active = torch.stack([block.mlp_out for block in run.blocks]), [], []
     for layer, transcoder in enumerate(transcoders):
         constant = torch.zeros_like(run.embeddings)
         if transcoder is not None:
@@ -84,15 +84,15 @@ def local_model(run: CleanRun, transcoders: Sequence[Transcoder | None]) -> Loca
             errors[layer] -= acts @ transcoder.W_dec + transcoder.constant(x)
             pos, latent = acts.nonzero(as_tuple=True)
             explained = pre_acts[pos, latent] - transcoder.b_enc[latent]
-            found.append((torch.full_like(pos, layer), pos, latent, acts[pos, latent], explained))
+            active.append((torch.full_like(pos, layer), pos, latent, acts[pos, latent], explained))
         # What the MLP writes at a sink depends on no prompt. A skip path there is fixed with it.
         constant[:N_SINKS] = run.blocks[layer].mlp_out[:N_SINKS]
         errors[layer, :N_SINKS] = 0
         constants.append(constant)
-    if not sum(len(pos) for _, pos, *_ in found):
+    if not sum(len(pos) for _, pos, *_ in active):
         raise ConfigError(
             f"no latent is active on these {run.n_pos} tokens behind the first\n"
             f"Give a longer prompt, or transcoders of this model with --transcoders"
         )
-    layer, pos, latent, activation, explained = map(torch.cat, zip(*found, strict=True))
+    layer, pos, latent, activation, explained = map(torch.cat, zip(*active, strict=True))
     return LocalModel(run, list(transcoders), layer, pos, latent, activation, explained, errors, torch.stack(constants))

@@ -51,8 +51,8 @@ def _links(
 ) -> tuple[Bool[Tensor, "row kept"], Bool[Tensor, " kept"]]:
     shares = row_shares(edges)
     start = (weights * shares[n_latents:]) @ edges[n_latents:].abs()
-    own = totals(edges[:n_latents], torch.arange(n_latents), shares[:n_latents], start, absolute=True)
-    score = edges.abs() * (shares * torch.cat([own[:n_latents], weights]))[:, None]
+    of_columns = totals(edges[:n_latents], torch.arange(n_latents), shares[:n_latents], start, absolute=True)
+    score = edges.abs() * (shares * torch.cat([of_columns[:n_latents], weights]))[:, None]
     is_link, is_alive = score >= _cut(score, share), torch.ones(edges.shape[1], dtype=torch.bool)
     while True:
         before = is_alive.clone()
@@ -73,6 +73,6 @@ def _cut(values: Tensor, share: float) -> float:
 
 def _cumulative(values: Float[Tensor, " column"]) -> Float[Tensor, " column"]:
     ranked = values.sort(descending=True)
-    found = torch.empty_like(values)
-    found[ranked.indices] = ranked.values.cumsum(0) / ranked.values.sum()
-    return found
+    cumulative = torch.empty_like(values)
+    cumulative[ranked.indices] = ranked.values.cumsum(0) / ranked.values.sum()
+    return cumulative

@@ -126,9 +126,9 @@ class _Sweep:
             block[:here, self._constant_column(layer)] += bias
         first_token = self.n + run.n_layers * run.n_pos
         block[:, first_token : first_token + n_pos] = torch.einsum("ntd,td->nt", v, run.embeddings[:n_pos])
-        found = torch.empty(len(rows), self.n_columns)
-        found[order] = block.cpu()
-        return found
+        edges = torch.empty(len(rows), self.n_columns)
+        edges[order] = block.cpu()
+        return edges
 
     def _starts(self, rows: Tensor, n_pos: int) -> Float[Tensor, "k pos d_model"]:
         device = self.run.embeddings.device

@@ -100,9 +100,9 @@ def _claims(
     """Edges beside what the model does; relative errors."""
     rows, columns = places.T.tolist()
     changes = [Change(), *(Change(adds=(source(graph, model, column),)) for column in columns)]
-    found = runner.outcomes(changes, LINEAR)
+    outcome = runner.outcomes(changes, LINEAR)
     claimed = graph.edges[places[:, 0], places[:, 1]].double()
-    moved = torch.stack([_moved(graph, model, targets, found, row, i) for i, row in enumerate(rows, 1)])
+    moved = torch.stack([_moved(graph, model, targets, outcome, row, i) for i, row in enumerate(rows, 1)])
     errors = (moved.cpu() - claimed).abs() / claimed.abs()
     return Claims(
         n=len(rows), median=float(errors.median()), largest=float(errors.max()), weakest=float(claimed.abs().min())
@@ -124,20 +124,20 @@ def source(graph: Graph, model: LocalModel, column: int) -> Add:
 
 
 def _moved(
-    graph: Graph, model: LocalModel, targets: Sequence[Target], found: Outcome, row: int, entry: int
+    graph: Graph, model: LocalModel, targets: Sequence[Target], outcome: Outcome, row: int, entry: int
 ) -> Float[Tensor, ""]:
     """By how much a row's value moves in an entry of the batch, against the unchanged first one."""
     run, n = model.run, graph.n_latents
     if row >= n:
         reads = targets[row - n].direction.double() * run.final_gain.double() * run.final_scale[-1].double()
-        streams = found.resid_final[:, -1]
+        streams = outcome.resid_final[:, -1]
     else:
         layer, pos = int(graph.layer[row]), int(graph.pos[row])
         transcoder, block = model.transcoders[layer], run.blocks[layer]
         assert transcoder is not None
         reads = transcoder.W_enc[:, graph.latent[row]].double() * block.mlp_scale[pos].double()
         reads = reads * block.mlp_gain.double() if transcoder.with_gain else reads
-        streams = found.resid_mid[layer][:, pos]
+        streams = outcome.resid_mid[layer][:, pos]
     return (streams[entry] - streams[0]).double() @ reads
 
 

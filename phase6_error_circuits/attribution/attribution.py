@@ -52,7 +52,7 @@ def shapes_of(ctx: RunContext[ErrorAttributionConfig]) -> list[StudiedShape]:
     by_contrast: dict[str, list[StudiedShape]] = {}
     for shape in every:
         by_contrast.setdefault(shape.contrast, []).append(shape)
-    return [shape for own in by_contrast.values() for shape in own[: config.n_shapes or None]]
+    return [shape for shapes in by_contrast.values() for shape in shapes[: config.n_shapes or None]]
 
 
 def count_records(ctx: RunContext[ErrorAttributionConfig]) -> int:
@@ -68,21 +68,21 @@ def write(ctx: RunContext[ErrorAttributionConfig], out: RecordWriter, shapes: Se
     out.process |= {"model": lm.describe()}
     for [index] in out.batches(1):
         shape = shapes[index]
-        found = measurer.measure(shape)
-        out.append(index, {"shapes.parquet": row_of(index, shape, found)}, {})
-        told = found.told
+        measured = measurer.measure(shape)
+        out.append(index, {"shapes.parquet": row_of(index, shape, measured)}, {})
+        told = measured.told
         whole, errors = number(told.effect.value), number(told.error_share.share.value)
         ctx.log.info("%d of %d, %s: effect %s, errors %s of it", index + 1, len(shapes), shape.words, whole, errors)
 
 
-def row_of(index: int, shape: StudiedShape, found: Measured) -> dict[str, Any]:
+def row_of(index: int, shape: StudiedShape, measured: Measured) -> dict[str, Any]:
     """A row of shapes.parquet."""
     nodes = []
-    for node, value in [*found.by_method[IG].nodes().items()][:MOST_NODES]:
-        ends = [found.by_method[method].of(node) for method in (CLEAN, CORRUPTED)]
+    for node, value in [*measured.by_method[IG].nodes().items()][:MOST_NODES]:
+        ends = [measured.by_method[method].of(node) for method in (CLEAN, CORRUPTED)]
         latent = NO_LATENT if node.latent is None else node.latent
         pos = node.pos + shape.example.code_start
-        nodes.append([node.layer, latent, pos, value, *ends, *found.tried.get(node, (None, None))])
+        nodes.append([node.layer, latent, pos, value, *ends, *measured.tried.get(node, (None, None))])
     return {
         "record": index,
         "contrast": shape.contrast,
@@ -90,7 +90,7 @@ def row_of(index: int, shape: StudiedShape, found: Measured) -> dict[str, Any]:
         "template": shape.template,
         "shape": shape.shape,
         "n": len(shape.select),
-        "result": json.dumps(as_json(found.told)),
+        "result": json.dumps(as_json(measured.told)),
         "nodes": json.dumps(nodes, separators=(",", ":")),
     }
 
@@ -118,18 +118,18 @@ def conclude(ctx: RunContext[ErrorAttributionConfig], out: RecordWriter, shapes:
     out.file("figures/error_shares.svg", draw_errors(told))
     for contrast in dict.fromkeys(shape.contrast for shape in told):
         number_of = next(place for place, shape in enumerate(told) if shape.contrast == contrast)
-        own = [node for node in nodes if _key(node) == _key(rows[number_of])]
+        of_shape = [node for node in nodes if _key(node) == _key(rows[number_of])]
         title = f"{contrast}, {told[number_of].template}"
         name = contrast.replace("/", "_")
-        out.file(f"figures/places_{name}.svg", draw_places(own, title))
+        out.file(f"figures/places_{name}.svg", draw_places(of_shape, title))
 
 
 def nodes_of(row: dict[str, Any], shape: StudiedShape, told: AttributedShape) -> list[dict[str, Any]]:
     """Rows of nodes.parquet."""
     known = {name: row[name] for name in ("contrast", "format", "template", "shape")}
-    found = []
+    rows = []
     for layer, latent, pos, ig, clean, corrupted, noised, denoised in json.loads(row["nodes"]):
-        found.append(
+        rows.append(
             {
                 **known,
                 "layer": layer,
@@ -145,7 +145,7 @@ def nodes_of(row: dict[str, Any], shape: StudiedShape, told: AttributedShape) ->
                 "above_null": told.null_pairs.n > 0 and abs(ig) > told.null_pairs.largest,
             }
         )
-    return found
+    return rows
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

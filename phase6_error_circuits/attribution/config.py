@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.phases.settings import RecordsConfig, batches, setting
+from common.phases.settings import RecordsConfig, batches, resamples, setting
 from phase6_error_circuits.latents.chosen import PASSING, STUDIED
 from phase6_error_circuits.latents.settings import CONTRASTS_HELP, ContrastsConfig
 
@@ -24,5 +24,5 @@ class ErrorAttributionConfig(ContrastsConfig, RecordsConfig):
     n_exact: int = setting(100, "largest nodes that are really changed, one by one", demo=12, minimum=0)
     n_top: int = setting(25, "latents of each contrast that are told of", minimum=1)
     batch_size: int = batches("pairs", 32, demo=32)
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
+    n_resamples: int = resamples()
     seed: int = setting(456, "seed of the resamples", minimum=0)

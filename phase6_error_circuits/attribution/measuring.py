@@ -113,15 +113,17 @@ class Measurer:
         if not shape.held_out:
             return None
         batches = batches_of(self.lm, self.dictionaries, shape.held_out, self.config.batch_size)
-        found, effect = along(batches, corrupted_of(batches), n_points), _effect(batches)
+        importance, effect = along(batches, corrupted_of(batches), n_points), _effect(batches)
         bootstrap, top = self.bootstrap(batches), [*nodes][:100]
         return HeldOutAttribution(
             n=len(shape.held_out),
             effect=bootstrap.mean(effect),
-            sums={str(layer): share(found.sum_of(layer), float(effect.mean())) for layer in self.dictionaries.layers},
+            sums={
+                str(layer): share(importance.sum_of(layer), float(effect.mean())) for layer in self.dictionaries.layers
+            },
             error_share=all_errors(batches, bootstrap).share,
             n_nodes=len(top),
-            agreement=rank_correlation([nodes[node] for node in top], [found.of(node) for node in top]),
+            agreement=rank_correlation([nodes[node] for node in top], [importance.of(node) for node in top]),
         )
 
 
@@ -133,7 +135,7 @@ def layers_of(
     effect: float,
 ) -> list[LayerAttribution]:
     """What is told of each layer."""
-    found = []
+    layers = []
     for layer in batches[0].dictionaries.layers:
         parts = [parts_of_layer(arms, layer) for arms in batches]
         errors, latents, whole = (mean_over_pairs([part[number] for part in parts]) for number in range(3))
@@ -146,7 +148,7 @@ def layers_of(
             exact=share(errors, effect),
             latents=share(latents, effect),
         )
-        found.append(
+        layers.append(
             LayerAttribution(
                 layer=layer,
                 worth=share(whole, effect),
@@ -156,7 +158,7 @@ def layers_of(
                 differs={name: error_of_difference(batches, layer, pos) for name, pos in named.items()},
             )
         )
-    return found
+    return layers
 
 
 def error_of_difference(batches: Sequence[SplitArms], layer: int, pos: int) -> float | None:
@@ -178,10 +180,10 @@ def all_errors(batches: Sequence[SplitArms], bootstrap: Bootstrap) -> AllErrors:
     for arms in batches:
         cut = cut_of([], arms.dictionaries.layers, arms.n_pos, arms.device, every_error=True)
         lost.append(arms.clean.metric - removed(arms, cut, arms.corrupted.values))
-        for one, found in zip((arms, arms.swapped()), metrics, strict=True):
+        for one, of_program in zip((arms, arms.swapped()), metrics, strict=True):
             values = one.clean.values
             nothing = {layer: torch.zeros_like(error) for layer, error in values.errors.items()}
-            found.append(removed(one, cut, dataclasses.replace(values, errors=nothing)))
+            of_program.append(removed(one, cut, dataclasses.replace(values, errors=nothing)))
     return AllErrors(
         share=bootstrap.ratio(torch.cat(lost), _effect(batches)),
         clean=mean_over_pairs(metrics[0]),
@@ -193,7 +195,7 @@ def against_exact(by_method: dict[str, Importance], tried: Tried) -> AgainstExac
     """How each method ranks the nodes that were tried."""
     noised, denoised = [both[0] for both in tried.values()], [both[1] for both in tried.values()]
     means = [(one + other) / 2 for one, other in tried.values()]
-    guesses = {method: [found.of(node) for node in tried] for method, found in by_method.items()}
+    guesses = {method: [importance.of(node) for node in tried] for method, importance in by_method.items()}
     return AgainstExact(
         n=len(tried),
         between=rank_correlation(noised, denoised),

@@ -19,6 +19,7 @@ from common.report.blocks import (
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.words import count, listed, number, percent
+from phase6_error_circuits.page import errors
 
 MUCH = 0.5  # of the effect through errors: the latents are then the smaller part
 CAPTIONS = {
@@ -38,7 +39,7 @@ CAPTIONS = {
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: ErrorAttributionDocument = phase.document()
     tops: TopLatentsDocument = phase.document("top_latents.json")
-    section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
+    section = errors(phase.place)
     section.answer = answer(result)
     section.warnings += _warnings(result)
     section.blocks += [
@@ -51,7 +52,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
         _shapes(result),
         *figures_of(phase, CAPTIONS),
         *[block for shape in result.shapes for block in _layers(shape)],
-        *[_tops(contrast, found) for contrast, found in tops.contrasts.items()],
+        *[_tops(contrast, latents) for contrast, latents in tops.contrasts.items()],
     ]
     return section
 
@@ -66,14 +67,16 @@ def answer(result: ErrorAttributionDocument) -> str:
 
 
 def _warnings(result: ErrorAttributionDocument) -> list[Block]:
-    found = []
+    warnings = []
     if result.note:
-        found.append(warning("Dictionaries of another model", f"{result.note}: much may be left to the error nodes."))
+        warnings.append(
+            warning("Dictionaries of another model", f"{result.note}: much may be left to the error nodes.")
+        )
     loud = [shape for shape in result.shapes if (shape.error_share.share.value or 0) > MUCH]
     if loud:
         names = ", ".join(f"{shape.contrast} ({shape.template})" for shape in loud)
-        found.append(warning("Most runs through errors", f"Latents carry less than half of the effect in: {names}."))
-    return found
+        warnings.append(warning("Most runs through errors", f"Latents carry less than half of the effect in: {names}."))
+    return warnings
 
 
 def _shapes(result: ErrorAttributionDocument) -> Table:
@@ -136,7 +139,7 @@ def _named(shape: AttributedShape) -> list[str]:
     return [*shape.layers[0].differs]
 
 
-def _tops(contrast: str, found: list[TopLatent]) -> Table:
+def _tops(contrast: str, latents: list[TopLatent]) -> Table:
     columns = [
         Column("Latent", numeric=False),
         Column("Where", numeric=False),
@@ -158,6 +161,6 @@ def _tops(contrast: str, found: list[TopLatent]) -> Table:
             text("yes" if top.above_null else "no"),
             text(None if top.promotes is None else " ".join(repr(one.token) for one in top.promotes[:5])),
         ]
-        for top in found
+        for top in latents
     ]
     return Table(f"Strongest latents of {contrast}", columns, rows, folded=True)

@@ -37,24 +37,24 @@ class Ends:
 
     def of_each(self, latents: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         """Tokens that each latent, given by layer and number, raises and lowers most, and its page."""
-        found = []
+        ends = []
         for first in range(0, len(latents), AT_ONCE):
             some = latents[first : first + AT_ONCE]
             saes = [self._sae(layer) for layer, _ in some]
             tokens = self._tokens([sae.W_dec[latent] for sae, (_, latent) in zip(saes, some, strict=True)])
             pages = [sae.neuronpedia_url(latent) for sae, (_, latent) in zip(saes, some, strict=True)]
-            found += [{**own, "url": page} for own, page in zip(tokens, pages, strict=True)]
-        return found
+            ends += [{**written, "url": page} for written, page in zip(tokens, pages, strict=True)]
+        return ends
 
     def _tokens(self, directions: Sequence[Tensor]) -> list[dict[str, list[PromotedToken] | None]]:
         if (end := self._unembedding) is None:
             return [{"promotes": None, "suppresses": None} for _ in directions]
-        found = []
+        tokens = []
         for effects in end.effects_of(torch.stack([*directions]), len(self._tokenizer)):
             order = effects.argsort(descending=True).tolist()
             ends = {"promotes": order[:N_TOKENS], "suppresses": order[: -N_TOKENS - 1 : -1]}
-            found.append({name: [self._token(one, effects) for one in own] for name, own in ends.items()})
-        return found
+            tokens.append({name: [self._token(one, effects) for one in places] for name, places in ends.items()})
+        return tokens
 
     def _token(self, token: int, effects: Tensor) -> PromotedToken:
         return PromotedToken(token=str(self._tokenizer.decode([token])), effect=float(effects[token]))
@@ -79,13 +79,13 @@ class Ends:
 
 def top_latents(nodes: Sequence[Row], shapes: Sequence[AttributedShape], n: int, ends: Ends) -> TopLatentsDocument:
     """The `n` strongest of every contrast; `nodes` are the rows of nodes.parquet."""
-    found = {}
+    of_contrast = {}
     for contrast in dict.fromkeys(shape.contrast for shape in shapes):
-        own = [shape for shape in shapes if shape.contrast == contrast]
-        tops = strongest([row for row in nodes if row["contrast"] == contrast], own, n)
+        its_shapes = [shape for shape in shapes if shape.contrast == contrast]
+        tops = strongest([row for row in nodes if row["contrast"] == contrast], its_shapes, n)
         written = ends.of_each([(top.layer, top.latent) for top in tops])
-        found[contrast] = [dataclasses.replace(top, **own) for top, own in zip(tops, written, strict=True)]
-    return TopLatentsDocument(contrasts=found)
+        of_contrast[contrast] = [dataclasses.replace(top, **told) for top, told in zip(tops, written, strict=True)]
+    return TopLatentsDocument(contrasts=of_contrast)
 
 
 def strongest(rows: Sequence[Row], shapes: Sequence[AttributedShape], n: int) -> list[TopLatent]:
@@ -130,7 +130,7 @@ def _top(key: Key, effect: float, rows: Sequence[Row], shapes: Sequence[Attribut
         noising=tried("noising"),
         denoising=tried("denoising"),
         above_null=any(row["above_null"] for row in rows),
-        templates={name: share(own, wholes[name]) for name, own in effects.items()},
+        templates={name: share(effect_there, wholes[name]) for name, effect_there in effects.items()},
         promotes=None,
         suppresses=None,
         url=None,

@@ -40,8 +40,8 @@ def _means(select: Sequence[SplitArms]) -> Values:
         sums: dict[int, Tensor] = {}
         for arms in select:
             for arm in (arms.clean, arms.corrupted):
-                for layer, own in getattr(arm.values, part).items():
-                    sums[layer] = sums.get(layer, 0.0) + own.sum(0, keepdim=True) / n
+                for layer, values in getattr(arm.values, part).items():
+                    sums[layer] = sums.get(layer, 0.0) + values.sum(0, keepdim=True) / n
         return sums
 
     return Values(mean("whole"), mean("latents"), mean("errors"))
@@ -51,7 +51,7 @@ def _zeros(arms: SplitArms) -> Values:
     values = arms.clean.values
     biases = {layer: sae.b_dec for layer, sae in arms.dictionaries.by_layer.items()}
     return Values(
-        {layer: biases[layer].to(own).expand(1, *own.shape[1:]) for layer, own in values.whole.items()},
-        {layer: torch.zeros_like(own[:1]) for layer, own in values.latents.items()},
-        {layer: torch.zeros_like(own[:1]) for layer, own in values.errors.items()},
+        {layer: biases[layer].to(tensor).expand(1, *tensor.shape[1:]) for layer, tensor in values.whole.items()},
+        {layer: torch.zeros_like(tensor[:1]) for layer, tensor in values.latents.items()},
+        {layer: torch.zeros_like(tensor[:1]) for layer, tensor in values.errors.items()},
     )

@@ -71,17 +71,17 @@ def shapes_by_contrast(ctx: RunContext[ErrorCircuitsConfig]) -> dict[str, list[S
     """
     config = ctx.config
     measured = {_key(vars(shape)) for shape in ctx.read(handoffs.ERROR_ATTRIBUTION).document().shapes}
-    found: dict[str, list[StudiedShape]] = {}
+    by_contrast: dict[str, list[StudiedShape]] = {}
     for shape in shapes_in(ctx, config.contrasts, config.n_pairs):
-        if shape.held_out and (shape.contrast in found or _key(vars(shape)) in measured):
-            found.setdefault(shape.contrast, []).append(shape)
-    if not found:
+        if shape.held_out and (shape.contrast in by_contrast or _key(vars(shape)) in measured):
+            by_contrast.setdefault(shape.contrast, []).append(shape)
+    if not by_contrast:
         raise ConfigError(
             f"phase 6.3 measured {len(measured)} shapes, none of which has held-out pairs of "
             f"{', '.join(config.contrasts)}\nMeasure them with: python3 run.py phase 6.3 --contrasts "
             f"{','.join(config.contrasts)}"
         )
-    return found
+    return by_contrast
 
 
 def steps_of(config: ErrorCircuitsConfig) -> list[str]:
@@ -112,8 +112,8 @@ def write(
             importance, threshold = importances[contrast]
             current = contrast, Subject(lm, dictionaries, config, shape, others, importance, threshold)
         subject = current[1]
-        found = STEPS[step](subject) if step in STEPS else curves_step(subject, step)
-        row = {"record": index, "contrast": contrast, "step": step, "result": json.dumps(found)}
+        result = STEPS[step](subject) if step in STEPS else curves_step(subject, step)
+        row = {"record": index, "contrast": contrast, "step": step, "result": json.dumps(result)}
         out.append(index, {"steps.parquet": row}, {})
         ctx.log.info("%s, %s: %d of %d steps", contrast, step, index % len(steps) + 1, len(steps))
 
@@ -123,13 +123,17 @@ def importances_of(
 ) -> dict[str, tuple[dict[Node, float], float]]:
     """What phase 6.3 found of the first shape of each contrast: importances, and the largest of null pairs."""
     firsts = {_key(vars(shapes[0])): shapes[0] for shapes in groups.values()}
-    found: dict[str, dict[Node, float]] = {shape.contrast: {} for shape in firsts.values()}
+    importances: dict[str, dict[Node, float]] = {shape.contrast: {} for shape in firsts.values()}
     for row in ctx.read(handoffs.ERROR_ATTRIBUTION).table("nodes.parquet"):
         if shape := firsts.get(_key(row)):
             latent = None if row["kind"] == ERROR else row["latent"]
-            found[shape.contrast][Node(row["layer"], row["position"] - shape.example.code_start, latent)] = row["ig"]
+            importances[shape.contrast][Node(row["layer"], row["position"] - shape.example.code_start, latent)] = row[
+                "ig"
+            ]
     told = {_key(vars(one)): one for one in ctx.read(handoffs.ERROR_ATTRIBUTION).document().shapes}
-    return {shape.contrast: (found[shape.contrast], told[key].null_pairs.largest) for key, shape in firsts.items()}
+    return {
+        shape.contrast: (importances[shape.contrast], told[key].null_pairs.largest) for key, shape in firsts.items()
+    }
 
 
 def conclude(
@@ -137,13 +141,13 @@ def conclude(
 ) -> None:
     """Write the tables, the document, the figures and the graphs, which follow from all steps."""
     config = ctx.config
-    found: defaultdict[str, list[Found]] = defaultdict(list)
+    results: defaultdict[str, list[Found]] = defaultdict(list)
     for row in out.joined_rows():
-        found[row["contrast"]].append(json.loads(row["result"]))
+        results[row["contrast"]].append(json.loads(row["result"]))
     importances = importances_of(ctx, groups)
     measured = {_key(vars(one)): one for one in ctx.read(handoffs.ERROR_ATTRIBUTION).document().shapes}
     circuits, curves, nodes, edges = [], [], [], []
-    for contrast, parts in found.items():
+    for contrast, parts in results.items():
         shape, importance = groups[contrast][0], importances[contrast][0]
         circuit = joined(parts, shape, len(importance))
         whole = {name: value for part in parts for name, value in part.items()}

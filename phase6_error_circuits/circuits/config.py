@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.errors import ConfigError
-from common.phases.settings import RecordsConfig, batches, setting, typed
+from common.phases.settings import RecordsConfig, batches, resamples, setting, typed
 from phase6_error_circuits.latents.settings import ContrastsConfig
 
 RESAMPLE, MEAN, ZERO = ABLATIONS = ("resample", "mean", "zero")
@@ -59,7 +59,7 @@ class ErrorCircuitsConfig(ContrastsConfig, RecordsConfig):
     n_exact: int = setting(50, "largest edges that are tried by path patching", demo=10, minimum=0)
     n_links: int = setting(400, "largest edges that the exported graph shows", demo=100, minimum=1)
     batch_size: int = batches("pairs", 32, demo=32)
-    n_resamples: int = setting(2000, "bootstrap resamples behind every interval", minimum=1000, maximum=100_000)
+    n_resamples: int = resamples()
     seed: int = setting(456, "seed of random circuits and edges, and of the resamples", minimum=0)
 
     def __post_init__(self) -> None:

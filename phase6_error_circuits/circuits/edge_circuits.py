@@ -85,21 +85,21 @@ def _with(arms: SplitArms, layer: int, changes: Changes, nodes: Iterable[Node]) 
 
 def _changes_in(arms: SplitArms, layer: int, stream: Tensor, nodes: Sequence[Node]) -> Changes:
     """What nodes of a layer, computed from a stream, add to the corrupted one."""
-    corrupted, found = arms.corrupted.values, {}
+    corrupted, changes = arms.corrupted.values, {}
     for pos in sorted({node.pos for node in nodes}):
-        own = [node for node in nodes if node.pos == pos]
+        here = [node for node in nodes if node.pos == pos]
         latents = torch.tensor(
-            [node.latent for node in own if node.latent is not None], dtype=torch.long, device=arms.device
+            [node.latent for node in here if node.latent is not None], dtype=torch.long, device=arms.device
         )
         now = arms.dictionaries.some_latents(layer, stream[:, pos], latents)
         then = take_latents(arms.columns[layer], corrupted.latents[layer][:, pos], latents)
         rows = arms.dictionaries.rows(layer, latents)
         for number, latent in enumerate(latents.tolist()):
-            found[Node(layer, pos, latent)] = (now - then)[:, number, None] * rows[number]
-        if any(node.is_error for node in own):
+            changes[Node(layer, pos, latent)] = (now - then)[:, number, None] * rows[number]
+        if any(node.is_error for node in here):
             _, error = arms.dictionaries.split(layer, stream[:, pos])
-            found[Node(layer, pos, None)] = error - corrupted.errors[layer][:, pos]
-    return found
+            changes[Node(layer, pos, None)] = error - corrupted.errors[layer][:, pos]
+    return changes
 
 
 class PathPatched(NamedTuple):

@@ -77,7 +77,7 @@ def edge_circuits(scorer: Scorer, circuit: Sequence[Node], edges: Sequence[Edge]
 def absolute_parts(edges: Sequence[Edge]) -> dict[str, float]:
     """Sums of absolute weights and of their parts; those that the model does not tell are left out."""
     parts = {name: [getattr(edge, name) for edge in edges] for name in ("weight", "skip", "attention", "mlp")}
-    return {name: float(sum(map(abs, own))) for name, own in parts.items() if None not in own}
+    return {name: float(sum(map(abs, values))) for name, values in parts.items() if None not in values}
 
 
 def beside_exact(edges: Sequence[Edge], exact: Sequence[PathPatched]) -> PathPatching:

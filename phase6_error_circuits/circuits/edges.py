@@ -49,13 +49,13 @@ def layer_pairs(arms: SplitArms) -> list[tuple[int, int]]:
 
 def edges_of(batches: Sequence[SplitArms], circuit: Sequence[Node], points: Sequence[float]) -> list[Edge]:
     """The edges between nodes of the circuit that have a weight, mean over all pairs, the largest first."""
-    found = []
+    edges = []
     for layer, following in layer_pairs(batches[0]):
         sources = [node for node in circuit if node.layer == layer]
         targets = [node for node in circuit if node.layer == following]
         if sources and targets:
-            found += _between(batches, sources, targets, points)
-    return sorted(found, key=lambda edge: -abs(edge.weight))
+            edges += _between(batches, sources, targets, points)
+    return sorted(edges, key=lambda edge: -abs(edge.weight))
 
 
 def _between(
@@ -107,9 +107,9 @@ class _Weighing:
         cotangent = Cotangents(self.arms, self.following, following.detach())
         rows = []
         for target in targets:
-            own = cotangent.of(target).to(following.dtype)
-            grads = [torch.autograd.grad(end, stream, own, retain_graph=True)[0] for end in (following, held)]
-            rows.append(torch.stack([self._weights(grad) for grad in (grads[0], own, grads[1])]))
+            direction = cotangent.of(target).to(following.dtype)
+            grads = [torch.autograd.grad(end, stream, direction, retain_graph=True)[0] for end in (following, held)]
+            rows.append(torch.stack([self._weights(grad) for grad in (grads[0], direction, grads[1])]))
         return torch.stack(rows, 1).cpu()
 
     def _run(self, stream: Tensor, hold_mlps: bool = False) -> Tensor:
@@ -142,10 +142,10 @@ class Cotangents:
 
     def of(self, node: Node) -> Float[Tensor, "pair pos d_model"]:
         """Zero but at the node's position. A latent's: its gradient along its encoder; an error's: all the rest."""
-        found = torch.zeros_like(self._grad)
+        direction = torch.zeros_like(self._grad)
         by_latent = self._by_latent[:, node.pos]
         if node.latent is None:
-            found[:, node.pos] = self._grad[:, node.pos] - by_latent @ self._W_enc.T
+            direction[:, node.pos] = self._grad[:, node.pos] - by_latent @ self._W_enc.T
         else:
-            found[:, node.pos] = by_latent[:, node.latent, None] * self._W_enc[:, node.latent]
-        return found
+            direction[:, node.pos] = by_latent[:, node.latent, None] * self._W_enc[:, node.latent]
+        return direction

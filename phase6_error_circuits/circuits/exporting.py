@@ -103,11 +103,11 @@ def files_of(document: GraphDocument) -> dict[str, bytes]:
 
 
 def _cumulative(importance: Mapping[Node, float]) -> dict[Node, float]:
-    whole, so_far, found = sum(map(abs, importance.values())) or 1.0, 0.0, {}
+    whole, so_far, shares = sum(map(abs, importance.values())) or 1.0, 0.0, {}
     for node, value in sorted(importance.items(), key=lambda entry: -abs(entry[1])):
         so_far += abs(value) / whole
-        found[node] = min(so_far, 1.0)
-    return found
+        shares[node] = min(so_far, 1.0)
+    return shares
 
 
 def _graph_node(node: Node, offset: int, effect: float, influence: float, known: Known) -> GraphNode:

@@ -58,8 +58,8 @@ def _at_random(axis: Any, points: Sequence[CurvePoint] | Sequence[EdgePoint], la
     axis.plot(*zip(*known, strict=True) if known else ([], []), color=GREY, marker=".", label=label)
 
 
-def _band(axis: Any, sizes: Sequence[int], found: Sequence[Interval], color: str, label: str) -> None:
-    known = [(size, one) for size, one in zip(sizes, found, strict=True) if one.value is not None]
+def _band(axis: Any, sizes: Sequence[int], estimates: Sequence[Interval], color: str, label: str) -> None:
+    known = [(size, one) for size, one in zip(sizes, estimates, strict=True) if one.value is not None]
     places = [size for size, _ in known]
     axis.plot(places, [one.value for _, one in known], color=color, marker="o", markersize=3, label=label)
     axis.fill_between(places, [one.low for _, one in known], [one.high for _, one in known], color=color, alpha=0.15)

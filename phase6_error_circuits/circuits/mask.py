@@ -71,9 +71,9 @@ class _Layout:
     def __init__(self, arms: SplitArms, nodes: Sequence[Node]) -> None:
         self._n_pos, self._parts = arms.n_pos, {}
         for layer in arms.dictionaries.layers:
-            own = [(place, node) for place, node in enumerate(nodes) if node.layer == layer]
-            latents = [(place, node) for place, node in own if node.latent is not None]
-            errors = [(place, node) for place, node in own if node.latent is None]
+            of_layer = [(place, node) for place, node in enumerate(nodes) if node.layer == layer]
+            latents = [(place, node) for place, node in of_layer if node.latent is not None]
+            errors = [(place, node) for place, node in of_layer if node.latent is None]
             known, columns = _long([node.latent or 0 for _, node in latents], arms).unique(return_inverse=True)
             self._parts[layer] = (
                 known,
@@ -85,12 +85,12 @@ class _Layout:
             )
 
     def cut(self, gates: Tensor) -> dict[int, LayerCut]:
-        found = {}
+        cuts = {}
         for layer, (known, places, rows, columns, error_places, error_rows) in self._parts.items():
             empty = gates.new_zeros(self._n_pos, len(known))
             open_latents = empty.index_put((rows, columns), gates[places])
-            found[layer] = LayerCut(known, open_latents, error_rows, gates[error_places])
-        return found
+            cuts[layer] = LayerCut(known, open_latents, error_rows, gates[error_places])
+        return cuts
 
 
 def _long(values: Sequence[int], arms: SplitArms) -> Tensor:

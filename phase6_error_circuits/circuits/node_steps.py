@@ -36,15 +36,15 @@ def curves_step(subject: Subject, ablation: str) -> Found:
         _curve(subject, POSITIVE, nodes, REPORT, ablation, errors, at_random=(ablation, errors) == (RESAMPLE, NODES))
         for errors in sorted(config.errors, key=ERROR_MODES.index)
     ]
-    found: Found = {}
+    beside: Found = {}
     if ablation != RESAMPLE:  # only with what speaks against the answer too are all nodes the clean run
         every = subject.order(ABSOLUTE, ablation)
         curves.append(_curve(subject, ABSOLUTE, every, REPORT, ablation, NODES))
     else:
         curves.append(_curve(subject, POSITIVE, nodes, SELECT, ablation, NODES))
-        found = _enough(subject, curves[0], nodes) | {"null_pairs": as_json(null_circuit(subject))}
-        found |= _whole_circuit(subject, found["enough"][0]["size"] or len(nodes), nodes)
-    return {"curves": as_json(curves)} | found
+        beside = _enough(subject, curves[0], nodes) | {"null_pairs": as_json(null_circuit(subject))}
+        beside |= _whole_circuit(subject, beside["enough"][0]["size"] or len(nodes), nodes)
+    return {"curves": as_json(curves)} | beside
 
 
 def null_circuit(subject: Subject) -> NullCircuit:
@@ -73,18 +73,18 @@ def _whole_circuit(subject: Subject, size: int, nodes: Sequence[Node]) -> Found:
 
 def rankings_step(subject: Subject) -> Found:
     """The rankings beside the positive one, on held-out pairs."""
-    found: Found = {"curves": [], "enough": []}
+    result: Found = {"curves": [], "enough": []}
     for ranking in (ABSOLUTE, LAYERS):
         nodes = subject.order(ranking)
         curve = _curve(subject, ranking, nodes, REPORT, RESAMPLE, NODES)
-        found["curves"].append(as_json(curve))
-        found["enough"] += _enough(subject, curve, nodes)["enough"]
-    return found
+        result["curves"].append(as_json(curve))
+        result["enough"] += _enough(subject, curve, nodes)["enough"]
+    return result
 
 
 def layers_step(subject: Subject) -> Found:
     """One layer cut at a time to its first nodes, all others whole: what a chain of cuts multiplies."""
-    scorer, found = subject.scorer(REPORT), []
+    scorer, cuts = subject.scorer(REPORT), []
     for n in subject.config.one_layer:
         shares = {}
         for layer in scorer.layers:
@@ -92,8 +92,8 @@ def layers_step(subject: Subject) -> Found:
             shares[str(layer)] = scorer.faithfulness(circuit, layers=[layer]).value
         known = [value for value in shares.values() if value is not None]
         product = float(np.prod(known)) if len(known) == len(shares) else None
-        found.append(OneLayerCut(kept=n, split=REPORT, layers=shares, product=product))
-    return {"one_layer": as_json(found)}
+        cuts.append(OneLayerCut(kept=n, split=REPORT, layers=shares, product=product))
+    return {"one_layer": as_json(cuts)}
 
 
 def transfer_step(subject: Subject) -> Found:
@@ -103,24 +103,24 @@ def transfer_step(subject: Subject) -> Found:
         layer: {node.latent for node in nodes if node.layer == layer and node.latent is not None}
         for layer in subject.dictionaries.layers
     }
-    found = []
+    transfers = []
     for shape in [subject.shape, *subject.others[: config.n_others or None]]:
-        own = shape is subject.shape
-        scorer = subject.scorer(REPORT) if own else subject.scorer_of(subject.batches(shape.held_out))
+        is_own = shape is subject.shape
+        scorer = subject.scorer(REPORT) if is_own else subject.scorer_of(subject.batches(shape.held_out))
         for size in sorted({min(size, len(nodes)) for size in config.other_sizes}):
             circuit = PooledCircuit(nodes[:size], scorer.layers, subject.shape.named)
-            found.append(
+            transfers.append(
                 Transfer(
                     template=shape.template,
                     shape=shape.shape,
-                    own=own,
+                    own=is_own,
                     n=len(shape.held_out),
                     size=size,
                     faithfulness=_pooled(scorer, circuit, shape),
                     random=circuit.at_random(scorer, shape.named, pool, config.n_random, config.seed),
                 )
             )
-    return {"transfers": as_json(found)}
+    return {"transfers": as_json(transfers)}
 
 
 def mask_step(subject: Subject) -> Found:
@@ -167,11 +167,11 @@ def _curve(
     at_random: bool = False,
 ) -> Curve:
     config, scorer = subject.config, subject.scorer(split, ablation)
-    own = without_errors(nodes, errors)
+    counted = without_errors(nodes, errors)
     candidates, points = [*subject.importance], []
-    for size in sizes_of(config.sizes, len(own)):
-        circuit, beside = own[:size], None
-        if at_random and size < len(own):
+    for size in sizes_of(config.sizes, len(counted)):
+        circuit, beside = counted[:size], None
+        if at_random and size < len(counted):
             beside = scorer.at_random(circuit, candidates, config.n_random, config.seed)
         points.append(scorer.point(circuit, errors, beside))
     return Curve(
@@ -189,19 +189,19 @@ def _curve(
 def _enough(subject: Subject, curve: Curve, nodes: Sequence[Node]) -> Found:
     """The size at which held-out faithfulness is enough, looked for between the sizes of a curve."""
     scorer, enough = subject.scorer(REPORT), subject.config.enough
-    found = {point.size: point.faithfulness for point in curve.points}
+    faithfulness_at = {point.size: point.faithfulness for point in curve.points}
 
     def measure(size: int) -> float | None:
-        found[size] = scorer.faithfulness(nodes[:size])
-        return found[size].value
+        faithfulness_at[size] = scorer.faithfulness(nodes[:size])
+        return faithfulness_at[size].value
 
-    known = {size: one.value for size, one in found.items()}
+    known = {size: one.value for size, one in faithfulness_at.items()}
     size = size_that_reaches(enough, [*known], known, measure)
     told = EnoughNodes(
         ranking=curve.ranking,
         enough=enough,
         size=size,
         of=len(nodes),
-        faithfulness=None if size is None else found[size],
+        faithfulness=None if size is None else faithfulness_at[size],
     )
     return {"enough": [as_json(told)]}

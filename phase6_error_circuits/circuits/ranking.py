@@ -34,12 +34,12 @@ def first_of_layers(nodes: Iterable[Node], n: int, layers: Iterable[int] | None 
     """The first `n` of each layer; of some layers where they are named."""
     wanted = None if layers is None else {*layers}
     seen: Counter[int] = Counter()
-    found = []
+    first = []
     for node in nodes:
         if (wanted is None or node.layer in wanted) and seen[node.layer] < n:
             seen[node.layer] += 1
-            found.append(node)
-    return found
+            first.append(node)
+    return first
 
 
 def random_circuit(circuit: Sequence[Node], candidates: Iterable[Node], generator: random.Random) -> list[Node]:

@@ -23,6 +23,7 @@ from common.report.blocks import (
 from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.words import count, interval, listed, number, plural
+from phase6_error_circuits.page import errors
 from phase6_error_circuits.pair import SELECT
 
 CAPTIONS = {
@@ -42,7 +43,7 @@ CAPTIONS = {
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     result: ErrorLatentCircuitsDocument = phase.document()
-    section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
+    section = errors(phase.place)
     section.answer = answer(result)
     section.blocks += [
         Heading("Circuits behind the error's name", listed([one.contrast for one in result.circuits])),

@@ -58,7 +58,7 @@ def circuit_rows(shape: StudiedShape, importance: Mapping[Node, float], mask: It
 
 def edge_rows(shape: StudiedShape, links: Iterable[Sequence[Any]]) -> list[Row]:
     """Rows of edges.parquet."""
-    found = []
+    rows = []
     for source, target, weight, skip, attention, mlp, *tried in links:
         ends = {
             f"{end}_{name}": value
@@ -66,8 +66,8 @@ def edge_rows(shape: StudiedShape, links: Iterable[Sequence[Any]]) -> list[Row]:
             for name, value in node_columns(node_of(values), shape).items()
         }
         parts = {"weight": weight, "skip": skip, "attention": attention, "mlp": mlp}
-        found.append({**_shape(shape), **ends, **parts, **dict(zip(("noising", "denoising"), tried, strict=True))})
-    return found
+        rows.append({**_shape(shape), **ends, **parts, **dict(zip(("noising", "denoising"), tried, strict=True))})
+    return rows
 
 
 def node_columns(node: Node, shape: StudiedShape) -> Row:
@@ -85,5 +85,5 @@ def _shape(shape: StudiedShape) -> Row:
     return {"contrast": shape.contrast, "template": shape.template, "shape": shape.shape}
 
 
-def _estimate(name: str, found: Interval) -> Row:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+def _estimate(name: str, estimate: Interval) -> Row:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

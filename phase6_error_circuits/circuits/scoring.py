@@ -104,11 +104,11 @@ class Scorer:
 
     @torch.no_grad()
     def _measured(self, run: RunFn, circuit: Sequence[Node], layers: Sequence[int], every_error: bool) -> Tensor:
-        found = []
+        metrics = []
         for arms, base in zip(self.batches, self.bases, strict=True):
             cut = cut_of(circuit, layers, arms.n_pos, arms.device, every_error)
-            found.append(run(arms, cut, base))
-        return torch.cat(found)
+            metrics.append(run(arms, cut, base))
+        return torch.cat(metrics)
 
 
 def of_random(shares: Sequence[float | None]) -> RandomCircuits:
@@ -129,18 +129,18 @@ def sizes_of(sizes: Sequence[int], n: int) -> list[int]:
 
 
 def size_that_reaches(
-    enough: float, sizes: Sequence[int], found: dict[int, float | None], measure: Callable[[int], float | None]
+    enough: float, sizes: Sequence[int], share_at: dict[int, float | None], measure: Callable[[int], float | None]
 ) -> int | None:
     """The smallest size with a share of `enough`, to a tenth: between the last size below and the first one above.
 
-    None where no size reaches it. `found` has what is known, and is added to.
+    None where no size reaches it. `share_at` has what is known, and is added to.
     """
-    reaching = next((size for size in sizes if (found[size] or 0.0) >= enough), None)
+    reaching = next((size for size in sizes if (share_at[size] or 0.0) >= enough), None)
     if reaching is None:
         return None
     low = max((size for size in sizes if size < reaching), default=0)
     while reaching - low > max(1, reaching // 10):
         middle = (low + reaching) // 2
-        found[middle] = measure(middle)
-        low, reaching = (low, middle) if (found[middle] or 0.0) >= enough else (middle, reaching)
+        share_at[middle] = measure(middle)
+        low, reaching = (low, middle) if (share_at[middle] or 0.0) >= enough else (middle, reaching)
     return reaching

@@ -74,6 +74,6 @@ class Subject:
         """The nodes of a ranking; each ablation has importances of its own, against its own values."""
         if ablation not in self._importances:
             others = bases_of(ablation, self.select, self.select)
-            found = integrated(self.select, others, self.config.n_points, again=0)
-            self._importances[ablation] = found.importance.nodes()
+            gradients = integrated(self.select, others, self.config.n_points, again=0)
+            self._importances[ablation] = gradients.importance.nodes()
         return ranked(self._importances[ablation], ranking)

@@ -37,8 +37,8 @@ class PooledCircuit:
     def cut(self, arms: SplitArms, named: Mapping[str, int], latents: Latents | None = None) -> Cut:
         """The cut on pairs with other named positions; with other latents where they are given."""
         errors = {
-            layer: {pos for name, pos in named.items() if name in own and pos >= 0}
-            for layer, own in self._errors.items()
+            layer: {pos for name, pos in named.items() if name in names and pos >= 0}
+            for layer, names in self._errors.items()
         }
         return pooled_cut(self.latents if latents is None else latents, errors, arms.n_pos, arms.device)
 
@@ -47,7 +47,8 @@ class PooledCircuit:
         generator, values = random.Random(seed), []
         for _ in range(n):
             drawn = {
-                layer: {*generator.sample(sorted(pool[layer] | own), len(own))} for layer, own in self.latents.items()
+                layer: {*generator.sample(sorted(pool[layer] | latents), len(latents))}
+                for layer, latents in self.latents.items()
             }
             values.append(scorer.of_cut(lambda arms, drawn=drawn: self.cut(arms, named, drawn)).value)
         return of_random(values)

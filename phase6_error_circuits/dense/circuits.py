@@ -23,7 +23,7 @@ def circuit_metrics(
 ) -> Float[np.ndarray, "circuits pairs"]:
     """Of every pair, for each set of kept nodes; `rows_together` prompts at most, one pair at least."""
     masks = [nodes.of_values(mask, arms.clean.ids.device) for mask in kept]
-    found = []
+    metrics = []
     for some in arms.in_parts(max(1, rows_together // (1 + len(kept)))):
         changes: dict[str, ChangeFn] = {
             part.site: _keeping([mask[number] for mask in masks], len(some.pairs))
@@ -32,14 +32,14 @@ def circuit_metrics(
         embedded = torch.cat([some.corrupted.embedded, *[some.clean.embedded] * len(kept)])
         with change_sites(arms.replay.model, changes):
             metric = some.clean.metric_from(0, embedded)
-        found.append(metric.reshape(1 + len(kept), -1)[1:])
-    return torch.cat(found, 1).cpu().numpy().astype(float)
+        metrics.append(metric.reshape(1 + len(kept), -1)[1:])
+    return torch.cat(metrics, 1).cpu().numpy().astype(float)
 
 
 def _keeping(masks: list[Tensor], n_pairs: int) -> ChangeFn:
     def keep(values: Tensor) -> Tensor:
         corrupted, *circuits = values.split(n_pairs)
-        kept = [torch.where(mask, own, corrupted) for mask, own in zip(masks, circuits, strict=True)]
+        kept = [torch.where(mask, circuit, corrupted) for mask, circuit in zip(masks, circuits, strict=True)]
         return torch.cat([corrupted, *kept])
 
     return keep
@@ -56,10 +56,10 @@ def direction_metrics(
     base, rows = held_out.corrupted.streams[layer], []
     for place in places:
         direction = _difference(select, layer, place).mean(0)
-        own = _difference(held_out, layer, place)
-        along = (own @ direction)[:, None] * direction / direction.square().sum().clamp(min=1e-30)
+        difference = _difference(held_out, layer, place)
+        along = (difference @ direction)[:, None] * direction / direction.square().sum().clamp(min=1e-30)
         replay, first = held_out.corrupted.known.replay_from(place)  # what stands before it is as it was
-        for change in (along, own):
+        for change in (along, difference):
             changed = base[:, first:].clone()
             changed[:, place - first] = (changed[:, place - first].float() + change).to(changed)
             rows.append(held_out.corrupted.metric_from(layer + 1, changed, replay))

@@ -74,8 +74,8 @@ def write(ctx: RunContext[ErrorDenseConfig], out: RecordWriter, pairs: Sequence[
     out.process |= {"model": lm.describe()}
     nulls = null_pairs(ctx, pairs[0])[: config.n_pairs // 2]
     arms = arms_of(lm, pairs)
-    for own in (arms.of_pairs(0, n_select), arms.of_pairs(n_select, len(pairs))):
-        own.with_effect()
+    for some in (arms.of_pairs(0, n_select), arms.of_pairs(n_select, len(pairs))):
+        some.with_effect()
     computing = Jobs(arms, n_select, lambda: arms_of(lm, nulls) if nulls else None, config)
     ctx.log.info("ranking %d heads and neurons at positions", computing.nodes.n)
     with Progress(out.n_wanted, [], ctx.log, unit="circuits") as progress:

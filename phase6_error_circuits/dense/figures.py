@@ -21,19 +21,19 @@ CAPTIONS = {
 _CURVES = {"faithfulness": (BLUE, "o"), "completeness": (ORANGE, "s"), "random": (GREY, "x")}
 
 
-def all_figures(found: ErrorDenseDocument, select: DenseCurves) -> Mapping[str, bytes]:
+def all_figures(result: ErrorDenseDocument, select: DenseCurves) -> Mapping[str, bytes]:
     """Figures by file name."""
-    title = f"{found.contrast}, {found.format}, {found.pairs.template}"
-    drawn = {"dense_circuits.svg": circuits(found, select, title)}
-    return drawn | ({"dense_directions.svg": directions(found, title)} if found.directions else {})
+    title = f"{result.contrast}, {result.format}, {result.pairs.template}"
+    drawn = {"dense_circuits.svg": circuits(result, select, title)}
+    return drawn | ({"dense_directions.svg": directions(result, title)} if result.directions else {})
 
 
-def circuits(found: ErrorDenseDocument, select: DenseCurves, title: str) -> bytes:
+def circuits(result: ErrorDenseDocument, select: DenseCurves, title: str) -> bytes:
     with new_figure(9, 3.6, n_columns=2) as (figure, axes):
         figure.suptitle(title, fontsize=9)
-        both = {"pairs that select": select, "held-out pairs": found.held_out}
+        both = {"pairs that select": select, "held-out pairs": result.held_out}
         for axis, (name, one) in zip(axes, both.items(), strict=True):
-            _draw_curves(axis, found.sizes, one)
+            _draw_curves(axis, result.sizes, one)
             axis.set(title=f"{name}, {one.n}", xlabel="heads and neurons", ylabel="share of the total")
         axes[0].legend()
         return svg_bytes(figure, "dense-circuits")
@@ -50,14 +50,14 @@ def _draw_curves(axis: Any, sizes: list[int], one: DenseCurves) -> None:
     log_counts(axis)
 
 
-def directions(found: ErrorDenseDocument, title: str) -> bytes:
-    positions = list(dict.fromkeys(one.position for one in found.directions))
+def directions(result: ErrorDenseDocument, title: str) -> bytes:
+    positions = list(dict.fromkeys(one.position for one in result.directions))
     with new_figure(6, 3.6) as (figure, axis):
         for number, name in enumerate(positions):
-            own = [one for one in found.directions if one.position == name]
-            layers, color = [one.layer for one in own], COLOURS[number % len(COLOURS)]
-            axis.plot(layers, [one.direction.known for one in own], color=color, marker="o", markersize=3, label=name)
-            axis.plot(layers, [one.whole.known for one in own], color=color, linestyle=":")
+            there = [one for one in result.directions if one.position == name]
+            layers, color = [one.layer for one in there], COLOURS[number % len(COLOURS)]
+            axis.plot(layers, [one.direction.known for one in there], color=color, marker="o", markersize=3, label=name)
+            axis.plot(layers, [one.whole.known for one in there], color=color, linestyle=":")
         axis.axhline(0, color=GREY, linewidth=0.8)
         axis.set(title=title, xlabel="layer", ylabel="share of held-out total")
         whole_numbers(axis.xaxis)

@@ -73,15 +73,15 @@ class Jobs:
     @cached_property
     def ranking(self) -> Ranking:
         """By the pairs that select."""
-        found = ranking_of(self.select, self.nodes, self.config.midpoints, PAIRS_AT_ONCE)
-        return replace(found, by=self.config.ranking)
+        ranking = ranking_of(self.select, self.nodes, self.config.midpoints, PAIRS_AT_ONCE)
+        return replace(ranking, by=self.config.ranking)
 
     def rows(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """A row of metrics.parquet for each job, without its number."""
         keeping = [job for job in jobs if job.what in KEEPING]
         masks = [self._mask(job) for job in keeping]
-        found = circuit_metrics(self.arms, self.nodes, masks, self.config.batch_size) if masks else []
-        kept = {job: (mask, metric) for job, mask, metric in zip(keeping, masks, found, strict=True)}
+        metrics = circuit_metrics(self.arms, self.nodes, masks, self.config.batch_size) if masks else []
+        kept = {job: (mask, metric) for job, mask, metric in zip(keeping, masks, metrics, strict=True)}
         return [self._kept(job, *kept[job]) if job in kept else self._other(job) for job in jobs]
 
     def _mask(self, job: Job) -> Mask:
@@ -129,5 +129,5 @@ class Jobs:
 
 
 def _row(job: Job, values: np.ndarray) -> dict[str, Any]:
-    own = {"what": job.what, "size": job.size, "draw": job.draw, "layer": job.layer}
-    return {**own, "positions": [], "n_nodes": 0, "values": values.ravel().tolist(), "ranking": "", "nodes": ""}
+    named = {"what": job.what, "size": job.size, "draw": job.draw, "layer": job.layer}
+    return {**named, "positions": [], "n_nodes": 0, "values": values.ravel().tolist(), "ranking": "", "nodes": ""}

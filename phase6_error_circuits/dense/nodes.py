@@ -66,8 +66,8 @@ class Nodes:
     def split(self, flat: np.ndarray) -> Iterator[tuple[Part, np.ndarray]]:
         """By part, the values of its nodes, [pos, unit]."""
         ends = np.cumsum(self.sizes)[:-1]
-        for part, own in zip(self.parts, np.split(flat, ends), strict=True):
-            yield part, own.reshape(self.n_positions, part.n_units)
+        for part, values in zip(self.parts, np.split(flat, ends), strict=True):
+            yield part, values.reshape(self.n_positions, part.n_units)
 
     def node(self, index: int) -> Node:
         for part, size in zip(self.parts, self.sizes, strict=True):
@@ -79,24 +79,24 @@ class Nodes:
 
     def n_heads(self, mask: Mask) -> int:
         """How many heads are among the nodes of a mask."""
-        return sum(int(own.sum()) for part, own in self.split(mask) if part.kind == HEAD)
+        return sum(int(of_part.sum()) for part, of_part in self.split(mask) if part.kind == HEAD)
 
     def of_values(self, mask: Mask, device: torch.device) -> list[Bool[Tensor, "pos width"]]:
         """By part, which of the numbers that the model computes belong to the nodes of a mask."""
-        found = []
-        for part, own in self.split(mask):
-            found.append(torch.from_numpy(own).to(device).repeat_interleave(part.width, dim=1))
-        return found
+        values = []
+        for part, of_part in self.split(mask):
+            values.append(torch.from_numpy(of_part).to(device).repeat_interleave(part.width, dim=1))
+        return values
 
     def alike(self, mask: Mask, among: Mask, rng: Generator) -> Mask:
         """As many random nodes of every layer, kind and position as the mask has, `among` those that may be drawn."""
         drawn = []
         for (_, wanted), (_, pool) in zip(self.split(mask), self.split(among), strict=True):
-            own = np.zeros_like(wanted)
+            chosen = np.zeros_like(wanted)
             for pos in np.flatnonzero(wanted.any(1)):
                 units = np.flatnonzero(pool[pos])
-                own[pos, rng.choice(units, size=int(wanted[pos].sum()), replace=False)] = True
-            drawn.append(own.ravel())
+                chosen[pos, rng.choice(units, size=int(wanted[pos].sum()), replace=False)] = True
+            drawn.append(chosen.ravel())
         return np.concatenate(drawn)
 
 
@@ -108,9 +108,9 @@ def nodes_of(arms: Arms) -> Nodes:
     with torch.no_grad():
         _, values = one.run_keeping(one.embedded, names)
     parts = []
-    for (kind, layer), own in zip(sites, values, strict=True):
-        width = width_of_a_head(arms, own) if kind == HEAD else 1
-        parts.append(Part(kind, layer, own.shape[-1] // width, width))
+    for (kind, layer), value in zip(sites, values, strict=True):
+        width = width_of_a_head(arms, value) if kind == HEAD else 1
+        parts.append(Part(kind, layer, value.shape[-1] // width, width))
     return Nodes(tuple(parts), arms.replay.n_positions)
 
 

@@ -62,8 +62,8 @@ def ranking_of(arms: Arms, nodes: Nodes, n_midpoints: int, pairs_at_once: int) -
             difference = differences[number].float()
             importance[number] += summed(part, difference * gradients[number])
             differs[number] |= summed(part, (difference != 0).float()) > 0
-    flat = torch.cat([own.flatten() for own in importance]) / len(arms.pairs)
-    return Ranking(flat.cpu().numpy(), torch.cat([own.flatten() for own in differs]).cpu().numpy())
+    flat = torch.cat([of_part.flatten() for of_part in importance]) / len(arms.pairs)
+    return Ranking(flat.cpu().numpy(), torch.cat([of_part.flatten() for of_part in differs]).cpu().numpy())
 
 
 @torch.no_grad()

@@ -58,11 +58,11 @@ class Measured:
 
     def check_ranking(self, path: object) -> None:
         """Raises: ArtifactMismatchError where processes ranked the nodes differently."""
-        found = {row["ranking"] for row in self.rows if row["ranking"]}
-        if len(found) > 1:
+        rankings = {row["ranking"] for row in self.rows if row["ranking"]}
+        if len(rankings) > 1:
             raise ArtifactMismatchError(
-                f"the circuits in {path} are of {len(found)} different rankings: its processes computed otherwise, on "
-                f"other kinds of machines or versions\nStart over, on one kind of machine, with --fresh"
+                f"the circuits in {path} are of {len(rankings)} different rankings: its processes computed otherwise, "
+                f"on other kinds of machines or versions\nStart over, on one kind of machine, with --fresh"
             )
 
     def departure(self, what: str, like: str) -> float:
@@ -71,25 +71,25 @@ class Measured:
 
 
 def shares_of(measured: Measured, split: str) -> Shares:
-    own = measured.splits[split]
-    total = measured.of(jobs.CLEAN)[0, own] - measured.of(jobs.CORRUPTED)[0, own]
+    pairs = measured.splits[split]
+    total = measured.of(jobs.CLEAN)[0, pairs] - measured.of(jobs.CORRUPTED)[0, pairs]
     return Shares(total, measured.config.n_resamples, measured.config.seed)
 
 
 def studied_pairs(measured: Measured, tokenizer: Any) -> StudiedPairs:
     """Those that select."""
-    own = measured.splits["select"]
-    clean, corrupted = (measured.of(what)[0, own] for what in (jobs.CLEAN, jobs.CORRUPTED))
-    return described(measured.pairs[own], clean, corrupted, shares_of(measured, "select"), tokenizer)
+    pairs = measured.splits["select"]
+    clean, corrupted = (measured.of(what)[0, pairs] for what in (jobs.CLEAN, jobs.CORRUPTED))
+    return described(measured.pairs[pairs], clean, corrupted, shares_of(measured, "select"), tokenizer)
 
 
 def curves(measured: Measured, split: str) -> DenseCurves:
-    own, shares = measured.splits[split], shares_of(measured, split)
-    clean, corrupted = (measured.of(what)[0, own] for what in (jobs.CLEAN, jobs.CORRUPTED))
+    pairs, shares = measured.splits[split], shares_of(measured, split)
+    clean, corrupted = (measured.of(what)[0, pairs] for what in (jobs.CLEAN, jobs.CORRUPTED))
 
     def curve(what: str) -> list[Any]:
-        found = (measured.of(what, size)[:, own].mean(0) for size in measured.config.sizes)
-        return [shares.of(metric - corrupted) for metric in found]
+        metrics = (measured.of(what, size)[:, pairs].mean(0) for size in measured.config.sizes)
+        return [shares.of(metric - corrupted) for metric in metrics]
 
     return DenseCurves(
         n=len(clean),
@@ -101,7 +101,7 @@ def curves(measured: Measured, split: str) -> DenseCurves:
     )
 
 
-def curve_rows(found: dict[str, DenseCurves], sizes: Sequence[int]) -> list[Row]:
+def curve_rows(of_split: dict[str, DenseCurves], sizes: Sequence[int]) -> list[Row]:
     """Rows of curves.parquet."""
     return [
         {
@@ -112,7 +112,7 @@ def curve_rows(found: dict[str, DenseCurves], sizes: Sequence[int]) -> list[Row]
             "share_low": share.low,
             "share_high": share.high,
         }
-        for split, one in found.items()
+        for split, one in of_split.items()
         for name in ("faithfulness", "completeness", "random")
         for size, share in zip(sizes, getattr(one, name), strict=True)
     ]
@@ -138,12 +138,12 @@ def node_rows(measured: Measured, total: float) -> list[Row]:
 
 
 def shown_nodes(rows: Sequence[Row], tokens: Sequence[str]) -> list[DenseNode]:
-    own = ("kind", "layer", "unit", "pos", "importance")
-    found = []
+    names = ("kind", "layer", "unit", "pos", "importance")
+    nodes = []
     for row in rows[:N_NODES_SHOWN]:
         token = tokens[int(row["pos"])]
-        found.append(DenseNode(**{name: row[name] for name in own}, token=token))
-    return found
+        nodes.append(DenseNode(**{name: row[name] for name in names}, token=token))
+    return nodes
 
 
 def nulls(measured: Measured, total: float) -> DenseNulls | None:
@@ -153,20 +153,20 @@ def nulls(measured: Measured, total: float) -> DenseNulls | None:
 
 
 def directions(measured: Measured) -> list[DifferenceDirection]:
-    own, shares = measured.splits["held_out"], shares_of(measured, "held_out")
-    corrupted, found = measured.of(jobs.CORRUPTED)[0, own], []
+    pairs, shares = measured.splits["held_out"], shares_of(measured, "held_out")
+    corrupted, measured_directions = measured.of(jobs.CORRUPTED)[0, pairs], []
     for row in (row for row in measured.rows if row["what"] == jobs.DIRECTION):
         values = np.array(row["values"]).reshape(len(row["positions"]), 2, -1)
         for name, (along, whole) in zip(row["positions"], values - corrupted, strict=True):
-            found.append(
+            measured_directions.append(
                 DifferenceDirection(
                     layer=row["layer"], position=name, direction=shares.of(along), whole=shares.of(whole)
                 )
             )
-    return found
+    return measured_directions
 
 
-def direction_rows(found: Sequence[DifferenceDirection]) -> list[Row]:
+def direction_rows(measured: Sequence[DifferenceDirection]) -> list[Row]:
     """Rows of directions.parquet."""
     return [
         {
@@ -179,7 +179,7 @@ def direction_rows(found: Sequence[DifferenceDirection]) -> list[Row]:
             "whole_low": one.whole.low,
             "whole_high": one.whole.high,
         }
-        for one in found
+        for one in measured
     ]
 
 

@@ -91,7 +91,7 @@ def answers_of_format(pairs: Sequence[Answered]) -> AnswersOfFormat:
     said = Counter(pair.name_of(answer) for pair in pairs for answer, _ in pair.prompts)
 
     def of(error: str, flags: list[bool]) -> Counted:
-        return _share([flag for flag, own in zip(flags, raised, strict=True) if own == error])
+        return _share([flag for flag, its_error in zip(flags, raised, strict=True) if its_error == error])
 
     present = [error for error in names if error in raised]
     return AnswersOfFormat(

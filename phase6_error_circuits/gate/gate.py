@@ -54,20 +54,20 @@ def answers_to(
     lm: LanguageModel, pairs: Sequence[ErrorPair], made: ErrorPairsDocument, ctx: RunContext[ErrorGateConfig]
 ) -> list[Answered]:
     """Every pair with its answers, in the order of the table."""
-    found: dict[int, Answered] = {}
+    answered: dict[int, Answered] = {}
     for name, form in made.formats.items():
-        own = [pair for pair in pairs if pair.format == name]
-        if not own:
+        some = [pair for pair in pairs if pair.format == name]
+        if not some:
             continue
         names, tokens = tuple(form.answers), tuple(form.answers.values())
-        prompts = [tuple(ids) for pair in own for ids in (pair.clean_ids, pair.corrupted_ids)]
+        prompts = [tuple(ids) for pair in some for ids in (pair.clean_ids, pair.corrupted_ids)]
         ctx.log.info("%s: %s prompts", name, count(len({*prompts})))
         answers = read_answers(lm, prompts, tokens, ctx.config.batch_size, ctx.log)
         prior = mean_logits(answers, prompts)
-        for pair in own:
+        for pair in some:
             clean, corrupted = answers[tuple(pair.clean_ids)], answers[tuple(pair.corrupted_ids)]
-            found[pair.record] = Answered(pair, clean, corrupted, names, tokens, prior)
-    return [found[pair.record] for pair in pairs]
+            answered[pair.record] = Answered(pair, clean, corrupted, names, tokens, prior)
+    return [answered[pair.record] for pair in pairs]
 
 
 def words_of(lm: LanguageModel) -> Words:
@@ -84,10 +84,10 @@ def contrasts_of(answered: Sequence[Answered], words: Words) -> Contrasts:
     groups: dict[tuple[str, str], list[Answered]] = {}
     for one in answered:
         groups.setdefault((one.pair.contrast, one.pair.format), []).append(one)
-    found: Contrasts = {}
-    for (contrast, form), own in groups.items():
-        found.setdefault(contrast, {})[form] = gate_of_contrast(own, words)
-    return found
+    contrasts: Contrasts = {}
+    for (contrast, form), some in groups.items():
+        contrasts.setdefault(contrast, {})[form] = gate_of_contrast(some, words)
+    return contrasts
 
 
 def document_of(answered: Sequence[Answered], contrasts: Contrasts, force: bool) -> ErrorGateDocument:

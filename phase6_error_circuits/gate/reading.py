@@ -47,13 +47,13 @@ def read_answers(
         return batch_bytes(lm.model, len(part), len(part[0]), 0)
 
     read = FittingParts(compute, size=len, expected=expected, name=lambda _: "a prompt", device=lm.device, log=log)
-    found: dict[Prompt, Answer] = {}
+    answers: dict[Prompt, Answer] = {}
     for length in sorted(by_length, reverse=True):
         alike = by_length[length]
         for start in range(0, len(alike), batch_size):
             part = alike[start : start + batch_size]
-            found |= zip(part, read(part), strict=True)
-    return found
+            answers |= zip(part, read(part), strict=True)
+    return answers
 
 
 def _read_together(lm: LanguageModel, prompts: list[Prompt], head: AnswerLogits) -> list[Answer]:

@@ -28,13 +28,14 @@ from common.report.blocks import (
 )
 from common.report.collect import Collected, PhaseResult
 from common.words import count, number, percent, plural
+from phase6_error_circuits.page import errors
 
 Results = Iterator[tuple[str, str, str, GateResult]]  # contrast, template, format
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     document: ErrorGateDocument = phase.document()
-    section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
+    section = errors(phase.place)
     section.answer = _answer(document)
     section.blocks = [
         Heading("Does the model tell these errors apart?"),

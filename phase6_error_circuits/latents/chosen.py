@@ -30,9 +30,9 @@ def chosen_contrasts(gate: ErrorGateDocument, wanted: tuple[str, ...]) -> list[C
             f"answer to explain\nGive other contrasts to phase 6.1 with --contrasts, or go on all the same with: "
             f"python3 run.py phase 6.1b --force"
         )
-    found = [Chosen(studied.contrast, studied.format, tuple(studied.templates))]
+    first = [Chosen(studied.contrast, studied.format, tuple(studied.templates))]
     if wanted == (STUDIED,):
-        return found
+        return first
     for name in () if wanted == (PASSING,) else wanted:
         if name not in gate.contrasts:
             raise ConfigError(
@@ -42,7 +42,7 @@ def chosen_contrasts(gate: ErrorGateDocument, wanted: tuple[str, ...]) -> list[C
     names = [name for name in gate.contrasts if wanted == (PASSING,) or name in wanted]
     others = [one for name in names if name != studied.contrast and (one := _best(gate, name)) is not None]
     wants_studied = wanted == (PASSING,) or studied.contrast in names
-    every = [*(found if wants_studied else []), *others]
+    every = [*(first if wants_studied else []), *others]
     if not every:
         raise ConfigError(
             f"--contrasts is '{','.join(wanted)}', and the model does not tell these apart\n"
@@ -58,8 +58,8 @@ def _best(gate: ErrorGateDocument, name: str) -> Chosen | None:
         return None
 
     def rank(form: str) -> tuple[bool, float]:
-        own = gate.contrasts[name][form]
-        return own.verdict is GateVerdict.PASS, own.together.select.both_signs.rate.value or 0.0
+        gated = gate.contrasts[name][form]
+        return gated.verdict is GateVerdict.PASS, gated.together.select.both_signs.rate.value or 0.0
 
     best = max(usable, key=rank)
     return Chosen(name, best, tuple(gate.contrasts[name][best].templates))

@@ -39,7 +39,7 @@ def cut_of(nodes: Iterable[Node], layers: Collection[int], n_pos: int, device: s
     for node in nodes:
         if node.layer in by_layer:
             by_layer[node.layer].append(node)
-    return {layer: _layer_cut(own, n_pos, device, every_error) for layer, own in by_layer.items()}
+    return {layer: _layer_cut(of_layer, n_pos, device, every_error) for layer, of_layer in by_layer.items()}
 
 
 def _layer_cut(nodes: list[Node], n_pos: int, device: str, every_error: bool) -> LayerCut:
@@ -48,8 +48,10 @@ def _layer_cut(nodes: list[Node], n_pos: int, device: str, every_error: bool) ->
     gates = torch.zeros(n_pos, len(latents))
     gates[torch.tensor([pos for pos, _ in known], dtype=torch.long), places] = 1.0
     errors = range(n_pos) if every_error else sorted({node.pos for node in nodes if node.is_error})
-    found = torch.tensor([*errors], dtype=torch.long)
-    return LayerCut(latents.to(device), gates.to(device), found.to(device), torch.ones(len(found), device=device))
+    positions = torch.tensor([*errors], dtype=torch.long)
+    return LayerCut(
+        latents.to(device), gates.to(device), positions.to(device), torch.ones(len(positions), device=device)
+    )
 
 
 def pooled_cut(
@@ -58,12 +60,12 @@ def pooled_cut(
     """Latents that are kept wherever they stand, and the positions whose errors are."""
     return {
         layer: LayerCut(
-            torch.tensor(sorted(own), dtype=torch.long, device=device),
-            torch.ones(n_pos, len(own), device=device),
+            torch.tensor(sorted(numbers), dtype=torch.long, device=device),
+            torch.ones(n_pos, len(numbers), device=device),
             torch.tensor(sorted(errors[layer]), dtype=torch.long, device=device),
             torch.ones(len(errors[layer]), device=device),
         )
-        for layer, own in latents.items()
+        for layer, numbers in latents.items()
     }
 
 

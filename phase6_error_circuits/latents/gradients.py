@@ -128,17 +128,17 @@ def _of_layers(
     batches: Sequence[SplitArms], others: Sequence[Values], grads: Mapping[int, Sequence[Tensor]]
 ) -> Importance:
     """Of every node, mean over the pairs of all batches; `others` are the values that the nodes are compared with."""
-    found = []
+    importances = []
     for number, (arms, other) in enumerate(zip(batches, others, strict=True)):
         latents, errors = {}, {}
-        for layer, own in grads.items():
+        for layer, of_layer in grads.items():
             with torch.no_grad():
-                means = latent_parts(arms, layer, other, own[number]).mean(0)
+                means = latent_parts(arms, layer, other, of_layer[number]).mean(0)
                 latents[layer] = means.new_zeros(arms.n_pos, arms.dictionaries.n_latents(layer))
                 latents[layer][:, arms.columns[layer]] = means
-                errors[layer] = error_parts(arms, layer, other, own[number]).mean(0)
-        found.append((Importance(latents, errors), arms.n_pairs))
-    return mean_of(found)
+                errors[layer] = error_parts(arms, layer, other, of_layer[number]).mean(0)
+        importances.append((Importance(latents, errors), arms.n_pairs))
+    return mean_of(importances)
 
 
 def corrupted_of(batches: Sequence[SplitArms]) -> list[Values]:

@@ -53,14 +53,14 @@ class Importance:
 
     def nodes(self) -> dict[Node, float]:
         """Every node that is not zero, the largest absolute value first."""
-        found: dict[Node, float] = {}
+        value_of: dict[Node, float] = {}
         for layer, values in self.latents.items():
             places = values.nonzero()
-            own = zip(places.tolist(), values[places[:, 0], places[:, 1]].tolist(), strict=True)
-            found |= {Node(layer, pos, latent): value for (pos, latent), value in own}
+            at = zip(places.tolist(), values[places[:, 0], places[:, 1]].tolist(), strict=True)
+            value_of |= {Node(layer, pos, latent): value for (pos, latent), value in at}
             errors = self.errors[layer].tolist()
-            found |= {Node(layer, pos, None): value for pos, value in enumerate(errors) if value}
-        return dict(sorted(found.items(), key=lambda entry: -abs(entry[1])))
+            value_of |= {Node(layer, pos, None): value for pos, value in enumerate(errors) if value}
+        return dict(sorted(value_of.items(), key=lambda entry: -abs(entry[1])))
 
 
 def mean_of(parts: Iterable[tuple[Importance, int]]) -> Importance:

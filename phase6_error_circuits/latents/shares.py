@@ -35,8 +35,8 @@ class Bootstrap:
 
 def share(part: float, whole: float) -> float | None:
     """part / whole; None where the whole is nothing."""
-    found = part / whole if whole else math.nan
-    return found if math.isfinite(found) else None
+    ratio = part / whole if whole else math.nan
+    return ratio if math.isfinite(ratio) else None
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:

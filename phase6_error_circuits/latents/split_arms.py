@@ -115,8 +115,8 @@ class SplitArms:
 
         def moved(arm: SplitArm) -> SplitArm:
             latents = {
-                layer: take_latents(self.columns[layer], own, columns[layer])
-                for layer, own in arm.values.latents.items()
+                layer: take_latents(self.columns[layer], acts, columns[layer])
+                for layer, acts in arm.values.latents.items()
             }
             return SplitArm(arm.run, dataclasses.replace(arm.values, latents=latents))
 
@@ -150,10 +150,10 @@ def split_arms_of(lm: LanguageModel, dictionaries: SiteDictionaries, pairs: Sequ
     errors: list[dict[int, Tensor]] = [{}, {}]
     for layer in dictionaries.layers:
         split = [dictionaries.split(layer, whole[layer]) for whole in wholes]
-        fires = torch.stack([(own != 0).flatten(0, 1).any(0) for own, _ in split]).any(0)
+        fires = torch.stack([(acts != 0).flatten(0, 1).any(0) for acts, _ in split]).any(0)
         columns[layer] = fires.nonzero().flatten()
-        for number, (own, error) in enumerate(split):
-            latents[number][layer], errors[number][layer] = own[..., columns[layer]], error
+        for number, (acts, error) in enumerate(split):
+            latents[number][layer], errors[number][layer] = acts[..., columns[layer]], error
     clean, corrupted = (
         SplitArm(run, Values(wholes[number], latents[number], errors[number])) for number, run in enumerate(runs)
     )
@@ -164,15 +164,15 @@ def values_at_sites(run: Arm, dictionaries: SiteDictionaries) -> dict[int, Tenso
     """What stands at the site of each layer of a run, [pair, pos, d_model]."""
     if dictionaries.kind == RESID_POST:
         return {layer: run.streams[layer] for layer in dictionaries.layers}
-    found: dict[int, Tensor] = {}
+    values: dict[int, Tensor] = {}
     for layer in dictionaries.layers:
 
         def take(_site: str, value: Tensor, layer: int = layer) -> None:
-            found[layer] = value.clone()
+            values[layer] = value.clone()
 
         with read_sites(run.replay.model, [dictionaries.site(layer)], take):
             run.replay.block(layer, run.entering(layer))
-    return found
+    return values
 
 
 def take_latents(columns: Tensor, values: Tensor, wanted: Tensor) -> Tensor:

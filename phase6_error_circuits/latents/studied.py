@@ -51,13 +51,13 @@ def shapes_in(ctx: RunContext, contrasts: tuple[str, ...], n_pairs: int) -> list
     """
     gate = ctx.read(handoffs.ERROR_GATE).document()
     pairs = [pair_of(row) for row in ctx.read(handoffs.ERROR_PAIRS).table("pairs.parquet")]
-    found = [shape for one in chosen_contrasts(gate, contrasts) for shape in _shapes_of(one, pairs, n_pairs)]
-    if not found:
+    shapes = [shape for one in chosen_contrasts(gate, contrasts) for shape in _shapes_of(one, pairs, n_pairs)]
+    if not shapes:
         raise ConfigError(
             f"no pair of {', '.join(contrasts)} is left to look at: phase 6.1 made {len(pairs)} pairs\n"
             f"Make more of them with: python3 run.py phase 6.1 --n-pairs 100"
         )
-    return found
+    return shapes
 
 
 def shapes_of_format(pairs: Sequence[ErrorPair], form: str, n_pairs: int) -> list[StudiedShape]:
@@ -66,7 +66,7 @@ def shapes_of_format(pairs: Sequence[ErrorPair], form: str, n_pairs: int) -> lis
     for pair in pairs:
         if pair.format == form and not pair.is_null:
             templates.setdefault(pair.contrast, {})[pair.template] = None
-    known = [Chosen(contrast, form, tuple(own)) for contrast, own in templates.items()]
+    known = [Chosen(contrast, form, tuple(names)) for contrast, names in templates.items()]
     return [shape for one in known for shape in _shapes_of(one, pairs, n_pairs)]
 
 
@@ -75,16 +75,16 @@ def _shapes_of(one: Chosen, pairs: Sequence[ErrorPair], n_pairs: int) -> list[St
     null = by_shape(
         chosen(pairs, contrast=one.contrast, format=one.format, templates=one.templates, split=SELECT, kind=NULL)
     )
-    found = []
-    for key, own in by_shape(real).items():
+    shapes = []
+    for key, members in by_shape(real).items():
         contrast, template, form, shape = key
-        select = [pair for pair in own if pair.split == SELECT]
-        held_out = [pair for pair in own if pair.split == REPORT]
+        select = [pair for pair in members if pair.split == SELECT]
+        held_out = [pair for pair in members if pair.split == REPORT]
         if select:
             disjoint = disjoint_nulls(null.get(key, []))
             cut = (pairs[:n_pairs] for pairs in (select, held_out, disjoint))
-            found.append(StudiedShape(contrast, form, template, shape, *cut))
-    return sorted(found, key=lambda shape: (-len(shape.select), -len(shape.null_pairs)))
+            shapes.append(StudiedShape(contrast, form, template, shape, *cut))
+    return sorted(shapes, key=lambda shape: (-len(shape.select), -len(shape.null_pairs)))
 
 
 def disjoint_nulls(pairs: Sequence[ErrorPair]) -> list[ErrorPair]:
@@ -94,10 +94,10 @@ def disjoint_nulls(pairs: Sequence[ErrorPair]) -> list[ErrorPair]:
     node of the mean would come out far too small.
     """
     seen: set[tuple[int, ...]] = set()
-    found = []
+    kept = []
     for pair in pairs:
         programs = {tuple(pair.clean_ids), tuple(pair.corrupted_ids)}
         if not programs & seen:
             seen |= programs
-            found.append(pair)
-    return found
+            kept.append(pair)
+    return kept

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.phases.settings import RecordsConfig, batches, setting
+from common.phases.settings import RecordsConfig, batches, resamples, setting
 from phase6_error_circuits.latents.settings import ContrastsConfig
 
 
@@ -26,7 +26,5 @@ class ErrorNodesConfig(ContrastsConfig, RecordsConfig):
     )
     n_examples: int = setting(2, "pairs of each split whose two programs are kept for every latent", demo=1, minimum=1)
     batch_size: int = batches("pairs", 32, demo=32)
-    n_resamples: int = setting(
-        2000, "bootstrap resamples behind every interval", demo=1000, minimum=1000, maximum=100_000
-    )
+    n_resamples: int = resamples(demo=1000)
     seed: int = setting(456, "seed of the resamples", minimum=0)

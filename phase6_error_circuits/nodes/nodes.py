@@ -64,9 +64,9 @@ def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> N
         shape, home = group.shape, plan.home_of(group)
         wanted = plan.latents(shape.format), plan.places(shape.format)
         reader = Reader(lm, dictionaries, config, group.n_points, *wanted)
-        found = reader.read(shape, effects=group.goes_on, nodes=home.nodes if home else [])
+        result = reader.read(shape, effects=group.goes_on, nodes=home.nodes if home else [])
         row = {name: getattr(shape, name) for name in SHAPE}
-        row |= {"record": index, "n": len(shape.select) + len(shape.held_out), "result": json.dumps(found)}
+        row |= {"record": index, "n": len(shape.select) + len(shape.held_out), "result": json.dumps(result)}
         out.append(index, {"groups.parquet": row}, {})
         ctx.log.info("%d of %d, %s: %s", index + 1, len(plan.groups), shape.words, plural(row["n"], "pair"))
 
@@ -74,20 +74,22 @@ def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> N
 def conclude(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> None:
     """Write the tables and the document, which follow from all records."""
     config = ctx.config
-    found = [json.loads(row["result"]) for row in out.joined_rows()]
+    results = [json.loads(row["result"]) for row in out.joined_rows()]
     source = sae_source(config.sae, config.model, config.sae_revision)
     tokenizer = load_tokenizer(config.model, config.revision)
-    out.table("activations.parquet", activation_rows(plan, found))
-    out.table("snippets.parquet", snippet_rows(plan, found, config.n_snippets, lambda one: token_words(tokenizer, one)))
-    latents = described(plan, found, config.n_resamples, config.seed)
+    out.table("activations.parquet", activation_rows(plan, results))
+    out.table(
+        "snippets.parquet", snippet_rows(plan, results, config.n_snippets, lambda one: token_words(tokenizer, one))
+    )
+    latents = described(plan, results, config.n_resamples, config.seed)
     written = Ends(config, source, ctx.log).of_each([(one.layer, one.latent) for one in latents])
     document = ErrorNodesDocument(
         site=source.site or "",
         dictionaries=source.identity,
-        n=sum(len(one["programs"]) for one in found),
+        n=sum(len(one["programs"]) for one in results),
         templates=len({(group.shape.contrast, group.shape.template) for group in plan.groups}),
-        contrasts=[told_nodes(plan, one, found, tokenizer) for one in plan.told],
-        latents=[dataclasses.replace(one, **own) for one, own in zip(latents, written, strict=True)],
+        contrasts=[told_nodes(plan, one, results, tokenizer) for one in plan.told],
+        latents=[dataclasses.replace(one, **told) for one, told in zip(latents, written, strict=True)],
     )
     out.document("nodes.json", document)
     out.summary |= {"nodes": sum(len(one.nodes) for one in plan.told), "latents": len(latents)}

@@ -33,7 +33,7 @@ Found = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Program:
+class PairProgram:
     """One program of a pair: `ids` are those of its whole prompt."""
 
     pair: ErrorPair
@@ -83,12 +83,12 @@ class AtHome:
                 self._differ[number] += _squares_that_differ(arms, at.layer, pos)
 
     def means(self, n: int) -> list[Found]:
-        found = []
+        means = []
         for (at, _), sizes, differ in zip(self.nodes, self._sizes, self._differ, strict=True):
-            found.append(dict(zip(ARMS, (sizes / n).tolist(), strict=True)))
+            means.append(dict(zip(ARMS, (sizes / n).tolist(), strict=True)))
             if at.latent is None:
-                found[-1]["differs"] = share(*differ.tolist())
-        return found
+                means[-1]["differs"] = share(*differ.tolist())
+        return means
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +108,14 @@ class Reader:
     def read(self, shape: StudiedShape, *, effects: bool, nodes: Sequence[RankedNode]) -> Found:
         """The record of a shape; `nodes` are those that were found on it."""
         pairs, size, n_select = [*shape.select, *shape.held_out], self.config.batch_size, len(shape.select)
-        programs = [Program(pair, arm) for pair in pairs for arm in ARMS]
+        programs = [PairProgram(pair, arm) for pair in pairs for arm in ARMS]
         worth = Effects(len(self.latents), len(self.places)) if effects else None
         home = AtHome(nodes, shape)
         batches = [pairs[first : first + size] for first in range(0, len(pairs), size)]
-        acts = torch.cat([self._of_batch(own, shape, worth, home) for own in batches]).numpy()
+        acts = torch.cat([self._of_batch(batch, shape, worth, home) for batch in batches]).numpy()
         return {
             "programs": [program.facts() for program in programs],
-            "peaks": [[_short(value) for value in own] for own in acts.max(1).T.tolist()],
+            "peaks": [[_short(value) for value in peaks] for peaks in acts.max(1).T.tolist()],
             "places": [_places(acts[:, :, number], shape.places) for number in range(len(self.latents))],
             "kept": self._kept(programs, acts, shape, with_examples=bool(nodes)),
             "effects": worth and worth.means(n_select),
@@ -141,18 +141,18 @@ class Reader:
         both = []
         for run in (arms.clean, arms.corrupted):
             values = values_at_sites(run, self.dictionaries)
-            found = torch.zeros(len(arms.pairs), arms.replay.n_positions, len(self.latents))
+            activations = torch.zeros(len(arms.pairs), arms.replay.n_positions, len(self.latents))
             for layer in self.dictionaries.layers:
                 places, latents = self._of_layer(layer)
-                found[..., places] = self.dictionaries.some_latents(layer, values[layer], latents).float().cpu()
-            both.append(found)
+                activations[..., places] = self.dictionaries.some_latents(layer, values[layer], latents).float().cpu()
+            both.append(activations)
         return torch.stack(both, dim=1).flatten(0, 1)
 
     def _of_layer(self, layer: int) -> tuple[list[int], Int[Tensor, " n"]]:
         """The latents of a layer, ascending: their places among all that are read, and their numbers."""
-        own = sorted((latent, number) for number, (at, latent) in enumerate(self.latents) if at == layer)
-        latents = torch.tensor([latent for latent, _ in own], dtype=torch.long, device=self.lm.device)
-        return [number for _, number in own], latents
+        of_layer = sorted((latent, number) for number, (at, latent) in enumerate(self.latents) if at == layer)
+        latents = torch.tensor([latent for latent, _ in of_layer], dtype=torch.long, device=self.lm.device)
+        return [number for _, number in of_layer], latents
 
     @torch.no_grad()
     def _split(self, arms: Arms) -> SplitArms:
@@ -162,14 +162,14 @@ class Reader:
         halves = []
         for run in (arms.clean, arms.corrupted):
             whole = values_at_sites(run, self.dictionaries)
-            own = {layer: self.dictionaries.some_latents(layer, whole[layer], columns[layer]) for layer in columns}
+            latents = {layer: self.dictionaries.some_latents(layer, whole[layer], columns[layer]) for layer in columns}
             errors = {layer: self.dictionaries.split(layer, whole[layer])[1] for layer in sorted(with_errors)}
-            halves.append(SplitArm(run, Values(whole, own, errors)))
+            halves.append(SplitArm(run, Values(whole, latents, errors)))
         return SplitArms(self.dictionaries, columns, *halves)
 
     def _kept(
         self,
-        programs: Sequence[Program],
+        programs: Sequence[PairProgram],
         acts: Float[np.ndarray, "program pos latent"],
         shape: StudiedShape,
         with_examples: bool,
@@ -178,14 +178,14 @@ class Reader:
         config, first = self.config, shape.example.code_start
         examples = [*shape.select[: config.n_examples], *shape.held_out[: config.n_examples]] if with_examples else []
         shown = {pair.record for pair in examples}
-        found = []
+        kept = []
         for number in range(len(self.latents)):
-            own = acts[:, :, number]
-            tops = _strongest(programs, own, first, config.n_snippets)
+            of_latent = acts[:, :, number]
+            tops = _strongest(programs, of_latent, first, config.n_snippets)
             pairs = [place for place, program in enumerate(programs) if program.pair.record in shown]
-            found.append({"top": [_kept_program(i, programs, own) for i in tops]})
-            found[-1]["pair"] = [_kept_program(i, programs, own) for i in pairs]
-        return found
+            kept.append({"top": [_kept_program(i, programs, of_latent) for i in tops]})
+            kept[-1]["pair"] = [_kept_program(i, programs, of_latent) for i in pairs]
+        return kept
 
     def _add_effects(self, sums: Effects, shape: StudiedShape, arms: SplitArms) -> None:
         positions = {place: pos for pos, place in enumerate(shape.places)}
@@ -236,22 +236,24 @@ def _places(acts: Float[np.ndarray, "program pos"], places: Sequence[str]) -> di
     return dict(Counter([places[pos] for pos in firing]))
 
 
-def _strongest(programs: Sequence[Program], acts: Float[np.ndarray, "program pos"], first: int, n: int) -> list[int]:
+def _strongest(
+    programs: Sequence[PairProgram], acts: Float[np.ndarray, "program pos"], first: int, n: int
+) -> list[int]:
     """The programs of each split in which a latent fires most; those that are the same up to that token count once."""
     seen: set[tuple[str, tuple[int, ...]]] = set()
     kept: Counter[str] = Counter()
-    found = []
+    strongest = []
     for place in np.argsort(-acts.max(1), kind="stable").tolist():
         program, pos = programs[place], int(acts[place].argmax())
         read = program.pair.split, tuple(program.ids[: first + pos + 1])
         if acts[place, pos] > 0 and read not in seen and kept[program.pair.split] < n:
             seen.add(read)
             kept[program.pair.split] += 1
-            found.append(place)
-    return found
+            strongest.append(place)
+    return strongest
 
 
-def _kept_program(place: int, programs: Sequence[Program], acts: Float[np.ndarray, "program pos"]) -> list[Any]:
+def _kept_program(place: int, programs: Sequence[PairProgram], acts: Float[np.ndarray, "program pos"]) -> list[Any]:
     """The number of a program, its tokens from the code on, and the activation at each."""
     pair = programs[place].pair
     return [place, programs[place].ids[pair.code_start :], [_short(value) for value in acts[place].tolist()]]

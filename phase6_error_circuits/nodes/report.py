@@ -35,6 +35,7 @@ from common.report.latents.tokens import visible
 from common.words import count, interval, listed, number, plural
 from phase6_error_circuits.nodes.heat import HeatLine, token_heat
 from phase6_error_circuits.nodes.snippets import PAIR
+from phase6_error_circuits.page import errors
 from phase6_error_circuits.pair import REPORT, SELECT
 
 N_TOGETHER = 4  # latents that are shown in the same pair of programs
@@ -54,7 +55,7 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
     snippets: Snippets = {}
     for row in phase.artifact.table("snippets.parquet"):
         snippets.setdefault((row["layer"], row["latent"], row["format"]), []).append(row)
-    section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
+    section = errors(phase.place)
     section.answer = answer(result)
     section.blocks += [
         Heading("What the nodes are", listed([one.contrast for one in result.contrasts])),
@@ -73,22 +74,22 @@ def section(phase: PhaseResult, _collected: Collected) -> Section:
 def answer(result: ErrorNodesDocument) -> str:
     """The first contrast in one sentence, with its strongest latent that tells an error."""
     first = result.contrasts[0]
-    own = latents_of(first, {(one.layer, one.latent, one.format): one for one in result.latents})
-    return f"On {first.contrast} {tellers(own)}."
+    latents = latents_of(first, {(one.layer, one.latent, one.format): one for one in result.latents})
+    return f"On {first.contrast} {tellers(latents)}."
 
 
 def tellers(latents: Sequence[DescribedLatent]) -> str:
     """How many latents tell their error within templates on other words, how many would by chance, and the first."""
-    found = [one for one in latents if tells(one)]
+    telling = [one for one in latents if tells(one)]
     n_tried = sum(one.selective is not None and one.selective.within.low is not None for one in latents)
     words = (
-        f"{count(len(found))} of {plural(len(latents), 'latent')} told of {_tell(len(found))} from the other error of "
-        f"its template on programs of other words, where {number(BY_CHANCE * n_tried)} of the {count(n_tried)} that "
+        f"{count(len(telling))} of {plural(len(latents), 'latent')} told of {_tell(len(telling))} from the other error "
+        f"of its template on programs of other words, where {number(BY_CHANCE * n_tried)} of the {count(n_tried)} that "
         f"could be tried would be expected to by chance ({percent_of(BY_CHANCE)})"
     )
-    if not found:
+    if not telling:
         return words
-    first = found[0]
+    first = telling[0]
     assert first.selective is not None
     return (
         f"{words}; the strongest is {name_of(first)}, largest in programs that raise "
@@ -117,14 +118,14 @@ def name_of(latent: DescribedLatent) -> str:
 
 
 def _contrast(one: NodesOfContrast, latents: Latents, snippets: Snippets) -> list[Block]:
-    own = latents_of(one, latents)
-    shown = own[:N_SHOWN]
+    its_latents = latents_of(one, latents)
+    shown = its_latents[:N_SHOWN]
     return [
         Heading(f"Nodes of {one.contrast}", one.template),
-        Paragraph(" ".join(sentences(one, own))),
+        Paragraph(" ".join(sentences(one, its_latents))),
         _nodes(one, latents),
         *([_errors(one)] if any(isinstance(node.what, ErrorNode) for node in one.nodes) else []),
-        *_overview(one, own[:N_TOGETHER], snippets),
+        *_overview(one, its_latents[:N_TOGETHER], snippets),
         *[_fold(one, latent, snippets.get((latent.layer, latent.latent, latent.format), [])) for latent in shown],
     ]
 
@@ -133,20 +134,20 @@ def sentences(one: NodesOfContrast, latents: Sequence[DescribedLatent]) -> list[
     """What is to be read from the tables."""
     n_errors = sum(isinstance(node.what, ErrorNode) for node in one.nodes)
     alone = [latent for latent in latents if latent.spread is not None and latent.spread < ONE_TEMPLATE]
-    found = [
+    said = [
         f"Told of are the {count(len(one.nodes))} strongest of {plural(one.of, 'node')} {one.source}: "
         f"{plural(len(latents), 'latent')}, and {plural(n_errors, 'error')}, which {_has(n_errors)} no latent.",
         f"{tellers(latents)[:1].upper()}{tellers(latents)[1:]}.",
     ]
-    n_templates = max((sum(own.share is not None for own in latent.templates) for latent in latents), default=0)
+    n_templates = max((sum(there.share is not None for there in latent.templates) for latent in latents), default=0)
     if n_templates > 1:
-        found.append(
+        said.append(
             f"{count(len(alone))} of the latents {_has(len(alone))} nearly all of {_its(len(alone))} effect on one of "
             f"{plural(n_templates, 'template')} measured."
         )
     elif latents:
-        found.append(f"With {plural(n_templates, 'template')} measured nothing is known of how their effects spread.")
-    return found
+        said.append(f"With {plural(n_templates, 'template')} measured nothing is known of how their effects spread.")
+    return said
 
 
 def _has(n: int) -> str:
@@ -245,17 +246,17 @@ def _facts(latent: DescribedLatent) -> Facts:
 
 def _heat(latent: DescribedLatent, rows: Sequence[dict[str, Any]]) -> list[Block]:
     """Both programs of the example pairs, then those in which it fires most."""
-    found: list[Block] = []
+    blocks: list[Block] = []
     pairs = [row for row in rows if row["what"] == PAIR]
     tops = [row for row in rows if row["what"] != PAIR and row["rank"] < N_PROGRAMS]
     caption = "Shade: its activation at the token, of the largest shown; a frame where it is largest in a program."
-    for title, own in (("Both programs of pairs", pairs), ("Programs in which it fires most", tops)):
-        if own:
+    for title, shown in (("Both programs of pairs", pairs), ("Programs in which it fires most", tops)):
+        if shown:
             words = f"{title}: activation of latent {name_of(latent)} at each token"
-            most = max(row["peak"] for row in own)
-            svg = token_heat([_line(row, _told(row), most) for row in own], words)
-            found.append(Drawing(f"{title}, latent {name_of(latent)}", caption, svg))
-    return found
+            most = max(row["peak"] for row in shown)
+            svg = token_heat([_line(row, _told(row), most) for row in shown], words)
+            blocks.append(Drawing(f"{title}, latent {name_of(latent)}", caption, svg))
+    return blocks
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -270,10 +271,10 @@ def _overview(one: NodesOfContrast, latents: Sequence[DescribedLatent], snippets
     """The strongest latents in the two programs of the contrast's first pair, below each other."""
     lines = []
     for latent in latents:
-        own = _first_pair(one, snippets.get((latent.layer, latent.latent, latent.format), []))
-        labels = [f"{name_of(latent)} · {row['arm']}, {row['error']} · {number(row['peak'])}" for row in own]
-        most = max((row["peak"] for row in own), default=0.0)
-        lines += [_line(row, label, most) for row, label in zip(own, labels, strict=True)]
+        programs = _first_pair(one, snippets.get((latent.layer, latent.latent, latent.format), []))
+        labels = [f"{name_of(latent)} · {row['arm']}, {row['error']} · {number(row['peak'])}" for row in programs]
+        most = max((row["peak"] for row in programs), default=0.0)
+        lines += [_line(row, label, most) for row, label in zip(programs, labels, strict=True)]
     if not lines:
         return []
     names = listed([name_of(latent) for latent in latents])
@@ -285,9 +286,11 @@ def _overview(one: NodesOfContrast, latents: Sequence[DescribedLatent], snippets
 def _first_pair(one: NodesOfContrast, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Both programs of the first pair of the shape on which the nodes were found; ranks count over all contrasts."""
     home = one.contrast, one.template, one.shape, PAIR, SELECT
-    own = [row for row in rows if tuple(row[key] for key in ("contrast", "template", "shape", "what", "split")) == home]
-    first = min((row["rank"] for row in own), default=None)
-    return [row for row in own if row["rank"] == first]
+    at_home = [
+        row for row in rows if tuple(row[key] for key in ("contrast", "template", "shape", "what", "split")) == home
+    ]
+    first = min((row["rank"] for row in at_home), default=None)
+    return [row for row in at_home if row["rank"] == first]
 
 
 def _kinds(latent: DescribedLatent) -> Table:

@@ -14,13 +14,15 @@ Row = dict[str, Any]
 Words = Callable[[int], str]  # of a token
 
 
-def snippet_rows(plan: Plan, found: Sequence[Mapping[str, Any]], n: int, words: Words) -> list[Row]:
+def snippet_rows(plan: Plan, results: Sequence[Mapping[str, Any]], n: int, words: Words) -> list[Row]:
     """Of each latent in each format the example pairs, then the `n` programs of each split in which it fires most."""
     rows = []
     for form in dict.fromkeys(group.shape.format for group in plan.groups):
-        own = [(group.shape, one) for group, one in zip(plan.groups, found, strict=True) if group.shape.format == form]
+        of_format = [
+            (group.shape, one) for group, one in zip(plan.groups, results, strict=True) if group.shape.format == form
+        ]
         for number, latent in enumerate(plan.latents(form)):
-            known = [row for shape, one in own for row in _rows(shape, one, number)]
+            known = [row for shape, one in of_format for row in _rows(shape, one, number)]
             rows += [_of(latent, form, row, words) for row in (*_pairs(known), *_tops(known, n))]
     return rows
 
@@ -54,8 +56,8 @@ def _tops(rows: Sequence[Row], n: int) -> Iterator[Row]:
     """The strongest of each split over all shapes; what is the same up to the peak counts once."""
     for split in SPLITS:
         different: dict[tuple[int, ...], Row] = {}
-        own = [row for row in rows if row["what"] == TOP and row["split"] == split]
-        for row in sorted(own, key=lambda row: -row["peak"]):
+        tops = [row for row in rows if row["what"] == TOP and row["split"] == split]
+        for row in sorted(tops, key=lambda row: -row["peak"]):
             different.setdefault(tuple(row["ids"][: row["position"] - row["first"] + 1]), row)
         for rank, row in enumerate([*different.values()][:n]):
             yield {**row, "rank": rank}

@@ -50,7 +50,7 @@ class Peaks:
     templates: np.ndarray
 
     def where(self, mask: np.ndarray) -> Peaks:
-        return Peaks(*(own[mask] for own in vars(self).values()))
+        return Peaks(*(values[mask] for values in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -69,27 +69,27 @@ class Read:
         return len(self.group.shape.select)
 
 
-def activation_rows(plan: Plan, found: Sequence[Record]) -> list[Row]:
+def activation_rows(plan: Plan, results: Sequence[Record]) -> list[Row]:
     """Rows of activations.parquet."""
     rows = []
-    for group, one in zip(plan.groups, found, strict=True):
+    for group, one in zip(plan.groups, results, strict=True):
         shape = {name: getattr(group.shape, name) for name in SHAPE}
         for (layer, latent), peaks in zip(plan.latents(group.shape.format), one["peaks"], strict=True):
             by_kind: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
             for (_, split, _, error), peak in zip(one["programs"], peaks, strict=True):
                 by_kind[split, error].append(peak)
-            for (split, error), own in sorted(by_kind.items()):
-                known = {"n": len(own), "fires": sum(peak > 0 for peak in own)}
-                known |= {"mean": float(np.mean(own)), "largest": max(own)}
+            for (split, error), peaks_of in sorted(by_kind.items()):
+                known = {"n": len(peaks_of), "fires": sum(peak > 0 for peak in peaks_of)}
+                known |= {"mean": float(np.mean(peaks_of)), "largest": max(peaks_of)}
                 rows.append({"layer": layer, "latent": latent, **shape, "split": split, "error": error, **known})
     return rows
 
 
-def described(plan: Plan, found: Sequence[Record], n_resamples: int, seed: int) -> list[DescribedLatent]:
+def described(plan: Plan, results: Sequence[Record], n_resamples: int, seed: int) -> list[DescribedLatent]:
     """Each latent in each format; what it writes is left open."""
     told = []
     for form in dict.fromkeys(group.shape.format for group in plan.groups):
-        every = [Read(*both) for both in zip(plan.groups, found, strict=True) if both[0].shape.format == form]
+        every = [Read(*both) for both in zip(plan.groups, results, strict=True) if both[0].shape.format == form]
         for number, (layer, latent) in enumerate(plan.latents(form)):
             peaks, templates = _peaks(every, number), _templates(every, number)
             places = sum((Counter(one.found["places"][number]) for one in every), Counter())
@@ -130,14 +130,14 @@ def _kinds(every: Sequence[Read], peaks: Peaks, number: int) -> dict[str, KindOf
     added: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     for one in every:
         if one.found["effects"] is not None:
-            for arm, own in zip(ARMS, one.found["effects"]["added"], strict=True):
+            for arm, by_latent in zip(ARMS, one.found["effects"]["added"], strict=True):
                 error = getattr(one.group.shape.example, f"{arm}_error")
-                added[error].append((own[number], one.n_select))
+                added[error].append((by_latent[number], one.n_select))
     told = {}
     for error in sorted({*peaks.errors.tolist()}):
-        own = peaks.values[peaks.errors == error]
-        fires, known = float((own > 0).mean()), _mean(added[error])
-        told[error] = KindOfLatent(n=len(own), mean=float(own.mean()), fires=fires, added=known)
+        its_peaks = peaks.values[peaks.errors == error]
+        fires, known = float((its_peaks > 0).mean()), _mean(added[error])
+        told[error] = KindOfLatent(n=len(its_peaks), mean=float(its_peaks.mean()), fires=fires, added=known)
     return told
 
 
@@ -147,12 +147,12 @@ def _templates(every: Sequence[Read], number: int) -> list[TemplateOfLatent]:
     for one in every:
         groups[one.template].append(one)
     told = []
-    for (contrast, template), own in groups.items():
+    for (contrast, template), reads in groups.items():
         by_arm: defaultdict[str, list[float]] = defaultdict(list)
-        for one in own:
+        for one in reads:
             for (_, _, arm, _), peak in zip(one.found["programs"], one.found["peaks"][number], strict=True):
                 by_arm[arm].append(peak)
-        measured = [one for one in own if one.found["effects"] is not None]
+        measured = [one for one in reads if one.found["effects"] is not None]
         effect = _mean((sum(arm[number] for arm in one.found["effects"]["added"]), one.n_select) for one in measured)
         clean, corrupted = (by_arm[arm] for arm in ARMS)
         told.append(
@@ -206,22 +206,22 @@ def _auroc(
     for weight in itertools.chain([np.ones((1, len(values)))], (part[:, numbers] for part in parts)):
         won, of = np.zeros(len(weight)), np.zeros(len(weight))
         for stratum in range(strata.max() + 1):
-            own = strata == stratum
-            drawn = weight[:, own]
-            both = metrics.pairs_won(values[own], drawn * positive[own], drawn * ~positive[own])
+            inside = strata == stratum
+            drawn = weight[:, inside]
+            both = metrics.pairs_won(values[inside], drawn * positive[inside], drawn * ~positive[inside])
             won, of = won + both[0], of + both[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             known.append(won / of)
     return interval(known[0][0], np.concatenate(known[1:]))
 
 
-def told_nodes(plan: Plan, one: ToldContrast, found: Sequence[Record], tokenizer: Any) -> NodesOfContrast:
+def told_nodes(plan: Plan, one: ToldContrast, results: Sequence[Record], tokenizer: Any) -> NodesOfContrast:
     """The nodes of a contrast, with what stands there and what they are worth on each template of their contrast."""
     shape = one.shape
-    every = [Read(*both) for both in zip(plan.groups, found, strict=True)]
+    every = [Read(*both) for both in zip(plan.groups, results, strict=True)]
     home = next(read for read in every if plan.home_of(read.group) is one)
-    own = [read for read in every if read.group.shape.format == shape.format and read.found["effects"] is not None]
-    own = [read for read in own if read.group.shape.contrast == shape.contrast]
+    alike = [read for read in every if read.group.shape.format == shape.format and read.found["effects"] is not None]
+    alike = [read for read in alike if read.group.shape.contrast == shape.contrast]
     labels, places = token_labels(shape.example, tokenizer), plan.places(shape.format)
     nodes = []
     for node, known in zip(one.nodes, home.found["nodes"], strict=True):
@@ -236,7 +236,7 @@ def told_nodes(plan: Plan, one: ToldContrast, found: Sequence[Record], tokenizer
                 share=share(node.effect, one.effect),
                 above_null=node.above_null,
                 what=ErrorNode(**known) if latent is None else LatentNode(latent=latent, **known),
-                templates=_by_template(own, places.index(node.at)),
+                templates=_by_template(alike, places.index(node.at)),
             )
         )
     counts = {"source": one.source, "of": one.of, "effect": one.effect, "nodes": nodes}
@@ -247,8 +247,8 @@ def _by_template(every: Sequence[Read], number: int) -> dict[str, float | None]:
     """A node's share of the effect at the place of its name, by template; over the shapes that have the place."""
     told: dict[str, float | None] = {}
     for template in dict.fromkeys(one.group.shape.template for one in every):
-        own = [one for one in every if one.group.shape.template == template]
-        having = [one for one in own if one.found["effects"]["at_place"][number] is not None]
+        reads = [one for one in every if one.group.shape.template == template]
+        having = [one for one in reads if one.found["effects"]["at_place"][number] is not None]
         effect = _mean((one.found["effects"]["at_place"][number], one.n_select) for one in having)
         told[template] = None if effect is None else share(effect, _whole(having))
     return told

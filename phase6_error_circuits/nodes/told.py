@@ -131,9 +131,9 @@ def points_of(document: ErrorAttributionDocument, shape: StudiedShape, least: in
 
     Of a shape that it did not measure, as many as it needed for the most difficult one; `least` in any case.
     """
-    own = [one for one in document.shapes if key_of(vars(one)) == key_of(vars(shape))]
+    same_shape = [one for one in document.shapes if key_of(vars(one)) == key_of(vars(shape))]
     points: defaultdict[int, int] = defaultdict(lambda: least)
-    for one in own or document.shapes:
+    for one in same_shape or document.shapes:
         for layer in one.layers:
             points[layer.layer] = max(points[layer.layer], layer.n_points)
     return dict(points)
@@ -182,14 +182,14 @@ def _of_contrast(
     circuits: Mapping[Key, ErrorLatentCircuit],
 ) -> ToldContrast:
     key = key_of(vars(shape))
-    own = [row for row in rows if key_of(row) == key]
-    own.sort(key=lambda row: -abs(row["ig"]))
+    its_rows = [row for row in rows if key_of(row) == key]
+    its_rows.sort(key=lambda row: -abs(row["ig"]))
     source, of = source_of(circuits.get(key), measured.n_nodes)
     if source is NodeSource.CIRCUIT:
-        found = _circuit_nodes(ctx, key, of)
-        own = [row for row in own if _node_key(row) in found]
-        own.sort(key=lambda row: found[_node_key(row)])
-    nodes = [_ranked(row) for row in own[: ctx.config.n_nodes]]
+        rank_of = _circuit_nodes(ctx, key, of)
+        its_rows = [row for row in its_rows if _node_key(row) in rank_of]
+        its_rows.sort(key=lambda row: rank_of[_node_key(row)])
+    nodes = [_ranked(row) for row in its_rows[: ctx.config.n_nodes]]
     return ToldContrast(shape, measured.effect.known, source, of, nodes)
 
 
@@ -226,18 +226,18 @@ def _ranked(row: Mapping[str, Any]) -> RankedNode:
 def _first_shapes(shapes: Sequence[StudiedShape], n_shapes: int) -> list[StudiedShape]:
     """The first `n_shapes` of each template, in order; 0: all."""
     seen: dict[tuple[str, ...], int] = {}
-    found = []
+    first = []
     for shape in shapes:
         template = shape.contrast, shape.format, shape.template
         seen[template] = seen.get(template, 0) + 1
         if not n_shapes or seen[template] <= n_shapes:
-            found.append(shape)
-    return found
+            first.append(shape)
+    return first
 
 
 def _goes_on(gate: ErrorGateDocument, shape: StudiedShape) -> bool:
     studied = gate.studied
     if studied is not None and (studied.contrast, studied.format) == (shape.contrast, shape.format):
         return shape.template in studied.templates
-    found = gate.contrasts.get(shape.contrast, {}).get(shape.format)
-    return found is not None and found.verdict.goes_on and shape.template in found.templates
+    result = gate.contrasts.get(shape.contrast, {}).get(shape.format)
+    return result is not None and result.verdict.goes_on and shape.template in result.templates

@@ -128,5 +128,5 @@ def _role(placed: Placed, span: Span) -> str:
 
 def _counts(placed: Placed, spans: Sequence[Span]) -> Counter[str]:
     """How many tokens begin in each part of the template."""
-    own = [one for one in placed if one[0] not in (BEFORE, QUESTION)]
-    return Counter(part_of(role) for start, stop in spans if stop > start for role, a, b in own if a <= start < b)
+    parts = [one for one in placed if one[0] not in (BEFORE, QUESTION)]
+    return Counter(part_of(role) for start, stop in spans if stop > start for role, a, b in parts if a <= start < b)

@@ -58,7 +58,7 @@ class ErrorPairsConfig(NamedModelConfig, SandboxConfig):
 
     def experiment(self) -> dict[str, str]:
         """With the content of the templates, which decides what is drawn."""
-        files = [FILE, *([own] if (own := self.own_templates()) else [])]
+        files = [FILE, *([file] if (file := self.own_templates()) else [])]
         return {**super().experiment(), "templates": "+".join(map(_identity, files))}
 
 

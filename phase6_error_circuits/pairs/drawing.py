@@ -59,7 +59,7 @@ def draw_pairs(template: PairTemplate, source: Source, formats: list[PromptForma
     Once the most frequent shape is full in every format, as many are drawn again, for the sake of other shapes.
     """
     rng = random.Random(direction_seed(source.seed, f"{template.contrast}/{template.name}", 0))
-    found = {form.name: Drawn() for form in formats}
+    by_format = {form.name: Drawn() for form in formats}
     seen: set[tuple[str, str]] = set()
     n_drawn, most = 0, source.n_draws
     while n_drawn < most and formats:
@@ -73,9 +73,9 @@ def draw_pairs(template: PairTemplate, source: Source, formats: list[PromptForma
                 draws.append(draw)
         for form in formats:
             for one in align(source.tokenizer, form, source.front, draws):
-                found[form.name].take(one, source.n_of_split)
-        if n_drawn >= HOPELESS * source.n_draws and not any(drawn.n_aligned for drawn in found.values()):
+                by_format[form.name].take(one, source.n_of_split)
+        if n_drawn >= HOPELESS * source.n_draws and not any(drawn.n_aligned for drawn in by_format.values()):
             break
-        if most == source.n_draws and all(drawn.is_full(source.n_of_split) for drawn in found.values()):
+        if most == source.n_draws and all(drawn.is_full(source.n_of_split) for drawn in by_format.values()):
             most = min(source.n_draws - 1, 2 * n_drawn)
-    return found
+    return by_format

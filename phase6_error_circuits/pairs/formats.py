@@ -58,16 +58,16 @@ class PromptFormat:
     def answer_tokens(self, tokenizer: Any) -> dict[str, int] | None:
         """The first token of each error's name after a prompt; None where a name changes the prompt's own tokens."""
         prompt = self.prompt(SHOTS[0][0])
-        [(own, _)] = self.ids_and_spans(tokenizer, [prompt])
-        found = {}
+        [(before, _)] = self.ids_and_spans(tokenizer, [prompt])
+        tokens = {}
         for error in ERRORS:
             longer = f"{self.lead}{error}"
             body = None if self.body is None else [(self.body[0], len(prompt) - self.body[1])]
             [(ids, _)] = ids_and_spans(tokenizer, [prompt + longer], body, offsets=False)
-            if ids[: len(own)] != own:
+            if ids[: len(before)] != before:
                 return None
-            found[error] = ids[len(own)]
-        return found
+            tokens[error] = ids[len(before)]
+        return tokens
 
 
 def format_of(name: str, tokenizer: Any, model: str) -> PromptFormat | str:

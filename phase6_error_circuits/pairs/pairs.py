@@ -53,8 +53,8 @@ def run(ctx: RunContext[ErrorPairsConfig], config: ErrorPairsConfig) -> None:
     templates = templates_of(config)
     tokenizer = load_tokenizer(config.model, config.revision)
     front = front_of(tokenizer, vocabulary_size(config.model, config.revision), config.model)
-    found = {name: format_of(name, tokenizer, config.model) for name in dict.fromkeys(config.formats)}
-    formats = [form for form in found.values() if isinstance(form, PromptFormat)]
+    described_formats = {name: format_of(name, tokenizer, config.model) for name in dict.fromkeys(config.formats)}
+    formats = [form for form in described_formats.values() if isinstance(form, PromptFormat)]
     answers = {form.name: form.answer_tokens(tokenizer) or {} for form in formats}
     source = Source(tokenizer, front, formats, (config.n_pairs + 1) // 2, config.n_draws, config.seed)
     with ctx.write() as out, sandbox_of(config, ctx.log) as sandbox:
@@ -68,7 +68,7 @@ def run(ctx: RunContext[ErrorPairsConfig], config: ErrorPairsConfig) -> None:
             held_out=sum(pair.is_held_out and not pair.is_null for pair in pairs),
             null_pairs=sum(pair.is_null for pair in pairs),
             front=front_tokens(tokenizer, front),
-            formats={name: described(form, answers.get(name, {})) for name, form in found.items()},
+            formats={name: described(form, answers.get(name, {})) for name, form in described_formats.items()},
             contrasts=contrasts_of(made),
             without=[line for template, kept in made for line in lines_about(template, kept, answers)],
         )
@@ -123,10 +123,10 @@ def refusal(template: PairTemplate, answers: dict[str, int]) -> str | None:
 
 def as_wanted(pair: Aligned, template: PairTemplate, raised: dict[str, str], refused: Counter[str]) -> bool:
     """Whether both programs raise the errors of the contrast; those that do not are counted."""
-    found = tuple(raised[code] for code in pair.draw.codes)
-    if found != template.errors:
-        refused[f"raises {'/'.join(found)}"] += 1
-    return found == template.errors
+    errors = tuple(raised[code] for code in pair.draw.codes)
+    if errors != template.errors:
+        refused[f"raises {'/'.join(errors)}"] += 1
+    return errors == template.errors
 
 
 def numbered(made: Iterable[tuple[PairTemplate, list[Kept]]], answers: dict[str, dict[str, int]]) -> list[ErrorPair]:
@@ -183,15 +183,15 @@ def described(form: PromptFormat | str, answers: dict[str, int]) -> FormatOfProm
 
 
 def contrasts_of(made: Sequence[tuple[PairTemplate, list[Kept]]]) -> dict[str, dict[str, TemplateOfPairs]]:
-    found: dict[str, dict[str, TemplateOfPairs]] = {}
+    contrasts: dict[str, dict[str, TemplateOfPairs]] = {}
     for template, kept in made:
-        found.setdefault(template.contrast, {})[template.name] = TemplateOfPairs(
+        contrasts.setdefault(template.contrast, {})[template.name] = TemplateOfPairs(
             corruption=template.corruption,
             own=template.is_own,
             changed=template.changed,
             formats={one.form: told(one, template) for one in kept},
         )
-    return found
+    return contrasts
 
 
 def told(kept: Kept, template: PairTemplate) -> PairsOfTemplate:
@@ -211,8 +211,8 @@ def told(kept: Kept, template: PairTemplate) -> PairsOfTemplate:
 def lines_about(template: PairTemplate, kept: Sequence[Kept], answers: dict[str, dict[str, int]]) -> list[str]:
     """A line for each format in which there is no pair: 'divide: 0 of 2,666 draws aligned on this tokenizer'."""
     name, lines = f"{template.contrast}, {template.name}", []
-    for form, own in answers.items():
-        if (why := refusal(template, own)) is not None:
+    for form, tokens in answers.items():
+        if (why := refusal(template, tokens)) is not None:
             lines.append(f"{name}, {form}: {why}")
     for one in (one for one in kept if not one.shapes):
         n, of = count(one.drawn.n_aligned), count(one.drawn.n_draws)

@@ -6,13 +6,14 @@ from common.handoffs.error_pairs import ErrorPairsDocument, PairsOfTemplate, Par
 from common.report.blocks import Cell, Column, Heading, Paragraph, Section, Table, count_cell, share, word_columns
 from common.report.collect import Collected, PhaseResult
 from common.words import count, listed, plural
+from phase6_error_circuits.page import errors
 
 Told = tuple[str, str, TemplateOfPairs, str, PairsOfTemplate]  # contrast, name, template, format, its pairs
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
     document: ErrorPairsDocument = phase.document()
-    section = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
+    section = errors(phase.place)
     section.blocks = [Heading("Pairs of programs"), Paragraph(_words(document)), _pairs(document), _lengths(document)]
     section.blocks += [Paragraph(f"No pairs: {'; '.join(document.without)}.", "note")] if document.without else []
     return section

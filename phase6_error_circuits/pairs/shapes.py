@@ -66,16 +66,16 @@ def _is_large(group: Sequence[Aligned], fewest: int) -> bool:
 
 def null_pairs(pairs: Sequence[Aligned]) -> list[tuple[int, int]]:
     """Each pair with the next one of its split that has another clean program, the last with the first."""
-    found = []
+    nulls = []
     for split in SPLITS:
         places = [place for place, pair in enumerate(pairs) if pair.draw.split == split]
         following = [*places[1:], *places[:1]]
-        found += [
+        nulls += [
             (one, other)
             for one, other in zip(places, following, strict=True)
             if pairs[one].clean_ids != pairs[other].clean_ids
         ]
-    return found
+    return nulls
 
 
 def lengths_of(shapes: Sequence[Shape], roles: Iterable[str]) -> dict[str, PartLengths]:

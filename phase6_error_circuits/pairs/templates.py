@@ -153,20 +153,20 @@ def read_templates(path: Path = FILE, is_own: bool = False) -> list[PairTemplate
 
 
 def _head(line: str, where: str) -> tuple[str, str, str]:
-    found = _HEAD.fullmatch(line)
-    if found is None:
+    match = _HEAD.fullmatch(line)
+    if match is None:
         raise ConfigError(f"{where}: '{line}' is no head of a template\n{_FORM}")
-    contrast, name, corruption = found.groups()
+    contrast, name, corruption = match.groups()
     if contrast not in CONTRASTS:
         raise ConfigError(f"{where}: there is no contrast '{contrast}'\nGive one of: {', '.join(CONTRASTS)}")
     return contrast, name, corruption
 
 
 def _part(line: str, where: str) -> Part:
-    found = _PART.fullmatch(line)
-    if found is None:
+    match = _PART.fullmatch(line)
+    if match is None:
         raise ConfigError(f"{where}: '{line}' is no part of a template\n{_FORM}")
-    role, clean, corrupted = found.groups()
+    role, clean, corrupted = match.groups()
     return Part(role, _texts(clean), _texts(corrupted or ""))
 
 
@@ -180,8 +180,8 @@ def _template(
     vocabulary = Vocabulary(words.get("names", GENERAL.names), words.get("words", GENERAL.words))
     made = PairTemplate(*head, tuple(parts), vocabulary, is_own)
     if len(vocabulary.names) < _MIN_NAMES or len(vocabulary.words) < _MIN_WORDS:
-        found = f"{len(vocabulary.names)} names and {len(vocabulary.words)} words"
-        raise ConfigError(f"{where}: there are {found}\nGive at least {_MIN_NAMES} and {_MIN_WORDS}")
+        sizes = f"{len(vocabulary.names)} names and {len(vocabulary.words)} words"
+        raise ConfigError(f"{where}: there are {sizes}\nGive at least {_MIN_NAMES} and {_MIN_WORDS}")
     if not made.changed:
         raise ConfigError(f"{where}: nothing is changed in '{made.name}'\n{_FORM}")
     if unknown := sorted(made.slots - {*SLOTS}):

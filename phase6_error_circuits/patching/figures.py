@@ -43,9 +43,9 @@ _WAYS = {DENOISING: "clean into corrupted", NOISING: "corrupted into clean"}
 def all_figures(document: ErrorPatchingDocument, studied: Patched, others: list[Patched]) -> Mapping[str, bytes]:
     """Figures by file name."""
     title = f"{document.contrast}, {document.format}, {studied.facts.template}, {document.n} pairs"
-    found = {f"residual_{way}.svg": residual(studied, way, f"{title}; {words}") for way, words in _WAYS.items()}
-    found |= {"parts.svg": parts(studied, title), "heads.svg": heads(studied, title)}
-    return found | ({"other_shapes.svg": other_shapes([studied, *others], title)} if others else {})
+    drawn = {f"residual_{way}.svg": residual(studied, way, f"{title}; {words}") for way, words in _WAYS.items()}
+    drawn |= {"parts.svg": parts(studied, title), "heads.svg": heads(studied, title)}
+    return drawn | ({"other_shapes.svg": other_shapes([studied, *others], title)} if others else {})
 
 
 def residual(studied: Patched, direction: str, title: str) -> bytes:

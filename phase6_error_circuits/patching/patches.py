@@ -105,13 +105,13 @@ class Patching:
             embedded = self.target.embedded.detach().requires_grad_(True)
             metric, values = self.target.run_keeping(embedded, sites)
         gradients = torch.autograd.grad(metric.sum(), values)
-        sign, found = 1 if self.direction == DENOISING else -1, []
-        for layer, (own, gradient) in enumerate(zip(values, gradients, strict=True)):
-            difference = values_at(self.source, HEADS, layer) - own.detach()
+        sign, effects = 1 if self.direction == DENOISING else -1, []
+        for layer, (value, gradient) in enumerate(zip(values, gradients, strict=True)):
+            difference = values_at(self.source, HEADS, layer) - value.detach()
             d_head = width_of_a_head(self.arms, difference)
             effect = (difference.float() * gradient.float()).unflatten(-1, (-1, d_head)).sum((1, 3))
-            found.append(sign * effect.T)
-        return torch.stack(found).cpu().numpy().astype(float)
+            effects.append(sign * effect.T)
+        return torch.stack(effects).cpu().numpy().astype(float)
 
     def _in_parts(self, patched: "Patched", places: Sequence[Place], differs: Sequence[bool]) -> Effects:
         """Effects at all places, in their order; of one position as many together as were asked for.
@@ -123,10 +123,10 @@ class Patching:
             place = places[number]
             start = self.arms.first_difference if place.pos is None else place.pos
             by_start.setdefault(start, []).append(number)
-        found = np.zeros((len(places), self.n_pairs))
+        effects = np.zeros((len(places), self.n_pairs))
         for start, numbers in by_start.items():
-            found[numbers] = self._at_one_start(patched, [places[number] for number in numbers], start)
-        return found
+            effects[numbers] = self._at_one_start(patched, [places[number] for number in numbers], start)
+        return effects
 
     def _at_one_start(self, patched: "Patched", places: Sequence[Place], start: int) -> Effects:
         """Fewer places together where memory does not suffice."""
@@ -183,7 +183,7 @@ def _indices(place: Place, d_head: int) -> tuple[int | slice, slice]:
 @torch.no_grad()
 def values_at(arm: Arm, kind: str, layer: int) -> Tensor:
     """What a run has at a site of one block."""
-    found: dict[str, Tensor] = {}
-    with read_sites(arm.replay.model, [site_name(layer, kind)], found.__setitem__):
+    values: dict[str, Tensor] = {}
+    with read_sites(arm.replay.model, [site_name(layer, kind)], values.__setitem__):
         arm.replay.block(layer, arm.entering(layer))
-    return found[site_name(layer, kind)]
+    return values[site_name(layer, kind)]

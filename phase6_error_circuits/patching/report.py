@@ -24,35 +24,36 @@ from common.report.collect import Collected, PhaseResult
 from common.report.figures import figures_of
 from common.words import number, sentence_case
 from phase6_error_circuits.estimates import caution
+from phase6_error_circuits.page import errors
 from phase6_error_circuits.patching.figures import CAPTIONS
 from phase6_error_circuits.patching.jobs import EVERYWHERE
 
 
 def section(phase: PhaseResult, _collected: Collected) -> Section:
-    found: ErrorPatchingDocument = phase.document()
-    made = Section("errors", "Errors", "What carries the name of the error that is to come?", source=phase.place)
+    result: ErrorPatchingDocument = phase.document()
+    made = errors(phase.place)
     made.blocks = [
-        Heading("Where the answer is carried", f"{found.contrast}, {found.format}"),
-        *(Paragraph(f"{sentence_case(sentence)}.") for sentence in found.sentences),
+        Heading("Where the answer is carried", f"{result.contrast}, {result.format}"),
+        *(Paragraph(f"{sentence_case(sentence)}.") for sentence in result.sentences),
         Paragraph(
             "A share is what a patch moves of the mean difference between clean and corrupted runs, with a bootstrap "
             "over pairs. The clean run's part in the corrupted run tells what suffices, the corrupted run's in the "
             "clean run what is needed; parts that stand in for each other have much of the first and little of the "
-            f"second. What must be exact departs from it by {_worst(found)} of the total at most."
+            f"second. What must be exact departs from it by {_worst(result)} of the total at most."
         ),
         *figures_of(phase, CAPTIONS),
-        _places(found.strongest),
-        *[block for direction, one in found.heads.items() for block in _heads(direction, one)],
-        *_others(found),
+        _places(result.strongest),
+        *[block for direction, one in result.heads.items() for block in _heads(direction, one)],
+        *_others(result),
     ]
-    if found.verdict is not GateVerdict.PASS:
-        words = sentence_case(caution(found.verdict, found.contrast))
+    if result.verdict is not GateVerdict.PASS:
+        words = sentence_case(caution(result.verdict, result.contrast))
         made.warnings = [warning("An answer that the model does not give", f"{words}.")]
     return made
 
 
-def _worst(found: ErrorPatchingDocument) -> str:
-    worst = max(found.holds.before_difference, found.holds.last_layer, found.holds.all_positions)
+def _worst(result: ErrorPatchingDocument) -> str:
+    worst = max(result.holds.before_difference, result.holds.last_layer, result.holds.all_positions)
     return f"{worst:.0e}" if worst else number(0)
 
 
@@ -68,20 +69,20 @@ def _places(places: list[PatchedPlace]) -> Table:
     return table_of("Places that move most", columns, places)
 
 
-def _heads(direction: str, found: FirstOrder) -> list[Block]:
-    if not found.heads:
+def _heads(direction: str, first_order: FirstOrder) -> list[Block]:
+    if not first_order.heads:
         return []
     columns = [
         Column("Head", numeric=False, cell=lambda one: text(f"{one.layer}.{one.head}")),
         Column("Share", "at all positions", cell=lambda one: estimate(one.exact)),
         Column("First order", "what the gradient says", cell=lambda one: figure_cell(one.first_order)),
     ]
-    note = f"The gradient is off by {number(found.largest_miss)} at most."
-    return [table_of(f"Heads, {direction}", columns, found.heads, note=note, folded=True)]
+    note = f"The gradient is off by {number(first_order.largest_miss)} at most."
+    return [table_of(f"Heads, {direction}", columns, first_order.heads, note=note, folded=True)]
 
 
-def _others(found: ErrorPatchingDocument) -> list[Block]:
-    if not found.others:
+def _others(result: ErrorPatchingDocument) -> list[Block]:
+    if not result.others:
         return []
     rows = [
         [
@@ -92,7 +93,7 @@ def _others(found: ErrorPatchingDocument) -> list[Block]:
             counted(one.pairs.both_signs),
             figure_cell(one.largest_difference),
         ]
-        for one in found.others
+        for one in result.others
     ]
     columns = [
         *word_columns("Template"),

@@ -59,11 +59,11 @@ class Patched:
 
     def map(self, direction: str, part: str, column: int = 2) -> tuple[np.ndarray, list[int]]:
         """Layers by positions (or heads, for `column` 1), and which these are; all positions together are last."""
-        found = self.of(direction, part)
-        columns = sorted({key[column] for key in found}, key=lambda one: (one == EVERYWHERE, one))
-        layers = max(key[0] for key in found) + 1
+        shares = self.of(direction, part)
+        columns = sorted({key[column] for key in shares}, key=lambda one: (one == EVERYWHERE, one))
+        layers = max(key[0] for key in shares) + 1
         cells = np.full((layers, len(columns)), np.nan)
-        for key, share in found.items():
+        for key, share in shares.items():
             cells[key[0], columns.index(key[column])] = share.known
         return cells, columns
 
@@ -75,13 +75,13 @@ def patched(
     target = {row["direction"]: np.array(row["effects"]) for row in rows if row["part"] == NONE}
     corrupted, clean = target[DENOISING], target[NOISING]
     shares = Shares(clean - corrupted, config.n_resamples, config.seed)
-    found: dict[Key, Interval] = {}
+    share_of: dict[Key, Interval] = {}
     for row in rows:
         if row["part"] != NONE:
             effects = np.array(row["effects"]).reshape(-1, len(pairs))
             keys = [_key(row, place) for place in row["positions"]]
-            found |= zip(keys, shares.of_each(effects), strict=True)
-    return Patched(number, pairs, described(pairs, clean, corrupted, shares, tokenizer), found)
+            share_of |= zip(keys, shares.of_each(effects), strict=True)
+    return Patched(number, pairs, described(pairs, clean, corrupted, shares, tokenizer), share_of)
 
 
 def _key(row: Row, place: int) -> Key:
@@ -115,20 +115,20 @@ def _places(studied: Patched, part: str) -> list[PatchedPlace]:
 
 def heads(studied: Patched) -> dict[str, FirstOrder]:
     """By direction, the heads that were patched exactly, beside what the gradient says of them."""
-    found = {}
+    by_direction = {}
     for direction in DIRECTIONS:
         first, exact = studied.of(direction, FIRST_ORDER), studied.of(direction, HEAD)
-        own = [
+        patched_heads = [
             PatchedHead(layer=layer, head=head, first_order=first[layer, head, EVERYWHERE].known, exact=share)
             for (layer, head, _), share in exact.items()
         ]
-        own.sort(key=lambda one: -abs(one.exact.known))
-        found[direction] = FirstOrder(
-            heads=own,
-            largest_miss=max((abs(one.first_order - one.exact.known) for one in own), default=0.0),
-            same_sign=counted(sum(one.first_order * one.exact.known > 0 for one in own), len(own)),
+        patched_heads.sort(key=lambda one: -abs(one.exact.known))
+        by_direction[direction] = FirstOrder(
+            heads=patched_heads,
+            largest_miss=max((abs(one.first_order - one.exact.known) for one in patched_heads), default=0.0),
+            same_sign=counted(sum(one.first_order * one.exact.known > 0 for one in patched_heads), len(patched_heads)),
         )
-    return found
+    return by_direction
 
 
 def holds(studied: Patched) -> PatchingHolds:
@@ -136,9 +136,9 @@ def holds(studied: Patched) -> PatchingHolds:
     before, end, everywhere = [0.0], [0.0], [0.0]
     first = studied.pairs[0].positions["diff_first"]
     for direction in DIRECTIONS:
-        found = studied.of(direction, RESID)
-        last = max(layer for layer, _, _ in found)
-        for (layer, _, pos), share in found.items():
+        shares = studied.of(direction, RESID)
+        last = max(layer for layer, _, _ in shares)
+        for (layer, _, pos), share in shares.items():
             if pos == EVERYWHERE:
                 everywhere.append(abs(share.known - 1))
             elif pos < first:

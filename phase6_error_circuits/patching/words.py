@@ -11,16 +11,16 @@ from phase6_error_circuits.patching.patches import DENOISING
 _NAMES = {ATTENTION: "attention", MLP: "the MLP"}
 
 
-def sentences(found: ErrorPatchingDocument) -> list[str]:
-    pairs, heads = found.pairs, found.heads[DENOISING]
+def sentences(result: ErrorPatchingDocument) -> list[str]:
+    pairs, heads = result.pairs, result.heads[DENOISING]
     said = [
-        f"{found.n} pairs of {found.contrast} ({pairs.template}, {found.format}): logit difference "
+        f"{result.n} pairs of {result.contrast} ({pairs.template}, {result.format}): logit difference "
         f"{number(pairs.clean)} after clean, {number(pairs.corrupted)} after corrupted prompts, both signs right in "
         f"{percent(pairs.both_signs.rate)}",
-        caution(found.verdict, found.contrast),
-        _left_out([place.layer for place in found.path]),
-        f"in the residual stream most is carried {'; '.join(_stretches(found.path))}",
-        *(_strongest(found, part) for part in _NAMES),
+        caution(result.verdict, result.contrast),
+        _left_out([place.layer for place in result.path]),
+        f"in the residual stream most is carried {'; '.join(_stretches(result.path))}",
+        *(_strongest(result, part) for part in _NAMES),
     ]
     if heads.heads:
         first = heads.heads[0]
@@ -34,8 +34,8 @@ def sentences(found: ErrorPatchingDocument) -> list[str]:
 def _stretches(path: list[PatchedPlace]) -> list[str]:
     """'at ')' (position 8) in layers 3 to 4, 0.61 to 0.77 of the total'; layers of one position together."""
     said = []
-    for _, own in itertools.groupby(path, key=lambda place: place.pos):
-        places = [*own]
+    for _, stretch in itertools.groupby(path, key=lambda place: place.pos):
+        places = [*stretch]
         first, layers = places[0], _layers([place.layer for place in places])
         values = [place.denoising.known for place in places]
         low, high = number(min(values)), number(max(values))
@@ -60,8 +60,8 @@ def _left_out(layers: list[int]) -> str:
     return f"of all below only {_layers(layers)} of {layers[-1] + 1} were looked at, heads apart"
 
 
-def _strongest(found: ErrorPatchingDocument, part: str) -> str:
-    first = next(place for place in found.strongest if place.part == part)
+def _strongest(result: ErrorPatchingDocument, part: str) -> str:
+    first = next(place for place in result.strongest if place.part == part)
     return (
         f"of {_NAMES[part]} most is in layer {first.layer}, {_where(first)}: {interval(first.denoising)} of the total "
         f"comes back when the clean run's is put there, {interval(first.noising)} is lost when the corrupted run's is"

@@ -23,7 +23,7 @@ from toy_phases import NUMBERS_PHASE, SUMS_PHASE, Config, build_sums
 import run
 from common import provenance
 from common.cli import exit_with
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.phases.context import RunContext
 from common.phases.phase import Phase
 from common.stopping import STOP_SIGNALS
@@ -53,13 +53,13 @@ TOYS = {phase.id: phase for phase in (NUMBERS_PHASE, SUMS_PHASE)}
 TOYS["9 when told"] = dataclasses.replace(SUMS_PHASE, run=build_sums_when_told)
 
 
-class ProgramWithToys(Program):
+class CatalogueWithToys(Catalogue):
     def phase(self, phase_id: str) -> Phase:
         return TOYS.get(phase_id) or super().phase(phase_id)
 
 
 provenance.library_versions()  # looked up once, here as well
-run.PROGRAM = ProgramWithToys(**vars(run.PROGRAM))
+run.CATALOGUE = CatalogueWithToys(**vars(run.CATALOGUE))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from common.interventions.steered_generation import SteeringVector, generate_steered
 from common.model import devices
-from common.model.generation import Request, generate
+from common.model.generation import generate
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
 from common.model.memory import FittingParts, batch_bytes, free_bytes
 from common.model.placement import is_offloaded, place
+from common.model.rows import Request
 from common.problems.datasets import load_problems
 from common.problems.prompt import build_prompt
 
@@ -34,7 +35,7 @@ LARGE = Qwen2Config(
 
 def requests(n: int) -> list[Request]:
     problems = load_problems("organism").problems[:n]
-    return [Request(p.task_id, build_prompt(p.text, p.test_list), p.entry_point, 0) for p in problems]
+    return [Request(p.row(), build_prompt(p.text, p.test_list), 0) for p in problems]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from common.handoffs.dictionaries import DictionariesDocument
 from common.model.read_text import ReadText
 from common.model.sites import ATTN_OUT, MLP_NORMALIZED, MLP_OUT, RESID_POST, site_name
 from common.saes.encoder import LayerSae
-from common.saes.fit import checked_sae
+from common.saes.site_check import checked_sae
 from common.saes.sources import sae_source
 from model_organism.evaluate_dictionaries import SITES, bytes_of, card_of, dictionaries_in, kept_figures, names_of
 from model_organism.evaluation.behaviour_fit import POOLED, fvu, held_out_prompts, last_tokens

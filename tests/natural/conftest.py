@@ -50,11 +50,11 @@ def twenty_requests() -> list:
     from support import SHARED_MBPP
 
     from common.problems.datasets import load_problems
-    from common.programs.solutions import task_for
+    from common.programs.solutions import request_for
 
     path = SHARED_MBPP / "mbpp.jsonl"
     problems = load_problems(str(path) if path.is_file() else "organism").problems
-    requests = [task_for(row_of(problem), 42).request for problem in problems[::10]]
+    requests = [request_for(row_of(problem), 42) for problem in problems[::10]]
     return sorted(requests, key=lambda request: len(request.prompt.text))[:60:3]
 
 

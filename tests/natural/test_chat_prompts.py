@@ -34,15 +34,16 @@ def test_the_last_prompt_token_is_the_last_of_the_generation_prompt(tokenizer):
 
 
 def test_an_answer_in_a_chat_holds_a_program_and_stops_with_it():
-    from common.model.generation import Request, generate
+    from common.model.generation import generate
     from common.model.loading import load_model
+    from common.model.rows import Request
     from common.problems.extraction import extract_program
 
     lm = load_model(str(FOLDER), "cpu", "bfloat16", 1)
     prompt = build_prompt(
         "Write a function to add one to a number.", ["assert f(1) == 2"], template_of(lm.tokenizer, "q")
     )
-    requests = [Request(1, prompt, "f", 0)]
+    requests = [Request({"task_id": 1, "entry_point": "f"}, prompt, 0)]
     stopped, whole = (generate(lm, requests, max_new_tokens=96, stop_early=early)[0] for early in (True, False))
     program = extract_program(stopped.text, "f")
     assert program == extract_program(whole.text, "f") and program.startswith("def f(")

@@ -33,9 +33,9 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def document(data: Path, handoff):
-    [run] = list_runs(handoff, data)
-    return Artifact(handoff, run, "").document()
+def document(data: Path, schema):
+    [run] = list_runs(schema, data)
+    return Artifact(schema, run, "").document()
 
 
 def test_the_tables_say_what_the_documents_say(data):

@@ -48,9 +48,9 @@ def test_every_phase_takes_the_flags_it_is_given(steps_of, experiment):
     for step in steps_of(experiment):
         if found := phase_of(step):
             phase_id, flags = found
-            parsed = phase_parser(root.PROGRAM.phase(phase_id)).parse_args(flags)
+            parsed = phase_parser(root.CATALOGUE.phase(phase_id)).parse_args(flags)
             assert parsed.data_dir == experiment.data
-            assert step.words[0] == "run.py" or root.PROGRAM.phase(phase_id).n_records
+            assert step.words[0] == "run.py" or root.CATALOGUE.phase(phase_id).n_records
 
 
 @LISTS
@@ -67,14 +67,14 @@ def test_the_pilot_runs_every_phase_once_and_inputs_come_first(experiment):
     left_out = {"1.3", "3.8", *circuits}  # its dictionary is a PCA; it has no twins, and its graphs come later
     assert sorted(order) == sorted(root.PHASES.keys() - left_out)
     for place, phase_id in enumerate(order):
-        assert {handoff.phase for handoff in root.PROGRAM.phase(phase_id).inputs} <= set(order[:place])
+        assert {schema.phase for schema in root.CATALOGUE.phase(phase_id).inputs} <= set(order[:place])
 
 
 def test_the_study_runs_phases_1_to_4_and_inputs_come_first(experiment):
     order = [found[0] for step in study_steps(experiment) if (found := phase_of(step))]
     assert set(order) == {one for one in root.PHASES if one[0] in "01234"} - {"1.2", "3.8"}
     for place, phase_id in enumerate(order):
-        assert {handoff.phase for handoff in root.PROGRAM.phase(phase_id).inputs} <= set(order[:place])
+        assert {schema.phase for schema in root.CATALOGUE.phase(phase_id).inputs} <= set(order[:place])
 
 
 def test_the_study_goes_on_from_the_dictionaries(experiment):

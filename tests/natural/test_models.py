@@ -120,11 +120,11 @@ resource.setrlimit(resource.RLIMIT_DATA, (12 * 10**9, 12 * 10**9))  # rather an 
 from common.model.generation import generate
 from common.model.loading import load_model
 from common.problems.datasets import load_problems
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 lm = load_model(sys.argv[1], "cpu", "bfloat16", threads=1)
 problems = load_problems("organism").problems[:64]
 names = ("task_id", "text", "test_list", "entry_point")
-requests = [task_for({name: getattr(problem, name) for name in names}, 42).request for problem in problems]
+requests = [request_for({name: getattr(problem, name) for name in names}, 42) for problem in problems]
 generate(lm, requests, max_new_tokens=2, stop_early=False)
 status = open("/proc/self/status").read()  # ru_maxrss would count what the process was that started this one
 peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])

@@ -9,7 +9,7 @@ import torch
 
 from common.errors import ArtifactMismatchError
 from common.saes.encoder import LayerSae
-from common.saes.fit import check_neighbours, check_site, neighbours, site_fit
+from common.saes.site_check import check_neighbours, check_site, neighbours, site_fit
 
 LOG = logging.getLogger("test")
 N_FITTED, N_CHECKED, MAX_TOKENS = 60, 60, 64

@@ -9,7 +9,7 @@ from support import SHARED_MBPP, command, needs_shared_mbpp, write_problems
 
 from common.handoffs import DIFFICULTY
 from common.problems.datasets import load_problems
-from common.problems.judging import program_for
+from common.problems.for_sandbox import program_for
 from common.programs.references import FailingReference
 from common.report.collect import Collected, PhaseResult
 from common.runs.artifacts import Artifact
@@ -68,8 +68,8 @@ def test_accepted_failing_reference_solutions_stand_in_the_manifest(data, with_m
         {"task_id": 6, "label": "incorrect", "error": "type_error"},
     ]
     (path,) = data.glob("phase0/*/")
-    handoff, run = run_at(path, (DIFFICULTY,))
-    [words] = section(PhaseResult(handoff, "finished", Artifact(handoff, run, "")), Collected({}, data)).blocks
+    schema, run = run_at(path, (DIFFICULTY,))
+    [words] = section(PhaseResult(schema, "finished", Artifact(schema, run, "")), Collected({}, data)).blocks
     assert " 2 reference solutions did not pass the problem's own tests" in str(words) and ": task_id 3 and 6." in str(
         words
     )

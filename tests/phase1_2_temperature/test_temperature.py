@@ -9,6 +9,7 @@ from random import Random
 import pyarrow.parquet
 import pytest
 from documents import made
+from runs import content
 from toy_phases import run_phase, stop_after
 
 from common.errors import ConfigError, MissingArtifactError
@@ -71,12 +72,6 @@ def rows_of(run: Path, temperature: float) -> list[dict]:
     return pyarrow.parquet.read_table(run / table_of(temperature)).to_pylist()
 
 
-def content(run: Path) -> dict[str, bytes]:
-    skipped = {"manifest.json", "log.txt", "grading.parquet"}
-    files = (path for path in run.rglob("*") if path.is_file() and path.name not in skipped)
-    return {str(path.relative_to(run)): path.read_bytes() for path in files}
-
-
 def test_each_temperature_has_its_table_with_the_columns_of_phase_1(whole, split):
     validation = next((split[1] / "phase0_1").glob("*/validation_small.parquet"))
     tasks = pyarrow.parquet.read_table(validation)["task_id"].to_pylist()
@@ -124,16 +119,17 @@ def test_slices_give_the_same_bytes(whole, config, begun):
 def test_a_stopped_run_goes_on_to_the_same_bytes(whole, config, begun):
     with pytest.raises(Stopped):
         run_phase(PHASE, begun, config, stop=stop_after(3))
-    assert 2 * 24 < discovery.n_saved(discovery.list_runs(TEMPERATURE, begun)[0].path) <= 3 * 24  # three batches
+    n_read = 3 * (24 // 4)  # three times a quarter of those that are written together
+    assert discovery.n_saved(discovery.list_runs(TEMPERATURE, begun)[0].path) == n_read
     assert content(run_phase(PHASE, begun, config)) == content(whole)
 
 
 def test_autosaves_hold_all_temperatures_so_far(config, begun):
     with pytest.raises(Stopped):
-        run_phase(PHASE, begun, config, stop=stop_after(5))
+        run_phase(PHASE, begun, config, stop=stop_after(18))
     run = discovery.list_runs(TEMPERATURE, begun)[0].path
     n_saved = discovery.n_saved(run)
-    assert 100 <= n_saved <= 5 * 24
+    assert 100 <= n_saved <= 18 * (24 // 4)
     assert len(pyarrow.parquet.read_table(run / "autosave_000100.parquet")) == n_saved
 
 

@@ -15,7 +15,7 @@ from support import ROOT, command, warm_commands
 from toy_phases import run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
-from common.handoffs import DICTIONARIES, HANDOFFS, LATENTS, SPLIT
+from common.handoffs import DICTIONARIES, LATENTS, SCHEMAS, SPLIT
 from common.handoffs.document import from_json
 from common.model.loading import load_model
 from common.phases.phase import Phase
@@ -326,7 +326,7 @@ def test_a_stop_in_the_last_stretch_finishes_nothing_and_is_gone_on_from(built, 
         run_phase(PHASE, tmp_path, config_of(), stop=stop_after(40))
     [begun] = list_runs(DICTIONARIES, tmp_path)
     assert not begun.finished and list((begun.path / "parts").glob("step_*"))
-    [line] = [line for line in status_lines(HANDOFFS, tmp_path) if line.state == "unfinished"]
+    [line] = [line for line in status_lines(SCHEMAS, tmp_path) if line.state == "unfinished"]
     assert line.detail.startswith("a checkpoint")
     assert content(run_phase(PHASE, tmp_path, config_of())) == content(run)
     assert "going on at step" in caplog.text

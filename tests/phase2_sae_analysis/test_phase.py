@@ -64,7 +64,8 @@ def test_nothing_is_significant_where_labels_are_permuted(planted):
     planted.labels = np.random.default_rng(8).permutation(planted.labels).tolist()
     found = selected(planted.build().run())
     assert found["conclusion"].startswith(
-        "Nothing is significant: of 82 latents that fire in 3 layers, the largest |t| is "
+        "Nothing is significant: of 82 latents that fire in 3 layers, the largest |t| among those that pass the "
+        "general-text filter is "
     )
     assert not any(entry["significant"] for entry in found["directions"].values())
 

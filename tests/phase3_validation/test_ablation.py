@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from documents import made
+from runs import content
 from scipy.stats import binomtest, norm
 from selected_latents import SmallExperiment, json_of
 from sklearn.metrics import roc_auc_score
@@ -35,7 +36,7 @@ from common.stopping import Stopped
 from phase3_validation.ablation import outcomes, words
 from phase3_validation.ablation.config import ABLATIONS, AblationConfig
 from phase3_validation.ablation.phase import PHASE
-from phase3_validation.ablation.prompt_ablation import make_tasks
+from phase3_validation.ablation.prompt_ablation import requests_for
 from phase3_validation.ablation.prompts import ablated_prompt, donors, renamed
 
 PROBLEM = {
@@ -152,12 +153,6 @@ def validation_of(experiment: SmallExperiment) -> list[dict]:
     return pyarrow.parquet.read_table(next(experiment.data.glob("phase0_1/*/validation_small.parquet"))).to_pylist()
 
 
-def content(run: Path) -> dict[str, bytes]:
-    skipped = {"manifest.json", "log.txt"}
-    files = (path for path in run.rglob("*") if path.is_file() and path.name not in skipped)
-    return {str(path.relative_to(run)): path.read_bytes() for path in files}
-
-
 def test_records_are_problem_by_problem_with_all_prompts_of_each(whole, small_experiment):
     rows, problems = rows_of(whole, "ablation.parquet"), validation_of(small_experiment)
     assert list(rows[0]) == ["record", "ablation", *GENERATION_FIELDS] and len(rows) == N * len(problems)
@@ -170,9 +165,8 @@ def test_records_are_problem_by_problem_with_all_prompts_of_each(whole, small_ex
 
 def test_every_program_is_judged_by_the_tests_of_its_own_problem(small_experiment):
     problems = validation_of(small_experiment)
-    for record, task in enumerate(make_tasks(problems, config_of(small_experiment))):
-        assert task.problem is problems[record // N]
-        assert task.request.entry_point == task.problem["entry_point"]
+    for record, request in enumerate(requests_for(problems, config_of(small_experiment))):
+        assert request.problem is problems[record // N]
 
 
 def test_the_whole_prompts_and_their_programs_are_those_of_phase_1(whole, small_experiment):
@@ -217,7 +211,7 @@ def test_slices_give_the_same_bytes(whole, small_experiment, begun):
 def test_a_stopped_run_goes_on_to_the_same_bytes(whole, small_experiment, begun):
     with pytest.raises(Stopped):
         run_phase(PHASE, begun, config_of(small_experiment), stop=stop_after(3))
-    assert discovery.n_saved(discovery.list_runs(ABLATION, begun)[0].path) == 3 * 8
+    assert discovery.n_saved(discovery.list_runs(ABLATION, begun)[0].path) == 3 * (8 // 4)
     assert content(run_phase(PHASE, begun, config_of(small_experiment))) == content(whole)
 
 

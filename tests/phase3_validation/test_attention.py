@@ -271,8 +271,12 @@ def test_the_first_layer_s_heads_by_hand_with_and_without_a_vector(tiny_gemma, t
     assert np.abs(found[1] - found[0]).max() > 0.01
 
 
-def test_gemma_is_eager_already(tiny_gemma):
-    assert eager_differs_by(load_model(str(tiny_gemma), "cpu", threads=1), prompts()) is None
+def test_gemma_s_own_attention_is_eager_attention(tiny_gemma):
+    lm = load_model(str(tiny_gemma), "cpu", threads=1)
+    difference = eager_differs_by(lm, prompts())
+    assert difference is not None and difference < 1e-5
+    lm.model.set_attn_implementation("eager")
+    assert eager_differs_by(lm, prompts()) is None
 
 
 def halved(*arguments, **options):

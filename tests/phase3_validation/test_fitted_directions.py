@@ -19,7 +19,7 @@ from common.errors import ConfigError
 from common.interventions.fitted import fit
 from common.interventions.steered_generation import SteeringVector, generate_steered
 from common.model.loading import load_model
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 from common.runs import discovery
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
@@ -112,7 +112,7 @@ def test_what_is_added_is_the_fitted_vector_and_controls_are_the_latent_s(runs, 
     for name, vector in vectors_by_hand(labelled).items():
         own = [row for row in rows if row["direction"] == name and row["control"] == "none"]
         problems = {problem["task_id"]: problem for problem in split_of(labelled, "validation")}
-        requests = [task_for(problems[row["task_id"]], 42).request for row in own]
+        requests = [request_for(problems[row["task_id"]], 42) for row in own]
         length = own[0]["coefficient"] * (NORMS["resid_post"] + LAYER)
         added = SteeringVector(f"blocks.{LAYER}.hook_resid_post", torch.from_numpy(length * vector))
         made = generate_steered(lm, requests, [added] * len(own), max_new_tokens=12)

@@ -33,7 +33,7 @@ from common.model.generation import generate
 from common.model.hooks import decoder_blocks
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 from common.runs import discovery
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source
@@ -144,7 +144,7 @@ def test_controls_are_the_latents_along_which_the_stream_varies_as_much(whole, s
 def test_programs_are_those_of_a_model_projected_by_hand(whole, selection):
     lm = load_model(str(selection.model), "cpu", "float32", 1)
     problems = validation_of(selection)
-    requests = [task_for(problem, 42).request for problem in problems]
+    requests = [request_for(problem, 42) for problem in problems]
     sae = load_sae(sae_source(str(selection.sae), str(selection.model)), 2)
     rows = rows_of(whole)
     unchanged = [one.token_ids for one in generate(lm, requests, max_new_tokens=TOKENS)]
@@ -198,7 +198,7 @@ def test_the_document_holds_what_the_report_shows(whole):
         assert all(len(row) == len(table["columns"]) for row in table["rows"]) and table["rows"]
     assert (whole / "figures" / "orthogonalisation.svg").read_text().rstrip().endswith("</svg>")
     summary = json_of(whole, "manifest.json")["summary"]
-    verdict = "cannot tell (no effect would have been found); fewer than 19 controls of a kind"
+    verdict = "cannot tell (no effect would show in such a run); fewer than 19 controls of a kind"
     assert summary["steer_correct"] == result["directions"]["steer_correct"]["verdict"] == verdict
 
 
@@ -307,7 +307,7 @@ def test_words_follow_from_the_numbers(made_entries):
     words = findings.sentences({name: measured for name in entries}, entries)
     assert "at most 2e-07 of its length" in words[0] and "allowed: 1e-05" in words[0]
     assert (
-        "which should lower the pass rate" in words[1]
+        "which should lower the pass rate, because it speaks for correct programs, this changes by" in words[1]
         and "lowers the pass rate. An effect of 5 points would have been" in words[1]
     )
     json.dumps(as_json(findings.tables({name: measured for name in entries}, entries)), allow_nan=False)

@@ -10,7 +10,7 @@ from support import swept
 
 from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION, Change
 from common.interventions.comparisons import compare_direction, judge_family
-from phase3_validation.steering.choice import better_sign, choose, curve_point
+from phase3_validation.steering.choice import better_coefficient, choose, curve_point
 
 COEFFICIENTS = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
 N_TUNING, N_SAMPLE, N_VALIDATION, N_CONTROLS, PASS_RATE, CHURN = 97, 48, 388, 20, 0.5, 0.03
@@ -46,7 +46,7 @@ def verdicts(rng, own: dict[str, float], spread: float) -> dict[str, Change]:
         for group in controls.values():
             for index, effect in enumerate(rng.normal(0, spread, N_CONTROLS)):
                 after = {sign: programs(rng, sample, sign * effect) for sign in (c, -c)}
-                group[index] = programs(rng, judged_on, effect * better_sign(rows(sample), after, 3, wanted))
+                group[index] = programs(rng, judged_on, effect * better_coefficient(rows(sample), after, 3, wanted))
         compared[name] = compare_direction(rows(judged_on), programs(rng, judged_on, own[name] * c), controls, wanted)
     return {name: found.verdict.change for name, found in judge_family(compared, WANTED).items()}
 

@@ -173,13 +173,16 @@ def test_the_verdict_asks_for_a_change_and_the_first_rank_at_once():
     usual = {"change": -0.3, "mcnemar": 0.001, "fisher": 0.001, "rank": 1, "random_rank": 1, "newly": 0.0, "k": K}
     usual |= {"wanted": "lower", "power": 0.8, "smallest": 0.12}
 
+    def judged(n, of):
+        return [{"net_change": 0.0 if k < n else None} for k in range(of)]
+
     def entry(**changes):
         own = {**usual, **changes}
         found = {
             "effect": {"net_change": {"value": own["change"]}, "newly_degenerate": {"rate": {"value": own["newly"]}}},
             "controls": {
-                MATCHED_LATENT: {"n": own["k"], "rank": own["rank"]},
-                RANDOM_DIRECTION: {"n": K, "rank": own["random_rank"]},
+                MATCHED_LATENT: {"n": K, "rank": own["rank"], "each": judged(own["k"], of=K)},
+                RANDOM_DIRECTION: {"n": K, "rank": own["random_rank"], "each": judged(K, of=K)},
             },
         }
         simulated = made(Power, {"power": own["power"], "smallest_effect": own["smallest"], "needed": 0.8})
@@ -189,12 +192,14 @@ def test_the_verdict_asks_for_a_change_and_the_first_rank_at_once():
     assert entry().change is Change.LOWERS and entry().works
     for described in (0.05, 1.0, None):  # Fisher's p decides nothing
         assert entry(fisher=described) == entry()
-    for weaker in ({"rank": 2}, {"random_rank": 2}, {"rank": None}):
+    for weaker in ({"rank": 2}, {"random_rank": 2}):
         assert entry(**weaker).change is Change.NO_MORE
+    assert entry(rank=None).change is Change.LOWERS_WITHOUT_CONTROLS  # nothing of a kind could be judged
     assert entry(k=18).change is Change.BEYOND_FEW and entry(k=18).few and not entry(k=18).works
     assert entry(mcnemar=0.05).change is Change.NOTHING is entry(change=None, newly=None).change
-    assert str(entry(mcnemar=0.05, power=0.79)) == "cannot tell (an effect of 12 points would have been found)"
-    assert str(entry(mcnemar=0.05, power=0.0, smallest=None)) == "cannot tell (no effect would have been found)"
+    only = "cannot tell (an effect of 12 points would show in 80 % of such runs, a smaller one less often)"
+    assert str(entry(mcnemar=0.05, power=0.79)) == only
+    assert str(entry(mcnemar=0.05, power=0.0, smallest=None)) == "cannot tell (no effect would show in such a run)"
     assert entry(change=0.3).change is Change.UNWANTED
     assert entry(change=0.3, wanted="raise").change is Change.RAISES
     assert entry(newly=0.05).breaks and not entry(newly=0.05).works and not entry(newly=0.049).breaks
@@ -203,7 +208,7 @@ def test_the_verdict_asks_for_a_change_and_the_first_rank_at_once():
 @pytest.mark.parametrize(("breaks", "few"), [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("change", Change)
 def test_a_verdict_is_known_by_its_words(change, breaks, few):
-    why = {Change.UNUSABLE: "every point: breaks (all)", Change.CANNOT_TELL: "no effect would have been found"}
+    why = {Change.UNUSABLE: "every point: breaks (all)", Change.CANNOT_TELL: "no effect would show in such a run"}
     verdict = SteeringVerdict(change, breaks, why.get(change, ""), few)
     assert SteeringVerdict.from_words(str(verdict)) == verdict
     with pytest.raises(ValueError, match="reworded"):

@@ -177,7 +177,7 @@ def test_rows_are_found_again_by_condition():
 
 def test_the_command_of_the_issue_is_understood_as_it_is_typed():
     words = ["--preset", "demo", "--coefficients", "-1.0,-0.5,0.5,1.0", "--layers", "3,5", "--site", "resid_mid"]
-    config = context_for(run.PROGRAM.phase("3.2"), words)[0].config
+    config = context_for(run.CATALOGUE.phase("3.2"), words)[0].config
     assert config.coefficients == (-1.0, -0.5, 0.5, 1.0)
     assert config.chosen_layers() == [3, 5] and config.site == "resid_mid"
     assert build_config(CoefficientsConfig, "full", {}).chosen_layers() is None

@@ -21,7 +21,7 @@ from whole_selections import copied
 
 from common import handoffs
 from common.interventions.records import greedy_programs
-from phase3_validation.steering import effects as steering_phase
+from phase3_validation.steering import steering as steering_phase
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
 from phase3_validation.steering.tuning import TUNING, saved_rows, tuned_controls
 

@@ -25,7 +25,7 @@ from common.interventions.steered_generation import SteeringVector, generate_ste
 from common.model.generation import generate
 from common.model.loading import load_model
 from common.problems.datasets import load_problems
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 from common.runs import discovery
 from common.stopping import Stopped
 from phase3_validation.steering.coefficients import check_places
@@ -75,12 +75,12 @@ def test_unsteered_programs_are_those_of_phase_1_and_steered_ones_are_not(coeffi
 
 def test_the_organism_writes_unsteered_in_a_mixed_batch_what_it_writes_alone():
     lm = load_model("organism", "cpu", "float32", 1)
-    tasks = [task_for(dataclasses.asdict(p), 42) for p in load_problems("organism").problems[:6]]
-    plain = [made.token_ids for made in generate(lm, [t.request for t in tasks], max_new_tokens=60)]
+    requests = [request_for(dataclasses.asdict(p), 42) for p in load_problems("organism").problems[:6]]
+    plain = [made.token_ids for made in generate(lm, requests, max_new_tokens=60)]
     steering = SteeringVector("blocks.3.hook_resid_post", 25 * random_direction(1, "a", 0, lm.d_model))
     zero = SteeringVector(steering.site, 0.0 * steering.vector)
     mixed = generate_steered(
-        lm, [t.request for t in tasks for _ in range(3)], [None, steering, zero] * 6, max_new_tokens=60
+        lm, [request for request in requests for _ in range(3)], [None, steering, zero] * 6, max_new_tokens=60
     )
     assert [made.generation.token_ids for made in mixed[::3]] == plain
     assert [made.generation.token_ids for made in mixed[2::3]] == plain
@@ -95,7 +95,7 @@ def test_the_rows_hold_what_the_engine_writes_when_the_vector_is_added_by_hand(w
     decoder = load_file(chosen_experiment.sae / f"layer_{sae_layer}" / "sae_weights.safetensors")["W_dec"][latent]
     vector = coefficient * (NORMS["resid_post"] + layer) * decoder / np.linalg.norm(decoder)
     lm = load_model(str(chosen_experiment.model), "cpu", "float32", 1)
-    requests = [task_for(problem, 42).request for problem in split_of(chosen_experiment, "validation")]
+    requests = [request_for(problem, 42) for problem in split_of(chosen_experiment, "validation")]
     steering = SteeringVector(f"blocks.{layer}.hook_resid_post", torch.from_numpy(vector.astype(np.float32)))
     made = generate_steered(lm, requests, [steering] * len(requests), max_new_tokens=12)
     assert [one.generation.token_ids for one in made] == [row["token_ids"] for row in rows]

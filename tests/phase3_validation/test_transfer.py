@@ -42,7 +42,7 @@ from common.interventions.steered_generation import generate_steered
 from common.model.generation import generate
 from common.model.loading import load_model
 from common.model.registry import MODELS, instruction_tuned
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 from common.runs import discovery
 from common.stopping import Stopped
 from phase3_validation.transfer import figures, findings
@@ -69,7 +69,7 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, tr
     assert [row["record"] for row in rows] == list(range(len(rows)))
     assert [row["task_id"] for row in rows] == tasks
     lm = load_model(str(other_model), "cpu", "float32", 1)
-    requests = [task_for(problem, 42).request for problem in validation]
+    requests = [request_for(problem, 42) for problem in validation]
     unsteered = generate(lm, requests, max_new_tokens=TOKENS)
     first = len(hyperparams)
     assert [row["token_ids"] for row in rows[first : first + 12]] == [one.token_ids for one in unsteered]
@@ -88,7 +88,7 @@ def test_the_other_model_writes_its_own_programs_and_then_steered_ones(whole, tr
 def test_activations_are_those_of_the_other_model_at_the_last_prompt_token(whole, transferable, other_model):
     lm = load_model(str(other_model), "cpu", "float32", 1)
     problems = problems_of(transferable, "hyperparams")
-    made = generate(lm, [task_for(problem, 42).request for problem in problems], max_new_tokens=1)
+    made = generate(lm, [request_for(problem, 42) for problem in problems], max_new_tokens=1)
     for layer in (0, 1, 2):
         stored = load_file(whole / "activations" / f"layer_{layer:02d}.safetensors")
         expected = np.stack([one.resid_post["last"][layer] for one in made])

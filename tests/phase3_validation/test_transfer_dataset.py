@@ -33,7 +33,7 @@ from common.problems.datasets import dataset_name, load_problems
 from common.problems.difficulty import measure_difficulty
 from common.problems.prompt import build_prompt
 from common.problems.record import Problem
-from common.programs.solutions import task_for
+from common.programs.solutions import request_for
 from common.report.collect import Collected, PhaseResult
 from common.runs import discovery
 from common.runs.artifacts import Artifact
@@ -107,7 +107,7 @@ def test_the_model_itself_writes_programs_for_the_other_problems_and_then_steere
     rows, tuning, judging = table(whole, "steering.parquet"), splits["hyperparams"], splits["validation"]
     assert [row["task_id"] for row in rows] == [problem["task_id"] for problem in [*tuning, *judging, *judging]]
     lm = load_model(str(transferable.model), "cpu", "float32", 1)
-    requests = [task_for(problem, 42).request for problem in [*tuning, *judging]]
+    requests = [request_for(problem, 42) for problem in [*tuning, *judging]]
     unsteered = generate(lm, requests, max_new_tokens=TOKENS)
     assert [row["token_ids"] for row in rows[: len(requests)]] == [one.token_ids for one in unsteered]
 
@@ -173,7 +173,7 @@ def test_latents_keep_the_threshold_that_the_first_dataset_gave_them(whole, tran
     own = [row for row in rows if row["direction"] == "predict_correct"]
     lm = load_model(str(transferable.model), "cpu", "float32", 1)
     by_id = {problem.task_id: problem.row() for problem in load_problems(str(elsewhere)).problems}
-    made = generate(lm, [task_for(by_id[row["task_id"]], 42).request for row in own], max_new_tokens=1)
+    made = generate(lm, [request_for(by_id[row["task_id"]], 42) for row in own], max_new_tokens=1)
     resid = np.stack([one.resid_post["last"][layer] for one in made])
     acts = sae_of(transferable, layer).encode(torch.from_numpy(resid))[:, latent]
     assert [row["value"] for row in own] == pytest.approx(acts.tolist(), rel=1e-3, abs=1e-3)
@@ -198,8 +198,8 @@ def test_every_word_says_which_model_on_which_dataset(whole, elsewhere):
 
 
 def test_the_report_asks_what_was_tried(whole, transferable):
-    handoff, run = discovery.run_at(whole, (TRANSFER,))
-    shown = section(PhaseResult(handoff, "finished", Artifact(handoff, run, "")), Collected({}, whole))
+    schema, run = discovery.run_at(whole, (TRANSFER,))
+    shown = section(PhaseResult(schema, "finished", Artifact(schema, run, "")), Collected({}, whole))
     assert shown.question == "Do the same latents hold on another dataset: lively on new?"
     assert "Both datasets side by side" in str(shown.blocks) and "the first dataset; squares" in str(shown.blocks)
 
@@ -237,7 +237,7 @@ def test_another_model_on_another_dataset(run_on, other_model, elsewhere, transf
     assert len(rows) == 27 + 2
     lm = load_model(str(other_model), "cpu", "float32", 1)
     tuning = other_problems(str(elsewhere), seen_by(transferable)).splits["hyperparams"]
-    made = generate(lm, [task_for(problem, 42).request for problem in tuning], max_new_tokens=TOKENS)
+    made = generate(lm, [request_for(problem, 42) for problem in tuning], max_new_tokens=TOKENS)
     assert [row["token_ids"] for row in rows[: len(tuning)]] == [one.token_ids for one in made]
 
 
@@ -248,7 +248,7 @@ def test_problems_in_the_schema_of_humaneval_have_the_same_form_of_prompt(on_hum
     assert [row["split"] for row in table(on_humaneval, "labels.parquet")] == ["hyperparams"] * 10 + ["validation"] * 10
     lm = load_model(str(transferable.model), "cpu", "float32", 1)
     asked = [problems[row["task_id"]].row() for row in rows[:20]]
-    requests = [task_for(problem, 42).request for problem in asked]
+    requests = [request_for(problem, 42) for problem in asked]
     assert [one.prompt for one in requests] == [build_prompt(own["text"], own["test_list"]) for own in asked]
     assert all(one.prompt.text.endswith("\n\n# Solution:\n") for one in requests)
     made = generate(lm, requests, max_new_tokens=TOKENS)

@@ -8,7 +8,7 @@ from detectors import small_detector
 from support import ROOT
 
 import clean_data
-from common.handoffs import HANDOFFS
+from common.handoffs import SCHEMAS
 from common.problems.prompt import build_prompt
 from common.report.status import status_lines
 
@@ -22,7 +22,7 @@ def recipe() -> str:
 
 def test_the_demo_goes_from_discovery_to_detection_and_ends_with_the_report(recipe):
     assert re.findall(r"run\.py (.*?)(?: --stdin.*)?$", recipe, re.MULTILINE) == [
-        "pipeline --preset demo",
+        "pipeline --preset demo --jobs 2",
         "discover --preset demo --out data/detector",
         "detect --artifacts data/detector",
         "report --preset demo",
@@ -43,6 +43,6 @@ def test_its_text_has_the_form_of_the_prompts(recipe):
 
 
 def test_a_detector_in_the_data_folder_is_no_run(tmp_path):
-    before = status_lines(HANDOFFS, tmp_path)
+    before = status_lines(SCHEMAS, tmp_path)
     small_detector().save(tmp_path / "detector")
-    assert status_lines(HANDOFFS, tmp_path) == before and clean_data.run_folders(tmp_path, None) == []
+    assert status_lines(SCHEMAS, tmp_path) == before and clean_data.run_folders(tmp_path, None) == []

@@ -312,8 +312,8 @@ def test_flags_do_what_they_say(experiment):
 
 def test_a_limit_of_one_needs_no_baseline(experiment, monkeypatch):
     """A limit of one needs no baseline and reads general text on the spot."""
-    for handoff in (handoffs.SPLIT, handoffs.GENERATIONS):
-        experiment.make(handoff)
+    for schema in (handoffs.SPLIT, handoffs.GENERATIONS):
+        experiment.make(schema)
     with pytest.raises(MissingArtifactError, match=r"no finished general_text .*\n.*phase 1\.1"):
         discover(experiment)
     with pytest.raises(AssetError, match=r"pile-10k .*(\n.*)+\.txt.* --text FOLDER"):

@@ -45,5 +45,5 @@ def pairs(made) -> list[ErrorPair]:
     return [pair_of(row) for row in made.table("pairs.parquet")]
 
 
-def newest(handoff: handoffs.Handoff, data: Path) -> Artifact:
-    return Artifact(handoff, list_runs(handoff, data)[0], "")
+def newest(schema: handoffs.ArtifactSchema, data: Path) -> Artifact:
+    return Artifact(schema, list_runs(schema, data)[0], "")

@@ -213,8 +213,8 @@ def test_a_natural_model_is_measured_as_plain_transformers_does(tmp_path):
     assert [row["ld_clean"] for row in rows[:4]] == pytest.approx(expected, abs=1e-3)
 
 
-def table_of(handoff, data, name) -> list[dict]:
-    return Artifact(handoff, list_runs(handoff, data)[0], "").table(name)
+def table_of(schema, data, name) -> list[dict]:
+    return Artifact(schema, list_runs(schema, data)[0], "").table(name)
 
 
 def plain_differences(pairs) -> list[float]:
@@ -233,7 +233,7 @@ def test_the_page_says_what_is_studied_and_warns_of_what_does_not_pass(gate):
     assert "Studied is TypeError/SyntaxError in the format seed: it gives the right answer" in section.answer
     assert len(section.blocks) == 8 and section.warnings == []
     weak = replace(gate.document().studied, verdict=GateVerdict.WEAK)
-    again = Artifact(gate.handoff, list_runs(gate.handoff, gate.path.parent.parent)[0], "")
+    again = Artifact(gate.schema, list_runs(gate.schema, gate.path.parent.parent)[0], "")
     again._documents["gate.json"] = replace(gate.document(), studied=weak)
     [warning] = gate_section(PhaseResult(handoffs.ERROR_GATE, FINISHED, again), Collected({}, gate.path)).warnings
     assert "although it leans to the right side" in str(warning)

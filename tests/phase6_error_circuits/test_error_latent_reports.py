@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from report_data import HOSTILE, write_run
 
-from common.handoffs import ERROR_ATTRIBUTION, ERROR_LATENT_CIRCUITS, ERROR_NODES, Handoff
+from common.handoffs import ERROR_ATTRIBUTION, ERROR_LATENT_CIRCUITS, ERROR_NODES, ArtifactSchema
 from common.handoffs.error_latent_circuits import ErrorLatentCircuitsDocument
 from common.handoffs.estimates import Interval
 from common.report.blocks import Drawing, Figure, Fold, Paragraph, Section, Table
@@ -24,10 +24,10 @@ from phase6_error_circuits.nodes import report as nodes_report
 NOBODY = Collected({"model": "toy", "dataset": "toy", "prompt": "plain", "sae": "toy"}, Path())
 
 
-def result_of(handoff: Handoff, data: Path) -> PhaseResult:
-    run = read_run(write_run(data, handoff, {}), handoff)
+def result_of(schema: ArtifactSchema, data: Path) -> PhaseResult:
+    run = read_run(write_run(data, schema, {}), schema)
     assert run is not None
-    return PhaseResult(handoff, FINISHED, Artifact(handoff, run, ""))
+    return PhaseResult(schema, FINISHED, Artifact(schema, run, ""))
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from common.handoffs import (
     ERROR_LATENT_CIRCUITS,
     ERROR_NODES,
     ERROR_PATCHING,
-    HANDOFFS,
+    SCHEMAS,
 )
 from common.handoffs.error_gate import GateVerdict
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.model.registry import model_identity
 from common.phases.phase import Phase
 from common.phases.settings import PhaseConfig, build_config
@@ -108,16 +108,16 @@ def collected(data: Path, model: Path | str, sae: str | None = None) -> Collecte
 
 def test_the_report_shows_every_contrast_and_names_it(whole, model):
     data, *made = whole
-    program = Program({"6.2": "phase6_error_circuits.patching.phase"}, {}, {}, ())
+    catalogue = Catalogue({"6.2": "phase6_error_circuits.patching.phase"}, {}, {}, ())
     found = collected(data, model)
     assert [one.artifact.path for one in found.results_of(ERROR_PATCHING)] == made[::-1]
-    section = sections_of_phases(program, found)[ERROR_PATCHING.name]
+    section = sections_of_phases(catalogue, found)[ERROR_PATCHING.name]
     headings = [block.beside for block in section.blocks if isinstance(block, Heading)]
     assert headings == [f"{OTHER}, seed", f"{CONTRAST}, seed"]
-    assert not any(one.handoff == ERROR_PATCHING for one in found.unfinished)
+    assert not any(one.schema == ERROR_PATCHING for one in found.unfinished)
 
 
-STUBS: dict[str, tuple[handoffs.Handoff, type[PhaseConfig], tuple[handoffs.Handoff, ...]]] = {
+STUBS: dict[str, tuple[handoffs.ArtifactSchema, type[PhaseConfig], tuple[handoffs.ArtifactSchema, ...]]] = {
     "6.2": (ERROR_PATCHING, ErrorPatchingConfig, ()),
     "6.3": (ERROR_ATTRIBUTION, ErrorAttributionConfig, ()),
     "6.4": (ERROR_LATENT_CIRCUITS, ErrorCircuitsConfig, (ERROR_ATTRIBUTION,)),
@@ -139,8 +139,8 @@ def stub(phase: str, data: Path, *contrasts: str, **options) -> Path:
     return run_phase(made, data, build_config(config, "demo", named if contrasts else {}), preset="demo", **options)
 
 
-def read(path: Path, handoff: handoffs.Handoff) -> str:
-    return Path(manifest(path)["input_paths"][handoff.name]).name
+def read(path: Path, schema: handoffs.ArtifactSchema) -> str:
+    return Path(manifest(path)["input_paths"][schema.name]).name
 
 
 def test_a_later_phase_takes_the_run_of_its_contrast(organism):
@@ -185,7 +185,7 @@ def test_the_report_takes_of_each_contrast_what_belongs_together(organism):
     sae = list_runs(ERROR_ATTRIBUTION, organism)[0].of("sae")
     found = collected(organism, "organism", sae)
     assert [one.state for one in found.results_of(ERROR_LATENT_CIRCUITS)] == ["finished", "finished"]
-    assert not [line for line in status_lines(HANDOFFS, organism) if line.state == "stale"]
+    assert not [line for line in status_lines(SCHEMAS, organism) if line.state == "stale"]
 
 
 def test_what_a_new_gate_no_longer_chooses_is_out_of_date_and_told_how_to_build(organism):

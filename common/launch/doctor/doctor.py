@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.cli import Parser, add_sandbox_flags, sandbox_settings
+from common.launch.catalogue import Catalogue
 from common.launch.doctor.finding import BAD, GOOD, WORTH_KNOWING, Finding
 from common.launch.doctor.machine import devices, libraries, on_the_hub, room
 from common.launch.doctor.model import about_model
 from common.launch.doctor.references import judged_here
-from common.launch.program import Program
 from common.launch.running import context_for
 from common.model.devices import resolve_device
 from common.model.registry import is_on_this_disk
@@ -19,7 +19,7 @@ from common.programs.expectations import empty_model, kept_bytes, memory_of
 SIZED, PROBLEMS = "1", 974  # the phase whose memory and disk are told, on all of MBPP
 
 
-def main(argv: list[str], program: Program) -> int:
+def main(argv: list[str], catalogue: Catalogue) -> int:
     parser = Parser(prog="run.py doctor", description="What this machine has, and what would go wrong on it.")
     parser.add_argument("--model", default=None, help="load it, and see whether it and its SAEs are as they should be")
     parser.add_argument("--sae", default="auto", help="SAEs to look at (default: auto, those of the model)")
@@ -38,7 +38,7 @@ def main(argv: list[str], program: Program) -> int:
     for finding in judged_here(args.dataset, settings["isolation"], settings["workers"], args.full):
         states.append(_said(finding))
     if args.model:
-        for finding in _of_model(args.model, args.sae, args.device, args.data_dir, program):
+        for finding in _of_model(args.model, args.sae, args.device, args.data_dir, catalogue):
             states.append(_said(finding))
     n_bad, n_notes = states.count(BAD), states.count(WORTH_KNOWING)
     print(f"{n_bad} wrong, {n_notes} worth knowing" if n_bad or n_notes else "all is well")
@@ -51,17 +51,19 @@ def _said(finding: Finding) -> str:
     return finding.state
 
 
-def _of_model(model: str, sae: str, device: str, data_dir: Path, program: Program) -> Iterator[Finding]:
+def _of_model(model: str, sae: str, device: str, data_dir: Path, catalogue: Catalogue) -> Iterator[Finding]:
     if not is_on_this_disk(model):
         yield on_the_hub(model)
         return
-    yield _size_of_a_run(model, device, data_dir, program)
+    yield _size_of_a_run(model, device, data_dir, catalogue)
     yield from about_model(model, sae, resolve_device(device))
 
 
-def _size_of_a_run(model: str, device: str, data_dir: Path, program: Program) -> Finding:
+def _size_of_a_run(model: str, device: str, data_dir: Path, catalogue: Catalogue) -> Finding:
     """Memory and disk of phase 1 on MBPP: what a dry run says, before there are problems."""
-    context, _ = context_for(program.phase(SIZED), ["--model", model, "--device", device, "--data-dir", str(data_dir)])
+    context, _ = context_for(
+        catalogue.phase(SIZED), ["--model", model, "--device", device, "--data-dir", str(data_dir)]
+    )
     config = context.config
     assert isinstance(config, ModelConfig)
     empty = empty_model(config, context.device)

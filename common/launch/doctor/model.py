@@ -13,7 +13,7 @@ from common.model.loading import load_model
 from common.model.read_text import ReadText
 from common.model.sites import resid_post_site
 from common.model.text_activations import read_documents
-from common.saes.fit import checked_sae
+from common.saes.site_check import checked_sae
 from common.saes.sources import sae_source
 
 TEXT = "def add(a, b):\n    return a + b\n\nassert add(1, 2) == 3\n"
@@ -71,14 +71,14 @@ def dictionary_fit(lm: LanguageModel, name: str, sae: str) -> Finding:
         source = sae_source(sae, name)
         layers = source.layers(lm.n_layers)
         layer = layers[len(layers) // 2]
-        found, fit = checked_sae(source, _general_text(lm, name), layer, False, _quiet)
+        sae_of_layer, fit = checked_sae(source, _general_text(lm, name), layer, False, _quiet)
     except (AssetError, ConfigError) as error:
         words, _, advice = str(error).partition("\n")
         return Finding("SAEs", WORTH_KNOWING, words, advice)
     except ArtifactMismatchError as error:
         words, _, advice = str(error).partition("\n")
         return Finding("SAEs", BAD, words, advice)
-    published = "" if found.published_fvu is None else f"; its makers: {found.published_fvu:.2f}"
+    published = "" if sae_of_layer.published_fvu is None else f"; its makers: {sae_of_layer.published_fvu:.2f}"
     words = f"{source.name}, layer {layer}: FVU {fit.decisive:.2f}{published}, mean L0 {fit.l0:.0f} on {fit.n} texts"
     return Finding("SAEs", GOOD, words)
 

@@ -75,11 +75,11 @@ def compared_in(folders: list[Path], given: dict[str, str] | None = None, preset
 
     Raises: ConfigError for an unknown preset; MissingArtifactError when a folder has no experiment that fits.
     """
-    found = [one for folder in folders for one in _in_folder(folder, given or {}, preset)]
+    collected = [one for folder in folders for one in _in_folder(folder, given or {}, preset)]
     groups: dict[tuple, list[Collected]] = {}
-    for one in found:
+    for one in collected:
         groups.setdefault(problems_of(one), []).append(one)
-    several = len({one.data_dir for one in found}) > 1
+    several = len({one.data_dir for one in collected}) > 1
     return [
         Compared(one, letter, several)
         for letter, group in zip(_letters(len(groups)), groups.values(), strict=True)

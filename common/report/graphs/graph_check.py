@@ -13,12 +13,12 @@ _MEND = "Make the file anew from the graph, or mend it there"
 def check_graph(graph: dict[str, Any]) -> None:
     """Raises: PipelineError, naming the first thing that is wrong."""
     try:
-        found = next(_faults(graph), None)
+        fault = next(_faults(graph), None)
     except KeyError as error:
-        found = f"it has no {error}"
-    if found:
+        fault = f"it has no {error}"
+    if fault:
         name = graph.get("metadata", {}).get("slug")
-        raise PipelineError(f"the graph {name!r} cannot be shown: {found}\n{_MEND}")
+        raise PipelineError(f"the graph {name!r} cannot be shown: {fault}\n{_MEND}")
 
 
 def _faults(graph: dict[str, Any]) -> Iterator[str]:

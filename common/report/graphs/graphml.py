@@ -54,4 +54,4 @@ def _add_data(element: ElementTree.Element, domain: str, values: dict[str, Any])
 
 
 def _xml_text(value: Any) -> str:
-    return _NOT_IN_XML.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+    return _NOT_IN_XML.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))

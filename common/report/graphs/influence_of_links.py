@@ -20,13 +20,13 @@ def influence_of_links(document: GraphDocument) -> list[float]:
     incoming: dict[str, list[tuple[int, GraphLink]]] = defaultdict(list)
     for place, link in enumerate(document.links):
         incoming[link.target].append((place, link))
-    found = [0.0] * len(document.links)
+    of_links = [0.0] * len(document.links)
     for target in sorted(incoming, key=lambda name: -layers[name]):
         whole = sum(abs(link.weight) for _, link in incoming[target])
         for place, link in incoming[target]:
-            found[place] = influence[target] * abs(link.weight) / whole if whole else 0.0
-            influence[link.source] += found[place]
-    return found
+            of_links[place] = influence[target] * abs(link.weight) / whole if whole else 0.0
+            influence[link.source] += of_links[place]
+    return of_links
 
 
 def strongest_links(document: GraphDocument) -> list[GraphLink]:

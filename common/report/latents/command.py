@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from common.cli import Parser
 from common.errors import MissingArtifactError
-from common.launch.program import Program
+from common.launch.catalogue import Catalogue
 from common.launch.running import add_experiment_flags
 from common.report.command import KEYS
 from common.report.latents.neuronpedia import API, fetch_label
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from common.report.latents.inputs import Inputs
 
 
-def main(argv: list[str], _program: Program) -> int:
+def main(argv: list[str], _catalogue: Catalogue) -> int:
     args = _parser().parse_args(argv)
     os.environ["HF_HUB_OFFLINE"] = "1"  # before its library is imported: only what lies on this disk is read
     from common.report.latents.inputs import Inputs

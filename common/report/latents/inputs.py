@@ -155,7 +155,7 @@ class Inputs:
         """The phase, when it stored this layer. Raises: ArtifactMismatchError."""
         if layer not in (stored := stored_layers(phase.artifact)):
             raise ArtifactMismatchError(
-                f"phase {phase.handoff.phase} stored no activations of layer {layer}, only of {layer_list(stored)}: "
+                f"phase {phase.schema.phase} stored no activations of layer {layer}, only of {layer_list(stored)}: "
                 f"{phase.artifact.path}\nBuild them with: {phase.command} --fresh"
             )
         return phase

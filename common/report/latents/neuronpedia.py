@@ -20,8 +20,8 @@ def fetch_label(neuronpedia_id: str, latent: int, api: str = API) -> str | None:
     request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "pva-sae"})
     try:
         with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
-            found = json.loads(answer.read(_LARGEST))
-        labels = [str(entry["description"]).strip() for entry in found.get("explanations") or []]
+            answered = json.loads(answer.read(_LARGEST))
+        labels = [str(entry["description"]).strip() for entry in answered.get("explanations") or []]
     # A refusal, silence, a connection that breaks off, no JSON, or other JSON than it should be.
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AssetError(

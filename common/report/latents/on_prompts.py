@@ -77,8 +77,15 @@ def _histogram(fired: Fired) -> bytes:
     with new_figure(6, 3) as (figure, axis):
         axis.hist(fired.activations[firing], bins, color=GREY, alpha=0.3, label=f"all: {count(int(firing.sum()))}")
         for label, color in LABELS.items():
-            own = fired.activations[firing & (labels == label)]
-            axis.hist(own, bins, histtype="step", color=color, linewidth=1.4, label=f"{label}: {count(len(own))}")
+            activations = fired.activations[firing & (labels == label)]
+            axis.hist(
+                activations,
+                bins,
+                histtype="step",
+                color=color,
+                linewidth=1.4,
+                label=f"{label}: {count(len(activations))}",
+            )
         axis.set(xlabel="activation", ylabel="prompts")
         axis.legend()
         return png_bytes(figure)

@@ -34,12 +34,12 @@ def blocks_on_text(inputs: Inputs, layer: int, latent: int) -> list[Block]:
 
 def _density(rates: np.ndarray, latent: int) -> Figure:
     """Where a latent stands among those of its layer."""
-    own, fires = float(rates[latent]), rates > 0
-    denser = int((rates < own).sum())
+    rate, fires = float(rates[latent]), rates > 0
+    denser = int((rates < rate).sum())
     with new_figure(6, 3) as (figure, axis):
         axis.hist(np.log10(rates[fires]), bins=40, color=BLUE)
-        if own > 0:
-            axis.axvline(np.log10(own), color=ORANGE, label=f"latent {latent}: {100 * own:.3g} %")
+        if rate > 0:
+            axis.axvline(np.log10(rate), color=ORANGE, label=f"latent {latent}: {100 * rate:.3g} %")
             axis.legend()
         axis.set(xlabel="log10 of the share of general-text documents", ylabel="latents of the layer")
         drawing = png_bytes(figure)
@@ -69,24 +69,24 @@ def _documents(inputs: Inputs, fired: Fired) -> list[Block]:
 def quarters(rest: list[int], n: int) -> dict[str, list[int]]:
     """Some of each quarter of `n` places, of which `rest` are those that are not shown yet, strongest first."""
     ranks = np.arange(n - len(rest), n)
-    found = {}
+    chosen = {}
     for quarter, name in enumerate(QUARTERS):
-        own = [place for place, rank in zip(rest, ranks, strict=True) if 4 * rank // n == quarter]
-        spaced = np.linspace(0, len(own) - 1, min(N_OF_A_QUARTER, len(own)))
-        found[name] = [own[i] for i in np.unique(spaced.round().astype(int))]
-    return found
+        inside = [place for place, rank in zip(rest, ranks, strict=True) if 4 * rank // n == quarter]
+        spaced = np.linspace(0, len(inside) - 1, min(N_OF_A_QUARTER, len(inside)))
+        chosen[name] = [inside[i] for i in np.unique(spaced.round().astype(int))]
+    return chosen
 
 
 def _of_quarters(inputs: Inputs, fired: Fired, places: dict[str, list[int]]) -> list[Passage]:
-    return [passage for name, own in places.items() for passage in _passages(inputs, fired, own, f"{name} quarter, ")]
+    return [passage for name, some in places.items() for passage in _passages(inputs, fired, some, f"{name} quarter, ")]
 
 
 def _passages(inputs: Inputs, fired: Fired, places: list[int], where: str = "") -> list[Passage]:
-    found = []
+    passages = []
     for place in places:
         row = fired.rows[place]
         text = inputs.documents[row["document"]]
         before, token, after = in_its_text(inputs.tokenizer, text, row["position"], row["token_id"])
         beside = f"{where}document {row['document']}, token {row['position']}"
-        found.append(Passage(before, token, after, number(float(fired.activations[place])), beside))
-    return found
+        passages.append(Passage(before, token, after, number(float(fired.activations[place])), beside))
+    return passages

@@ -71,9 +71,13 @@ def _told_by_phase_2(inputs: Inputs, layer: int, latent: int) -> list[Block]:
     """What selected.json says of a latent whose SAE is not here."""
     if (phase := inputs.collected.finished(LATENTS)) is None:
         return []
-    every = [own for entry in phase.document().directions.values() for own in entry.latents]
-    own = next((each for each in every if (each.layer, each.latent) == (layer, latent)), None)
-    return [Facts([("Dictionary", text(own.sae_id)), ("Neuronpedia", _neuronpedia(own.neuronpedia))])] if own else []
+    every = [each for entry in phase.document().directions.values() for each in entry.latents]
+    selected = next((each for each in every if (each.layer, each.latent) == (layer, latent)), None)
+    return (
+        [Facts([("Dictionary", text(selected.sae_id)), ("Neuronpedia", _neuronpedia(selected.neuronpedia))])]
+        if selected
+        else []
+    )
 
 
 def _neuronpedia(url: str | None) -> Cell:

@@ -7,7 +7,7 @@ from common.report.blocks import Block, Fold, Heading, Section, latent_id
 from common.report.collect import Collected
 from common.report.latents.inputs import Inputs
 from common.report.latents.page import sections_of_latent
-from common.words import direction_words, listed
+from common.words import direction_words, listed, names_of_latents
 
 
 def latents_section(collected: Collected) -> Section | None:
@@ -32,12 +32,8 @@ def selected_latents(collected: Collected) -> dict[tuple[int, int], list[str]]:
         named += [
             (name, entry.latents[0].facts) for name, entry in phase.document().directions.items() if entry.latents
         ]
-    for handoff in (DETECTION, STEERING):
-        if (phase := collected.finished(handoff)) is not None:
+    for schema in (DETECTION, STEERING):
+        if (phase := collected.finished(schema)) is not None:
             entries = phase.document().directions.items()
             named += [(name, entry.latent) for name, entry in entries if name not in FITTED]
-    found: dict[tuple[int, int], list[str]] = {}
-    for name, latent in named:
-        names = found.setdefault((latent.layer, latent.latent), [])
-        names += [name] if name not in names else []
-    return found
+    return names_of_latents(named)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.handoffs import DETECTION, LATENT_FIELDS, LATENTS, STEERING, Handoff
+from common.handoffs import DETECTION, LATENT_FIELDS, LATENTS, STEERING, ArtifactSchema
 from common.handoffs.detection import DetectedDirection
 from common.handoffs.selected import SelectedDocument
 from common.handoffs.steering import NotSteered, SteeredDirection
@@ -55,15 +55,15 @@ def blocks_of_statistics(inputs: Inputs, layer: int, latent: int) -> list[Block]
 def _cell(name: str, value: np.generic) -> Cell:
     plain = value.item()
     known = plain if np.isfinite(plain) else None
-    made = _CELLS.get(name, lambda own: Cell(any_value(bool(own))))(known) if known is not None else text(None)
+    made = _CELLS.get(name, lambda flag: Cell(any_value(bool(flag))))(known) if known is not None else text(None)
     return Cell(made.text)
 
 
 def _ranks(result: SelectedDocument, layer: int, latent: int) -> Table:
     rows = []
     for name, entry in result.directions.items():
-        own = [each.rank for each in entry.latents if (each.layer, each.latent) == (layer, latent)]
-        rank = f"{own[0]} of {len(entry.latents)}" if own else f"not among the first {len(entry.latents)}"
+        ranks = [each.rank for each in entry.latents if (each.layer, each.latent) == (layer, latent)]
+        rank = f"{ranks[0]} of {len(entry.latents)}" if ranks else f"not among the first {len(entry.latents)}"
         rows.append([Cell(direction_words(name)), Cell(rank), Cell(entry.criterion)])
     return Table("Its place in the selection", word_columns("Direction", "Rank", "Ranked by"), rows)
 
@@ -79,22 +79,22 @@ def _later(collected: Collected, result: SelectedDocument, layer: int, latent: i
         words = "It is the first of no direction: phases 3.1 and 3.3 have no result of it on the validation split."
         return [Paragraph(words)]
     blocks: list[Block] = []
-    for handoff, table in ((DETECTION, _detected), (STEERING, _steered)):
-        phase = collected.phases[handoff.name]
+    for schema, table in ((DETECTION, _detected), (STEERING, _steered)):
+        phase = collected.phases[schema.name]
         if phase.state == FINISHED:
-            found = phase.document().directions
-            blocks.append(table({name: found[name] for name in chosen if name in found}))
+            directions = phase.document().directions
+            blocks.append(table({name: directions[name] for name in chosen if name in directions}))
         else:
-            blocks += _not_yet(handoff, chosen, phase.state, phase.command)
+            blocks += _not_yet(schema, chosen, phase.state, phase.command)
     return blocks
 
 
-def _not_yet(handoff: Handoff, chosen: list[str], state: str, command: str) -> list[Block]:
-    words = f"It stands for {listed([direction_words(name) for name in chosen])}; phase {handoff.phase} is {state}."
+def _not_yet(schema: ArtifactSchema, chosen: list[str], state: str, command: str) -> list[Block]:
+    words = f"It stands for {listed([direction_words(name) for name in chosen])}; phase {schema.phase} is {state}."
     return [Paragraph(words), Commands([command])]
 
 
-def _detected(found: dict[str, DetectedDirection]) -> Table:
+def _detected(directions: dict[str, DetectedDirection]) -> Table:
     columns = [
         Column("Direction", numeric=False),
         Column("Verdict", numeric=False),
@@ -103,12 +103,12 @@ def _detected(found: dict[str, DetectedDirection]) -> Table:
     ]
     rows = [
         [Cell(direction_words(name)), Cell(str(entry.verdict)), estimate(entry.card.auroc), count_cell(entry.card.n)]
-        for name, entry in found.items()
+        for name, entry in directions.items()
     ]
     return Table("What phase 3.1 found: does it predict?", columns, rows, note="" if rows else "Nothing of it.")
 
 
-def _steered(found: dict[str, SteeredDirection | NotSteered]) -> Table:
+def _steered(directions: dict[str, SteeredDirection | NotSteered]) -> Table:
     columns = [
         Column("Direction", numeric=False),
         Column("Verdict", numeric=False),
@@ -116,7 +116,7 @@ def _steered(found: dict[str, SteeredDirection | NotSteered]) -> Table:
         Column("Programs"),
     ]
     rows = []
-    for name, entry in found.items():
+    for name, entry in directions.items():
         effect = entry.effect if isinstance(entry, SteeredDirection) else None
         measured = [change(effect.net_change), count_cell(effect.n)] if effect else [text(None), text(None)]
         rows.append([Cell(direction_words(name)), Cell(str(entry.verdict)), *measured])

@@ -31,9 +31,9 @@ def in_its_text(tokenizer: Any, text: str, position: int, token_id: int) -> tupl
     """
     ids, spans = ids_and_spans(tokenizer, [text], None, offsets=True)[0]
     if ids[position : position + 1] != [token_id]:
-        found = f"token {ids[position]}" if position < len(ids) else "nothing"
+        there = f"token {ids[position]}" if position < len(ids) else "nothing"
         raise ArtifactMismatchError(
-            f"token {token_id} was read at position {position}, this tokenizer puts {found} there\n"
+            f"token {token_id} was read at position {position}, this tokenizer puts {there} there\n"
             "Restore the tokenizer of the model that the runs are of"
         )
     first, last = spans[max(0, position - AROUND)][0], spans[min(len(ids), position + AROUND + 1) - 1][1]

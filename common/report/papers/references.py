@@ -75,8 +75,8 @@ def _read(collected: Collected) -> list[str]:
 def _commits(collected: Collected) -> dict[str, dict[str, str]]:
     """The field that says it, of what was read at a commit: of a folder, or of problems, none is known."""
     settings = {key: word for phase in collected.done for key, word in phase.manifest["all_settings"].items() if word}
-    found = {"model": settings.get("revision"), "dictionaries": settings.get("sae_revision")}
-    return {what: {"note": f"commit {commit}"} for what, commit in found.items() if commit}
+    commits = {"model": settings.get("revision"), "dictionaries": settings.get("sae_revision")}
+    return {what: {"note": f"commit {commit}"} for what, commit in commits.items() if commit}
 
 
 def _arxiv(key: str) -> str:

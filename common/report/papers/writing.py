@@ -35,13 +35,13 @@ def write_for_papers(collected: Collected, sections: list[Section], folder: Path
 
 def _inner(blocks: list[Block]) -> list[Table | Figure | Drawing]:
     """Tables with rows, and figures; those of folds too."""
-    found: list[Table | Figure | Drawing] = []
+    inner: list[Table | Figure | Drawing] = []
     for block in blocks:
         if isinstance(block, Fold):
-            found += _inner(block.blocks)
+            inner += _inner(block.blocks)
         elif isinstance(block, Figure | Drawing) or (isinstance(block, Table) and block.rows):
-            found.append(block)
-    return found
+            inner.append(block)
+    return inner
 
 
 def _files(block: Table | Figure | Drawing, stem: str) -> dict[str, bytes]:

@@ -140,8 +140,8 @@ def _harmless_base(value: Any, kind: type) -> type | None:
         return None
     for base in SCALARS:
         if _issubclass(kind, base):
-            own = [each for each in kind.__mro__ if not _issubclass(base, each)]
-            names = {name for each in own for name in each.__dict__}
+            classes = [each for each in kind.__mro__ if not _issubclass(base, each)]
+            names = {name for each in classes for name in each.__dict__}
             return base if all(name in _HARMLESS or name[:2] != "__" for name in names) else None
     return None
 

@@ -54,23 +54,23 @@ def standard_object(module: str, qualified_name: str) -> Any:
         raise UnknownName(f"{module}.{qualified_name}")
     if f"{module}.{qualified_name}" in _ACTS_ON_CALLER:
         raise UnknownName(f"{module}.{qualified_name} acts on its caller")
-    found: Any = importlib.import_module(module)
+    standard: Any = importlib.import_module(module)
     for part in parts:
-        found = getattr(found, part, None)
+        standard = getattr(standard, part, None)
     # A module also holds what it imports: `dataclasses.builtins.exec` would be no class or function of its own.
-    if _own_name(found) != (module, qualified_name):
+    if _own_name(standard) != (module, qualified_name):
         raise UnknownName(f"{module}.{qualified_name}")
-    if not isinstance(found, type) and module not in _PURE_MODULES:
+    if not isinstance(standard, type) and module not in _PURE_MODULES:
         raise UnknownName(f"{module}.{qualified_name}")
-    return found
+    return standard
 
 
 def standard_class(full_name: str, kind: type = object) -> type:
     """The standard class called `module.Name`, a subclass of `kind`. Raises: UnknownName."""
-    found = standard_object(*full_name.rsplit(".", 1)) if "." in full_name else None
-    if not (isinstance(found, type) and issubclass(found, kind)):
+    standard = standard_object(*full_name.rsplit(".", 1)) if "." in full_name else None
+    if not (isinstance(standard, type) and issubclass(standard, kind)):
         raise UnknownName(full_name)
-    return found
+    return standard
 
 
 def standard_exception(full_name: str) -> type[BaseException] | None:
@@ -79,10 +79,10 @@ def standard_exception(full_name: str) -> type[BaseException] | None:
     A module that the tests have not imported is not imported for a claim: they cannot name its classes.
     """
     module, _, name = full_name.rpartition(".")
-    found = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in TESTS_MODULES else None
-    if not (isinstance(found, type) and issubclass(found, BaseException)) or name[0] == "_":
+    exception = getattr(sys.modules.get(module), name, None) if module.split(".")[0] in TESTS_MODULES else None
+    if not (isinstance(exception, type) and issubclass(exception, BaseException)) or name[0] == "_":
         return None
-    return found if (found.__module__, found.__qualname__) == (module, name) else None
+    return exception if (exception.__module__, exception.__qualname__) == (module, name) else None
 
 
 def name_of(value: Any) -> tuple[str, str] | None:

@@ -137,12 +137,12 @@ class Tests:
             return Report("incorrect", self.failed_test(error), str(error), ended=True)
         test, own = self.failed_test(error), not self.link.raised_by_program(error)
         if isinstance(error, AssertionError) and own:
-            found = (
+            reason = (
                 "got " + shown(self.seen[0], Exception, Stop)
                 if self.seen and not self.outcome.errors
                 else "the check does not hold"
             )
-            return Report("incorrect", test, text_of(error) or found)
+            return Report("incorrect", test, text_of(error) or reason)
         if isinstance(error, ImportError) and own:
             return Report("unsupported", test, f"the tests need what is not here: {text_of(error)}")
         kind = type(error)
@@ -153,18 +153,18 @@ class Tests:
 
     def failed_test(self, error: BaseException) -> str | None:
         """The innermost statement of the tests that the exception came through."""
-        traceback, found = error.__traceback__, None
+        traceback, where = error.__traceback__, None
         while traceback is not None:
             if traceback.tb_frame.f_code.co_filename in self.read.sources:
-                found = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+                where = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
             traceback = traceback.tb_next
-        if found is None:
+        if where is None:
             return None
-        source = self.read.sources[found[0]]
+        source = self.read.sources[where[0]]
         tree = ast.parse(source)
         if len(tree.body) == 1 and isinstance(tree.body[0], ast.Assert):
             return source
-        return statement_at(tree, source, found[1]) or source
+        return statement_at(tree, source, where[1]) or source
 
     def see(self, value: Any) -> Any:
         """Note what an assert is about, for the message of its failure."""
@@ -185,11 +185,11 @@ def _same(first: Any, second: Any) -> bool:
 
 def statement_at(tree: ast.Module, source: str, line: int) -> str | None:
     """The innermost statement that covers `line` (from 1), as it is written."""
-    found: ast.stmt | None = None
+    innermost: ast.stmt | None = None
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
-            found = node if found is None or node.lineno >= found.lineno else found
-    return ast.get_source_segment(source, found) if found is not None else None
+            innermost = node if innermost is None or node.lineno >= innermost.lineno else innermost
+    return ast.get_source_segment(source, innermost) if innermost is not None else None
 
 
 def text_of(error: BaseException) -> str:

@@ -117,9 +117,9 @@ def encode_leaf(value: Any, kind: type) -> Any | None:
     if kind is float:
         return ["f", value.hex()]
     module = kind.__module__
-    found = _LEAVES.get(f"{module}.{kind.__qualname__}")
-    if found is not None and getattr(sys.modules.get(module), kind.__qualname__, kind) is kind:
-        tag, encode, _ = found
+    leaf = _LEAVES.get(f"{module}.{kind.__qualname__}")
+    if leaf is not None and getattr(sys.modules.get(module), kind.__qualname__, kind) is kind:
+        tag, encode, _ = leaf
         return [tag, *encode(value)]
     if module == "numpy" and hasattr(value, "dtype") and value.ndim == 0 and kind.__name__ != "ndarray":
         return _encode_scalar(value)

@@ -11,10 +11,11 @@ from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
 from common.interventions import trajectory_kl
 from common.interventions.steered_generation import SteeringVector, generate_steered
-from common.model.generation import Request, generate
+from common.model.generation import generate
 from common.model.hooks import change_sites, decoder_blocks, read_sites
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
+from common.model.rows import Request
 from common.model.sites import resid_site
 from common.problems.prompt import Prompt, build_prompt
 
@@ -31,7 +32,7 @@ def lm(request, tiny_gemma, tmp_path_factory):
 
 def requests(n: int) -> list[Request]:
     texts = [build_prompt("Write a function " * (i + 1), [f"assert name({i}) == {i}"]) for i in range(n)]
-    return [Request(i, text, "name", seed=0) for i, text in enumerate(texts)]
+    return [Request({"task_id": i, "entry_point": "name"}, text, seed=0) for i, text in enumerate(texts)]
 
 
 def vector(lm: LanguageModel, seed: int, length: float) -> torch.Tensor:
@@ -216,7 +217,7 @@ def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
     lm = load_model(str(tmp_path), "cpu", threads=1)
     # x = e0 + c e3 is normalised to x sqrt(8 / (1 + c^2)): token 400 wins where c > 1.
     steering = [SteeringVector("blocks.0.hook_resid_post", c * torch.eye(8)[3]) for c in (0.9, 1.1)]
-    request = Request(0, Prompt("x = 1\n", 0, 0), "f", seed=0)
+    request = Request({"task_id": 0, "entry_point": "f"}, Prompt("x = 1\n", 0, 0), seed=0)
     found = generate_steered(lm, [request] * 3, [None, *steering], max_new_tokens=4, stop_early=False)
     assert tokens_of(found) == [[300] * 4, [300] * 4, [400] * 4]
 

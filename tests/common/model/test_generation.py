@@ -9,12 +9,15 @@ from architectures import small
 from tiny_models import save_tiny_llama, save_tiny_qwen
 
 from common.errors import ConfigError, UnknownHookError
-from common.model.generation import POSITIONS, Request, check_prompts_fit, generate
+from common.model.generation import POSITIONS, check_prompts_fit, generate
 from common.model.hooks import read_sites
 from common.model.loading import load_model
+from common.model.rows import Request
 from common.model.sites import resid_post_site
 from common.problems.extraction import extract_program
 from common.problems.prompt import build_prompt
+
+F = {"task_id": 1, "entry_point": "f"}
 
 
 @pytest.fixture(scope="module", params=["gemma", "llama", "qwen"])
@@ -25,11 +28,11 @@ def lm(request, tiny_gemma, tmp_path_factory):
     return load_model(str(save(tmp_path_factory.mktemp(request.param))), "cpu", threads=1)
 
 
-def requests(n: int = 9) -> list[Request]:
+def requests(n: int = 9, temperature: float = 0.0) -> list[Request]:
     made = []
     for i in range(n):
         prompt = build_prompt("Write a function " * (i + 1), [f"assert name_{j}({j}) == {j}" for j in range(1 + i % 3)])
-        made.append(Request(i, prompt, "name_0", seed=100 + i))
+        made.append(Request({"task_id": i, "entry_point": "name_0"}, prompt, 100 + i, temperature))
     return made
 
 
@@ -93,8 +96,8 @@ def test_log_probabilities_and_entropy_are_those_of_a_pass_over_prompt_and_answe
 
 
 def test_samples_depend_on_their_seed_and_not_on_their_batch(lm):
-    together = generate(lm, requests(), max_new_tokens=12, temperature=1.0)
-    apart = [generate(lm, [request], max_new_tokens=12, temperature=1.0)[0] for request in reversed(requests())]
+    together = generate(lm, requests(temperature=1.0), max_new_tokens=12)
+    apart = [generate(lm, [request], max_new_tokens=12)[0] for request in reversed(requests(temperature=1.0))]
     assert [r.token_ids for r in together] == [r.token_ids for r in reversed(apart)]
     assert together[0].token_ids != generate(lm, requests(1), max_new_tokens=12)[0].token_ids
 
@@ -105,12 +108,8 @@ def test_sampling_follows_the_distribution(tiny_gemma):
     with torch.no_grad():
         logits = lm.model(**lm.tokenizer(prompt.text, return_tensors="pt")).logits[0, -1].double()
     expected = torch.softmax(logits / 2.0, -1)
-    many = [Request(0, prompt, "f", seed) for seed in range(2000)]
-    first = [
-        r.token_ids[0]
-        for i in range(0, 2000, 200)
-        for r in generate(lm, many[i : i + 200], max_new_tokens=1, temperature=2.0)
-    ]
+    many = [Request(F, prompt, seed, 2.0) for seed in range(2000)]
+    first = [r.token_ids[0] for i in range(0, 2000, 200) for r in generate(lm, many[i : i + 200], max_new_tokens=1)]
     observed = torch.bincount(torch.tensor(first), minlength=len(expected)) / len(first)
     likeliest = expected.topk(5).indices
     error = (expected[likeliest] * (1 - expected[likeliest]) / 2000).sqrt()
@@ -125,7 +124,7 @@ def test_generation_stops_at_the_token_limit_and_says_so(lm):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_by_name(lm):
-    long = [Request(n, build_prompt("word " * 900, ["assert f(1) == 1"]), "f", 0) for n in (77, 78)]
+    long = [Request({**F, "task_id": n}, build_prompt("word " * 900, ["assert f(1) == 1"]), 0) for n in (77, 78)]
     with pytest.raises(ConfigError, match=r"2 prompts .*problem 77 has \d+ tokens, problem 78 has \d+.*\n.*--model"):
         check_prompts_fit(lm, [*requests(), *long])
     check_prompts_fit(lm, requests())
@@ -133,7 +132,7 @@ def test_a_prompt_longer_than_the_context_is_refused_by_name(lm):
 
 def test_generation_ends_where_the_context_ends(lm):
     words = 480
-    request = Request(1, build_prompt("a " * words, ["assert f(1) == 1"]), "f", 0)
+    request = Request(F, build_prompt("a " * words, ["assert f(1) == 1"]), 0)
     n_prompt = len(lm.tokenizer(request.prompt.text)["input_ids"])
     assert n_prompt < lm.context_length
     result = generate(lm, [request], max_new_tokens=2000, stop_early=False)[0]
@@ -151,7 +150,8 @@ def test_stopping_early_leaves_the_program_as_it_is(organism):
     stopped = generate(lm, made, max_new_tokens=160)
     free = generate(lm, made, max_new_tokens=160, stop_early=False)
     for request, early, late in zip(made, stopped, free, strict=True):
-        assert extract_program(early.text, request.entry_point) == extract_program(late.text, request.entry_point)
+        name = request.problem["entry_point"]
+        assert extract_program(early.text, name) == extract_program(late.text, name)
         assert late.token_ids[: len(early.token_ids)] == early.token_ids
 
 
@@ -168,7 +168,7 @@ def organism():
     lm = load_model("organism", "cpu", threads=1)
     lm = NeverEnds(**{field.name: getattr(lm, field.name) for field in dataclasses.fields(lm)})
     problems = load_problems("organism").problems[:12]
-    made = [Request(p.task_id, build_prompt(p.text, p.test_list), p.entry_point, 0) for p in problems]
+    made = [Request(p.row(), build_prompt(p.text, p.test_list), 0) for p in problems]
     return lm, made
 
 

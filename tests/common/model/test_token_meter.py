@@ -10,8 +10,9 @@ import pytest
 from tiny_models import save_tiny_llama
 
 from common import progress as progress_module
-from common.model.generation import Request, generate
+from common.model.generation import generate
 from common.model.loading import load_model
+from common.model.rows import Request
 from common.model.token_meter import TokenMeter, TokenWork
 from common.problems.prompt import build_prompt
 from common.progress import Progress
@@ -24,7 +25,10 @@ def lm(tmp_path_factory):
 
 
 def requests(n: int) -> list[Request]:
-    return [Request(i, build_prompt("Add one. " * (1 + i), ["assert f(1) == 2"]), "f", i) for i in range(n)]
+    return [
+        Request({"task_id": i, "entry_point": "f"}, build_prompt("Add one. " * (1 + i), ["assert f(1) == 2"]), i)
+        for i in range(n)
+    ]
 
 
 def test_the_meter_counts_every_token_that_is_read_and_written(lm):

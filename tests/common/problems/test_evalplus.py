@@ -1,4 +1,4 @@
-"""Covers common/problems/evalplus.py and judging.py: rows of EvalPlus' files, their tests, and the reference.
+"""Covers common/problems/evalplus.py and for_sandbox.py: rows of EvalPlus' files, their tests, and the reference.
 
 The tests are run here as plain Python, and what they call close is held against numpy's allclose.
 """
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError
 from common.problems.datasets import load_problems
 from common.problems.evalplus import evalplus_problem, plus_tests
-from common.problems.judging import program_for
+from common.problems.for_sandbox import program_for
 from common.problems.prompt import build_prompt
 
 HUMANEVAL_PLUS = {

@@ -1,15 +1,17 @@
 """Covers pilots (--limit): which problems are drawn, that they are an experiment of their own, and sizes of splits."""
 
 import logging
+import re
 import statistics
 
+import numpy as np
 import pytest
 from runs import newest
 from support import write_problems
 from toy_phases import run_phase
 
 from common.errors import ConfigError
-from common.evaluation.label_counts import OF_SPLITS, pass_rates_that_do, too_small
+from common.evaluation.label_counts import pass_rates_that_do, too_small
 from common.handoffs import DIFFICULTY, GENERATIONS
 from common.phases.command_line import build_command
 from common.problems.datasets import dataset_name, load_problems, pilot_size
@@ -17,7 +19,7 @@ from common.problems.settings import DatasetConfig
 from common.runs.discovery import describe, slug
 from phase0_1_split.config import SplitConfig
 from phase0_1_split.phase import PHASE as SPLIT_PHASE
-from phase0_1_split.sizes import fault_of, fractions_that_do
+from phase0_1_split.sizes import fault_of, fractions_that_do, what_they_assume
 from phase0_1_split.stratify import split_sizes
 from phase0_difficulty.config import DifficultyConfig
 from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
@@ -105,7 +107,30 @@ def test_below_forty_problems_no_fractions_do():
     assert fractions_that_do(sizes) is None and "at least 40 problems" in fault_of(sizes)
 
 
-def test_what_is_assumed_of_the_pass_rate_follows_from_the_smallest_split():
-    low, high = pass_rates_that_do({"sae": 96, "hyperparams": 48, "validation": 96})
-    assert low == pytest.approx(10 / 96) and high == pytest.approx(1 - 10 / 96)
-    assert OF_SPLITS == {"sae": 10, "hyperparams": 5, "validation": 5}
+def test_with_the_pass_rates_that_do_all_splits_hold_enough_of_both_labels_in_95_of_100_draws():
+    """As drawn, not as the formula says; a point lower they do not."""
+    sizes = {"sae": 96, "hyperparams": 48, "validation": 96}
+    low, high = pass_rates_that_do(sizes)
+    generator = np.random.default_rng(0)
+
+    def share(rate: float) -> float:
+        enough = np.ones(20_000, dtype=bool)
+        for name, least in {"sae": 10, "hyperparams": 5, "validation": 5}.items():
+            passed = generator.binomial(sizes[name], rate, size=len(enough))
+            enough &= (passed >= least) & (sizes[name] - passed >= least)
+        return enough.mean()
+
+    assert share(low) > 0.94 > share(low - 0.01) - 0.01 and high == pytest.approx(1 - low)
+    assert share(low - 0.02) < 0.95
+
+
+def test_of_a_tuning_split_of_twelve_half_of_which_pass_no_rate_is_sure():
+    """A user's: 24, 12 and 24 problems, 47 % solved, and 4 correct programs to tune on."""
+    sizes = {"sae": 24, "hyperparams": 12, "validation": 24}
+    assert pass_rates_that_do(sizes) is None and "by chance hold too few" in (words := what_they_assume(sizes))
+    more = int(re.search(r"(\d+) problems would do", words)[1])
+    assert [
+        pass_rates_that_do(split_sizes(n, dict(zip(NAMES, (0.4, 0.2, 0.4), strict=True)))) is None
+        for n in (more - 6, more + 6)
+    ] == [True, False]
+    assert "in 95 % of draws" in what_they_assume({"sae": 487, "hyperparams": 97, "validation": 390})

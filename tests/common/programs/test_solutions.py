@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS
-from common.model.generation import Generation
-from common.programs.solutions import Solution, record_rows, record_tensors, submit, task_for
+from common.model.rows import Generation
+from common.programs.solutions import Solution, record_rows, record_tensors, request_for, submit
 from common.sandbox import Sandbox, Verdict
 from phase1_dataset_building.building import summarize
 
@@ -47,9 +47,9 @@ def test_a_program_that_is_wrong_by_itself_keeps_its_error(error, stop):
 
 
 def test_a_record_has_exactly_the_declared_columns():
-    rows = record_rows(task_for(PROBLEM, 42), judged(None, "end_of_sequence"))
-    assert rows["dataset.parquet"].keys() == GENERATION_FIELDS.keys()
-    assert rows["grading.parquet"].keys() >= GRADING_FIELDS.keys()
+    program, grading = record_rows(request_for(PROBLEM, 42), judged(None, "end_of_sequence"))
+    assert program.keys() == GENERATION_FIELDS.keys()
+    assert grading.keys() >= GRADING_FIELDS.keys()
 
 
 def test_vectors_are_filed_by_layer_and_position():

@@ -1,5 +1,6 @@
 """Covers common/programs/writing.py and the order of joined records: what is kept when a run ends in the middle."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +9,15 @@ from safetensors.numpy import load_file
 from toy_phases import NUMBERS_PHASE, SUMS, N, run_phase, stop_after
 
 from common.errors import ArtifactMismatchError
-from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS, Field, Handoff
-from common.model.generation import Generation
+from common.handoffs import GENERATION_FIELDS, GRADING_FIELDS, ArtifactSchema, Field
+from common.model.language_model import LanguageModel
+from common.model.rows import Generation
 from common.phases.context import RunContext
 from common.phases.phase import Phase
+from common.programs import writing
 from common.programs.settings import SolutionConfig
-from common.programs.solutions import Solution, task_for
-from common.programs.writing import Draft, Kept, Writer, write_programs, write_solutions
+from common.programs.solutions import Solution, request_for
+from common.programs.writing import Draft, Kept, ProgramWriter, batch_by_batch, write_programs, write_solutions
 from common.runs import discovery
 from common.stopping import Stopped
 from common.tables import from_parquet
@@ -23,7 +26,7 @@ CODE = "def f(n):\n    return n + 1\n"
 SLOW = "import time\ndef f(n):\n    time.sleep(8)\n    return n + 1\n"
 JUDGED = {"code": CODE, "label": "correct", "error": None, "failed_test": None}  # a row of phase 1: nothing is run
 BATCH, N_PROGRAMS = 3, 9
-PROGRAMS = Handoff(
+PROGRAMS = ArtifactSchema(
     name="programs",
     phase="77",
     folder="phase77",
@@ -55,7 +58,9 @@ def phase_that_writes(write: Callable[[list[int]], list[Draft]], judged: bool) -
     def run(ctx: RunContext, config: SolutionConfig) -> None:
         earlier = {number: JUDGED for number in range(N_PROGRAMS)} if judged else {}
         with ctx.write() as out:
-            write_programs(ctx, out, config.model, lambda _lm: Writer(write, [1] * N_PROGRAMS), earlier)
+            write_programs(
+                ctx, out, config.model, lambda _lm: ProgramWriter(batch_by_batch(write), [1] * N_PROGRAMS), earlier
+            )
 
     return Phase(
         id="77",
@@ -122,6 +127,29 @@ def test_what_is_not_judged_yet_is_waited_for_after_an_error(tmp_path, config):
         assert n_saved(data) == expected
 
 
+def test_what_has_ended_is_saved_while_a_last_row_goes_on(tmp_path, config, monkeypatch):
+    monkeypatch.setattr(writing, "SAVE_EVERY_S", 0.0)
+    saved: list[int] = []
+
+    def begin(lm: LanguageModel) -> ProgramWriter:
+        def write(batches, _limit):
+            for batch in batches:
+                yield from ((number, draft(number, CODE)) for number in batch if number)
+            lm.meter.on_change()  # as after each token of the row that is left
+            saved.append(n_saved(tmp_path))
+            yield 0, draft(0, CODE)
+
+        return ProgramWriter(write, [1] * N_PROGRAMS)
+
+    def run(ctx: RunContext, config: SolutionConfig) -> None:
+        with ctx.write() as out:
+            write_programs(ctx, out, config.model, begin, {number: JUDGED for number in range(N_PROGRAMS)})
+
+    phase = dataclasses.replace(phase_that_writes(lambda batch: [], judged=True), run=run)
+    run_phase(phase, tmp_path, config)
+    assert saved == [N_PROGRAMS - 1]
+
+
 def test_records_before_one_that_fails_are_kept_once(tmp_path, config):
     def fails(_solution: Solution) -> Kept:
         raise RuntimeError("no row")
@@ -145,7 +173,7 @@ def test_a_stop_waits_for_the_batch_that_is_judged(tmp_path, config):
 
 def test_records_that_were_numbered_otherwise_are_not_continued(tmp_path, config):
     """As when another tokenizer orders the prompts by length in another way."""
-    output = Handoff(
+    output = ArtifactSchema(
         name="solutions",
         phase="78",
         folder="phase78",
@@ -157,7 +185,7 @@ def test_records_that_were_numbered_otherwise_are_not_continued(tmp_path, config
 
     def run(ctx: RunContext, config: SolutionConfig) -> None:
         with ctx.write() as out:
-            write_solutions(ctx, out, [task_for(problem(number), config.seed) for number in numbers], config)
+            write_solutions(ctx, out, [request_for(problem(number), config.seed) for number in numbers], config)
 
     phase = Phase(
         id="78",
@@ -172,7 +200,7 @@ def test_records_that_were_numbered_otherwise_are_not_continued(tmp_path, config
     with pytest.raises(Stopped):
         run_phase(phase, tmp_path, short, stop=stop_after(1))
     numbers.reverse()
-    with pytest.raises(ArtifactMismatchError, match=r"record 0 .*problem 0.* problem 8\b.*\n.*--fresh"):
+    with pytest.raises(ArtifactMismatchError, match=r"record (\d) .*problem \1.* problem \d\b.*\n.*--fresh"):
         run_phase(phase, tmp_path, short)
 
 

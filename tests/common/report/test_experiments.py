@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.handoffs import DIFFICULTY, GENERAL_TEXT, GENERATIONS, HANDOFFS, LATENTS, TRANSFER, Handoff
+from common.handoffs import DIFFICULTY, GENERAL_TEXT, GENERATIONS, LATENTS, SCHEMAS, TRANSFER, ArtifactSchema
 from common.report.experiments import experiments_in
 from common.report.what_to_type import phase_command
 from common.runs.discovery import RunFolder, describe
@@ -22,10 +22,10 @@ def a_run(second: int, preset: str = "full", **typed: str) -> RunFolder:
     return RunFolder(Path(f"2026-01-01T00-00-{second:02}Z_x"), True, document)
 
 
-def words(handoff: Handoff, *runs: RunFolder) -> list[list[str]]:
-    """What is told to build the handoff in each of the experiments, behind 'python3 run.py phase ID'."""
+def words(schema: ArtifactSchema, *runs: RunFolder) -> list[list[str]]:
+    """What is told to build the artifact in each of the experiments, behind 'python3 run.py phase ID'."""
     found = experiments_in(runs)
-    return [shlex.split(phase_command(handoff, known.settings, known.preset, DATA))[4:] for known in found]
+    return [shlex.split(phase_command(schema, known.settings, known.preset, DATA))[4:] for known in found]
 
 
 def test_a_dataset_alone_is_an_experiment_with_the_preset_s_model():
@@ -62,18 +62,18 @@ def test_a_model_that_has_read_general_text_alone_is_meant_for_the_folder_s_prob
 
 def test_what_the_preset_says_is_not_told_again():
     runs = [a_run(1, preset="demo", model="organism", dataset="organism", sae="auto")]
-    assert all(words(handoff, *runs) == [["--preset", "demo"]] for handoff in HANDOFFS if handoff != TRANSFER)
+    assert all(words(schema, *runs) == [["--preset", "demo"]] for schema in SCHEMAS if schema != TRANSFER)
 
 
-@pytest.mark.parametrize("handoff", HANDOFFS, ids=lambda handoff: handoff.phase)
-def test_a_folder_with_a_space_is_quoted(handoff):
-    line = phase_command(handoff, {"model": "a b", "dataset": "c'd", "sae": "$x"}, "full", Path("my data"))
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.phase)
+def test_a_folder_with_a_space_is_quoted(schema):
+    line = phase_command(schema, {"model": "a b", "dataset": "c'd", "sae": "$x"}, "full", Path("my data"))
     told = shlex.split(line)
     assert told[-2:] == ["--data-dir", "my data"]
     assert [name in told for name in ("a b", "c'd", "$x")] == [
-        key in handoff.scope for key in ("model", "dataset", "sae")
+        key in schema.scope for key in ("model", "dataset", "sae")
     ]
-    assert ("--to" in told) == (handoff == TRANSFER)
+    assert ("--to" in told) == (schema == TRANSFER)
 
 
 def test_general_text_tells_neither_problems_nor_saes():

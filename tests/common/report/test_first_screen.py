@@ -1,10 +1,13 @@
 """Covers the report's first screen: badges in the verdicts' own words, the forest plot's rows, what stands open."""
 
+import re
+
 import pytest
 import report_data
 from pages import Reader, words
 from report_data import build, collect
 
+from common.handoffs import DETECTION
 from common.handoffs.detection import Known
 from common.handoffs.steering import Change
 from common.handoffs.verdicts import DifficultyVerdict, RankingVerdict
@@ -21,10 +24,11 @@ from common.report.blocks import (
     Table,
     parts_of,
 )
-from common.report.folding import MOST_WARNINGS, figures_and_tables, fold_away, placed
+from common.report.folding import figures_and_tables, fold_away, placed
 from common.report.forest import SPARSE_PROBE, forest_of
 from common.report.outcomes import Tone, can_be_steered, knows
-from run import PROGRAM
+from common.words import direction_words, interval
+from run import CATALOGUE
 
 BEFORE_DETECTION = ["difficulty", "split", "generations", "latents"]
 DETECTED = [*BEFORE_DETECTION, "detection"]
@@ -38,6 +42,16 @@ def known_with(tmp_path, ranking, beyond=DifficultyVerdict.BEYOND):
             entry["beyond_difficulty"]["verdict"] = beyond.value
 
     return knows(collect(build(tmp_path / "data", DETECTED, changes={"detection.json": change}), {}))
+
+
+@pytest.mark.parametrize(("error", "said"), [("truncated", True), ("wrong_answer", False)])
+def test_failures_that_are_programs_cut_off_are_told_beside_what_ranks_them(tmp_path, monkeypatch, error, said):
+    whole = report_data.program
+    failed = {"error": error}
+    monkeypatch.setattr(report_data, "program", lambda i: {**whole(i), **(failed if i % 3 == 0 else {})})
+    sentence = known_with(tmp_path, RankingVerdict.RANKS).sentence
+    n = len(range(0, 3 * report_data.N, 3))
+    assert (f"{n} of the {n} failing programs of phase 1 were cut off at the token limit" in sentence) == said
 
 
 @pytest.mark.parametrize(
@@ -87,7 +101,11 @@ def test_the_direction_whose_verdict_says_most_is_on_the_badge_and_the_others_be
 @pytest.mark.parametrize(
     ("verdict", "said", "tone"),
     [
-        ("cannot tell (an effect of 9 points would have been found)", Change.CANNOT_TELL, Tone.OPEN),
+        (
+            "cannot tell (an effect of 9 points would show in 80 % of such runs, a smaller one less often)",
+            Change.CANNOT_TELL,
+            Tone.OPEN,
+        ),
         (f"breaks the output; {Change.RAISES}", f"breaks the output; {Change.RAISES}", Tone.PARTLY),
         (str(Change.BEYOND_FEW), Change.BEYOND_FEW, Tone.PARTLY),
         (str(Change.NO_MORE), Change.NO_MORE, Tone.NO),
@@ -97,7 +115,7 @@ def test_the_direction_whose_verdict_says_most_is_on_the_badge_and_the_others_be
 def test_every_outcome_of_steering_has_its_words_and_its_look(tmp_path, verdict, said, tone):
     found = steered_with(tmp_path, verdict, verdict)
     assert (found.verdict, found.tone) == (said, tone)
-    assert f"“{verdict}”; the same of steer-correct." in found.sentence
+    assert f"“{verdict}”; the same verdict for steer-correct." in found.sentence
 
 
 def test_a_badge_of_what_was_not_run_says_so_and_what_to_type(tmp_path):
@@ -107,7 +125,7 @@ def test_a_badge_of_what_was_not_run_says_so_and_what_to_type(tmp_path):
         assert (found.verdict, found.tone) == ("not measured", Tone.MISSING)
         assert found.sentence.startswith(f"Phase {phase} is not begun.")
         assert found.command.startswith(f"python3 run.py phase {phase} --preset demo")
-    page = report_data.write_report(PROGRAM, data).path.read_text()
+    page = report_data.write_report(CATALOGUE, data).path.read_text()
     assert "Knows: not measured" in words(page) and "Can be steered: not measured" in words(page)
     assert 'class="forest"' not in page
 
@@ -120,6 +138,7 @@ def test_the_forest_plot_has_what_phases_3_1_and_4_1_declare_each_with_when_it_i
         "latent": (0.62, Known.BEFORE),
         SPARSE_PROBE: (0.66, Known.BEFORE),
         "full probe": (0.75, Known.BEFORE),
+        "difficulty and text": (0.6, Known.BEFORE),
         "prompt length": (0.57, Known.BEFORE),
         "mean log-probability": (0.7, Known.AFTER),
     }
@@ -155,12 +174,16 @@ def test_a_section_shows_words_and_one_small_thing_and_folds_the_rest_without_lo
     assert len(inner) == len(blocks) - 1  # its heading is the part's title
 
 
-def test_warnings_beyond_the_first_are_folded_with_what_is_to_be_typed_for_them():
-    warnings = [Paragraph(str(n), "warning", "Careful") for n in range(MOST_WARNINGS + 2)]
-    [folded] = fold_away([Section("warnings", blocks=[*warnings, Commands(["type this"])])])
-    *opened, fold = folded.blocks
-    assert opened == warnings[:MOST_WARNINGS] and fold.title == "2 more warnings"
-    assert fold.blocks[-1] == Commands(["type this"])
+def test_a_table_below_long_words_is_folded():
+    few, many = ([Paragraph("x" * n), table("a")] for n in (1200, 1201))
+    assert not fold_away([Section("s", blocks=few)])[0].blocks[-1].folded
+    assert fold_away([Section("s", blocks=many)])[0].blocks[-1].folded
+
+
+def test_no_warning_is_folded():
+    warnings = [Paragraph(str(n), "warning", "Careful") for n in range(30)]
+    blocks = [*warnings, Commands(["type this"])]
+    assert fold_away([Section("warnings", blocks=blocks)])[0].blocks == blocks
 
 
 def test_the_answer_of_a_part_is_read_without_a_click():
@@ -175,9 +198,41 @@ def test_every_figure_and_table_has_a_place_of_its_own():
 
 
 def test_every_link_of_the_index_leads_somewhere_and_to_every_figure(tmp_path):
-    found = Reader(report_data.write_report(PROGRAM, build(tmp_path / "data")).path.read_text()).elements
+    found = Reader(report_data.write_report(CATALOGUE, build(tmp_path / "data")).path.read_text()).elements
     ids = [attributes["id"] for _, attributes in found if "id" in attributes]
     links = {attributes["href"][1:] for tag, attributes in found if tag == "a" and attributes["href"].startswith("#")}
     assert links - {"main"} <= {*ids} and len(ids) == len({*ids})
     figures = [attributes for tag, attributes in found if tag == "figure"]
     assert len(figures) > 20 and all(one["id"] in links for one in figures if one["class"] != "forest")
+
+
+def test_a_badge_says_what_the_same_is_worth_without_the_model_and_what_the_other_latent_is(tmp_path):
+    collected = collect(build(tmp_path / "data", DETECTED), {})
+    document = collected.finished(DETECTION).document()
+    name, entry = document.headline
+    (other,) = set(document.predicting) - {name}
+    sentence = knows(collected).sentence
+    assert f"Difficulty and text alone have {interval(entry.beyond_difficulty.auroc_of_covariates)}" in sentence
+    assert f"the latent adds {interval(entry.beyond_difficulty.gain, 3, signed=True)}" in sentence
+    assert f"{direction_words(other)} has {interval(document.predicting[other].card.auroc)}" in sentence
+
+
+def test_what_is_taken_away_is_not_said_to_be_added(tmp_path):
+    def change(result):
+        for entry in result["directions"].values():
+            entry["coefficient"] = -0.25
+
+    steered = can_be_steered(collect(build(tmp_path / "data", STEERED, changes={"steering.json": change}), {}))
+    assert steered.sentence.startswith("Subtracting steer-")
+
+
+def test_where_controls_are_few_the_badge_says_how_many_there_were(tmp_path):
+    few = "cannot tell (no effect would show in such a run); fewer than 19 controls of a kind"
+    sentence = steered_with(tmp_path, few, few).sentence
+    assert re.search(r"of a kind” \(\d+ matched latents? and \d+ random directions?\)", sentence), sentence
+
+
+def test_a_page_of_the_organism_says_on_its_first_screen_that_it_is_a_toy(tmp_path):
+    page = report_data.write_report(CATALOGUE, build(tmp_path / "data", DETECTED)).path.read_text()
+    header = page[: page.index("</header>")]
+    assert "no evidence about natural models" in header

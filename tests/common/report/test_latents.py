@@ -35,7 +35,7 @@ from common.report.latents.page import sections_of_latent
 from common.report.latents.section import latents_section, selected_latents
 from common.report.latents.tokens import LONGEST, in_its_text, last_token, token_words, visible
 from common.saes.sources import sae_source
-from run import PROGRAM
+from run import CATALOGUE
 
 SAES = ROOT / "model_organism" / "weights" / "saes"
 
@@ -218,10 +218,10 @@ def test_a_layer_that_is_no_number_and_a_folder_without_runs_are_refused(folder,
     assert refused.returncode == 2 and "Build one with: python3 run.py phase 1 --preset demo" in refused.stderr
 
 
-@pytest.mark.parametrize(("handoff", "gone"), [(GENERAL_TEXT, ["text"]), (LATENTS, ["statistics"])])
-def test_a_phase_that_has_not_run_leaves_out_its_part_and_says_what_to_type(folder, data, handoff, gone):
+@pytest.mark.parametrize(("schema", "gone"), [(GENERAL_TEXT, ["text"]), (LATENTS, ["statistics"])])
+def test_a_phase_that_has_not_run_leaves_out_its_part_and_says_what_to_type(folder, data, schema, gone):
     latent = latent_data.densest(folder, 3)
-    shutil.rmtree(data / handoff.folder)
+    shutil.rmtree(data / schema.folder)
     runs = runs_in(data)
     names = choose(runs, {}, data)[0]
     names["sae"] = sae_source("auto", "organism").identity
@@ -229,7 +229,7 @@ def test_a_phase_that_has_not_run_leaves_out_its_part_and_says_what_to_type(fold
     for part in page.values():
         commands = [line for block in part.blocks if isinstance(block, Commands) for line in block.lines]
         if part.id in gone:
-            assert commands[0].startswith(f"python3 run.py phase {handoff.phase} --preset demo"), commands
+            assert commands[0].startswith(f"python3 run.py phase {schema.phase} --preset demo"), commands
     assert page["logits"].blocks[0].rows and any(isinstance(b, Passages) for b in page["prompts"].blocks)
 
 
@@ -263,7 +263,7 @@ def test_blanks_of_a_token_are_seen_and_long_prompts_are_cut_in_their_middle(inp
 
 def test_text_that_would_run_in_a_browser_is_text(folder, data, places, tmp_path):
     latent_command(data, *places[-3], "--out", tmp_path / "one.html")
-    report = write_reports(PROGRAM, data, out=tmp_path / "report.html")[0].path
+    report = write_reports(CATALOGUE, data, out=tmp_path / "report.html")[0].path
     for path in (tmp_path / "one.html", report):
         source, found = path.read_text(), Reader(path.read_text())
         assert HOSTILE not in source and "<img src=x" not in source and HOSTILE.split(">")[0] in words(source)
@@ -272,7 +272,7 @@ def test_text_that_would_run_in_a_browser_is_text(folder, data, places, tmp_path
 
 
 def test_the_report_holds_the_page_of_each_selected_latent_and_links_to_it(folder, inputs, pages, tmp_path):
-    report = write_reports(PROGRAM, folder / "data", out=tmp_path / "report.html")[0]
+    report = write_reports(CATALOGUE, folder / "data", out=tmp_path / "report.html")[0]
     found = Reader(report.path.read_text())
     links = {a["href"] for tag, a in found.elements if tag == "a" and a["href"].startswith("#latent-")}
     folds = {f"#{a['id']}" for tag, a in found.elements if tag == "details" and a.get("id", "").startswith("latent-")}

@@ -9,7 +9,7 @@ from report_data import HOSTILE
 from support import command
 
 from common.report.document import write_reports
-from run import PROGRAM
+from run import CATALOGUE
 
 pytestmark = pytest.mark.skipif(chromium.why_not() is not None, reason=str(chromium.why_not()))
 PHONE, DESK = 360, 1200
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(folder, tmp_path_factory):
-    return write_reports(PROGRAM, folder / "data", out=tmp_path_factory.mktemp("report") / "report.html")[0].path
+    return write_reports(CATALOGUE, folder / "data", out=tmp_path_factory.mktemp("report") / "report.html")[0].path
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from support import ROOT
 
 from common.report.comparing.page import write_comparison
 from common.report.comparing.rows import compared_in
-from run import PROGRAM
+from run import CATALOGUE
 
 pytestmark = pytest.mark.skipif(chromium.why_not() is not None, reason=str(chromium.why_not()))
 WIDTHS, SCHEMES, SCREEN = (390, 768, 1400), ("light", "dark"), 900
@@ -66,7 +66,7 @@ def paths(tmp_path_factory):
     """Each page's file: two that are written here, and what the demo wrote."""
     data = report_data.build(tmp_path_factory.mktemp("data"))
     report_data.build(data, ["difficulty", "split", "generations"], model="other@99999999")
-    report = report_data.write_report(PROGRAM, data, given={"model": "organism"})
+    report = report_data.write_report(CATALOGUE, data, given={"model": "organism"})
     comparison = data / "comparison.html"
     write_comparison(compared_in([data]), comparison)
     return {"report": report.path, "comparison": comparison, "example": EXAMPLE}

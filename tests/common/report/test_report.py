@@ -15,13 +15,13 @@ from support import command
 
 from common.errors import ConfigError, MissingArtifactError, PipelineError
 from common.files import write_sealed_json
-from common.handoffs import DETECTION, GENERATIONS, HANDOFFS, LATENTS, POSITIVE_CONTROL, SPLIT, STEERING, TRANSFER
+from common.handoffs import DETECTION, GENERATIONS, LATENTS, POSITIVE_CONTROL, SCHEMAS, SPLIT, STEERING, TRANSFER
 from common.report.collect import APART, DAMAGED, FINISHED, MISSING, NOT_USED, STALE, UNFINISHED
 from common.report.status import status_lines
 from common.runs import discovery
-from run import PROGRAM
+from run import CATALOGUE
 
-NAMES = [handoff.name for handoff in USUAL]
+NAMES = [schema.name for schema in USUAL]
 NOW = datetime.datetime(2001, 11, 20, 9, 0, tzinfo=datetime.UTC)
 
 
@@ -38,7 +38,7 @@ def data(whole, tmp_path) -> Path:
 
 
 def page(data: Path, tmp_path: Path, **given) -> str:
-    return write_report(PROGRAM, data, out=tmp_path / "report.html", now=NOW, **given).path.read_text()
+    return write_report(CATALOGUE, data, out=tmp_path / "report.html", now=NOW, **given).path.read_text()
 
 
 def states(data: Path) -> dict[str, str]:
@@ -46,15 +46,15 @@ def states(data: Path) -> dict[str, str]:
 
 
 def sentences(data: Path, tmp_path: Path) -> list[str]:
-    return write_report(PROGRAM, data, out=tmp_path / "report.html").sentences
+    return write_report(CATALOGUE, data, out=tmp_path / "report.html").sentences
 
 
 @pytest.mark.parametrize("n", [3, 4, 6, 7, 9, len(NAMES)])
 def test_a_report_needs_no_more_than_phase_1_and_names_every_missing_phase_with_its_command(n, tmp_path):
     source = page(build(tmp_path / "data", NAMES[:n]), tmp_path)
-    for handoff in USUAL[n:]:
-        to = " --to OTHER_MODEL" if handoff == TRANSFER else ""
-        command = f"python3 run.py phase {handoff.phase} --preset demo{to} --data-dir {tmp_path / 'data'}"
+    for schema in USUAL[n:]:
+        to = " --to OTHER_MODEL" if schema == TRANSFER else ""
+        command = f"python3 run.py phase {schema.phase} --preset demo{to} --data-dir {tmp_path / 'data'}"
         assert html.escape(command) in source
     assert ("Not begun" in source) == (n < len(NAMES))
 
@@ -81,9 +81,9 @@ def test_what_a_yes_looks_like_stands_beside_what_steering_found(whole, tmp_path
 def test_a_positive_control_is_not_missing_where_there_are_no_pairs(tmp_path):
     data = build(tmp_path / "data", NAMES[:3], model="google/gemma-2-2b", preset="full")
     assert states(data)[POSITIVE_CONTROL.name] == NOT_USED
-    lines = status_lines(HANDOFFS, data)
+    lines = status_lines(SCHEMAS, data)
     assert POSITIVE_CONTROL.phase not in {line.phase for line in lines}
-    organism = status_lines(HANDOFFS, build(tmp_path / "organism", NAMES[:3]))
+    organism = status_lines(SCHEMAS, build(tmp_path / "organism", NAMES[:3]))
     assert [line.state for line in organism if line.phase == POSITIVE_CONTROL.phase] == ["missing"]
 
 
@@ -108,7 +108,7 @@ def test_every_link_to_a_latent_leads_to_its_part_of_the_page(whole, tmp_path):
 
 def test_without_a_run_from_phase_1_on_there_is_nothing_to_report(tmp_path):
     with pytest.raises(MissingArtifactError, match=r"holds none\nBuild one with: python3 run.py phase 1 --preset demo"):
-        write_report(PROGRAM, build(tmp_path / "data", ["difficulty", "split"]), "demo")
+        write_report(CATALOGUE, build(tmp_path / "data", ["difficulty", "split"]), "demo")
 
 
 def test_an_unfinished_phase_is_shown_with_its_progress_and_what_continues_it(data, tmp_path):
@@ -165,23 +165,23 @@ def test_only_runs_of_one_experiment_are_shown_the_newest_by_default(data, tmp_p
     assert newest.name == "google/gemma-2-2b on organism" and newest.finished(GENERATIONS) is not None
     assert newest.finished(DETECTION) is None and newest.experiment["sae"] is None
     assert collect(data, {"model": "organism"}).finished(DETECTION) is not None
-    assert write_report(PROGRAM, data, "demo", out=tmp_path / "r.html").sentences == sentences_of_demo(data, tmp_path)
+    assert write_report(CATALOGUE, data, "demo", out=tmp_path / "r.html").sentences == sentences_of_demo(data, tmp_path)
 
 
 def sentences_of_demo(data: Path, tmp_path: Path) -> list[str]:
-    return write_report(PROGRAM, data, given={"model": "organism"}, out=tmp_path / "r.html").sentences
+    return write_report(CATALOGUE, data, given={"model": "organism"}, out=tmp_path / "r.html").sentences
 
 
 @pytest.mark.parametrize("given", [{"model": "google/gemma-2-2b"}, {"dataset": "mbpp"}, {"sae": "others"}])
 def test_an_experiment_that_is_not_there_is_refused_with_those_that_are(whole, given):
     with pytest.raises(MissingArtifactError, match="holds organism on organism on saes") as refused:
-        write_report(PROGRAM, whole, None, given)
+        write_report(CATALOGUE, whole, None, given)
     assert next(iter(given.values())) in str(refused.value)
 
 
 def test_an_unknown_preset_is_refused(whole):
     with pytest.raises(ConfigError, match="there is no preset 'demos'"):
-        write_report(PROGRAM, whole, "demos")
+        write_report(CATALOGUE, whole, "demos")
 
 
 def test_a_model_may_be_named_by_its_folder(whole):
@@ -212,16 +212,20 @@ def test_the_sentences_say_what_the_files_say(tmp_path):
         "Verdict “beyond difficulty”: it changes the AUROC of a regression on prompt length and complexity",
         "by +0.040 (+0.010 to +0.070), partial z +3.1; the full probe changes it by +0.080",
         "−0.04 (−0.07 to −0.01) to the full probe (layer 5, chosen on the selection split) with 0.91 (0.89 to 0.93)",
-        "to the length of the prompt with 0.57 (0.52 to 0.62), known before a token is written",
+        "to the strongest of these alone, prompt length, with 0.57 (0.52 to 0.62), known before a token is written",
         "to the mean log-probability with 0.70 (0.65 to 0.75), known only after the program is written",
         "equal complexity its AUROC is 0.53 (0.48 to 0.58)",
         "Of 10 other draws of the problems for selection 7 choose the same latent.",
     ):
         assert part in knows
     assert "steer-correct (layer 3, latent 103) changes the pass rate by +4.1 points (−0.9 to +9.1)" in causes
-    assert "−8.2 points" in causes and "“raises the pass rate”" in causes and "matched latents: 10.0 %" in causes
+    assert "−8.2 points" in causes and "“raises the pass rate”" in causes and "nearest latents: 10.0 %" in causes
     assert "3 of the 4 selected directions are significant among 5,225 ranked latents" in trust
-    assert "read for 1 selection;" in trust and "nothing about natural models" in trust
+    assert (
+        "nothing was chosen on the held-out problems: one selection was made before, and every phase reports on it;"
+        in trust
+        and "nothing about natural models" in trust
+    )
     source = page(data, tmp_path)
     assert all(sentence.partition("? ")[2][:60] in words(source) for sentence in (knows, causes, trust))
     assert "Selection by chance" in source
@@ -232,6 +236,8 @@ def test_what_the_filter_took_away_is_a_warning_and_its_cost_a_table(data, tmp_p
     for part in (
         "A stronger latent was left out",
         "layer 4, latent 1276 was left out, because it fires on 5.2 % of general text (the limit there is 4.4 %",
+        "what fires on much ordinary text is not specific to code",
+        "the selected one, the first that passes this filter, has",
         "a cross-validated AUROC of 0.79 (0.74 to 0.84), without a limit one of 0.79",
         "31 latents lie within the interval of the limit",
         "0.76 (0.71 to 0.81) of 1 latent and 0.76 (0.71 to 0.81) of 4 latents, and 0.78 (0.73 to 0.83) of the whole",
@@ -247,18 +253,20 @@ def test_a_validation_split_that_was_read_again_is_a_warning_and_the_log_counts(
     others = [{**entry, "selection": "a"}, {**entry, "selection": "b"}, {**entry, "selection": "c", "split": "other"}]
     write_sealed_json(data / "validation_readings.json", {"readings": others})
     assert "Validation read again" in page(data, tmp_path)
-    assert "read for 2 selections, so what is shown may have been chosen by it" in sentences(data, tmp_path)[2]
+    assert "used for 2 selections, and each further use weakens them: what is shown" in sentences(data, tmp_path)[2]
 
 
 def test_a_log_that_was_changed_is_refused(data):
     (data / "validation_readings.json").write_text('{"readings": []}')
     with pytest.raises(PipelineError, match="how often the validation split was read is not known"):
-        write_report(PROGRAM, data)
+        write_report(CATALOGUE, data)
 
 
 def test_a_natural_model_has_no_warning_of_an_organism(tmp_path):
     data = build(tmp_path / "data", model="google/gemma-2-2b")
-    assert "Model organism" not in page(data, tmp_path) and "natural" not in sentences(data, tmp_path)[2]
+    assert (
+        "no evidence about natural models" not in page(data, tmp_path) and "natural" not in sentences(data, tmp_path)[2]
+    )
 
 
 def test_the_warnings_name_what_came_near_a_limit_was_left_out_or_differs(whole, tmp_path):
@@ -307,12 +315,14 @@ def test_hostile_text_is_text(whole, tmp_path):
 
 def test_the_same_data_give_the_same_bytes_and_another_day_changes_the_date_alone(whole, tmp_path):
     first, second = page(whole, tmp_path), page(whole, tmp_path)
-    later = write_report(PROGRAM, whole, out=tmp_path / "r.html", now=NOW + datetime.timedelta(days=1)).path.read_text()
+    later = write_report(
+        CATALOGUE, whole, out=tmp_path / "r.html", now=NOW + datetime.timedelta(days=1)
+    ).path.read_text()
     assert first == second and later.replace("2001-11-21", "2001-11-20") == first and later != first
 
 
 def test_the_page_is_one_file_below_five_megabytes_that_asks_for_nothing(whole, tmp_path):
-    result = write_report(PROGRAM, whole, out=tmp_path / "report.html")
+    result = write_report(CATALOGUE, whole, out=tmp_path / "report.html")
     source = result.path.read_text()
     assert result.n_bytes == result.path.stat().st_size < 5_000_000
     policy = next(
@@ -325,13 +335,13 @@ def test_the_page_is_one_file_below_five_megabytes_that_asks_for_nothing(whole, 
 
 
 def test_the_report_lies_in_the_data_folder_unless_told_otherwise(data):
-    assert write_report(PROGRAM, data).path == data / "report.html"
+    assert write_report(CATALOGUE, data).path == data / "report.html"
 
 
 def test_a_place_that_cannot_be_written_is_refused(whole, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PipelineError, match="cannot write"):
-        write_report(PROGRAM, whole, out=tmp_path / "file" / "report.html")
+        write_report(CATALOGUE, whole, out=tmp_path / "file" / "report.html")
     assert states(whole)["latents"] == FINISHED and MISSING not in states(whole).values()
 
 
@@ -366,7 +376,7 @@ def test_an_sae_that_only_an_unfinished_run_has_may_be_asked_for(tmp_path):
     begun = write_run(data, LATENTS, {}, sae="others@33333333")
     (begun / "manifest.json").rename(begun / "stamp.json")
     write_run(data, LATENTS, {})
-    assert [write_report(PROGRAM, data, given={"sae": sae}).path.name for sae in ("others", "saes")] == [
+    assert [write_report(CATALOGUE, data, given={"sae": sae}).path.name for sae in ("others", "saes")] == [
         "report_organism_organism_others.html",
         "report.html",
     ]

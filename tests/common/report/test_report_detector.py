@@ -5,7 +5,7 @@ import report_data
 from report_data import collect, write_report
 
 from phase4_anomaly_detection.report import section as section_of
-from run import PROGRAM
+from run import CATALOGUE
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,36 @@ def test_the_section_says_what_the_card_says(data):
     assert "text length" in card.note and tables["Its latents"].rows[0][0].text == "7"
 
 
+def says(data) -> str:
+    collected = collect(data, {})
+    blocks = section_of(collected.phases["detector"], collected).blocks
+    return next(block.text for block in blocks if getattr(block, "tone", "") == "verdict")
+
+
+def test_the_answer_has_the_auroc_and_whether_it_beats_the_always_answer_and_the_single_latent(data, tmp_path):
+    assert (
+        says(data) == "Its AUROC is 0.66 (0.61 to 0.71). Its F1 of 0.60 (0.55 to 0.65) is not clearly above that of "
+        "always flagging, 0.60."
+    )
+
+    def of_prompts(area: float):
+        def change(found):
+            found["population"] = {"read": "prompts"}
+            found["card"]["detector"] |= {"auroc": {"value": area, "low": area - 0.05, "high": area + 0.05}}
+            found["card"]["baselines"]["always flag"]["f1"] = {"value": 0.5, "low": 0.5, "high": 0.5}
+
+        return change
+
+    for number, (area, verdict) in enumerate(
+        ((0.61, "it does not beat that"), (0.66, "no difference between the two is shown"), (0.8, "it beats that."))
+    ):
+        names = ["generations", "detection", "detector"]
+        changes = {"detector/detector.json": of_prompts(area)}
+        told = says(report_data.build(tmp_path / str(number), names, changes=changes))
+        assert "The single latent predict-" in told and verdict in told
+        assert told.endswith("is above that of always flagging, 0.50.")
+
+
 def test_the_page_has_the_section_with_its_run(data):
-    page = write_report(PROGRAM, data).path.read_text()
+    page = write_report(CATALOGUE, data).path.read_text()
     assert 'id="detector"' in page and "Can a few latents" in page and "phase4_1/" in page

@@ -3,13 +3,13 @@
 from pages import words
 from report_data import USUAL, build, write_report
 
-from run import PROGRAM
+from run import CATALOGUE
 
-NAMES = [handoff.name for handoff in USUAL]
+NAMES = [schema.name for schema in USUAL]
 
 
 def page(data, tmp_path) -> str:
-    return write_report(PROGRAM, data, out=tmp_path / "report.html").path.read_text()
+    return write_report(CATALOGUE, data, out=tmp_path / "report.html").path.read_text()
 
 
 def test_a_program_that_does_not_end_is_cut(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import report_data
 from report_data import collect
 
-from common.handoffs import DETECTION, HANDOFFS, LATENTS
+from common.handoffs import DETECTION, LATENTS, SCHEMAS
 from common.handoffs.estimates import UNDEFINED, Counted, Interval
 from common.plots import new_figure, whole_numbers
 from common.report.blocks import (
@@ -141,7 +141,7 @@ def test_figures_have_titles_with_the_direction_and_an_order():
 
 
 def test_every_phase_has_words_for_what_it_does():
-    assert set(TITLES) == {handoff.name for handoff in HANDOFFS}
+    assert set(TITLES) == {schema.name for schema in SCHEMAS}
 
 
 def test_the_headline_is_what_the_selection_split_chose_whatever_validation_says(tmp_path):

@@ -161,7 +161,7 @@ def test_rows_of_one_value_are_read_from_every_group_of_rows(tmp_path):
 
 def test_whoever_joins_writes_what_follows_from_all_records(data):
     """What follows from all records is written at the join by whichever process joins."""
-    handoff = dataclasses.replace(
+    schema = dataclasses.replace(
         SUMS,
         name="halves",
         folder="phase6",
@@ -180,9 +180,9 @@ def test_whoever_joins_writes_what_follows_from_all_records(data):
         assert [row["task_id"] for row in out.joined_rows()] == list(range(N))
         return int(out.joined_tensor("v/twice").sum())
 
-    phase = dataclasses.replace(SUMS_PHASE, output=handoff, run=run)
+    phase = dataclasses.replace(SUMS_PHASE, output=schema, run=run)
     whole = run_phase(phase, data)
-    artifact = Artifact(handoff, discovery.read_run(whole, handoff), "rebuild")
+    artifact = Artifact(schema, discovery.read_run(whole, schema), "rebuild")
     assert [row["task_id"] for row in artifact.table("half_1.parquet")] == list(range(1, N, 2))
     assert artifact.n_rows("half_0.parquet") == N // 2
     assert artifact.table("total.parquet") == [{"total": N * (N - 1)}]

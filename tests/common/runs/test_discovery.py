@@ -26,6 +26,22 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_run_that_somebody_works_on_is_running_and_not_to_be_continued(data):
+    with pytest.raises(Stopped):
+        run_phase(SUMS_PHASE, data, stop=stop_after(2))
+    [unfinished] = [line for line in status_lines((NUMBERS, SUMS), data) if line.state == "unfinished"]
+    assert unfinished.command
+    words = (
+        "import sys, pathlib, common.runs.locks as l; l.lock_slice(pathlib.Path(sys.argv[1]), 0, 9); print(); input()"
+    )
+    typed = [sys.executable, "-c", words, str(unfinished.path)]
+    with subprocess.Popen(typed, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout and owner.stdout.readline() == "\n"
+        [running] = [line for line in status_lines((NUMBERS, SUMS), data) if line.state == "running"]
+        assert f"process {owner.pid} on " in running.detail and running.command is None
+        owner.communicate("\n")
+
+
 def test_other_settings_cannot_continue_an_unfinished_run(data):
     with pytest.raises(Stopped):
         run_phase(SUMS_PHASE, data, stop=stop_after(2))

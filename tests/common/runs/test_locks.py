@@ -14,7 +14,7 @@ from support import ROOT
 
 from common.errors import PipelineError
 from common.files import read_sealed_json, write_sealed_json
-from common.runs.locks import describe_owner, in_use, lock_for_launcher, lock_slice
+from common.runs.locks import describe_owner, in_use, lock_for_launcher, lock_slice, worked_on_by
 
 NOTE = "locks/slice_000000_000009.owner"
 
@@ -119,3 +119,17 @@ def test_a_launcher_owns_the_whole_run(tmp_path):
         lock_for_launcher(tmp_path)
     claim.release()
     lock_for_launcher(tmp_path).release()
+
+
+def test_who_works_on_a_run_is_known_by_notes_which_stay_as_they_are(tmp_path):
+    assert worked_on_by(tmp_path) == ""
+    left_by(tmp_path, pid=a_process_that_has_ended())
+    assert worked_on_by(tmp_path) == "" and (tmp_path / NOTE).exists()
+    words = (
+        "import sys, pathlib, common.runs.locks as l; l.lock_slice(pathlib.Path(sys.argv[1]), 0, 9); print(); input()"
+    )
+    typed = [sys.executable, "-c", words, str(tmp_path)]
+    with subprocess.Popen(typed, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout and owner.stdout.readline() == "\n"
+        assert worked_on_by(tmp_path) == f"process {owner.pid} on {socket.gethostname()}"
+        owner.communicate("\n")

@@ -19,10 +19,10 @@ from common.model.registry import MODELS, ModelEntry
 from common.saes.sources import find_release, sae_source
 
 with install_import_hook(
-    ["common.saes.encoder", "common.saes.fit"], "beartype.beartype"
+    ["common.saes.encoder", "common.saes.site_check"], "beartype.beartype"
 ):  # shapes in annotations are checked
     from common.saes.encoder import LayerSae, load_sae
-    from common.saes.fit import SiteFit, check_site, site_fit
+    from common.saes.site_check import SiteFit, check_site, site_fit
 
 LOG = logging.getLogger("test")
 

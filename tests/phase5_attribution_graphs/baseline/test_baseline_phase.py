@@ -29,7 +29,7 @@ from phase5_attribution_graphs.baseline.report import section
 from phase5_attribution_graphs.baseline.thresholds import threshold_of
 from phase5_attribution_graphs.prompts.config import CircuitPromptsConfig
 from phase5_attribution_graphs.prompts.phase import PHASE as PROMPTS_PHASE
-from run import PROGRAM
+from run import CATALOGUE
 
 
 def config(**changes) -> CircuitBaselineConfig:
@@ -233,7 +233,7 @@ def test_the_page_says_plainly_which_behaviour_did_not_pass(run):
 
 def test_prompts_and_baseline_stand_in_one_part_of_the_report(tmp_path):
     data = build(tmp_path / "data", ["generations", "circuit_prompts", "circuit_baseline"])
-    page = write_report(PROGRAM, data, out=tmp_path / "report.html").path.read_text()
+    page = write_report(CATALOGUE, data, out=tmp_path / "report.html").path.read_text()
     start = page.index('<section id="circuits"')
     text = words(page[start : page.index("</section>", start)])
     assert text.index("Prompts of behaviours") < text.index("Of 2 behaviours, the model shows agreement")

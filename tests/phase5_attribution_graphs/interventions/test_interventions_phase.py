@@ -26,11 +26,11 @@ from common.runs.artifacts import Artifact
 from common.runs.discovery import read_run
 from common.stopping import Stopped
 from common.tables import from_parquet
-from common.words import percent
 from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
 from phase5_attribution_graphs.interventions.phase import PHASE
 from phase5_attribution_graphs.interventions.report import section
-from run import PROGRAM
+from phase5_attribution_graphs.interventions.words import determined
+from run import CATALOGUE
 
 pytestmark = pytest.mark.usefixtures("figures_with_layout")  # they are compared with those of commands
 FEW = {"n_prompts": 2, "n_nulls": 19, "n_swept": 4, "coefficients": (1.0,)}
@@ -133,8 +133,8 @@ def test_the_page_says_how_much_the_named_latents_take(run, document):
         PhaseResult(INTERVENTIONS, FINISHED, Artifact(INTERVENTIONS, read_run(run, INTERVENTIONS), "")), None
     )
     top = document.behaviours["agreement"].sets["top_signed_effect"]
-    assert told.answer.startswith("Of agreement one cannot tell: agreement: 10 latents take ")
-    assert percent(top.share) in told.answer
+    assert told.answer.startswith("For agreement the result is inconclusive: agreement: 10 latents take ")
+    assert not determined(top.share) and "a share of the logit difference that is not determined" in told.answer
     table = next(block for block in told.blocks if isinstance(block, Table))
     assert [row[1].text for row in table.rows] == ["by signed effect, together", "by influence, one by one"]
     assert table.rows[0][-1].text == "cannot tell (2 prompts)" and table.rows[0][7].under.startswith("2 of 2")
@@ -144,10 +144,10 @@ def test_the_page_says_how_much_the_named_latents_take(run, document):
 
 def test_the_page_warns_of_errors_and_of_nulls_that_match_badly(tmp_path):
     data = build_all(tmp_path / "data", ["generations", "circuit_prompts", "interventions"])
-    page = write_report(PROGRAM, data, out=tmp_path / "report.html").path.read_text()
+    page = write_report(CATALOGUE, data, out=tmp_path / "report.html").path.read_text()
     start = page.index('<section id="circuits"')
     text = words(page[start : page.index("</section>", start)])
-    assert "Agreement is carried by the latents that graphs name; of " in text and HOSTILE not in page
+    assert "Agreement is carried by the latents that graphs name; for " in text and HOSTILE not in page
     assert "with a partner of unequal length" in text and "prompts with no partner" in text
     assert "is added by what transcoders miss, so graphs say little" in words(page)
     assert "times as active as those they match" in words(page)

@@ -27,7 +27,7 @@ from common.handoffs.circuit_latents import LastFit, TranscoderFit
 from common.handoffs.dictionaries import TextFit
 from common.model.loading import load_model
 from common.saes.encoder import load_sae
-from common.saes.fit import check_neighbours, neighbours
+from common.saes.site_check import check_neighbours, neighbours
 from common.saes.sources import transcoder_source
 from phase5_attribution_graphs.latents.fits import fits_at_last, warn_of_lost_behaviours
 from phase5_attribution_graphs.latents.mlps import GeneralText

@@ -1,7 +1,7 @@
 """Covers the checks of graphs: each planted mistake is seen by verify() or by the pass itself, or is known to be not.
 
-A mistake is made in what was recorded; the interventions run with what is true. `common/saes/fit.py` sees the one that
-no check of a graph can.
+A mistake is made in what was recorded; the interventions run with what is true. `common/saes/site_check.py` sees the
+one that no check of a graph can.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from common.errors import ConfigError
 from common.handoffs.graphs import Verification
 from common.model.hooks import read_sites
 from common.saes.encoder import load_sae
-from common.saes.fit import site_fit
+from common.saes.site_check import site_fit
 from common.saes.sources import transcoder_source
 from phase5_attribution_graphs.replacement.clean_run import CleanRun, _check_sums
 from phase5_attribution_graphs.replacement.interventions import Interventions

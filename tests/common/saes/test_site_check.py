@@ -1,4 +1,4 @@
-"""Covers common/saes/fit.py: the neighbours' SAEs, ties, massive activations, and the two figures at the last token."""
+"""Covers common/saes/site_check.py: the neighbours' SAEs, ties, massive activations, two figures at the last token."""
 
 import dataclasses
 import logging
@@ -10,7 +10,7 @@ from planted_saes import planted
 
 from common.errors import ArtifactMismatchError
 from common.saes.encoder import LayerSae
-from common.saes.fit import check_neighbours, check_site, neighbours, prompt_fit, site_fit
+from common.saes.site_check import check_neighbours, check_site, neighbours, prompt_fit, site_fit
 
 N, D = 200, 64
 LOG = logging.getLogger("test")

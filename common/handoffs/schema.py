@@ -22,7 +22,7 @@ AMONG = "+"  # between several names under one key
 
 
 @dataclass(frozen=True, kw_only=True)
-class Handoff(Generic[Document]):
+class ArtifactSchema(Generic[Document]):
     """One kind of artifact. Raise `version` when a field is added, removed or changes its meaning.
 
     `scope` names what keeps experiments apart; `folder` is phase3_1 for phase 3.1, unless it is named. `tables` maps

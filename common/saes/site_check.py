@@ -120,11 +120,11 @@ def checked_sae(
     check_reads_the_residual_stream(source)
     sae = load_sae(source, layer)
     check_reads_the_residual_stream(source, sae)
-    own = text.of_layer(layer)
-    fit = site_fit(sae, own)
+    resid = text.of_layer(layer)
+    fit = site_fit(sae, resid)
     check_site(fit, sae, accept_bad_fit, log)
     beside = sorted({layer - 1, layer + 1} & set(text.layers()))
-    check_neighbours(sae, own, {other: text.of_layer(other) for other in beside})
+    check_neighbours(sae, resid, {other: text.of_layer(other) for other in beside})
     return sae, fit
 
 
@@ -152,12 +152,17 @@ def _unexplained(missed: Float[Tensor, " n"], x: Float[Tensor, "n d"]) -> tuple[
     return fvu, float(missed[~massive].sum() / _deviation(x[~massive]).sum()), n_massive
 
 
+def share_unexplained(missed: Float[Tensor, "n d"], x: Float[Tensor, "n d"]) -> float:
+    """FVU: the squared error over the squared distance from the mean, both over all rows and dimensions."""
+    return float(missed.double().square().sum() / _deviation(x).sum())
+
+
 @torch.no_grad()
 def prompt_fit(sae: LayerSae, x: Float[Tensor, "n d_in"], latent_acts: Float[Tensor, "n d_sae"]) -> PromptFit:
     """What the SAE misses of activations at the last prompt token, whose latents are `latent_acts`."""
     missed = (x - torch.cat([sae.decode(part) for part in latent_acts.split(AT_ONCE)])).double()
-    between = (missed - missed.mean(dim=0)).square().sum() / _deviation(x).sum()
-    return PromptFit(float(missed.square().sum() / x.double().square().sum()), float(between), len(x))
+    between = share_unexplained(missed - missed.mean(dim=0), x)
+    return PromptFit(float(missed.square().sum() / x.double().square().sum()), between, len(x))
 
 
 def check_site(fit: SiteFit, sae: LayerSae, accept_bad_fit: bool, log: logging.Logger) -> None:
@@ -165,14 +170,14 @@ def check_site(fit: SiteFit, sae: LayerSae, accept_bad_fit: bool, log: logging.L
 
     Raises: ArtifactMismatchError when more than 0.9 of the variance is unexplained, or it is no number.
     """
-    found = _in_words(fit, sae)
+    fit_words = _in_words(fit, sae)
     bad = not fit.decisive <= REFUSE_ABOVE  # nan is bad too
     if bad and not accept_bad_fit:
-        raise _does_not_belong(sae, f"{found} (above {REFUSE_ABOVE:g})", ", or go on with --accept-bad-fit")
+        raise _does_not_belong(sae, f"{fit_words} (above {REFUSE_ABOVE:g})", ", or go on with --accept-bad-fit")
     if bad or max(fit.fvu, fit.decisive) > WARN_ABOVE:
-        log.warning("%s fits badly: %s (above %.2g)", sae.id, found, REFUSE_ABOVE if bad else WARN_ABOVE)
+        log.warning("%s fits badly: %s (above %.2g)", sae.id, fit_words, REFUSE_ABOVE if bad else WARN_ABOVE)
     else:
-        log.info("%s: %s", sae.id, found)
+        log.info("%s: %s", sae.id, fit_words)
 
 
 def check_neighbours(
@@ -188,13 +193,14 @@ def check_neighbours(
     Raises: ArtifactMismatchError.
     """
     beside = neighbours(sae, own, others, targets)
-    for found in beside:
-        if found.fits_better:
+    for neighbour in beside:
+        if neighbour.fits_better:
             own_fvu = site_fit(sae, own, None if targets is None else targets[sae.layer]).decisive
             raise _does_not_belong(
                 sae,
-                f"FVU {own_fvu:.3f}, but {found.fvu:.3f} on layer {found.layer}, which it fits better on "
-                f"{found.n_better:g} of {found.n} documents ({found.standard_errors:.0f} standard errors from half)",
+                f"FVU {own_fvu:.3f}, but {neighbour.fvu:.3f} on layer {neighbour.layer}, which it fits better on "
+                f"{neighbour.n_better:g} of {neighbour.n} documents ({neighbour.standard_errors:.0f} standard "
+                "errors from half)",
                 "; --accept-bad-fit does not lift this",
             )
     return beside
@@ -214,9 +220,9 @@ def neighbours(
     wanted, given = (own, others) if targets is None else (targets[sae.layer], targets)
     first = slice(None, None, max(1, len(own) // N_AT_FIRST))
     some = {layer: (x[first], given[layer][first]) for layer, x in others.items()}
-    found = _compared(sae, (own[first], wanted[first]), some)
-    if len(own) <= N_AT_FIRST or all(one.standard_errors < -STANDARD_ERRORS for one in found):
-        return found
+    compared = _compared(sae, (own[first], wanted[first]), some)
+    if len(own) <= N_AT_FIRST or all(one.standard_errors < -STANDARD_ERRORS for one in compared):
+        return compared
     return _compared(sae, (own, wanted), {layer: (x, given[layer]) for layer, x in others.items()})
 
 
@@ -225,15 +231,15 @@ def _compared(
 ) -> list[Neighbour]:
     """What is read at a layer, and what is to be given there: of the SAE's own layer, and of the others."""
     x, wanted = own
-    own_errors, found = _errors(sae, x, wanted)[0], []
+    own_errors, compared = _errors(sae, x, wanted)[0], []
     for layer, (x, other) in others.items():
         errors, rows = _errors(sae, x, other)[0], ~(_massive(wanted) | _massive(other))
         kept = _ordinary_dimensions(wanted[rows]) & _ordinary_dimensions(other[rows])
         here, there = (_relative(part[rows], of[rows], kept) for part, of in ((own_errors, wanted), (errors, other)))
         n_better = float((there < here).sum() + 0.5 * (there == here).sum())
         fvu, ordinary, _ = _unexplained(errors.sum(dim=-1), other)
-        found.append(Neighbour(layer, fvu if ordinary is None else ordinary, n_better, int(rows.sum())))
-    return found
+        compared.append(Neighbour(layer, fvu if ordinary is None else ordinary, n_better, int(rows.sum())))
+    return compared
 
 
 def _errors(
@@ -301,12 +307,12 @@ def _in_words(fit: SiteFit, sae: LayerSae) -> str:
     )
 
 
-def _does_not_belong(sae: LayerSae, found: str, way_out: str) -> ArtifactMismatchError:
+def _does_not_belong(sae: LayerSae, why: str, way_out: str) -> ArtifactMismatchError:
     are, flag, slip = "SAEs", "--sae", "the block's input in place of its output"
     if sae.kind == "transcoder":
         are, flag, slip = "transcoders", "--transcoders", "folders that were numbered from 1"
     return ArtifactMismatchError(
-        f"{sae.id} does not fit layer {sae.layer}: {found}\n"
+        f"{sae.id} does not fit layer {sae.layer}: {why}\n"
         f"Likely causes: {are} of another layer (off by one: {slip}), {are} of another model, or another scaling of "
         f"the activations. Check --model and {flag}{way_out}"
     )

@@ -12,7 +12,7 @@ from common.phases.phase import Phase
 
 @dataclass(frozen=True)
 class Command:
-    """`function` is 'module:name': it takes the words after the command's name and the Program, and returns a status.
+    """`function` is 'module:name': it takes the words after the command's name and the Catalogue, and returns a status.
 
     `usage` is what may be typed, `text` what it does, in one line.
     """
@@ -23,7 +23,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Program:
+class Catalogue:
     """`phases` maps an id to the module that holds PHASE, in the order a full run takes; `groups` what one word runs.
 
     Phases `apart` need what a full run does not have: a second model or dataset.

@@ -133,7 +133,7 @@ def conclude(
     controls = tuned_controls(plan, out.joined_rows(TUNING)) if plan.own else {}
     entries = _entries(ctx, plan, controls, rows)
     baseline = paired(before, before)
-    found = SteeringDocument(
+    result = SteeringDocument(
         experiment=out.identity["experiment"],
         split="validation",
         n=len(before),
@@ -146,10 +146,10 @@ def conclude(
         directions=entries,
         n_tuned_on=len(plan.tuned_on),
     )
-    out.document("steering.json", found)
+    out.document("steering.json", result)
     texts = {problem["task_id"]: problem["text"] for problem in problems}
     out.document("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
-    for name, entry in found.steered.items():
+    for name, entry in result.steered.items():
         curve = plan.chosen.directions[name]
         out.file(f"figures/dose_response_{name}.svg", figures.dose_response(name, curve, entry))
         out.file(f"figures/among_controls_{name}.svg", figures.among_controls(name, entry))
@@ -173,15 +173,15 @@ def _entries(
         }
         compared[name] = compare_direction(before, rows[own], beside, chosen[name].wanted, matches.get(name))
     judged = judge_family(compared, {name: entry.wanted for name, entry in chosen.items()})
-    found: dict[str, SteeredDirection | NotSteered] = {}
+    entries: dict[str, SteeredDirection | NotSteered] = {}
     for name, entry in chosen.items():
         facts = {"latent": entry.latent, "wanted": entry.wanted}
         if name not in judged:
-            found[name] = NotSteered(**facts, verdict=SteeringVerdict(Change.UNUSABLE, why=entry.why))
+            entries[name] = NotSteered(**facts, verdict=SteeringVerdict(Change.UNUSABLE, why=entry.why))
             continue
         own = plan.own[name]
         place = {"layer": own.layer, "site": own.site, "coefficient": own.coefficient}
-        found[name] = SteeredDirection(
+        entries[name] = SteeredDirection(
             **facts,
             **place,
             norm=plan.base.norms[own.layer, own.site],
@@ -189,7 +189,7 @@ def _entries(
             **vars(judged[name]),
             selective=_selective(ctx, entry.wanted, before, rows[own]),
         )
-    return found
+    return entries
 
 
 def _matches(ctx: RunContext, plan: Plan) -> dict[str, Match]:

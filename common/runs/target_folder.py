@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from common.errors import ArtifactMismatchError, ConfigError, DamagedRunError
 from common.files import digest_of, write_sealed_json
-from common.handoffs import Handoff
+from common.handoffs import ArtifactSchema
 from common.runs.artifacts import AlreadyBuilt, find_damage, sweep
 from common.runs.checkpoints import holds_parts_of
 from common.runs.discovery import (
@@ -46,7 +46,7 @@ class FolderChoice:
     `identity` is all that the output depends on; `details` is what a stamp says besides.
     """
 
-    output: Handoff
+    output: ArtifactSchema
     data_dir: Path
     identity: dict[str, Any]
     details: dict[str, Any]
@@ -155,8 +155,8 @@ class FolderChoice:
                 if damage is None:
                     sweep(built.path)  # a crash right after the manifest leaves parts behind
                     raise
-            except DamagedRunError as found:
-                damage = found
+            except DamagedRunError as error:
+                damage = error
             self._mend(damage)
 
     def _mend(self, damage: DamagedRunError) -> None:
@@ -177,7 +177,7 @@ class FolderChoice:
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """'max_new_tokens was 2000, is 800' for each entry of two identities that differs."""
-    found = []
+    differing = []
     for group in sorted(now):
         old, new = then.get(group), now[group]
         if group == "lineage":  # follows from the inputs
@@ -187,8 +187,8 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         for name in sorted(set(old or {}) | set(new)):
             if (old or {}).get(name) != new.get(name):
                 shown = f"input {name}" if group == "inputs" else name
-                found.append(f"{shown} was {(old or {}).get(name)}, is {new.get(name)}")
-    return found
+                differing.append(f"{shown} was {(old or {}).get(name)}, is {new.get(name)}")
+    return differing
 
 
 def _is_empty(run: Path) -> bool:
