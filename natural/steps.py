@@ -5,6 +5,8 @@
 2. After every attempt, and every half a minute while one runs, the log in the experiment's folder is written anew: a
    power cut loses half a minute of measurement, and the phases lose what they say they lose.
 3. A signal to stop is handed to the command, which saves and ends; the same command of ours goes on there.
+4. Two lists may run in one folder at the same time, each with steps of its own: dictionaries train while programs are
+   written.
 """
 
 import contextlib
@@ -18,8 +20,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from common.errors import PipelineError
 from common.files import write_json
@@ -76,9 +81,13 @@ class StepLog:
     def record_of(self, step: Step) -> Record:
         return self.records.setdefault(step.command, Record(step.name, step.command))
 
-    def save(self) -> None:
-        facts = {"cores": len(os.sched_getaffinity(0)), "unit": "seconds, bytes"}
-        write_json(self.path, {**facts, "steps": [vars(record) for record in self.records.values()]})
+    def save(self, record: Record) -> None:
+        """Write one record; the others stay as they are on disk, where another command may be writing them."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):
+            records = StepLog.read(self.path.parent).records | {record.command: record}
+            facts = {"cores": len(os.sched_getaffinity(0)), "unit": "seconds, bytes"}
+            write_json(self.path, {**facts, "steps": [vars(each) for each in records.values()]})
 
 
 def run_steps(steps: Sequence[Step], folder: Path, log: logging.Logger) -> int:
@@ -87,14 +96,14 @@ def run_steps(steps: Sequence[Step], folder: Path, log: logging.Logger) -> int:
     Raises: PipelineError when a command fails, naming it.
     """
     signals = _listen()
-    known = StepLog.read(folder)
     for number, step in enumerate(steps, 1):
+        known = StepLog.read(folder)
         record = known.record_of(step)
         if record.finished:
             log.info("step %d of %d, %s: finished before", number, len(steps), step.name)
             continue
         log.info("step %d of %d, %s: %s", number, len(steps), step.name, step.command)
-        status = _attempt(step, record, known.save, signals)
+        status = _attempt(step, record, partial(known.save, record), signals)
         if signals and status:
             return STOPPED
         if status:
@@ -103,7 +112,7 @@ def run_steps(steps: Sequence[Step], folder: Path, log: logging.Logger) -> int:
                 f"Mend what it says above, and give the same command again: what is finished is not run again"
             )
         record.finished, record.on_disk = True, size_of(step.makes)
-        known.save()
+        known.save(record)
         log.info("step %d of %d, %s: %s", number, len(steps), step.name, _in_words(record))
         if signals:
             return STOPPED

@@ -109,6 +109,17 @@ def test_a_stopped_command_saves_and_the_same_command_goes_on(tmp_path, number):
     assert after["attempts"] == 2
 
 
+def test_two_lists_in_one_folder_each_keep_their_own_records(tmp_path):
+    slow = step(tmp_path, "import time; time.sleep(2)", "slow")
+    words = [sys.executable, "-c", RUNNER, str(tmp_path), "import time; time.sleep(2)"]
+    beside = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    quick = [step(tmp_path, str(number), f"quick {number}") for number in range(3)]
+    assert run_steps([slow, *quick], tmp_path, LOG) == beside.wait(timeout=60) == 0
+    rows = json.loads((tmp_path / "steps.json").read_text())["steps"]
+    assert sorted(row["name"] for row in rows) == ["quick 0", "quick 1", "quick 2", "slow"]
+    assert all(row["finished"] for row in rows)
+
+
 def test_the_table_has_a_line_for_each_finished_step_and_their_sum(tmp_path):
     steps = [step(tmp_path, APPEND, "phase 0"), step(tmp_path, APPEND + "; 2", "phase 1"), step(tmp_path, "0", "later")]
     run_steps(steps[:2], tmp_path, LOG)
