@@ -1,4 +1,4 @@
-"""SAEs of three layers of a natural model, by phase 1.3: hours of one core, gone on with after any stop.
+"""SAEs of three layers of a natural model, by phase 1.3: an hour to a day, gone on with after any stop.
 
     python3 -m natural.dictionaries --model qwen-coder --dataset mbpp.jsonl --folder data/natural
 
@@ -17,12 +17,14 @@ SAVE_EVERY = "190"  # steps: at the end of every text in memory, of 195 steps fo
 def steps_of(experiment: Experiment, layers: str = LAYERS, tokens: str = TOKENS) -> list[Step]:
     problems = ("--dataset", experiment.dataset)
     training = ("--layers", layers, "--tokens", tokens, "--text", str(experiment.folder / "text"))
+    precision = ("--matmul-precision", "medium") if experiment.dtype == "bfloat16" else ()
+    loading = experiment.loading_with(experiment.workers)  # one process: threads take the place of others
     saving = ("--checkpoint-every", SAVE_EVERY)
     return [
         experiment.phase("0", *problems),
         experiment.phase("0.1", *problems),
         experiment.text(),
-        experiment.phase("1.3", *experiment.loading, *problems, *training, *saving),
+        experiment.phase("1.3", *loading, *problems, *training, *precision, *saving),
     ]
 
 

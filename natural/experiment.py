@@ -31,7 +31,10 @@ class Experiment:
 
     @property
     def loading(self) -> tuple[str, ...]:
-        return ("--model", self.model, "--dtype", self.dtype, "--threads", "1", "--device", "cpu")
+        return self.loading_with(threads=1)
+
+    def loading_with(self, threads: int) -> tuple[str, ...]:
+        return ("--model", self.model, "--dtype", self.dtype, "--threads", str(threads), "--device", "cpu")
 
     @property
     def writing(self) -> tuple[str, ...]:

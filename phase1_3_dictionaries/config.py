@@ -10,7 +10,7 @@ from common.model.settings import ModelConfig, PromptConfig
 from common.phases.settings import setting, typed
 from common.problems.settings import DatasetConfig
 from common.saes.settings import layer_numbers
-from common.saes.training_settings import BATCHTOPK, FEEDBACK
+from common.saes.training_settings import BATCHTOPK, FEEDBACK, HIGHEST, MATMUL_PRECISIONS
 
 TEXT, CODE, PROMPTS = "text", "code", "prompts"
 SPREAD, ALL = "spread", "all"
@@ -63,6 +63,12 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
     context: int = setting(256, "tokens that are read together, as one piece of a text", unit="tokens", minimum=8)
     batch_size: int = setting(256, "tokens in a step of training", unit="tokens", minimum=16)
     learning_rate: float = setting(3e-3, "learning rate of Adam, once warmed up", minimum=1e-6, maximum=1.0)
+    matmul_precision: str = setting(
+        HIGHEST,
+        "products of float32 matrices in training: highest is exact; high and medium round what is multiplied (TF32, "
+        "bfloat16), which is faster where the device has units for it",
+        choices=MATMUL_PRECISIONS,
+    )
     weights: str = setting("float32", "number type of the saved weights", choices=("float32", "bfloat16"))
     seed: int = setting(
         42, "seed of the order of the text, of the directions at the start and of resampling", minimum=0

@@ -77,6 +77,7 @@ def settings_for(config: DictionariesConfig, d_model: int) -> DictionarySettings
         batch_size=config.batch_size,
         threshold=config.threshold,
         learning_rate=config.learning_rate,
+        matmul_precision=config.matmul_precision,
         seed=config.seed,
     )
 

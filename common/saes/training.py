@@ -13,10 +13,11 @@ Our own loop and not SAELens' trainer: that trains no transcoders, on one core a
 long, and in a prototype it left 74 % of the latents dead. The files are in SAELens' format.
 """
 
+import contextlib
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -63,9 +64,10 @@ class DictionaryTrainer:
     def train(self, rows: Iterable[Batch]) -> None:
         """A step for each batch."""
         for batch in rows:
-            if self.step == 0:
-                self._start(batch)
-            fvu, l0 = self._step(batch)
+            with matmul_precision(self.settings.matmul_precision):
+                if self.step == 0:
+                    self._start(batch)
+                fvu, l0 = self._step(batch)
             if self.step % STEPS_BETWEEN_LINES == 0 or self.step == self.settings.n_steps - 1:
                 words = "step %d of %d: FVU %.3f, L0 %.1f, threshold %.3f, resampled %d"
                 logger.info(words, self.step, self.settings.n_steps, fvu, l0, self.threshold, self.n_resampled)
@@ -194,6 +196,17 @@ class DictionaryTrainer:
         scale = max(0.05, ((outputs * batch.targets).sum() / outputs.pow(2).sum()).item())
         self.W_enc *= scale
         self.threshold *= scale
+
+
+@contextlib.contextmanager
+def matmul_precision(name: str) -> Iterator[None]:
+    """Products of float32 matrices as torch.set_float32_matmul_precision says, and as before afterwards."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _exceeded_by(pre: Tensor, l0: float) -> float:

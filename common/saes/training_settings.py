@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from common.errors import ConfigError
 
 FEEDBACK, BATCHTOPK = "feedback", "batchtopk"
+HIGHEST = "highest"
+MATMUL_PRECISIONS = (HIGHEST, "high", "medium")  # of torch.set_float32_matmul_precision
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class DictionarySettings:
     dead_after: int = 50
     resampled_share: float = 0.65
     decayed_share: float = 0.4
+    matmul_precision: str = HIGHEST
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -139,3 +139,12 @@ def test_weights_whose_shapes_do_not_fit_are_refused():
     weights = {"W_enc": torch.zeros(3, 5), "b_enc": torch.zeros(5), "W_dec": torch.zeros(5, 3), "b_dec": torch.zeros(3)}
     with pytest.raises(ArtifactMismatchError, match="threshold has the shape"):
         Dictionary(**weights, threshold=torch.zeros(4))
+
+
+def test_rounded_products_train_as_well_and_the_process_keeps_its_precision():
+    samples = planted_samples(4000, 3.0)
+    before = torch.get_float32_matmul_precision()
+    dictionary = train_dictionary(replace(SMALL, matmul_precision="medium"), [Part(1.0, samples)])
+    assert torch.get_float32_matmul_precision() == before
+    fvu, l0, dead = fit(dictionary, samples)
+    assert fvu < 0.20 and 3 < l0 < 5 and dead < 0.25
