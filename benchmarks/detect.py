@@ -4,7 +4,7 @@
 
 The detector is made here, of twenty latents of the organism's last block, so that every block is computed. Measured
 are `run.py detect --artifacts DIR --input TEXT` as a process of its own, beside the six seconds it may take; one text
-through the API, beside the 30 ms it may take and beside the bare forward pass of transformers on the same tokens; and
+through the API, beside the 20 ms it may take and beside the bare forward pass of transformers on the same tokens; and
 many texts at once, beside the same texts one by one and beside the bare forward pass in batches. One text and many are
 read on two threads; a process chooses its threads itself.
 """
@@ -38,7 +38,7 @@ from phase4_anomaly_detection.population import Population
 
 NAME = "Detector"
 LAYER, N_LATENTS, THREADS, BATCH = 5, 20, 2, 16
-COLD_S, WARM_S = 6.0, 0.030  # the limits
+COLD_S, WARM_S = 6.0, 0.020  # the limits
 ONE, BATCHED = "detect, a text at a time", "detect, batches of 16"
 notes: list[str] = []
 
@@ -162,5 +162,5 @@ def _note(timed: Rounds, ids: list[list[int]], threads: int) -> str:
     return (
         f"{len(ids)} prompts of the organism's problems, {np.median([len(row) for row in ids]):.0f} tokens at the "
         f"median, {threads} threads. Texts a second, median of {timed.n} rounds: {rates}. The detector computes in "
-        f"float64, so that a score does not depend on the batch; transformers in what the row says."
+        f"float32, and once more in float64 where rounding could decide; transformers in what the row says."
     )

@@ -42,6 +42,7 @@ SUBFOLDER = "detector"  # of a run of phase 4.1
 Numbers = Sequence[int] | Int[np.ndarray, " n"]
 PROCEED, VERIFY, ABSTAIN = "proceed", "verify", "abstain"
 NOT_EVALUATED = "not evaluated: calibrated again on other texts"
+SAME_PROBABILITY = 1e-3  # what a reader of three decimal digits sees as one
 TOO_CLOSE = "the score is too close to the threshold to tell"
 
 
@@ -113,6 +114,13 @@ class AnomalyDetector:
 
         Raises: ArtifactMismatchError when the rows are not of this model's width; ConfigError for nan or infinity.
         """
+        pre = self._pre_activations(self._checked(resid))
+        return np.where(pre > self.gate.astype(np.float64), pre, 0.0)
+
+    def _pre_activations(self, x: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "n k"]:
+        return x @ self.W_enc.astype(np.float64) + self.b_enc.astype(np.float64)
+
+    def _checked(self, resid: Any) -> Float[np.ndarray, "n d_model"]:
         x = _as_float64(resid)
         if x.ndim != 2 or x.shape[1] != len(self.W_enc):
             raise ArtifactMismatchError(
@@ -125,8 +133,7 @@ class AnomalyDetector:
                 f"the residual stream of text {row} holds nan or infinity\nLoad the model in float32 or bfloat16: "
                 f"float16 overflows in some"
             )
-        pre = x @ self.W_enc.astype(np.float64) + self.b_enc.astype(np.float64)
-        return np.where(pre > self.gate.astype(np.float64), pre, 0.0)
+        return x
 
     def scores(self, resid: Any) -> Float[np.ndarray, " n"]:
         """The anomaly score of each row."""
@@ -148,6 +155,28 @@ class AnomalyDetector:
             flagged = np.where((scores >= band["low"]) & (scores <= band["high"]), ABSTAIN, flagged)
         return flagged.tolist()
 
+    def sure(self, resid: Any, error: float) -> Bool[np.ndarray, " n"]:
+        """Of which rows all that is decided stays, whatever in them is wrong by at most `error` of their length.
+
+        That is which latents fire, flag, route and level, and the probability to a thousandth.
+        """
+        x, gate = self._checked(resid), self.gate.astype(np.float64)
+        pre = self._pre_activations(x)
+        reach = error * np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(self.W_enc, axis=0)
+        active = pre > gate
+        scores = (np.where(active, pre, 0.0) * self.weights).sum(axis=1)
+        wrong_by = (reach * active * np.abs(self.weights)).sum(axis=1)
+        low, high = (self._decided(scores + sign * wrong_by) for sign in (-1, 1))
+        stays = [np.asarray(one) == np.asarray(other) for one, other in zip(low[1:], high[1:], strict=True)]
+        stays.append(np.abs(low[0] - high[0]) <= SAME_PROBABILITY)
+        return (np.abs(pre - gate) > reach).all(axis=1) & np.all(stays, axis=0)
+
+    def _decided(self, scores: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+        """Probability, level, flag and route of each score."""
+        chance = self.probabilities(scores)
+        levels = np.searchsorted(self.document["levels"], chance, side="right")
+        return chance, levels, self.flags(scores), self.routes(scores)
+
     def detect(self, resid: Any, n_tokens: Numbers | None = None, owners: Numbers | None = None) -> list[Detection]:
         """One Detection for each text, in order.
 
@@ -159,8 +188,7 @@ class AnomalyDetector:
         rows, windows = deciding_rows(scores, owners)
         counts = [None] * len(rows) if n_tokens is None else [int(count) for count in n_tokens]
         decided = scores[rows]
-        chance, flagged, routes = self.probabilities(decided), self.flags(decided), self.routes(decided)
-        levels = np.searchsorted(self.document["levels"], chance, side="right")
+        chance, levels, flagged, routes = self._decided(decided)
         return [
             Detection(
                 is_anomaly=bool(flagged[i]),

@@ -21,16 +21,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from common.errors import ArtifactMismatchError, ConfigError
 from common.model.registry import MODELS, at_commit, model_identity
 from common.runs.discovery import plain_name
 from phase4_anomaly_detection.config import DetectorConfig, DiscoveryConfig
 from phase4_anomaly_detection.detector import AnomalyDetector, Detection, deciding_rows
 from phase4_anomaly_detection.drift import DriftMonitor
-from phase4_anomaly_detection.sidecar import QUANTISATIONS, SidecarConfig, SidecarModel, check_texts
+from phase4_anomaly_detection.sidecar import (
+    FLOAT32_ERROR,
+    QUANTISATIONS,
+    Reading,
+    SidecarConfig,
+    SidecarModel,
+    check_texts,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Float
 
     from common.phases.context import RunContext
@@ -169,11 +177,21 @@ class SAEAnomalyPipeline:
         if not texts:
             return []
         self.load_model()
-        reading = self.sidecar.read(texts)
+        reading = self._read(detector, texts)
         detections = detector.detect(reading.resid, n_tokens=reading.n_tokens, owners=reading.owners)
         drift.count(detections, texts)
         strayed = drift.strayed()
         return detections if strayed is None else [detector.abstained(strayed)] * len(texts)
+
+    def _read(self, detector: AnomalyDetector, texts: list[str]) -> Reading:
+        """Read in float32 where that is known to decide as float64 does; the other texts once more, in float64."""
+        reading = self.sidecar.read(texts, exact=False)
+        if self.sidecar.reads_quickly:
+            unsure = np.unique(reading.owners[~detector.sure(reading.resid, FLOAT32_ERROR)])
+            if len(unsure):
+                again = self.sidecar.read([texts[text] for text in unsure])
+                reading.resid[np.isin(reading.owners, unsure)] = again.resid
+        return reading
 
     def calibrate(
         self, correct: Sequence[str], incorrect: Sequence[str], target: str = "recall=0.8"
