@@ -21,7 +21,7 @@ def main(argv: list[str], catalogue: Catalogue) -> int:
     given = {key: str(value) for key in KEYS if (value := getattr(args, key)) is not None}
     if args.compare is not None:
         return _compare(args, given)
-    reports = write_reports(catalogue, args.data_dir, args.preset, given, args.out, tables=args.tables)
+    reports = write_reports(catalogue, args.data_dir, args.preset, given, args.out, tables=args.tables, texts=args.texts)
     for report in reports:
         title = [f"{report.name}:"] if len(reports) > 1 else []
         print("\n".join([*title, *report.sentences, f"Report: {report.path}"]))
@@ -60,4 +60,6 @@ def _parser() -> Parser:
     parser.add_argument("--compare", type=Path, nargs="*", default=None, metavar="FOLDER", help=text)
     text = "folder for every table as CSV and LaTeX, every figure as SVG and PDF, and references.bib (default: none)"
     parser.add_argument("--tables", type=Path, default=None, help=text)
+    text = "leave out the texts of problems, programs and documents, where they may not be published"
+    parser.add_argument("--no-texts", dest="texts", action="store_false", help=text)
     return parser

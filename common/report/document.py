@@ -27,6 +27,7 @@ from common.report.papers.writing import write_for_papers
 from common.report.published import published_section
 from common.report.runs import runs_section
 from common.report.sentences import three_sentences
+from common.report.texts import leave_out_texts
 from common.runs.discovery import slug
 
 ORDER = (  # of the page's sections; what is not named comes last
@@ -54,13 +55,15 @@ def write_reports(
     out: Path | None = None,
     now: datetime.datetime | None = None,
     tables: Path | None = None,
+    texts: bool = True,
 ) -> list[ReportResult]:
     """Write a report for each experiment that fits, the newest first; only for that one with `out`.
 
     It is report.html in the data folder where that holds one experiment, else report_<model>_<dataset>.html, so that
     no experiment's report takes another's place. `given` holds model, dataset and sae as they are typed; the others
     are the preset's, where there is one. The phases of `catalogue` say what they found. What a report shows is written
-    into the folder `tables` too, for papers; of several experiments into one in it, named as the report.
+    into the folder `tables` too, for papers; of several experiments into one in it, named as the report. Without
+    `texts` no problem, program or document is shown.
     Raises: ConfigError for an unknown preset; MissingArtifactError when no phase from 1 on has a finished run of the
     experiment; PipelineError when the file cannot be written.
     """
@@ -73,16 +76,23 @@ def write_reports(
     for experiment in chosen if out is None else chosen[:1]:
         path = out or data_dir / files[tuple(experiment.values())]
         folder = tables and (tables / path.stem if len(chosen) > 1 and out is None else tables)
-        written.append(_write(catalogue, collect_experiment(runs, experiment, data_dir), path, now, folder))
+        written.append(_write(catalogue, collect_experiment(runs, experiment, data_dir), path, now, folder, texts))
     return written
 
 
 def _write(
-    catalogue: Catalogue, collected: Collected, path: Path, now: datetime.datetime | None, tables: Path | None
+    catalogue: Catalogue,
+    collected: Collected,
+    path: Path,
+    now: datetime.datetime | None,
+    tables: Path | None,
+    texts: bool,
 ) -> ReportResult:
     of_phases = sections_of_phases(catalogue, collected)
     sentences = three_sentences(collected, {name: section.answer for name, section in of_phases.items()})
     sections = sections_of(collected, list(of_phases.values()))
+    if not texts:
+        leave_out_texts(sections)
     title, kicker = f"{collected.name}: does it know that its program is wrong?", f"PVA-SAE · {collected.name}"
     if tables is not None:
         write_for_papers(collected, sections, tables)

@@ -8,8 +8,8 @@ from run import CATALOGUE
 NAMES = [schema.name for schema in USUAL]
 
 
-def page(data, tmp_path) -> str:
-    return write_report(CATALOGUE, data, out=tmp_path / "report.html").path.read_text()
+def page(data, tmp_path, **given) -> str:
+    return write_report(CATALOGUE, data, out=tmp_path / "report.html", **given).path.read_text()
 
 
 def test_a_program_that_does_not_end_is_cut(tmp_path):
@@ -27,3 +27,11 @@ def test_a_link_that_is_no_web_page_is_words_only(tmp_path):
 
     source = page(build(tmp_path / "data", NAMES[:6], changes={"selected.json": change}), tmp_path)
     assert "javascript:" not in source and "neuronpedia.org" not in source
+
+
+def test_a_page_without_texts_shows_no_problem_and_no_program(tmp_path):
+    data = build(tmp_path / "data")
+    whole, without = words(page(data, tmp_path)), words(page(data, tmp_path, texts=False))
+    for shown in ("Write function", "def f(x)", "assert f(1)"):
+        assert shown in whole and shown not in without
+    assert "left out of this page, as all texts are" in without
