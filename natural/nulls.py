@@ -7,17 +7,19 @@
 2. A verdict that a latent or a detector *ranks*, or is *beyond difficulty*, is wrong there. At most 5 % should be,
    within the error of sampling: a binomial 99 % bound.
 3. Each run's verdicts are a line of nulls.jsonl in the folder. Stop it at any time and give the same command again.
+   --workers processes work side by side; each carries out phases without being started anew, since the libraries'
+   imports would take most of the time.
 
 Permutations behind the family-wise p of phase 2 are few here: no verdict rests on them.
 """
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
+import run
 from common.cli import exit_with, new_log
 from common.errors import ConfigError, PipelineError
 from common.exchange.layout import LayoutConfig
@@ -42,7 +45,6 @@ from common.handoffs import (
 )
 from common.phases.context import RunContext
 from common.phases.phase import Phase
-from common.provenance import ROOT
 from common.runs.artifacts import Artifact
 from common.runs.discovery import readable_runs
 from natural.experiment import Experiment, experiment_of, parser_of
@@ -68,14 +70,23 @@ def run_permuted(experiment: Experiment, seed: int) -> dict[str, Any]:
     for step in before_steering(permuted):
         if step.name in JUDGING:
             words = [*step.words, *(FEW if step.name == JUDGING[0] else ())]
-            done = subprocess.run([sys.executable, *words], cwd=ROOT, env={**os.environ, **THREADS})
-            if done.returncode:
-                raise PipelineError(
-                    f"{step.name} of run {seed} ended with {done.returncode}\nRun it alone: {step.command}"
-                )
+            if status := run.main(words[1:]):
+                raise PipelineError(f"{step.name} of run {seed} ended with {status}\nRun it alone: {step.command}")
     verdicts = verdicts_in(permuted.data)
     shutil.rmtree(permuted.folder)
     return {"seed": seed, **verdicts}
+
+
+def permuted(experiment: Experiment, seeds: list[int]) -> Iterator[dict[str, Any]]:
+    """`run_permuted` of each seed, as they end."""
+    os.environ.update(THREADS)  # before a process of its own imports what makes threads
+    with ProcessPoolExecutor(experiment.workers, multiprocessing.get_context("spawn")) as pool:
+        running = [pool.submit(run_permuted, experiment, seed) for seed in seeds]
+        try:
+            for one in as_completed(running):
+                yield one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def write_permuted(experiment: Experiment, data_dir: Path, seed: int) -> None:
@@ -163,12 +174,12 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"--runs is {args.runs}\nGive 1 or more")
     experiment, log = experiment_of(args), new_log()
     path = experiment.folder / VERDICTS
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    for seed in range(len(lines), 0 if args.dry_run else args.runs):
-        lines.append(run_permuted(experiment, seed))
-        write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
-        log.info("run %d of %d: %s", seed + 1, args.runs, lines[-1])
-    for words in summary(lines):
+    lines = {line["seed"]: line for line in map(json.loads, path.read_text().splitlines() if path.is_file() else ())}
+    for line in permuted(experiment, [] if args.dry_run else [seed for seed in range(args.runs) if seed not in lines]):
+        lines[line["seed"]] = line
+        write_atomic(path, "".join(json.dumps(lines[seed]) + "\n" for seed in sorted(lines)).encode())
+        log.info("%d of %d: %s", len(lines), args.runs, line)
+    for words in summary([*lines.values()]):
         log.info("%s", words)
     return 0
 

@@ -7,7 +7,7 @@ from npz_folders import LABELS, make_data, newest, rows
 from support import ROOT, command, in_whole_sweeps
 
 from natural.experiment import Experiment
-from natural.nulls import FALSE, permuted_rows, run_permuted, summary
+from natural.nulls import FALSE, permuted, permuted_rows, summary
 
 
 def test_labels_are_dealt_out_among_what_could_be_judged(tmp_path):
@@ -55,7 +55,7 @@ def test_the_phases_of_the_study_judge_labels_that_were_dealt_out(tmp_path):
     }.items():
         done = command("run.py", "phase", phase, *words, "--data-dir", experiment.data)
         assert done.returncode == 0, done.stderr
-    found = run_permuted(experiment, 3)
+    [found] = permuted(experiment, [3])
     assert found["seed"] == 3 and found.keys() == {"seed", *FALSE}
     assert not (experiment.folder / "null_3").exists()
     [stored] = (experiment.data / "phase1_0").glob("*/manifest.json")  # nothing was written beside it
