@@ -124,8 +124,9 @@ class Steering:
             logits, cache, mask = _each_reads_its_prompt(self._lm, encoded, source, numbers, self._vectors)
             return started(rows, logits, ReadPrompts(cache, mask.sum(1).tolist()))
         ids, cache = encoded["input_ids"], _all_but_last(self._lm, encoded, self._vectors)
-        last = ids[source, -1].tolist()  # read beside the others, and steered
-        return Group(rows, ReadPrompts(cache, (lengths - 1).tolist()), source.tolist(), last)
+        for row, token in zip(rows, ids[source, -1].tolist(), strict=True):
+            row.next_token = token  # the prompt's last, read beside the others, and steered
+        return Group(rows, ReadPrompts(cache, (lengths - 1).tolist()), source.tolist())
 
 
 @torch.inference_mode()

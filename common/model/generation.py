@@ -40,17 +40,11 @@ class Group:
     rows: list[Row]
     read: ReadPrompts
     sources: list[int]
-    next_tokens: list[int]  # that each row reads next
 
     def only(self, wanted: Callable[[Any], bool]) -> "Group":
         """Its rows with these keys."""
         numbers = [number for number, row in enumerate(self.rows) if wanted(row.key)]
-        return Group(
-            [self.rows[number] for number in numbers],
-            self.read,
-            [self.sources[number] for number in numbers],
-            [self.next_tokens[number] for number in numbers],
-        )
+        return Group([self.rows[number] for number in numbers], self.read, [self.sources[number] for number in numbers])
 
 
 def generate(
@@ -121,7 +115,8 @@ def read_group(
 def started(rows: list[Row], logits: Float[Tensor, "batch d_vocab"], read: ReadPrompts) -> Group:
     """The group of rows that have read their prompts: row i prompt i, behind which `logits` are those of its first
     token."""
-    return Group(rows, read, list(range(len(rows))), choose(rows, logits))
+    choose(rows, logits)
+    return Group(rows, read, list(range(len(rows))))
 
 
 def _columns(position: str, prompts: Sequence[Prompt], encoded: BatchEncoding) -> list[int]:
@@ -183,12 +178,10 @@ class _Pool:
         self._lm, self._n_rows, self._on_rows = lm, n_rows, on_rows
         self._any_time = rows_may_join(lm)
         self._cache = RowCache(lm, self._n_places) if self._any_time else ClosedBatch(lm)
-        self._reach: list[int] = []  # columns that each row takes if it goes on to its limit
         self._limit = 0  # the most tokens that a row may write
         self._pieces: dict[int, str] = {}
         self._group: Group | None = None
         self._waiting: list[int] = []  # rows of the group
-        self._next_tokens: list[int] = []
         self._told = True
         self.rows: list[Row] = []
 
@@ -211,6 +204,8 @@ class _Pool:
         chosen = [row for row in group.rows if row.result.token_ids]
         self._lm.meter.wrote(len(chosen))
         self._limit = max([self._limit, *(row.limit for row in group.rows)])
+        for row, source in zip(group.rows, group.sources, strict=True):
+            row.n_columns = group.read.n_held[source] + row.limit
         ended = [number for number, row in enumerate(group.rows) if row.result.token_ids and self._has_ended(row)]
         self._waiting = [number for number in range(len(group.rows)) if number not in ended]
         return [group.rows[number] for number in ended]
@@ -221,16 +216,13 @@ class _Pool:
         Every row takes the columns of the longest. One of MBPP's prompts has twenty times the usual length, and is
         written with few others beside it.
         """
-        reach = max(self._reach, default=0)
+        assert self._group is not None
+        n_columns = max((row.n_columns for row in self.rows), default=0)
         for number, waiting in enumerate(self._waiting):
-            n_after, reach = len(self.rows) + number + 1, max(reach, self._reach_of(waiting))
-            if n_after > 1 and n_after > self._n_places(reach):
+            n_after, n_columns = len(self.rows) + number + 1, max(n_columns, self._group.rows[waiting].n_columns)
+            if n_after > 1 and n_after > self._n_places(n_columns):
                 return number
         return len(self._waiting)
-
-    def _reach_of(self, waiting: int) -> int:
-        assert self._group is not None
-        return self._group.read.n_held[self._group.sources[waiting]] + self._group.rows[waiting].limit
 
     def _n_places(self, n_columns: int) -> int:
         """Rows of so many columns that are written at a time: no more memory than usual prompts would take."""
@@ -241,10 +233,8 @@ class _Pool:
         group, joining = self._group, self._waiting[:n_joining]
         assert group is not None
         self._waiting = self._waiting[n_joining:]
-        self._reach += [self._reach_of(number) for number in joining]
         self._cache.join(group.read, [group.sources[number] for number in joining])
         self.rows += [group.rows[number] for number in joining]
-        self._next_tokens += [group.next_tokens[number] for number in joining]
         self._told = False
         if not self._waiting:
             self._group = None  # its cache is not needed any longer, and held by nobody else
@@ -256,17 +246,14 @@ class _Pool:
             self._on_rows(self.rows)
             self._told = True
         with self._lm.meter.writing(len(self.rows)):
-            ids = torch.tensor(self._next_tokens, device=self._lm.device)[:, None]
+            ids = torch.tensor([row.next_token for row in self.rows], device=self._lm.device)[:, None]
             logits = next_token_logits(self._lm, ids, self._cache.mask(), self._cache.held)
             self._cache.advance()
-            self._next_tokens = choose(self.rows, logits)
+            choose(self.rows, logits)
         ended = [number for number, row in enumerate(self.rows) if self._has_ended(row)]
         gone = [self.rows[number] for number in ended]
         if ended:
-            order = self._cache.leave(ended)
-            self.rows = [self.rows[number] for number in order]
-            self._next_tokens = [self._next_tokens[number] for number in order]
-            self._reach = [self._reach[number] for number in order]
+            self.rows = [self.rows[number] for number in self._cache.leave(ended)]
             self._told = False
         return gone
 

@@ -64,6 +64,8 @@ class Row:
     limit_reason: str
     generator: torch.Generator
     stop_early: bool = True
+    next_token: int = -1  # that it reads next
+    n_columns: int = 0  # that it takes if it goes on to its limit
     line_start: str = ""  # the line being written, as far as the pieces of its tokens tell
 
 
@@ -78,20 +80,19 @@ def start_row(
     return Row(key, request, Generation(), limit, reason, generator, stop_early)
 
 
-def choose(rows: Sequence[Row], logits: Float[Tensor, "batch d_vocab"]) -> list[int]:
-    """The next token of each row, which its result notes with its log-probability.
+def choose(rows: Sequence[Row], logits: Float[Tensor, "batch d_vocab"]) -> None:
+    """Choose the next token of each row, which its result notes with its log-probability.
 
     A few rows at a time: with a vocabulary of 152,000 a distribution in double precision is 1.2 MB.
     """
     numbers = NUMBERS_AT_ONCE if logits.device.type == "cpu" else NUMBERS_AT_ONCE_GPU
     at_once = max(1, numbers // logits.shape[-1])
     parts = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
-    return [
-        token for part, some in zip(parts, logits.split(at_once), strict=True) for token in _choose_some(part, some)
-    ]
+    for part, some in zip(parts, logits.split(at_once), strict=True):
+        _choose_some(part, some)
 
 
-def _choose_some(rows: Sequence[Row], logits: Float[Tensor, "batch d_vocab"]) -> list[int]:
+def _choose_some(rows: Sequence[Row], logits: Float[Tensor, "batch d_vocab"]) -> None:
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     chosen = logprobs.argmax(-1)
     sampled = [i for i, row in enumerate(rows) if row.request.temperature > 0]
@@ -101,9 +102,9 @@ def _choose_some(rows: Sequence[Row], logits: Float[Tensor, "batch d_vocab"]) ->
     for i, (row, token) in enumerate(zip(rows, tokens, strict=True)):
         if not row.result.token_ids:
             row.result.first_token_entropy = torch.special.entr(logprobs[i].exp()).sum().item()
+        row.next_token = token
         row.result.token_ids.append(token)
         row.result.logprobs.append(of_chosen[i])
-    return tokens
 
 
 def _sample(rows: Sequence[Row], logits: Float[Tensor, "batch d_vocab"]) -> Tensor:

@@ -21,7 +21,9 @@ def main(argv: list[str], catalogue: Catalogue) -> int:
     given = {key: str(value) for key in KEYS if (value := getattr(args, key)) is not None}
     if args.compare is not None:
         return _compare(args, given)
-    reports = write_reports(catalogue, args.data_dir, args.preset, given, args.out, tables=args.tables, texts=args.texts)
+    reports = write_reports(
+        catalogue, args.data_dir, args.preset, given, args.out, tables=args.tables, texts=args.texts
+    )
     for report in reports:
         title = [f"{report.name}:"] if len(reports) > 1 else []
         print("\n".join([*title, *report.sentences, f"Report: {report.path}"]))
