@@ -29,8 +29,8 @@ from common.runs.discovery import plain_name
 from phase4_anomaly_detection.config import DetectorConfig, DiscoveryConfig
 from phase4_anomaly_detection.detector import AnomalyDetector, Detection, deciding_rows
 from phase4_anomaly_detection.drift import DriftMonitor
+from phase4_anomaly_detection.float64 import FLOAT32_ERROR
 from phase4_anomaly_detection.sidecar import (
-    FLOAT32_ERROR,
     QUANTISATIONS,
     Reading,
     SidecarConfig,

@@ -33,6 +33,7 @@ from common.model.devices import resolve_device
 from common.model.registry import MODELS, ModelEntry
 from common.phases.settings import kind_of
 from common.problems.prompt import CHAT_REQUEST, ChatTemplate
+from phase4_anomaly_detection.float64 import float32_as_float64
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -43,9 +44,6 @@ DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 QUANTISATIONS = ("none", "8bit", "4bit")
 LONG_INPUT = ("refuse", "windows")
 FLOAT64_BELOW = 200_000_000  # parameters, with dtype auto
-# What may be wrong of a float32 residual stream, of its length, beside float64: ten times the most that was seen, 3e-6
-# on 200 prompts of the organism and 1e-6 on 40 of SmolLM2-135M, at any depth.
-FLOAT32_ERROR = 3e-5
 TOKENS_AT_ONCE = 8192  # of a batch, padding included; a single text may have more
 
 
@@ -320,32 +318,6 @@ def windows(ids: list[int], limit: int, n_first: int) -> list[list[int]]:
     width = limit - n_first
     starts = [*range(0, len(body) - width, max(1, width // 2)), len(body) - width]
     return [first + body[start : start + width] for start in starts]
-
-
-@contextmanager
-def float32_as_float64(active: bool) -> Iterator[None]:
-    """Let a model of float64 compute in float64 throughout while the block is open.
-
-    transformers casts to float32 within norms, softmax and rotary embeddings. There the last bits depend on the shape
-    of the batch, and reach the score.
-    """
-    if not active:
-        yield
-        return
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    def wider(value: Any) -> Any:
-        return torch.float64 if value is torch.float32 else value
-
-    class Wider(TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):
-            if function is torch.Tensor.float:
-                function = torch.Tensor.double
-            return function(*map(wider, args), **{name: wider(value) for name, value in (kwargs or {}).items()})
-
-    with Wider():
-        yield
 
 
 @contextmanager

@@ -85,7 +85,10 @@ def test_a_folder_imports_only_common_and_itself():
         *PHASE_FOLDERS,
     }
     inside = [path for path in LIBRARY if path.parts[0] != DOOR]
-    assert not broken(lambda path: read(path).imports & ours - {"common", path.parts[0]}, inside)
+    more = {"natural": {"run"}}  # it carries out phases as whoever types them
+    assert not broken(
+        lambda path: read(path).imports & ours - {"common", path.parts[0]} - more.get(path.parts[0], set()), inside
+    )
 
 
 def test_a_file_has_at_most_400_lines():

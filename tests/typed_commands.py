@@ -45,7 +45,7 @@ def check_understood(line: str) -> None:
     elif words[:2] == ["run.py", "pipeline"]:
         _check_flags(line, words, {"--from"}.union(*map(_flags_of_phase, run.PHASES)))
     else:
-        assert words[0] in ("run.py", "clean_data.py"), line
+        assert words[0] in ("run.py", "clean_data.py", "docs/natural/check.py"), line
         _check_flags(line, words, _flags_in_help(*(words[:2] if words[0] == "run.py" else words[:1])))
 
 

@@ -7,7 +7,7 @@ import pytest
 from small_detectors import LAYER, prompts, shared_detector
 
 from phase4_anomaly_detection import AnomalyDetector, Detection, SAEAnomalyPipeline, SidecarConfig, SidecarModel
-from phase4_anomaly_detection.sidecar import FLOAT32_ERROR
+from phase4_anomaly_detection.float64 import FLOAT32_ERROR
 
 TEXTS = list(prompts(24))
 
