@@ -7,7 +7,7 @@ In the folder of natural.dictionaries, whose steps come first where they are not
 1. What is known before anything is steered: phases 2, 3.1 and 4.1 (of prompts, then of programs).
 2. Steering, as docs/natural/plan.md settled it: phase 3.2 screens every direction on problems that tune, and once more
    writes down the coefficient of the one that natural/screening.py chooses; phase 3.3 judges that one alone.
-3. Phases 3.4, 3.5 and 3.7, and 3.6 on other problems where --to-dataset names them.
+3. Phases 3.7 and 3.5, 3.6 on other problems where --to-dataset names them, and 3.4.
 
 Stop it at any time and give the same command again. --page fills the table 'costs of the study'.
 """
@@ -19,6 +19,7 @@ from natural.screening import screened
 from natural.steps import Step
 
 SAE = ("--sae", "own")
+TOGETHER = ("--batch-size", "256")  # steered programs: more rows for each reading of the weights
 TAKEN_AWAY, CONTROLS_TAKEN_AWAY = "48", "19"  # phase 3.5: problems, matched latents of each direction
 WITHOUT_PARTS = "97"  # phase 3.7: problems
 
@@ -47,23 +48,22 @@ def screening(experiment: Experiment) -> Step:
 def steering(experiment: Experiment, direction: str, other: str | None) -> list[Step]:
     """Everything under an intervention, once it is known what is steered."""
     design = plan.settled()
-    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset)
+    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset, *TOGETHER)
     judging = ("--n-controls", str(design.n_controls), "--problems", str(design.n_problems))
     steps = [
         _coefficients(experiment, "--directions", direction),
-        experiment.phase("3.4", *experiment.loading, *SAE, "--dataset", experiment.dataset),
         experiment.sliced("3.3", *writing, *judging, "--tuning-problems", str(plan.SIGNS_ON)),
         experiment.sliced("3.7", *writing, "--problems", WITHOUT_PARTS),
         experiment.sliced("3.5", *writing, "--problems", TAKEN_AWAY, "--n-controls", CONTROLS_TAKEN_AWAY),
     ]
     if other:
         steps.append(experiment.sliced("3.6", *writing, "--to-dataset", other))
-    return steps
+    return [*steps, experiment.phase("3.4", *experiment.loading, *SAE, "--dataset", experiment.dataset)]
 
 
 def _coefficients(experiment: Experiment, *words: str, name: str = "phase") -> Step:
     tried = ("--coefficients", ",".join(map(str, plan.COEFFICIENTS)), "--problems", str(plan.TRIED_ON))
-    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset)
+    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset, *TOGETHER)
     return experiment.sliced("3.2", *writing, *tried, *words, name=name)
 
 
