@@ -1,6 +1,6 @@
 """What the study found, as tables of a page: each number is read from an artifact.
 
-    python3 -m natural.findings --folder data/natural --page docs/natural/study.md
+    python3 -m natural.findings --folder data/natural --page PAGE.md
 
 The newest finished run of each phase in the folder counts; a table whose phase has none is left as it is. Numbers in
 brackets are 95 % intervals.
@@ -154,13 +154,12 @@ def detector(documents: list[DetectorDocument]) -> str:
     rows = []
     for document in documents:
         card, target = document.card, document.card.target
-        best = max(
-            (name for name in card.auroc_minus if name not in card.known_after),
-            key=lambda name: card.baselines[name].auroc.known if card.baselines[name].auroc.value is not None else 0,
-        )
+        early = {name: card.baselines[name].auroc for name in card.auroc_minus if name not in card.known_after}
+        best = max(early, key=lambda name: early[name].value or 0.0, default=None)
+        beside = ["–", "–"] if best is None else [f"{best}: {interval(early[best], 3)}", signed(card.auroc_minus[best])]
         rows.append(
             [document.population.read, document.layer, len(document.latents), interval(card.detector.auroc, 3)]
-            + [f"{best}: {interval(card.baselines[best].auroc, 3)}", signed(card.auroc_minus[best])]
+            + beside
             + [percent(card.operating_point.precision), percent(card.operating_point.recall)]
             + [f"{percent_of(card.operating_point.base_rate)}", target.met, document.verdict]
         )

@@ -1,0 +1,25 @@
+"""Covers natural.findings: tables of a page from the artifacts of a study."""
+
+import pytest
+from report_data import build
+
+from common.errors import ConfigError
+from natural.findings import main, tables_of
+
+
+def test_every_artifact_of_a_study_becomes_a_table(tmp_path):
+    build(tmp_path / "data")
+    tables = tables_of(tmp_path)
+    for name in ("latents", "sparse probing", "scores", "beyond difficulty", "screening", "steering", "detectors"):
+        lines = tables[name].splitlines()
+        assert len(lines) > 2 and len({line.count(" | ") for line in lines if "---" not in line}) == 1, name
+    assert "before" in tables["scores"] and "after" in tables["scores"]
+    assert tables["transfer"].startswith("- ") and "nulls" not in tables
+
+
+def test_a_page_without_a_place_for_a_table_is_refused(tmp_path):
+    build(tmp_path / "data")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- scores -->\n<!-- end of scores -->\n")
+    with pytest.raises(ConfigError, match=r"has no place for"):
+        main(["--folder", str(tmp_path), "--page", str(page)])
