@@ -110,7 +110,7 @@ def test_a_detector_of_prompts_says_nothing_of_programs_but_why(folder):
         found = detection.as_json()
         assert [found[name] for name in NUMBERS] == [None] * len(NUMBERS) and found["top_features"] == []
         assert found["route"] == "abstain" and "fitted on prompts" in found["reason"]
-    assert pipeline.sidecar._lm is None  # nothing was read
+    assert pipeline.sidecar._loaded is None  # nothing was read
     assert pipeline.drift.report()["n_other"] == 776 and pipeline.drift.report()["n"] == 0
     mixed = pipeline.detect([after[0], before[0], bare[0], before[1]])
     alone = pipeline.detect(before[:2])
