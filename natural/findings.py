@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import Parser, exit_with, new_log
+from common.errors import ConfigError
 from common.handoffs import (
     ABLATION,
     ATTENTION,
@@ -223,6 +224,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--page", type=Path, required=True, help="page whose tables are filled")
     args = parser.parse_args(argv)
     tables = tables_of(args.folder.expanduser())
+    if not tables:
+        raise ConfigError(f"{args.folder} holds no finished run of a phase\nMake one with: {MAKE}")
     fill(args.page, tables)
     new_log().info("filled in %s: %s", args.page, ", ".join(tables))
     return 0

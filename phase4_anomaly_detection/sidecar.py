@@ -102,7 +102,8 @@ class _Loaded:
 
     @functools.cached_property
     def wide(self) -> Any:
-        return copy.deepcopy(self.lm.model).double()
+        model = self.lm.model
+        return model if next(model.parameters()).dtype.itemsize == 8 else copy.deepcopy(model).double()
 
 
 class SidecarModel:
@@ -141,6 +142,8 @@ class SidecarModel:
             lm = load_model(config.model, device, "float32", config.threads, revision=config.revision)
         if config.layer is not None:
             _drop_blocks_above(lm, config.layer)
+        if config.dtype == "float64":  # nothing is read in float32: no second copy is held
+            lm.model.double()
         return _Loaded(lm, widens)
 
     def at_layer(self, layer: int) -> SidecarModel:

@@ -17,6 +17,11 @@ def test_every_artifact_of_a_study_becomes_a_table(tmp_path):
     assert tables["transfer"].startswith("- ") and "nulls" not in tables
 
 
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no finished run of a phase\n.*natural\.study"):
+        main(["--folder", str(tmp_path), "--page", str(tmp_path / "page.md")])
+
+
 def test_a_page_without_a_place_for_a_table_is_refused(tmp_path):
     build(tmp_path / "data")
     page = tmp_path / "page.md"

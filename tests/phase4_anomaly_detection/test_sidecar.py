@@ -199,6 +199,8 @@ def test_a_small_model_is_read_in_float64_unless_another_type_is_asked_for(organ
     close = np.abs(single.read(TEXTS).resid - organism.read(TEXTS).resid)
     assert 0 < close.max() < 1e-3 and not single.reads_quickly
     np.testing.assert_array_equal(organism.read(TEXTS, exact=False).resid, single.read(TEXTS, exact=False).resid)
+    wide = sidecar_of("organism", layer=LAYER, dtype="float64").load()
+    assert wide._loaded.wide is wide.lm.model and wide.lm.model.dtype == torch.float64  # not held twice
     assert sidecar_of(tiny_gemma, dtype="bfloat16").dtype == "bfloat16"
 
 
