@@ -15,6 +15,7 @@ from phase6_error_circuits.pair import NULL, REAL, SELECT, ErrorPair
 D_MODEL, D_SAE, N_TOKENS, VOCABULARY = 16, 40, 7, 30
 DIFFERS = 3  # the position at which the two programs of a pair differ
 RIGHT, WRONG = 28, 29
+ROUNDING = 1e-5  # of a metric in float32: the difference of two logits of size one to ten, on any processor
 
 
 class NoNorm(nn.Module):

@@ -6,6 +6,7 @@ from architectures import small
 from error_circuit_toys import (
     D_SAE,
     DIFFERS,
+    ROUNDING,
     linear_decoder,
     null_of,
     planted,
@@ -113,7 +114,9 @@ def test_in_a_linear_decoder_every_method_is_exact(kind):
     assert top or kind == MLP_OUT  # whose output is nothing here
     for node in top:
         exact = float(noising(arms, node).mean()), float(denoising(arms, node).mean())
-        assert [*exact, *[found.of(node) for found in methods]] == pytest.approx([methods[0].of(node)] * 5, abs=1e-6)
+        assert [*exact, *[found.of(node) for found in methods]] == pytest.approx(
+            [methods[0].of(node)] * 5, abs=ROUNDING
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,7 +169,7 @@ def test_noising_one_node_is_a_change_of_its_decoder_row():
     old, new = (arms.dictionaries.split(layer, one.values.whole[layer])[0] for one in (arms.clean, arms.corrupted))
     value = arms.clean.values.whole[layer].clone()
     value[:, pos] += (new - old)[:, pos, latent, None] * arms.dictionaries.by_layer[layer].W_dec[latent]
-    assert torch.allclose(noising(arms, node), arms.clean.metric - arms.metric_with(layer, value), atol=1e-6)
+    assert torch.allclose(noising(arms, node), arms.clean.metric - arms.metric_with(layer, value), atol=ROUNDING)
 
 
 def test_nothing_before_the_first_difference_is_a_node():
@@ -200,8 +203,8 @@ def test_the_planted_circuit_is_found_and_is_all_there_is():
     assert {*circuit} == {Node(0, DIFFERS - 1, 0), Node(1, end, 1)}
     with torch.no_grad():
         cut = cut_of(circuit, dictionaries.layers, arms.n_pos, "cpu")
-        assert torch.allclose(kept(arms, cut, arms.corrupted.values), arms.clean.metric, atol=1e-6)
-        assert torch.allclose(removed(arms, cut, arms.corrupted.values), arms.corrupted.metric, atol=1e-6)
+        assert torch.allclose(kept(arms, cut, arms.corrupted.values), arms.clean.metric, atol=ROUNDING)
+        assert torch.allclose(removed(arms, cut, arms.corrupted.values), arms.corrupted.metric, atol=ROUNDING)
 
 
 def test_null_pairs_share_no_program():
