@@ -141,7 +141,7 @@ def trajectory_kls(
     """Each vector's disturbance along the unsteered program of its prompt; none where there is no vector."""
     kls = [0.0] * len(prompts)
     steered = [place for place, steering in enumerate(steering_vectors) if steering is not None]
-    for part in parts(lm, [programs[place] for place in steered]):
+    for part in parts(lm, len(steered)):
         places = steered[part]
         some = [prompts[place] for place in places]
         plain = list(dict.fromkeys(some))  # an unsteered row for each prompt, behind the others

@@ -17,13 +17,15 @@ from common.model.forward import logits_of_every_token
 from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
 
-NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 24, 1 << 28  # of next-token distributions
+NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 25, 1 << 28  # of next-token distributions
+TOKENS_AT_ONCE = 8  # of every row, where memory allows: rows that share a prompt are worth more than longer passes
 
 
-def parts(lm: LanguageModel, programs: Sequence[Sequence[int]]) -> Iterator[slice]:
-    """Neighbouring rows whose distributions fit in memory together: with 256,000 tokens one takes a megabyte."""
-    at_once = max(1, _n_distributions(lm) // max(map(len, programs), default=1))
-    for first in range(0, len(programs), at_once):
+def parts(lm: LanguageModel, n_rows: int) -> Iterator[slice]:
+    """Neighbouring rows that are read together, some tokens at a time: with a vocabulary of 256,000 the distribution
+    behind one token takes a megabyte."""
+    at_once = max(1, _n_distributions(lm) // TOKENS_AT_ONCE)
+    for first in range(0, n_rows, at_once):
         yield slice(first, first + at_once)
 
 
@@ -33,8 +35,8 @@ def along_programs(
     first: Float[Tensor, "batch d_vocab"],
     cache: DynamicCache,
     mask: Int[Tensor, "batch pos"],
-) -> Iterator[Float[Tensor, "batch n_tokens d_vocab"]]:
-    """Log-probabilities of the programs' tokens, some tokens at a time; behind a program's end they mean nothing.
+) -> Iterator[Float[Tensor, "batch 1 d_vocab"]]:
+    """Log-probabilities behind each token of the programs; behind a program's end they mean nothing.
 
     `first` are the logits behind the prompts, which the cache holds; the programs enter it, part by part.
     """
@@ -49,14 +51,15 @@ def along_programs(
         mask = torch.cat([mask, real[:, some].to(mask)], dim=1)
         with lm.meter.reading(lm.model, ids[:, some].numel()):
             logits = logits_of_every_token(lm, ids[:, some], mask, cache)
-        yield torch.log_softmax(logits.float(), dim=-1)
+        for token in logits.split(1, dim=1):  # large temporaries would come as new pages each time
+            yield torch.log_softmax(token.float(), dim=-1)
 
 
 def mean_kls(
-    distributions: Iterable[tuple[Float[Tensor, "batch n_tokens d_vocab"], Float[Tensor, "batch n_tokens d_vocab"]]],
+    distributions: Iterable[tuple[Float[Tensor, "batch 1 d_vocab"], Float[Tensor, "batch 1 d_vocab"]]],
     programs: Sequence[Sequence[int]],
 ) -> list[float]:
-    """KL(unsteered || changed) [nats] of each program, mean over its tokens, from both log-probabilities, in parts."""
+    """KL(unsteered || changed) [nats] of each program, mean over its tokens, from both log-probabilities of each."""
     kls = []
     for unsteered, changed in distributions:
         kls.append((unsteered.exp() * (unsteered - changed)).sum(-1).clamp(min=0))  # rounding can leave it below

@@ -100,7 +100,7 @@ def _trajectory_kls(
 ) -> list[float]:
     """How much the weights that the model has now disturb it; in `unchanged` it has its own."""
     kls: list[float] = []
-    for part in parts(lm, programs):
+    for part in parts(lm, len(programs)):
         some = programs[part]
         changed = _along(lm, ids[part], mask[part], some, nullcontext)
         plain = _along(lm, ids[part], mask[part], some, unchanged)
