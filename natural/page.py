@@ -16,10 +16,10 @@ def fill(page: Path, tables: dict[str, str]) -> None:
         raise ConfigError(f"--page {page} does not exist\nGive a Markdown file with places for: {', '.join(tables)}")
     text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
-        place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n?<!-- end of {re.escape(name)} -->)", re.DOTALL)
+        place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end of {re.escape(name)} -->)", re.DOTALL)
         if not place.search(text):
             raise ConfigError(
                 f"{page} has no place for '{name}'\nAdd the lines <!-- {name} --> and <!-- end of {name} -->"
             )
-        text = place.sub(lambda match, table=table: f"{match[1]}\n{table}\n{match[2]}", text)
+        text = place.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)
     write_atomic(page, text.encode())

@@ -135,7 +135,7 @@ def test_a_table_takes_the_place_of_the_one_before(tmp_path):
         fill(page, {"costs": "| \\1 |"})
     text = page.read_text()
     assert "old" not in text and text.count("| \\1 |") == 1 and "kept" in text
-    assert text.startswith("before\n<!-- costs -->\n") and "<!-- end of costs -->\nafter\n" in text
+    assert text.startswith("before\n<!-- costs -->\n\n| ") and " |\n\n<!-- end of costs -->\nafter\n" in text
 
 
 def test_a_page_without_the_place_is_left_as_it_is(tmp_path):
