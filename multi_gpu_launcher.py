@@ -73,7 +73,7 @@ class Worker:
 
 
 @dataclass
-class Plan:
+class LaunchPlan:
     """What is to be done, and where: by `workers` on this machine, or by jobs with `resources`."""
 
     context: RunContext
@@ -138,7 +138,7 @@ def worker_environments(gpus: str | None, n_workers: int | None, available: list
     return [{"CUDA_VISIBLE_DEVICES": available[int(number)]} for number in numbers]
 
 
-def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) -> Plan:
+def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) -> LaunchPlan:
     """One worker for each GPU of this machine, or CPU processes. Raises: ConfigError."""
     given = [name for name, value in vars(args).items() if name.startswith("slurm_") and value is not None]
     if given:
@@ -151,10 +151,10 @@ def plan_here(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
         )
     environments = worker_environments(args.gpus, args.workers, visible_gpus() if context.device == "cuda" else [])
     context, phase_words = context_sharing_cores(phase, phase_words, len(environments))
-    return Plan(context, phase_words, len(environments), [Worker(environment) for environment in environments])
+    return LaunchPlan(context, phase_words, len(environments), [Worker(environment) for environment in environments])
 
 
-def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) -> Plan:
+def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) -> LaunchPlan:
     """Jobs, and what each asks for. The device is the jobs', not that of the machine this is typed on.
 
     Raises: ConfigError.
@@ -178,7 +178,7 @@ def plan_jobs(args: argparse.Namespace, phase: Phase, phase_words: list[str]) ->
         context, _ = context_for(phase, words)
         context.device = device_there
     context.command += f" --device {context.device}"
-    return Plan(context, [*words, "--device", context.device], n_workers, [], resources)
+    return LaunchPlan(context, [*words, "--device", context.device], n_workers, [], resources)
 
 
 def device_of_jobs(cluster: str, n_gpus: int | None, given: str | None, here: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 
-from common.evaluation import differences, verdicts
+from common.evaluation import differences, verdict_rules
 from common.handoffs.verdicts import BeyondDifficulty
 
 MAX_ITERATIONS = 500
@@ -46,7 +46,7 @@ def beyond_difficulty(
     ]
     gain = areas[1].minus(areas[0])
     return BeyondDifficulty(
-        verdict=verdicts.beyond_difficulty(gain),
+        verdict=verdict_rules.beyond_difficulty(gain),
         gain=gain,
         auroc_of_covariates=areas[0].interval,
         auroc_with_score=areas[1].interval,

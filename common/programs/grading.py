@@ -33,8 +33,8 @@ from common.files import (
     write_sealed_json,
 )
 from common.programs.formats import HELP, Submissions, read_submissions
+from common.programs.judging import verdicts_of
 from common.programs.submissions import Submission
-from common.programs.verdicts import verdicts_of
 from common.progress import Progress
 from common.sandbox import Limits, Program, Sandbox, Verdict
 from common.stopping import Stopped, StopRequest

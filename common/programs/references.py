@@ -15,8 +15,8 @@ from common.problems.datasets import ProblemSet
 from common.problems.for_sandbox import program_for
 from common.problems.record import Problem
 from common.programs.isolation import sandbox_of
+from common.programs.judging import verdicts_of
 from common.programs.settings import SandboxConfig
-from common.programs.verdicts import verdicts_of
 from common.progress import Progress
 from common.runs.artifacts import ArtifactWriter
 from common.sandbox import Sandbox, Verdict

@@ -7,7 +7,7 @@ _HOME = {
     "Limits": "programs",
     "Program": "programs",
     "Sandbox": "pool",
-    "Verdict": "verdicts",
+    "Verdict": "verdict",
     "infer_entry_point": "entry_point",
 }
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll] - imported when used

@@ -16,7 +16,7 @@ from common.sandbox.encoding import NOT_PLAIN
 from common.sandbox.framing import split_frames
 from common.sandbox.plain import VALUE_NAME, PlainTest, PlainTests
 from common.sandbox.programs import MIB, Limits
-from common.sandbox.verdicts import NEAR_LIMIT_FRACTION, Verdict, clean_message, error_class, shown
+from common.sandbox.verdict import NEAR_LIMIT_FRACTION, Verdict, clean_message, error_class, shown
 
 
 @dataclass(frozen=True)

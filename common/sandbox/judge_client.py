@@ -11,7 +11,7 @@ from common.errors import SandboxError
 from common.sandbox import framing, interpreter, scratch
 from common.sandbox.confinement import Setup
 from common.sandbox.programs import Program
-from common.sandbox.verdicts import Verdict
+from common.sandbox.verdict import Verdict
 
 _CLOSING_S = 5
 

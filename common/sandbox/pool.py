@@ -20,7 +20,7 @@ from common.sandbox.judge_client import JudgeClient
 from common.sandbox.levels import BEST_LEVEL, choose_isolation
 from common.sandbox.machine import memory_bytes
 from common.sandbox.programs import Limits, Program
-from common.sandbox.verdicts import Verdict
+from common.sandbox.verdict import Verdict
 
 VERDICTS_KEPT = 10_000  # in memory; the least recently used goes first
 

@@ -51,7 +51,7 @@ TABLE = "orthogonalised.parquet"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RemovalPlan:
     """What is taken away: a direction's own, and its controls' by index, which match it in the variance they remove."""
 
     directions: list[Direction]
@@ -68,7 +68,7 @@ class Plan:
         return conditions
 
 
-def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> Plan:
+def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> RemovalPlan:
     """Raises: ConfigError when a direction has no control."""
     latents, config = ctx.read(handoffs.LATENTS), ctx.config
     columns = latents.columns("latents.parquet")
@@ -85,7 +85,7 @@ def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> Plan:
         controls[d.name] = {
             index: Condition(d.name, MATCHED_LATENT, index, d.layer, site="", coefficient=0.0) for index in indices
         }
-    return Plan(directions, own, controls, matches)
+    return RemovalPlan(directions, own, controls, matches)
 
 
 def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfig) -> None:
@@ -108,7 +108,7 @@ def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfi
 def batch_writer(
     lm: LanguageModel,
     config: OrthogonalisationConfig,
-    plan: Plan,
+    plan: RemovalPlan,
     problems: list[dict[str, Any]],
     earlier: dict[int, dict[str, Any]],
 ) -> ProgramWriter:
@@ -142,7 +142,7 @@ def batch_writer(
     return ProgramWriter(batch_by_batch(write), lengths * len(conditions), bytes_of_writers(lm.model))
 
 
-def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list[Float[Tensor, " d_model"] | None]:
+def unit_vectors(config: OrthogonalisationConfig, plan: RemovalPlan) -> list[Float[Tensor, " d_model"] | None]:
     """What each condition takes away: the decoder row of its latent, of length 1. Only these rows of an SAE stay."""
     source, vectors = sae_source(config.sae, config.model, config.sae_revision), {}
     for layer in sorted({direction.layer for direction in plan.directions}):
@@ -156,7 +156,7 @@ def unit_vectors(config: OrthogonalisationConfig, plan: Plan) -> list[Float[Tens
 
 
 def conclude(
-    ctx: RunContext[OrthogonalisationConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]],
+    ctx: RunContext[OrthogonalisationConfig], out: RecordWriter, plan: RemovalPlan, earlier: dict[int, dict[str, Any]],
     readings: int,
 ) -> None:  # fmt: skip
     """Write orthogonalisation.json, examples.json and the figure, which follow from all records."""

@@ -37,13 +37,13 @@ from phase3_validation.steering.figures import dose_response
 
 
 @dataclass(frozen=True)
-class Plan(SteeringPlan):
+class CoefficientsPlan(SteeringPlan):
     """What is run: by direction and layer, one condition for each coefficient."""
 
     points: dict[str, dict[int, list[Condition]]]
 
 
-def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
+def plan_of(ctx: RunContext[CoefficientsConfig]) -> CoefficientsPlan:
     """Raises: ConfigError when a layer does not exist, or has no such site."""
     config = ctx.config
     norms = mean_norms(ctx.read(handoffs.GENERAL_TEXT))
@@ -59,7 +59,7 @@ def plan_of(ctx: RunContext[CoefficientsConfig]) -> Plan:
         for direction in directions
     }
     conditions = [condition for by_layer in points.values() for group in by_layer.values() for condition in group]
-    return Plan([UNSTEERED, *conditions], directions, norms, points)
+    return CoefficientsPlan([UNSTEERED, *conditions], directions, norms, points)
 
 
 def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: str) -> None:
@@ -91,7 +91,7 @@ def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None
             write_steered(ctx, out, problems, fitted, earlier, steer_prompt=config.steer == "all")
 
 
-def fitted_vectors(ctx: RunContext[CoefficientsConfig], plan: Plan) -> dict[str, np.ndarray]:
+def fitted_vectors(ctx: RunContext[CoefficientsConfig], plan: CoefficientsPlan) -> dict[str, np.ndarray]:
     """Both fitted directions, from the problems of `sae` that were judged; none where none of them is steered."""
     fitted = [direction for direction in plan.directions if isinstance(direction, FittedDirection)]
     if not fitted:
@@ -104,7 +104,7 @@ def fitted_vectors(ctx: RunContext[CoefficientsConfig], plan: Plan) -> dict[str,
 
 
 def conclude(
-    ctx: RunContext[CoefficientsConfig], out: RecordWriter, plan: Plan, earlier: dict[int, dict[str, Any]]
+    ctx: RunContext[CoefficientsConfig], out: RecordWriter, plan: CoefficientsPlan, earlier: dict[int, dict[str, Any]]
 ) -> None:
     """Write coefficients.json and the figures, which follow from all records."""
     rows = rows_by_condition(out.joined_rows())
@@ -134,7 +134,7 @@ def conclude(
 
 
 def _fitted_facts(
-    ctx: RunContext[CoefficientsConfig], plan: Plan, vectors: dict[str, np.ndarray]
+    ctx: RunContext[CoefficientsConfig], plan: CoefficientsPlan, vectors: dict[str, np.ndarray]
 ) -> dict[str, FittedFacts]:
     """Of both, also where only one is steered: how alike they are to the latents that are steered at their layer."""
     if not vectors:
@@ -149,7 +149,7 @@ def _fitted_facts(
     }
 
 
-def _columns(plan: Plan, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _columns(plan: CoefficientsPlan, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Those of vectors.parquet."""
     width = len(next(iter(vectors.values())))
     return {
@@ -160,11 +160,11 @@ def _columns(plan: Plan, vectors: dict[str, np.ndarray]) -> dict[str, np.ndarray
     }
 
 
-def _layer_of_fitted(plan: Plan) -> int:
+def _layer_of_fitted(plan: CoefficientsPlan) -> int:
     return next(direction.layer for direction in plan.directions if isinstance(direction, FittedDirection))
 
 
-def _entry(site: str, plan: Plan, direction: Direction, rows: dict[Condition, Any]) -> TunedDirection:
+def _entry(site: str, plan: CoefficientsPlan, direction: Direction, rows: dict[Condition, Any]) -> TunedDirection:
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
     for layer, conditions in plan.points[direction.name].items():

@@ -52,10 +52,10 @@ from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
 from phase3_validation.steering.examples import examples
 from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
-from phase3_validation.steering.tuning import TUNING, Controls, Plan, saved_rows, tuned_controls
+from phase3_validation.steering.tuning import TUNING, Controls, JudgedPlan, saved_rows, tuned_controls
 
 
-def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
+def plan_of(ctx: RunContext[SteeringConfig]) -> JudgedPlan:
     """Raises: ConfigError when a direction has no control."""
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
     chosen = ctx.read(handoffs.COEFFICIENTS).document()
@@ -77,7 +77,7 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> Plan:
         ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["hyperparams"]), ctx.config.tuning_problems, ctx.config.seed
     )
     base = SteeringPlan([], directions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
-    return Plan(base, chosen, own, controls, tuned_on)
+    return JudgedPlan(base, chosen, own, controls, tuned_on)
 
 
 def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
@@ -95,7 +95,7 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
 
 
 def _write(
-    ctx: RunContext[SteeringConfig], out: RecordWriter, plan: Plan, earlier: Earlier, problems: list[Problem]
+    ctx: RunContext[SteeringConfig], out: RecordWriter, plan: JudgedPlan, earlier: Earlier, problems: list[Problem]
 ) -> None:
     """The programs that give the controls their signs, then those of validation."""
     n, n_there = plan.n_tuning, len(problems) * plan.n_conditions
@@ -122,7 +122,7 @@ def _write(
 def conclude(
     ctx: RunContext[SteeringConfig],
     out: RecordWriter,
-    plan: Plan,
+    plan: JudgedPlan,
     earlier: dict[int, dict[str, Any]],
     readings: int,
     problems: list[dict[str, Any]],
@@ -161,7 +161,7 @@ def conclude(
 
 
 def _entries(
-    ctx: RunContext, plan: Plan, controls: Controls, rows: dict[Condition, Any]
+    ctx: RunContext, plan: JudgedPlan, controls: Controls, rows: dict[Condition, Any]
 ) -> dict[str, SteeredDirection | NotSteered]:
     """Every direction; those that were steered are judged together."""
     before, chosen, compared = rows[UNSTEERED], plan.chosen.directions, {}
@@ -192,7 +192,7 @@ def _entries(
     return entries
 
 
-def _matches(ctx: RunContext, plan: Plan) -> dict[str, Match]:
+def _matches(ctx: RunContext, plan: JudgedPlan) -> dict[str, Match]:
     """How alike the matched latents of each direction are to its own."""
     latents = ctx.read(handoffs.LATENTS)
     columns, n = latents.columns("latents.parquet"), latents.document().problems

@@ -27,7 +27,7 @@ Controls = dict[str, dict[str, dict[int, Condition]]]  # by direction, kind and 
 
 
 @dataclass(frozen=True)
-class Plan:
+class JudgedPlan:
     """What is run. `chosen` is what phase 3.2 wrote; `own` is by direction's name, `controls` have no better sign yet.
 
     A direction without an admissible coefficient is in `chosen` alone. `tuned_on` are the problems of the sample.
@@ -68,7 +68,7 @@ def turned(control: Condition) -> Condition:
     return replace(control, coefficient=-control.coefficient)
 
 
-def tuned_controls(plan: Plan, rows: Sequence[Row]) -> Controls:
+def tuned_controls(plan: JudgedPlan, rows: Sequence[Row]) -> Controls:
     """The controls, each with its better sign; `rows` are those of tuning.parquet."""
     of_condition: Mapping[Condition, Sequence[Row]] = rows_by_condition(rows)
 

@@ -58,7 +58,7 @@ from phase3_validation.transfer.problems import (
 
 
 @dataclass(frozen=True)
-class Plan:
+class TransferPlan:
     """What is run. `chosen` is what phase 3.2 wrote; `steered` are the conditions of its directions, by name.
 
     `other` is the dataset of the splits where it is not the first one.
@@ -83,7 +83,7 @@ class Plan:
         return len(self.splits[TUNING]) + len(self.splits[JUDGING])
 
 
-def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
+def plan_of(ctx: RunContext[TransferConfig]) -> TransferPlan:
     chosen = ctx.read(handoffs.COEFFICIENTS).document()
     conditions = {
         name: steered(name, entry.chosen.layer, entry.site, entry.chosen.coefficient)
@@ -95,7 +95,9 @@ def plan_of(ctx: RunContext[TransferConfig]) -> Plan:
     some = spaced(splits[JUDGING], ctx.config.problems)
     records += [(problem, condition) for condition in conditions.values() for problem in some]
     directions = selected_directions(ctx.read(handoffs.LATENTS))
-    return Plan(directions, chosen, conditions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, other, records)
+    return TransferPlan(
+        directions, chosen, conditions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)), splits, other, records
+    )
 
 
 def splits_of(ctx: RunContext[TransferConfig]) -> tuple[dict[str, list[dict[str, Any]]], OtherProblems | None]:
@@ -131,7 +133,7 @@ def run(ctx: RunContext[TransferConfig], config: TransferConfig) -> None:
                 raise AssetError(str(error).replace("--model", flag)) from error
 
 
-def batch_writer(lm: LanguageModel, config: TransferConfig, plan: Plan) -> ProgramWriter:
+def batch_writer(lm: LanguageModel, config: TransferConfig, plan: TransferPlan) -> ProgramWriter:
     """Writes the programs of a batch of records; unsteered and steered ones are generated apart."""
     source, conditions = sae_source(config.sae, config.model, config.sae_revision), list(plan.steered.values())
     check_same_shape(lm, load_sae(source, plan.layers[0]).d_in, 1 + max(layer for layer, _ in plan.norms), config)
@@ -194,7 +196,7 @@ def check_same_shape(lm: LanguageModel, d_model: int, n_layers: int, config: Tra
         )
 
 
-def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, readings: int) -> None:
+def conclude(ctx: RunContext[TransferConfig], out: RecordWriter, plan: TransferPlan, readings: int) -> None:
     """Write predictions, labels, transfer.json and the figure, which follow from all records."""
     config = ctx.config
     if config.threads:  # this process may have loaded no model
@@ -246,7 +248,11 @@ def dataset_of(other: OtherProblems) -> TransferDataset:
 
 
 def judge_latents(
-    ctx: RunContext[TransferConfig], out: RecordWriter, plan: Plan, problems: TargetProblems, names: findings.Names
+    ctx: RunContext[TransferConfig],
+    out: RecordWriter,
+    plan: TransferPlan,
+    problems: TargetProblems,
+    names: findings.Names,
 ) -> list[TransferSite]:
     """Read each layer's activations with its SAE, once; returns what each SAE carries of them, beside that at home.
 

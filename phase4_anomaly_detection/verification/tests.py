@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from common.errors import SandboxError
 from common.sandbox import Program, Sandbox, infer_entry_point
-from common.sandbox.verdicts import Verdict
+from common.sandbox.verdict import Verdict
 from phase4_anomaly_detection.verification.checks import ERROR, FAILED, PASSED, SKIPPED, Check
 from phase4_anomaly_detection.verification.processes import Patience
 

@@ -31,7 +31,7 @@ from phase6_error_circuits.nodes.config import ErrorNodesConfig
 from phase6_error_circuits.nodes.reading import Reader
 from phase6_error_circuits.nodes.snippets import snippet_rows
 from phase6_error_circuits.nodes.summary import activation_rows, described, told_nodes
-from phase6_error_circuits.nodes.told import SHAPE, Plan, plan_of
+from phase6_error_circuits.nodes.told import SHAPE, NodesPlan, plan_of
 
 
 def run(ctx: RunContext[ErrorNodesConfig], config: ErrorNodesConfig) -> None:
@@ -52,7 +52,7 @@ def count_records(ctx: RunContext[ErrorNodesConfig]) -> int:
     return len(plan_of(ctx).groups)
 
 
-def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> None:
+def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: NodesPlan) -> None:
     config = ctx.config
     ctx.log.info("loading %s", config.model)
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)
@@ -71,7 +71,7 @@ def write(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> N
         ctx.log.info("%d of %d, %s: %s", index + 1, len(plan.groups), shape.words, plural(row["n"], "pair"))
 
 
-def conclude(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: Plan) -> None:
+def conclude(ctx: RunContext[ErrorNodesConfig], out: RecordWriter, plan: NodesPlan) -> None:
     """Write the tables and the document, which follow from all records."""
     config = ctx.config
     results = [json.loads(row["result"]) for row in out.joined_rows()]

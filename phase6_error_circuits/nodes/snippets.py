@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from phase6_error_circuits.nodes.told import Latent, Plan
+from phase6_error_circuits.nodes.told import Latent, NodesPlan
 from phase6_error_circuits.pair import SPLITS
 
 PAIR, TOP = "pair", "top"
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 Words = Callable[[int], str]  # of a token
 
 
-def snippet_rows(plan: Plan, results: Sequence[Mapping[str, Any]], n: int, words: Words) -> list[Row]:
+def snippet_rows(plan: NodesPlan, results: Sequence[Mapping[str, Any]], n: int, words: Words) -> list[Row]:
     """Of each latent in each format the example pairs, then the `n` programs of each split in which it fires most."""
     rows = []
     for form in dict.fromkeys(group.shape.format for group in plan.groups):

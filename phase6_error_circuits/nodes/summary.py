@@ -31,7 +31,7 @@ from common.handoffs.estimates import Interval
 from phase6_error_circuits.estimates import token_labels
 from phase6_error_circuits.latents.shares import share
 from phase6_error_circuits.nodes.reading import ARMS
-from phase6_error_circuits.nodes.told import SHAPE, Group, Plan, ToldContrast
+from phase6_error_circuits.nodes.told import SHAPE, Group, NodesPlan, ToldContrast
 from phase6_error_circuits.pair import REPORT, SELECT
 
 NUMBERS_AT_ONCE = 2_000_000  # of resamples of programs: 16 MB
@@ -69,7 +69,7 @@ class Read:
         return len(self.group.shape.select)
 
 
-def activation_rows(plan: Plan, results: Sequence[Record]) -> list[Row]:
+def activation_rows(plan: NodesPlan, results: Sequence[Record]) -> list[Row]:
     """Rows of activations.parquet."""
     rows = []
     for group, one in zip(plan.groups, results, strict=True):
@@ -85,7 +85,7 @@ def activation_rows(plan: Plan, results: Sequence[Record]) -> list[Row]:
     return rows
 
 
-def described(plan: Plan, results: Sequence[Record], n_resamples: int, seed: int) -> list[DescribedLatent]:
+def described(plan: NodesPlan, results: Sequence[Record], n_resamples: int, seed: int) -> list[DescribedLatent]:
     """Each latent in each format; what it writes is left open."""
     told = []
     for form in dict.fromkeys(group.shape.format for group in plan.groups):
@@ -215,7 +215,7 @@ def _auroc(
     return interval(known[0][0], np.concatenate(known[1:]))
 
 
-def told_nodes(plan: Plan, one: ToldContrast, results: Sequence[Record], tokenizer: Any) -> NodesOfContrast:
+def told_nodes(plan: NodesPlan, one: ToldContrast, results: Sequence[Record], tokenizer: Any) -> NodesOfContrast:
     """The nodes of a contrast, with what stands there and what they are worth on each template of their contrast."""
     shape = one.shape
     every = [Read(*both) for both in zip(plan.groups, results, strict=True)]

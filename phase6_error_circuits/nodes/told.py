@@ -78,7 +78,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Plan:
+class NodesPlan:
     """What is told of, and what is read for it: record i is group i."""
 
     told: list[ToldContrast]
@@ -106,7 +106,7 @@ class Plan:
         return [one for one in self.told if one.shape.format == form]
 
 
-def plan_of(ctx: RunContext[ErrorNodesConfig]) -> Plan:
+def plan_of(ctx: RunContext[ErrorNodesConfig]) -> NodesPlan:
     """Raises: ConfigError where phase 6.3 measured none of the contrasts that are asked for."""
     told = _told(ctx)
     homes = {key_of(vars(one.shape)): one.shape for one in told}
@@ -120,7 +120,7 @@ def plan_of(ctx: RunContext[ErrorNodesConfig]) -> Plan:
     ]
     every = _first_shapes([*homes.values(), *shapes], ctx.config.n_shapes)
     document = ctx.read(handoffs.ERROR_ATTRIBUTION).document()
-    return Plan(
+    return NodesPlan(
         told,
         [Group(shape, _goes_on(gate, shape), points_of(document, shape, ctx.config.n_points)) for shape in every],
     )

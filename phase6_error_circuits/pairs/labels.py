@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from common.errors import SandboxError
 from common.sandbox import Sandbox
 from common.sandbox.programs import Program
-from common.sandbox.verdicts import Verdict
+from common.sandbox.verdict import Verdict
 
 NOTHING = "nothing"
 TOGETHER = 50

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common.errors import ConfigError, MissingArtifactError
-from common.evaluation import bootstrap, cards, metrics, probes, verdicts
+from common.evaluation import bootstrap, cards, metrics, probes, verdict_rules
 from common.handoffs.detection import ALWAYS_POSITIVE, LATENT
 from common.handoffs.document import as_json
 from common.handoffs.estimates import UNDEFINED
@@ -113,9 +113,9 @@ def test_the_published_detector_of_incorrectness_does_not_beat_always_saying_inc
     draws = bootstrap.draws_by_label(positive, 2000, 0)
     card = cards.evaluation_card(values, positive, 0.5, draws)
     assert card.f1.value == pytest.approx(0.821, abs=1e-3) and card.auroc.low > 0.5
-    found = verdicts.against_always(values > 0.5, positive, draws)
+    found = verdict_rules.against_always(values > 0.5, positive, draws)
     assert found.verdict == "cannot tell" and found.f1_difference.value == pytest.approx(0.821 - 544 / 660, abs=1e-3)
-    assert verdicts.ranking(card.auroc) == "ranks"  # the F1 is reported, and decides nothing
+    assert verdict_rules.ranking(card.auroc) == "ranks"  # the F1 is reported, and decides nothing
     always = as_json(cards.evaluation_card(np.ones(388), positive, 0.0, draws))
     assert always["f1"] == {key: cards.always_positive_f1(272, 388) for key in ("value", "low", "high")}
     assert always["specificity"]["value"] == 0 and always["mcc"]["value"] == 0

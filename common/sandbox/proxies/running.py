@@ -18,7 +18,7 @@ from common.sandbox.proxies.channel import Gone, Stop, Unsupported
 from common.sandbox.proxies.link import Connection
 from common.sandbox.proxies.reading import ENTERED, IS, SEEN, ReadTests, read_tests
 from common.sandbox.turns import TURNS
-from common.sandbox.verdicts import shown
+from common.sandbox.verdict import shown
 
 PROGRAM, REFERENCE = TURNS["programs"], TURNS["references"]
 _TEXT_CHARS = 500

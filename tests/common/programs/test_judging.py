@@ -1,6 +1,6 @@
-"""Covers common/programs/verdicts.py: the order of verdicts, and how far ahead programs are read."""
+"""Covers common/programs/judging.py: the order of verdicts, and how far ahead programs are read."""
 
-from common.programs.verdicts import PROGRAMS_AHEAD, verdicts_of
+from common.programs.judging import PROGRAMS_AHEAD, verdicts_of
 from common.sandbox import Program, Sandbox
 
 
