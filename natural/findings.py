@@ -1,9 +1,10 @@
 """What the study found, as tables of a page: each number is read from an artifact.
 
-    python3 -m natural.findings --folder data/natural --page PAGE.md
+    python3 -m natural.findings --folder data/natural --page PAGE.md --cards FOLDER
 
 The newest finished run of each phase in the folder counts; a table whose phase has none is left as it is. Numbers in
-brackets are 95 % intervals.
+brackets are 95 % intervals. --cards is where the detectors' own cards are copied to, as detector_of_prompts.md and
+detector_of_programs.md.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from common.cli import Parser, exit_with, new_log
 from common.errors import ConfigError
+from common.files import write_atomic
 from common.handoffs import (
     ABLATION,
     ATTENTION,
@@ -210,23 +212,39 @@ def tables_of(folder: Path) -> dict[str, str]:
     curves = [Artifact(COEFFICIENTS, run, MAKE).document() for run in readable_runs(COEFFICIENTS, data)]
     if curves:  # the one that screened every direction
         found["screening"] = coefficients(max(curves, key=lambda document: len(document.directions)))
-    detectors = [Artifact(DETECTOR, run, MAKE).document() for run in readable_runs(DETECTOR, data)]
-    if detectors:
-        found["detectors"] = detector(sorted(detectors, key=lambda document: document.population.read, reverse=True))
+    if detectors := newest_detectors(data):
+        found["detectors"] = detector([detectors[read].document() for read in sorted(detectors, reverse=True)])
     if (folder / VERDICTS).is_file():
         found["nulls"] = nulls(folder)
     return found
+
+
+def newest_detectors(data: Path) -> dict[str, Artifact]:
+    """By what they read: prompts, programs."""
+    runs = [Artifact(DETECTOR, run, MAKE) for run in readable_runs(DETECTOR, data)]
+    return {run.document().population.read: run for run in reversed(runs)}
+
+
+def write_cards(data: Path, folder: Path) -> None:
+    """Raises: ConfigError where there is no such folder."""
+    if not folder.is_dir():
+        raise ConfigError(f"--cards {folder} is no folder\nMake it with: mkdir -p {folder}")
+    for read, run in newest_detectors(data).items():
+        write_atomic(folder / f"detector_of_{read}.md", (run.path / "detector" / "README.md").read_bytes())
 
 
 def main(argv: list[str]) -> int:
     parser = Parser(prog="-m natural.findings", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="that of natural.study")
     parser.add_argument("--page", type=Path, required=True, help="page whose tables are filled")
+    parser.add_argument("--cards", type=Path, help="folder for the detectors' cards")
     args = parser.parse_args(argv)
     tables = tables_of(args.folder.expanduser())
     if not tables:
         raise ConfigError(f"{args.folder} holds no finished run of a phase\nMake one with: {MAKE}")
     fill(args.page, tables)
+    if args.cards:
+        write_cards(args.folder.expanduser() / "data", args.cards)
     new_log().info("filled in %s: %s", args.page, ", ".join(tables))
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.model.registry import shown_name
 from common.words import UNKNOWN
 from phase4_anomaly_detection.population import Population
 
@@ -38,13 +39,14 @@ def model_card(document: dict[str, Any]) -> str:
 
 def _head(document: dict[str, Any]) -> str:
     model, sae = document["model"], document["sae"]
-    title = f"# Detector of failures of {model['name']}, block {document['layer']}"
+    name = shown_name(model["name"])
+    title = f"# Detector of failures of {name}, block {document['layer']}"
     revision = f", revision {model['revision']}" if model["revision"] else ""
     bits = "" if model.get("quantisation", "none") == "none" else f", its weights in {model['quantisation']}"
     chat = "; each is the user's message in the model's chat template" if model.get("prompt") == "chat" else ""
     return (
         f"{title}\n\n**Verdict on texts that it was not made from: {document['verdict']}.**\n\n"
-        f"- Model: {model['name']} ({model['identity']}{revision}), read in {model['dtype']}{bits}\n"
+        f"- Model: {name} ({model['identity']}{revision}), read in {model['dtype']}{bits}\n"
         f"- SAE: {sae['id']} ({sae['identity']}), at {document['site']}\n"
         f"- Texts: {document['text']}{chat}\n"
         f"- Population: {Population.from_json(document['population']).words()}\n"

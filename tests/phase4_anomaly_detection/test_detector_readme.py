@@ -1,5 +1,6 @@
-"""Covers the README of phase 4: its Python examples run, and its commands exist."""
+"""Covers the README of phase 4, whose examples run and whose commands exist, and that of a detector."""
 
+import json
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from support import ROOT, cold_command, command
 
 import phase4_anomaly_detection
 import run
+from phase4_anomaly_detection.model_card import model_card
 
 TEXT = (ROOT / "phase4_anomaly_detection" / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -52,3 +54,10 @@ def test_there_is_an_example_of_every_class_and_a_command_of_every_kind():
     shown_nowhere = {name for name in phase4_anomaly_detection.__all__ if name not in shown}
     assert shown_nowhere <= {"Detection", "DetectorConfig"}
     assert {"phase", "discover", "detect", "serve"} <= {shlex.split(line)[2] for line in COMMANDS}
+
+
+def test_a_card_names_a_models_folder_and_not_where_it_lies(folder, tmp_path):
+    document = json.loads((folder / "my_detector" / "detector.json").read_text())
+    (tmp_path / "coder").mkdir()
+    text = model_card({**document, "model": {**document["model"], "name": str(tmp_path / "coder")}})
+    assert "# Detector of failures of coder, block" in text and str(tmp_path) not in text
