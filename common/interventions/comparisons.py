@@ -59,7 +59,7 @@ OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
 DOES = {RAISE: Change.RAISES, LOWER: Change.LOWERS}
 DOES_WITHOUT_CONTROLS = {RAISE: Change.RAISES_WITHOUT_CONTROLS, LOWER: Change.LOWERS_WITHOUT_CONTROLS}
 
-Controls = Mapping[str, Mapping[int, Sequence[Row]]]  # kind -> index -> rows
+ControlRows = Mapping[str, Mapping[int, Sequence[Row]]]  # kind -> index -> rows
 
 
 def wanted_change(positive: str) -> str:
@@ -68,7 +68,7 @@ def wanted_change(positive: str) -> str:
 
 
 def compare_direction(
-    before: Sequence[Row], after: Sequence[Row], controls: Controls, wanted: str, match: Match | None = None
+    before: Sequence[Row], after: Sequence[Row], controls: ControlRows, wanted: str, match: Match | None = None
 ) -> Compared:
     """Everything about one direction that does not depend on the others: see `judge_family` for the rest.
 

@@ -52,7 +52,7 @@ from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
 from phase3_validation.steering.examples import examples
 from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
-from phase3_validation.steering.tuning import TUNING, Controls, JudgedPlan, saved_rows, tuned_controls
+from phase3_validation.steering.tuning import TUNING, ControlConditions, JudgedPlan, saved_rows, tuned_controls
 
 
 def plan_of(ctx: RunContext[SteeringConfig]) -> JudgedPlan:
@@ -161,7 +161,7 @@ def conclude(
 
 
 def _entries(
-    ctx: RunContext, plan: JudgedPlan, controls: Controls, rows: dict[Condition, Any]
+    ctx: RunContext, plan: JudgedPlan, controls: ControlConditions, rows: dict[Condition, Any]
 ) -> dict[str, SteeredDirection | NotSteered]:
     """Every direction; those that were steered are judged together."""
     before, chosen, compared = rows[UNSTEERED], plan.chosen.directions, {}

@@ -23,7 +23,7 @@ from phase3_validation.steering.choice import better_coefficient
 
 TUNING = "tuning.parquet"
 
-Controls = dict[str, dict[str, dict[int, Condition]]]  # by direction, kind and index
+ControlConditions = dict[str, dict[str, dict[int, Condition]]]  # by direction, kind and index
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class JudgedPlan:
     base: SteeringPlan
     chosen: CoefficientsDocument
     own: dict[str, Condition]
-    controls: Controls
+    controls: ControlConditions
     tuned_on: list[dict[str, Any]]
 
     @property
@@ -55,7 +55,7 @@ class JudgedPlan:
         """Of one problem of validation."""
         return 1 + len(self.own) + sum(1 for _ in _every(self.controls))
 
-    def steering(self, controls: Controls) -> SteeringPlan:
+    def steering(self, controls: ControlConditions) -> SteeringPlan:
         """Each direction and its controls, which have their signs."""
         conditions = [UNSTEERED]
         for name, own in self.own.items():
@@ -68,7 +68,7 @@ def turned(control: Condition) -> Condition:
     return replace(control, coefficient=-control.coefficient)
 
 
-def tuned_controls(plan: JudgedPlan, rows: Sequence[Row]) -> Controls:
+def tuned_controls(plan: JudgedPlan, rows: Sequence[Row]) -> ControlConditions:
     """The controls, each with its better sign; `rows` are those of tuning.parquet."""
     of_condition: Mapping[Condition, Sequence[Row]] = rows_by_condition(rows)
 
@@ -88,7 +88,7 @@ def saved_rows(out: RecordWriter, n: int) -> list[Row]:
     return [out.saved_records[index][TUNING] for index in range(n)]
 
 
-def _every(controls: Controls) -> Iterator[Condition]:
+def _every(controls: ControlConditions) -> Iterator[Condition]:
     for kinds in controls.values():
         for group in kinds.values():
             yield from group.values()
