@@ -141,8 +141,10 @@ def trajectory_kls(
     """Each vector's disturbance along the unsteered program of its prompt; none where there is no vector."""
     kls = [0.0] * len(prompts)
     steered = [place for place, steering in enumerate(steering_vectors) if steering is not None]
-    for part in parts(lm, len(steered)):
-        places = steered[part]
+    encoded, source = _encoded(lm, prompts)
+    n_prompts = encoded["attention_mask"].sum(1)[source].tolist()
+    for part in parts(lm, [n_prompts[place] for place in steered], [programs[place] for place in steered]):
+        places = [steered[row] for row in part]
         some = [prompts[place] for place in places]
         plain = list(dict.fromkeys(some))  # an unsteered row for each prompt, behind the others
         program_of = dict(zip(some, (programs[place] for place in places), strict=True))

@@ -18,15 +18,28 @@ from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
 
 NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 25, 1 << 28  # of next-token distributions
+HELD_AT_ONCE, HELD_AT_ONCE_GPU = 1 << 14, 1 << 17  # tokens of prompts and programs whose keys and values are kept
 TOKENS_AT_ONCE = 8  # of every row, where memory allows: rows that share a prompt are worth more than longer passes
 
 
-def parts(lm: LanguageModel, n_rows: int) -> Iterator[slice]:
-    """Neighbouring rows that are read together, some tokens at a time: with a vocabulary of 256,000 the distribution
-    behind one token takes a megabyte."""
-    at_once = max(1, _n_distributions(lm) // TOKENS_AT_ONCE)
-    for first in range(0, n_rows, at_once):
-        yield slice(first, first + at_once)
+def parts(lm: LanguageModel, n_prompts: Sequence[int], programs: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Which rows are read together: of like length, since each part is read to its longest program's end.
+
+    `n_prompts` are the tokens of their prompts. With a vocabulary of 256,000 the distribution behind one token takes a
+    megabyte, and a prompt of 4,000 tokens takes as much room as forty others.
+    """
+    most_rows = max(1, _n_distributions(lm) // TOKENS_AT_ONCE)
+    most_held = HELD_AT_ONCE if torch.device(lm.device).type == "cpu" else HELD_AT_ONCE_GPU
+    part, longest = list[int](), 0
+    for row in sorted(range(len(programs)), key=lambda row: len(programs[row])):  # rows of one prompt stay together
+        n_tokens = n_prompts[row] + len(programs[row])
+        if part and (len(part) == most_rows or (len(part) + 1) * max(longest, n_tokens) > most_held):
+            yield part
+            part, longest = [], 0
+        part.append(row)
+        longest = max(longest, n_tokens)
+    if part:
+        yield part
 
 
 def along_programs(

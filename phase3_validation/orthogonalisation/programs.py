@@ -99,12 +99,13 @@ def _trajectory_kls(
     unchanged: Callable[[], AbstractContextManager],
 ) -> list[float]:
     """How much the weights that the model has now disturb it; in `unchanged` it has its own."""
-    kls: list[float] = []
-    for part in parts(lm, len(programs)):
-        some = programs[part]
+    kls = [0.0] * len(programs)
+    for part in parts(lm, mask.sum(1).tolist(), programs):
+        some = [programs[row] for row in part]
         changed = _along(lm, ids[part], mask[part], some, nullcontext)
         plain = _along(lm, ids[part], mask[part], some, unchanged)
-        kls += mean_kls(zip(plain, changed, strict=True), some)
+        for row, kl in zip(part, mean_kls(zip(plain, changed, strict=True), some), strict=True):
+            kls[row] = kl
     return kls
 
 

@@ -11,6 +11,7 @@ from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
 from common.interventions import trajectory_kl
 from common.interventions.steered_generation import SteeringVector, generate_steered
+from common.interventions.trajectory_kl import parts
 from common.model.generation import generate
 from common.model.hooks import change_sites, decoder_blocks, read_sites
 from common.model.language_model import LanguageModel
@@ -188,6 +189,15 @@ def test_the_disturbance_is_the_same_however_little_fits_in_memory(lm, monkeypat
     monkeypatch.setattr(trajectory_kl, "NUMBERS_AT_ONCE", 1)  # a row and a token at a time
     parts = [r.trajectory_kl for r in generate_steered(lm, asked, steering_vectors, max_new_tokens=5)]
     assert parts == pytest.approx(whole, rel=1e-3, abs=1e-6) and min(whole) > 0
+
+
+def test_rows_that_are_read_together_are_of_like_length_and_fit_in_memory(lm, monkeypatch):
+    monkeypatch.setattr(trajectory_kl, "NUMBERS_AT_ONCE", 24 * lm.model.config.vocab_size)  # three rows, eight tokens
+    monkeypatch.setattr(trajectory_kl, "HELD_AT_ONCE", 100)
+    n_programs, n_prompts = [9, 2, 8, 2, 3, 9, 2], [20, 20, 20, 20, 20, 95, 20]
+    found = list(parts(lm, n_prompts, [[0] * n for n in n_programs]))
+    assert found == [[1, 3, 6], [4, 2, 0], [5]]
+    assert list(parts(lm, [], [])) == []
 
 
 def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):
