@@ -11,12 +11,14 @@ from natural.experiment import Experiment, carry_out, experiment_of, parser_of
 from natural.steps import Step
 
 LAYERS, TOKENS = "12,15,18", "2000000"
+# With one threshold for all, or half as many active latents, last prompt tokens get hardly any.
+SPARSITY = ("--threshold", "topk", "--l0", "64")
 SAVE_EVERY = "190"  # steps: at the end of every text in memory, of 195 steps for three layers of 896 dimensions
 
 
 def steps_of(experiment: Experiment, layers: str = LAYERS, tokens: str = TOKENS) -> list[Step]:
     problems = ("--dataset", experiment.dataset)
-    training = ("--layers", layers, "--tokens", tokens, "--text", str(experiment.folder / "text"))
+    training = ("--layers", layers, "--tokens", tokens, "--text", str(experiment.folder / "text"), *SPARSITY)
     precision = ("--matmul-precision", "medium") if experiment.dtype == "bfloat16" else ()
     loading = experiment.loading_with(experiment.workers)  # one process: threads take the place of others
     saving = ("--checkpoint-every", SAVE_EVERY)

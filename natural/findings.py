@@ -226,9 +226,7 @@ def newest_detectors(data: Path) -> dict[str, Artifact]:
 
 
 def write_cards(data: Path, folder: Path) -> None:
-    """Raises: ConfigError where there is no such folder."""
-    if not folder.is_dir():
-        raise ConfigError(f"--cards {folder} is no folder\nMake it with: mkdir -p {folder}")
+    """Copy each detector's own card."""
     for read, run in newest_detectors(data).items():
         write_atomic(folder / f"detector_of_{read}.md", (run.path / "detector" / "README.md").read_bytes())
 
@@ -239,12 +237,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--page", type=Path, required=True, help="page whose tables are filled")
     parser.add_argument("--cards", type=Path, help="folder for the detectors' cards")
     args = parser.parse_args(argv)
-    tables = tables_of(args.folder.expanduser())
+    folder = args.folder.expanduser()
+    tables = tables_of(folder)
     if not tables:
         raise ConfigError(f"{args.folder} holds no finished run of a phase\nMake one with: {MAKE}")
+    if args.cards and not args.cards.is_dir():
+        raise ConfigError(f"--cards {args.cards} is no folder\nMake it with: mkdir -p {args.cards}")
     fill(args.page, tables)
     if args.cards:
-        write_cards(args.folder.expanduser() / "data", args.cards)
+        write_cards(folder / "data", args.cards)
     new_log().info("filled in %s: %s", args.page, ", ".join(tables))
     return 0
 

@@ -10,7 +10,7 @@ from common.model.settings import ModelConfig, PromptConfig
 from common.phases.settings import setting, typed
 from common.problems.settings import DatasetConfig
 from common.saes.settings import layer_numbers
-from common.saes.training_settings import BATCHTOPK, FEEDBACK, HIGHEST, MATMUL_PRECISIONS
+from common.saes.training_settings import BATCHTOPK, FEEDBACK, HIGHEST, MATMUL_PRECISIONS, TOPK
 
 TEXT, CODE, PROMPTS = "text", "code", "prompts"
 SPREAD, ALL = "spread", "all"
@@ -57,8 +57,9 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
     held_out: int = setting(15_000, "tokens of each text that are kept out, and measured on", unit="tokens", minimum=1)
     threshold: str = setting(
         FEEDBACK,
-        "how few latents are active: by one threshold that feedback moves, or exactly the largest of a batch",
-        choices=(FEEDBACK, BATCHTOPK),
+        "how few latents are active: by one threshold that feedback moves, exactly the largest of a batch, or those of "
+        "each token (topk): as many for prompts that are nearly alike as for text",
+        choices=(FEEDBACK, BATCHTOPK, TOPK),
     )
     context: int = setting(256, "tokens that are read together, as one piece of a text", unit="tokens", minimum=8)
     batch_size: int = setting(256, "tokens in a step of training", unit="tokens", minimum=16)

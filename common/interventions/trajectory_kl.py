@@ -16,9 +16,11 @@ from transformers import DynamicCache
 from common.model.forward import logits_of_every_token
 from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
+from common.model.memory import cache_bytes
+from common.model.row_cache import rows_may_join
 
 NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU = 1 << 25, 1 << 28  # of next-token distributions
-HELD_AT_ONCE, HELD_AT_ONCE_GPU = 1 << 14, 1 << 17  # tokens of prompts and programs whose keys and values are kept
+HELD_BYTES, HELD_BYTES_GPU = 1 << 29, 1 << 32  # of keys and values, for prompts and programs
 TOKENS_AT_ONCE = 8  # of every row, where memory allows: rows that share a prompt are worth more than longer passes
 
 
@@ -26,18 +28,18 @@ def parts(lm: LanguageModel, n_prompts: Sequence[int], programs: Sequence[Sequen
     """Which rows are read together: of like length, since each part is read to its longest program's end.
 
     `n_prompts` are the tokens of their prompts. With a vocabulary of 256,000 the distribution behind one token takes a
-    megabyte, and a prompt of 4,000 tokens takes as much room as forty others.
+    megabyte, and a prompt of 4,000 tokens as much room as forty others.
     """
     most_rows = max(1, _n_distributions(lm) // TOKENS_AT_ONCE)
-    most_held = HELD_AT_ONCE if torch.device(lm.device).type == "cpu" else HELD_AT_ONCE_GPU
-    part, longest = list[int](), 0
-    for row in sorted(range(len(programs)), key=lambda row: len(programs[row])):  # rows of one prompt stay together
-        n_tokens = n_prompts[row] + len(programs[row])
-        if part and (len(part) == most_rows or (len(part) + 1) * max(longest, n_tokens) > most_held):
+    most_held = _either(lm, HELD_BYTES, HELD_BYTES_GPU) // cache_bytes(lm.model) // 2  # each row changed and unchanged
+    part, widest, longest = list[int](), 0, 0
+    for row in sorted(range(len(programs)), key=lambda row: (len(programs[row]), n_prompts[row])):
+        wide, long = max(widest, n_prompts[row]), max(longest, len(programs[row]))
+        if part and (len(part) == most_rows or (len(part) + 1) * (wide + long) > most_held):
             yield part
-            part, longest = [], 0
+            part, wide, long = [], n_prompts[row], len(programs[row])
         part.append(row)
-        longest = max(longest, n_tokens)
+        widest, longest = wide, long
     if part:
         yield part
 
@@ -58,7 +60,8 @@ def along_programs(
     read = [list(program[:-1]) for program in programs]
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in read], dtype=torch.long, device=mask.device)
     real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in read], device=mask.device)
-    at_once = max(1, _n_distributions(lm) // len(programs))
+    # Mamba's recurrence starts afresh in a pass of several tokens, whatever the cache holds.
+    at_once = max(1, _n_distributions(lm) // len(programs)) if rows_may_join(lm) else 1
     for start in range(0, longest, at_once):
         some = slice(start, start + at_once)
         mask = torch.cat([mask, real[:, some].to(mask)], dim=1)
@@ -66,6 +69,7 @@ def along_programs(
             logits = logits_of_every_token(lm, ids[:, some], mask, cache)
         for token in logits.split(1, dim=1):  # large temporaries would come as new pages each time
             yield torch.log_softmax(token.float(), dim=-1)
+        del logits, token  # before the next are computed
 
 
 def mean_kls(
@@ -82,5 +86,8 @@ def mean_kls(
 
 def _n_distributions(lm: LanguageModel) -> int:
     """How many are held at once."""
-    numbers = NUMBERS_AT_ONCE if torch.device(lm.device).type == "cpu" else NUMBERS_AT_ONCE_GPU
-    return max(1, numbers // embeddings_of(lm.model).num_embeddings)
+    return max(1, _either(lm, NUMBERS_AT_ONCE, NUMBERS_AT_ONCE_GPU) // embeddings_of(lm.model).num_embeddings)
+
+
+def _either(lm: LanguageModel, on_processor: int, on_gpu: int) -> int:
+    return on_processor if torch.device(lm.device).type == "cpu" else on_gpu

@@ -9,6 +9,7 @@ written and read again in every block and pass.
   shared heads in place, to the same bits. (A GPU's does so without a mask alone, as transformers knows.)
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -20,12 +21,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 GROUPED, SDPA = "grouped", "sdpa"
+_KNOWN_TO_SDPA = {"module", "query", "key", "value", "attention_mask", "dropout", "scaling", "is_causal", "kwargs"}
+_KNOWN_TO_SDPA |= {"position_bias", "cache"}
 MODEL_TYPES = ("gemma2",)  # that are eager by default, for the sake of the softcap, and have nothing else of their own
 
 
 def use_grouped_attention(model: PreTrainedModel) -> None:
-    """Where it is known to be the model's own."""
-    AttentionInterface.register(SDPA, sdpa_attention)
+    """Gemma-2's where it is known to be the model's own; torch's, for every model of the process, where transformers'
+    function is the one that is known here: what a later version might tell it must not be passed over."""
+    if inspect.signature(sdpa_attention_forward).parameters.keys() <= _KNOWN_TO_SDPA:
+        AttentionInterface.register(SDPA, sdpa_attention)
     config = model.config.get_text_config()
     if config.model_type in MODEL_TYPES and getattr(config, "_attn_implementation", "") == "eager":
         AttentionInterface.register(GROUPED, grouped_attention)
@@ -66,13 +71,18 @@ def sdpa_attention(
     key: Float[Tensor, "batch kv_head all_pos d_head"],
     value: Float[Tensor, "batch kv_head all_pos d_value"],
     attention_mask: Tensor | None,
+    *,
     scaling: float | None = None,
     **rest: Any,
 ) -> tuple[Float[Tensor, "batch pos head d_value"], None]:
-    """transformers' own function, but for what it would copy keys and values for."""
+    """transformers' own function, but for what it would copy keys and values for.
+
+    Where a gradient is wanted it is left to copy: in bfloat16 the kernel adds up those of shared heads less exactly.
+    """
     copied = getattr(module, "num_key_value_groups", 1) > 1 and query.shape[2] > 1 and attention_mask is not None
     plain = not rest.get("dropout") and all(rest.get(name) is None for name in ("softcap", "position_bias", "cache"))
-    if key.device.type == "cpu" and copied and plain:
+    differentiated = torch.is_grad_enabled() and key.requires_grad
+    if key.device.type == "cpu" and copied and plain and not differentiated:
         attended = scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True
         )

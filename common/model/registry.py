@@ -184,7 +184,8 @@ def model_identity(model: str, revision: str = "") -> str:
 
 def shown_name(model: str) -> str:
     """A model's name in files that are handed on: of a folder its own name, not where it lies on this machine."""
-    return Path(model).name if model not in MODELS and Path(model).is_dir() else model
+    path = Path(model)
+    return path.resolve().name if model not in MODELS and (path.is_absolute() or path.is_dir()) else model
 
 
 def at_commit(name: str, revision: str) -> str:

@@ -5,7 +5,8 @@
 2. acts = JumpReLU(x W_enc + b_enc) with one threshold for all latents. `feedback`: it moves so that the mean number of
    active latents stays at the target: BatchTopK (Bussmann et al. 2024, arXiv:2412.06410) with a running threshold in
    place of a sort. `batchtopk`: exactly the largest of each batch; the finished dictionary has the mean of their
-   thresholds. Decoder rows have unit norm.
+   thresholds. `topk`: the largest of each row; the finished one has a threshold for each latent (top_k.py). Decoder
+   rows have unit norm.
 3. Directions start random, at the scale that reconstructs a batch best. Latents that have not fired for a while start
    again at what is missing (resampling.py). The target for active latents starts three times as high and falls.
 
@@ -26,7 +27,8 @@ from torch.nn import functional
 from common.saes.dictionary import Dictionary
 from common.saes.mixture import Batch, Normalisation, Part, Scale, batches
 from common.saes.resampling import resampled
-from common.saes.training_settings import BATCHTOPK, FEEDBACK, DictionarySettings
+from common.saes.top_k import KeptLatents, largest
+from common.saes.training_settings import FEEDBACK, TOPK, DictionarySettings
 
 STEPS_BETWEEN_LINES = 200
 _WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -56,6 +58,7 @@ class DictionaryTrainer:
             torch.zeros(shapes.get(name, (d_out,)), device=self.device, requires_grad=True) for name in _WEIGHTS
         )
         self.threshold = math.nan
+        self.kept = KeptLatents.none_of(settings.d_sae, self.device)
         self.since_fired = torch.zeros(settings.d_sae, device=self.device)
         self.n_resampled = self.step = 0
         parameters = [getattr(self, name) for name in _WEIGHTS]
@@ -83,18 +86,20 @@ class DictionaryTrainer:
             "b_enc": self.b_enc * written.factor - read.mean @ W_enc,
             "W_dec": self.W_dec.clone(),
             "b_dec": self.b_dec * written.factor + written.mean,
-            "threshold": torch.full((self.settings.d_sae,), self.threshold * written.factor),
+            "threshold": self._thresholds() * written.factor,
         }
         return Dictionary(**{name: weight.detach().cpu() for name, weight in weights.items()})
 
     def state(self) -> dict[str, Tensor]:
         """All that the steps to come depend on, besides the batches."""
         read, written = self.normalisation.inputs, self.normalisation.targets
-        numbers = [self.step, self.n_resampled, self.threshold, read.factor, written.factor]
+        numbers = [self.step, self.n_resampled, self.threshold, self.kept.factor, read.factor, written.factor]
         state = {
             "numbers": torch.tensor([*numbers, *self.normalisation.weights], dtype=torch.float64),
             "means": torch.cat([read.mean, written.mean]),
             "since_fired": self.since_fired,
+            "exceeded": self.kept.exceeded,
+            "n_kept": self.kept.n_kept,
             "generator": self.generator.get_state(),
         }
         for name in _WEIGHTS:
@@ -108,12 +113,13 @@ class DictionaryTrainer:
         cls, settings: DictionarySettings, state: dict[str, Tensor], is_autoencoder: bool, device: str
     ) -> "DictionaryTrainer":
         """A trainer that goes on from a `state`, to the same bits on the same hardware."""
-        step, n_resampled, threshold, read, written, *weights = state["numbers"].tolist()
+        step, n_resampled, threshold, factor, read, written, *weights = state["numbers"].tolist()
         means = state["means"].to(device).split([len(state["W_enc"]), len(state["b_dec"])])
         inputs = Scale(means[0], read)
         normalisation = Normalisation(inputs, inputs if is_autoencoder else Scale(means[1], written), tuple(weights))
         trainer = cls(settings, normalisation, is_autoencoder)
         trainer.step, trainer.n_resampled, trainer.threshold = int(step), int(n_resampled), threshold
+        trainer.kept = KeptLatents(state["exceeded"].to(device), state["n_kept"].to(device), factor)
         trainer.since_fired = state["since_fired"].to(device)
         trainer.generator.set_state(state["generator"])
         for name in _WEIGHTS:
@@ -128,7 +134,8 @@ class DictionaryTrainer:
         """The error relative to each part's variance, and how many latents were active; a mean over the batch."""
         pre = torch.addmm(self.b_enc, batch.inputs, self.W_enc)
         gate = self._gate(pre)
-        latent_acts = functional.threshold(pre, gate, 0.0)
+        one_gate = isinstance(gate, float)
+        latent_acts = functional.threshold(pre, gate, 0.0) if one_gate else torch.where(pre > gate, pre, 0.0)
         errors = torch.addmm(self.b_dec, latent_acts, self.W_dec) - batch.targets
         loss = torch.dot(errors.pow(2).mean(1), batch.weights) / len(errors)
         self.optimizer.zero_grad(set_to_none=True)
@@ -140,23 +147,36 @@ class DictionaryTrainer:
             self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
             n_fired = torch.count_nonzero(latent_acts, dim=0)
             l0 = n_fired.sum().item() / len(errors)
-            self._move_threshold(gate, l0)
+            self._move_threshold(pre, gate, l0)
             self.since_fired = torch.where(n_fired > 0, 0.0, self.since_fired + 1)
             if (self.step + 1) % self.settings.resample_every == 0:
                 if self.step < self.settings.n_steps * self.settings.resampled_share:
                     self._resample(batch, errors)
         return loss.item(), l0
 
-    def _gate(self, pre: Tensor) -> float:
+    def _gate(self, pre: Tensor) -> float | Tensor:
+        """What active pre-activations exceed: one number, or one for each row."""
         if self.settings.threshold == FEEDBACK:
             return self.threshold
-        return max(0.0, _exceeded_by(pre.detach(), self.settings.l0_at(self.step)))
+        l0 = self.settings.l0_at(self.step)
+        if self.settings.threshold == TOPK:
+            return largest(pre.detach(), round(l0))
+        return max(0.0, _exceeded_by(pre.detach(), l0))
 
-    def _move_threshold(self, gate: float, l0: float) -> None:
-        if self.settings.threshold == BATCHTOPK:
-            self.threshold += 0.02 * (gate - self.threshold)
-        else:
+    def _move_threshold(self, pre: Tensor, gate: float | Tensor, l0: float) -> None:
+        if self.settings.threshold == FEEDBACK:
             self.threshold *= math.exp(0.05 * max(-1.0, min(1.0, l0 / self.settings.l0_at(self.step) - 1)))
+        elif isinstance(gate, Tensor):
+            self.kept.note(pre, gate)
+            self.threshold += 0.02 * (gate.mean().item() - self.threshold)
+        else:
+            self.threshold += 0.02 * (gate - self.threshold)
+
+    def _thresholds(self) -> Tensor:
+        """Of the finished dictionary's latents."""
+        if self.settings.threshold == TOPK:
+            return self.kept.thresholds()
+        return torch.full((self.settings.d_sae,), self.threshold)
 
     def _resample(self, batch: Batch, errors: Tensor) -> None:
         """Start latents that have long not fired again; those for which there is no place wait for the next time."""
@@ -177,6 +197,7 @@ class DictionaryTrainer:
         for parameter, index in ((self.W_enc, (slice(None), dead)), (self.b_enc, dead), (self.W_dec, dead)):
             for moment in ("exp_avg", "exp_avg_sq"):
                 self.optimizer.state[parameter][moment][index] = 0.0
+        self.kept.forget(dead)
         self.since_fired[dead] = 0.0
         self.n_resampled += len(dead)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError
 
-FEEDBACK, BATCHTOPK = "feedback", "batchtopk"
+FEEDBACK, BATCHTOPK, TOPK = "feedback", "batchtopk", "topk"
 HIGHEST = "highest"
 MATMUL_PRECISIONS = (HIGHEST, "high", "medium")  # of torch.set_float32_matmul_precision
 

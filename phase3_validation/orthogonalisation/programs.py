@@ -101,9 +101,9 @@ def _trajectory_kls(
     """How much the weights that the model has now disturb it; in `unchanged` it has its own."""
     kls = [0.0] * len(programs)
     for part in parts(lm, mask.sum(1).tolist(), programs):
-        some = [programs[row] for row in part]
-        changed = _along(lm, ids[part], mask[part], some, nullcontext)
-        plain = _along(lm, ids[part], mask[part], some, unchanged)
+        some, n_tokens = [programs[row] for row in part], int(mask[part].sum(1).max())
+        read = ids[part, -n_tokens:], mask[part, -n_tokens:]
+        changed, plain = _along(lm, *read, some, nullcontext), _along(lm, *read, some, unchanged)
         for row, kl in zip(part, mean_kls(zip(plain, changed, strict=True), some), strict=True):
             kls[row] = kl
     return kls
@@ -115,8 +115,8 @@ def _along(
     mask: Int[Tensor, "batch pos"],
     programs: Sequence[Sequence[int]],
     weights: Callable[[], AbstractContextManager],
-) -> Iterator[Float[Tensor, "batch n_tokens d_vocab"]]:
-    """Log-probabilities along the programs, part by part, each computed while the context `weights` is open."""
+) -> Iterator[Float[Tensor, "batch 1 d_vocab"]]:
+    """Log-probabilities along the programs, token by token, each computed while the context `weights` is open."""
     with weights():
         logits, cache = _read(lm, ids, mask)
     along = along_programs(lm, programs, logits, cache, mask)

@@ -4,6 +4,7 @@ hand.
 
 import pytest
 import torch
+from architectures import small
 from tiny_models import make_tokenizer, save_tiny_llama, save_tiny_qwen
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -11,11 +12,13 @@ from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
 from common.interventions import trajectory_kl
 from common.interventions.steered_generation import SteeringVector, generate_steered
-from common.interventions.trajectory_kl import parts
+from common.interventions.trajectory_kl import along_programs, parts
+from common.model.forward import new_cache, next_token_logits
 from common.model.generation import generate
 from common.model.hooks import change_sites, decoder_blocks, read_sites
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
+from common.model.memory import cache_bytes
 from common.model.rows import Request
 from common.model.sites import resid_site
 from common.problems.prompt import Prompt, build_prompt
@@ -193,11 +196,25 @@ def test_the_disturbance_is_the_same_however_little_fits_in_memory(lm, monkeypat
 
 def test_rows_that_are_read_together_are_of_like_length_and_fit_in_memory(lm, monkeypatch):
     monkeypatch.setattr(trajectory_kl, "NUMBERS_AT_ONCE", 24 * lm.model.config.vocab_size)  # three rows, eight tokens
-    monkeypatch.setattr(trajectory_kl, "HELD_AT_ONCE", 100)
+    monkeypatch.setattr(trajectory_kl, "HELD_BYTES", 200 * cache_bytes(lm.model))  # a hundred tokens, twice
     n_programs, n_prompts = [9, 2, 8, 2, 3, 9, 2], [20, 20, 20, 20, 20, 95, 20]
     found = list(parts(lm, n_prompts, [[0] * n for n in n_programs]))
     assert found == [[1, 3, 6], [4, 2, 0], [5]]
     assert list(parts(lm, [], [])) == []
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "jamba", "mamba2", "lfm2", "gpt2", "qwen2"])
+def test_what_is_read_behind_a_cache_is_what_one_pass_reads(architecture):
+    """A recurrence goes on from its state one token at a time alone."""
+    lm = small(architecture)
+    prompt, program = torch.arange(5, 17)[None], list(range(20, 40))
+    cache, mask = new_cache(lm), torch.ones_like(prompt)
+    with torch.inference_mode():
+        first = next_token_logits(lm, prompt, mask, cache)
+        found = torch.cat(list(along_programs(lm, [program], first, cache, mask)), dim=1)[0]
+        whole = lm.model(input_ids=torch.cat([prompt, torch.tensor([program])], dim=1)).logits[0]
+    expected = torch.log_softmax(whole[prompt.shape[1] - 1 : -1], dim=-1)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_planted_direction_flips_the_output_as_computed_by_hand(tmp_path):

@@ -30,7 +30,9 @@ def test_a_hub_id_is_its_identity_and_a_folder_its_content(tiny_gemma, tmp_path)
 
 def test_what_is_handed_on_says_a_folders_name_and_not_where_it_lies(tmp_path):
     (tmp_path / "coder").mkdir()
-    assert shown_name(str(tmp_path / "coder")) == shown_name(f"{tmp_path}/coder/") == "coder"
+    assert (
+        shown_name(str(tmp_path / "coder")) == shown_name(f"{tmp_path}/coder/") == shown_name("/gone/coder") == "coder"
+    )
     assert [shown_name(name) for name in ("organism", "google/gemma-2-2b")] == ["organism", "google/gemma-2-2b"]
 
 
