@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common.errors import ArtifactMismatchError
 from common.saes.dictionary import Dictionary
 from common.saes.mixture import Batch, Normalisation, Part, Scale, batches
 from common.saes.resampling import resampled
@@ -112,7 +113,15 @@ class DictionaryTrainer:
     def resumed(
         cls, settings: DictionarySettings, state: dict[str, Tensor], is_autoencoder: bool, device: str
     ) -> "DictionaryTrainer":
-        """A trainer that goes on from a `state`, to the same bits on the same hardware."""
+        """A trainer that goes on from a `state`, to the same bits on the same hardware.
+
+        Raises: ArtifactMismatchError for the state of a version whose steps depended on less.
+        """
+        if lacking := {"exceeded", "n_kept"} - state.keys():
+            raise ArtifactMismatchError(
+                f"a state of training without {' and '.join(sorted(lacking))} was saved by an earlier version\n"
+                f"Begin anew: give the same command with --fresh"
+            )
         step, n_resampled, threshold, factor, read, written, *weights = state["numbers"].tolist()
         means = state["means"].to(device).split([len(state["W_enc"]), len(state["b_dec"])])
         inputs = Scale(means[0], read)

@@ -70,6 +70,16 @@ def test_a_state_goes_on_to_the_same_bits(threshold):
         assert torch.equal(tensor, resumed.state()[name]), name
 
 
+def test_a_state_of_an_earlier_version_is_refused_with_what_to_type():
+    parts = [Part(1.0, planted_samples(512, 0.0))]
+    trainer = DictionaryTrainer(SMALL, Normalisation.of(parts), True)
+    trainer.train([next(batches(parts, 256, trainer.normalisation, torch.Generator()))])
+    state = trainer.state()
+    del state["n_kept"]
+    with pytest.raises(ArtifactMismatchError, match=r"without n_kept .*\n.*--fresh"):
+        DictionaryTrainer.resumed(SMALL, state, True, "cpu")
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_each_part_s_error_counts_relative_to_its_own_variance(seed):
     parts = [Part(0.5, planted_samples(4000, 0.0, 1)), Part(0.5, scaled(planted_samples(4000, 0.0, 2), 0.5))]
