@@ -133,6 +133,18 @@ def match_words(matched: Match) -> str:
     return f"{differ} differ from it by more than a factor of {matched.limit:g}{beside}"
 
 
+def warn_of_too_few_to_judge(
+    directions: Sequence[Direction], columns: dict[str, np.ndarray], selected: SelectedDocument, log: logging.Logger
+) -> None:
+    """Before hours are spent on coefficients of directions that no phase could judge by them."""
+    for direction in directions:
+        without = [direction.latent, *_selected_there(direction, selected)]
+        n = len(_candidate_rows(columns, direction.layer, without))
+        if n < MIN_CONTROLS:
+            words = "%s: %d latents of layer %d can be matched controls, and a verdict takes %d"
+            log.warning(words, direction.name, n, direction.layer, MIN_CONTROLS)
+
+
 def warn_of_few(direction: str, n_matched: int, k: int, log: logging.Logger) -> None:
     if n_matched < k:
         log.warning("%s: its layer has %d of %d matched latents", direction, n_matched, k)

@@ -21,6 +21,7 @@ from common.handoffs import JUDGED
 from common.handoffs.steering import DEGENERATE_LIMIT, CoefficientsDocument, Dose, FittedFacts, TunedDirection
 from common.interventions.comparisons import wanted_change
 from common.interventions.conditions import UNSTEERED, Condition, mean_norms, rows_by_condition, steered
+from common.interventions.controls import warn_of_too_few_to_judge
 from common.interventions.directions import Direction, unit_decoder_row
 from common.interventions.fitted import VECTORS, FittedDirection, filled, fit, steered_directions
 from common.interventions.outcomes import effect, paired
@@ -80,7 +81,8 @@ def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: s
 
 
 def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None:
-    plan, generations = plan_of(ctx), ctx.read(handoffs.GENERATIONS)
+    plan, generations, latents = plan_of(ctx), ctx.read(handoffs.GENERATIONS), ctx.read(handoffs.LATENTS)
+    warn_of_too_few_to_judge(plan.directions, latents.columns("latents.parquet"), latents.document(), ctx.log)
     earlier = greedy_programs(generations.table("dataset.parquet"))
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, earlier)

@@ -26,6 +26,7 @@ from common.interventions.controls import (
     match_words,
     matched_latents,
     warn_of_few,
+    warn_of_too_few_to_judge,
 )
 from common.interventions.directions import Direction
 from common.launch.running import context_for
@@ -102,6 +103,16 @@ def test_norms_that_differ_by_rounding_alone_do_not_decide():
     all_of_them = matched_latents(flat, 1, 9, 100, 300)
     assert distances.max() <= min(abs(flat["n_active"][300 + i] - flat["n_active"][309]) for i in all_of_them[10:])
     assert matched_latents(columns | {"decoder_norm": np.ones(900)}, 1, 9, 100, 10)
+
+
+def test_a_direction_that_cannot_be_judged_is_said_before_its_coefficient_is_sought(caplog):
+    selected = made(SelectedDocument, {"problems": 100, "directions": {}})
+    few = latents() | {"kept": np.arange(900) < 305, "separation": np.zeros(900), "n_active": np.ones(900)}
+    with caplog.at_level(logging.WARNING):
+        warn_of_too_few_to_judge([OWN], latents(n=300), selected, logging.getLogger("test"))
+        assert not caplog.text
+        warn_of_too_few_to_judge([OWN], few, selected, logging.getLogger("test"))
+    assert "steer_correct: 5 latents of layer 1 can be matched controls, and a verdict takes 19" in caplog.text
 
 
 def test_fewer_controls_are_used_and_said_and_none_is_an_error(caplog):
