@@ -11,7 +11,7 @@ from natural.experiment import Experiment, carry_out, experiment_of, parser_of
 from natural.steps import Step
 
 LAYERS, TOKENS = "12,15,18", "2000000"
-# With one threshold for all, or half as many active latents, last prompt tokens get hardly any.
+# Of what was tried, this leaves least of what varies between last prompt tokens (docs/natural/README.md).
 SPARSITY = ("--threshold", "topk", "--l0", "64")
 SAVE_EVERY = "190"  # steps: at the end of every text in memory, of 195 steps for three layers of 896 dimensions
 

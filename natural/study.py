@@ -24,8 +24,8 @@ TAKEN_AWAY, CONTROLS_TAKEN_AWAY = "48", "19"  # phase 3.5: problems, matched lat
 WITHOUT_PARTS = "97"  # phase 3.7: problems
 
 
-def before_steering(experiment: Experiment) -> list[Step]:
-    """The programs, the latents, what they predict, the detectors."""
+def before_steering(experiment: Experiment, *again: str) -> list[Step]:
+    """The programs, the latents, what they predict, the detectors; `again` is --reuse-validation, or nothing."""
     problems = ("--dataset", experiment.dataset)
     reading = (*experiment.loading, *SAE, *problems)
     analysing = ("--model", experiment.model, *SAE, *problems)
@@ -34,9 +34,9 @@ def before_steering(experiment: Experiment) -> list[Step]:
         experiment.programs(),
         experiment.general_text(),
         experiment.phase("2", *analysing),
-        experiment.phase("3.1", *analysing),
-        experiment.phase("4.1", *reading),
-        experiment.phase("4.1", *reading, "--read", "programs", name="of programs, phase"),
+        experiment.phase("3.1", *analysing, *again),
+        experiment.phase("4.1", *reading, *again),
+        experiment.phase("4.1", *reading, "--read", "programs", *again, name="of programs, phase"),
     ]
 
 
@@ -70,9 +70,15 @@ def _coefficients(experiment: Experiment, *words: str, name: str = "phase") -> S
 def main(argv: list[str]) -> int:
     parser = parser_of("natural.study", __doc__)
     parser.add_argument("--to-dataset", help="other problems, for phase 3.6: a name or a file, as phase 3.6 takes them")
+    parser.add_argument(
+        "--reuse-validation",
+        action="store_true",
+        help="read the problems that report once more, where they were read with other dictionaries; it is counted",
+    )
     args = parser.parse_args(argv)
     experiment = experiment_of(args)
-    steps = [*before_steering(experiment), screening(experiment)]
+    again = ("--reuse-validation",) if args.reuse_validation else ()
+    steps = [*before_steering(experiment, *again), screening(experiment)]
     if not args.dry_run and (status := carry_out(steps, args, experiment, None)):
         return status
     direction = "CHOSEN" if args.dry_run else screened(experiment.data)

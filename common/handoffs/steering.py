@@ -282,7 +282,7 @@ class Added(OfLayer):
 
     @property
     def subtracted(self) -> bool:
-        """Whether the direction is taken from the stream: its negative sign did better in tuning."""
+        """Whether the direction is taken from the stream: phase 3.2 chose a negative coefficient."""
         return self.coefficient < 0
 
 

@@ -100,13 +100,13 @@ def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[
     """Every direction that was run, judged. `wanted` is what each should do.
 
     Holm's correction is over the directions, for McNemar's test and for Fisher's against the first kind of controls:
-    matched latents, but for a positive control.
+    matched latents, except for a positive control, which has random directions alone.
     """
     mcnemar = holm([each.mcnemar_p for each in compared.values()])
     fisher = holm([next(iter(each.controls.values())).fisher_p for each in compared.values()])
     judged = {}
-    for (name, each), *p in zip(compared.items(), mcnemar, fisher, strict=True):
-        p_holm = {"mcnemar": p[0], "fisher": p[1]}
+    for (name, each), p_mcnemar, p_fisher in zip(compared.items(), mcnemar, fisher, strict=True):
+        p_holm = {"mcnemar": p_mcnemar, "fisher": p_fisher}
         power = power_of_verdict(each, wanted[name], len(compared))
         judged[name] = Judgement(p_holm, power, verdict(each, p_holm, power, wanted[name]))
     return judged

@@ -55,7 +55,7 @@ class Generation:
 
 @dataclass
 class Row:
-    """A row that still generates; `key` is what whoever asks for it calls it."""
+    """A program being generated, a row of each pass; `key` is what whoever asks for it calls it."""
 
     key: Any
     request: Request

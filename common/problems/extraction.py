@@ -66,9 +66,9 @@ def _program(blocks: Sequence[Block], entry_point: str) -> str | None:
 
 
 def _rank(block: Block, good: list[str], body: list[ast.stmt], entry_point: str) -> int:
-    """How well a block, of which the good lines parse, defines the function.
+    """How well a block defines the function; `good` are its first lines, as far as they parse.
 
-    0 not at all, 1 by an import or a stub, 2 it begins to, from 3 on it does.
+    0 not at all, 1 by an import or a stub, 2 it begins to; 3 it does, 1 more in a fence, 2 more where nothing is lost.
     """
     rest = block.lines[len(good) :]
     if any(really_defines(item, entry_point) for item in body):

@@ -16,7 +16,7 @@ def program_in(lines: list[str], body: Sequence[ast.stmt], entry_point: str) -> 
 
 
 def helpers_in(lines: Sequence[str], tested: str = "") -> str | None:
-    """The program without what runs the tested function; None if it defines nothing."""
+    """What lines define besides the tested function's own runs, as a program; None if that is nothing."""
     good, body = longest_prefix(lines)
     idle = definitions_only(body, tested)
     kept = [item for index, item in enumerate(body) if index not in idle]

@@ -1,4 +1,6 @@
-"""Many programs judged in their order, so many ahead that every worker is busy and memory stays bounded."""
+"""Programs that exist already (of `grade`, reference solutions) judged in their order, so many ahead that every worker
+is busy and memory stays bounded. What a model writes is judged in writing.py, as it is written.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator

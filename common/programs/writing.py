@@ -11,10 +11,14 @@ From a row of phase 0's table to one of phase 1's, in the order of the calls:
     write_programs   here: loads the model and the sandbox
       rows_in_flight in_flight.py: as many at a time as memory holds
         read_group   common/model/generation.py: the residual stream of the prompts
-        write_rows   the same: text and log-probabilities
+        write_rows   the same: a token of every row in each pass, with its log-probability
+          has_ended  common/model/rows.py: at the end of sequence, at a limit, or where solution_end finds it complete
       submit         solutions.py: extract_program (common/problems/extraction.py), then to the sandbox's processes
       keep           here, once it is judged: the label, record_rows and record_tensors (solutions.py)
         append       common/runs/records.py: a part on disk; leaving the `with` block joins all parts to the artifact
+
+A run that was stopped is opened again by ctx.write() (common/runs/target_folder.py), and passes over what it holds
+(`out.wants`).
 """
 
 import time
@@ -161,11 +165,11 @@ def row_limit(ctx: RunContext[WritingConfig], lm: LanguageModel, writer: Program
 def _judged_meanwhile(
     ctx: RunContext[WritingConfig], out: RecordWriter, sandbox: Sandbox, earlier: Earlier, work: TokenWork
 ) -> Iterator[Callable[[int, Draft], None]]:
-    """Gives what takes a draft: it has it judged, and keeps the records of those that are judged by then."""
+    """Gives `hand_over(index, draft)`: that hands a draft to the sandbox, and keeps all that are judged by then."""
     waiting: dict[int, tuple[Draft, Solution]] = {}
 
     def keep(n_left: int) -> None:
-        """Those that are judged, and as many more as it takes to leave `n_left`."""
+        """Keep those that are judged; wait for the oldest until at most `n_left` are left."""
         labels = []
         for index in list(waiting):
             draft, solution = waiting[index]

@@ -1,9 +1,10 @@
 """The largest pre-activations of each row, in training; and what tells them apart once it is over.
 
 TopK (Gao et al. 2024, arXiv:2406.04093) gives every row as many active latents, however little it differs from others.
-One threshold for all gives text many, and few to rows that are nearly alike. But whether a latent is among the largest,
-a few of them cannot tell: a detector of eight would need all. So the finished dictionary has a threshold for each
-latent: the mean of what it had to exceed where it was kept, times a factor at which as many are active as were.
+One threshold for all gives text many, and few to rows that are nearly alike. But a detector of eight latents computes
+only those eight, and cannot know whether they are among the k largest: each needs a threshold of its own. So the
+finished dictionary is a JumpReLU, which the paper's is not: a latent's threshold is the mean of what it had to exceed
+where it was kept, times a factor at which as many are active over the whole mixture as were; not at each token.
 """
 
 import math
@@ -45,6 +46,7 @@ class KeptLatents:
         n_let_through = torch.count_nonzero(pre > self.thresholds()).item()
         too_many = n_let_through / max(1.0, kept.sum().item()) - 1
         self.factor *= math.exp(STEP * max(-1.0, min(1.0, too_many)))
+        self.factor = max(0.1, min(10.0, self.factor))  # where fewer than k are above 0, no threshold lets through less
 
     def thresholds(self) -> Float[Tensor, " latent"]:
         """Of a latent that was kept nowhere: the mean of the others'."""

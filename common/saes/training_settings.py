@@ -36,6 +36,10 @@ class DictionarySettings:
         for name, value, most in (("batch_size", self.batch_size, self.n_samples), ("l0", self.l0, most_active)):
             if not 0 < value <= most:
                 raise ConfigError(f"{name} is {value}\nGive a number above 0, at most {most:g}")
+        if self.threshold == TOPK and self.l0 != max(1, round(self.l0)):
+            raise ConfigError(
+                f"l0 is {self.l0:g}, and topk keeps so many of each token\nGive a whole number, 1 or more"
+            )
 
     @property
     def n_steps(self) -> int:

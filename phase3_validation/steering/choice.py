@@ -36,8 +36,9 @@ def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coeffic
 def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
     """The admissible point with the largest net change in the wanted direction, and why, in words.
 
-    Ties go to the smaller coefficient, then to the lower layer. None where every point breaks the output. What is
-    chosen need not work: it is the best of what was tried, and phase 3.3 tells whether it does anything.
+    Ties go to the coefficient nearest to 0, then to the lower layer, then to the positive one. None where every point
+    breaks the output. What is chosen need not work: it is the best of what was tried, and phase 3.3 tells whether it
+    does anything.
     """
     sign = 1 if wanted == RAISE else -1
     tried = [point for point in curve if point.coefficient != 0]

@@ -41,7 +41,7 @@ from phase3_validation.steering.figures import dose_response
 class CoefficientsPlan(SteeringPlan):
     """What is run: by direction and layer, one condition for each coefficient."""
 
-    points: dict[str, dict[int, list[Condition]]]
+    by_layer: dict[str, dict[int, list[Condition]]]
 
 
 def plan_of(ctx: RunContext[CoefficientsConfig]) -> CoefficientsPlan:
@@ -52,15 +52,15 @@ def plan_of(ctx: RunContext[CoefficientsConfig]) -> CoefficientsPlan:
     layers = config.chosen_layers()
     check_places(norms, layers or [direction.layer for direction in directions], config.site)
     coefficients = [coefficient for coefficient in config.coefficients if coefficient]
-    points = {
+    by_layer = {
         direction.name: {
             layer: [steered(direction.name, layer, config.site, coefficient) for coefficient in coefficients]
             for layer in layers or [direction.layer]
         }
         for direction in directions
     }
-    conditions = [condition for by_layer in points.values() for group in by_layer.values() for condition in group]
-    return CoefficientsPlan([UNSTEERED, *conditions], directions, norms, points)
+    conditions = [condition for layers in by_layer.values() for group in layers.values() for condition in group]
+    return CoefficientsPlan([UNSTEERED, *conditions], directions, norms, by_layer)
 
 
 def check_places(norms: dict[tuple[int, str], float], layers: list[int], site: str) -> None:
@@ -169,12 +169,12 @@ def _layer_of_fitted(plan: CoefficientsPlan) -> int:
 def _entry(site: str, plan: CoefficientsPlan, direction: Direction, rows: dict[Condition, Any]) -> TunedDirection:
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
-    for layer, conditions in plan.points[direction.name].items():
+    for layer, conditions in plan.by_layer[direction.name].items():
         points = [curve_point(before, rows[condition], layer, condition.coefficient) for condition in conditions]
         points.append(curve_point(before, before, layer, 0.0))
         curve += sorted(points, key=lambda point: point.coefficient)
     chosen, why = choose(curve, wanted)
-    norms = {str(layer): plan.norms[layer, site] for layer in plan.points[direction.name]}
+    norms = {str(layer): plan.norms[layer, site] for layer in plan.by_layer[direction.name]}
     return TunedDirection(
         latent=direction.facts, wanted=wanted, site=site, norms=norms, curve=curve, chosen=chosen, why=why
     )

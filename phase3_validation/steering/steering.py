@@ -52,19 +52,19 @@ from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
 from phase3_validation.steering.examples import examples
 from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
-from phase3_validation.steering.tuning import TUNING, ControlConditions, JudgedPlan, saved_rows, tuned_controls
+from phase3_validation.steering.tuning import TUNING, ControlConditions, ControlledPlan, saved_rows, tuned_controls
 
 
-def plan_of(ctx: RunContext[SteeringConfig]) -> JudgedPlan:
+def plan_of(ctx: RunContext[SteeringConfig]) -> ControlledPlan:
     """Raises: ConfigError when a direction has no control."""
     latents, k = ctx.read(handoffs.LATENTS), ctx.config.n_controls
-    chosen = ctx.read(handoffs.COEFFICIENTS).document()
-    usable = [name for name, entry in chosen.directions.items() if entry.chosen]
+    coefficients = ctx.read(handoffs.COEFFICIENTS).document()
+    usable = [name for name, entry in coefficients.directions.items() if entry.chosen]
     directions = steered_directions(latents, usable) if usable else []
     columns = latents.columns("latents.parquet") if usable else {}
     own, controls = {}, {}
     for direction in directions:
-        entry = chosen.directions[direction.name]
+        entry = coefficients.directions[direction.name]
         assert entry.chosen is not None  # as it is usable
         place = (entry.chosen.layer, entry.site, entry.chosen.coefficient)
         indices = {MATCHED_LATENT: controls_of(direction, columns, latents.document(), k), RANDOM_DIRECTION: range(k)}
@@ -77,7 +77,7 @@ def plan_of(ctx: RunContext[SteeringConfig]) -> JudgedPlan:
         ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["hyperparams"]), ctx.config.tuning_problems, ctx.config.seed
     )
     base = SteeringPlan([], directions, mean_norms(ctx.read(handoffs.GENERAL_TEXT)))
-    return JudgedPlan(base, chosen, own, controls, tuned_on)
+    return ControlledPlan(base, coefficients, own, controls, tuned_on)
 
 
 def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
@@ -95,12 +95,12 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
 
 
 def _write(
-    ctx: RunContext[SteeringConfig], out: RecordWriter, plan: JudgedPlan, earlier: Earlier, problems: list[Problem]
+    ctx: RunContext[SteeringConfig], out: RecordWriter, plan: ControlledPlan, earlier: Earlier, problems: list[Problem]
 ) -> None:
     """The programs that give the controls their signs, then those of validation."""
     n, n_there = plan.n_tuning, len(problems) * plan.n_conditions
     ctx.log.info("%d programs of hyperparams to turn the controls, %d of validation", n, n_there)
-    steer_prompt = plan.chosen.steer == "all"
+    steer_prompt = plan.coefficients.steer == "all"
     directions = with_vectors(plan.base.directions, ctx.read(handoffs.COEFFICIENTS))
     plan = replace(plan, base=replace(plan.base, directions=directions))
 
@@ -122,7 +122,7 @@ def _write(
 def conclude(
     ctx: RunContext[SteeringConfig],
     out: RecordWriter,
-    plan: JudgedPlan,
+    plan: ControlledPlan,
     earlier: dict[int, dict[str, Any]],
     readings: int,
     problems: list[dict[str, Any]],
@@ -139,7 +139,7 @@ def conclude(
         n=len(before),
         readings=readings,
         seed=ctx.config.seed,
-        steer=plan.chosen.steer,
+        steer=plan.coefficients.steer,
         baseline=UnsteeredRate(n_correct=baseline.n_correct_before, pass_rate=effect(baseline).pass_rate),
         agrees_with_phase_1=agreement(before, earlier),
         errors={"unsteered": _errors(before)} | {name: _errors(rows[own]) for name, own in plan.own.items()},
@@ -150,7 +150,7 @@ def conclude(
     texts = {problem["task_id"]: problem["text"] for problem in problems}
     out.document("examples.json", {name: examples(before, rows[own], texts) for name, own in plan.own.items()})
     for name, entry in result.steered.items():
-        curve = plan.chosen.directions[name]
+        curve = plan.coefficients.directions[name]
         out.file(f"figures/dose_response_{name}.svg", figures.dose_response(name, curve, entry))
         out.file(f"figures/among_controls_{name}.svg", figures.among_controls(name, entry))
         out.file(f"figures/transitions_{name}.svg", figures.transition_table(name, entry))
@@ -161,20 +161,20 @@ def conclude(
 
 
 def _entries(
-    ctx: RunContext, plan: JudgedPlan, controls: ControlConditions, rows: dict[Condition, Any]
+    ctx: RunContext, plan: ControlledPlan, controls: ControlConditions, rows: dict[Condition, Any]
 ) -> dict[str, SteeredDirection | NotSteered]:
     """Every direction; those that were steered are judged together."""
-    before, chosen, compared = rows[UNSTEERED], plan.chosen.directions, {}
+    before, tuned, compared = rows[UNSTEERED], plan.coefficients.directions, {}
     matches = _matches(ctx, plan) if plan.own else {}
     for name, own in plan.own.items():
         beside = {
             kind: {index: rows[condition] for index, condition in group.items()}
             for kind, group in controls[name].items()
         }
-        compared[name] = compare_direction(before, rows[own], beside, chosen[name].wanted, matches.get(name))
-    judged = judge_family(compared, {name: entry.wanted for name, entry in chosen.items()})
+        compared[name] = compare_direction(before, rows[own], beside, tuned[name].wanted, matches.get(name))
+    judged = judge_family(compared, {name: entry.wanted for name, entry in tuned.items()})
     entries: dict[str, SteeredDirection | NotSteered] = {}
-    for name, entry in chosen.items():
+    for name, entry in tuned.items():
         facts = {"latent": entry.latent, "wanted": entry.wanted}
         if name not in judged:
             entries[name] = NotSteered(**facts, verdict=SteeringVerdict(Change.UNUSABLE, why=entry.why))
@@ -185,14 +185,14 @@ def _entries(
             **facts,
             **place,
             norm=plan.base.norms[own.layer, own.site],
-            **vars(compared[name]),
-            **vars(judged[name]),
+            **vars(compared[name]),  # the effect, beside the controls
+            **vars(judged[name]),  # p_holm, power, verdict
             selective=_selective(ctx, entry.wanted, before, rows[own]),
         )
     return entries
 
 
-def _matches(ctx: RunContext, plan: JudgedPlan) -> dict[str, Match]:
+def _matches(ctx: RunContext, plan: ControlledPlan) -> dict[str, Match]:
     """How alike the matched latents of each direction are to its own."""
     latents = ctx.read(handoffs.LATENTS)
     columns, n = latents.columns("latents.parquet"), latents.document().problems

@@ -27,14 +27,14 @@ ControlConditions = dict[str, dict[str, dict[int, Condition]]]  # by direction, 
 
 
 @dataclass(frozen=True)
-class JudgedPlan:
-    """What is run. `chosen` is what phase 3.2 wrote; `own` is by direction's name, `controls` have no better sign yet.
+class ControlledPlan:
+    """What is run. `coefficients` is what phase 3.2 wrote; `own` is by direction's name; `controls` have its sign.
 
-    A direction without an admissible coefficient is in `chosen` alone. `tuned_on` are the problems of the sample.
+    A direction without an admissible coefficient is in `coefficients` alone. `tuned_on` are the problems of the sample.
     """
 
     base: SteeringPlan
-    chosen: CoefficientsDocument
+    coefficients: CoefficientsDocument
     own: dict[str, Condition]
     controls: ControlConditions
     tuned_on: list[dict[str, Any]]
@@ -68,14 +68,14 @@ def turned(control: Condition) -> Condition:
     return replace(control, coefficient=-control.coefficient)
 
 
-def tuned_controls(plan: JudgedPlan, rows: Sequence[Row]) -> ControlConditions:
+def tuned_controls(plan: ControlledPlan, rows: Sequence[Row]) -> ControlConditions:
     """The controls, each with its better sign; `rows` are those of tuning.parquet."""
     of_condition: Mapping[Condition, Sequence[Row]] = rows_by_condition(rows)
 
     def tuned(name: str, control: Condition) -> Condition:
         after = {each.coefficient: of_condition[each] for each in (control, turned(control))}
-        sign = better_coefficient(of_condition[UNSTEERED], after, control.layer, plan.chosen.directions[name].wanted)
-        return replace(control, coefficient=sign)
+        wanted = plan.coefficients.directions[name].wanted
+        return replace(control, coefficient=better_coefficient(of_condition[UNSTEERED], after, control.layer, wanted))
 
     return {
         name: {kind: {i: tuned(name, each) for i, each in group.items()} for kind, group in kinds.items()}

@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from toy_phases import run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.handoffs import DICTIONARIES, LATENTS, SCHEMAS, SPLIT
+from common.handoffs.dictionaries import LastTokenFit
 from common.handoffs.document import from_json
 from common.model.loading import load_model
 from common.phases.phase import Phase
@@ -33,6 +35,7 @@ from phase0_difficulty.phase import PHASE as DIFFICULTY_PHASE
 from phase1_3_dictionaries.config import DictionariesConfig
 from phase1_3_dictionaries.corpus import prompts_in, text_part
 from phase1_3_dictionaries.phase import PHASE
+from phase1_3_dictionaries.report import doubts
 from phase2_sae_analysis.config import LatentConfig
 
 LOG = logging.getLogger("test")
@@ -123,6 +126,15 @@ def test_fvu_and_l0_of_the_card_are_those_of_other_code(run, document, layer, he
     assert card.text.l0 == pytest.approx(float((acts > 0).sum(1).double().mean()), rel=1e-3)
     centred = rows[ordinary] - rows[ordinary].mean(0)
     assert card.text.fvu == pytest.approx(float(missed[ordinary].sum() / centred.square().sum()), rel=1e-2)
+
+
+def test_the_page_doubts_a_dictionary_that_hardly_sees_the_prompts(document):
+    layer, card = next(iter(document.layers.items()))
+    for fvu_between, l0, doubted in ((0.4, card.text.l0, False), (0.6, card.text.l0, True), (0.4, 0.05, True)):
+        fits = {"prompts": LastTokenFit(missed_share=0.1, fvu_between=fvu_between, l0=l0, n=9)}
+        told = doubts(replace(document, layers={layer: replace(card, last_tokens=fits)}))
+        told = [words for words in told if "dead" not in words]
+        assert bool(told) is doubted and all("--threshold topk" in words for words in told)
 
 
 def test_documents_held_out_are_never_trained_on(lm):

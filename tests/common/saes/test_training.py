@@ -163,6 +163,12 @@ def test_settings_that_make_no_dictionary_are_refused(given):
         replace(SMALL, **given)
 
 
+@pytest.mark.parametrize("l0", [0.4, 4.5])
+def test_so_many_of_each_token_is_a_whole_number(l0):
+    with pytest.raises(ConfigError, match=r"l0 is .*\nGive a whole number"):
+        replace(SMALL, threshold=TOPK, l0=l0)
+
+
 def test_weights_whose_shapes_do_not_fit_are_refused():
     weights = {"W_enc": torch.zeros(3, 5), "b_enc": torch.zeros(5), "W_dec": torch.zeros(5, 3), "b_dec": torch.zeros(3)}
     with pytest.raises(ArtifactMismatchError, match="threshold has the shape"):
