@@ -10,7 +10,7 @@ from common.model.settings import ModelConfig, PromptConfig
 from common.phases.settings import setting, typed
 from common.problems.settings import DatasetConfig
 from common.saes.settings import layer_numbers
-from common.saes.training_settings import BATCHTOPK, FEEDBACK, HIGHEST, MATMUL_PRECISIONS, TOPK
+from common.saes.training_settings import BATCHTOPK, FEEDBACK, HIGHEST, MATMUL_PRECISIONS, TOPK, check_count
 
 TEXT, CODE, PROMPTS = "text", "code", "prompts"
 SPREAD, ALL = "spread", "all"
@@ -85,6 +85,7 @@ class DictionariesConfig(ModelConfig, DatasetConfig, PromptConfig):
                 f"--tokens is {self.tokens}, fewer than the {self.batch_size} of one step\n"
                 f"Give more of them, or a smaller --batch-size"
             )
+        check_count(self.threshold, self.l0, "--l0")
         self.shares()
         self.layers_of(n_layers=None)
 

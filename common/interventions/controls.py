@@ -66,9 +66,7 @@ def candidates_of(direction: Direction, columns: dict[str, np.ndarray], selected
 
     Raises: ConfigError when there is none.
     """
-    without = [direction.latent, *_selected_there(direction, selected)]
-    latents = columns["latent"][_candidate_rows(columns, direction.layer, without)].tolist()
-    return _some(direction, sorted(latents))
+    return _some(direction, _candidates(direction, columns, selected))
 
 
 def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument, k: int) -> list[int]:
@@ -78,6 +76,11 @@ def controls_of(direction: Direction, columns: dict[str, np.ndarray], selected: 
     """
     chosen = _selected_there(direction, selected)
     return _some(direction, matched_latents(columns, direction.layer, direction.latent, selected.problems, k, chosen))
+
+
+def _candidates(direction: Direction, columns: dict[str, np.ndarray], selected: SelectedDocument) -> list[int]:
+    without = [direction.latent, *_selected_there(direction, selected)]
+    return sorted(columns["latent"][_candidate_rows(columns, direction.layer, without)].tolist())
 
 
 def _selected_there(direction: Direction, selected: SelectedDocument) -> set[int]:
@@ -138,8 +141,7 @@ def warn_of_too_few_to_judge(
 ) -> None:
     """Before hours are spent on coefficients of directions that no phase could judge by them."""
     for direction in directions:
-        without = [direction.latent, *_selected_there(direction, selected)]
-        n = len(_candidate_rows(columns, direction.layer, without))
+        n = len(_candidates(direction, columns, selected))
         if n < MIN_CONTROLS:
             words = "%s: %d latents of layer %d can be matched controls, and a verdict takes %d"
             log.warning(words, direction.name, n, direction.layer, MIN_CONTROLS)

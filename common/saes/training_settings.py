@@ -9,6 +9,12 @@ HIGHEST = "highest"
 MATMUL_PRECISIONS = (HIGHEST, "high", "medium")  # of torch.set_float32_matmul_precision
 
 
+def check_count(threshold: str, l0: float, name: str) -> None:
+    """Raises: ConfigError where `l0`, called `name`, is no number of latents that topk could keep of a token."""
+    if threshold == TOPK and l0 != max(1, round(l0)):
+        raise ConfigError(f"{name} is {l0:g}; topk keeps so many of each token\nGive a whole number, 1 or more")
+
+
 @dataclass(frozen=True)
 class DictionarySettings:
     """All that the result depends on, besides the activations.
@@ -36,10 +42,7 @@ class DictionarySettings:
         for name, value, most in (("batch_size", self.batch_size, self.n_samples), ("l0", self.l0, most_active)):
             if not 0 < value <= most:
                 raise ConfigError(f"{name} is {value}\nGive a number above 0, at most {most:g}")
-        if self.threshold == TOPK and self.l0 != max(1, round(self.l0)):
-            raise ConfigError(
-                f"l0 is {self.l0:g}, and topk keeps so many of each token\nGive a whole number, 1 or more"
-            )
+        check_count(self.threshold, self.l0, "l0")
 
     @property
     def n_steps(self) -> int:

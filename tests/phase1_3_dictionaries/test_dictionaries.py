@@ -293,6 +293,11 @@ def test_a_text_that_is_too_short_is_refused(lm, tmp_path):
         text_part(lm, "text", str(tmp_path), 1_000, context=64, held_out=100, seed=0)
 
 
+def test_no_whole_number_of_latents_to_keep_is_refused_by_its_flag():
+    with pytest.raises(ConfigError, match=r"--l0 is 4\.5; .*\nGive a whole number"):
+        config_of(threshold="topk", l0=4.5)
+
+
 def test_fewer_tokens_than_one_step_takes_are_refused_by_their_flags():
     with pytest.raises(ConfigError, match=r"--tokens is 100, fewer than the 256 of one step(.|\n)*--batch-size"):
         config_of(tokens=100)
