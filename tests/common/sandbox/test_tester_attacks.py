@@ -326,8 +326,8 @@ HONEST = {
 
 
 @pytest.mark.parametrize(("code", "test"), HONEST.values(), ids=HONEST)
-def test_an_honest_program_gets_the_label_of_one_process(judged, code, test):
-    verdict = judged(code, test)
+def test_an_honest_program_gets_the_label_of_one_process(patient, program, code, test):
+    verdict = patient.submit(program(code, test)).result()
     assert verdict.label == "correct", verdict
 
 
