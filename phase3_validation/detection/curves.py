@@ -50,7 +50,10 @@ def precision_band(
 def f1_curve(
     values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], draws: Float[np.ndarray, "r n"]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Thresholds (at most 150 midpoints, evenly among them), F1 at each, and the band's two sides."""
+    """Thresholds (at most 150 midpoints, evenly among them), F1 at each, and the band's two sides.
+
+    All four are empty where all values are equal.
+    """
     thresholds = metrics.midpoints(values)
     if len(thresholds) > MOST_THRESHOLDS:
         thresholds = thresholds[np.linspace(0, len(thresholds) - 1, MOST_THRESHOLDS).round().astype(int)]
@@ -60,6 +63,8 @@ def f1_curve(
     return thresholds, metrics.f1_by_threshold(values, positive.astype(float), thresholds), low, high
 
 
-def _band(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _band(rows: Float[np.ndarray, "r k"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    if not rows.shape[1]:  # numpy gives no row for any quantile of no columns
+        return np.empty(0), np.empty(0)
     low, high = np.nanquantile(rows, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return low, high

@@ -271,3 +271,11 @@ def test_curves_are_those_of_scikit_learn_and_lie_in_their_bands():
     thresholds, f1, below, above = curves.f1_curve(values, positive, draws)
     assert f1 == pytest.approx([sk.f1_score(positive, values > each) for each in thresholds])
     assert ((below <= f1) & (f1 <= above)).all()
+
+
+def test_a_latent_that_fires_on_no_problem_has_a_curve_without_thresholds():
+    positive, draws = np.array([True, False, True, False]), np.ones((5, 4))
+    assert [len(part) for part in curves.f1_curve(np.zeros(4), positive, draws)] == [0, 0, 0, 0]
+    for band in (curves.roc_band, curves.precision_band):
+        low, high = band(np.zeros(4), positive, draws)
+        assert np.isfinite(low).all() and (low <= high).all()
