@@ -21,7 +21,7 @@ from natural.steps import Step
 SAE = ("--sae", "own")
 # A share of documents. What is active where these dictionaries read prompts is active in much other text; the automatic
 # limit leaves next to none of it (docs/natural/plan.md).
-GENERAL_TEXT_LIMIT = "0.2"
+LIMIT = ("--general-text-limit", "0.2")
 TOGETHER = ("--batch-size", "256")  # steered programs: more rows for each reading of the weights
 TAKEN_AWAY, CONTROLS_TAKEN_AWAY = "48", "19"  # phase 3.5: problems, matched latents of each direction
 WITHOUT_PARTS = "97"  # phase 3.7: problems
@@ -36,10 +36,10 @@ def before_steering(experiment: Experiment, *again: str) -> list[Step]:
         *dictionaries.steps_of(experiment),
         experiment.programs(),
         experiment.general_text(),
-        experiment.phase("2", *analysing, "--general-text-limit", GENERAL_TEXT_LIMIT),
+        experiment.phase("2", *analysing, *LIMIT),
         experiment.phase("3.1", *analysing, *again),
-        experiment.phase("4.1", *reading, *again),
-        experiment.phase("4.1", *reading, "--read", "programs", *again, name="of programs, phase"),
+        experiment.phase("4.1", *reading, *LIMIT, *again),
+        experiment.phase("4.1", *reading, "--read", "programs", *LIMIT, *again, name="of programs, phase"),
     ]
 
 
