@@ -75,6 +75,19 @@ def latents(document: SelectedDocument) -> str:
     return table((*headings, "fires if incorrect", "fires on general text"), rows)
 
 
+def limits(document: SelectedDocument) -> str:
+    """What every limit on general text leaves, and the latent that it would put first; the one in use stands last."""
+    rows = []
+    for at in document.limits:
+        row = ["in use" if at.limit is None else "none" if at.limit >= 1 else percent_of(at.limit), count(at.kept)]
+        best = ["–", "–", "–"]
+        if at.best is not None:
+            best = [latent_words(at.best), percent_of(at.best.general_text_rate), number(at.best.auroc, 3)]
+        rows.append([*row, *best, interval(at.auroc, 3)])
+    headings = ("limit", "latents left", "first", "fires on general text", "its AUROC of incorrect")
+    return table((*headings, "the first of each fold, on the rest"), rows)
+
+
 def sparse_probing(document: SelectedDocument) -> str:
     """Cross-validated AUROC by the number of latents, and of the whole stream."""
     sizes = sorted({probe.k for layer in document.sparse_probing for probe in layer.sparse})
@@ -100,6 +113,26 @@ def scores(document: DetectionDocument) -> str:
         rows[-1].append("")
     rows[1:] = sorted(rows[1:], key=lambda row: row[1] == Known.AFTER)
     headings = ("score", "known", f"AUROC of {entry.positive}", "latent less it", f"verdict on {direction_words(name)}")
+    return table(headings, rows)
+
+
+def directions(document: DetectionDocument) -> str:
+    """The latent of each direction."""
+    rows = [
+        [
+            direction_words(name),
+            latent_words(entry.latent),
+            entry.positive,
+            interval(entry.card.auroc, 3),
+            entry.verdict,
+        ]
+        + ["–", "–"]
+        for name, entry in document.directions.items()
+    ]
+    for row, entry in zip(rows, document.directions.values(), strict=True):
+        if (gain := entry.beyond_difficulty) is not None:
+            row[-2:] = [signed(gain.gain), gain.verdict]
+    headings = ("direction", "latent", "positive", "AUROC", "verdict", "gain over difficulty and text", "beyond them?")
     return table(headings, rows)
 
 
@@ -192,7 +225,9 @@ def percent_of(share: float | None) -> str:
 TABLES: tuple[tuple[str, ArtifactSchema, Callable[[Any], str]], ...] = (
     ("dictionaries", DICTIONARIES, dictionaries),
     ("latents", LATENTS, latents),
+    ("limits", LATENTS, limits),
     ("sparse probing", LATENTS, sparse_probing),
+    ("directions", DETECTION, directions),
     ("scores", DETECTION, scores),
     ("beyond difficulty", DETECTION, beyond_difficulty),
     ("steering", STEERING, steering),

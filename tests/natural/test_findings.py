@@ -12,7 +12,8 @@ from natural.findings import main, newest_detectors, tables_of
 def test_every_artifact_of_a_study_becomes_a_table(tmp_path):
     build(tmp_path / "data")
     tables = tables_of(tmp_path)
-    for name in ("latents", "sparse probing", "scores", "beyond difficulty", "screening", "steering", "detectors"):
+    of_phases = ("latents", "limits", "sparse probing", "directions", "scores", "beyond difficulty")
+    for name in (*of_phases, "screening", "steering", "detectors"):
         lines = tables[name].splitlines()
         assert len(lines) > 2 and len({line.count(" | ") for line in lines if "---" not in line}) == 1, name
     assert "before" in tables["scores"] and "after" in tables["scores"]
