@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,10 +22,13 @@ from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.generation import Group, started, write_rows
 from common.model.hooks import Activations, change_sites, embeddings_of
 from common.model.language_model import LanguageModel
+from common.model.parting import last_shared_layer, rows_part, select_rows_behind
 from common.model.row_cache import ReadPrompts
 from common.model.rows import Generation, Request, Row, start_row
 from common.model.tokenization import encode_padded
 from common.problems.prompt import Prompt, bodies_of
+
+Started = tuple[Float[Tensor, "batch d_vocab"], DynamicCache, Int[Tensor, "called pos"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,21 +150,64 @@ def trajectory_kls(
         places = [steered[row] for row in part]
         some = [prompts[place] for place in places]
         plain = list(dict.fromkeys(some))  # an unsteered row for each prompt, behind the others
-        program_of = dict(zip(some, (programs[place] for place in places), strict=True))
         encoded, source = _encoded(lm, [*some, *plain])
         vectors = _Vectors([*(steering_vectors[place] for place in places), *[None] * len(plain)], lm)
-        numbers = list(range(len(source)))
-        with vectors.hooks(lm):
-            read = [program_of[prompt] for prompt in (*some, *plain)]
+        program_of = dict(zip(some, (programs[place] for place in places), strict=True))
+        with _Parted(lm, vectors, encoded, source) as parted:
+            first, cache, mask = parted.read_prompts(steer_prompt)
+            along = along_programs(lm, parted.of_each([program_of[prompt] for prompt in plain]), first, cache, mask)
             n, own = len(some), source[: len(some)]
-            start = _each_reads_its_prompt if steer_prompt else _prompts_are_read_once
-            begun = start(lm, encoded, source, numbers, vectors)
-            with vectors.for_rows(numbers):
-                along = along_programs(lm, read, *begun)
-                kls_of_part = mean_kls(((logprobs[n:][own], logprobs[:n]) for logprobs in along), read[:n])
+            read = ((logprobs[n:][own], logprobs[:n]) for logprobs in along)
+            kls_of_part = mean_kls(read, [program_of[prompt] for prompt in some])
         for place, kl in zip(places, kls_of_part, strict=True):
             kls[place] = kl
     return kls
+
+
+class _Parted:
+    """Rows of a few prompts, each changed by its own vector: one row for each prompt, up to the block that changes
+    any, where nothing forbids it. `source`: which prompt each row has."""
+
+    def __init__(self, lm: LanguageModel, vectors: "_Vectors", encoded: BatchEncoding, source: Tensor) -> None:
+        self._lm, self._vectors, self._encoded, self._source = lm, vectors, encoded, source
+        self._layer = last_shared_layer(lm, vectors.sites)
+        self._called = torch.arange(source.max() + 1) if self._layer >= 0 else source  # prompts of the rows of a pass
+        self._open = ExitStack()
+
+    def __enter__(self) -> "_Parted":
+        self._open.enter_context(self._vectors.hooks(self._lm))
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._open.close()
+
+    def of_each(self, of_prompts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        """What rows of a pass have of what prompts have."""
+        return [of_prompts[prompt] for prompt in self._called.tolist()]
+
+    def read_prompts(self, steer_prompt: bool) -> Started:
+        """From the last token on steered, or from the first; so are all passes that follow."""
+        lm, mask = self._lm, self._encoded["attention_mask"].to(self._lm.device)
+        ids, numbers = self._encoded["input_ids"].to(lm.device), list(range(len(self._source)))
+        if steer_prompt:
+            cache = new_cache(lm)
+            self._part()
+            with self._vectors.for_rows(numbers, mask[self._source]):
+                logits = read_prompts(lm, ids[self._called], mask[self._called], cache)
+            self._vectors.set_rows(numbers)
+            return logits, cache, mask[self._called]
+        cache = _all_but_last(lm, self._encoded, self._vectors)
+        if self._layer < 0:
+            select_rows(cache, self._source)
+        else:
+            select_rows_behind(cache, self._layer, self._source)
+        self._part()
+        self._vectors.set_rows(numbers)
+        return next_token_logits(lm, ids[self._called, -1:], mask[self._called], cache), cache, mask[self._called]
+
+    def _part(self) -> None:
+        if self._layer >= 0:
+            self._open.enter_context(rows_part(self._lm, self._layer, self._source))
 
 
 def _encoded(lm: LanguageModel, prompts: Sequence[Prompt]) -> tuple[BatchEncoding, Int[Tensor, " batch"]]:
@@ -183,6 +229,11 @@ class _Vectors:
                 tables.setdefault(steering.site, torch.zeros(len(vectors), lm.d_model))[number] = steering.vector
         self._tables = {site: table.to(lm.device, dtype) for site, table in tables.items()}
         self._added: dict[str, Float[Tensor, "batch pos d_model"]] = {}  # nothing: no row is steered
+
+    @property
+    def sites(self) -> list[str]:
+        """Where any row is changed."""
+        return list(self._tables)
 
     def set_rows(self, numbers: Sequence[int], mask: Int[Tensor, "batch pos"] | None = None) -> None:
         """The vector of each row of the next passes; none for no rows. `mask` is 0 at positions left as they are."""
@@ -217,9 +268,6 @@ class _Vectors:
             yield
 
 
-Started = tuple[Float[Tensor, "batch d_vocab"], DynamicCache, Int[Tensor, "batch pos"]]
-
-
 def _all_but_last(lm: LanguageModel, encoded: BatchEncoding, vectors: _Vectors) -> DynamicCache:
     """An unsteered pass over the prompts without their last tokens."""
     ids, mask = encoded["input_ids"].to(lm.device), encoded["attention_mask"].to(lm.device)
@@ -227,17 +275,6 @@ def _all_but_last(lm: LanguageModel, encoded: BatchEncoding, vectors: _Vectors) 
     with vectors.for_rows([]):
         read_prompts(lm, ids[:, :-1], mask[:, :-1], cache)
     return cache
-
-
-def _prompts_are_read_once(
-    lm: LanguageModel, encoded: BatchEncoding, source: Tensor, numbers: Sequence[int], vectors: _Vectors
-) -> Started:
-    """Then all rows read the last token, steered."""
-    cache = _all_but_last(lm, encoded, vectors)
-    select_rows(cache, source)
-    ids, mask = encoded["input_ids"].to(lm.device)[source], encoded["attention_mask"].to(lm.device)[source]
-    with vectors.for_rows(numbers):
-        return next_token_logits(lm, ids[:, -1:], mask, cache), cache, mask
 
 
 def _each_reads_its_prompt(
@@ -251,7 +288,7 @@ def _each_reads_its_prompt(
 
 
 def read_prompts(
-    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"], cache: DynamicCache
+    lm: LanguageModel, ids: Int[Tensor, "called pos"], mask: Int[Tensor, "called pos"], cache: DynamicCache
 ) -> Float[Tensor, "batch d_vocab"]:
     """One pass over padded prompts, which fills the cache; the next token's logits."""
     with lm.meter.reading(lm.model, ids.numel()):

@@ -49,11 +49,12 @@ def along_programs(
     programs: Sequence[Sequence[int]],
     first: Float[Tensor, "batch d_vocab"],
     cache: DynamicCache,
-    mask: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "called pos"],
 ) -> Iterator[Float[Tensor, "batch 1 d_vocab"]]:
     """Log-probabilities behind each token of the programs; behind a program's end they mean nothing.
 
-    `first` are the logits behind the prompts, which the cache holds; the programs enter it, part by part.
+    `first` are the logits behind the prompts, which the cache holds; the programs enter it, part by part. The model is
+    called on as many rows as there are programs, and may give more (common/model/parting.py), as many as `first` has.
     """
     yield torch.log_softmax(first.float(), dim=-1)[:, None]
     longest = max(map(len, programs)) - 1
@@ -61,7 +62,7 @@ def along_programs(
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in read], dtype=torch.long, device=mask.device)
     real = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in read], device=mask.device)
     # Mamba's recurrence starts afresh in a pass of several tokens, whatever the cache holds.
-    at_once = max(1, _n_distributions(lm) // len(programs)) if rows_may_join(lm) else 1
+    at_once = max(1, _n_distributions(lm) // len(first)) if rows_may_join(lm) else 1
     for start in range(0, longest, at_once):
         some = slice(start, start + at_once)
         mask = torch.cat([mask, real[:, some].to(mask)], dim=1)

@@ -25,17 +25,18 @@ def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
 
 
 def next_token_logits(
-    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: Cache | None
+    lm: LanguageModel, ids: Int[Tensor, "called pos"], mask: Int[Tensor, "called all_pos"], cache: Cache | None
 ) -> Float[Tensor, "batch d_vocab"]:
     """Logits of the token after `ids`, which follow what the cache holds and enter it.
 
-    `mask` covers both, 0 where a row is padded on its left.
+    `mask` covers both, 0 where a row is padded on its left. As many rows as the model is called on, unless they part
+    in it (common/model/parting.py).
     """
     return _logits(lm, ids, mask, cache, 1)[:, -1]
 
 
 def logits_of_every_token(
-    lm: LanguageModel, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch all_pos"], cache: Cache | None
+    lm: LanguageModel, ids: Int[Tensor, "called pos"], mask: Int[Tensor, "called all_pos"], cache: Cache | None
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """The same after each of `ids`, which may be padded on the right too."""
     return _logits(lm, ids, mask, cache, 0)

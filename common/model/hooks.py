@@ -211,7 +211,7 @@ def _register(
     if kind == RESID_PRE:
         return [_before(block, function)]
     if kind == RESID_POST:
-        return [_after(block, function)]
+        return [visited_after(block, function)]
     if part is None:
         raise UnknownHookError(
             f"no activation is called '{site}': nothing in {type(block).__name__} {_LACKING[kind]}\n"
@@ -220,7 +220,7 @@ def _register(
     shape = _ShapeOfStream()
     noting = block.register_forward_pre_hook(shape.note)
     if isinstance(part, Branch):
-        return [noting, _after(block.get_submodule(part.module), shape.shown_to(_scaled(function, part.scale)))]
+        return [noting, visited_after(block.get_submodule(part.module), shape.shown_to(_scaled(function, part.scale)))]
     if isinstance(part, Norm):
         return [noting, _before(block.get_submodule(part.module), shape.shown_to(_normalized(function, part)))]
     module = block.get_submodule(part)
@@ -237,11 +237,13 @@ def _before(module: nn.Module, function: VisitFn) -> RemovableHandle:
     return module.register_forward_pre_hook(before)
 
 
-def _after(module: nn.Module, function: VisitFn) -> RemovableHandle:
+def visited_after(module: nn.Module, function: VisitFn, *, first: bool = False) -> RemovableHandle:
+    """Call `function` on the stream that a module gives, before other hooks where it is `first`; see `read_sites`."""
+
     def after(_module: nn.Module, _arguments: tuple, output: Output) -> Output | None:
         return _with_stream(output, function(_stream(output)))
 
-    return module.register_forward_hook(after)
+    return module.register_forward_hook(after, prepend=first)
 
 
 def _stream(output: Output) -> Tensor:
