@@ -48,10 +48,10 @@ def screening(experiment: Experiment) -> Step:
     return _coefficients(experiment, name="screening, phase")
 
 
-def steering(experiment: Experiment, direction: str, other: str | None) -> list[Step]:
-    """Everything under an intervention, once it is known what is steered."""
+def steering(experiment: Experiment, direction: str, other: str | None, *again: str) -> list[Step]:
+    """Everything under an intervention, once it is known what is steered; `again` as in `before_steering`."""
     design = plan.settled()
-    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset, *TOGETHER)
+    writing = (*experiment.writing, *SAE, "--dataset", experiment.dataset, *TOGETHER, *again)
     judging = ("--n-controls", str(design.n_controls), "--problems", str(design.n_problems))
     steps = [
         _coefficients(experiment, "--directions", direction),
@@ -61,7 +61,7 @@ def steering(experiment: Experiment, direction: str, other: str | None) -> list[
     ]
     if other:
         steps.append(experiment.sliced("3.6", *writing, "--to-dataset", other))
-    return [*steps, experiment.phase("3.4", *experiment.loading, *SAE, "--dataset", experiment.dataset)]
+    return [*steps, experiment.phase("3.4", *experiment.loading, *SAE, "--dataset", experiment.dataset, *again)]
 
 
 def _coefficients(experiment: Experiment, *words: str, name: str = "phase") -> Step:
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
     if not args.dry_run and (status := carry_out(steps, args, experiment, None)):
         return status
     direction = "CHOSEN" if args.dry_run else screened(experiment.data)
-    steps += steering(experiment, direction, args.to_dataset)
+    steps += steering(experiment, direction, args.to_dataset, *again)
     return carry_out(steps, args, experiment, "costs of the study")
 
 

@@ -22,7 +22,7 @@ from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.generation import Group, started, write_rows
 from common.model.hooks import Activations, change_sites, embeddings_of
 from common.model.language_model import LanguageModel
-from common.model.parting import last_shared_layer, rows_part, select_rows_behind
+from common.model.parting import last_shared_layer, rows_part
 from common.model.row_cache import ReadPrompts
 from common.model.rows import Generation, Request, Row, start_row
 from common.model.tokenization import encode_padded
@@ -171,7 +171,9 @@ class _Parted:
     def __init__(self, lm: LanguageModel, vectors: "_Vectors", encoded: BatchEncoding, source: Tensor) -> None:
         self._lm, self._vectors, self._encoded, self._source = lm, vectors, encoded, source
         self._layer = last_shared_layer(lm, vectors.sites)
-        self._called = torch.arange(source.max() + 1) if self._layer >= 0 else source  # prompts of the rows of a pass
+        self._called = (
+            torch.arange(len(encoded["input_ids"])) if self._layer >= 0 else source
+        )  # prompts of the rows of a pass
         self._open = ExitStack()
 
     def __enter__(self) -> "_Parted":
@@ -197,10 +199,7 @@ class _Parted:
             self._vectors.set_rows(numbers)
             return logits, cache, mask[self._called]
         cache = _all_but_last(lm, self._encoded, self._vectors)
-        if self._layer < 0:
-            select_rows(cache, self._source)
-        else:
-            select_rows_behind(cache, self._layer, self._source)
+        select_rows(cache, self._source, behind=self._layer)
         self._part()
         self._vectors.set_rows(numbers)
         return next_token_logits(lm, ids[self._called, -1:], mask[self._called], cache), cache, mask[self._called]

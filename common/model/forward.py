@@ -16,12 +16,13 @@ def new_cache(lm: LanguageModel) -> DynamicCache:
     return DynamicCache(config=lm.model.config)
 
 
-def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"]) -> None:
-    """Keep these rows of the batch, in this order; a row may be taken twice.
+def select_rows(cache: DynamicCache, rows: Int[Tensor, " kept"], behind: int = -1) -> None:
+    """Keep these rows of the batch, in this order; a row may be taken twice. Only in the layers behind one, if named.
 
     `batch_select_indices` is missing where layers have a recurrence (Mamba, LFM2); beam search's reordering is not.
     """
-    cache.reorder_cache(cast(LongTensor, rows))
+    for layer in cache.layers[behind + 1 :]:
+        layer.reorder_cache(cast(LongTensor, rows))
 
 
 def next_token_logits(

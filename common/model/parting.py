@@ -86,12 +86,6 @@ def rows_part(lm: LanguageModel, layer: int, source: Int[Tensor, " batch"]) -> I
         yield
 
 
-def select_rows_behind(cache: DynamicCache, layer: int, source: Int[Tensor, " batch"]) -> None:
-    """Give the layers behind `layer` the rows `source` of what the cache holds."""
-    for held in cache.layers[layer + 1 :]:
-        held.reorder_cache(source)
-
-
 def _rows(tensor: Tensor, n_rows: int, source: Tensor) -> Tensor:
     """The rows `source`; a row may be several entries of the first axis."""
     each = tensor.shape[0] // n_rows
@@ -122,7 +116,9 @@ def _does_part(lm: LanguageModel) -> bool:
             parted = _logits_of_two_tokens(lm, 2).float()
     except (RuntimeError, ValueError):  # shapes that do not fit
         return False
-    return parted.shape == whole.shape and bool((parted - whole).abs().max() <= LARGEST_MISS * whole.abs().max())
+    return (
+        parted.shape == whole.shape and (parted - whole).abs().max().item() <= LARGEST_MISS * whole.abs().max().item()
+    )
 
 
 @torch.inference_mode()

@@ -4,9 +4,9 @@ import pytest
 import torch
 from architectures import OTHERWISE_WITHOUT, PARALLEL, WITH_RESID_MID, small
 
-from common.model.forward import logits_of_every_token, new_cache, next_token_logits
+from common.model.forward import logits_of_every_token, new_cache, next_token_logits, select_rows
 from common.model.hooks import change_sites, decoder_blocks
-from common.model.parting import last_shared_layer, rows_part, select_rows_behind
+from common.model.parting import last_shared_layer, rows_part
 
 SITE, LAYER = "blocks.1.hook_resid_post", 1
 SOURCE = torch.tensor([1, 0, 0, 1, 1, 0, 1])
@@ -32,7 +32,7 @@ def along(lm, source: torch.Tensor, shared: bool, n_prompts: int) -> list[torch.
     cache = new_cache(lm)
     next_token_logits(lm, ids[:, :-1], mask[:, :-1], cache)
     called = torch.arange(n_prompts) if shared else source
-    select_rows_behind(cache, LAYER if shared else -1, source)
+    select_rows(cache, source, behind=LAYER if shared else -1)
     more = torch.arange(20, 20 + 4 * n_prompts).view(n_prompts, 4)
     ids, mask = torch.cat([ids, more], 1)[called], torch.cat([mask, torch.ones_like(more)], 1)[called]
     read, start = [], 8
