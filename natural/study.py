@@ -61,7 +61,7 @@ def steering(experiment: Experiment, direction: str, other: str | None, *again: 
     ]
     if other:
         steps.append(experiment.sliced("3.6", *writing, "--to-dataset", other))
-    return [*steps, experiment.phase("3.4", *experiment.loading, *SAE, "--dataset", experiment.dataset, *again)]
+    return [*steps, experiment.phase("3.4", *experiment.loading, *SAE, "--dataset", experiment.dataset)]
 
 
 def _coefficients(experiment: Experiment, *words: str, name: str = "phase") -> Step:
