@@ -8,7 +8,7 @@
    (trajectory_kl.py): how much the vector disturbs the model is measured there.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from transformers import BatchEncoding, DynamicCache
 from common.interventions.trajectory_kl import along_programs, mean_kls, parts
 from common.model.forward import new_cache, next_token_logits, select_rows
 from common.model.generation import Group, started, write_rows
-from common.model.hooks import Activations, change_sites, embeddings_of
+from common.model.hooks import Activations, ChangeFn, change_sites, embeddings_of
 from common.model.language_model import LanguageModel
 from common.model.parting import last_shared_layer, rows_part
 from common.model.row_cache import ReadPrompts
@@ -254,10 +254,10 @@ class _Vectors:
 
     @contextmanager
     def hooks(self, lm: LanguageModel) -> Iterator[None]:
-        def change(site: str) -> Callable[[Activations], Activations]:
-            def add(resid: Activations) -> Activations:
+        def change(site: str) -> ChangeFn:
+            def add(resid: Activations) -> Activations | None:
                 if site not in self._added:
-                    return resid
+                    return None
                 self._added[site] = self._added[site].to(resid.device)  # layers may lie on several
                 return resid + self._added[site]
 

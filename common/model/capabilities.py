@@ -30,7 +30,7 @@ LENGTHS = 9, 6  # tokens of the two rows
 CLOSE = {"float32": 1e-3}  # relative; between passes of another shape
 CLOSE_16_BIT = 0.1
 # What models raise when they are run as they were not made to be. Lack of memory is none of these.
-_FAILURES = (AttributeError, TypeError, ValueError, KeyError, IndexError, AssertionError, RuntimeError)
+FAILURES = (AttributeError, TypeError, ValueError, KeyError, IndexError, AssertionError, RuntimeError)
 
 RESID_PRE, RESID_MID, RESID_POST = "resid_pre", "resid_mid", "resid_post"
 PADDING, CACHE = "padding", "cache"
@@ -79,7 +79,7 @@ def find_capabilities(lm: LanguageModel) -> Capabilities:
                 next_token_logits(lm, both, torch.ones_like(both), None)
         except torch.OutOfMemoryError:
             raise
-        except _FAILURES as error:
+        except FAILURES as error:
             raise AssetError(
                 f"{lm.name} ({type(lm.model).__name__}) cannot read a row of tokens: {_first_line(error)}\n"
                 f"Give a --model that reads text alone and writes it on, like Llama or GPT-2"
@@ -129,7 +129,7 @@ def _differs(lm: LanguageModel, attempt: Attempt, ids: Tensor, mask: Tensor, exp
         streams = attempt(lm, ids, mask)
     except torch.OutOfMemoryError:
         raise
-    except _FAILURES as error:
+    except FAILURES as error:
         return f"transformers says: {_first_line(error)}"
     expected = expected[:, -streams.shape[1] :].float()
     off = (streams.float() - expected).norm(dim=-1) / expected.norm(dim=-1)

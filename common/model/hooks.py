@@ -43,8 +43,8 @@ from common.model.traces import BlockTrace, traced, two_rows
 
 Activations = Float[Tensor, "batch pos d_model"]
 TakeFn = Callable[[str, Activations], None]
-ChangeFn = Callable[[Activations], Activations]
-VisitFn = Callable[[Activations], Activations | None]
+ChangeFn = Callable[[Activations], Activations | None]  # None leaves them
+VisitFn = ChangeFn
 Output = Tensor | tuple | list  # a block or a module may give a tuple (GPT-J) or a list (GPT-1) around it
 
 _PARTS: weakref.WeakKeyDictionary[nn.Module, list[BlockParts]] = weakref.WeakKeyDictionary()

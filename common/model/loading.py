@@ -24,6 +24,7 @@ from common.phases.hub import cached_revision, what_is_cached
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGE_TENSOR = 1 << 30  # bytes
+MOST_OF_OLD_GLIBC = 32 << 20  # what it takes as a threshold, before 2.35
 
 
 def load_model(
@@ -106,7 +107,8 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, LARGE_TENSOR)
+        if not mallopt(_M_MMAP_THRESHOLD, LARGE_TENSOR):
+            mallopt(_M_MMAP_THRESHOLD, MOST_OF_OLD_GLIBC)
         mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 

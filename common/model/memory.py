@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import ctypes
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -105,7 +106,9 @@ class Room:
     rows which the next estimate counts again, or what the allocator keeps of them."""
 
     def __init__(self, device: str) -> None:
-        self._device, self._held = device, held_bytes(device)
+        self._device = device
+        self.empty()
+        self._held = held_bytes(device)
 
     def holds(self, n_bytes: int) -> bool:
         free = free_bytes(self._device)
@@ -117,6 +120,9 @@ class Room:
         """Give back what the allocator keeps."""
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
+        elif self._device == "cpu":  # where the C library is glibc; see common/model/loading.py
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL(None).malloc_trim(0)
 
 
 def held_bytes(device: str) -> int:

@@ -3,8 +3,8 @@
 Rows that read the same tokens, and are changed at some block in different ways, are one row below it. So the model is
 called on one row of each kind. Behind the block its stream gets the rows that come of each, and so does everything that
 the model hands to the blocks that follow, where it has rows (masks, rotary embeddings, positions; BLOOM's alibi has one
-for each head of each row). Which of it has rows is found out in two passes over two tokens, of one row and of two, and
-a third one is compared with the model: one that parts otherwise, or not at all (GPTBigCode), is left whole.
+for each head of each row). Which of it has rows is found out in two passes over three tokens, of one row and of two,
+and others are compared with the model: one that parts otherwise, or not at all (GPTBigCode), is left whole.
 """
 
 import weakref
@@ -17,9 +17,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from common.model.capabilities import FAILURES
 from common.model.forward import new_cache, next_token_logits
 from common.model.hooks import decoder_blocks, embeddings_of, visited_after
 from common.model.language_model import LanguageModel
+from common.model.memory import is_lack_of_memory
 from common.model.row_cache import rows_may_join
 from common.model.sites import RESID_POST, parsed
 
@@ -37,7 +39,9 @@ def last_shared_layer(lm: LanguageModel, sites: list[str]) -> int:
     rows cannot part. That is found out here, once for a model: nothing may be changed meanwhile.
     """
     config = lm.model.config.get_text_config()
-    if not sites or not rows_may_join(lm) or getattr(config, "num_kv_shared_layers", 0):
+    if not rows_may_join(lm) or getattr(config, "num_kv_shared_layers", 0):
+        return -1
+    if len(new_cache(lm).layers) != len(decoder_blocks(lm.model)):  # LongCat's blocks have two each
         return -1
     places = [place for place in map(parsed, sites) if place is not None]
     layer = min((layer if kind == RESID_POST else layer - 1 for layer, kind in places), default=-1)
@@ -103,28 +107,33 @@ def _handed_for(lm: LanguageModel, n_rows: int) -> list[Handed]:
     with ExitStack() as hooks:
         for block in decoder_blocks(lm.model):
             hooks.enter_context(block.register_forward_pre_hook(note, with_kwargs=True))
-        _logits_of_two_tokens(lm, n_rows)
+        _logits_of_three_tokens(lm, n_rows)
     return handed
 
 
 def _does_part(lm: LanguageModel) -> bool:
     """Whether rows that part are those of the model."""
-    source = torch.tensor([1, 0, 1])
-    whole = _logits_of_two_tokens(lm, 2)[source].float()
+    return all(_parts_into(lm, torch.tensor(source)) for source in ([1, 0, 1], [1, 0, 0, 1]))
+
+
+def _parts_into(lm: LanguageModel, source: Int[Tensor, " batch"]) -> bool:
+    whole = _logits_of_three_tokens(lm, 2)[source].float()
     try:
         with rows_part(lm, 0, source):
-            parted = _logits_of_two_tokens(lm, 2).float()
-    except (RuntimeError, ValueError):  # shapes that do not fit
+            parted = _logits_of_three_tokens(lm, 2).float()
+    except FAILURES as error:
+        if is_lack_of_memory(error):
+            raise
         return False
-    return (
-        parted.shape == whole.shape and (parted - whole).abs().max().item() <= LARGEST_MISS * whole.abs().max().item()
-    )
+    close = LARGEST_MISS * whole.abs().max().item()
+    return parted.shape == whole.shape and (parted - whole).abs().max().item() <= close
 
 
 @torch.inference_mode()
-def _logits_of_two_tokens(lm: LanguageModel, n_rows: int) -> Tensor:
-    """Rows of different tokens; padded, so that there is a mask."""
+def _logits_of_three_tokens(lm: LanguageModel, n_rows: int) -> Tensor:
+    """Rows of different tokens and masks; the first is padded, so that there is a mask."""
     n_vocab = embeddings_of(lm.model).num_embeddings
-    ids = (torch.arange(1, 1 + 2 * n_rows, device=lm.device) * n_vocab // 9).view(n_rows, 2)
-    mask = torch.tensor([[0, 1]] * n_rows, device=lm.device)
+    ids = (torch.arange(1, 1 + 3 * n_rows, device=lm.device) * n_vocab // 9).view(n_rows, 3)
+    mask = torch.ones_like(ids)
+    mask[0, 0] = 0
     return next_token_logits(lm, ids, mask, new_cache(lm))

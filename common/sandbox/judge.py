@@ -154,7 +154,7 @@ def verdict(finding: Finding, replies: list[Mapping[str, Any]], limits: Limits, 
         message=clean_message(finding.message, scratch),
         cpu_s=round(reply["cpu_s"], 4),
         wall_s=round(reply["wall_s"], 4),
-        near_limit=used >= NEAR_LIMIT_FRACTION,
+        near_limit=used >= NEAR_LIMIT_FRACTION or any(each["stopped_for"] == monitor.WALL for each in replies),
     )
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from common.sandbox.programs import Limits
 
 TICK_S = 0.1
-# A tick that took longer means that the server itself did not run (suspended, starved): not the child's time.
+# A tick that took longer means that the server itself did not run (suspended, starved): not the child's time, but for
+# what the child was at work in it.
 LONGEST_TICK_S = 2 * TICK_S
+MOST_DISK_TIMES = 3  # so many times the limit on blocked time may pass in waiting for a disk
 LEAVING_S = 1.0  # how long a program may take to see that its tests are over, or to reach a limit that says why
 
 CPU, BLOCKED, WALL, FLOOD, DISK, THREADS = "cpu", "blocked", "wall", "flood", "disk", "threads"
@@ -84,7 +86,7 @@ class Watch:
         self.answers = bytearray()
         self.clocks = Clocks(pid)
         self.started = self.last_tick = time.monotonic()
-        self.elapsed = self.on_disk = self.blocked = 0.0
+        self.elapsed = self.used = self.on_disk = self.blocked = 0.0
         self.over_since: float | None = None
 
     def run(self) -> Outcome:
@@ -132,12 +134,13 @@ class Watch:
         now = time.monotonic()
         if now - self.last_tick < TICK_S / 2:
             return None
-        lasted = 0.0 if self.waits() else min(now - self.last_tick, LONGEST_TICK_S)
-        self.elapsed += lasted
-        self.last_tick = now
+        real, self.last_tick = now - self.last_tick, now
         running, waiting = self.clocks.read()
+        at_work, self.used = running + waiting - self.used, running + waiting
+        lasted = 0.0 if self.waits() else min(real, max(LONGEST_TICK_S, at_work))
+        self.elapsed += lasted
         if self.clocks.on_disk:  # a slow disk is the machine's fault, as a busy core is
-            self.on_disk += lasted
+            self.on_disk = min(self.on_disk + lasted, MOST_DISK_TIMES * self.limits.blocked_s)
         if self.clocks.available:
             self.blocked = max(0.0, self.elapsed - running - waiting - self.on_disk)
         else:  # without schedstat only elapsed time is left, and load can flip a label

@@ -19,7 +19,7 @@ _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = _ERRNO | 1, _ERRNO | 38
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16  # in struct seccomp_data; arguments are 8 bytes each
 
-_CLONE_FILES, _CLONE_THREAD = 0x400, 0x10000
+_CLONE_FILES, _CLONE_VFORK, _CLONE_THREAD = 0x400, 0x4000, 0x10000
 _CLOSE_RANGE_UNSHARE = 2
 _X32_BIT = 0x40000000
 _TMPFILE = 0o20000000  # __O_TMPFILE
@@ -96,7 +96,8 @@ def build_filter(file_changes: bool, machine: str = os.uname().machine) -> bytes
     rules.answer(syscalls.CLONE3, _ENOSYS)  # its flags lie in memory, out of reach; glibc falls back to clone
     # A thread with descriptors of its own could hold files where nobody counts them.
     needed = [(0, _LACKS, flag, _EPERM) for flag in (_CLONE_THREAD, _CLONE_FILES)]
-    rules.decide(calls["clone"], _ALLOW, *needed)
+    # One that its maker waits for leaves it in the state of a process that waits for a disk (monitor.py).
+    rules.decide(calls["clone"], _ALLOW, (0, _HAS_ANY, _CLONE_VFORK, _EPERM), *needed)
     rules.decide(calls["close_range"], _ALLOW, (2, _HAS_ANY, _CLOSE_RANGE_UNSHARE, _EPERM))
     for name in ("kill", "tgkill"):
         rules.decide(calls[name], _EPERM, (0, _IS, _OWN_PID, _ALLOW))

@@ -2,6 +2,8 @@
 hand.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from architectures import small
@@ -11,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from common.errors import UnknownHookError
 from common.handoffs import RESID_SITES
 from common.interventions import trajectory_kl
-from common.interventions.steered_generation import SteeringVector, generate_steered
+from common.interventions.steered_generation import Steering, SteeringVector, generate_steered, trajectory_kls
 from common.interventions.trajectory_kl import along_programs, parts
 from common.model.forward import new_cache, next_token_logits
 from common.model.generation import generate
@@ -192,6 +194,22 @@ def test_the_disturbance_is_the_same_however_little_fits_in_memory(lm, monkeypat
     monkeypatch.setattr(trajectory_kl, "NUMBERS_AT_ONCE", 1)  # a row and a token at a time
     parts = [r.trajectory_kl for r in generate_steered(lm, asked, steering_vectors, max_new_tokens=5)]
     assert parts == pytest.approx(whole, rel=1e-3, abs=1e-6) and min(whole) > 0
+
+
+@pytest.mark.parametrize(
+    "kinds", [("resid_mid", "resid_mid"), ("resid_mid", "resid_post"), ("resid_post", "resid_mid")]
+)
+def test_the_disturbance_is_the_same_among_hooks_that_pause(lm, kinds):
+    """Programs of other vectors are in flight while it is measured."""
+    earlier, later = (SteeringVector(resid_site(i, kind), vector(lm, i, 2.0)) for i, kind in enumerate(kinds, start=1))
+    asked = [request.prompt for request in requests(2) for _ in range(3)]
+    measure = partial(trajectory_kls, lm, asked, [later, earlier, later] * 2, [[9, 8, 7]] * 6)
+    steering = Steering(lm, [earlier, later, None], max_new_tokens=2)
+    with steering.hooks(), steering.paused():
+        paused = measure()
+        only_later = trajectory_kls(lm, asked, [later] * 6, [[9, 8, 7]] * 6)
+    assert measure() == pytest.approx(paused, rel=1e-4) and min(paused) > 0
+    assert trajectory_kls(lm, asked, [later] * 6, [[9, 8, 7]] * 6) == pytest.approx(only_later, rel=1e-4)
 
 
 def test_rows_that_are_read_together_are_of_like_length_and_fit_in_memory(lm, monkeypatch):

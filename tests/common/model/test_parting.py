@@ -57,6 +57,27 @@ def test_rows_that_part_at_a_block_are_those_of_a_whole_pass(architecture, n_pro
     assert (whole[0] - whole[-1]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2"])
+def test_windows_smaller_than_a_prompt_slide_in_every_row(architecture):
+    lm = small(architecture, sliding_window=4)
+    assert last_shared_layer(lm, [SITE]) == LAYER
+    for parted, whole in zip(along(lm, SOURCE, True, 2), along(lm, SOURCE, False, 2), strict=True):
+        torch.testing.assert_close(parted, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_model_that_cannot_part():
+    lm, n_calls = small("llama", max_position_embeddings=64), [0]
+
+    def fail(*_: object) -> None:
+        n_calls[0] += 1
+        if n_calls[0] > 2:  # behind the two passes that look at what blocks are handed
+            raise torch.OutOfMemoryError("out of memory")
+
+    with decoder_blocks(lm.model)[2].register_forward_pre_hook(fail), pytest.raises(torch.OutOfMemoryError):
+        last_shared_layer(lm, [SITE])
+    assert last_shared_layer(lm, [SITE]) == LAYER
+
+
 def test_most_architectures_part():
     assert len(PARTING) >= 30, sorted({*WITH_RESID_MID, *PARALLEL} - set(PARTING))
 

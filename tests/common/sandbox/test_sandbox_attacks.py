@@ -124,6 +124,22 @@ def test_no_process_is_started_signalled_or_raised_above_its_limits(confined, is
     assert is_blocked(confined, act)
 
 
+def test_no_thread_is_made_that_leaves_its_maker_waiting(confined, program):
+    """It would be in the state of a process that waits for a disk, whose time is not held against it."""
+    code = """
+import ctypes
+libc = ctypes.CDLL(None)
+def f(n):
+    stack = ctypes.create_string_buffer(1 << 16)
+    top = (ctypes.addressof(stack) + (1 << 16) - 64) & ~15
+    libc.clone.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    vfork, like_a_thread = 0x4000, 0x100 | 0x200 | 0x400 | 0x800 | 0x10000
+    made = libc.clone(ctypes.cast(libc.sleep, ctypes.c_void_p), top, vfork | like_a_thread, 3)
+    return 'done' if made > 0 else 'blocked'
+"""
+    assert confined.submit(program(code, BLOCKED)).result().label == "correct"
+
+
 RAW = "import ctypes\ndef f(n): return 'blocked' if ctypes.CDLL(None, use_errno=True).{} < 0 else 'done'"
 
 

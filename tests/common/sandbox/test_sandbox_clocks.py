@@ -48,6 +48,28 @@ def test_the_time_in_which_its_server_did_not_run_is_not_its_own(watched):
     assert outcome.stopped_for is None and outcome.wall_s > 1.5
 
 
+def test_work_that_a_late_server_sees_is_no_credit_for_sleep(watched):
+    def work_and_sleep() -> None:
+        while time.process_time() < 0.9:
+            pass
+        time.sleep(30)
+
+    def disk_use() -> int:
+        time.sleep(0.6)
+        return 0
+
+    outcome = watched(work_and_sleep, disk_use)
+    assert outcome.stopped_for == BLOCKED and outcome.wall_s < 15
+
+
+def test_no_disk_is_waited_for_without_end(watched, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    action = (os.POSIX_SPAWN_OPEN, 0, str(fifo), os.O_RDONLY, 0)
+    outcome = watched(lambda: os.posix_spawn("/bin/true", ["true"], {}, file_actions=[action]))
+    assert outcome.stopped_for == BLOCKED and 3 < outcome.wall_s < 15
+
+
 def test_the_time_in_which_it_waits_for_a_disk_is_not_its_own(watched, tmp_path):
     """posix_spawn leaves its caller in the state of one who waits for a disk, until a fifo gets its writer."""
     fifo = tmp_path / "fifo"
