@@ -62,6 +62,6 @@ def _parser() -> Parser:
     parser.add_argument("--compare", type=Path, nargs="*", default=None, metavar="FOLDER", help=text)
     text = "folder for every table as CSV and LaTeX, every figure as SVG and PDF, and references.bib (default: none)"
     parser.add_argument("--tables", type=Path, default=None, help=text)
-    text = "leave out the texts of problems, programs and documents, where they may not be published"
+    text = "for publishing: without the texts of problems, programs and documents, and without places of folders"
     parser.add_argument("--no-texts", dest="texts", action="store_false", help=text)
     return parser

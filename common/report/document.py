@@ -27,7 +27,7 @@ from common.report.papers.writing import write_for_papers
 from common.report.published import published_section
 from common.report.runs import runs_section
 from common.report.sentences import three_sentences
-from common.report.texts import leave_out_texts
+from common.report.texts import leave_out_texts, names_of_places
 from common.runs.discovery import slug
 
 ORDER = (  # of the page's sections; what is not named comes last
@@ -63,7 +63,7 @@ def write_reports(
     no experiment's report takes another's place. `given` holds model, dataset and sae as they are typed; the others
     are the preset's, where there is one. The phases of `catalogue` say what they found. What a report shows is written
     into the folder `tables` too, for papers; of several experiments into one in it, named as the report. Without
-    `texts` no problem, program or document is shown.
+    `texts` no problem, program or document is shown, and no folder's place on this machine.
     Raises: ConfigError for an unknown preset; MissingArtifactError when no phase from 1 on has a finished run of the
     experiment; PipelineError when the file cannot be written.
     """
@@ -107,7 +107,8 @@ def _write(
         forest_of(collected),
         NO_EVIDENCE if collected.is_organism else "",
     )
-    return ReportResult(collected.name, path, write_page(page, path, now), [str(sentence) for sentence in sentences])
+    size = write_page(page, path, now, None if texts else names_of_places(collected))
+    return ReportResult(collected.name, path, size, [str(sentence) for sentence in sentences])
 
 
 def _file_names(experiments: list[Names]) -> dict[tuple, str]:

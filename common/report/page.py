@@ -4,12 +4,12 @@ import base64
 import datetime
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from common.files import write_atomic
 from common.report.blocks import Forest, Section
@@ -41,9 +41,17 @@ class Page:
     notice: str = ""
 
 
-def write_page(page: Page, path: Path, now: datetime.datetime | None = None) -> int:
-    """Write it; returns its size in bytes. Raises: PipelineError when the file cannot be written."""
-    data = render(page, now or datetime.datetime.now(datetime.UTC)).encode("utf-8", "backslashreplace")
+def write_page(
+    page: Page, path: Path, now: datetime.datetime | None = None, named: Mapping[str, str] | None = None
+) -> int:
+    """Write it, with other words for those that are keys of `named`, in their order; returns its size in bytes.
+
+    Raises: PipelineError when the file cannot be written.
+    """
+    text = render(page, now or datetime.datetime.now(datetime.UTC))
+    for words, name in (named or {}).items():
+        text = text.replace(escape(words), escape(name))
+    data = text.encode("utf-8", "backslashreplace")
     write_atomic(path, data)
     return len(data)
 

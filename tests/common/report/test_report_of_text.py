@@ -35,3 +35,10 @@ def test_a_page_without_texts_shows_no_problem_and_no_program(tmp_path):
     for shown in ("Write function", "def f(x)", "assert f(1)"):
         assert shown in whole and shown not in without
     assert "left out of this page, as all texts are" in without
+
+
+def test_a_page_without_texts_says_no_place_of_this_machine(tmp_path):
+    data = build(tmp_path / "data", NAMES[:6])  # phases that are left have commands with the folder
+    whole, without = page(data, tmp_path), page(data, tmp_path, texts=False)
+    assert f"--data-dir {data}" in words(whole) and str(tmp_path) not in without
+    assert "--data-dir data" in words(without)
