@@ -2,12 +2,14 @@
 
 import functools
 import inspect
+from contextlib import nullcontext
 from typing import cast
 
 from jaxtyping import Float, Int
 from torch import LongTensor, Tensor
 from transformers import Cache, DynamicCache
 
+from common.model.freed_memory import large_tensors_apart
 from common.model.language_model import LanguageModel
 
 
@@ -56,13 +58,15 @@ def _logits(lm: LanguageModel, ids: Tensor, mask: Tensor, cache: Cache | None, n
     knows_cache = {"past_key_values": cache, "attention_mask": mask}
     if _calls_it_cache_params(type(lm.model)):  # Mamba: its mask is of the new tokens alone
         knows_cache = {"cache_params": cache, "attention_mask": mask[:, n_before:]}
-    output = lm.model(
-        input_ids=ids,
-        position_ids=positions(mask)[:, n_before:],
-        use_cache=cache is not None,
-        logits_to_keep=n_kept,
-        **knows_cache,
-    )
+    fills_cache = cache is not None and n_before == 0
+    with large_tensors_apart() if fills_cache and lm.device == "cpu" else nullcontext():
+        output = lm.model(
+            input_ids=ids,
+            position_ids=positions(mask)[:, n_before:],
+            use_cache=cache is not None,
+            logits_to_keep=n_kept,
+            **knows_cache,
+        )
     return output.logits
 
 

@@ -1,7 +1,6 @@
 """Load a causal language model with its tokenizer: a hub id or a folder, the same loader."""
 
 import contextlib
-import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from common.errors import AssetError
 from common.model.capabilities import NEEDED_BY_ALL, find_capabilities
+from common.model.freed_memory import keep_freed_memory
 from common.model.grouped_attention import use_grouped_attention
 from common.model.hooks import embeddings_of
 from common.model.language_model import LanguageModel
@@ -21,10 +21,6 @@ from common.model.placement import place
 from common.model.registry import default_dtype, folder_on_this_disk, model_location, similar_model
 from common.model.tokenizer_checks import faults_of
 from common.phases.hub import cached_revision, what_is_cached
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-LARGE_TENSOR = 1 << 30  # bytes
-MOST_OF_OLD_GLIBC = 32 << 20  # what it takes as a threshold, before 2.35
 
 
 def load_model(
@@ -95,21 +91,6 @@ def n_layers_of(name: str, revision: str = "") -> int:
     folder = folder_on_this_disk(name, revision)
     with _loading_errors(name, str(folder)):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().num_hidden_layers
-
-
-def keep_freed_memory() -> None:
-    """Tell the C library to use memory that was freed again, instead of handing it back to the kernel each time.
-
-    Every tensor of some hundred KiB would otherwise come as new pages, which the kernel fills with zeros: a seventh of
-    the time of programs by Qwen2.5-Coder-0.5B, more where many tokens are read at once, half of an SAE's training. Peak
-    memory is no higher: keys and values that stay lie in one buffer, so they leave no holes. Nothing happens
-    where the C library is not glibc.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        if not mallopt(_M_MMAP_THRESHOLD, LARGE_TENSOR):
-            mallopt(_M_MMAP_THRESHOLD, MOST_OF_OLD_GLIBC)
-        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def _spare_copies_of_the_head(model: PreTrainedModel) -> None:

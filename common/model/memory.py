@@ -7,7 +7,6 @@
 """
 
 import contextlib
-import ctypes
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from common.errors import ConfigError
+from common.model.freed_memory import give_back
 from common.model.grouped_attention import GROUPED
 from common.model.row_cache import FREE_COLUMNS
 from common.sandbox.cgroups import memory_bounds
@@ -120,9 +120,8 @@ class Room:
         """Give back what the allocator keeps."""
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
-        elif self._device == "cpu":  # where the C library is glibc; see common/model/loading.py
-            with contextlib.suppress(OSError, AttributeError):
-                ctypes.CDLL(None).malloc_trim(0)
+        elif self._device == "cpu":
+            give_back()
 
 
 def held_bytes(device: str) -> int:

@@ -142,7 +142,7 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_kernel():
     """In a process of its own: what the C library is told, it cannot be told to forget."""
     source = (
         "import resource, torch\n"
-        "from common.model.loading import keep_freed_memory\n"
+        "from common.model.freed_memory import keep_freed_memory\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(20):\n"
