@@ -156,7 +156,7 @@ def read_sites(model: PreTrainedModel, sites: list[str], take: TakeFn, *, stop: 
 
 
 @contextmanager
-def change_sites(model: PreTrainedModel, changes: dict[str, ChangeFn]) -> Iterator[None]:
+def change_sites(model: PreTrainedModel, changes: Mapping[str, ChangeFn]) -> Iterator[None]:
     """Replace the activations at each site by `changes[site](activations)` in every forward pass while this is open.
 
     What follows computes with them, the sum that the block's output is made of included.
