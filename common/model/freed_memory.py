@@ -1,8 +1,8 @@
 """What the C library does with memory that was freed: kept for the next tensors, or handed back to the kernel.
 
-Every tensor above its threshold otherwise comes as new pages, which the kernel fills with zeros: a seventh of the time
-of programs by Qwen2.5-Coder-0.5B, a fourth of that of reading text, half of an SAE's training. Nothing happens where
-the C library is not glibc.
+Every tensor above its threshold otherwise comes as new pages, which the kernel fills with zeros: up to a seventh of
+the time of programs by Qwen2.5-Coder-0.5B, a fourth of that of reading text, half of an SAE's training. Nothing happens
+where the C library is not glibc.
 """
 
 import contextlib
