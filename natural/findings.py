@@ -118,20 +118,12 @@ def scores(document: DetectionDocument) -> str:
 
 def directions(document: DetectionDocument) -> str:
     """The latent of each direction."""
-    rows = [
-        [
-            direction_words(name),
-            latent_words(entry.latent),
-            entry.positive,
-            interval(entry.card.auroc, 3),
-            entry.verdict,
-        ]
-        + ["–", "–"]
-        for name, entry in document.directions.items()
-    ]
-    for row, entry in zip(rows, document.directions.values(), strict=True):
-        if (gain := entry.beyond_difficulty) is not None:
-            row[-2:] = [signed(gain.gain), gain.verdict]
+    rows = []
+    for name, entry in document.directions.items():
+        gain = entry.beyond_difficulty
+        beyond = ["–", "–"] if gain is None else [signed(gain.gain), gain.verdict]
+        area = interval(entry.card.auroc, 3)
+        rows.append([direction_words(name), latent_words(entry.latent), entry.positive, area, entry.verdict, *beyond])
     headings = ("direction", "latent", "positive", "AUROC", "verdict", "gain over difficulty and text", "beyond them?")
     return table(headings, rows)
 

@@ -171,9 +171,8 @@ class _Parted:
     def __init__(self, lm: LanguageModel, vectors: "_Vectors", encoded: BatchEncoding, source: Tensor) -> None:
         self._lm, self._vectors, self._encoded, self._source = lm, vectors, encoded, source
         self._layer = last_shared_layer(lm, vectors.sites)
-        self._called = (
-            torch.arange(len(encoded["input_ids"])) if self._layer >= 0 else source
-        )  # prompts of the rows of a pass
+        # The prompt of each row that a pass is called on.
+        self._called = torch.arange(len(encoded["input_ids"])) if self._layer >= 0 else source
         self._open = ExitStack()
 
     def __enter__(self) -> "_Parted":
