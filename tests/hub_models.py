@@ -146,6 +146,7 @@ def write_model(home: Path, model: str, n_layers: int, chat_template: str = "") 
     file.write_text(json.dumps(config))
     made = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(file.parent))
     _write_nothing_but(tokenizer.convert_tokens_to_ids(CATALOGUE), made)
+    _look_at_many_tokens(made)
     made.to(torch.bfloat16).save_pretrained(file.parent, max_shard_size="4MB")
     tokenizer.save_pretrained(file.parent)
     _use_the_hub_s_names(file.parent)
@@ -176,6 +177,14 @@ def _write_nothing_but(token_id: int, model: PreTrainedModel) -> None:
         rows /= embedding.shape[1] ** 0.5
     for weight in (embedding, model.get_output_embeddings().weight):
         weight.copy_(rows)
+
+
+@torch.no_grad()
+def _look_at_many_tokens(model: PreTrainedModel) -> None:
+    """Queries are made small: the heads of these weights would look at one token each, whatever the others are."""
+    for name, weight in model.named_parameters():
+        if name.endswith("q_proj.weight") and "vision" not in name:
+            weight /= 16
 
 
 def _use_the_hub_s_names(folder: Path) -> None:
