@@ -170,7 +170,7 @@ def _compared(entries: dict[str, tuple[Compared, Any]]) -> str:
     for name, (entry, verdict) in entries.items():
         effect = entry.effect
         changed = f"{effect.correction.n} of {effect.correction.of} / {effect.corruption.n} of {effect.corruption.of}"
-        ranks = "; ".join(f"{kind.replace('_', ' ')}s: {one.place}" for kind, one in entry.controls.items())
+        ranks = "; ".join(f"{kind.replace('_', ' ')}s: {one.rank_words}" for kind, one in entry.controls.items())
         kl = number(effect.trajectory_kl, 3)
         rows.append([direction_words(name), effect.n, changed, points(effect.net_change), kl, ranks, verdict])
     headings = ("direction", "problems", "corrected / corrupted", "net change", "KL [nats per token]")

@@ -11,7 +11,7 @@ import numpy as np
 from common import handoffs
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
 from common.handoffs import SPLIT_FILES
-from common.programs.labels import JudgedProblems, Samples, judged_problems, judged_samples
+from common.programs.judged_problems import JudgedProblems, Samples, judged_problems, judged_samples
 from common.runs import discovery
 from common.runs.artifacts import Artifact
 from common.saes.activations import stored_layers

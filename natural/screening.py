@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common.errors import ConfigError, MissingArtifactError
 from common.handoffs import COEFFICIENTS
-from common.handoffs.steering import RAISE, CoefficientsDocument, CurvePoint, TunedDirection
+from common.handoffs.steering import RAISE, CoefficientCurve, CoefficientsDocument, CurvePoint
 from common.runs.artifacts import Artifact
 from common.runs.discovery import readable_runs
 
@@ -36,11 +36,11 @@ def chosen_direction(document: CoefficientsDocument) -> str:
     return max(gains, key=gains.__getitem__)
 
 
-def _gain(tuned: TunedDirection) -> float:
+def _gain(tuned: CoefficientCurve) -> float:
     sign = 1 if tuned.wanted == RAISE else -1
     return sign * next(point for point in tuned.curve if _is(point, tuned)).net_change.known
 
 
-def _is(point: CurvePoint, tuned: TunedDirection) -> bool:
+def _is(point: CurvePoint, tuned: CoefficientCurve) -> bool:
     dose = tuned.chosen
     return dose is not None and (point.layer, point.coefficient) == (dose.layer, dose.coefficient)

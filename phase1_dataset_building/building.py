@@ -3,9 +3,10 @@
     python3 run.py phase 1 --model google/gemma-2-2b
 
 1. Each problem becomes a prompt. Records are numbered from the shortest prompt to the longest, which leaves batches
-   little padding; a batch is generated greedily. In the joined tables the problems stand in the order of the dataset.
+   little padding; programs are written side by side, greedily unless --temperature says otherwise. In the joined
+   tables the problems stand in the order of the dataset.
 2. The pass that reads the prompts also gives the output of every block at the last prompt token.
-3. The program is taken from the text and judged in the sandbox; the batch is saved.
+3. The program is taken from the text and judged in the sandbox as soon as it has ended, and saved with others.
 """
 
 from typing import Any

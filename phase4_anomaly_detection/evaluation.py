@@ -1,6 +1,6 @@
 """What a detector is worth on texts that neither chose its latents nor its threshold, beside simpler scores.
 
-1. The verdict is that of the AUROC's interval alone (common/evaluation/verdict_rules.py): the same whatever the target.
+1. The verdict is that of the AUROC's interval alone (common/evaluation/score_verdicts.py), whatever the target.
    Beside it the paired differences of AUROC to: a logistic regression and a difference of means on the same layer's
    residual stream, lengths, and how sure the model was of what it wrote.
 2. The operating point that was asked for: precision and recall beside those of a random score that flags as many texts,
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from common.evaluation import differences, metrics, probes, verdict_rules
+from common.evaluation import differences, metrics, probes, score_verdicts
 from common.evaluation.bootstrap import draws_by_label, interval
 from common.evaluation.calibration import reliability_groups
 from common.evaluation.cards import evaluation_card
@@ -107,9 +107,9 @@ def evaluate(
             {name: ranked["auroc"].minus(other["auroc"]) for name, other in beside.items() if name != ALWAYS}
         ),
         "known_after": texts.known_after,
-        "power": as_json(verdict_rules.ranking_power(int(incorrect.sum()), int((~incorrect).sum()))),
+        "power": as_json(score_verdicts.ranking_power(int(incorrect.sum()), int((~incorrect).sum()))),
     }
-    return card, verdict_rules.ranking(of_detector.auroc).value
+    return card, score_verdicts.ranking(of_detector.auroc).value
 
 
 def operating_point(

@@ -22,7 +22,7 @@ from jaxtyping import Bool
 from common.errors import ConfigError
 from common.evaluation.label_counts import MIN_LABELLED
 from common.problems.json_values import values_of
-from common.problems.record import shown
+from common.problems.problem import shown
 from phase4_anomaly_detection.text_rows import text_of
 
 LABELS = {"correct": False, "incorrect": True}

@@ -3,7 +3,7 @@
 from common.handoffs import DETECTION
 from common.handoffs.detector import PROMPTS, DetectorCard, DetectorDocument, DetectorLatent
 from common.handoffs.estimates import UNDEFINED
-from common.handoffs.verdicts import RankingVerdict
+from common.handoffs.score_verdicts import RankingVerdict
 from common.report.blocks import (
     AREA,
     Block,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.errors import ConfigError
-from common.problems.record import shown
+from common.problems.problem import shown
 from phase4_anomaly_detection.options import PROMPT_AND_CODE, TEXT_KEYS
 
 

@@ -25,7 +25,7 @@ from common.model.registry import MODELS, ModelEntry, model_identity
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
 from common.problems.prompt import ChatTemplate, build_prompt
-from common.programs.labels import JudgedProblems, judged_problems
+from common.programs.judged_problems import JudgedProblems, judged_problems
 from common.runs.artifacts import Artifact
 from common.saes.activations import StoredText, layer_activations, stored_layers
 from common.saes.encoder import LayerSae

@@ -13,7 +13,7 @@ from typed_commands import check_understood, links_in, typed_in
 import run
 from benchmarks import costs
 from common.errors import PipelineError
-from common.evaluation import verdict_rules
+from common.evaluation import score_verdicts
 from common.handoffs.selected import REFUSE_ABOVE, WARN_ABOVE
 from common.handoffs.steering import DEGENERATE_LIMIT, MIN_CONTROLS
 from common.interventions import controls, degenerate, power
@@ -153,8 +153,8 @@ def test_the_numbers_of_the_method_are_those_of_the_code():
     said = [
         f"limit = max({rates.PUBLISHED_LIMIT:g}, {rates.TIMES_THE_MEAN:g} × mean firing rate",
         f"Above {WARN_ABOVE:g} it warns. Above {REFUSE_ABOVE:g} it stops",
-        f"*Does not rank*: interval below {verdict_rules.WORTHLESS_BELOW:g}",
-        f"beyond above 0, not beyond below {verdict_rules.NEGLIGIBLE_GAIN:g}",
+        f"*Does not rank*: interval below {score_verdicts.WORTHLESS_BELOW:g}",
+        f"beyond above 0, not beyond below {score_verdicts.NEGLIGIBLE_GAIN:g}",
         f"random latents of the layer that fire on at least {['none', '1', '2', '3', '4', 'five'][scores.MIN_ACTIVE]}",
         f"fewer than {100 * DEGENERATE_LIMIT:g} % of the outputs are *newly* degenerate",
         f"fewer than {100 * degenerate.LEAST_DISTINCT:g} % of its {degenerate.N_GRAM}-grams of tokens are distinct "

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 
-from common.evaluation import differences, verdict_rules
-from common.handoffs.verdicts import BeyondDifficulty
+from common.evaluation import differences, score_verdicts
+from common.handoffs.score_verdicts import BeyondDifficulty
 
 MAX_ITERATIONS = 500
 _SEPARATED = 10.0  # standard error of a standardised column from which on its labels are (almost) parted by it
@@ -46,7 +46,7 @@ def beyond_difficulty(
     ]
     gain = areas[1].minus(areas[0])
     return BeyondDifficulty(
-        verdict=verdict_rules.beyond_difficulty(gain),
+        verdict=score_verdicts.beyond_difficulty(gain),
         gain=gain,
         auroc_of_covariates=areas[0].interval,
         auroc_with_score=areas[1].interval,

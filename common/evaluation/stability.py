@@ -22,7 +22,7 @@ from common.evaluation.bootstrap import number
 from common.evaluation.delong import delong_interval, delong_variance
 from common.evaluation.separation import moments_of_sets, welch_t
 from common.handoffs.estimates import UNDEFINED, Interval
-from common.handoffs.verdicts import Redrawn, Stability
+from common.handoffs.score_verdicts import Redrawn, Stability
 
 _AT_ONCE = 4096  # latents in float64
 STATISTIC = {  # direction -> what it is selected by, as in phase 2, and the sign that speaks for it

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Shaped
 
-ALPHA = 0.05  # two-sided, of every test and interval
-Z = 1.959963984540054  # the normal distribution's 97.5 % quantile
+ALPHA = 0.05  # two-sided, of every test and interval; Z and MIN_CONTROLS (handoffs/steering.py) follow from it
+Z = 1.959963984540054  # the normal distribution's quantile 1 - ALPHA / 2
 
 
 def p_of(result: Any) -> float:

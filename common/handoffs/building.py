@@ -45,6 +45,7 @@ SPLIT: ArtifactSchema[SplitDocument] = ArtifactSchema(
 
 JUDGED = ("correct", "incorrect")  # labels of programs that could be judged
 
+# Of GENERATIONS and TEMPERATURE here and of ABLATION in validating.py: a change raises the version of all three.
 GENERATION_FIELDS = {
     "task_id": Field("int64", "number of the problem in its dataset"),
     "prompt": Field("string", "the prompt, without the beginning-of-sequence token"),

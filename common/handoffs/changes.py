@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from common.handoffs.detection import Card, RandomLatents
 from common.handoffs.estimates import AurocInterval, Counted, Interval
+from common.handoffs.score_verdicts import AgainstAlways, RankingPower, RankingVerdict
 from common.handoffs.selected import LatentFacts, PromptFitFacts
 from common.handoffs.steering import Agreement, Compared, Effect, OfLayer, Power, SteeringVerdict, UnsteeredRate
-from common.handoffs.verdicts import AgainstAlways, RankingPower, RankingVerdict
 
 Cell = str | int | float | bool | Interval | AurocInterval | None
 

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from common.handoffs.estimates import Counted, Interval
-from common.handoffs.verdicts import CANNOT_TELL
+from common.handoffs.score_verdicts import CANNOT_TELL
 
 MIN_PROMPTS = 5  # of a behaviour: with fewer, an interval over prompts says nothing
 

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 
 from common.handoffs.estimates import AurocInterval, Interval
+from common.handoffs.score_verdicts import AgainstAlways, BeyondDifficulty, RankingPower, RankingVerdict, Stability
 from common.handoffs.selected import LatentFacts
-from common.handoffs.verdicts import AgainstAlways, BeyondDifficulty, RankingPower, RankingVerdict, Stability
 
 ALWAYS_POSITIVE = "always positive"
 LOGISTIC_REGRESSION, DIFFERENCE_OF_MEANS = "logistic regression", "difference of means"  # of the latent's layer

@@ -5,7 +5,7 @@ from typing import Any
 
 from common.handoffs.detection import BaselineCard, Card, ReliabilityGroup
 from common.handoffs.estimates import Interval
-from common.handoffs.verdicts import RankingPower, RankingVerdict
+from common.handoffs.score_verdicts import RankingPower, RankingVerdict
 
 PROMPTS, PROGRAMS, TEXTS = "prompts", "programs", "texts"  # what a detector reads; texts are of a file
 

@@ -23,7 +23,8 @@ AMONG = "+"  # between several names under one key
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactSchema(Generic[Document]):
-    """One kind of artifact. Raise `version` when a field is added, removed or changes its meaning.
+    """One kind of artifact. Raise `version` when a field is added, removed or changes its meaning, as a
+    verdict's does when its rule changes.
 
     `scope` names what keeps experiments apart; `folder` is phase3_1 for phase 3.1, unless it is named. `tables` maps
     file name to columns ({dataset} is filled in; * stands for a setting's value, with one file for each), `tensors` a

@@ -26,7 +26,7 @@ class Change(enum.StrEnum):
     LOWERS_WITHOUT_CONTROLS = "lowers the pass rate (without controls)"
     NO_MORE = "changes the pass rate, but no more than its controls"
     UNWANTED = "changes the pass rate, but against what was wanted"
-    BEYOND_FEW = "changes the pass rate beyond all of its controls"
+    BEYOND_ITS_FEW = "changes the pass rate beyond all of its controls"
     NOTHING = "no measurable effect"
     CANNOT_TELL = "cannot tell"
     UNUSABLE = "cannot be steered"
@@ -121,7 +121,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dose:
+class LayerAndCoefficient:
     """Where, and how much of it."""
 
     layer: int
@@ -137,7 +137,7 @@ class FittedFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TunedDirection:
+class CoefficientCurve:
     """The curve of one direction, and the point that was chosen; None where every one breaks the output.
 
     `latent` of a fitted direction is the selected latent of its layer, whose controls it shares.
@@ -148,7 +148,7 @@ class TunedDirection:
     site: str
     norms: dict[str, float]
     curve: list[CurvePoint]
-    chosen: Dose | None
+    chosen: LayerAndCoefficient | None
     why: str
 
 
@@ -163,7 +163,7 @@ class CoefficientsDocument:
     agrees_with_phase_1: Agreement
     degenerate_limit: float
     steer: str
-    directions: dict[str, TunedDirection]
+    directions: dict[str, CoefficientCurve]
     fitted: dict[str, FittedFacts]
 
 
@@ -219,7 +219,12 @@ class AgainstControls:
         return sum(control.net_change is not None for control in self.each)
 
     @property
-    def place(self) -> str:
+    def are_few(self) -> bool:
+        """Whether even to be first among them has a p above 0.05."""
+        return self.n_ranked < MIN_CONTROLS
+
+    @property
+    def rank_words(self) -> str:
         """'1 of 20': the rank among those that have one, and the direction itself."""
         return f"{'–' if self.rank is None else self.rank} of {self.n_ranked + 1}"
 

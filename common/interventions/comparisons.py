@@ -1,10 +1,12 @@
 """Whether a direction does more than its controls, and what may be said of it.
 
-Three questions decide, none of which is enough by itself:
+Three questions decide, none of which is enough by itself. The first two are asked of simulated
+runs too: whoever changes a rule changes `simulate` in power.py.
 
 1. Did the pass rate change? Exact McNemar, two-sided, over the problems whose label changed; Holm over directions.
-2. Is its net change more extreme than that of every single control, of both kinds? Controls were treated as the
-   direction was (each has its better sign), so that under no effect its rank is that of one among equals.
+2. Is its net change more extreme than that of every single control, of both kinds? Each has its
+   better sign, as the direction has, so that under no effect its rank is nearly that of one among equals; layer and
+   |coefficient| were chosen for the direction alone.
 3. Are the programs still programs? `Effect.breaks` says "breaks the output" before what the others say; degenerate.py
    tells which programs count.
 
@@ -14,10 +16,10 @@ What is said (`Change`), by the first line that holds:
 |---|---|
 | the change is not significant, and an effect of 5 points would have been found (power.py) | no measurable effect |
 | the change is not significant | cannot tell |
-| it goes the other way | changes the pass rate, but against what was wanted |
-| of one kind no control could be judged | raises/lowers the pass rate (without controls) |
-| one control does as much | changes the pass rate, but no more than its controls |
-| there were fewer than 19 of a kind | changes the pass rate beyond all of its controls |
+| it is significant, and goes the other way | changes the pass rate, but against what was wanted |
+| it is as wanted; of one kind no control could be judged | raises/lowers the pass rate (without controls) |
+| it is as wanted; one control does as much | changes the pass rate, but no more than its controls |
+| it is as wanted, but of one kind there were fewer than 19 | changes the pass rate beyond all of its controls |
 | else | raises/lowers the pass rate |
 
 Controls get the direction's layer and length, and the sign that is better for each.
@@ -41,7 +43,6 @@ from common.handoffs.estimates import Counted, Interval
 from common.handoffs.steering import (
     LOWER,
     MATCHED_LATENT,
-    MIN_CONTROLS,
     RAISE,
     AgainstControls,
     Change,
@@ -52,14 +53,14 @@ from common.handoffs.steering import (
     Power,
     SteeringVerdict,
 )
-from common.interventions.outcomes import Pairs, Row, effect, paired, per_nat, trajectory_kl, transitions
-from common.interventions.power import binomial_p, power_of_verdict, rate_to_beat
+from common.interventions.outcomes import Pairs, TableRow, effect, paired, per_nat, trajectory_kl, transitions
+from common.interventions.power import power_of_verdict
 
 OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
 DOES = {RAISE: Change.RAISES, LOWER: Change.LOWERS}
 DOES_WITHOUT_CONTROLS = {RAISE: Change.RAISES_WITHOUT_CONTROLS, LOWER: Change.LOWERS_WITHOUT_CONTROLS}
 
-ControlRows = Mapping[str, Mapping[int, Sequence[Row]]]  # kind -> index -> rows
+ControlRows = Mapping[str, Mapping[int, Sequence[TableRow]]]  # kind -> index -> rows
 
 
 def wanted_change(positive: str) -> str:
@@ -68,7 +69,11 @@ def wanted_change(positive: str) -> str:
 
 
 def compare_direction(
-    before: Sequence[Row], after: Sequence[Row], controls: ControlRows, wanted: str, match: Match | None = None
+    before: Sequence[TableRow],
+    after: Sequence[TableRow],
+    controls: ControlRows,
+    wanted: str,
+    match: Match | None = None,
 ) -> Compared:
     """Everything about one direction that does not depend on the others: see `judge_family` for the rest.
 
@@ -108,20 +113,20 @@ def judge_family(compared: dict[str, Compared], wanted: dict[str, str]) -> dict[
     for (name, each), p_mcnemar, p_fisher in zip(compared.items(), mcnemar, fisher, strict=True):
         p_holm = {"mcnemar": p_mcnemar, "fisher": p_fisher}
         power = power_of_verdict(each, wanted[name], len(compared))
-        judged[name] = Judgement(p_holm, power, verdict(each, p_holm, power, wanted[name]))
+        judged[name] = Judgement(p_holm, power, steering_verdict(each, p_holm, power, wanted[name]))
     return judged
 
 
-def verdict(compared: Compared, p_holm: dict[str, float | None], power: Power, wanted: str) -> SteeringVerdict:
+def steering_verdict(compared: Compared, p_holm: dict[str, float | None], power: Power, wanted: str) -> SteeringVerdict:
     """What may be said of a direction, from its numbers."""
-    few = any(kind.n_ranked < MIN_CONTROLS for kind in compared.controls.values())
+    few = any(controls.are_few for controls in compared.controls.values())
     change, why = _with_power(_change(compared, p_holm, wanted, few), power)
     return SteeringVerdict(change, compared.effect.breaks, why, few)
 
 
 def verdict_without_controls(measured: Effect, p_mcnemar: float | None, power: Power, wanted: str) -> SteeringVerdict:
     """What may be said where nobody asked what a matched latent would do."""
-    change, why = _with_power(_change_without_controls(measured, p_mcnemar, wanted), power)
+    change, why = _with_power(_falls_short(measured, p_mcnemar, wanted) or DOES_WITHOUT_CONTROLS[wanted], power)
     return SteeringVerdict(change, measured.breaks, why)
 
 
@@ -141,22 +146,23 @@ def would_have_been_found(power: Power) -> str:
 
 
 def _change(compared: Compared, p_holm: dict[str, float | None], wanted: str, few: bool) -> Change:
-    without = _change_without_controls(compared.effect, p_holm["mcnemar"], wanted)
-    if without is not DOES_WITHOUT_CONTROLS[wanted]:
-        return without
+    falls_short = _falls_short(compared.effect, p_holm["mcnemar"], wanted)
+    if falls_short is not None:
+        return falls_short
     ranks = [kind.rank for kind in compared.controls.values()]
     if None in ranks:  # no program of these controls could be judged
-        return without
+        return DOES_WITHOUT_CONTROLS[wanted]
     if any(rank != 1 for rank in ranks):
         return Change.NO_MORE
-    return Change.BEYOND_FEW if few else DOES[wanted]
+    return Change.BEYOND_ITS_FEW if few else DOES[wanted]
 
 
-def _change_without_controls(measured: Effect, p_mcnemar: float | None, wanted: str) -> Change:
+def _falls_short(measured: Effect, p_mcnemar: float | None, wanted: str) -> Change | None:
+    """What is said where the pass rate did not change significantly as wanted; None where it did."""
     change = measured.net_change.value
     if change is None or p_mcnemar is None or p_mcnemar >= ALPHA:
         return Change.NOTHING
-    return DOES_WITHOUT_CONTROLS[wanted] if (change > 0) == (wanted == RAISE) else Change.UNWANTED
+    return None if (change > 0) == (wanted == RAISE) else Change.UNWANTED
 
 
 def _compare(own: Pairs, controls: dict[int, Pairs], wanted: str) -> AgainstControls:
@@ -230,6 +236,21 @@ def mcnemar_p(n_gained: int, n_lost: int) -> float:
     Source: McNemar 1947, Psychometrika 12; exact: a binomial test of the discordant pairs at 1/2.
     """
     return float(binomtest(n_gained, n_gained + n_lost).pvalue) if n_gained + n_lost else 1.0
+
+
+def rate_to_beat(n: int, of: int) -> float | None:
+    """The rate of the controls to test against: n / of, and 0.5 / (of + 1) where no control program changed.
+
+    Never zero: against zero a single change would be proof. None without a program.
+    """
+    if not of:
+        return None
+    return n / of if n else 0.5 / (of + 1)
+
+
+def binomial_p(n: int, of: int, against: float | None) -> float | None:
+    """One-sided exact p of `n` or more changes of `of`, when each comes with probability `against`."""
+    return float(binomtest(n, of, against, alternative="greater").pvalue) if of and against is not None else None
 
 
 def fisher_p(hits: int, of: int, pooled_hits: int, pooled_of: int) -> float | None:

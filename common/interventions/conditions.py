@@ -1,7 +1,8 @@
 """What is done to a problem: nothing, or a vector added to the residual stream; and which record is which.
 
-Record i is problem i // n, condition i % n, of n conditions; the first condition is the unsteered program. So all
-conditions of a problem lie side by side, and share the pass that reads its prompt.
+Of n conditions record i is problem i // n, condition i % n, counted from the first record of their table; the first
+condition is the unsteered program. So all conditions of a problem lie side by side, and share the pass that reads its
+prompt.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from common.runs.artifacts import Artifact
 from common.saes.encoder import LayerSae
 from common.seeds import direction_seed
 
-NONE = "none"
+NONE = "none"  # in the column `direction`: unsteered
+ITSELF = "none"  # in the column `control`: the direction, and no control of it
 CONTROLS = (MATCHED_LATENT, RANDOM_DIRECTION)
 
 
@@ -49,7 +51,7 @@ UNSTEERED = Condition(direction=NONE, control="unsteered", control_index=-1, lay
 
 def steered(direction: str, layer: int, site: str, coefficient: float) -> Condition:
     """The direction itself, added at the output (or input, or middle) of one block."""
-    return Condition(direction, NONE, -1, layer, site, coefficient)
+    return Condition(direction, ITSELF, -1, layer, site, coefficient)
 
 
 def rows_by_condition(rows: Sequence[dict[str, Any]]) -> dict[Condition, list[dict[str, Any]]]:
@@ -105,7 +107,7 @@ def steering_vectors(
         index = condition.control_index
         if place:
             unit = rows[place]
-        elif condition.control == NONE:
+        elif condition.control == ITSELF:
             unit = torch.from_numpy(fitted[condition.direction])
         else:
             unit = random_direction(seed, condition.direction, index, d_model)
@@ -119,9 +121,9 @@ def _latent_of(condition: Condition, directions: dict[str, Direction]) -> tuple[
 
     The SAE is that of the direction's own layer, wherever the row is added.
     """
-    if condition.control not in (NONE, MATCHED_LATENT):
+    if condition.control not in (ITSELF, MATCHED_LATENT):
         return None
     direction = directions[condition.direction]
-    if condition.control == NONE and isinstance(direction, FittedDirection):
+    if condition.control == ITSELF and isinstance(direction, FittedDirection):
         return None
-    return direction.layer, direction.latent if condition.control == NONE else condition.control_index
+    return direction.layer, direction.latent if condition.control == ITSELF else condition.control_index

@@ -17,15 +17,15 @@ from common.handoffs import JUDGED
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.handoffs.steering import Effect
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Rows of the same problems before and after, both judged; `left_out` problems were not."""
 
-    before: list[Row]
-    after: list[Row]
+    before: list[TableRow]
+    after: list[TableRow]
     left_out: int
 
     @cached_property
@@ -63,7 +63,7 @@ class Pairs:
         return sum(b["degenerate"] and not a["degenerate"] for a, b in pairs)
 
 
-def paired(before: Sequence[Row], after: Sequence[Row]) -> Pairs:
+def paired(before: Sequence[TableRow], after: Sequence[TableRow]) -> Pairs:
     """Match rows by problem; each problem has one row in both."""
     by_task = {row["task_id"]: row for row in after}
     assert len(by_task) == len(after) == len(before) and all(row["task_id"] in by_task for row in before)
@@ -102,7 +102,7 @@ def transitions(pairs: Pairs) -> dict[str, int]:
     return {f"{a}_to_{b}": pairs.count(words[a], words[b]) for a in words for b in words}
 
 
-def trajectory_kl(rows: Sequence[Row]) -> float | None:
+def trajectory_kl(rows: Sequence[TableRow]) -> float | None:
     """Mean over problems of what trajectory_kl.py measures of each: the disturbance [nats per token]."""
     return statistics.fmean(row["trajectory_kl"] for row in rows) if rows else None
 

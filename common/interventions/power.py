@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.stats import binom, binomtest
+from scipy.stats import binom
 
 from common.evaluation.statistics import ALPHA
 from common.handoffs.steering import RAISE, Compared, Effect, Power
@@ -26,21 +26,6 @@ ENOUGH = 0.8  # power from which on "no measurable effect" may be said
 EFFECT = 0.05  # the effect of which it is asked, as a share of the programs: 5 points
 STEP = 0.01
 N_SIMULATED, SEED = 2000, 42
-
-
-def rate_to_beat(n: int, of: int) -> float | None:
-    """The rate of the controls to test against: n / of, and 0.5 / (of + 1) where no control program changed.
-
-    Never zero: against zero a single change would be proof. None without a program.
-    """
-    if not of:
-        return None
-    return n / of if n else 0.5 / (of + 1)
-
-
-def binomial_p(n: int, of: int, against: float | None) -> float | None:
-    """One-sided exact p of `n` or more changes of `of`, when each comes with probability `against`."""
-    return float(binomtest(n, of, against, alternative="greater").pvalue) if of and against is not None else None
 
 
 def power_of_verdict(compared: Compared, wanted: str, n_directions: int) -> Power:

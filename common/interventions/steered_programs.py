@@ -13,9 +13,9 @@ from functools import partial
 from common.errors import ConfigError
 from common.interventions.conditions import Condition, steering_vectors
 from common.interventions.directions import Direction
-from common.interventions.records import Earlier, Problem, steered_draft
 from common.interventions.settings import SteeredConfig
 from common.interventions.steered_generation import Steering, SteeringVector, trajectory_kls
+from common.interventions.steered_rows import Earlier, Problem, steered_draft
 from common.model.chat import chat_template_for
 from common.model.generation import Group, check_prompts_fit
 from common.model.language_model import LanguageModel

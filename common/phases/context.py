@@ -211,8 +211,8 @@ class RunContext(Generic[Config]):
         # Dictionaries may have been trained on prompts of other problems, whose split is not this run's.
         ancestors = [one.manifest["lineage"] for name, one in self.artifacts.items() if name != DICTIONARIES.name]
         known = self.config.experiment()
-        unusual = [key for key in output.keys if known.get(key, USUAL.get(key)) != USUAL.get(key) or key not in USUAL]
-        experiment = {key: known[key] for key in unusual}
+        named = [key for key in output.keys if known.get(key, USUAL.get(key)) != USUAL.get(key) or key not in USUAL]
+        experiment = {key: known[key] for key in named}
         contents = {key: known[key] for key in known if key not in experiment}
         identity = {
             "artifact": output.name,

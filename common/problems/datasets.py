@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import AssetError, ConfigError, suggestion
 from common.problems.files import is_problem_file, problem_stem, problems_of, read_problem_bytes, rows_in
 from common.problems.hub_datasets import hub_rows
-from common.problems.record import Problem, RowReader
+from common.problems.problem import Problem, RowReader
 from common.provenance import ROOT
 
 __all__ = ["DATASETS", "ORGANISM_FILE", "Problem", "ProblemSet", "dataset_name", "drawn", "load_problems", "pilot_size"]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.problems.humaneval import humaneval_problem
-from common.problems.record import Problem, RowReader, problem_from_row, shown
+from common.problems.problem import Problem, RowReader, problem_from_row, shown
 from common.problems.syntax import module_names
 
 # As in EvalPlus: floats that are expected once give a tolerance to what follows them, base and plus inputs apart; what

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from common.errors import ConfigError
 from common.problems.formats import problem_of
 from common.problems.json_values import as_object, parsed
-from common.problems.record import Problem, shown
+from common.problems.problem import Problem, shown
 
 SUFFIXES = (".jsonl", ".json")
 

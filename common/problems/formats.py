@@ -5,7 +5,7 @@ from typing import Any
 
 from common.problems.evalplus import evalplus_problem, is_evalplus_row
 from common.problems.humaneval import humaneval_problem
-from common.problems.record import Problem, problem_from_row
+from common.problems.problem import Problem, problem_from_row
 
 
 def problem_of(row: Mapping[str, Any], where: str) -> Problem:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.problems.record import Problem, RowReader, problem_from_row
+from common.problems.problem import Problem, RowReader, problem_from_row
 from common.problems.syntax import module_names, unbound_names
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef

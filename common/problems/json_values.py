@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from common.errors import ConfigError
-from common.problems.record import shown
+from common.problems.problem import shown
 
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 _BOM = b"\xef\xbb\xbf"

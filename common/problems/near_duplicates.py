@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from common.problems.canonical_code import canonical_code
-from common.problems.record import Problem
+from common.problems.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from common.files import (
     write_atomic,
     write_sealed_json,
 )
+from common.programs.existing_programs import verdicts_of
 from common.programs.formats import HELP, Submissions, read_submissions
-from common.programs.judging import verdicts_of
 from common.programs.submissions import Submission
 from common.progress import Progress
 from common.sandbox import Limits, Program, Sandbox, Verdict

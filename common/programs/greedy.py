@@ -14,3 +14,8 @@ def check_greedy(programs: Iterable[dict[str, Any]], where: str) -> None:
             f"the programs in {where} were sampled at temperature {sampled[0]:g}, but greedy ones are compared here\n"
             "Run phase 1 with: --temperature 0 --fresh   (phase 1.2 samples)"
         )
+
+
+def greedy_programs(rows: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Phase 1's greedy program of each problem, by task_id."""
+    return {row["task_id"]: row for row in rows if row["temperature"] == 0}

@@ -11,7 +11,7 @@ from typing import Any
 from common.errors import ConfigError
 from common.problems.extraction import extract_program
 from common.problems.json_values import as_object, field_of, is_zip, values_in
-from common.problems.record import shown
+from common.problems.problem import shown
 from common.programs.problem_files import Problems
 from common.programs.submissions import Submission, made
 from common.programs.suites import Suite, has_tests, suite_of

@@ -49,7 +49,8 @@ class RowLimit(Generic[Item]):
     def of(self, item: Callable[[Other], Item]) -> "RowLimit[Other]":
         """The same for what is written of an item, which `item` gives."""
         limit: RowLimit[Any] = copy.copy(self)
-        limit._length, limit._name = (lambda one, of=of: of(item(one)) for of in (self._length, self._name))
+        limit._length = lambda one: self._length(item(one))
+        limit._name = lambda one: self._name(item(one))
         return cast("RowLimit[Other]", limit)
 
     def __call__(self) -> int:

@@ -13,9 +13,9 @@ from common.errors import ConfigError
 from common.phases.context import RunContext
 from common.problems.datasets import ProblemSet
 from common.problems.for_sandbox import program_for
-from common.problems.record import Problem
+from common.problems.problem import Problem
+from common.programs.existing_programs import verdicts_of
 from common.programs.isolation import sandbox_of
-from common.programs.judging import verdicts_of
 from common.programs.settings import SandboxConfig
 from common.progress import Progress
 from common.runs.artifacts import ArtifactWriter

@@ -70,7 +70,8 @@ def submit(
     code = extract_program(generation.text, problem["entry_point"])
     if earlier is not None and _is_judged_already(code, generation, earlier):
         future: Future = Future()
-        future.set_result(Verdict(earlier["label"], earlier["error"], earlier["failed_test"], "", 0.0, 0.0, False))
+        known = {name: earlier[name] for name in ("label", "error", "failed_test")}
+        future.set_result(Verdict(**known, message="", cpu_s=0.0, wall_s=0.0, near_limit=False))
         return Solution(generation, code, future)
     return Solution(generation, code, sandbox.submit(program_for(problem, code)))
 

@@ -15,7 +15,7 @@ from common.problems.evalplus import is_evalplus_row
 from common.problems.for_sandbox import program_for
 from common.problems.formats import problem_of
 from common.problems.json_values import field_of
-from common.problems.record import Problem, shown
+from common.problems.problem import Problem, shown
 from common.sandbox import Program, infer_entry_point
 from common.sandbox.entry_point import defined_names, parse_quietly
 

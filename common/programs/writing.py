@@ -2,7 +2,12 @@
 
 1. The prompts of a batch are read; its programs go on from there, beside those of other batches that are in flight.
 2. A program that has ended is handed to the sandbox, which judges in processes of its own meanwhile.
-3. What is judged is kept, and saved whenever another batch begins. A stop begins no other, and finishes these.
+3. What is judged is kept, and saved whenever another batch begins, or every ten seconds. A stop begins no other, and
+   finishes these.
+
+What one program is called on its way: a `Request` (problem, prompt, seed); a `Row` of the passes that write it; a
+`Generation` (its text and tokens); a `Draft` (with what makes its record); a `Solution` (its code, handed to the
+sandbox; then its verdict); a record (a row in each table, and arrays).
 
 From a row of phase 0's table to one of phase 1's, in the order of the calls:
 
@@ -14,8 +19,9 @@ From a row of phase 0's table to one of phase 1's, in the order of the calls:
         write_rows   the same: a token of every row in each pass, with its log-probability
           has_ended  common/model/rows.py: at the end of sequence, at a limit, or where solution_end finds it complete
       submit         solutions.py: extract_program (common/problems/extraction.py), then to the sandbox's processes
-      keep           here, once it is judged: the label, record_rows and record_tensors (solutions.py)
-        append       common/runs/records.py: a part on disk; leaving the `with` block joins all parts to the artifact
+      keep           here, once it is judged: make_record, which in phase 1 is phase_1_record, of record_rows and
+                     record_tensors (solutions.py)
+        append       common/runs/records.py: to the next part on disk; leaving the `with` block joins all parts
 
 A run that was stopped is opened again by ctx.write() (common/runs/target_folder.py), and passes over what it holds
 (`out.wants`).
@@ -43,7 +49,7 @@ from common.programs.isolation import sandbox_of
 from common.programs.settings import SolutionConfig, WritingConfig
 from common.programs.solutions import Solution, record_rows, record_tensors, submit
 from common.progress import Progress
-from common.runs.checkpoints import Rows
+from common.runs.checkpoints import RecordRows
 from common.runs.pace import pace_file, telling
 from common.runs.records import RecordWriter
 from common.sandbox import Sandbox
@@ -51,22 +57,22 @@ from common.stopping import Stopped
 
 SAVE_EVERY_S = 10.0
 MOST_WAITING = 256  # programs that are not judged yet; the model waits for the sandbox beyond
-PARTS_OF_A_BATCH = 4
+READS_PER_BATCH = 4
 
 Earlier = dict[int, dict[str, Any]]  # task_id -> row of phase 1
-Kept = tuple[Rows, dict[str, np.ndarray]]  # of one record
+Kept = tuple[RecordRows, dict[str, np.ndarray]]  # of one record
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A program that is generated and not judged yet; `record` makes its rows and arrays, once it is.
+    """A program that is generated and not judged yet; `make_record` makes its rows and arrays, once it is.
 
-    `problem` is what judges it.
+    `problem` holds the tests.
     """
 
     problem: Mapping[str, Any]
     generation: Generation
-    record: Callable[[Solution], Kept]
+    make_record: Callable[[Solution], Kept]
 
 
 WriteAll = Callable[[Iterator[list[int]], RowLimit[int]], Iterator[tuple[int, Draft]]]
@@ -174,7 +180,7 @@ def _judged_meanwhile(
         for index in list(waiting):
             draft, solution = waiting[index]
             if len(waiting) > n_left or solution.future.done():  # also where judging failed: that is told at once
-                out.append(index, *draft.record(solution))
+                out.append(index, *draft.make_record(solution))
                 labels.append(solution.label)
                 del waiting[index]  # kept once, whatever goes wrong with the next
         if labels:
@@ -260,7 +266,7 @@ def write_solutions(
                 yield row.key, Draft(row.request.problem, row.result, kept)
 
         # A quarter: little padding, and what reading takes for a while is small beside the cache.
-        together = max(1, config.batch_size // PARTS_OF_A_BATCH)
+        together = max(1, config.batch_size // READS_PER_BATCH)
         return ProgramWriter(write, lengths, read_together=together)
 
     write_programs(ctx, out, config.model, begin, earlier)

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from common.handoffs import DETECTION, GENERATIONS, STEERING, ArtifactSchema
 from common.handoffs.detection import PROBE, DetectedDirection
+from common.handoffs.score_verdicts import DifficultyVerdict, RankingVerdict
 from common.handoffs.steering import Change, NotSteered, SteeredDirection, SteeringVerdict
-from common.handoffs.verdicts import DifficultyVerdict, RankingVerdict
 from common.report.collect import Collected
 from common.words import count, direction_words, interval, latent_words, listed, plural, points, sentence_case
 
@@ -127,7 +127,7 @@ def by_worth(directions: dict[str, Direction]) -> dict[str, Direction]:
     return dict(sorted(directions.items(), key=lambda item: _BY_WORTH.index(tone_of_change(item[1].verdict))))
 
 
-_IN_PART = (Change.RAISES_WITHOUT_CONTROLS, Change.LOWERS_WITHOUT_CONTROLS, Change.BEYOND_FEW)
+_IN_PART = (Change.RAISES_WITHOUT_CONTROLS, Change.LOWERS_WITHOUT_CONTROLS, Change.BEYOND_ITS_FEW)
 
 
 def tone_of_change(verdict: SteeringVerdict) -> Tone:

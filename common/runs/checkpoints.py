@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RECORDS_PER_PART = 50  # what a crash may cost, besides what is being written and judged
 
-Rows = dict[str, Any]  # table name -> row; or a list of rows, of a table with several for each record
+RecordRows = dict[str, Any]  # table name -> row; or a list of rows, of a table with several for each record
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SavedRecord:
     """What a phase computed for one item: a row for each table that has one, or several, and named arrays."""
 
     index: int
-    rows: Rows
+    rows: RecordRows
     tensors: dict[str, np.ndarray]
 
 
@@ -55,7 +55,7 @@ class PartStore:
         self.log = log
         self._origin = {"stamp": stamp, "process": process}
         self._process_of: dict[int, str] = {}
-        self.rows: dict[int, Rows] = {}
+        self.rows: dict[int, RecordRows] = {}
         self._part_of: dict[int, Path] = {}
         self._buffer: list[SavedRecord] = []
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,18 +140,18 @@ class PartStore:
                 values.update((index, row) for index, row in rows if self._part_of[index] == path)
         return np.stack([values[index] for index in sorted(values)])
 
-    def _note(self, path: Path, origin: dict[str, str], indices: Sequence[int], rows: Sequence[Rows]) -> None:
+    def _note(self, path: Path, origin: dict[str, str], indices: Sequence[int], rows: Sequence[RecordRows]) -> None:
         for index, row in zip(indices, rows, strict=True):
             self.rows[index] = row
             self._part_of[index] = path
             self._process_of[index] = origin["process"]
 
     def _move_aside(self, path: Path) -> None:
-        damaged = move_aside(path, self.folder.parent)
+        damaged = set_file_aside(path, self.folder.parent)
         self.log.warning("%s was damaged: moved to %s, its records are computed again", path.name, damaged)
 
 
-def move_aside(path: Path, run: Path) -> Path:
+def set_file_aside(path: Path, run: Path) -> Path:
     """Put a damaged file of an unfinished run where nobody reads it; returns that folder."""
     damaged = run / "damaged"
     damaged.mkdir(exist_ok=True)

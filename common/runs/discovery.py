@@ -272,7 +272,7 @@ def identities(keys: Iterable[str], experiment: dict[str, str]) -> list[str]:
     return [f"{word}-prompts" if key == "prompt" else word for key, word in words.items()]
 
 
-def move_aside(run: Path) -> Path:
+def set_run_aside(run: Path) -> Path:
     """Rename a damaged run so that nobody takes it for one; returns its new place."""
     numbers = itertools.count(2)
     aside = Path(f"{run}.damaged")

@@ -16,7 +16,7 @@ from common.errors import ArtifactMismatchError, ConfigError
 from common.files import digest_of, read_sealed_json, write_atomic, write_sealed_json
 from common.handoffs import ArtifactSchema
 from common.runs.artifacts import ArtifactWriter, sweep, utc
-from common.runs.checkpoints import RECORDS_PER_PART, PartStore, Rows, SavedRecord, move_aside
+from common.runs.checkpoints import RECORDS_PER_PART, PartStore, RecordRows, SavedRecord, set_file_aside
 from common.runs.discovery import MANIFEST, STAMP
 from common.stopping import Stopped, StopRequest
 from common.tables import to_parquet
@@ -24,7 +24,7 @@ from common.tables import to_parquet
 if TYPE_CHECKING:
     import numpy as np
 
-TOKENS_PER_ROW = 192
+TOKENS_PER_ROW = 192  # what memory is counted with: most MBPP prompts are shorter, a few have thousands
 RECORDS_PER_AUTOSAVE = 100
 AUTOSAVES_KEPT = 3
 
@@ -82,7 +82,7 @@ class RecordWriter(ArtifactWriter):
         return [rows.get(first) or next(iter(rows.values())) for rows in of_slice]
 
     @property
-    def saved_records(self) -> dict[int, Rows]:
+    def saved_records(self) -> dict[int, RecordRows]:
         """The rows of every record on disk, other slices' too, by index and table."""
         return self._parts.rows
 
@@ -105,8 +105,8 @@ class RecordWriter(ArtifactWriter):
 
         `lengths` are the tokens of each record, where a batch is padded to its longest: see `cut_batches`; of the
         records from `first` on, where only some are computed now.
-        Batches are cut from all records, not from the slice: a batch is always computed
-        whole, with the same neighbours, so that slices and resumed runs give the same bytes.
+        Batches are cut from all records, not from the slice: the prompts of a batch are always read
+        together, with the same neighbours, so that slices and resumed runs give the same bytes.
         What was appended is saved before each next one begins.
         Raises: Stopped, between two batches, when a stop was asked for.
         """
@@ -146,7 +146,7 @@ class RecordWriter(ArtifactWriter):
             self._helps = range(0)
             lock.release()
 
-    def append(self, index: int, rows: Rows, tensors: dict[str, np.ndarray]) -> None:
+    def append(self, index: int, rows: RecordRows, tensors: dict[str, np.ndarray]) -> None:
         """Keep one record, unless it is saved already or another slice's.
 
         `rows` has a row for each table; a list of rows for a table that has several of each record, but the first.
@@ -217,7 +217,7 @@ class RecordWriter(ArtifactWriter):
         for path in sorted((self.path / "parts").glob("process_*.json")):
             note = read_sealed_json(path)
             if note is None:
-                damaged = move_aside(path, self.path)
+                damaged = set_file_aside(path, self.path)
                 self.log.warning("%s was damaged: moved to %s; the manifest lacks one process", path.name, damaged)
             elif n_records[path.stem]:  # a crash can leave a note without records
                 notes.append({**note, "n_records": n_records[path.stem]})

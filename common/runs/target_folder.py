@@ -28,11 +28,11 @@ from common.runs.discovery import (
     STAMP,
     RunFolder,
     has_checkpoint,
-    move_aside,
     n_saved,
     never_begun,
     new_run_name,
     runs_of,
+    set_run_aside,
 )
 from common.runs.locks import in_use
 
@@ -168,7 +168,7 @@ class FolderChoice:
             self._stamp(run)
             self.log.warning("%s; its records say that they belong here, so they are kept", what)
         else:
-            aside = move_aside(run)
+            aside = set_run_aside(run)
             self.log.warning("%s; the run was moved to %s, and is computed again", what, aside)
 
     def _stamp(self, run: Path) -> None:

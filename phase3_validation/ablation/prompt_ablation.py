@@ -18,10 +18,12 @@ import torch
 from common import handoffs
 from common.handoffs.changes import AblationDocument
 from common.interventions.directions import Direction, selected_directions
-from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
+from common.interventions.sampling import n_spaced, spaced
+from common.interventions.steered_rows import agreement, warn_of_another_limit
 from common.model.chat import chat_template_for
 from common.model.rows import Request
 from common.phases.context import RunContext
+from common.programs.greedy import greedy_programs
 from common.programs.solutions import Solution, record_rows
 from common.programs.writing import write_solutions
 from common.runs.discovery import describe
@@ -58,7 +60,7 @@ def run(ctx: RunContext[AblationConfig], config: AblationConfig) -> None:
             layers = _layers(directions)
             for layer in layers:
                 load_sae(source, layer)  # an SAE that is missing is better found now than after hours of work
-            check_same_limit(ctx, generations)
+            warn_of_another_limit(ctx, generations)
             write_solutions(
                 ctx,
                 out,

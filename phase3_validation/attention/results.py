@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float
 
 from common.handoffs.changes import AttentionMoved, AttentionUnmoved
-from common.handoffs.steering import RANDOM_DIRECTION, CoefficientsDocument, TunedDirection
-from common.interventions.conditions import NONE, UNSTEERED, Condition, steered
+from common.handoffs.steering import RANDOM_DIRECTION, CoefficientCurve, CoefficientsDocument
+from common.interventions.conditions import ITSELF, NONE, UNSTEERED, Condition, steered
 from phase3_validation.attention.movement import displaced, movement
 
 
-def make_conditions(entries: dict[str, TunedDirection], n_random: int) -> list[Condition]:
+def make_conditions(entries: dict[str, CoefficientCurve], n_random: int) -> list[Condition]:
     """Unsteered; then each direction that 3.2 chose a coefficient for, and behind it its random directions."""
     conditions = [UNSTEERED]
     for name, entry in entries.items():
@@ -44,7 +44,7 @@ class Measured:
     @property
     def own(self) -> dict[str, int]:
         """Number of the condition that is a direction itself, by its name."""
-        return {condition.direction: i for i, condition in enumerate(self.conditions) if condition.control == NONE}
+        return {condition.direction: i for i, condition in enumerate(self.conditions) if condition.control == ITSELF}
 
     def displaced_by_random(self, direction: str) -> dict[int, Float[np.ndarray, " problems"]]:
         """What each random direction displaces, by its number; none where the direction reaches no attention."""

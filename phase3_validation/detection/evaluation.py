@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from common.evaluation import differences, metrics, strata, verdict_rules
+from common.evaluation import differences, metrics, score_verdicts, strata
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.calibration import reliability
 from common.evaluation.cards import evaluation_card
@@ -30,9 +30,9 @@ from common.handoffs.detection import (
     RandomLatents,
 )
 from common.handoffs.estimates import AurocInterval, Interval
+from common.handoffs.score_verdicts import BeyondDifficulty, Stability
 from common.handoffs.selected import LatentFacts
-from common.handoffs.verdicts import BeyondDifficulty, Stability
-from common.programs.labels import JudgedProblems, Samples
+from common.programs.judged_problems import JudgedProblems, Samples
 from phase3_validation.detection.scores import BASELINES, COVARIATES, OF_THE_PROBLEM, Score
 
 
@@ -91,7 +91,7 @@ class Evaluation:
         return DetectedDirection(
             latent=facts,
             positive=label,
-            verdict=verdict_rules.ranking(card.auroc, among.auroc.q95),
+            verdict=score_verdicts.ranking(card.auroc, among.auroc.q95),
             card=card,
             baselines={
                 each.score.name: self._card_of_baseline(each, positive, beside[each.score.name]) for each in baselines
@@ -100,12 +100,12 @@ class Evaluation:
             **self._within(latent, baselines, positive),
             temperatures=self._by_temperature(latent, label),
             calibration=reliability(latent.tuned, self.problems.positive(label)[self.tuning], latent.values, positive),
-            against_always=verdict_rules.against_always(predicted, positive, self.draws),
+            against_always=score_verdicts.against_always(predicted, positive, self.draws),
             differences=_differences(own, beside),
             beyond_difficulty=self._beyond(latent.score, scores, label),
             probe_beyond_difficulty=self._beyond(scores[PROBE], scores, label) if PROBE in scores else None,
             stability=judging.stability,
-            power=verdict_rules.ranking_power(n_positive, len(positive) - n_positive, among.auroc.q95),
+            power=score_verdicts.ranking_power(n_positive, len(positive) - n_positive, among.auroc.q95),
         )
 
     def _within(self, latent: Scored, baselines: Sequence[Scored], positive: np.ndarray) -> dict[str, Any]:

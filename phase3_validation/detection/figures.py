@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from common.evaluation.cards import always_positive_f1
-from common.evaluation.verdict_rules import CHANCE
+from common.evaluation.score_verdicts import CHANCE
 from common.handoffs.detection import LATENT, LOGISTIC_REGRESSION, AtTemperature, DetectedDirection, OfStratum
 from common.plots import BLUE, GREY, ORANGE, error_bars, new_figure, svg_bytes
 from common.words import latent_words

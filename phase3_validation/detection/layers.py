@@ -21,7 +21,7 @@ from common.handoffs.detection import DIFFERENCE_OF_MEANS, LOGISTIC_REGRESSION, 
 from common.interventions.directions import Direction
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
-from common.programs.labels import JudgedProblems
+from common.programs.judged_problems import JudgedProblems
 from common.saes.activations import StoredText, layer_activations
 from common.saes.encoder import load_sae
 from common.saes.site_check import checked_sae

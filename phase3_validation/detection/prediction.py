@@ -20,7 +20,7 @@ from common.handoffs import SPLIT_FILES, SPLIT_NAMES
 from common.handoffs.detection import LATENT, LOGISTIC_REGRESSION, DetectionDocument
 from common.interventions.directions import Direction, selected_directions
 from common.phases.context import RunContext
-from common.programs.labels import JudgedProblems, Samples, judged_problems, judged_samples
+from common.programs.judged_problems import JudgedProblems, Samples, judged_problems, judged_samples
 from common.saes.sources import sae_source
 from common.words import with_bounds
 from phase3_validation.detection.config import DetectionConfig

@@ -12,8 +12,8 @@ from common.handoffs.detection import (
     RandomLatents,
 )
 from common.handoffs.estimates import AurocInterval, Interval
+from common.handoffs.score_verdicts import DifficultyVerdict, RankingVerdict
 from common.handoffs.selected import LatentFacts
-from common.handoffs.verdicts import DifficultyVerdict, RankingVerdict
 from common.report.blocks import (
     AREA,
     Block,

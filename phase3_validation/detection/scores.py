@@ -34,7 +34,7 @@ from common.handoffs.detection import (
     SUMMED_LOGPROB,
     Known,
 )
-from common.programs.labels import JudgedProblems
+from common.programs.judged_problems import JudgedProblems
 
 MIN_ACTIVE = 5  # problems of `sae` on which a random latent fires: a dead one would be no opponent
 

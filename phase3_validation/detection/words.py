@@ -11,7 +11,7 @@ from common.handoffs.detection import (
     Known,
     ProbeLayers,
 )
-from common.handoffs.verdicts import BeyondDifficulty, DifficultyVerdict, Stability
+from common.handoffs.score_verdicts import BeyondDifficulty, DifficultyVerdict, Stability
 from common.words import (
     count,
     direction_words,

@@ -11,16 +11,16 @@ from common.interventions.comparisons import OUTCOME, compare_direction, judge_f
 from common.interventions.conditions import Condition
 from common.interventions.controls import match_words
 from common.interventions.directions import Direction
-from common.interventions.outcomes import Row
+from common.interventions.outcomes import TableRow
 from common.interventions.power import power_words
 from common.words import direction_words, latent_words, listed, number, p_words, percent, plural, points
 
-RowsOf = dict[Condition, list[Row]]
+RowsOf = dict[Condition, list[TableRow]]
 
 
 def entries(
     directions: Sequence[Direction],
-    before: Sequence[Row],
+    before: Sequence[TableRow],
     rows: RowsOf,
     own: dict[str, Condition],
     controls: dict[str, dict[int, Condition]],
@@ -101,11 +101,11 @@ def among_the_controls(wanted: str, matched: AgainstControls) -> str:
     how_many = {0: "none", n: "all"}.get(beaten, str(beaten))
     says = "no support"
     if beaten == n:
-        says = "support" if n >= MIN_CONTROLS else f"support, but by fewer than {MIN_CONTROLS} controls"
+        says = f"support, but by fewer than {MIN_CONTROLS} controls" if matched.are_few else "support"
     way = "higher" if wanted == RAISE else "lower"
     return (
         f"Its net change is {way} than that of {how_many} of its {plural(n, 'control')} (rank "
-        f"{matched.place}), which decides: {says}."
+        f"{matched.rank_words}), which decides: {says}."
     )
 
 

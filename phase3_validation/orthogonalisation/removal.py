@@ -22,17 +22,19 @@ from torch import Tensor
 from common import handoffs
 from common.handoffs.changes import OrthogonalisationDocument
 from common.handoffs.steering import MATCHED_LATENT, Match, UnsteeredRate
-from common.interventions.conditions import NONE, UNSTEERED, Condition, rows_by_condition
+from common.interventions.conditions import ITSELF, UNSTEERED, Condition, rows_by_condition
 from common.interventions.controls import candidates_of
 from common.interventions.directions import Direction, selected_directions, unit_decoder_row
 from common.interventions.outcomes import effect, paired
-from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced, steered_draft
+from common.interventions.sampling import n_spaced, spaced
+from common.interventions.steered_rows import agreement, steered_draft, warn_of_another_limit
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
 from common.model.registry import default_dtype
 from common.phases.command_line import build_command
 from common.phases.context import RunContext
+from common.programs.greedy import greedy_programs
 from common.programs.solutions import request_for
 from common.programs.writing import Draft, ProgramWriter, batch_by_batch, write_programs
 from common.runs.records import RecordWriter
@@ -81,7 +83,7 @@ def plan_of(ctx: RunContext[OrthogonalisationConfig]) -> RemovalPlan:
     for d in directions:
         sae, resid = load_sae(source, d.layer), text.every_of_layer(d.layer)
         indices, matches[d.name] = controls_by_variance(d, columns, latents.document(), sae, resid, config.n_controls)
-        own[d.name] = Condition(d.name, NONE, -1, d.layer, site="", coefficient=0.0)
+        own[d.name] = Condition(d.name, ITSELF, -1, d.layer, site="", coefficient=0.0)
         controls[d.name] = {
             index: Condition(d.name, MATCHED_LATENT, index, d.layer, site="", coefficient=0.0) for index in indices
         }
@@ -99,7 +101,7 @@ def run(ctx: RunContext[OrthogonalisationConfig], config: OrthogonalisationConfi
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings)
         if out.n_wanted:  # the run that only joins what slices left needs no model
-            check_same_limit(ctx, generations)
+            warn_of_another_limit(ctx, generations)
             write_programs(
                 ctx, out, config.model, lambda lm: batch_writer(lm, config, plan, problems, earlier), earlier
             )

@@ -18,9 +18,9 @@ from common.handoffs.positive_control import JudgedControl, PairOutcome, Positiv
 from common.handoffs.steering import RAISE, RANDOM_DIRECTION, ChangedProgram, UnsteeredRate
 from common.interventions.comparisons import compare_direction, judge_family
 from common.interventions.conditions import UNSTEERED, Condition, random_direction, rows_by_condition, steered
-from common.interventions.outcomes import Row, effect, paired
-from common.interventions.records import steered_draft
+from common.interventions.outcomes import TableRow, effect, paired
 from common.interventions.steered_generation import SteeringVector, generate_steered
+from common.interventions.steered_rows import steered_draft
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit
 from common.model.language_model import LanguageModel
@@ -143,8 +143,10 @@ def conclude(ctx: RunContext[PositiveControlConfig], out: RecordWriter, twins: S
     }
 
 
-def _outcome(pair: str, n_read: int, before: list[Row], after: list[Row], controls: list[list[Row]]) -> PairOutcome:
-    def passing(rows: list[Row]) -> int:
+def _outcome(
+    pair: str, n_read: int, before: list[TableRow], after: list[TableRow], controls: list[list[TableRow]]
+) -> PairOutcome:
+    def passing(rows: list[TableRow]) -> int:
         return sum(row["label"] == "correct" for row in rows if row["pair"] == pair)
 
     rows_of_pair = [row for row in after if row["pair"] == pair]
@@ -157,7 +159,7 @@ def _outcome(pair: str, n_read: int, before: list[Row], after: list[Row], contro
     )
 
 
-def _first_of_each_pair(before: list[Row], after: list[Row], texts: dict[int, str]) -> list[ChangedProgram]:
+def _first_of_each_pair(before: list[TableRow], after: list[TableRow], texts: dict[int, str]) -> list[ChangedProgram]:
     """The first program of each of the first pairs that is turned into one of B."""
     turned = []
     for pair in dict.fromkeys(row["pair"] for row in before):

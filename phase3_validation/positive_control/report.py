@@ -86,7 +86,7 @@ def _facts(result: PositiveControlDocument, collected: Collected) -> Facts:
         (
             "Random directions",
             f"{count(random.n)} of the same length: {count(random.pooled.n)} of {count(random.pooled.of)} programs, at "
-            f"most {count(_best(control))} by one; rank {random.place}",
+            f"most {count(_best(control))} by one; rank {random.rank_words}",
         ),
         ("Disturbance", f"{kl} nats per token of the unsteered program{_beside_steering(control, collected)}"),
     ]

@@ -8,8 +8,8 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.problems.files import read_problem_bytes, rows_in
+from common.problems.problem import Problem, problem_from_row, shown
 from common.problems.prompt import ChatTemplate, Prompt, build_prompt
-from common.problems.record import Problem, problem_from_row, shown
 
 READ, STEER = USES = ("read", "steer")
 KEYS = ("pair", "use", "a", "b")

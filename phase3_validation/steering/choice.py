@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from common.handoffs.estimates import Interval
-from common.handoffs.steering import DEGENERATE_LIMIT, RAISE, CurvePoint, Dose
-from common.interventions.outcomes import Row, effect, paired
+from common.handoffs.steering import DEGENERATE_LIMIT, RAISE, CurvePoint, LayerAndCoefficient
+from common.interventions.outcomes import TableRow, effect, paired
 
 
-def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coefficient: float) -> CurvePoint:
+def curve_point(before: Sequence[TableRow], after: Sequence[TableRow], layer: int, coefficient: float) -> CurvePoint:
     """What one coefficient does at one layer. Nothing changes at 0: `after` is `before`.
 
     A point is admissible while fewer than 5 % of the problems have an output that is degenerate, and was not without
@@ -33,7 +33,7 @@ def curve_point(before: Sequence[Row], after: Sequence[Row], layer: int, coeffic
     )
 
 
-def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
+def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[LayerAndCoefficient | None, str]:
     """The admissible point with the largest net change in the wanted direction, and why, in words.
 
     Ties go to the coefficient nearest to 0, then to the lower layer, then to the positive one. None where every point
@@ -63,10 +63,12 @@ def choose(curve: Sequence[CurvePoint], wanted: str) -> tuple[Dose | None, str]:
         words += f"; no point {'raised' if sign == 1 else 'lowered'} the pass rate, which is what was wanted"
     elif best.coefficient < 0:
         words += "; the coefficient is negative: less of the latent does what more of it should"
-    return Dose(layer=best.layer, coefficient=best.coefficient), words
+    return LayerAndCoefficient(layer=best.layer, coefficient=best.coefficient), words
 
 
-def better_coefficient(before: Sequence[Row], after: Mapping[float, Sequence[Row]], layer: int, wanted: str) -> float:
+def better_coefficient(
+    before: Sequence[TableRow], after: Mapping[float, Sequence[TableRow]], layer: int, wanted: str
+) -> float:
     """Of two opposite coefficients of a control, whose programs are `after`, the one that is better at what is wanted.
 
     Chosen as a direction's is. Where both break the output the larger net change decides: a control has to have one.

@@ -18,16 +18,24 @@ import numpy as np
 from common import handoffs
 from common.errors import ConfigError
 from common.handoffs import JUDGED
-from common.handoffs.steering import DEGENERATE_LIMIT, CoefficientsDocument, Dose, FittedFacts, TunedDirection
+from common.handoffs.steering import (
+    DEGENERATE_LIMIT,
+    CoefficientCurve,
+    CoefficientsDocument,
+    FittedFacts,
+    LayerAndCoefficient,
+)
 from common.interventions.comparisons import wanted_change
 from common.interventions.conditions import UNSTEERED, Condition, mean_norms, rows_by_condition, steered
 from common.interventions.controls import warn_of_too_few_to_judge
 from common.interventions.directions import Direction, unit_decoder_row
 from common.interventions.fitted import VECTORS, FittedDirection, filled, fit, steered_directions
 from common.interventions.outcomes import effect, paired
-from common.interventions.records import agreement, check_same_limit, greedy_programs, n_spaced, spaced
+from common.interventions.sampling import n_spaced, spaced
 from common.interventions.steered_programs import SteeringPlan, write_steered
+from common.interventions.steered_rows import agreement, warn_of_another_limit
 from common.phases.context import RunContext
+from common.programs.greedy import greedy_programs
 from common.runs.records import RecordWriter
 from common.saes.activations import layer_activations
 from common.saes.encoder import load_sae
@@ -87,7 +95,7 @@ def run(ctx: RunContext[CoefficientsConfig], config: CoefficientsConfig) -> None
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, earlier)
         if out.n_wanted:  # the run that only joins what slices left needs no model
-            check_same_limit(ctx, generations)
+            warn_of_another_limit(ctx, generations)
             problems = spaced(ctx.read(handoffs.SPLIT).table(handoffs.SPLIT_FILES["hyperparams"]), config.problems)
             fitted = replace(plan, directions=filled(plan.directions, fitted_vectors(ctx, plan)))
             write_steered(ctx, out, problems, fitted, earlier, steer_prompt=config.steer == "all")
@@ -166,7 +174,7 @@ def _layer_of_fitted(plan: CoefficientsPlan) -> int:
     return next(direction.layer for direction in plan.directions if isinstance(direction, FittedDirection))
 
 
-def _entry(site: str, plan: CoefficientsPlan, direction: Direction, rows: dict[Condition, Any]) -> TunedDirection:
+def _entry(site: str, plan: CoefficientsPlan, direction: Direction, rows: dict[Condition, Any]) -> CoefficientCurve:
     before, wanted = rows[UNSTEERED], wanted_change(direction.positive)
     curve = []
     for layer, conditions in plan.by_layer[direction.name].items():
@@ -175,12 +183,12 @@ def _entry(site: str, plan: CoefficientsPlan, direction: Direction, rows: dict[C
         curve += sorted(points, key=lambda point: point.coefficient)
     chosen, why = choose(curve, wanted)
     norms = {str(layer): plan.norms[layer, site] for layer in plan.by_layer[direction.name]}
-    return TunedDirection(
+    return CoefficientCurve(
         latent=direction.facts, wanted=wanted, site=site, norms=norms, curve=curve, chosen=chosen, why=why
     )
 
 
-def _in_words(chosen: Dose | None) -> str:
+def _in_words(chosen: LayerAndCoefficient | None) -> str:
     return f"{chosen.coefficient:+g} at layer {chosen.layer}" if chosen else "nothing admissible"
 
 

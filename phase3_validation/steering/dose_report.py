@@ -1,9 +1,9 @@
 """Phase 3.2 on the page: how much of each direction changes programs, and the dose that was chosen."""
 
 from common.handoffs.steering import (
+    CoefficientCurve,
     CoefficientsDocument,
     FittedFacts,
-    TunedDirection,
 )
 from common.report.blocks import (
     Block,
@@ -110,7 +110,7 @@ def _best_dose(result: CoefficientsDocument) -> str:
     return f"On the {count(result.n)} problems for tuning the best net change is {listed(parts)}." if parts else ""
 
 
-def _curve(name: str, entry: TunedDirection) -> Table:
+def _curve(name: str, entry: CoefficientCurve) -> Table:
     scale = scale_of_changes([point.net_change for point in entry.curve])
     degenerate = "share of outputs that repeat, do not parse or do not stop"
     columns = [

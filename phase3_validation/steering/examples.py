@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Sequence
 
 from common.handoffs.steering import ChangedProgram
-from common.interventions.outcomes import Row, paired
+from common.interventions.outcomes import TableRow, paired
 
 N_EXAMPLES = 3  # of each kind and direction
 KINDS = {"fail_to_pass": ("incorrect", "correct"), "pass_to_fail": ("correct", "incorrect")}
 
 
-def examples(before: Sequence[Row], after: Sequence[Row], texts: dict[int, str]) -> list[ChangedProgram]:
+def examples(before: Sequence[TableRow], after: Sequence[TableRow], texts: dict[int, str]) -> list[ChangedProgram]:
     """The first problems that steering corrected, and the first that it corrupted, in the order of the split.
 
     Nobody chose them. `texts` holds the problems' descriptions.

@@ -7,10 +7,10 @@ from common.handoffs.steering import (
     MATCHED_LATENT,
     RANDOM_DIRECTION,
     AgainstControls,
+    CoefficientCurve,
     ControlEffect,
     CurvePoint,
     SteeredDirection,
-    TunedDirection,
 )
 from common.plots import BLUE, GREY, ORANGE, error_bars, new_figure, svg_bytes
 
@@ -20,7 +20,7 @@ CHANGE, KL = "net change of the pass rate [points]", "disturbance: KL [nats per 
 LINEAR_BELOW = 1e-3  # of KLs, which range over powers of ten and may be zero
 
 
-def dose_response(name: str, tuned: TunedDirection, tested: SteeredDirection | None = None) -> bytes:
+def dose_response(name: str, tuned: CoefficientCurve, tested: SteeredDirection | None = None) -> bytes:
     """Net change, newly degenerate share and KL against the coefficient, a line for each layer; hollow: not admissible.
 
     `tested` is what the same coefficient did on the validation split, and between what limits its controls lie.

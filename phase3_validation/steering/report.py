@@ -135,7 +135,7 @@ def _few_problems(collected: Collected, phase: PhaseResult, result: SteeringDocu
     few = [
         direction_words(name)
         for name, entry in result.steered.items()
-        if any(kind.n_ranked < MIN_CONTROLS for kind in entry.controls.values())
+        if any(controls.are_few for controls in entry.controls.values())
     ]
     if few:
         words = f"Fewer than {MIN_CONTROLS} controls of a kind for {listed(few)}"
@@ -294,7 +294,7 @@ def _controls(name: str, entry: SteeredDirection) -> Table:
         [
             Cell(title_of(kind)),
             count_cell(controls.n),
-            Cell(controls.place, sort=controls.rank),
+            Cell(controls.rank_words, sort=controls.rank),
             p_cell(controls.rank_p),
             counted(controls.pooled),
             p_cell(controls.fisher_p),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from common.handoffs.detection import LATENT
 from common.handoffs.steering import RAISE, Selective
-from common.interventions.outcomes import Row, effect, paired
+from common.interventions.outcomes import TableRow, effect, paired
 from common.runs.artifacts import Artifact
 
 Flags = tuple[set[int], float]  # problems above the threshold, and the threshold
@@ -40,7 +40,7 @@ def flagged_problems(detection: Artifact, predictor: str) -> Flags | None:
     return {row["task_id"] for row in rows if row["value"] > threshold}, threshold
 
 
-def selective(before: Sequence[Row], after: Sequence[Row], flags: Flags, predictor: str) -> Selective:
+def selective(before: Sequence[TableRow], after: Sequence[TableRow], flags: Flags, predictor: str) -> Selective:
     """The effect when only flagged problems are steered; the others keep their unsteered program."""
     flagged, threshold = flags
     by_task = {row["task_id"]: row for row in after}

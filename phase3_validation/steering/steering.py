@@ -2,7 +2,7 @@
 
     python3 run.py phase 3.3 --model google/gemma-2-2b
 
-1. Each control gets its better sign on a sample of hyperparams, as the direction got its own there (tuning.py).
+1. Each control gets its better sign on a sample of hyperparams, as the direction got its own there (control_signs.py).
 2. For each problem of validation one program without steering; and for each direction, at the layer and coefficient
    that phase 3.2 chose, one with the direction itself, one with each matched latent and one with each random direction
    added, all of one length.
@@ -34,25 +34,25 @@ from common.interventions.conditions import UNSTEERED, Condition, mean_norms, ro
 from common.interventions.controls import controls_of, match_of, warn_of_few
 from common.interventions.fitted import FittedDirection, steered_directions, with_vectors
 from common.interventions.outcomes import effect, paired
-from common.interventions.records import (
-    Problem,
-    agreement,
-    check_same_limit,
-    drawn,
-    greedy_programs,
-    n_spaced,
-    spaced,
-)
+from common.interventions.sampling import drawn, n_spaced, spaced
 from common.interventions.steered_programs import SteeringPlan, write_steered
+from common.interventions.steered_rows import Problem, agreement, warn_of_another_limit
 from common.phases.context import RunContext
+from common.programs.greedy import greedy_programs
 from common.programs.writing import Earlier
 from common.runs.records import RecordWriter
 from phase3_validation.held_out_use import note_use
 from phase3_validation.steering import figures
 from phase3_validation.steering.config import SteeringConfig
+from phase3_validation.steering.control_signs import (
+    TUNING,
+    ControlConditions,
+    ControlledPlan,
+    controls_with_signs,
+    saved_rows,
+)
 from phase3_validation.steering.examples import examples
 from phase3_validation.steering.selective import flagged_problems, predictor_of, selective
-from phase3_validation.steering.tuning import TUNING, ControlConditions, ControlledPlan, saved_rows, tuned_controls
 
 
 def plan_of(ctx: RunContext[SteeringConfig]) -> ControlledPlan:
@@ -90,7 +90,7 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
     with ctx.write() as out:
         out.conclude = lambda: conclude(ctx, out, plan, earlier, readings, problems)
         if out.n_wanted:  # the run that only joins what slices left needs no model
-            check_same_limit(ctx, generations)
+            warn_of_another_limit(ctx, generations)
             _write(ctx, out, plan, earlier, problems)
 
 
@@ -98,24 +98,24 @@ def _write(
     ctx: RunContext[SteeringConfig], out: RecordWriter, plan: ControlledPlan, earlier: Earlier, problems: list[Problem]
 ) -> None:
     """The programs that give the controls their signs, then those of validation."""
-    n, n_there = plan.n_tuning, len(problems) * plan.n_conditions
+    n, n_there = plan.n_for_signs, len(problems) * plan.n_conditions
     ctx.log.info("%d programs of hyperparams to turn the controls, %d of validation", n, n_there)
     steer_prompt = plan.coefficients.steer == "all"
     directions = with_vectors(plan.base.directions, ctx.read(handoffs.COEFFICIENTS))
     plan = replace(plan, base=replace(plan.base, directions=directions))
 
-    def tune() -> None:
-        write_steered(ctx, out, plan.tuned_on, plan.tuning, earlier, steer_prompt, table=TUNING, disturbance=False)
+    def write_both_signs() -> None:  # those of them that are this slice's, or that it helps with
+        write_steered(ctx, out, plan.tuned_on, plan.both_signs, earlier, steer_prompt, table=TUNING, disturbance=False)
 
     if plan.own:
-        tune()
-    if out.end < n:
+        write_both_signs()
+    if out.end < n:  # a slice of nothing else
         return
     if any(index not in out.saved_records for index in range(n)):
         with out.helping(range(n)) as n_missing:
             ctx.log.info("%d of these are other slices', and needed now", n_missing)
-            tune()
-    controls = tuned_controls(plan, saved_rows(out, n)) if plan.own else {}
+            write_both_signs()
+    controls = controls_with_signs(plan, saved_rows(out, n)) if plan.own else {}
     write_steered(ctx, out, problems, plan.steering(controls), earlier, steer_prompt, first=n)
 
 
@@ -130,7 +130,7 @@ def conclude(
     """Write steering.json, examples.json and the figures, which follow from all records."""
     rows = rows_by_condition(out.joined_rows())
     before = rows[UNSTEERED]
-    controls = tuned_controls(plan, out.joined_rows(TUNING)) if plan.own else {}
+    controls = controls_with_signs(plan, out.joined_rows(TUNING)) if plan.own else {}
     entries = _entries(ctx, plan, controls, rows)
     baseline = paired(before, before)
     result = SteeringDocument(
@@ -164,17 +164,17 @@ def _entries(
     ctx: RunContext, plan: ControlledPlan, controls: ControlConditions, rows: dict[Condition, Any]
 ) -> dict[str, SteeredDirection | NotSteered]:
     """Every direction; those that were steered are judged together."""
-    before, tuned, compared = rows[UNSTEERED], plan.coefficients.directions, {}
+    before, curves, compared = rows[UNSTEERED], plan.coefficients.directions, {}
     matches = _matches(ctx, plan) if plan.own else {}
     for name, own in plan.own.items():
         beside = {
             kind: {index: rows[condition] for index, condition in group.items()}
             for kind, group in controls[name].items()
         }
-        compared[name] = compare_direction(before, rows[own], beside, tuned[name].wanted, matches.get(name))
-    judged = judge_family(compared, {name: entry.wanted for name, entry in tuned.items()})
+        compared[name] = compare_direction(before, rows[own], beside, curves[name].wanted, matches.get(name))
+    judged = judge_family(compared, {name: entry.wanted for name, entry in curves.items()})
     entries: dict[str, SteeredDirection | NotSteered] = {}
-    for name, entry in tuned.items():
+    for name, entry in curves.items():
         facts = {"latent": entry.latent, "wanted": entry.wanted}
         if name not in judged:
             entries[name] = NotSteered(**facts, verdict=SteeringVerdict(Change.UNUSABLE, why=entry.why))
@@ -220,4 +220,4 @@ def _errors(rows: list[dict[str, Any]]) -> dict[str, int]:
 def count_records(ctx: RunContext[SteeringConfig]) -> int:
     plan = plan_of(ctx)
     n_problems = n_spaced(ctx.read(handoffs.SPLIT).n_rows(handoffs.SPLIT_FILES["validation"]), ctx.config.problems)
-    return plan.n_tuning + n_problems * plan.n_conditions
+    return plan.n_for_signs + n_problems * plan.n_conditions

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from common.evaluation import verdict_rules
+from common.evaluation import score_verdicts
 from common.evaluation.bootstrap import draws_by_label
 from common.evaluation.cards import always_positive_f1, evaluation_card
 from common.evaluation.label_counts import MIN_TO_EVALUATE
@@ -100,14 +100,14 @@ class TargetProblems:
         card, n_positive = cards["refitted"], int(positive.sum())
         among = among_random(card, self._scored_random(direction), positive)
         against = {
-            name: verdict_rules.against_always(predicted_positive(values, each), positive, draws)
+            name: score_verdicts.against_always(predicted_positive(values, each), positive, draws)
             for name, each in thresholds.items()
         }
         return {
             **cards,
             "always_positive_f1": always_positive_f1(n_positive, len(positive)),
-            "verdict": verdict_rules.ranking(card.auroc, among.auroc.q95),
-            "power": verdict_rules.ranking_power(n_positive, len(positive) - n_positive, among.auroc.q95),
+            "verdict": score_verdicts.ranking(card.auroc, among.auroc.q95),
+            "power": score_verdicts.ranking_power(n_positive, len(positive) - n_positive, among.auroc.q95),
             "against_always": ThereAgainstAlways(**against),
             "random_latents": among,
         }

@@ -20,11 +20,11 @@ from common.handoffs.changes import (
 )
 from common.handoffs.detection import DetectedDirection
 from common.handoffs.selected import PromptFitFacts
-from common.handoffs.steering import Change, SteeredDirection, SteeringVerdict, TunedDirection
+from common.handoffs.steering import Change, CoefficientCurve, SteeredDirection, SteeringVerdict
 from common.interventions.comparisons import mcnemar_p, verdict_without_controls
 from common.interventions.conditions import Condition
 from common.interventions.directions import Direction
-from common.interventions.outcomes import Row, effect, paired, transitions
+from common.interventions.outcomes import TableRow, effect, paired, transitions
 from common.interventions.power import power_without_controls
 from common.runs.discovery import plain_name
 from common.words import count, direction_words, interval, latent_words, listed, number, p_words, percent, points
@@ -76,10 +76,10 @@ def _told_apart(identity: str, other: str) -> tuple[str, str]:
 
 
 def steering_entries(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     n_unsteered: int,
     conditions: dict[str, Condition],
-    tuned: dict[str, TunedDirection],
+    tuned: dict[str, CoefficientCurve],
     at_home: dict[str, SteeredDirection],
     norms: dict[tuple[int, str], float],
 ) -> dict[str, TransferredSteering | NotSteeredThere]:

@@ -18,7 +18,7 @@ from common.evaluation.label_counts import MIN_TO_EVALUATE
 from common.problems.datasets import PILOT, ProblemSet, dataset_name, drawn, load_problems
 from common.problems.difficulty import measure_difficulty
 from common.problems.near_duplicates import group_near_duplicates
-from common.problems.record import Problem
+from common.problems.problem import Problem
 from common.runs.artifacts import Artifact
 from common.runs.discovery import plain_name
 

@@ -29,8 +29,9 @@ from common.handoffs.changes import TransferDataset, TransferDocument, TransferS
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Condition, mean_norms, steered, steering_vectors
 from common.interventions.directions import NAMES, Direction, selected_directions
-from common.interventions.records import spaced, steered_draft
+from common.interventions.sampling import spaced
 from common.interventions.steered_generation import generate_steered
+from common.interventions.steered_rows import steered_draft
 from common.model.chat import chat_template_for
 from common.model.generation import check_prompts_fit, generate
 from common.model.language_model import LanguageModel

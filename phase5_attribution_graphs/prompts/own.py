@@ -9,7 +9,7 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.problems.files import read_problem_bytes, rows_in
-from common.problems.record import shown
+from common.problems.problem import shown
 from phase5_attribution_graphs.prompts.candidates import SPLITS, TRAIN, Candidate, Unit
 
 OWN = "own"  # the behaviour of rows that name none

@@ -8,7 +8,7 @@ from documents import made
 from scipy.stats import binomtest
 
 from common.errors import ConfigError, MissingArtifactError
-from common.handoffs.steering import CoefficientsDocument, CurvePoint, Dose, TunedDirection
+from common.handoffs.steering import CoefficientCurve, CoefficientsDocument, CurvePoint, Dose
 from natural import plan
 from natural.screening import chosen_direction, screened
 
@@ -59,13 +59,13 @@ def curve(*points: tuple[float, float]) -> list[CurvePoint]:
     ]
 
 
-def document(**directions: TunedDirection) -> CoefficientsDocument:
+def document(**directions: CoefficientCurve) -> CoefficientsDocument:
     return made(CoefficientsDocument, {"directions": directions})
 
 
-def tuned(wanted: str, chosen: float | None, *points: tuple[float, float]) -> TunedDirection:
+def tuned(wanted: str, chosen: float | None, *points: tuple[float, float]) -> CoefficientCurve:
     dose = None if chosen is None else Dose(layer=3, coefficient=chosen)
-    return made(TunedDirection, {"wanted": wanted, "curve": curve(*points), "chosen": dose})
+    return made(CoefficientCurve, {"wanted": wanted, "curve": curve(*points), "chosen": dose})
 
 
 def test_the_direction_with_the_largest_wanted_change_is_judged():

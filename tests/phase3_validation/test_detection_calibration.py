@@ -9,9 +9,9 @@ from support import WHOLE_SWEEPS
 
 from common.evaluation.separation import layer_statistics
 from common.handoffs.detection import LATENT
+from common.handoffs.score_verdicts import Stability
 from common.handoffs.selected import LatentFacts
-from common.handoffs.verdicts import Stability
-from common.programs.labels import JudgedProblems, Samples
+from common.programs.judged_problems import JudgedProblems, Samples
 from phase3_validation.detection.evaluation import Evaluation, Judging
 from phase3_validation.detection.scores import Score, random_latents, simple_scores, text_scores
 

@@ -9,13 +9,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from common.errors import ConfigError, MissingArtifactError
-from common.evaluation import bootstrap, cards, metrics, probes, verdict_rules
+from common.evaluation import bootstrap, cards, metrics, probes, score_verdicts
 from common.handoffs.detection import ALWAYS_POSITIVE, LATENT
 from common.handoffs.document import as_json
 from common.handoffs.estimates import UNDEFINED
+from common.handoffs.score_verdicts import Stability
 from common.handoffs.selected import LatentFacts
-from common.handoffs.verdicts import Stability
-from common.programs import labels
+from common.programs import judged_problems
 from phase3_validation.detection import scores
 from phase3_validation.detection.evaluation import Evaluation, Judging
 from phase3_validation.detection.scores import Score
@@ -24,7 +24,7 @@ SIZES = {"sae": 200, "hyperparams": 97, "validation": 388}
 N = sum(SIZES.values())
 
 
-def problems_of(incorrect: np.ndarray) -> labels.JudgedProblems:
+def problems_of(incorrect: np.ndarray) -> judged_problems.JudgedProblems:
     """As many problems as MBPP has in the later splits, with these labels."""
     rng = np.random.default_rng(987)  # not a seed of labels: equal seeds would make equal draws
     problem_rows = [
@@ -48,12 +48,14 @@ def problems_of(incorrect: np.ndarray) -> labels.JudgedProblems:
         for i, failed in enumerate(incorrect.tolist())
     ]
     split = np.repeat(list(SIZES), list(SIZES.values()))
-    return labels.JudgedProblems(problem_rows, programs, split, {})
+    return judged_problems.JudgedProblems(problem_rows, programs, split, {})
 
 
-def judged(values: np.ndarray, problems: labels.JudgedProblems, label: str = "incorrect", seed: int = 1) -> dict:
+def judged(
+    values: np.ndarray, problems: judged_problems.JudgedProblems, label: str = "incorrect", seed: int = 1
+) -> dict:
     """The entry of a direction whose latent has these activations."""
-    evaluation = Evaluation(problems, labels.Samples({}, {}), 2000, seed)
+    evaluation = Evaluation(problems, judged_problems.Samples({}, {}), 2000, seed)
     beside = evaluation.scored(Score(ALWAYS_POSITIVE, np.ones(len(values))).toward(label), label)
     latent = evaluation.scored(Score(LATENT, values), label)
     judging = Judging(latent, [beside], [], made(Stability, {}))
@@ -113,9 +115,9 @@ def test_the_published_detector_of_incorrectness_does_not_beat_always_saying_inc
     draws = bootstrap.draws_by_label(positive, 2000, 0)
     card = cards.evaluation_card(values, positive, 0.5, draws)
     assert card.f1.value == pytest.approx(0.821, abs=1e-3) and card.auroc.low > 0.5
-    found = verdict_rules.against_always(values > 0.5, positive, draws)
+    found = score_verdicts.against_always(values > 0.5, positive, draws)
     assert found.verdict == "cannot tell" and found.f1_difference.value == pytest.approx(0.821 - 544 / 660, abs=1e-3)
-    assert verdict_rules.ranking(card.auroc) == "ranks"  # the F1 is reported, and decides nothing
+    assert score_verdicts.ranking(card.auroc) == "ranks"  # the F1 is reported, and decides nothing
     always = as_json(cards.evaluation_card(np.ones(388), positive, 0.0, draws))
     assert always["f1"] == {key: cards.always_positive_f1(272, 388) for key in ("value", "low", "high")}
     assert always["specificity"]["value"] == 0 and always["mcc"]["value"] == 0
@@ -239,9 +241,9 @@ def test_a_baseline_that_not_every_problem_has_is_left_out_and_named():
 SPLITS = {"sae": range(20), "hyperparams": range(20, 40), "validation": range(40, 60)}
 
 
-def judged_of(programs: list[dict], **given: object) -> labels.JudgedProblems:
+def judged_of(programs: list[dict], **given: object) -> judged_problems.JudgedProblems:
     rows = {name: [{"task_id": i} for i in members] for name, members in SPLITS.items()}
-    return labels.judged_problems(rows, programs, "some/run", **given)
+    return judged_problems.judged_problems(rows, programs, "some/run", **given)
 
 
 def programs(**changed: str) -> list[dict]:
@@ -289,7 +291,7 @@ def test_samples_are_of_problems_whose_greedy_program_was_judged():
             (43, 0.3, 0, "correct"),
         ]
     ]
-    samples = labels.judged_samples(rows, problems)
+    samples = judged_problems.judged_samples(rows, problems)
     assert list(samples.by_temperature) == [0.3, 0.6]
     assert [row["sample_index"] for row in samples.by_temperature[0.6]] == [0, 1]
     assert samples.left_out == {"greedy program not judged": 1, "not_run": 1}

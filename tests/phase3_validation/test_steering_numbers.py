@@ -20,10 +20,10 @@ from toy_phases import run_phase
 from whole_selections import copied
 
 from common import handoffs
-from common.interventions.records import greedy_programs
+from common.programs.greedy import greedy_programs
 from phase3_validation.steering import steering as steering_phase
+from phase3_validation.steering.control_signs import TUNING, controls_with_signs, saved_rows
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
-from phase3_validation.steering.tuning import TUNING, saved_rows, tuned_controls
 
 THRESHOLD = 0.3
 
@@ -57,9 +57,9 @@ def _simulate(ctx, config) -> None:
     earlier = greedy_programs(ctx.read(handoffs.GENERATIONS).table("dataset.parquet"))
     with ctx.write() as out:
         out.conclude = lambda: steering_phase.conclude(ctx, out, plan, earlier, 1, problems)
-        _make_up(out, rng, TUNING, plan.tuned_on, plan.tuning.conditions, 0)
-        controls = tuned_controls(plan, saved_rows(out, plan.n_tuning))
-        _make_up(out, rng, "steering.parquet", problems, plan.steering(controls).conditions, plan.n_tuning)
+        _make_up(out, rng, TUNING, plan.tuned_on, plan.both_signs.conditions, 0)
+        controls = controls_with_signs(plan, saved_rows(out, plan.n_for_signs))
+        _make_up(out, rng, "steering.parquet", problems, plan.steering(controls).conditions, plan.n_for_signs)
 
 
 def _make_up(out, rng, table: str, problems: list[dict], conditions: list, first: int) -> None:
@@ -188,7 +188,7 @@ def _check_controls(compared: dict, own: Recomputed, before: list[dict], rows: l
     each = {i: Recomputed(before, [row for row in rows if row["control_index"] == i]) for i in indices}
     hits, of = own.outcome(wanted)
     pooled = [sum(control.outcome(wanted)[k] for control in each.values()) for k in (0, 1)]
-    rate = compared["pooled"]["rate"]  # its interval: test_steering_comparisons.py
+    rate = compared["pooled"]["rate"]  # its interval: test_comparisons.py
     assert (compared["pooled"]["n"], compared["pooled"]["of"]) == (pooled[0], pooled[1])
     assert rate["value"] == pytest.approx(pooled[0] / pooled[1]) and rate["low"] <= rate["value"] <= rate["high"]
     table = [[hits, of - hits], [pooled[0], pooled[1] - pooled[0]]]

@@ -30,8 +30,8 @@ from common.runs import discovery
 from common.stopping import Stopped
 from phase3_validation.steering.coefficients import check_places
 from phase3_validation.steering.coefficients_phase import PHASE as COEFFICIENTS_PHASE
+from phase3_validation.steering.control_signs import TUNING
 from phase3_validation.steering.steering_phase import PHASE as STEERING_PHASE
-from phase3_validation.steering.tuning import TUNING
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from common.handoffs.changes import TransferSite
 from common.handoffs.detection import DetectedDirection
 from common.handoffs.document import as_json, from_json
 from common.handoffs.selected import SelectedLatent
-from common.handoffs.steering import SteeredDirection, TunedDirection
+from common.handoffs.steering import CoefficientCurve, SteeredDirection
 from common.interventions.conditions import steered
 from common.interventions.directions import NAMES, Direction
 from common.interventions.steered_generation import generate_steered
@@ -280,7 +280,7 @@ def steering_rows() -> tuple:
         ]
     conditions = {name: steered(name, 2, "resid_post", 0.5) for name in after}
     wanted = {"steer_correct": "raise", "steer_incorrect": "lower"}
-    tuned = {name: made(TunedDirection, {"wanted": what}) for name, what in wanted.items()}
+    tuned = {name: made(CoefficientCurve, {"wanted": what}) for name, what in wanted.items()}
     at_home = {"steer_correct": made(SteeredDirection, {"effect": as_json(EFFECT)})}
     return rows, 60, conditions, tuned, at_home, {(2, "resid_post"): 40.0}
 

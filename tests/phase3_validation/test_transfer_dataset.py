@@ -31,8 +31,8 @@ from common.model.generation import generate
 from common.model.loading import load_model
 from common.problems.datasets import dataset_name, load_problems
 from common.problems.difficulty import measure_difficulty
+from common.problems.problem import Problem
 from common.problems.prompt import build_prompt
-from common.problems.record import Problem
 from common.programs.solutions import request_for
 from common.report.collect import Collected, PhaseResult
 from common.runs import discovery

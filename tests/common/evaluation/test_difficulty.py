@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from common.evaluation import bootstrap, text_score
 from common.evaluation.difficulty import beyond_difficulty, partial_z
 from common.evaluation.text_score import TextScores
-from common.handoffs.verdicts import DifficultyVerdict
+from common.handoffs.score_verdicts import DifficultyVerdict
 
 SIZES = {"learn": 300, "read": 250}
 N = sum(SIZES.values())

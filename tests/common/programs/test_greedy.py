@@ -5,7 +5,7 @@ greedy ones.
 import pytest
 
 from common.errors import ConfigError
-from common.programs.labels import judged_problems
+from common.programs.judged_problems import judged_problems
 from phase2_sae_analysis.labels import SAMPLED, labelled_problems
 
 PROBLEMS = [{"task_id": i, "text": "?"} for i in range(40)]

@@ -9,8 +9,8 @@ from report_data import build, collect
 
 from common.handoffs import DETECTION
 from common.handoffs.detection import Known
+from common.handoffs.score_verdicts import DifficultyVerdict, RankingVerdict
 from common.handoffs.steering import Change
-from common.handoffs.verdicts import DifficultyVerdict, RankingVerdict
 from common.report.blocks import (
     Cell,
     Commands,
@@ -107,7 +107,7 @@ def test_the_direction_whose_verdict_says_most_is_on_the_badge_and_the_others_be
             Tone.OPEN,
         ),
         (f"breaks the output; {Change.RAISES}", f"breaks the output; {Change.RAISES}", Tone.PARTLY),
-        (str(Change.BEYOND_FEW), Change.BEYOND_FEW, Tone.PARTLY),
+        (str(Change.BEYOND_ITS_FEW), Change.BEYOND_ITS_FEW, Tone.PARTLY),
         (str(Change.NO_MORE), Change.NO_MORE, Tone.NO),
         (str(Change.NOTHING), Change.NOTHING, Tone.NO),
     ],

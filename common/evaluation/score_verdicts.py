@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 
 from common.evaluation import differences
 from common.handoffs.estimates import Interval
-from common.handoffs.verdicts import AgainstAlways, AlwaysVerdict, DifficultyVerdict, RankingPower, RankingVerdict
+from common.handoffs.score_verdicts import AgainstAlways, AlwaysVerdict, DifficultyVerdict, RankingPower, RankingVerdict
 
 CHANCE = 0.5
 WORTHLESS_BELOW = 0.55  # an AUROC that nobody would use

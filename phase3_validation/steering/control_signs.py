@@ -16,7 +16,7 @@ from typing import Any
 
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Condition, rows_by_condition
-from common.interventions.outcomes import Row
+from common.interventions.outcomes import TableRow
 from common.interventions.steered_programs import SteeringPlan
 from common.runs.records import RecordWriter
 from phase3_validation.steering.choice import better_coefficient
@@ -40,15 +40,15 @@ class ControlledPlan:
     tuned_on: list[dict[str, Any]]
 
     @property
-    def tuning(self) -> SteeringPlan:
+    def both_signs(self) -> SteeringPlan:
         """Every control with both signs."""
         both = [each for control in _every(self.controls) for each in (control, turned(control))]
         return replace(self.base, conditions=[UNSTEERED, *both])
 
     @property
-    def n_tuning(self) -> int:
+    def n_for_signs(self) -> int:
         """Records of the sample, which come first."""
-        return len(self.tuned_on) * len(self.tuning.conditions) if self.own else 0
+        return len(self.tuned_on) * len(self.both_signs.conditions) if self.own else 0
 
     @property
     def n_conditions(self) -> int:
@@ -68,22 +68,22 @@ def turned(control: Condition) -> Condition:
     return replace(control, coefficient=-control.coefficient)
 
 
-def tuned_controls(plan: ControlledPlan, rows: Sequence[Row]) -> ControlConditions:
+def controls_with_signs(plan: ControlledPlan, rows: Sequence[TableRow]) -> ControlConditions:
     """The controls, each with its better sign; `rows` are those of tuning.parquet."""
-    of_condition: Mapping[Condition, Sequence[Row]] = rows_by_condition(rows)
+    of_condition: Mapping[Condition, Sequence[TableRow]] = rows_by_condition(rows)
 
-    def tuned(name: str, control: Condition) -> Condition:
+    def signed(name: str, control: Condition) -> Condition:
         after = {each.coefficient: of_condition[each] for each in (control, turned(control))}
         wanted = plan.coefficients.directions[name].wanted
         return replace(control, coefficient=better_coefficient(of_condition[UNSTEERED], after, control.layer, wanted))
 
     return {
-        name: {kind: {i: tuned(name, each) for i, each in group.items()} for kind, group in kinds.items()}
+        name: {kind: {i: signed(name, each) for i, each in group.items()} for kind, group in kinds.items()}
         for name, kinds in plan.controls.items()
     }
 
 
-def saved_rows(out: RecordWriter, n: int) -> list[Row]:
+def saved_rows(out: RecordWriter, n: int) -> list[TableRow]:
     """Those of the first `n` records, which are all on disk."""
     return [out.saved_records[index][TUNING] for index in range(n)]
 

@@ -20,29 +20,7 @@ from common.runs.artifacts import Artifact
 Problem = dict[str, Any]
 
 
-def spaced(problems: Sequence[Problem], n: int) -> list[Problem]:
-    """`n` problems, evenly spaced over the split; all of them for 0, or where there are no more."""
-    n = n_spaced(len(problems), n)
-    return [problems[i] for i in np.linspace(0, len(problems) - 1, n).round().astype(int)]
-
-
-def n_spaced(n_problems: int, n: int) -> int:
-    """How many problems `spaced` gives."""
-    return min(n, n_problems) if n else n_problems
-
-
-def drawn(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
-    """`n` problems, drawn with the seed, in the order of the split; all of them where there are no more."""
-    chosen = np.random.default_rng(seed).choice(len(problems), size=min(n, len(problems)), replace=False)
-    return [problems[place] for place in np.sort(chosen)]
-
-
-def greedy_programs(rows: Sequence[dict[str, Any]]) -> Earlier:
-    """Phase 1's greedy program of each problem."""
-    return {row["task_id"]: row for row in rows if row["temperature"] == 0}
-
-
-def check_same_limit(ctx: RunContext[SolutionConfig], generations: Artifact) -> None:
+def warn_of_another_limit(ctx: RunContext[SolutionConfig], generations: Artifact) -> None:
     """Warn where phase 1 cut its programs off elsewhere: long ones then differ without any steering."""
     then, now = generations.manifest["settings"].get("max_new_tokens"), ctx.config.max_new_tokens
     if then is not None and then != now:

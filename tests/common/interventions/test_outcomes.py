@@ -8,10 +8,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from common.handoffs import STEERING_FIELDS
 from common.handoffs.document import as_json
-from common.handoffs.steering import Agreement, CurvePoint, Dose
+from common.handoffs.steering import Agreement, CurvePoint, LayerAndCoefficient
 from common.interventions.degenerate import distinct_share, holds_a_statement, is_degenerate, repeats_itself
 from common.interventions.outcomes import change_interval, effect, paired, transitions
-from common.interventions.records import agreement, greedy_programs, n_spaced, spaced
+from common.interventions.sampling import n_spaced, spaced
+from common.interventions.steered_rows import agreement
+from common.programs.greedy import greedy_programs
 from phase3_validation.steering.choice import choose, curve_point
 from phase3_validation.steering.examples import examples
 from phase3_validation.steering.selective import predictor_of, selective
@@ -148,15 +150,15 @@ def point(layer: int, coefficient: float, change: float, newly: float | None = 0
 
 def test_the_largest_change_in_the_wanted_direction_is_chosen():
     curve = [point(3, -0.5, -0.2), point(3, 0.0, 0.0), point(3, 0.5, 0.1), point(4, 0.25, 0.3)]
-    assert choose(curve, "raise")[0] == Dose(layer=4, coefficient=0.25)
-    assert choose(curve, "lower")[0] == Dose(layer=3, coefficient=-0.5)
+    assert choose(curve, "raise")[0] == LayerAndCoefficient(layer=4, coefficient=0.25)
+    assert choose(curve, "lower")[0] == LayerAndCoefficient(layer=3, coefficient=-0.5)
     assert "negative" in choose(curve, "lower")[1] and "negative" not in choose(curve, "raise")[1]
 
 
 def test_what_breaks_the_output_is_not_chosen_however_large_its_effect():
     curve = [point(3, 0.0, 0.0), point(3, 0.5, -0.1), point(3, 1.0, -0.6, newly=0.05)]
     chosen, why = choose(curve, "lower")
-    assert chosen == Dose(layer=3, coefficient=0.5) and "1 of 2 points" in why
+    assert chosen == LayerAndCoefficient(layer=3, coefficient=0.5) and "1 of 2 points" in why
     chosen, why = choose([point(3, 0.0, 0.0), point(3, 1.0, -0.6, newly=0.07)], "lower")
     assert chosen is None and "7.0 %" in why and "5 %" in why
     assert choose([point(3, 0.0, 0.0), point(3, 1.0, 0.0, newly=None)], "lower")[0] is None
@@ -164,13 +166,13 @@ def test_what_breaks_the_output_is_not_chosen_however_large_its_effect():
 
 def test_the_best_of_what_does_not_work_is_chosen_and_the_words_say_so():
     chosen, why = choose([point(3, 0.0, 0.0), point(3, 0.5, -0.1), point(3, 1.0, -0.3)], "raise")
-    assert chosen == Dose(layer=3, coefficient=0.5) and "no point raised the pass rate" in why
+    assert chosen == LayerAndCoefficient(layer=3, coefficient=0.5) and "no point raised the pass rate" in why
     assert "no point" not in choose([point(3, 0.5, 0.1)], "raise")[1]
 
 
 def test_ties_go_to_the_smaller_coefficient_and_then_to_the_lower_layer():
     tied = [point(4, 1.0, 0.1), point(5, -0.5, 0.1), point(4, -0.5, 0.1), point(4, 0.5, 0.1)]
-    assert choose(tied, "raise")[0] == Dose(layer=4, coefficient=0.5)
+    assert choose(tied, "raise")[0] == LayerAndCoefficient(layer=4, coefficient=0.5)
 
 
 def test_only_what_is_newly_degenerate_counts_against_a_coefficient():

@@ -5,10 +5,10 @@ import pytest
 from scipy.stats import norm
 from sklearn import metrics as sk
 
-from common.evaluation import bootstrap, differences, verdict_rules
+from common.evaluation import bootstrap, differences, score_verdicts
 from common.evaluation.delong import delong_variance
 from common.handoffs.estimates import UNDEFINED, Interval
-from common.handoffs.verdicts import AlwaysVerdict, DifficultyVerdict, RankingVerdict
+from common.handoffs.score_verdicts import AlwaysVerdict, DifficultyVerdict, RankingVerdict
 
 
 def drawn_scores(seed: int, auroc: float, n_positive: int, n_negative: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +34,7 @@ def drawn_scores(seed: int, auroc: float, n_positive: int, n_negative: int) -> t
     ],
 )
 def test_a_score_ranks_like_random_or_not_or_one_cannot_tell(area, random, verdict):
-    assert verdict_rules.ranking(area, random) is verdict
+    assert score_verdicts.ranking(area, random) is verdict
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_score_ranks_like_random_or_not_or_one_cannot_tell(area, random, verdi
     ],
 )
 def test_a_gain_is_beyond_difficulty_or_negligible_or_one_cannot_tell(gain, verdict):
-    assert verdict_rules.beyond_difficulty(gain) is verdict
+    assert score_verdicts.beyond_difficulty(gain) is verdict
 
 
 def test_a_paired_difference_is_that_of_scikit_learn_on_every_resample():
@@ -70,7 +70,7 @@ def test_f1_is_compared_with_always_answering_on_the_same_resamples():
     draws = bootstrap.draws_by_label(positive, 200, 0)
     rng = np.random.default_rng(3)
     predicted = rng.random(300) < np.where(positive, 0.8, 0.2)
-    found = verdict_rules.against_always(predicted, positive, draws)
+    found = score_verdicts.against_always(predicted, positive, draws)
     resampled = []
     for drawn in draws:
         rows = np.repeat(np.arange(300), drawn.astype(int))
@@ -80,9 +80,9 @@ def test_f1_is_compared_with_always_answering_on_the_same_resamples():
     assert found.f1_difference.value == pytest.approx(sk.f1_score(positive, predicted) - 240 / 420)
     ends = [found.f1_difference.low, found.f1_difference.high]
     assert ends == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist())
-    assert verdict_rules.against_always(~predicted, positive, draws).verdict is AlwaysVerdict.WORSE
-    assert verdict_rules.against_always(rng.random(300) < 0.9, positive, draws).verdict is not AlwaysVerdict.BETTER
-    same = verdict_rules.against_always(np.ones(300, bool), positive, draws)
+    assert score_verdicts.against_always(~predicted, positive, draws).verdict is AlwaysVerdict.WORSE
+    assert score_verdicts.against_always(rng.random(300) < 0.9, positive, draws).verdict is not AlwaysVerdict.BETTER
+    same = score_verdicts.against_always(np.ones(300, bool), positive, draws)
     assert same.verdict is AlwaysVerdict.CANNOT_TELL and same.f1_difference == Interval(0, 0, 0)
 
 
@@ -90,25 +90,25 @@ def test_f1_is_compared_with_always_answering_on_the_same_resamples():
     ("n_positive", "n_negative", "random_q95"), [(272, 116, None), (40, 60, 0.58), (184, 204, 0.58), (40, 60, None)]
 )
 def test_four_of_five_draws_of_the_smallest_area_are_called_ranks(n_positive, n_negative, random_q95):
-    power = verdict_rules.ranking_power(n_positive, n_negative, random_q95)
+    power = score_verdicts.ranking_power(n_positive, n_negative, random_q95)
     called, n = 0, 200
     for seed in range(n):
         values, positive = drawn_scores(seed, power.smallest_auroc, n_positive, n_negative)
         draws = bootstrap.draws_by_label(positive, 250, seed)
         area = differences.auroc(values, positive, draws).interval
-        called += verdict_rules.ranking(area, random_q95) is RankingVerdict.RANKS
+        called += score_verdicts.ranking(area, random_q95) is RankingVerdict.RANKS
     assert called / n == pytest.approx(0.8, abs=3 * np.sqrt(0.16 / n) + 0.01)
     assert f"an AUROC of {power.smallest_auroc:.2f} would have been called “ranks” in 80 % of draws" in power.words
 
 
 def test_what_too_few_problems_can_show_is_said_in_words():
-    for power in (verdict_rules.ranking_power(0, 5), verdict_rules.ranking_power(20, 20, random_q95=0.999)):
+    for power in (score_verdicts.ranking_power(0, 5), score_verdicts.ranking_power(20, 20, random_q95=0.999)):
         assert power.smallest_auroc is None and "no AUROC would have been called" in power.words
 
 
 def test_the_standard_error_is_that_of_hanley_and_mcneil():
     """Their own example: 51 abnormal and 58 normal images, area 0.893, standard error 0.032."""
-    assert verdict_rules.standard_error(0.893, 51, 58) == pytest.approx(0.032, abs=1e-3)
+    assert score_verdicts.standard_error(0.893, 51, 58) == pytest.approx(0.032, abs=1e-3)
     values, positive = drawn_scores(0, 0.7, 200, 300)
     area, variance = delong_variance(values, positive)
-    assert verdict_rules.standard_error(area, 200, 300) == pytest.approx(np.sqrt(variance), rel=0.1)
+    assert score_verdicts.standard_error(area, 200, 300) == pytest.approx(np.sqrt(variance), rel=0.1)

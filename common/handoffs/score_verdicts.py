@@ -1,7 +1,7 @@
 """What may be said of a score on problems that it was not made from: three outcomes each, and their words.
 
 Every verdict rests on a 95 % interval; where that holds both "yes" and "no", the verdict is that one cannot tell.
-The rules are in common/evaluation/verdict_rules.py. Verdicts on a steered direction are in steering.py of this folder,
+The rules are in common/evaluation/score_verdicts.py. Verdicts on a steered direction are in steering.py of this folder,
 those on circuits in circuit_interventions.py, error_gate.py and error_dense.py.
 """
 

@@ -1,6 +1,6 @@
-"""Covers common/programs/judging.py: the order of verdicts, and how far ahead programs are read."""
+"""Covers common/programs/existing_programs.py: the order of verdicts, and how far ahead programs are read."""
 
-from common.programs.judging import PROGRAMS_AHEAD, verdicts_of
+from common.programs.existing_programs import PROGRAMS_AHEAD, verdicts_of
 from common.sandbox import Program, Sandbox
 
 

@@ -5,16 +5,33 @@ import math
 import numpy as np
 import pytest
 from documents import made
-from scipy.stats import binom, fisher_exact
+from scipy.stats import binom, fisher_exact, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from common.evaluation.statistics import two_way_rate_interval
+from common.evaluation.statistics import ALPHA, Z, two_way_rate_interval
 from common.handoffs.document import as_json, from_json
-from common.handoffs.steering import MATCHED_LATENT, RANDOM_DIRECTION, Change, Compared, Power, SteeringVerdict
-from common.interventions.comparisons import compare_direction, fisher_p, holm, judge_family, mcnemar_p, verdict
-from common.interventions.power import binomial_p, power_of_verdict, rate_to_beat
+from common.handoffs.steering import (
+    MATCHED_LATENT,
+    MIN_CONTROLS,
+    RANDOM_DIRECTION,
+    Change,
+    Compared,
+    Power,
+    SteeringVerdict,
+)
+from common.interventions.comparisons import (
+    binomial_p,
+    compare_direction,
+    fisher_p,
+    holm,
+    judge_family,
+    mcnemar_p,
+    rate_to_beat,
+    steering_verdict,
+)
+from common.interventions.power import power_of_verdict
 
 N, K = 80, 19
 
@@ -187,7 +204,7 @@ def test_the_verdict_asks_for_a_change_and_the_first_rank_at_once():
         }
         simulated = made(Power, {"power": own["power"], "smallest_effect": own["smallest"], "needed": 0.8})
         p_holm = {"mcnemar": own["mcnemar"], "fisher": own["fisher"]}
-        return verdict(made(Compared, found), p_holm, simulated, own["wanted"])
+        return steering_verdict(made(Compared, found), p_holm, simulated, own["wanted"])
 
     assert entry().change is Change.LOWERS and entry().works
     for described in (0.05, 1.0, None):  # Fisher's p decides nothing
@@ -195,7 +212,7 @@ def test_the_verdict_asks_for_a_change_and_the_first_rank_at_once():
     for weaker in ({"rank": 2}, {"random_rank": 2}):
         assert entry(**weaker).change is Change.NO_MORE
     assert entry(rank=None).change is Change.LOWERS_WITHOUT_CONTROLS  # nothing of a kind could be judged
-    assert entry(k=18).change is Change.BEYOND_FEW and entry(k=18).few and not entry(k=18).works
+    assert entry(k=18).change is Change.BEYOND_ITS_FEW and entry(k=18).few and not entry(k=18).works
     assert entry(mcnemar=0.05).change is Change.NOTHING is entry(change=None, newly=None).change
     only = "cannot tell (an effect of 12 points would show in 80 % of such runs, a smaller one less often)"
     assert str(entry(mcnemar=0.05, power=0.79)) == only
@@ -280,3 +297,8 @@ def test_the_pooled_rate_s_interval_resamples_problems_and_controls():
     low, high = proportion_confint(hits.sum(), trials.sum(), method="wilson")
     assert found[1] - found[0] > 1.5 * (high - low)  # problems differ, and controls share them
     assert two_way_rate_interval(trials & False, trials) == pytest.approx(proportion_confint(0, 40, method="wilson"))
+
+
+def test_what_follows_from_the_level_of_the_tests_is_written_so():
+    assert Z == norm.ppf(1 - ALPHA / 2)
+    assert 1 / (1 + MIN_CONTROLS) == ALPHA
