@@ -8,6 +8,7 @@ detector_of_programs.md.
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from natural.page import fill
 from natural.tables import table
 
 MAKE = "python3 -m natural.study --help"
+KEYBOARD_S_MINUS, MINUS_SIGN = r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}"
 
 
 def dictionaries(document: DictionariesDocument) -> str:
@@ -206,8 +208,8 @@ def signed(estimate: Any) -> str:
 
 
 def sentences(document: Any) -> str:
-    """What the phase itself says."""
-    return "\n".join(f"- {words}" for words in document.sentences)
+    """What the phase itself says, with minus signs as in print."""
+    return "\n".join(f"- {re.sub(KEYBOARD_S_MINUS, MINUS_SIGN, words)}" for words in document.sentences)
 
 
 def percent_of(share: float | None) -> str:
