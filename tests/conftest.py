@@ -67,6 +67,7 @@ LONG_FILES = [  # the longest first, on the clock: two processes of `make test` 
 LONG_SWEEPS = [  # before those in `make test-sweeps`
     "test_detection_calibration.py", "test_detector_phase.py", "test_faults.py", "test_tests_agree.py",
     "test_benchmarks.py", "test_real_size.py", "test_detector_discovery.py", "test_steering_calibration.py",
+    "test_production_commands.py", "test_production_errors.py",
 ]  # fmt: skip
 
 

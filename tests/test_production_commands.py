@@ -286,6 +286,7 @@ def test_the_log_says_when_saes_are_those_of_the_base_model(machine, model):
     assert notes == [note for tuned, note in OF_A_BASE_MODEL.items() if tuned == model]
 
 
+@pytest.mark.sweep
 def test_the_default_row_is_gemma_2_2b_on_mbpp_with_pile_10k(machine):
     row = machine.finished(DEFAULT)
     canonical = "gemma-scope-2b-pt-res-canonical layer_0/width_16k/canonical"
@@ -302,6 +303,7 @@ def test_the_default_row_is_gemma_2_2b_on_mbpp_with_pile_10k(machine):
     ]
 
 
+@pytest.mark.sweep
 def test_the_revisions_of_model_and_saes_of_the_hub_are_kept(machine):
     row = machine.finished(DEFAULT)
     [process] = row.manifest("phase1_0")["processes"]
@@ -310,6 +312,7 @@ def test_the_revisions_of_model_and_saes_of_the_hub_are_kept(machine):
     assert sites and {site["sae_revision"] for site in sites} == {COMMIT}
 
 
+@pytest.mark.sweep
 def test_a_forked_command_writes_the_bytes_of_a_typed_one(machine):
     row = machine.finished(DEFAULT)
     typed = row.output("phase2")
@@ -318,6 +321,7 @@ def test_a_forked_command_writes_the_bytes_of_a_typed_one(machine):
     assert row.output("phase2") != typed and content(row.output("phase2")) == content(typed)
 
 
+@pytest.mark.sweep
 def test_a_release_of_some_layers_is_read_at_those(machine):
     row = machine.finished(SOME_LAYERS)
     done = finished(machine.typed(row, "2", "--dataset", machine.dataset, *COMPARING, "--fresh"))
@@ -326,6 +330,7 @@ def test_a_release_of_some_layers_is_read_at_those(machine):
     assert done.returncode == 2 and re.search(r"no SAE for layer 8; .*layers 9\n.*--layers 9\n", done.stderr)
 
 
+@pytest.mark.sweep
 @pytest.mark.skipif(ASKED, reason="LARGE_SAES is set, so they are there")
 def test_saes_too_large_for_this_test_are_looked_for_where_they_lie(machine):
     row = machine.with_solutions(LARGE)
@@ -350,6 +355,7 @@ def test_transcoders_are_refused_in_words_once_the_model_has_written_its_program
     assert done.returncode == 2 and re.search(r"--sae \S+ names transcoders.*\n.*--sae", done.stderr)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["noise", "those of another layer"])
 def test_saes_that_do_not_fit_are_refused_unless_that_is_accepted(machine, kind, tmp_path):
     row = machine.finished(SMALLEST)
