@@ -8,7 +8,7 @@ from documents import made
 from scipy.stats import binomtest
 
 from common.errors import ConfigError, MissingArtifactError
-from common.handoffs.steering import CoefficientCurve, CoefficientsDocument, CurvePoint, Dose
+from common.handoffs.steering import CoefficientCurve, CoefficientsDocument, CurvePoint, LayerAndCoefficient
 from natural import plan
 from natural.screening import chosen_direction, screened
 
@@ -64,7 +64,7 @@ def document(**directions: CoefficientCurve) -> CoefficientsDocument:
 
 
 def tuned(wanted: str, chosen: float | None, *points: tuple[float, float]) -> CoefficientCurve:
-    dose = None if chosen is None else Dose(layer=3, coefficient=chosen)
+    dose = None if chosen is None else LayerAndCoefficient(layer=3, coefficient=chosen)
     return made(CoefficientCurve, {"wanted": wanted, "curve": curve(*points), "chosen": dose})
 
 
