@@ -21,6 +21,7 @@ from benchmarks.phase_runs import load_models_once, run_phase, table_of, write_p
 from benchmarks.rounds import alternate, row_of
 from benchmarks.rows import Row
 from common.model import loading as models
+from common.model.freed_memory import give_back
 from common.model.language_model import LanguageModel
 from common.model.memory import cache_bytes, resident_bytes
 from common.model.tokenization import encode, encode_padded
@@ -113,6 +114,7 @@ def _in_a_batch(lm: LanguageModel, problems: Sequence[Problem], n_new: int) -> d
 
 
 def _forget_peak() -> None:
+    give_back()  # what the other side has freed and this process still holds is no memory of this one's
     (PROC / "self" / "clear_refs").write_text("5")
 
 
