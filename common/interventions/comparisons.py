@@ -1,12 +1,12 @@
 """Whether a direction does more than its controls, and what may be said of it.
 
-Three questions decide, none of which is enough by itself. The first two are asked of simulated
-runs too: whoever changes a rule changes `simulate` in power.py.
+Three questions decide, none of which is enough by itself. The first two are asked of simulated runs too: whoever
+changes a rule changes `simulate` in power.py.
 
 1. Did the pass rate change? Exact McNemar, two-sided, over the problems whose label changed; Holm over directions.
-2. Is its net change more extreme than that of every single control, of both kinds? Each has its
-   better sign, as the direction has, so that under no effect its rank is nearly that of one among equals; layer and
-   |coefficient| were chosen for the direction alone.
+2. Is its net change more extreme than that of every single control, of both kinds? Each has its better sign, as the
+   direction has, so that under no effect its rank is nearly that of one among equals; layer and |coefficient| were
+   chosen for the direction alone.
 3. Are the programs still programs? `Effect.breaks` says "breaks the output" before what the others say; degenerate.py
    tells which programs count.
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-Problem = dict[str, Any]
+ProblemRow = dict[str, Any]  # of the split's table
 
 
-def spaced(problems: Sequence[Problem], n: int) -> list[Problem]:
+def spaced(problems: Sequence[ProblemRow], n: int) -> list[ProblemRow]:
     """`n` problems, evenly spaced over the split; all of them for 0, or where there are no more."""
     n = n_spaced(len(problems), n)
     return [problems[i] for i in np.linspace(0, len(problems) - 1, n).round().astype(int)]
@@ -21,7 +21,7 @@ def n_spaced(n_problems: int, n: int) -> int:
     return min(n, n_problems) if n else n_problems
 
 
-def drawn(problems: Sequence[Problem], n: int, seed: int) -> list[Problem]:
+def drawn(problems: Sequence[ProblemRow], n: int, seed: int) -> list[ProblemRow]:
     """`n` problems, drawn with the seed, in the order of the split; all of them where there are no more."""
     chosen = np.random.default_rng(seed).choice(len(problems), size=min(n, len(problems)), replace=False)
     return [problems[place] for place in np.sort(chosen)]

@@ -13,9 +13,10 @@ from functools import partial
 from common.errors import ConfigError
 from common.interventions.conditions import Condition, steering_vectors
 from common.interventions.directions import Direction
+from common.interventions.sampling import ProblemRow
 from common.interventions.settings import SteeredConfig
 from common.interventions.steered_generation import Steering, SteeringVector, trajectory_kls
-from common.interventions.steered_rows import Earlier, Problem, steered_draft
+from common.interventions.steered_rows import Earlier, steered_draft
 from common.model.chat import chat_template_for
 from common.model.generation import Group, check_prompts_fit
 from common.model.language_model import LanguageModel
@@ -41,7 +42,7 @@ class SteeringPlan:
 def write_steered(
     ctx: RunContext[SteeredConfig],
     out: RecordWriter,
-    problems: Sequence[Problem],
+    problems: Sequence[ProblemRow],
     plan: SteeringPlan,
     earlier: Earlier,
     steer_prompt: bool,

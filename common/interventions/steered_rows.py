@@ -10,14 +10,13 @@ import numpy as np
 from common.handoffs.steering import Agreement
 from common.interventions.conditions import Condition
 from common.interventions.degenerate import is_degenerate
+from common.interventions.sampling import ProblemRow
 from common.model.rows import Generation
 from common.phases.context import RunContext
 from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution
 from common.programs.writing import Draft, Earlier, Kept
 from common.runs.artifacts import Artifact
-
-Problem = dict[str, Any]
 
 
 def warn_of_another_limit(ctx: RunContext[SolutionConfig], generations: Artifact) -> None:
@@ -50,7 +49,7 @@ def steered_row(
 def steered_draft(
     table: str,
     record: int,
-    problem: Problem,
+    problem: ProblemRow,
     condition: Condition,
     generation: Generation,
     trajectory_kl: float,

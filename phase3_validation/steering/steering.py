@@ -34,9 +34,9 @@ from common.interventions.conditions import UNSTEERED, Condition, mean_norms, ro
 from common.interventions.controls import controls_of, match_of, warn_of_few
 from common.interventions.fitted import FittedDirection, steered_directions, with_vectors
 from common.interventions.outcomes import effect, paired
-from common.interventions.sampling import drawn, n_spaced, spaced
+from common.interventions.sampling import ProblemRow, drawn, n_spaced, spaced
 from common.interventions.steered_programs import SteeringPlan, write_steered
-from common.interventions.steered_rows import Problem, agreement, warn_of_another_limit
+from common.interventions.steered_rows import agreement, warn_of_another_limit
 from common.phases.context import RunContext
 from common.programs.greedy import greedy_programs
 from common.programs.writing import Earlier
@@ -95,7 +95,11 @@ def run(ctx: RunContext[SteeringConfig], config: SteeringConfig) -> None:
 
 
 def _write(
-    ctx: RunContext[SteeringConfig], out: RecordWriter, plan: ControlledPlan, earlier: Earlier, problems: list[Problem]
+    ctx: RunContext[SteeringConfig],
+    out: RecordWriter,
+    plan: ControlledPlan,
+    earlier: Earlier,
+    problems: list[ProblemRow],
 ) -> None:
     """The programs that give the controls their signs, then those of validation."""
     n, n_there = plan.n_for_signs, len(problems) * plan.n_conditions
