@@ -38,8 +38,9 @@ ROWS_CHECKED = 4
 ROWS_AT_ONCE = 64  # prompts that are read together: all streams of more would have to be in memory
 # A pass of all blocks one by one against the model's own may miss it by rounding: relative to each position's length,
 # so that a massive activation at one does not hide what is wrong at others. 4 roundings, which add up over layers as in
-# a random walk; in float32 1e-4. Keys at wrong places miss it by 0.5 and more in the models of the tests.
-ROUNDINGS, LEAST_MISS = 4, 1e-4
+# a random walk; in float32 more where attention is sharp (2e-4 in random weights of two blocks), so that a hundredth of
+# what is wrong passes: keys at wrong places miss it by 0.5 and more in the models of the tests.
+ROUNDINGS, LEAST_MISS = 4, 5e-3
 
 
 class Replay:
