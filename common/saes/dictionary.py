@@ -61,8 +61,10 @@ class Dictionary:
 
         `x` may be of numpy, and of any number type: it is computed in that of the weights.
         """
-        pre_acts = torch.as_tensor(x).to(self.W_enc) @ self.W_enc + self.b_enc
-        return pre_acts * (pre_acts > self.threshold)
+        pre_acts = torch.as_tensor(x).to(self.W_enc) @ self.W_enc
+        pre_acts += self.b_enc  # in place: two arrays of all latents fewer
+        pre_acts *= pre_acts > self.threshold
+        return pre_acts
 
     def decode(self, latent_acts: Float[Tensor, "*rows d_sae"]) -> Float[Tensor, "*rows d_out"]:
         """The reconstruction. Few latents fire as a rule: then only their rows are read."""

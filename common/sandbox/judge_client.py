@@ -1,11 +1,13 @@
 """The pipeline's end of one judge process."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import tempfile
 import threading
 from dataclasses import asdict
+from typing import IO
 
 from common.errors import SandboxError
 from common.sandbox import framing, interpreter, scratch
@@ -31,18 +33,29 @@ class JudgeClient:
         self.setup = setup
         self.process: interpreter.Piped | None = None
         self.scratch = ""
+        self._stderr: IO[bytes] | None = None  # of a judge that is not ready yet
         self._ending = threading.Lock()
         self._closed = False
         self._owner_pid = os.getpid()
 
     def start(self) -> interpreter.Piped:
         """Raises: SandboxError with what the judge, its server or their interpreter said."""
-        with tempfile.TemporaryFile() as stderr:
-            process = interpreter.start("judge_process", tempfile.gettempdir(), stderr, new_session=True)
-            self.process = process
+        self.begin()
+        return self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Start the judge, which is not ready before `wait_until_ready`: several get ready at the same time."""
+        self._stderr = tempfile.TemporaryFile()
+        self.process = interpreter.start("judge_process", tempfile.gettempdir(), self._stderr, new_session=True)
+        with contextlib.suppress(framing.ChannelClosed):  # it has ended, which is told when it is waited for
+            framing.send(self.process.stdin.fileno(), {"setup": self.setup.to_json(), "pipeline_pid": os.getpid()})
+
+    def wait_until_ready(self) -> interpreter.Piped:
+        """Raises: SandboxError, as `start`."""
+        process, stderr = self.process, self._stderr
+        assert process is not None and stderr is not None, "a judge is begun before it is waited for"
+        with stderr:
             try:
-                config = {"setup": self.setup.to_json(), "pipeline_pid": os.getpid()}
-                framing.send(process.stdin.fileno(), config)
                 ready = framing.receive(process.stdout.fileno())
             except framing.ChannelClosed:
                 status = process.wait()

@@ -61,7 +61,9 @@ class Sandbox:
         self._clients = [JudgeClient(self._setup) for _ in range(self.workers)]
         try:
             for client in self._clients:
-                client.start()
+                client.begin()
+            for client in self._clients:
+                client.wait_until_ready()
         except SandboxError:
             _close_clients(self._clients)
             raise
