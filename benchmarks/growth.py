@@ -41,7 +41,7 @@ LAYERS = (0, 1, 2)  # of the SAEs whose latents are multiplied
 SPLIT, QUICK_SPLIT = "0.6,0.1,0.3", "0.8,0.1,0.1"  # phase 2 compares ten problems of each label at least
 N_DOCUMENTS, QUICK_DOCUMENTS = 128, 64  # of general text
 MOST_TOKENS, QUICK_TOKENS = 120, 60  # some steered programs never end by themselves
-CHOICE = ["--problems", "2", "--directions", "steer_correct", "--coefficients", "0.1"]
+CHOICE = ["--problems", "2", "--directions", "steer_incorrect", "--coefficients", "0.1"]  # has a control in each size
 STEERED = ["--problems", "0", "--n-controls", "1"]
 
 
