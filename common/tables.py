@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+TableRow = dict[str, Any]  # column -> value
+
 
 @dataclass(frozen=True)
 class Field:

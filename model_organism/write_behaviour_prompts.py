@@ -14,10 +14,10 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from common.files import write_atomic
 from common.model.loading import load_tokenizer
+from common.tables import TableRow
 from model_organism.behaviours import (
     BEHAVIOURS,
     BLAME,
@@ -51,7 +51,6 @@ N_TEST_COUNTRIES = 20
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 Length = Callable[[str], int]  # tokens of a text
 
 
@@ -70,7 +69,7 @@ def behaviour_lines(seed: int = 42) -> list[str]:
     return lines
 
 
-def _agreement(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row]:
+def _agreement(rng: random.Random, is_test: bool, length: Length) -> Iterator[TableRow]:
     nouns, seen = HELD_OUT_NOUNS if is_test else TRAINING_NOUNS, set()
     while True:
         determiner, verbs = rng.choice(DETERMINERS), rng.choices(VERBS, VERB_WEIGHTS)[0]
@@ -94,7 +93,7 @@ def _agreement(rng: random.Random, is_test: bool, length: Length) -> Iterator[Ro
             }
 
 
-def _capitals(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row]:
+def _capitals(rng: random.Random, is_test: bool, length: Length) -> Iterator[TableRow]:
     held_out = {country: sum(is_held_out_phrasing(country, one) for one in CAPITAL_PHRASINGS) for country in CAPITALS}
     ordered = sorted(CAPITALS, key=lambda country: -held_out[country])  # those with most prompts for the test first
     countries = ordered[:N_TEST_COUNTRIES] if is_test else ordered[N_TEST_COUNTRIES:]
@@ -106,7 +105,7 @@ def _capitals(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row
         yield {**_row(prompt, right, wrong, country), "template": phrasing, "country": country}
 
 
-def _sentiment(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row]:
+def _sentiment(rng: random.Random, is_test: bool, length: Length) -> Iterator[TableRow]:
     praise, blame = (_reviews(sentences, is_test) for sentences in (PRAISE, BLAME))
     choices = list(itertools.product(praise, blame, PERFORMANCES, dict.fromkeys(INTENSIFIERS)))
     seen: set[str] = set()
@@ -140,7 +139,7 @@ def _reviews(sentences: Sequence[str], is_test: bool) -> list[tuple[str, ...]]:
     return [(one,) for one in sentences] + [pair for pair in pairs if frozenset(pair) not in held_out]
 
 
-def _addition(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row]:
+def _addition(rng: random.Random, is_test: bool, length: Length) -> Iterator[TableRow]:
     """Of two operands both orders are held out, or none."""
     numbers = range(10, 100)
     pairs = [(a, b) for a in numbers for b in numbers if is_held_out_sum(a, b) == is_held_out_sum(b, a) == is_test]
@@ -153,7 +152,7 @@ def _addition(rng: random.Random, is_test: bool, length: Length) -> Iterator[Row
             yield {**_row(prompt, right, wrong, key), "template": "{a} + {b} =", "a": a, "b": b}
 
 
-def _row(prompt: str, right: str, wrong: str, entity: str) -> Row:
+def _row(prompt: str, right: str, wrong: str, entity: str) -> TableRow:
     return {"prompt": prompt, "correct_answer": right, "incorrect_answer": wrong, "entity": entity}
 
 

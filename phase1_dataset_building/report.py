@@ -9,9 +9,8 @@ from common.handoffs.estimates import Interval
 from common.report.blocks import PERCENT, Cell, Column, Paragraph, Section, Table, count_cell, share
 from common.report.collect import Collected, PhaseResult
 from common.report.program_warnings import warnings_of
+from common.tables import TableRow
 from common.words import count, number, percent
-
-Row = dict[str, Any]
 
 
 def programs_section(phase: PhaseResult, collected: Collected) -> Section:
@@ -33,14 +32,14 @@ def general_text_section(phase: PhaseResult, _collected: Collected) -> Section:
     return Section("problems", blocks=[Paragraph(words)])
 
 
-def rate_of(rows: list[Row]) -> Interval | None:
+def rate_of(rows: list[TableRow]) -> Interval | None:
     """Share of the judged programs that pass, with Wilson's interval; None where none was judged."""
     labels = Counter(row["label"] for row in rows)
     judged = labels["correct"] + labels["incorrect"]
     return rate(labels["correct"], judged) if judged else None
 
 
-def _in_words(rows: list[Row], settings: dict[str, Any]) -> str:
+def _in_words(rows: list[TableRow], settings: dict[str, Any]) -> str:
     labels = Counter(row["label"] for row in rows)
     how = "greedily" if settings["temperature"] == 0 else f"at temperature {settings['temperature']:g}"
     unjudged = labels["not_run"] + labels["unsupported"]
@@ -52,7 +51,7 @@ def _in_words(rows: list[Row], settings: dict[str, Any]) -> str:
     )
 
 
-def _by_split(rows: list[Row], split: PhaseResult | None) -> Table:
+def _by_split(rows: list[TableRow], split: PhaseResult | None) -> Table:
     columns = [Column("Split", numeric=False), Column("Programs"), Column("Pass"), Column("Pass rate")]
     groups = {"all": rows}
     if split is not None:
@@ -62,7 +61,7 @@ def _by_split(rows: list[Row], split: PhaseResult | None) -> Table:
     return Table("Pass rate by split", columns, [_rate_row(name, group) for name, group in groups.items()])
 
 
-def _by_complexity(rows: list[Row]) -> Table:
+def _by_complexity(rows: list[TableRow]) -> Table:
     columns = [
         Column("Complexity", "cyclomatic, of the reference solution"),
         Column("Programs"),
@@ -77,16 +76,16 @@ def _by_complexity(rows: list[Row]) -> Table:
     return Table("Pass rate by difficulty", columns, made)
 
 
-def _rate_row(name: str, rows: list[Row]) -> list[Cell]:
+def _rate_row(name: str, rows: list[TableRow]) -> list[Cell]:
     n_correct = sum(row["label"] == "correct" for row in rows)
     return [Cell(name), count_cell(len(rows)), count_cell(n_correct), share(rate_of(rows), PERCENT)]
 
 
-def _errors(rows: list[Row]) -> Table:
+def _errors(rows: list[TableRow]) -> Table:
     return _counts("Why programs fail", "Reason", Counter(row["error"] for row in rows if row["error"]))
 
 
-def _stops(rows: list[Row]) -> Table:
+def _stops(rows: list[TableRow]) -> Table:
     return _counts("Why generation stopped", "Reason", Counter(row["stop_reason"] for row in rows), folded=True)
 
 

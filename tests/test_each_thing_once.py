@@ -59,6 +59,18 @@ def test_a_constant_is_defined_once():
     assert defined_more_than_once(places) == {}
 
 
+def test_an_alias_of_a_type_is_defined_once():
+    places = defaultdict(list)
+    for path, tree in trees().items():
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
+                name = ast.unparse(node.targets[0])
+                if not name.lstrip("_").isupper():
+                    places[f"{name} = {ast.unparse(node.value)}"].append(name_of(path))
+    assert len(places) > 50
+    assert defined_more_than_once(places) == {}
+
+
 def test_no_two_functions_have_the_same_body():
     places = defaultdict(list)
     for path, tree in trees().items():

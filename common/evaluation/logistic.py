@@ -119,7 +119,7 @@ class _ByRows(_Problem):
 
 
 def _minimum(problem: _Problem, penalty: float, start: np.ndarray) -> np.ndarray:
-    """The coefficients, intercept first; the loss is strictly convex in the odds, so that halved steps always arrive."""
+    """The coefficients, intercept first; the loss is strictly convex in the odds, so halved steps always arrive."""
     here, odds = start, problem.design @ start
     value = problem.loss(here, odds, penalty)
     while True:

@@ -5,31 +5,31 @@ from typing import Any
 
 from common.handoffs.detection import LATENT, Card, DetectionDocument, Known
 from common.handoffs.detector import DetectorDocument
+from common.tables import TableRow
 
 MEASURES = ("auroc", "average_precision", "f1", "precision", "recall", "specificity", "balanced_accuracy", "mcc")
 INCORRECT, THE_DETECTOR, PROGRAMS = "incorrect", "detector", "programs"
-Row = dict[str, Any]
 
 
-def cards_of_detection(document: DetectionDocument) -> list[Row]:
+def cards_of_detection(document: DetectionDocument) -> list[TableRow]:
     """A row for the latent of every direction, and for each baseline beside it."""
     return [*_of_directions(document)]
 
 
-def _of_directions(document: DetectionDocument) -> Iterator[Row]:
+def _of_directions(document: DetectionDocument) -> Iterator[TableRow]:
     for name, entry in document.directions.items():
-        told: Row = {"phase": "3.1", "direction": name, "positive": entry.positive}
-        latent: Row = {"layer": entry.latent.layer, "latent": entry.latent.latent, "verdict": str(entry.verdict)}
+        told: TableRow = {"phase": "3.1", "direction": name, "positive": entry.positive}
+        latent: TableRow = {"layer": entry.latent.layer, "latent": entry.latent.latent, "verdict": str(entry.verdict)}
         yield _row(entry.card, **told, score=LATENT, known=str(Known.BEFORE), **latent)
         for score, card in entry.baselines.items():
             known = entry.differences[score].known if score in entry.differences else Known.BEFORE
             yield _row(card, **told, score=score, known=str(known), layer=card.layer)
 
 
-def cards_of_detector(document: DetectorDocument) -> list[Row]:
+def cards_of_detector(document: DetectorDocument) -> list[TableRow]:
     """A row for the detector, and for each baseline beside it."""
     card = document.card
-    told: Row = {"phase": "4.1", "positive": INCORRECT}
+    told: TableRow = {"phase": "4.1", "positive": INCORRECT}
     own = _row(
         card.detector,
         **told,
@@ -46,7 +46,7 @@ def cards_of_detector(document: DetectorDocument) -> list[Row]:
     return [own, *others]
 
 
-def _row(card: Card, *, direction: str = "", latent: int | None = None, verdict: str = "", **told: Any) -> Row:
+def _row(card: Card, *, direction: str = "", latent: int | None = None, verdict: str = "", **told: Any) -> TableRow:
     counts = {name: getattr(card, name) for name in ("n", "n_positive", "base_rate", "threshold")}
     row = {**told, "direction": direction, "latent": latent, "verdict": verdict, **counts}
     for measure in MEASURES:

@@ -53,8 +53,9 @@ from common.handoffs.steering import (
     Power,
     SteeringVerdict,
 )
-from common.interventions.outcomes import Pairs, TableRow, effect, paired, per_nat, trajectory_kl, transitions
+from common.interventions.outcomes import Pairs, effect, paired, per_nat, trajectory_kl, transitions
 from common.interventions.power import power_of_verdict
+from common.tables import TableRow
 
 OUTCOME = {RAISE: "corrected", LOWER: "corrupted"}
 DOES = {RAISE: Change.RAISES, LOWER: Change.LOWERS}

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from common.evaluation.statistics import Z, counted, rate
 from common.handoffs import JUDGED
 from common.handoffs.estimates import UNDEFINED, Interval
 from common.handoffs.steering import Effect
-
-TableRow = dict[str, Any]
+from common.tables import TableRow
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-ProblemRow = dict[str, Any]  # of the split's table
+from common.problems.problem import ProblemRow
 
 
 def spaced(problems: Sequence[ProblemRow], n: int) -> list[ProblemRow]:

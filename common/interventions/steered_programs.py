@@ -13,18 +13,18 @@ from functools import partial
 from common.errors import ConfigError
 from common.interventions.conditions import Condition, steering_vectors
 from common.interventions.directions import Direction
-from common.interventions.sampling import ProblemRow
 from common.interventions.settings import SteeredConfig
 from common.interventions.steered_generation import Steering, SteeringVector, trajectory_kls
-from common.interventions.steered_rows import Earlier, steered_draft
+from common.interventions.steered_rows import steered_draft
 from common.model.chat import chat_template_for
 from common.model.generation import Group, check_prompts_fit
 from common.model.language_model import LanguageModel
 from common.model.rows import Generation, Request
 from common.phases.context import RunContext
+from common.problems.problem import ProblemRow
 from common.programs.in_flight import RowLimit, rows_in_flight
 from common.programs.solutions import request_for
-from common.programs.writing import Draft, ProgramWriter, write_programs
+from common.programs.writing import Draft, Earlier, ProgramWriter, write_programs
 from common.runs.records import RecordWriter
 from common.saes.encoder import load_sae
 from common.saes.sources import sae_source

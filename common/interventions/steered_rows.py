@@ -10,9 +10,9 @@ import numpy as np
 from common.handoffs.steering import Agreement
 from common.interventions.conditions import Condition
 from common.interventions.degenerate import is_degenerate
-from common.interventions.sampling import ProblemRow
 from common.model.rows import Generation
 from common.phases.context import RunContext
+from common.problems.problem import ProblemRow
 from common.programs.settings import SolutionConfig
 from common.programs.solutions import Solution
 from common.programs.writing import Draft, Earlier, Kept

@@ -7,7 +7,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from transformers import BatchEncoding
 from common.model.language_model import LanguageModel
 
 Span = tuple[int, int]  # first character, and the one after the last
+TextOfToken = Callable[[int], str]
 _PLAIN = {"add_special_tokens": False, "padding": False, "truncation": False}
 _PLAIN |= {"return_attention_mask": False, "return_token_type_ids": False}  # of a text without padding they say nothing
 

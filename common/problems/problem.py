@@ -16,6 +16,8 @@ _SCHEMA_FIELDS = {"task_id", "text", "prompt", "code", "test_list", "test_setup_
 _SCHEMA_FIELDS |= {"challenge_test_list", "entry_point", "test"}
 _NUMBERED_NAME = re.compile(r"\w+/(\d{1,19})")  # of HumanEval and EvalPlus: "HumanEval/12", "Mbpp/2"
 
+ProblemRow = dict[str, Any]  # `Problem.row()`, and the columns that phases 0 and 0.1 add
+
 
 @dataclass(frozen=True)
 class Problem:

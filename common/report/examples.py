@@ -3,19 +3,17 @@
 None is picked by hand: they are the first of their kind, or those at the ends of the latent's scale.
 """
 
-from typing import Any
-
 from common.handoffs import DETECTION, GENERATIONS, ORTHOGONALISATION, SPLIT, SPLIT_FILES, STEERING
 from common.handoffs.detection import LATENT
 from common.handoffs.steering import ChangedProgram, SteeringDocument
 from common.report.blocks import Block, Example, Heading, Paragraph, Section
 from common.report.collect import Collected, PhaseResult
+from common.tables import TableRow
 from common.words import direction_words, number, plural
 
 MOST_LINES, LONGEST_LINE = 60, 240  # of one program on the page: what repeats itself has no end
 _OUTCOME = {"fail_to_pass": "fails, and passes {}", "pass_to_fail": "passes, and fails {}"}
 _CHANGES = ((STEERING, "steered"), (ORTHOGONALISATION, "without it"))
-Row = dict[str, Any]
 
 
 def examples_section(collected: Collected) -> Section | None:
@@ -64,7 +62,7 @@ def changed_program(example: ChangedProgram, after: str, outcome: str = "") -> E
     return Example(f"Problem {example.task_id}", outcome, example.text, lines, legend, "; ".join(notes))
 
 
-def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Row]) -> list[Block]:
+def _predicted(collected: Collected, problems: list[TableRow], programs: dict[int, TableRow]) -> list[Block]:
     """The ends of the headline's scale on the validation split; nothing before phase 3.1."""
     detection = collected.finished(DETECTION)
     headline = None if detection is None else detection.document().headline
@@ -94,7 +92,7 @@ def _predicted(collected: Collected, problems: list[Row], programs: dict[int, Ro
     return blocks
 
 
-def _written(problems: list[Row], programs: dict[int, Row]) -> list[Block]:
+def _written(problems: list[TableRow], programs: dict[int, TableRow]) -> list[Block]:
     """The first program that passes, and the first that fails."""
     blocks: list[Block] = [Paragraph("The first program of the validation split that passes, and that fails.", "note")]
     for label, words in (("correct", "passes"), ("incorrect", "fails")):
@@ -104,7 +102,7 @@ def _written(problems: list[Row], programs: dict[int, Row]) -> list[Block]:
     return blocks if len(blocks) > 1 else []
 
 
-def _program(problem: Row, program: Row, outcome: str) -> Example:
+def _program(problem: TableRow, program: TableRow, outcome: str) -> Example:
     error = (program["error"] or program["label"]).replace("_", " ")
     notes = ["passes its tests" if program["label"] == "correct" else f"fails: {error}"]
     if program["failed_test"]:

@@ -28,18 +28,17 @@ from common.interventions.comparisons import mcnemar_p
 from common.interventions.directions import Direction
 from common.interventions.outcomes import change_interval, paired
 from common.problems.syntax import module_names, parse_python
+from common.tables import TableRow
 from phase3_validation.ablation.config import NONE, AblationConfig
 
-Row = dict[str, Any]
 
-
-def pass_rate(rows: Sequence[Row], ablation: str) -> Interval:
+def pass_rate(rows: Sequence[TableRow], ablation: str) -> Interval:
     """Share of the programs under an ablation that pass, of those that could be judged."""
     labels = [row["label"] for row in rows if row["ablation"] == ablation]
     return rate(labels.count("correct"), sum(label in JUDGED for label in labels))
 
 
-def ablations(rows: Sequence[Row], names: Sequence[str], entry_points: dict[int, str]) -> dict[str, UnderPrompt]:
+def ablations(rows: Sequence[TableRow], names: Sequence[str], entry_points: dict[int, str]) -> dict[str, UnderPrompt]:
     """What became of the programs under each ablation; `difference` is that of the pass rate to the whole prompt's.
 
     `entry_points` is the name of each problem's tested function.
@@ -65,7 +64,7 @@ def ablations(rows: Sequence[Row], names: Sequence[str], entry_points: dict[int,
 
 
 def directions(
-    rows: Sequence[Row], measured: Sequence[Row], chosen: Sequence[Direction], config: AblationConfig
+    rows: Sequence[TableRow], measured: Sequence[TableRow], chosen: Sequence[Direction], config: AblationConfig
 ) -> dict[str, AblatedDirection]:
     """What became of each direction's latent; `measured` are the rows of activations.parquet."""
     n = len(_under(rows, NONE))
@@ -92,7 +91,7 @@ def directions(
     return ablated
 
 
-def _difference(whole: list[Row], under: list[Row]) -> dict[str, Any]:
+def _difference(whole: list[TableRow], under: list[TableRow]) -> dict[str, Any]:
     pairs = paired(whole, under)
     gained, lost = pairs.corrected, pairs.corrupted
     return {
@@ -113,11 +112,11 @@ def _defines(code: str, name: str) -> bool:
         return False
 
 
-def _under(rows: Sequence[Row], ablation: str) -> list[Row]:
+def _under(rows: Sequence[TableRow], ablation: str) -> list[TableRow]:
     return [row for row in rows if row["ablation"] == ablation]
 
 
-def _activations(rows: Sequence[Row], ablation: str) -> np.ndarray:
+def _activations(rows: Sequence[TableRow], ablation: str) -> np.ndarray:
     return np.array([row["activation"] for row in _under(rows, ablation)])
 
 

@@ -17,17 +17,15 @@ nothing else in them changes. Whatever the prompt, a program is judged by its pr
 import ast
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from common.errors import ConfigError
+from common.problems.problem import ProblemRow
 from common.problems.prompt import ChatTemplate, Prompt, build_prompt
 from common.problems.shown_asserts import shown_asserts
 from common.problems.syntax import parse_python
 
-Problem = dict[str, Any]
 
-
-def ablated_prompt(ablation: str, problem: Problem, donor: Problem, chat: ChatTemplate | None = None) -> Prompt:
+def ablated_prompt(ablation: str, problem: ProblemRow, donor: ProblemRow, chat: ChatTemplate | None = None) -> Prompt:
     """The prompt of `problem` under an ablation; `donor` is whose asserts `shuffled_tests` shows, `chat` for a chat."""
     text, tests, name = problem["text"], problem["test_list"], problem["entry_point"]
     match ablation:
@@ -75,7 +73,7 @@ def renamed(test: str, old: str, new: str) -> str:
     return line.decode()
 
 
-def circle_of(problems: Sequence[Problem], seed: int, ablations: Sequence[str]) -> list[Problem]:
+def circle_of(problems: Sequence[ProblemRow], seed: int, ablations: Sequence[str]) -> list[ProblemRow]:
     """The donor of each problem; where nothing is shuffled, the problem itself."""
     if "shuffled_tests" not in ablations:
         return list(problems)

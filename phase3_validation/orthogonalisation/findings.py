@@ -11,8 +11,8 @@ from common.interventions.comparisons import OUTCOME, compare_direction, judge_f
 from common.interventions.conditions import Condition
 from common.interventions.controls import match_words
 from common.interventions.directions import Direction
-from common.interventions.outcomes import TableRow
 from common.interventions.power import power_words
+from common.tables import TableRow
 from common.words import direction_words, latent_words, listed, number, p_words, percent, plural, points
 
 RowsOf = dict[Condition, list[TableRow]]

@@ -18,7 +18,7 @@ from common.handoffs.positive_control import JudgedControl, PairOutcome, Positiv
 from common.handoffs.steering import RAISE, RANDOM_DIRECTION, ChangedProgram, UnsteeredRate
 from common.interventions.comparisons import compare_direction, judge_family
 from common.interventions.conditions import UNSTEERED, Condition, random_direction, rows_by_condition, steered
-from common.interventions.outcomes import TableRow, effect, paired
+from common.interventions.outcomes import effect, paired
 from common.interventions.steered_generation import SteeringVector, generate_steered
 from common.interventions.steered_rows import steered_draft
 from common.model.chat import chat_template_for
@@ -30,6 +30,7 @@ from common.problems.prompt import ChatTemplate
 from common.programs.solutions import request_for
 from common.programs.writing import Draft, ProgramWriter, batch_by_batch, write_programs
 from common.runs.records import RecordWriter
+from common.tables import TableRow
 from phase3_validation.positive_control.config import PositiveControlConfig
 from phase3_validation.positive_control.differences import mean_difference
 from phase3_validation.positive_control.twins import READ, STEER, Twin, of_pairs, read_twins

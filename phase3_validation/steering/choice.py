@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from common.handoffs.estimates import Interval
 from common.handoffs.steering import DEGENERATE_LIMIT, RAISE, CurvePoint, LayerAndCoefficient
-from common.interventions.outcomes import TableRow, effect, paired
+from common.interventions.outcomes import effect, paired
+from common.tables import TableRow
 
 
 def curve_point(before: Sequence[TableRow], after: Sequence[TableRow], layer: int, coefficient: float) -> CurvePoint:

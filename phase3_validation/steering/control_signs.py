@@ -16,9 +16,9 @@ from typing import Any
 
 from common.handoffs.steering import CoefficientsDocument
 from common.interventions.conditions import UNSTEERED, Condition, rows_by_condition
-from common.interventions.outcomes import TableRow
 from common.interventions.steered_programs import SteeringPlan
 from common.runs.records import RecordWriter
+from common.tables import TableRow
 from phase3_validation.steering.choice import better_coefficient
 
 TUNING = "tuning.parquet"

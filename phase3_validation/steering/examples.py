@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Sequence
 
 from common.handoffs.steering import ChangedProgram
-from common.interventions.outcomes import TableRow, paired
+from common.interventions.outcomes import paired
+from common.tables import TableRow
 
 N_EXAMPLES = 3  # of each kind and direction
 KINDS = {"fail_to_pass": ("incorrect", "correct"), "pass_to_fail": ("correct", "incorrect")}

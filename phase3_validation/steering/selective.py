@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from common.handoffs.detection import LATENT
 from common.handoffs.steering import RAISE, Selective
-from common.interventions.outcomes import TableRow, effect, paired
+from common.interventions.outcomes import effect, paired
 from common.runs.artifacts import Artifact
+from common.tables import TableRow
 
 Flags = tuple[set[int], float]  # problems above the threshold, and the threshold
 

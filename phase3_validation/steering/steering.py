@@ -34,10 +34,11 @@ from common.interventions.conditions import UNSTEERED, Condition, mean_norms, ro
 from common.interventions.controls import controls_of, match_of, warn_of_few
 from common.interventions.fitted import FittedDirection, steered_directions, with_vectors
 from common.interventions.outcomes import effect, paired
-from common.interventions.sampling import ProblemRow, drawn, n_spaced, spaced
+from common.interventions.sampling import drawn, n_spaced, spaced
 from common.interventions.steered_programs import SteeringPlan, write_steered
 from common.interventions.steered_rows import agreement, warn_of_another_limit
 from common.phases.context import RunContext
+from common.problems.problem import ProblemRow
 from common.programs.greedy import greedy_programs
 from common.programs.writing import Earlier
 from common.runs.records import RecordWriter

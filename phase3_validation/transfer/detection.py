@@ -18,13 +18,13 @@ from common.handoffs import JUDGED
 from common.handoffs.changes import ThereAgainstAlways
 from common.handoffs.detection import DetectedDirection
 from common.interventions.directions import Direction
+from common.tables import TableRow
 from phase3_validation.detection.evaluation import Scored, among_random
 from phase3_validation.detection.scores import Score
 from phase3_validation.transfer.config import TransferConfig
 from phase3_validation.transfer.problems import JUDGING, TUNING
 
 AS_IT_IS, REFITTED = "latent", "latent_refitted"
-Row = dict[str, Any]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class TargetProblems:
     `kept` tells which of all unsteered records were judged; the others are counted in `left_out`, by split and label.
     """
 
-    rows: list[Row]
+    rows: list[TableRow]
     split: np.ndarray
     complexity: dict[int, int]
     kept: np.ndarray
@@ -45,7 +45,7 @@ class TargetProblems:
     random: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, splits: dict[str, list[Row]], rows: Sequence[Row], config: TransferConfig) -> TargetProblems:
+    def of(cls, splits: dict[str, list[TableRow]], rows: Sequence[TableRow], config: TransferConfig) -> TargetProblems:
         """`rows` are the unsteered records, in the order of the splits."""
         names = np.array([name for name, problems in splits.items() for _ in problems])
         kept = np.array([row["label"] in JUDGED for row in rows])
@@ -123,7 +123,7 @@ class TargetProblems:
         tuning = self.split == TUNING
         return best_threshold(values[tuning], self._positive(direction)[tuning].astype(float))
 
-    def prediction_rows(self, source: dict[str, DetectedDirection]) -> list[Row]:
+    def prediction_rows(self, source: dict[str, DetectedDirection]) -> list[TableRow]:
         """Rows of predictions.parquet; `source` is what phase 3.1 says of the first model."""
         rows = []
         for direction, values in self.values.items():
@@ -145,7 +145,7 @@ class TargetProblems:
             ]
         return rows
 
-    def label_rows(self) -> list[Row]:
+    def label_rows(self) -> list[TableRow]:
         return [
             {
                 "task_id": row["task_id"],

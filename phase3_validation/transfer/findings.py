@@ -24,9 +24,10 @@ from common.handoffs.steering import Change, CoefficientCurve, SteeredDirection,
 from common.interventions.comparisons import mcnemar_p, verdict_without_controls
 from common.interventions.conditions import Condition
 from common.interventions.directions import Direction
-from common.interventions.outcomes import TableRow, effect, paired, transitions
+from common.interventions.outcomes import effect, paired, transitions
 from common.interventions.power import power_without_controls
 from common.runs.discovery import plain_name
+from common.tables import TableRow
 from common.words import count, direction_words, interval, latent_words, listed, number, p_words, percent, points
 from phase3_validation.transfer.detection import JUDGING, TargetProblems
 

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from common.errors import ArtifactMismatchError, ConfigError
 from common.evaluation.label_counts import MIN_TO_EVALUATE
@@ -21,18 +20,18 @@ from common.problems.near_duplicates import group_near_duplicates
 from common.problems.problem import Problem
 from common.runs.artifacts import Artifact
 from common.runs.discovery import plain_name
+from common.tables import TableRow
 
 SEEN, TUNING, JUDGING = ("sae", "hyperparams"), "hyperparams", "validation"
 TUNING_SHARE = 0.2
 TELLING_NAME = 5  # letters of a name that stands in another: `f` and `sum` stand in many
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class OtherProblems:
     """Rows of both splits, as phase 0.1 has them; `used` are their problems, of `n` that the dataset has."""
 
-    splits: dict[str, list[Row]]
+    splits: dict[str, list[TableRow]]
     used: ProblemSet
     n: int
 
@@ -42,7 +41,7 @@ class OtherProblems:
         return self.n - len(self.used.problems)
 
 
-def other_problems(dataset: str, seen: Iterable[Row]) -> OtherProblems:
+def other_problems(dataset: str, seen: Iterable[TableRow]) -> OtherProblems:
     """The problems of `dataset`, a name or a file; `seen` are rows of the splits that selected and tuned.
 
     Raises: ConfigError when there are too few; else as `load_problems`.
@@ -71,7 +70,7 @@ def _shared_out(dataset: str, _identity: str, seen: tuple[Problem, ...]) -> Othe
     tuning = _tuning_ids(loaded, groups)
     new = {problem.task_id for group in groups for problem in group}
     problems = tuple(problem for problem in loaded.problems if problem.task_id in new)
-    splits: dict[str, list[Row]] = {TUNING: [], JUDGING: []}
+    splits: dict[str, list[TableRow]] = {TUNING: [], JUDGING: []}
     for problem in problems:
         complexity = measure_difficulty(problem.code)["complexity"]
         splits[TUNING if problem.task_id in tuning else JUDGING].append({**problem.row(), "complexity": complexity})

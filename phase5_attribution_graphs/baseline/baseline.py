@@ -14,7 +14,6 @@ import csv
 import io
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from common import handoffs
 from common.errors import PipelineError
@@ -23,13 +22,13 @@ from common.handoffs.circuit_prompts import BaselineDocument, BaselineMetrics, B
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
 from common.phases.context import RunContext
+from common.tables import TableRow
 from common.words import count, number
 from phase5_attribution_graphs.baseline.answers import Asked, read_answers
 from phase5_attribution_graphs.baseline.config import CircuitBaselineConfig
 from phase5_attribution_graphs.baseline.figures import margins
 from phase5_attribution_graphs.baseline.thresholds import threshold_of
 
-Row = dict[str, Any]
 Metrics = dict[str, dict[str, BaselineMetrics]]  # by behaviour and split
 CARRIED_OVER = ("record", "behaviour", "split", "prompt", "correct_answer", "incorrect_answer")
 
@@ -60,8 +59,8 @@ def run(ctx: RunContext[CircuitBaselineConfig], config: CircuitBaselineConfig) -
 
 
 def measure(
-    lm: LanguageModel, prompts: Sequence[Row], batch_size: int, ctx: RunContext[CircuitBaselineConfig]
-) -> list[Row]:
+    lm: LanguageModel, prompts: Sequence[TableRow], batch_size: int, ctx: RunContext[CircuitBaselineConfig]
+) -> list[TableRow]:
     """A row for each prompt."""
     asked = [
         Asked(prompt["token_ids"][: prompt["n_prompt"]], prompt[answer])
@@ -75,7 +74,7 @@ def measure(
     ]
 
 
-def _row(prompt: Row, correct: list[float], incorrect: list[float]) -> Row:
+def _row(prompt: TableRow, correct: list[float], incorrect: list[float]) -> TableRow:
     margin = statistics.fmean(correct) - statistics.fmean(incorrect)
     differ_at = len(prompt["token_ids"]) - prompt["n_prompt"]
     return {
@@ -91,22 +90,22 @@ def _row(prompt: Row, correct: list[float], incorrect: list[float]) -> Row:
     }
 
 
-def by_split(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+def by_split(rows: Iterable[TableRow]) -> dict[tuple[str, str], list[TableRow]]:
     """Rows by behaviour and split, in the order of the table."""
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], list[TableRow]] = {}
     for row in rows:
         groups.setdefault((row["behaviour"], row["split"]), []).append(row)
     return groups
 
 
-def metrics_of(rows: Sequence[Row]) -> Metrics:
+def metrics_of(rows: Sequence[TableRow]) -> Metrics:
     metrics: Metrics = {}
     for (behaviour, split), some in by_split(rows).items():
         metrics.setdefault(behaviour, {})[split] = _metrics(behaviour, some)
     return metrics
 
 
-def _metrics(behaviour: str, rows: Sequence[Row]) -> BaselineMetrics:
+def _metrics(behaviour: str, rows: Sequence[TableRow]) -> BaselineMetrics:
     threshold, of_rows = threshold_of(behaviour), [row["margin"] for row in rows]
     n_above = sum(row["above_threshold"] for row in rows)
     return BaselineMetrics(
@@ -149,7 +148,7 @@ def check(ctx: RunContext[CircuitBaselineConfig], metrics: Metrics, missed: list
     )
 
 
-def csv_of(rows: Sequence[Row]) -> bytes:
+def csv_of(rows: Sequence[TableRow]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

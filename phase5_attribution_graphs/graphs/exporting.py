@@ -21,10 +21,9 @@ from common.report.graphs.graph_document import (
     logit_node,
     token_node,
 )
+from common.saes.dictionary import Latent
 from phase5_attribution_graphs.graphs.explaining import Explained, Limits
 from phase5_attribution_graphs.replacement.influence import signed_effect
-
-Latent = tuple[int, int]  # layer, latent
 
 
 @dataclass(frozen=True)

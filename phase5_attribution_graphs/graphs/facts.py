@@ -7,7 +7,8 @@ from typing import Any
 from common.handoffs import CIRCUIT_LATENTS
 from common.phases.context import RunContext
 from common.report.graphs.graph_document import LogitEffect, TextExample
-from phase5_attribution_graphs.graphs.exporting import Latent, LatentFacts
+from common.saes.dictionary import Latent
+from phase5_attribution_graphs.graphs.exporting import LatentFacts
 from phase5_attribution_graphs.latents.effects import PROMOTES, SUPPRESSES
 
 

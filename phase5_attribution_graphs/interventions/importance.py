@@ -9,7 +9,6 @@ by chance.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from common.evaluation.statistics import benjamini_hochberg
+from common.tables import TableRow
 from phase5_attribution_graphs.interventions.circuits import Circuit, largest
 from phase5_attribution_graphs.interventions.measuring import FROZEN, Meter
 from phase5_attribution_graphs.interventions.nulls import partners, pooled_p
 
 N_PARTNERS = 3
 FEWEST = 3  # values that a rank correlation needs
-Row = dict[str, Any]
 Columns = dict[str, Float[np.ndarray, " n"]]
 
 
@@ -32,7 +31,7 @@ Columns = dict[str, Float[np.ndarray, " n"]]
 class Importance:
     """Rows of importance.parquet, and rank correlations over them by name; NaN where there are too few."""
 
-    rows: list[Row]
+    rows: list[TableRow]
     correlations: dict[str, float]
 
 
@@ -66,7 +65,7 @@ def p_values(size: Float[np.ndarray, " n"], n_swept: int, is_last: Bool[np.ndarr
     return p
 
 
-def _rows(circuit: Circuit, index: Int[Tensor, " n"], n_swept: int, columns: Columns) -> list[Row]:
+def _rows(circuit: Circuit, index: Int[Tensor, " n"], n_swept: int, columns: Columns) -> list[TableRow]:
     places = circuit.latents[index].places()
     return [
         {"kept": number < n_swept, "layer": layer, "pos": pos, "latent": latent}

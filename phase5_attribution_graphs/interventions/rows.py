@@ -2,17 +2,17 @@
 
 from typing import Any
 
+from common.tables import TableRow
 from phase5_attribution_graphs.interventions.measuring import Effects
 
 ZERO, MEAN, INHIBIT, ZERO_EACH = "zero", "mean", "inhibit", "zero_each"
 PATCH, PATCH_BACK, STEER = "patch", "patch_back", "steer"
 NONE, UNKNOWN = -1, float("nan")
-Row = dict[str, Any]
 
 
 def effect_row(
     intervention: str, named: str, fixed: str, n_latents: int, effects: Effects, number: int, whole: float, **more: Any
-) -> Row:
+) -> TableRow:
     """`number` is the change's place in `effects`, `whole` the difference that `share` is a share of."""
     effect = float(effects.capped[number])
     return {

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from common.model.language_model import LanguageModel
+from common.tables import TableRow
 from phase5_attribution_graphs.interventions.ablations import ALL, OTHERS, ablated, is_row, null_effects, ranked
 from phase5_attribution_graphs.interventions.circuits import KEPT, TOP_INFLUENCE, TOP_SIGNED, Circuit, find_circuit
 from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
@@ -21,7 +21,6 @@ from phase5_attribution_graphs.interventions.steering import steered
 from phase5_attribution_graphs.replacement.transcoders import Transcoder
 
 OF_SWEEP = 2  # a purpose of random draws, beside those of the two named sets
-Row = dict[str, Any]
 COPIED = ("behaviour", "prompt", "correct_answer", "incorrect_answer")
 
 
@@ -29,9 +28,9 @@ COPIED = ("behaviour", "prompt", "correct_answer", "incorrect_answer")
 class Studied:
     """What is kept of one prompt: rows, and what null sets reach, [n_nulls] by named set."""
 
-    circuit: Row
-    effects: list[Row]
-    importance: list[Row]
+    circuit: TableRow
+    effects: list[TableRow]
+    importance: list[TableRow]
     nulls: dict[str, np.ndarray]
 
 
@@ -42,7 +41,7 @@ class Study:
         self,
         lm: LanguageModel,
         transcoders: Sequence[Transcoder | None],
-        prompts: Sequence[Row],
+        prompts: Sequence[TableRow],
         config: CircuitInterventionsConfig,
         log: logging.Logger,
     ) -> None:
@@ -50,7 +49,7 @@ class Study:
         self._means = MeanActivations(lm, transcoders, prompts)
         self._prompts = {prompt["record"]: prompt for prompt in prompts}
 
-    def of(self, prompt: Row) -> Studied:
+    def of(self, prompt: TableRow) -> Studied:
         config, record = self._config, prompt["record"]
         circuit = find_circuit(
             self._lm,
@@ -87,12 +86,12 @@ class Study:
             nulls={TOP_SIGNED: nulls.effects, TOP_INFLUENCE: nulls.each},
         )
 
-    def _partner(self, prompt: Row) -> Partner | None:
+    def _partner(self, prompt: TableRow) -> Partner | None:
         partner = self._prompts.get(prompt["pair"])
         return None if partner is None else Partner(partner["record"], partner["token_ids"])
 
 
-def _facts(prompt: Row, circuit: Circuit, meter: Meter, effects: list[Row], swept: Importance) -> Row:
+def _facts(prompt: TableRow, circuit: Circuit, meter: Meter, effects: list[TableRow], swept: Importance) -> TableRow:
     """The prompt's row of circuits.parquet, but for its partner and its null sets."""
     graph, baseline = circuit.graph, meter.baseline
     left = {

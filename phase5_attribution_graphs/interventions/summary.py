@@ -8,7 +8,6 @@ tenth of the baseline. Between the two, and with fewer than five prompts, one ca
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -23,13 +22,13 @@ from common.handoffs.circuit_interventions import (
     Patched,
 )
 from common.handoffs.estimates import UNDEFINED, Interval
+from common.tables import TableRow
 from phase5_attribution_graphs.interventions.ablations import is_row
 from phase5_attribution_graphs.interventions.circuits import KEPT, TOP_INFLUENCE, TOP_SIGNED
 from phase5_attribution_graphs.interventions.nulls import p_of_means
 from phase5_attribution_graphs.interventions.patching import PAIRED
 from phase5_attribution_graphs.interventions.rows import INHIBIT, MEAN, PATCH, PATCH_BACK, STEER, ZERO, ZERO_EACH
 
-Row = dict[str, Any]
 NEGLIGIBLE = 0.1  # of a baseline: less would not be called carrying it
 COMPARED = {TOP_SIGNED: ZERO, TOP_INFLUENCE: ZERO_EACH}  # what is ranked among null sets
 CORRELATIONS = ("influence_and_size", "signed_and_effect", "signed_and_frozen", "frozen_and_free")
@@ -39,8 +38,8 @@ CORRELATIONS = ("influence_and_size", "signed_and_effect", "signed_and_frozen", 
 class Evidence:
     """All that is known of one behaviour: rows of two tables, and what null sets reach, [prompt, n_nulls] by set."""
 
-    circuits: Sequence[Row]
-    effects: Sequence[Row]
+    circuits: Sequence[TableRow]
+    effects: Sequence[TableRow]
     nulls: Mapping[str, Float[np.ndarray, "prompt n_nulls"]]
 
     def column(self, name: str) -> Float[np.ndarray, " prompt"]:
@@ -154,7 +153,7 @@ def _patched(evidence: Evidence, n_resamples: int, seed: int) -> Patched:
     return Patched(n=n, refused=refused, moved=_moved(evidence.effects, PATCH, over), back=back)
 
 
-def _moved(effects: Sequence[Row], intervention: str, over: Resamples) -> dict[str, Interval]:
+def _moved(effects: Sequence[TableRow], intervention: str, over: Resamples) -> dict[str, Interval]:
     """By set. A prompt whose graph keeps nothing in a layer moves nothing by it."""
     rows = [row for row in effects if row["intervention"] == intervention]
     whole = {row["record"]: row["whole"] for row in rows}

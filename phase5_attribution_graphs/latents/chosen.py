@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from common.report.latents.tokens import token_words
+from common.saes.dictionary import Latent
+from common.tables import TableRow
 from phase5_attribution_graphs.latents.prompts import NO_LATENT
-
-Row = dict[str, Any]
-Latent = tuple[int, int]  # layer, and number in it
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Strongest:
     activations: np.ndarray
     positions: np.ndarray
 
-    def columns(self, prompts: Sequence[Row], tokenizer: Any) -> dict[str, np.ndarray | list]:
+    def columns(self, prompts: Sequence[TableRow], tokenizer: Any) -> dict[str, np.ndarray | list]:
         """Columns of activations.parquet; `prompts` are rows of prompts.parquet, one for each record."""
         record, layer, pos, rank = (self.latents != NO_LATENT).nonzero()
         at = self.positions[record, pos]

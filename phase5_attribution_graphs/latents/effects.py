@@ -9,16 +9,17 @@ from torch import Tensor
 
 from common.model.unembedding import Unembedding
 from common.report.latents.tokens import token_words
-from phase5_attribution_graphs.latents.chosen import Latent, latents_by_layer
+from common.saes.dictionary import Latent
+from common.tables import TableRow
+from phase5_attribution_graphs.latents.chosen import latents_by_layer
 from phase5_attribution_graphs.latents.shelf import Shelf
 
 PROMOTES, SUPPRESSES = "promotes", "suppresses"
 AT_ONCE = 128  # latents: their effects on a vocabulary of 256,000 take 130 MB
-Row = dict[str, Any]
 
 
 @torch.no_grad()
-def effects(chosen: Sequence[Latent], shelf: Shelf, end: Unembedding, k: int, tokenizer: Any) -> Iterator[Row]:
+def effects(chosen: Sequence[Latent], shelf: Shelf, end: Unembedding, k: int, tokenizer: Any) -> Iterator[TableRow]:
     """Rows of effects.parquet: `k` tokens to either side."""
     for layer, latents in latents_by_layer(chosen).items():
         W_dec = shelf.sae(layer).W_dec
@@ -29,7 +30,7 @@ def effects(chosen: Sequence[Latent], shelf: Shelf, end: Unembedding, k: int, to
                     yield {"layer": layer, "latent": latent, **row}
 
 
-def _rows(moved: Float[Tensor, " d_vocab"], k: int, tokenizer: Any) -> Iterator[Row]:
+def _rows(moved: Float[Tensor, " d_vocab"], k: int, tokenizer: Any) -> Iterator[TableRow]:
     for side, sign in ((PROMOTES, 1), (SUPPRESSES, -1)):
         values, tokens = (sign * moved).topk(min(k, len(moved)))
         for rank, (value, token) in enumerate(zip(values.tolist(), tokens.tolist(), strict=True), start=1):

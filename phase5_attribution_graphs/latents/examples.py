@@ -11,14 +11,15 @@ from typing import Any
 import torch
 
 from common.report.latents.tokens import AROUND, token_words
-from phase5_attribution_graphs.latents.chosen import Latent, latents_by_layer
+from common.saes.dictionary import Latent
+from common.tables import TableRow
+from phase5_attribution_graphs.latents.chosen import latents_by_layer
 from phase5_attribution_graphs.latents.mlps import GeneralText
 from phase5_attribution_graphs.latents.shelf import Shelf
 from phase5_attribution_graphs.replacement.local_model import N_SINKS
 from phase5_attribution_graphs.replacement.transcoders import Transcoder
 
 TEXT, PROMPT = "text", "prompt"
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Context:
         """What stands up to the token, as far as a reader sees it."""
         return tuple(self.ids[max(N_SINKS, self.pos - AROUND) : self.pos + 1])
 
-    def row(self, tokenizer: Any) -> Row:
+    def row(self, tokenizer: Any) -> TableRow:
         start = max(N_SINKS, self.pos - AROUND)
         after = self.ids[self.pos + 1 : self.pos + 1 + AROUND]
         return {
@@ -58,7 +59,7 @@ class Context:
 Contexts = Mapping[Latent, list[Context]]
 
 
-def examples(contexts: Contexts, k: int, tokenizer: Any) -> Iterator[Row]:
+def examples(contexts: Contexts, k: int, tokenizer: Any) -> Iterator[TableRow]:
     """Rows of examples.parquet: of each latent the `k` contexts with the largest activations."""
     for (layer, latent), of_latent in contexts.items():
         different: dict[tuple[int, ...], Context] = {}
@@ -70,7 +71,7 @@ def examples(contexts: Contexts, k: int, tokenizer: Any) -> Iterator[Row]:
 
 @torch.no_grad()
 def contexts_of(
-    chosen: Sequence[Latent], text: GeneralText, shelf: Shelf, fired: Sequence[Row], prompts: Sequence[Row]
+    chosen: Sequence[Latent], text: GeneralText, shelf: Shelf, fired: Sequence[TableRow], prompts: Sequence[TableRow]
 ) -> Contexts:
     """Every context of each of the `chosen` latents: in documents, and in prompts by their rows of fired.parquet."""
     contexts: dict[Latent, list[Context]] = {place: [] for place in chosen}

@@ -4,11 +4,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+
+from common.saes.dictionary import Latent
+from common.tables import TableRow
 
 COMMON = 0.2  # share of a behaviour's prompts in which a latent has to fire to be listed
-Row = dict[str, Any]
-Latent = tuple[int, int]  # layer, and number in it
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Fires:
     largest: dict[Latent, float] = field(default_factory=dict)
     last: dict[Latent, float] = field(default_factory=dict)
 
-    def note(self, row: Row) -> None:
+    def note(self, row: TableRow) -> None:
         """Count one prompt, a row of fired.parquet."""
         self.n += 1
         columns = (row[name] for name in ("layers", "latents", "largest", "at_last"))
@@ -33,7 +33,7 @@ class Fires:
                 self.at_last[place] += 1
                 self.last[place] = self.last.get(place, 0.0) + at_last
 
-    def row(self, place: Latent) -> Row:
+    def row(self, place: Latent) -> TableRow:
         """Of one latent, whether it fires here or not."""
         n_anywhere, n_last = self.anywhere[place], self.at_last[place]
         return {
@@ -47,7 +47,7 @@ class Fires:
         }
 
 
-def frequencies(rows: Iterable[Row]) -> Iterator[Row]:
+def frequencies(rows: Iterable[TableRow]) -> Iterator[TableRow]:
     """Rows of frequencies.parquet, of rows of fired.parquet.
 
     Of each behaviour the latents that fire in at least a fifth of its prompts, both splits together; each split has

@@ -16,7 +16,6 @@ Record i is prompt i of phase 5.1.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,9 @@ from common.model.loading import load_model
 from common.model.unembedding import find_unembedding
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
-from phase5_attribution_graphs.latents.chosen import Latent, Strongest
+from common.saes.dictionary import Latent
+from common.tables import TableRow
+from phase5_attribution_graphs.latents.chosen import Strongest
 from phase5_attribution_graphs.latents.config import CircuitLatentsConfig
 from phase5_attribution_graphs.latents.effects import effects
 from phase5_attribution_graphs.latents.examples import contexts_of, examples
@@ -45,7 +46,6 @@ from phase5_attribution_graphs.latents.mlps import GeneralText
 from phase5_attribution_graphs.latents.prompts import kept_positions, read_prompts
 from phase5_attribution_graphs.latents.shelf import Shelf
 
-Row = dict[str, Any]
 TOP = "top"  # tensors that become activations.parquet
 
 
@@ -55,7 +55,7 @@ class Workplace:
     def __init__(self, ctx: RunContext[CircuitLatentsConfig]):
         self._ctx, self.config = ctx, ctx.config
         prompts = ctx.read(handoffs.CIRCUIT_PROMPTS)
-        self.prompts: list[Row] = prompts.table("prompts.parquet")
+        self.prompts: list[TableRow] = prompts.table("prompts.parquet")
         self._front = [token.id for token in prompts.document().front]
 
     @functools.cached_property
@@ -136,7 +136,7 @@ def strongest_in(out: RecordWriter, shelf: Shelf) -> Strongest:
     return Strongest(shelf.layers, *arrays)
 
 
-def describe(out: RecordWriter, place: Workplace, fired: list[Row], chosen: list[Latent]) -> None:
+def describe(out: RecordWriter, place: Workplace, fired: list[TableRow], chosen: list[Latent]) -> None:
     """Write examples and effects of the chosen latents."""
     config, tokenizer = place.config, place.lm.tokenizer
     contexts = contexts_of(chosen, place.text, place.shelf, fired, place.prompts)
@@ -145,7 +145,7 @@ def describe(out: RecordWriter, place: Workplace, fired: list[Row], chosen: list
     out.table("effects.parquet", list(effects(chosen, place.shelf, end, config.examples, tokenizer)))
 
 
-def fits_of(out: RecordWriter, place: Workplace, fired: list[Row]) -> dict[int, TranscoderFit]:
+def fits_of(out: RecordWriter, place: Workplace, fired: list[TableRow]) -> dict[int, TranscoderFit]:
     """By layer: on text, and at the last positions of all prompts."""
     behaviours, fits = [row["behaviour"] for row in fired], {}
     for layer in place.shelf.layers:
@@ -158,7 +158,7 @@ def fits_of(out: RecordWriter, place: Workplace, fired: list[Row]) -> dict[int, 
     return fits
 
 
-def counted(fired: list[Row]) -> dict[str, dict[str, int]]:
+def counted(fired: list[TableRow]) -> dict[str, dict[str, int]]:
     """Prompts of each behaviour and split."""
     counts: dict[str, dict[str, int]] = {}
     for row in fired:

@@ -6,7 +6,6 @@ an attention sink, no latent is counted: a graph has a constant there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.model.language_model import LanguageModel
+from common.tables import TableRow
 from phase5_attribution_graphs.latents.config import LAST, N_LAST, CircuitLatentsConfig
 from phase5_attribution_graphs.latents.mlps import MlpRows
 from phase5_attribution_graphs.latents.shelf import Shelf
@@ -21,7 +21,6 @@ from phase5_attribution_graphs.replacement.clean_run import clean_run
 from phase5_attribution_graphs.replacement.local_model import N_SINKS
 
 NO_LATENT = -1  # fills up where fewer fire than are kept
-Row = dict[str, Any]
 
 
 @dataclass
@@ -31,7 +30,7 @@ class PromptLatents:
     `top_latents` and `top_acts` are [layer, pos, rank], of the positions `kept`.
     """
 
-    row: Row
+    row: TableRow
     kept: list[int]
     last: dict[str, np.ndarray] = field(default_factory=dict)
     top_latents: list[np.ndarray] = field(default_factory=list)
@@ -57,7 +56,7 @@ def kept_positions(n_tokens: int, positions: str) -> list[int]:
 
 @torch.no_grad()
 def read_prompts(
-    lm: LanguageModel, shelf: Shelf, prompts: Sequence[Row], config: CircuitLatentsConfig
+    lm: LanguageModel, shelf: Shelf, prompts: Sequence[TableRow], config: CircuitLatentsConfig
 ) -> list[PromptLatents]:
     """The latents of some prompts, rows of prompts.parquet; each is read in a pass of its own."""
     mlps = [_mlps_of(lm, prompt) for prompt in prompts]
@@ -77,15 +76,15 @@ def read_prompts(
     return latents_of
 
 
-def _mlps_of(lm: LanguageModel, prompt: Row) -> list[MlpRows]:
+def _mlps_of(lm: LanguageModel, prompt: TableRow) -> list[MlpRows]:
     blocks = clean_run(lm, torch.tensor(prompt["token_ids"])).blocks
     return [MlpRows(block.mlp_input(with_gain=False), block.mlp_gain, block.mlp_out) for block in blocks]
 
 
-def _begun(prompt: Row, positions: str) -> PromptLatents:
+def _begun(prompt: TableRow, positions: str) -> PromptLatents:
     n_tokens = len(prompt["token_ids"])
     row = {name: prompt[name] for name in ("record", "behaviour", "split")} | {"n_tokens": n_tokens}
-    lists: Row = {name: [] for name in ("layers", "latents", "largest", "positions", "at_last")}
+    lists: TableRow = {name: [] for name in ("layers", "latents", "largest", "positions", "at_last")}
     return PromptLatents(row | lists, kept_positions(n_tokens, positions))
 
 

@@ -14,7 +14,6 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from common.errors import ConfigError
 from common.handoffs.circuit_prompts import CircuitPromptsDocument, PromptsOfSplit
@@ -22,6 +21,7 @@ from common.model.loading import load_tokenizer, vocabulary_size
 from common.model.registry import behaviour_prompts
 from common.model.settings import AUTO, file_identity
 from common.phases.context import RunContext
+from common.tables import TableRow
 from phase5_attribution_graphs.prompts.candidates import SPLITS, TRAIN, Unit
 from phase5_attribution_graphs.prompts.config import ALL, BEHAVIOURS, CircuitPromptsConfig
 from phase5_attribution_graphs.prompts.drawing import NO_PARTNER, Draw, Drawn, draw, named, partners
@@ -30,7 +30,6 @@ from phase5_attribution_graphs.prompts.own import chosen_behaviours, read_candid
 from phase5_attribution_graphs.prompts.token_lists import TokenLists
 
 GENERAL = "general lists"
-Row = dict[str, Any]
 
 
 def run(ctx: RunContext[CircuitPromptsConfig], config: CircuitPromptsConfig) -> None:
@@ -39,7 +38,7 @@ def run(ctx: RunContext[CircuitPromptsConfig], config: CircuitPromptsConfig) -> 
     tokens = TokenLists(tokenizer, vocabulary_size(config.model, config.revision), config.model)
     if tokens.sink is not None:
         ctx.log.info("the tokenizer puts no BOS in front: %r stands there, as an attention sink", tokens.sink.text)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     lines: dict[str, bytes] = {}
     told: dict[str, dict[str, PromptsOfSplit]] = {}
     for behaviour, split in itertools.product(behaviours, SPLITS):
@@ -77,7 +76,7 @@ def source_of(config: CircuitPromptsConfig) -> tuple[list[str], Callable[[str, s
     return behaviours, lambda name, split: units_of(candidates, name, split, config.seed), file_identity(path)
 
 
-def rows_of(drawn: Draw, first: int) -> list[Row]:
+def rows_of(drawn: Draw, first: int) -> list[TableRow]:
     """Rows of the table, numbered from `first`."""
     partner_of = partners(drawn.prompts)
     return [
@@ -86,7 +85,7 @@ def rows_of(drawn: Draw, first: int) -> list[Row]:
     ]
 
 
-def _row(one: Drawn, record: int, partner: int) -> Row:
+def _row(one: Drawn, record: int, partner: int) -> TableRow:
     candidate, reading = one.candidate, one.reading
     correct_token, incorrect_token = reading.next_tokens
     return {
@@ -109,7 +108,7 @@ def _row(one: Drawn, record: int, partner: int) -> Row:
     }
 
 
-def lines_of(drawn: Draw, rows: list[Row]) -> bytes:
+def lines_of(drawn: Draw, rows: list[TableRow]) -> bytes:
     """The same as lines of JSON, in the form that --prompts reads."""
     told = ("prompt", "correct_answer", "incorrect_answer", "behaviour", "split", "entity", "template")
     lines = []
@@ -121,7 +120,7 @@ def lines_of(drawn: Draw, rows: list[Row]) -> bytes:
     return "".join(lines).encode()
 
 
-def described(drawn: Draw, rows: list[Row], asked: int) -> PromptsOfSplit:
+def described(drawn: Draw, rows: list[TableRow], asked: int) -> PromptsOfSplit:
     lengths = [one.length for one in drawn.prompts]
     return PromptsOfSplit(
         n=len(rows),
@@ -144,7 +143,7 @@ def log(ctx: RunContext[CircuitPromptsConfig], behaviour: str, split: str, told:
         ctx.log.warning("%s, %s: %d prompts refused, %s: %s", behaviour, split, prompts.n, reason, shown)
 
 
-def check_some(rows: list[Row], told: dict[str, dict[str, PromptsOfSplit]], source: str) -> None:
+def check_some(rows: list[TableRow], told: dict[str, dict[str, PromptsOfSplit]], source: str) -> None:
     """Raises: ConfigError where nothing is left."""
     if rows:
         return

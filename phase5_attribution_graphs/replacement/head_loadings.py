@@ -21,14 +21,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.model.block_parts import Stream
 from phase5_attribution_graphs.replacement.clean_run import FrozenBlock
 from phase5_attribution_graphs.replacement.graph import Graph
 from phase5_attribution_graphs.replacement.local_model import N_SINKS, LocalModel
 from phase5_attribution_graphs.replacement.sweep import skip_factor, through_skip
 from phase5_attribution_graphs.replacement.targets import Target
 from phase5_attribution_graphs.replacement.verify import source
-
-Stream = Float[Tensor, "pos d_model"]
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from common.model.unembedding import Unembedding, find_unembedding
 from common.saes.encoder import LayerSae, load_sae
 from common.saes.settings import SaeConfig
 from common.saes.sources import SaeSource
+from common.tables import TableRow
 from phase6_error_circuits.latents.nodes import LATENT
 from phase6_error_circuits.latents.shares import share
 
 N_TOKENS = 10  # to either side
 AT_ONCE = 128  # latents: their effects on a vocabulary of 256,000 take 130 MB
-Row = dict[str, Any]  # of nodes.parquet
 Key = tuple[int, int, str]  # layer, latent, place
 
 
@@ -77,7 +77,7 @@ class Ends:
             return None
 
 
-def top_latents(nodes: Sequence[Row], shapes: Sequence[AttributedShape], n: int, ends: Ends) -> TopLatentsDocument:
+def top_latents(nodes: Sequence[TableRow], shapes: Sequence[AttributedShape], n: int, ends: Ends) -> TopLatentsDocument:
     """The `n` strongest of every contrast; `nodes` are the rows of nodes.parquet."""
     of_contrast = {}
     for contrast in dict.fromkeys(shape.contrast for shape in shapes):
@@ -88,9 +88,9 @@ def top_latents(nodes: Sequence[Row], shapes: Sequence[AttributedShape], n: int,
     return TopLatentsDocument(contrasts=of_contrast)
 
 
-def strongest(rows: Sequence[Row], shapes: Sequence[AttributedShape], n: int) -> list[TopLatent]:
+def strongest(rows: Sequence[TableRow], shapes: Sequence[AttributedShape], n: int) -> list[TopLatent]:
     """Latents by place, means over the pairs of all shapes; what they write is left open."""
-    groups: defaultdict[Key, list[Row]] = defaultdict(list)
+    groups: defaultdict[Key, list[TableRow]] = defaultdict(list)
     for row in rows:
         if row["kind"] == LATENT:
             groups[row["layer"], row["latent"], row["place"]].append(row)
@@ -105,7 +105,9 @@ def strongest(rows: Sequence[Row], shapes: Sequence[AttributedShape], n: int) ->
     return [_top(key, effect_of(key), groups[key], shapes, whole) for key in ranked]
 
 
-def _top(key: Key, effect: float, rows: Sequence[Row], shapes: Sequence[AttributedShape], whole: float) -> TopLatent:
+def _top(
+    key: Key, effect: float, rows: Sequence[TableRow], shapes: Sequence[AttributedShape], whole: float
+) -> TopLatent:
     effects = {shape.template: 0.0 for shape in shapes}
     pairs = {shape.template: sum(one.n for one in shapes if one.template == shape.template) for shape in shapes}
     wholes = {

@@ -34,7 +34,14 @@ from phase6_error_circuits.circuits.config import ABLATIONS, ErrorCircuitsConfig
 from phase6_error_circuits.circuits.edge_steps import edges_step
 from phase6_error_circuits.circuits.exporting import N_NODES, circuit_graph, files_of
 from phase6_error_circuits.circuits.figures import draw_curves, draw_edges
-from phase6_error_circuits.circuits.node_steps import curves_step, layers_step, mask_step, rankings_step, transfer_step
+from phase6_error_circuits.circuits.node_steps import (
+    Found,
+    curves_step,
+    layers_step,
+    mask_step,
+    rankings_step,
+    transfer_step,
+)
 from phase6_error_circuits.circuits.ranking import ranked
 from phase6_error_circuits.circuits.rows import circuit_rows, curve_rows, edge_rows, node_of
 from phase6_error_circuits.circuits.subject import Subject
@@ -52,7 +59,6 @@ STEPS = {
 }
 LISTS = ("curves", "enough", "one_layer", "transfers", "masks")
 NOT_TOLD = ("mask", "links", "depth")  # of the document: they are in tables, or for the graph
-Found = dict[str, Any]
 
 
 def run(ctx: RunContext[ErrorCircuitsConfig], config: ErrorCircuitsConfig) -> None:

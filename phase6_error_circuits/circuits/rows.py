@@ -5,12 +5,11 @@ from typing import Any
 
 from common.handoffs.error_latent_circuits import ErrorLatentCircuit
 from common.handoffs.estimates import Interval
+from common.tables import TableRow
 from phase6_error_circuits.circuits.config import POSITIVE
 from phase6_error_circuits.circuits.ranking import ranked
 from phase6_error_circuits.latents.nodes import NO_LATENT, Node
 from phase6_error_circuits.latents.studied import StudiedShape
-
-Row = dict[str, Any]
 
 
 def node_of(values: Sequence[Any]) -> Node:
@@ -19,7 +18,7 @@ def node_of(values: Sequence[Any]) -> Node:
     return Node(layer, pos, latent)
 
 
-def curve_rows(circuit: ErrorLatentCircuit) -> list[Row]:
+def curve_rows(circuit: ErrorLatentCircuit) -> list[TableRow]:
     """Rows of curves.parquet."""
     known = {name: getattr(circuit, name) for name in ("contrast", "format", "template", "shape")}
     return [
@@ -41,7 +40,9 @@ def curve_rows(circuit: ErrorLatentCircuit) -> list[Row]:
     ]
 
 
-def circuit_rows(shape: StudiedShape, importance: Mapping[Node, float], mask: Iterable[Sequence[Any]]) -> list[Row]:
+def circuit_rows(
+    shape: StudiedShape, importance: Mapping[Node, float], mask: Iterable[Sequence[Any]]
+) -> list[TableRow]:
     """Rows of circuit.parquet; `mask` has layer, position, latent and how far a node is open."""
     opened = {node_of(values[:3]): values[3] for values in mask}
     return [
@@ -56,7 +57,7 @@ def circuit_rows(shape: StudiedShape, importance: Mapping[Node, float], mask: It
     ]
 
 
-def edge_rows(shape: StudiedShape, links: Iterable[Sequence[Any]]) -> list[Row]:
+def edge_rows(shape: StudiedShape, links: Iterable[Sequence[Any]]) -> list[TableRow]:
     """Rows of edges.parquet."""
     rows = []
     for source, target, weight, skip, attention, mlp, *tried in links:
@@ -70,7 +71,7 @@ def edge_rows(shape: StudiedShape, links: Iterable[Sequence[Any]]) -> list[Row]:
     return rows
 
 
-def node_columns(node: Node, shape: StudiedShape) -> Row:
+def node_columns(node: Node, shape: StudiedShape) -> TableRow:
     """What a table says of a node."""
     return {
         "layer": node.layer,
@@ -81,9 +82,9 @@ def node_columns(node: Node, shape: StudiedShape) -> Row:
     }
 
 
-def _shape(shape: StudiedShape) -> Row:
+def _shape(shape: StudiedShape) -> TableRow:
     return {"contrast": shape.contrast, "template": shape.template, "shape": shape.shape}
 
 
-def _estimate(name: str, estimate: Interval) -> Row:
+def _estimate(name: str, estimate: Interval) -> TableRow:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -19,20 +19,20 @@ from common.handoffs.error_dense import (
     DifferenceDirection,
 )
 from common.handoffs.error_patching import StudiedPairs
+from common.tables import TableRow
 from phase6_error_circuits.dense import jobs
 from phase6_error_circuits.dense.config import ErrorDenseConfig
 from phase6_error_circuits.estimates import Shares, described, names_of_positions
 from phase6_error_circuits.pair import ErrorPair
 
 N_NODES_SHOWN = 30  # in the document
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Measured:
     """The rows of metrics.parquet, by what they are of; the first `n_select` pairs select."""
 
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     pairs: Sequence[ErrorPair]
     n_select: int
     config: ErrorDenseConfig
@@ -101,7 +101,7 @@ def curves(measured: Measured, split: str) -> DenseCurves:
     )
 
 
-def curve_rows(of_split: dict[str, DenseCurves], sizes: Sequence[int]) -> list[Row]:
+def curve_rows(of_split: dict[str, DenseCurves], sizes: Sequence[int]) -> list[TableRow]:
     """Rows of curves.parquet."""
     return [
         {
@@ -118,7 +118,7 @@ def curve_rows(of_split: dict[str, DenseCurves], sizes: Sequence[int]) -> list[R
     ]
 
 
-def node_rows(measured: Measured, total: float) -> list[Row]:
+def node_rows(measured: Measured, total: float) -> list[TableRow]:
     """Rows of nodes.parquet: the first of the ranking."""
     pair = measured.pairs[0]
     names = names_of_positions(pair)
@@ -137,7 +137,7 @@ def node_rows(measured: Measured, total: float) -> list[Row]:
     ]
 
 
-def shown_nodes(rows: Sequence[Row], tokens: Sequence[str]) -> list[DenseNode]:
+def shown_nodes(rows: Sequence[TableRow], tokens: Sequence[str]) -> list[DenseNode]:
     names = ("kind", "layer", "unit", "pos", "importance")
     nodes = []
     for row in rows[:N_NODES_SHOWN]:
@@ -166,7 +166,7 @@ def directions(measured: Measured) -> list[DifferenceDirection]:
     return measured_directions
 
 
-def direction_rows(measured: Sequence[DifferenceDirection]) -> list[Row]:
+def direction_rows(measured: Sequence[DifferenceDirection]) -> list[TableRow]:
     """Rows of directions.parquet."""
     return [
         {

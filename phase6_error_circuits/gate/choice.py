@@ -12,14 +12,15 @@ Held-out pairs have no part in it; what they say of the choice is reported besid
 from collections.abc import Iterable, Mapping, Sequence
 
 from common.handoffs.error_gate import GateFigures, GateOfContrast, GateResult, GateVerdict, Studied
-from phase6_error_circuits.gate.figures import Answered, Words, gate_figures
+from common.model.tokenization import TextOfToken
+from phase6_error_circuits.gate.figures import Answered, gate_figures
 from phase6_error_circuits.pair import NULL, REAL, REPORT, SELECT
 
 ORDER = (GateVerdict.PASS, GateVerdict.WEAK, GateVerdict.STOP)
 Contrasts = dict[str, dict[str, GateOfContrast]]  # by name and format
 
 
-def gate_result(pairs: Sequence[Answered], words: Words) -> GateResult:
+def gate_result(pairs: Sequence[Answered], words: TextOfToken) -> GateResult:
     """Pairs that select, pairs held out, null pairs."""
 
     def of(kind: str, *splits: str) -> GateFigures | None:
@@ -30,7 +31,7 @@ def gate_result(pairs: Sequence[Answered], words: Words) -> GateResult:
     return GateResult(select=select, held_out=of(REAL, REPORT), null_pairs=of(NULL, SELECT, REPORT))
 
 
-def gate_of_contrast(pairs: Sequence[Answered], words: Words) -> GateOfContrast:
+def gate_of_contrast(pairs: Sequence[Answered], words: TextOfToken) -> GateOfContrast:
     """All templates of a contrast in one format."""
     names = dict.fromkeys(one.pair.template for one in pairs)
     results = {name: gate_result([one for one in pairs if one.pair.template == name], words) for name in names}

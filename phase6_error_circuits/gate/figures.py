@@ -1,7 +1,7 @@
 """What is counted of the answers to some pairs, and the verdict on it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,12 @@ from jaxtyping import Float
 from common.evaluation.statistics import counted
 from common.handoffs.error_gate import AnswersOfFormat, GateFigures, GateVerdict
 from common.handoffs.estimates import Counted
+from common.model.tokenization import TextOfToken
 from phase6_error_circuits.gate.reading import Answer
 from phase6_error_circuits.pair import ErrorPair
 
 BOTH_SIGNS, CLEAN_ABOVE = 0.80, 0.95  # lower bound of the interval; share of pairs
 N_TOP_TOKENS = 3
-Words = Callable[[int], str]  # the text of a token
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def judge(both_signs: Counted, clean_above: Counted) -> GateVerdict:
     return GateVerdict.WEAK if above is not None and above >= CLEAN_ABOVE else GateVerdict.STOP
 
 
-def gate_figures(pairs: Sequence[Answered], words: Words) -> GateFigures | None:
+def gate_figures(pairs: Sequence[Answered], words: TextOfToken) -> GateFigures | None:
     """The figures of some pairs; None where there are none."""
     if not pairs:
         return None

@@ -20,11 +20,12 @@ from common.handoffs.error_gate import ErrorGateDocument, GateFigures, GateOfCon
 from common.handoffs.error_pairs import ErrorPairsDocument
 from common.model.language_model import LanguageModel
 from common.model.loading import load_model
+from common.model.tokenization import TextOfToken
 from common.phases.context import RunContext
 from common.words import count, number, percent
 from phase6_error_circuits.gate.choice import Contrasts, gate_of_contrast, nearest, studied
 from phase6_error_circuits.gate.config import ErrorGateConfig
-from phase6_error_circuits.gate.figures import Answered, Words, answers_of_format
+from phase6_error_circuits.gate.figures import Answered, answers_of_format
 from phase6_error_circuits.gate.reading import mean_logits, read_answers
 from phase6_error_circuits.pair import ErrorPair, pair_of
 
@@ -70,7 +71,7 @@ def answers_to(
     return [answered[pair.record] for pair in pairs]
 
 
-def words_of(lm: LanguageModel) -> Words:
+def words_of(lm: LanguageModel) -> TextOfToken:
     """What gives the text of a token."""
 
     @cache
@@ -80,7 +81,7 @@ def words_of(lm: LanguageModel) -> Words:
     return text
 
 
-def contrasts_of(answered: Sequence[Answered], words: Words) -> Contrasts:
+def contrasts_of(answered: Sequence[Answered], words: TextOfToken) -> Contrasts:
     groups: dict[tuple[str, str], list[Answered]] = {}
     for one in answered:
         groups.setdefault((one.pair.contrast, one.pair.format), []).append(one)
@@ -139,7 +140,7 @@ def say_what_is_studied(ctx: RunContext[ErrorGateConfig], document: ErrorGateDoc
         ctx.log.warning("going on, since --force is given, with an answer that the model does not give")
 
 
-def row_of(one: Answered, words: Words) -> dict[str, Any]:
+def row_of(one: Answered, words: TextOfToken) -> dict[str, Any]:
     clean, corrupted = one.differences
     return {
         **{name: getattr(one.pair, name) for name in CARRIED_OVER},

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from common.model.language_model import LanguageModel
+from common.saes.dictionary import Latent
 from phase6_error_circuits.arms import Arms, arms_of
 from phase6_error_circuits.latents.dictionaries import SiteDictionaries
 from phase6_error_circuits.latents.gradients import error_parts, gradient, latent_parts, midpoints
@@ -25,11 +26,10 @@ from phase6_error_circuits.latents.shares import share
 from phase6_error_circuits.latents.split_arms import SplitArm, SplitArms, Values, values_at_sites
 from phase6_error_circuits.latents.studied import StudiedShape
 from phase6_error_circuits.nodes.config import ErrorNodesConfig
-from phase6_error_circuits.nodes.told import Latent, Place, RankedNode
+from phase6_error_circuits.nodes.told import Place, RankedNode
 from phase6_error_circuits.pair import SELECT, ErrorPair
 
 ARMS = ("clean", "corrupted")
-Found = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Effects:
         self.added = np.zeros((len(ARMS), n_latents))
         self.at_place: list[float | None] = [None] * n_places
 
-    def means(self, n: int) -> Found:
+    def means(self, n: int) -> dict[str, Any]:
         at_place = [None if value is None else value / n for value in self.at_place]
         return {"whole": self.whole / n, "added": (self.added / n).tolist(), "at_place": at_place}
 
@@ -82,7 +82,7 @@ class AtHome:
             if at.latent is None:
                 self._differ[number] += _squares_that_differ(arms, at.layer, pos)
 
-    def means(self, n: int) -> list[Found]:
+    def means(self, n: int) -> list[dict[str, Any]]:
         means = []
         for (at, _), sizes, differ in zip(self.nodes, self._sizes, self._differ, strict=True):
             means.append(dict(zip(ARMS, (sizes / n).tolist(), strict=True)))
@@ -105,7 +105,7 @@ class Reader:
     latents: Sequence[Latent]
     places: Sequence[Place]
 
-    def read(self, shape: StudiedShape, *, effects: bool, nodes: Sequence[RankedNode]) -> Found:
+    def read(self, shape: StudiedShape, *, effects: bool, nodes: Sequence[RankedNode]) -> dict[str, Any]:
         """The record of a shape; `nodes` are those that were found on it."""
         pairs, size, n_select = [*shape.select, *shape.held_out], self.config.batch_size, len(shape.select)
         programs = [PairProgram(pair, arm) for pair in pairs for arm in ARMS]
@@ -173,7 +173,7 @@ class Reader:
         acts: Float[np.ndarray, "program pos latent"],
         shape: StudiedShape,
         with_examples: bool,
-    ) -> list[Found]:
+    ) -> list[dict[str, Any]]:
         """Of each latent the programs that are shown: those in which it fires most, and example pairs."""
         config, first = self.config, shape.example.code_start
         examples = [*shape.select[: config.n_examples], *shape.held_out[: config.n_examples]] if with_examples else []

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from phase6_error_circuits.nodes.told import Latent, NodesPlan
+from common.model.tokenization import TextOfToken
+from common.saes.dictionary import Latent
+from common.tables import TableRow
+from phase6_error_circuits.nodes.told import NodesPlan
 from phase6_error_circuits.pair import SPLITS
 
 PAIR, TOP = "pair", "top"
-Row = dict[str, Any]
-Words = Callable[[int], str]  # of a token
 
 
-def snippet_rows(plan: NodesPlan, results: Sequence[Mapping[str, Any]], n: int, words: Words) -> list[Row]:
+def snippet_rows(plan: NodesPlan, results: Sequence[Mapping[str, Any]], n: int, words: TextOfToken) -> list[TableRow]:
     """Of each latent in each format the example pairs, then the `n` programs of each split in which it fires most."""
     rows = []
     for form in dict.fromkeys(group.shape.format for group in plan.groups):
@@ -27,7 +28,7 @@ def snippet_rows(plan: NodesPlan, results: Sequence[Mapping[str, Any]], n: int, 
     return rows
 
 
-def _rows(shape: Any, one: Mapping[str, Any], number: int) -> Iterator[Row]:
+def _rows(shape: Any, one: Mapping[str, Any], number: int) -> Iterator[TableRow]:
     """What a record keeps of a latent, with its token ids."""
     first = shape.example.code_start
     for what, kept in one["kept"][number].items():
@@ -40,7 +41,7 @@ def _rows(shape: Any, one: Mapping[str, Any], number: int) -> Iterator[Row]:
             yield {**facts, "position": pos, "first": first, "ids": ids, "activations": acts}
 
 
-def _pairs(rows: Sequence[Row]) -> Iterator[Row]:
+def _pairs(rows: Sequence[TableRow]) -> Iterator[TableRow]:
     """Both programs of each example, clean before corrupted."""
     ranks: dict[tuple[str, str, str, int, int], int] = {}
     seen: Counter[str] = Counter()
@@ -52,10 +53,10 @@ def _pairs(rows: Sequence[Row]) -> Iterator[Row]:
         yield {**row, "rank": ranks[key]}
 
 
-def _tops(rows: Sequence[Row], n: int) -> Iterator[Row]:
+def _tops(rows: Sequence[TableRow], n: int) -> Iterator[TableRow]:
     """The strongest of each split over all shapes; what is the same up to the peak counts once."""
     for split in SPLITS:
-        different: dict[tuple[int, ...], Row] = {}
+        different: dict[tuple[int, ...], TableRow] = {}
         tops = [row for row in rows if row["what"] == TOP and row["split"] == split]
         for row in sorted(tops, key=lambda row: -row["peak"]):
             different.setdefault(tuple(row["ids"][: row["position"] - row["first"] + 1]), row)
@@ -63,7 +64,7 @@ def _tops(rows: Sequence[Row], n: int) -> Iterator[Row]:
             yield {**row, "rank": rank}
 
 
-def _of(latent: Latent, form: str, row: Row, words: Words) -> Row:
+def _of(latent: Latent, form: str, row: TableRow, words: TextOfToken) -> TableRow:
     """A row of the table; blanks of its tokens can be seen."""
     layer, number = latent
     known = {name: value for name, value in row.items() if name != "ids"}

@@ -28,6 +28,7 @@ from common.handoffs.error_nodes import (
     ToldNode,
 )
 from common.handoffs.estimates import Interval
+from common.tables import TableRow
 from phase6_error_circuits.estimates import token_labels
 from phase6_error_circuits.latents.shares import share
 from phase6_error_circuits.nodes.reading import ARMS
@@ -35,7 +36,6 @@ from phase6_error_circuits.nodes.told import SHAPE, Group, NodesPlan, ToldContra
 from phase6_error_circuits.pair import REPORT, SELECT
 
 NUMBERS_AT_ONCE = 2_000_000  # of resamples of programs: 16 MB
-Row = dict[str, Any]
 Record = Mapping[str, Any]  # what reading.py says of a group
 
 
@@ -69,7 +69,7 @@ class Read:
         return len(self.group.shape.select)
 
 
-def activation_rows(plan: NodesPlan, results: Sequence[Record]) -> list[Row]:
+def activation_rows(plan: NodesPlan, results: Sequence[Record]) -> list[TableRow]:
     """Rows of activations.parquet."""
     rows = []
     for group, one in zip(plan.groups, results, strict=True):

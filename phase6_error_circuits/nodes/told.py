@@ -20,13 +20,13 @@ from common.handoffs.error_gate import ErrorGateDocument
 from common.handoffs.error_latent_circuits import ErrorLatentCircuit
 from common.handoffs.error_nodes import NodeSource
 from common.phases.context import RunContext
+from common.saes.dictionary import Latent
 from phase6_error_circuits.circuits.config import POSITIVE
 from phase6_error_circuits.latents.nodes import ERROR
 from phase6_error_circuits.latents.studied import StudiedShape, shapes_in, shapes_of_format
 from phase6_error_circuits.nodes.config import ErrorNodesConfig
 from phase6_error_circuits.pair import pair_of
 
-Latent = tuple[int, int]  # layer, latent
 Key = tuple[str, str, str, int]  # contrast, format, template, shape
 SHAPE = ("contrast", "format", "template", "shape")
 

@@ -16,6 +16,7 @@ from common.handoffs.error_patching import (
     StudiedPairs,
 )
 from common.handoffs.estimates import Interval
+from common.tables import TableRow
 from phase6_error_circuits.estimates import Shares, described, names_of_positions
 from phase6_error_circuits.pair import ErrorPair
 from phase6_error_circuits.patching.config import ErrorPatchingConfig
@@ -23,7 +24,6 @@ from phase6_error_circuits.patching.jobs import ATTENTION, EVERYWHERE, FIRST_ORD
 from phase6_error_circuits.patching.patches import DENOISING, DIRECTIONS, NOISING
 
 N_STRONGEST = 6  # places of each part that the document names
-Row = dict[str, Any]
 Key = tuple[str, str, int, int, int]  # direction, part, layer, head, position
 
 
@@ -36,7 +36,7 @@ class Patched:
     facts: StudiedPairs
     shares: dict[Key, Interval]
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[TableRow]:
         """Rows of shares.parquet."""
         names = names_of_positions(self.pairs[0])
         for (direction, part, layer, head, pos), share in self.shares.items():
@@ -69,7 +69,7 @@ class Patched:
 
 
 def patched(
-    number: int, pairs: Sequence[ErrorPair], rows: Sequence[Row], tokenizer: Any, config: ErrorPatchingConfig
+    number: int, pairs: Sequence[ErrorPair], rows: Sequence[TableRow], tokenizer: Any, config: ErrorPatchingConfig
 ) -> Patched:
     """The shares of one shape, from its rows of effects.parquet."""
     target = {row["direction"]: np.array(row["effects"]) for row in rows if row["part"] == NONE}
@@ -84,7 +84,7 @@ def patched(
     return Patched(number, pairs, described(pairs, clean, corrupted, shares, tokenizer), share_of)
 
 
-def _key(row: Row, place: int) -> Key:
+def _key(row: TableRow, place: int) -> Key:
     head, pos = (place, EVERYWHERE) if row["part"] == FIRST_ORDER else (row["head"], place)
     return row["direction"], row["part"], row["layer"], head, pos
 

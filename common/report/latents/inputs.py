@@ -25,8 +25,8 @@ from common.report.collect import Collected, PhaseResult
 from common.saes.activations import check_reads_the_residual_stream, layer_activations, layer_list, stored_layers
 from common.saes.encoder import LayerSae, load_sae
 from common.saes.sources import SaeSource, sae_source
+from common.tables import TableRow
 
-Row = dict[str, Any]
 SHOWN_SPLIT = "sae"  # the problems that selected the latents; the validation split is read by the phases that say so
 
 
@@ -34,7 +34,7 @@ SHOWN_SPLIT = "sae"  # the problems that selected the latents; the validation sp
 class Fired:
     """What was read, row by row, with the activation of one latent [n] in the SAE's units."""
 
-    rows: list[Row]
+    rows: list[TableRow]
     activations: np.ndarray
 
     @property
@@ -106,7 +106,7 @@ class Inputs:
         return Fired(rows, self._fired(general_text, layer, latent, numbers, item="document"))
 
     @functools.cached_property
-    def programs(self) -> list[Row]:
+    def programs(self) -> list[TableRow]:
         """Those of the selection split that there are."""
         split = self.collected.needed(SPLIT).artifact.table(SPLIT_FILES[SHOWN_SPLIT])
         programs = self.collected.needed(GENERATIONS).artifact.table("dataset.parquet")
