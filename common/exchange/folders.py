@@ -26,14 +26,13 @@ from common.errors import ConfigError
 from common.exchange import rows
 from common.exchange.card_page import FIELDS, card_page
 from common.exchange.exporting import appearing, check_target
-from common.exchange.rows import Row
 from common.files import json_bytes
 from common.handoffs import GENERATIONS, SPLIT_NAMES
 from common.report.collect import Collected
 from common.report.papers.references import bibtex_of
 from common.runs.artifacts import Artifact
 from common.saes.activations import stored_layers, stored_positions
-from common.tables import to_parquet
+from common.tables import TableRow, to_parquet
 
 REPORTS = SPLIT_NAMES[-1]
 UNSPLIT = "unsplit"  # before phase 0.1; `all` is a word of `datasets` itself
@@ -83,7 +82,7 @@ def write_json_lines(collected: Collected, folder: Path) -> int:
     return len(tables["programs"])
 
 
-def _tables(collected: Collected) -> dict[str, list[Row]]:
+def _tables(collected: Collected) -> dict[str, list[TableRow]]:
     """Those that have rows."""
     tables = {
         "programs": rows.programs(collected),
@@ -94,7 +93,7 @@ def _tables(collected: Collected) -> dict[str, list[Row]]:
     return {name: table for name, table in tables.items() if table}
 
 
-def without_nan(row: Row) -> Row:
+def without_nan(row: TableRow) -> TableRow:
     """JSON knows no NaN: what is not a number is null."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
@@ -104,7 +103,7 @@ def _told(collected: Collected) -> dict[str, object]:
     return {"experiment": collected.experiment, "phases": phases}
 
 
-def _by_split(table: list[Row]) -> dict[str, list[Row]]:
+def _by_split(table: list[TableRow]) -> dict[str, list[TableRow]]:
     """Rows by the split of their problem; what is of no problem is about those that report."""
     if "split" not in table[0]:
         return {REPORTS: table}
@@ -114,7 +113,7 @@ def _by_split(table: list[Row]) -> dict[str, list[Row]]:
     return parts | ({UNSPLIT: rest} if rest else {})
 
 
-def _parquet(name: str, table: list[Row]) -> bytes:
+def _parquet(name: str, table: list[TableRow]) -> bytes:
     """With declared types where columns are declared: one of nulls in a split has the type that it has in others."""
     if name in FIELDS:
         return to_parquet(table, FIELDS[name])
@@ -123,7 +122,7 @@ def _parquet(name: str, table: list[Row]) -> bytes:
     return buffer.getvalue()
 
 
-def _write_activations(stored: Artifact, programs: list[Row], folder: Path) -> dict[str, str]:
+def _write_activations(stored: Artifact, programs: list[TableRow], folder: Path) -> dict[str, str]:
     """One file for each split, a layer in memory at a time; where they lie, by split."""
     places = {}
     for split, part in _by_split(programs).items():

@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from common.tables import TableRow
 from phase5_attribution_graphs.interventions.circuits import KEPT, TOP_INFLUENCE, TOP_SIGNED, Circuit
 from phase5_attribution_graphs.interventions.measuring import FIXED, Effects, Meter
 from phase5_attribution_graphs.interventions.nulls import NullSets, null_sets, p_of_rank, rank, seed_of
-from phase5_attribution_graphs.interventions.rows import INHIBIT, MEAN, UNKNOWN, ZERO, ZERO_EACH, Row, effect_row
+from phase5_attribution_graphs.interventions.rows import INHIBIT, MEAN, UNKNOWN, ZERO, ZERO_EACH, effect_row
 from phase5_attribution_graphs.replacement.interventions import Change
 
 FREELY = next(iter(FIXED))
@@ -44,7 +45,7 @@ class Nulls:
     each: Float[np.ndarray, " n_nulls"]
 
 
-def ablated(circuit: Circuit, meter: Meter, means: Mapping[str, Tensor | None], inhibit: float) -> list[Row]:
+def ablated(circuit: Circuit, meter: Meter, means: Mapping[str, Tensor | None], inhibit: float) -> list[TableRow]:
     """Rows of effects.parquet, without ranks: every set under every change, everything else free and frozen.
 
     `means` are those of the latents of each named set; None where they are not known.
@@ -95,7 +96,7 @@ def one_by_one(circuit: Circuit, meter: Meter, index: Int[Tensor, " k"]) -> Effe
     return meter.effects([circuit.latents[one[None]].set_to(0.0) for one in index])
 
 
-def ranked(circuit: Circuit, meter: Meter, rows: list[Row], nulls: Nulls) -> list[Row]:
+def ranked(circuit: Circuit, meter: Meter, rows: list[TableRow], nulls: Nulls) -> list[TableRow]:
     """The rows, the top by signed effect with its rank, and one more: the top by influence, latent by latent."""
     alone = one_by_one(circuit, meter, circuit.top_influence)
     sizes = Effects(np.abs(alone.capped).mean(keepdims=True), np.abs(alone.before_cap).mean(keepdims=True))
@@ -106,10 +107,10 @@ def ranked(circuit: Circuit, meter: Meter, rows: list[Row], nulls: Nulls) -> lis
     return [*rows[:place], signed, *rows[place + 1 :], _with_rank(each, nulls.each)]
 
 
-def is_row(row: Row, intervention: str, named: str, fixed: str = FREELY) -> bool:
+def is_row(row: TableRow, intervention: str, named: str, fixed: str = FREELY) -> bool:
     return (row["intervention"], row["set"], row["fixed"]) == (intervention, named, fixed)
 
 
-def _with_rank(row: Row, null: Float[np.ndarray, " n"]) -> Row:
+def _with_rank(row: TableRow, null: Float[np.ndarray, " n"]) -> TableRow:
     rank_of_set = rank(row["effect"], null)
     return {**row, "rank": rank_of_set, "n_nulls": len(null), "p": p_of_rank(rank_of_set, len(null))}

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.model.language_model import LanguageModel
+from common.tables import TableRow
 from phase5_attribution_graphs.interventions.ablations import ALL, FREELY
 from phase5_attribution_graphs.interventions.circuits import KEPT, TOP_SIGNED, Circuit, Latents
 from phase5_attribution_graphs.interventions.measuring import Meter
-from phase5_attribution_graphs.interventions.rows import PATCH, PATCH_BACK, Row, effect_row
+from phase5_attribution_graphs.interventions.rows import PATCH, PATCH_BACK, effect_row
 from phase5_attribution_graphs.replacement.clean_run import clean_run
 from phase5_attribution_graphs.replacement.local_model import local_model
 from phase5_attribution_graphs.replacement.transcoders import Transcoder
@@ -50,7 +51,7 @@ def patched(
     partner: Partner,
     batch_size: int,
     log: logging.Logger,
-) -> list[Row]:
+) -> list[TableRow]:
     """Rows of effects.parquet; `share` is that of the difference between the two prompts, whichever way it moves."""
     run = clean_run(lm, torch.tensor(partner.token_ids))
     there, of_partner = Meter(lm, run, transcoders, circuit.target, batch_size, log), local_model(run, transcoders)

@@ -5,10 +5,11 @@ What is added is its decoder's row in its own layer, whatever its own position i
 
 from collections.abc import Sequence
 
+from common.tables import TableRow
 from phase5_attribution_graphs.interventions.ablations import FREELY
 from phase5_attribution_graphs.interventions.circuits import Circuit
 from phase5_attribution_graphs.interventions.measuring import Meter
-from phase5_attribution_graphs.interventions.rows import STEER, Row, effect_row
+from phase5_attribution_graphs.interventions.rows import STEER, effect_row
 from phase5_attribution_graphs.replacement.interventions import Add, Change
 from phase5_attribution_graphs.replacement.transcoders import Transcoder
 
@@ -17,7 +18,7 @@ TOP_LATENT = "top_latent"
 
 def steered(
     circuit: Circuit, meter: Meter, transcoders: Sequence[Transcoder | None], coefficients: Sequence[float]
-) -> list[Row]:
+) -> list[TableRow]:
     top = circuit.latents[circuit.top_signed[:1]]
     [(layer, pos, latent)] = top.places()
     transcoder = transcoders[layer]

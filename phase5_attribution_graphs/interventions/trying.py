@@ -21,11 +21,12 @@ from common.handoffs.circuit_interventions import InterventionsDocument
 from common.model.loading import load_model
 from common.phases.context import RunContext
 from common.runs.records import RecordWriter
+from common.tables import TableRow
 from phase5_attribution_graphs.baseline.baseline import csv_of
 from phase5_attribution_graphs.interventions.circuits import TOP_SIGNED
 from phase5_attribution_graphs.interventions.config import CircuitInterventionsConfig
 from phase5_attribution_graphs.interventions.figures import effects_beside_nulls
-from phase5_attribution_graphs.interventions.study import Row, Studied, Study
+from phase5_attribution_graphs.interventions.study import Studied, Study
 from phase5_attribution_graphs.interventions.summary import COMPARED, Evidence, summarize
 from phase5_attribution_graphs.interventions.words import in_short
 from phase5_attribution_graphs.replacement.transcoders import load_transcoders
@@ -48,9 +49,9 @@ def run(ctx: RunContext[CircuitInterventionsConfig], config: CircuitIntervention
             write(ctx, out, tried)
 
 
-def tried_prompts(ctx: RunContext[CircuitInterventionsConfig]) -> list[Row]:
+def tried_prompts(ctx: RunContext[CircuitInterventionsConfig]) -> list[TableRow]:
     """The first test prompts of each behaviour."""
-    prompts_of: dict[str, list[Row]] = defaultdict(list)
+    prompts_of: dict[str, list[TableRow]] = defaultdict(list)
     for row in ctx.read(handoffs.CIRCUIT_PROMPTS).table("prompts.parquet"):
         if row["split"] == TEST and len(prompts_of[row["behaviour"]]) < ctx.config.n_prompts:
             prompts_of[row["behaviour"]].append(row)
@@ -61,7 +62,7 @@ def count_records(ctx: RunContext[CircuitInterventionsConfig]) -> int:
     return len(tried_prompts(ctx))
 
 
-def write(ctx: RunContext[CircuitInterventionsConfig], out: RecordWriter, tried: Sequence[Row]) -> None:
+def write(ctx: RunContext[CircuitInterventionsConfig], out: RecordWriter, tried: Sequence[TableRow]) -> None:
     config = ctx.config
     ctx.log.info("loading %s", config.model)
     lm = load_model(config.model, ctx.device, config.dtype, config.threads, revision=config.revision)

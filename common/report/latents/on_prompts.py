@@ -16,8 +16,9 @@ from common.report.blocks import (
     figure_cell,
 )
 from common.report.figures import drawn
-from common.report.latents.inputs import Fired, Inputs, Row
+from common.report.latents.inputs import Fired, Inputs
 from common.report.latents.tokens import last_token
+from common.tables import TableRow
 from common.words import count, number
 
 N_TOP = 10
@@ -103,7 +104,7 @@ def _top(inputs: Inputs, fired: Fired) -> Passages:
     return Passages("Prompts on which it is most active", passages, note)
 
 
-def _passage(inputs: Inputs, row: Row, activation: float) -> Passage:
+def _passage(inputs: Inputs, row: TableRow, activation: float) -> Passage:
     prompt = row["prompt"]
     before, token = last_token(inputs.tokenizer, prompt, inputs.bodies([prompt]))
     error = f": {row['error'].replace('_', ' ')}" if row["error"] else ""
