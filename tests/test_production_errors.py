@@ -19,13 +19,13 @@ import pytest
 from hub_models import GEMMA_CHAT, d_model_of, write_model
 from hub_saes import COMMIT, cached_file, mostly_zero_arrays, write_gemma_scope
 from runs import newest
-from support import ROOT, WHOLE_SWEEPS, command, in_whole_sweeps, offline
+from support import ROOT, command, in_whole_sweeps, offline
 
 from common.saes.sources import SaeSource, sae_source
 
 TUNED, BASE = "google/gemma-2-2b-it", "google/gemma-2-9b"
-MODELS = [TUNED, BASE] if WHOLE_SWEEPS else [TUNED]
-pytestmark = pytest.mark.sweep
+MODELS = [TUNED, BASE]
+pytestmark = [pytest.mark.sweep, in_whole_sweeps]
 N_LAYERS = {TUNED: 2, BASE: 1}  # the SAE of a layer takes 0.3 and 0.5 GB
 RELEASES = {TUNED: "gemma-scope-2b-pt-res-canonical", BASE: "gemma-scope-9b-pt-res-canonical"}
 OF_THE_BASE_MODEL = "SAEs of the base model google/gemma-2-2b"
@@ -196,7 +196,6 @@ def test_a_base_model_is_told_to_have_no_chat_template(machine):
     assert "has no chat template" in json.dumps(row.document("6.1", "pairs.json")["formats"]["chat"])
 
 
-@in_whole_sweeps
 def test_more_pairs_take_memory_for_the_latents_that_fire(machine):
     """The latents of a pair are kept where they fire, not in all of the dictionary's width.
 

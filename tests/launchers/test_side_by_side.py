@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from support import ROOT, command, write_problems
+import pytest
+from support import ROOT, command, in_whole_sweeps, write_problems
 
 from common.launch.running import context_for
 from common.launch.side_by_side import Step
@@ -94,6 +95,8 @@ def test_what_is_made_is_what_is_made_one_by_one(tmp_path):
     assert order.index(("1.1", False)) < order.index(("0", True))
 
 
+@pytest.mark.sweep
+@in_whole_sweeps
 def test_after_one_that_fails_those_that_run_are_finished_and_none_is_begun(tmp_path):
     row = {"task_id": 7, "text": "Write a function to add one.", "code": "def f(n): return n"}
     wrong = write_problems(tmp_path / "wrong.jsonl", [{**row, "test_list": ["assert f(1) == 2"]}])
@@ -107,6 +110,8 @@ def test_after_one_that_fails_those_that_run_are_finished_and_none_is_begun(tmp_
     assert again in text
 
 
+@pytest.mark.sweep
+@in_whole_sweeps
 def test_a_stop_signal_reaches_each_phase_which_saves_and_goes_on_later(tmp_path):
     words = [*TWO, "--documents", 400, "--batch-size", 8, "--data-dir", tmp_path]
     process = begin("0,1.1,5.1", *words)

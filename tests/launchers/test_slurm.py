@@ -104,6 +104,7 @@ def test_broken_off_jobs_are_requeued_and_the_bytes_are_the_same(slurm, whole, b
     figures.add("requeues by a real Slurm", "a dead job, a time limit, a pre-emption", n=n_requeued)
 
 
+@in_whole_sweeps
 def test_a_job_cancelled_by_somebody_else_keeps_its_work(slurm, whole, begun, flags):
     launcher = start(*JOBS, *flags, "--data-dir", begun, environment=slurm)
     try:

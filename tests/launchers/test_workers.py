@@ -5,10 +5,12 @@ import time
 
 import pytest
 from runs import content, end, kill, n_saved, newest, save_records, start, wait_until, workers_of
+from support import in_whole_sweeps
 
 pytestmark = pytest.mark.sweep
 
 
+@in_whole_sweeps
 def test_a_killed_worker_is_started_again_with_the_same_bytes(whole, begun, flags, figures):
     """A worker killed in the middle, with another slice to come, is started again and the bytes are the same."""
     save_records(begun, flags, (0, 49))

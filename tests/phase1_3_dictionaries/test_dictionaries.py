@@ -12,7 +12,7 @@ import pytest
 import torch
 from runs import content, newest
 from safetensors.torch import load_file
-from support import ROOT, command, warm_commands
+from support import ROOT, command, in_whole_sweeps, warm_commands
 from toy_phases import run_phase, stop_after
 
 from common.errors import ArtifactMismatchError, ConfigError, MissingArtifactError
@@ -349,7 +349,7 @@ def test_a_stop_in_the_last_stretch_finishes_nothing_and_is_gone_on_from(built, 
     assert "going on at step" in caplog.text
 
 
-@pytest.mark.parametrize("n", [0, 1, 3])
+@pytest.mark.parametrize("n", [1, *(pytest.param(n, marks=[pytest.mark.sweep, in_whole_sweeps]) for n in (0, 3))])
 def test_a_stop_before_every_layer_has_begun_loses_nothing_but_time(n, built, run, tmp_path):
     with pytest.raises(Stopped):
         run_phase(PHASE, tmp_path, config_of(), stop=stop_after(n))

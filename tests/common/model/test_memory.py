@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import dispatch_model
-from support import ROOT, WHOLE_SWEEPS
+from support import ROOT, WHOLE_SWEEPS, in_whole_sweeps
 from toy_phases import run_phase
 
 from common.errors import ConfigError
@@ -293,6 +293,8 @@ def in_a_process(code: str, folder: Path) -> float:
     return float(done.stdout)
 
 
+@pytest.mark.sweep
+@in_whole_sweeps
 def test_the_peak_with_a_large_vocabulary_stays_low(tmp_path):
     """The peak with a large vocabulary stays below one and a half times weights and cache."""
     if not Path("/proc/self/clear_refs").exists():
@@ -300,6 +302,8 @@ def test_the_peak_with_a_large_vocabulary_stays_low(tmp_path):
     assert 1.0 <= in_a_process(LARGE_VOCABULARY, tmp_path) <= 1.5
 
 
+@pytest.mark.sweep
+@in_whole_sweeps
 def test_blocks_that_read_a_batch_leave_no_holes_in_memory(tmp_path):
     """What a block needs for a while is used by the next one too, though keys and values of each stay."""
     if not Path("/proc/self/clear_refs").exists():
