@@ -20,6 +20,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
 _NEARLY = 1e-12  # of the loss: one more full step from here is exact to rounding
+_LOST = 1e-8  # what rounding may make of the products of rows, weighed as the largest C weighs them, beside 1
 _SHORTEST = 1e-10  # of a step: a shorter one changes nothing but rounding
 
 
@@ -27,13 +28,22 @@ def logistic_series(
     x: Float[np.ndarray, "n d"], positive: Bool[np.ndarray, " n"], strengths: Sequence[float]
 ) -> tuple[Float[np.ndarray, "s d"], Float[np.ndarray, " s"]]:
     """Weights and intercept of each C in `strengths`, which are best given ascending. Both labels must occur."""
-    problem = (_ByRows if x.shape[1] > x.shape[0] else _ByColumns)(x, positive.astype(np.float64))
+    problem = _problem(x, positive.astype(np.float64), max(strengths))
     fits, coefficients = [], problem.start
     for strength in strengths:
         coefficients = _minimum(problem, 1 / strength, coefficients)
         fits.append(coefficients)
     series = np.array(fits)
-    return problem.weights(series[:, 1:]), series[:, 0]
+    return problem.solution(series[:, 1:], series[:, 0])
+
+
+def _problem(x: np.ndarray, target: np.ndarray, strength: float) -> _Problem:
+    """Of more columns than rows by the rows, unless rounding in their products could be seen with C = `strength`."""
+    if x.shape[1] <= x.shape[0]:
+        return _ByColumns(x, target)
+    by_rows = _ByRows(x, target)
+    largest, eps = float(by_rows.products.diagonal().max()), float(np.finfo(np.float64).eps)
+    return by_rows if strength / 4 * largest * len(x) * eps < _LOST else _InSpan(x, target)
 
 
 class _Problem(ABC):
@@ -59,8 +69,8 @@ class _Problem(ABC):
         """Newton's step, to be subtracted, and by how much the loss falls along it at first."""
 
     @abstractmethod
-    def weights(self, coefficients: Float[np.ndarray, "s k"]) -> Float[np.ndarray, "s d"]:
-        """Those of the columns, by the coefficients without the intercept."""
+    def solution(self, coefficients: Float[np.ndarray, "s k"], intercepts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of the columns of `x`, and its intercepts."""
 
 
 class _ByColumns(_Problem):
@@ -79,19 +89,35 @@ class _ByColumns(_Problem):
         step = np.linalg.solve(curvature, gradient)
         return step, float(gradient @ step)
 
-    def weights(self, coefficients: np.ndarray) -> np.ndarray:
-        return coefficients
+    def solution(self, coefficients: np.ndarray, intercepts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return coefficients, intercepts
+
+
+class _InSpan(_ByColumns):
+    """The same along axes that span the rows, in which the weights lie."""
+
+    def __init__(self, x: np.ndarray, target: np.ndarray) -> None:
+        self._basis, triangle = np.linalg.qr(x.T)
+        super().__init__(triangle.T, target)
+
+    def solution(self, coefficients: np.ndarray, intercepts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return coefficients @ self._basis.T, intercepts
 
 
 class _ByRows(_Problem):
-    """A coefficient for each row: its share in the weights, which are the sum of the rows times their shares."""
+    """A coefficient for each row: its share in the weights, which are the sum of the rows times their shares.
+
+    Rows are taken from their mean: what all have in common belongs to the intercept, and would drown the rest.
+    """
 
     def __init__(self, x: np.ndarray, target: np.ndarray) -> None:
-        self._x, self._products = x, x @ x.T
-        super().__init__(self._products, target)
+        self._mean = x.mean(axis=0)
+        self._centred = x - self._mean
+        self.products = self._centred @ self._centred.T
+        super().__init__(self.products, target)
 
     def metric(self, coefficients: np.ndarray) -> np.ndarray:
-        return self._products @ coefficients
+        return self.products @ coefficients
 
     def step(self, coefficients: np.ndarray, odds: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
         """Where it ends, shares are weighted residuals, and these add up to 0, since the intercept is free."""
@@ -99,7 +125,7 @@ class _ByRows(_Problem):
         curvature, residual = probability * (1 - probability), self.target - probability
         root = np.sqrt(curvature / penalty)
         matrix = np.outer(root, root)
-        matrix *= self._products
+        matrix *= self.products
         matrix.flat[:: len(root) + 1] += 1
         factor = cho_factor(matrix.T, overwrite_a=True, check_finite=False)  # as LAPACK has its columns: not copied
 
@@ -108,14 +134,16 @@ class _ByRows(_Problem):
             return root * cho_solve(factor, root * values, check_finite=False)
 
         pull = (curvature * odds + residual) / penalty
-        shares, of_ones = pull - solved(self._products @ pull), solved(np.ones(len(root)))
+        shares, of_ones = pull - solved(self.products @ pull), solved(np.ones(len(root)))
         intercept = shares.sum() / of_ones.sum()
         step = coefficients - np.concatenate([[intercept], shares - intercept * of_ones])
-        slope = self._products @ (penalty * coefficients[1:] - residual)
-        return step, float(slope @ step[1:] - residual.sum() * step[0])
+        # What the gradient says of Newton's step is what its curvature says, which is a sum of squares, so that near
+        # the minimum nothing of it is rounding.
+        return step, float(curvature @ (self.design @ step) ** 2 + penalty * step[1:] @ self.metric(step[1:]))
 
-    def weights(self, coefficients: np.ndarray) -> np.ndarray:
-        return coefficients @ self._x
+    def solution(self, coefficients: np.ndarray, intercepts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = coefficients @ self._centred
+        return weights, intercepts - weights @ self._mean
 
 
 def _minimum(problem: _Problem, penalty: float, start: np.ndarray) -> np.ndarray:
@@ -135,4 +163,6 @@ def _minimum(problem: _Problem, penalty: float, start: np.ndarray) -> np.ndarray
                 return here
             there = here - size * step
             odds = problem.design @ there
+        if lower >= value:
+            return here  # rounding is all that is left
         here, value = there, lower

@@ -16,6 +16,7 @@ from common.sandbox.programs import Program
 from common.sandbox.verdict import Verdict
 
 _CLOSING_S = 5
+CLOSED = "the sandbox was closed while a program ran\nSubmit the program again"
 
 
 class JudgeDied(Exception):
@@ -33,7 +34,7 @@ class JudgeClient:
         self.setup = setup
         self.process: interpreter.Piped | None = None
         self.scratch = ""
-        self._stderr: IO[bytes] | None = None  # of a judge that is not ready yet
+        self._stderr: IO[bytes] | None = None  # of a judge that is begun and not waited for
         self._ending = threading.Lock()
         self._closed = False
         self._owner_pid = os.getpid()
@@ -44,20 +45,28 @@ class JudgeClient:
         return self.wait_until_ready()
 
     def begin(self) -> None:
-        """Start the judge, which is not ready before `wait_until_ready`: several get ready at the same time."""
+        """Start the judge, which is not ready before `wait_until_ready`: several get ready at the same time.
+
+        Raises: SandboxError where there is no Python.
+        """
         self._stderr = tempfile.TemporaryFile()
-        self.process = interpreter.start("judge_process", tempfile.gettempdir(), self._stderr, new_session=True)
-        with contextlib.suppress(framing.ChannelClosed):  # it has ended, which is told when it is waited for
-            framing.send(self.process.stdin.fileno(), {"setup": self.setup.to_json(), "pipeline_pid": os.getpid()})
+        process = interpreter.start("judge_process", tempfile.gettempdir(), self._stderr, new_session=True)
+        self.process = process
+        config = {"setup": self.setup.to_json(), "pipeline_pid": os.getpid()}
+        with contextlib.suppress(framing.ChannelClosed, ValueError, OSError):  # it is told when it is waited for
+            framing.send(process.stdin.fileno(), config)
 
     def wait_until_ready(self) -> interpreter.Piped:
-        """Raises: SandboxError, as `start`."""
-        process, stderr = self.process, self._stderr
-        assert process is not None and stderr is not None, "a judge is begun before it is waited for"
+        """Raises: SandboxError, as `start`, and where the sandbox was closed meanwhile."""
+        (process, stderr), self._stderr = (self.process, self._stderr), None
+        if process is None or stderr is None:
+            raise SandboxError(CLOSED)
         with stderr:
             try:
                 ready = framing.receive(process.stdout.fileno())
-            except framing.ChannelClosed:
+            except (framing.ChannelClosed, ValueError, OSError):  # the last two: closed by close()
+                if self._closed:
+                    raise SandboxError(CLOSED) from None
                 status = process.wait()
                 stderr.seek(0)
                 words = stderr.read().decode("utf-8", "replace").strip().splitlines()
@@ -76,7 +85,7 @@ class JudgeClient:
         reason = ""
         for _ in range(2):
             if self._closed:
-                raise SandboxError("the sandbox was closed while a program ran\nSubmit the program again")
+                raise SandboxError(CLOSED)
             try:
                 return self._ask(program, self.process or self.start())
             except JudgeDied as death:
@@ -111,6 +120,8 @@ class JudgeClient:
             return  # a process forked from the pipeline holds a copy of this object, and no right to end it
         with self._ending:
             process, self.process = self.process, None
+            if self._stderr is not None:
+                self._stderr.close()
             if process is None:
                 return
             process.stdin.close()
@@ -122,6 +133,7 @@ class JudgeClient:
             process.stdout.close()
             if self.scratch:
                 scratch.remove(self.scratch)
+                self.scratch = ""
 
     def close(self) -> None:
         """End the judge; a program in the middle of its run gets no verdict."""

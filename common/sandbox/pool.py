@@ -64,7 +64,7 @@ class Sandbox:
                 client.begin()
             for client in self._clients:
                 client.wait_until_ready()
-        except SandboxError:
+        except BaseException:
             _close_clients(self._clients)
             raise
         self._finalizer = weakref.finalize(self, _close_clients, self._clients)

@@ -50,10 +50,11 @@ class ServerLink:
             module = "tests_server" if self.role == "tests" else "server"
             kept = (theirs.fileno(), self.turn)
             self.process = interpreter.start(module, self.setup.scratch, stderr=2, new_session=False, inherited=kept)
-            try:
-                config = {"role": self.role, "setup": self.setup.to_json(), "descriptors": kept[0], "turn": kept[1]}
+            config = {"role": self.role, "setup": self.setup.to_json(), "descriptors": kept[0], "turn": kept[1]}
+            with contextlib.suppress(framing.ChannelClosed):  # it has ended, which the next message tells
                 framing.send(self.process.stdin.fileno(), config)
-                self._wait(self.process.stdout.fileno())
+            self._wait(self.process.stdout.fileno())  # ChannelClosed here is of the pipeline, and ends the judge
+            try:
                 ready = framing.receive(self.process.stdout.fileno())
             except framing.ChannelClosed:
                 raise ServerFailure(f"the server ended at its start, status {self.process.wait()}") from None

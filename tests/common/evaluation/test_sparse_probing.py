@@ -74,6 +74,25 @@ def test_weights_are_those_of_scikit_learn(shape):
         np.testing.assert_allclose(intercept, found.intercept_[0], atol=1e-7)
 
 
+@pytest.mark.parametrize("strength", [1e-2, 10.0, 1e4, 1e7])
+@pytest.mark.parametrize("shift, size", [(0, 1), (1e6, 1), (0, 1e4)])
+def test_odd_rows_of_many_columns_have_the_minimum_too(strength, shift, size):
+    """Rows that are there twice, with both labels; columns far from zero; activations in the tens of thousands."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(18, 80))
+    y = rng.random(27) < 0.5
+    x = np.vstack([x, x[:9]]) * size + shift
+    [weights], [intercept] = logistic_series(x, y, [strength])
+
+    def loss(weights, intercept):
+        odds = (x - shift) @ weights + intercept
+        return weights @ weights / 2 + strength * (np.logaddexp(0, odds) - y * odds).sum()
+
+    found = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(x - shift, y)
+    assert (y[:9] != y[18:]).any()
+    assert loss(weights, intercept + shift * weights.sum()) <= loss(found.coef_[0], found.intercept_[0]) * (1 + 1e-7)
+
+
 def test_separable_rows_have_the_penalised_minimum_too():
     x = np.linspace(-1, 1, 40)[:, None] * [1.0, 1000.0]
     weights, intercepts = logistic_series(x, x[:, 0] > 0, [1e-3, 1.0, 1e6])

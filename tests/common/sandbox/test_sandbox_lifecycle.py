@@ -15,6 +15,7 @@ import pytest
 from support import ROOT
 
 from common.errors import SandboxError
+from common.sandbox.judge_client import JudgeClient
 
 RIGHT = "def f(n): return n + 1"
 TEST = "assert f(1) == 2"
@@ -137,6 +138,19 @@ def test_closing_leaves_no_process_and_no_file(open_at, best_level, program, at_
         sandbox.submit(program(RIGHT, TEST))
 
 
+@pytest.mark.parametrize("at_most", [0, 3])
+def test_a_judge_that_is_still_starting_is_closed_at_once(open_at, best_level, at_most):
+    with open_at(min(best_level, at_most), workers=1) as sandbox:
+        client = JudgeClient(sandbox._clients[0].setup)
+    client.begin()
+    process, began = client.process, time.monotonic()
+    client.close()
+    assert process.returncode == 0 and time.monotonic() - began < 4
+    assert not scratch_folders([process.pid])
+    with pytest.raises(SandboxError, match="closed"):
+        client.wait_until_ready()
+
+
 def test_an_error_inside_the_with_block_ends_running_programs_at_once(open_at, best_level, program):
     started = time.monotonic()
     with pytest.raises(KeyError), open_at(best_level) as sandbox:
@@ -218,6 +232,21 @@ def test_a_killed_pipeline_takes_every_process_and_file_with_it(pipeline):
     pids = descendants(process.pid)
     process.kill()
     assert len(pids) >= 3 and wait_until(lambda: not any(is_running(pid) for pid in pids))
+    assert wait_until(lambda: not scratch_folders(pids))
+
+
+@pytest.mark.parametrize("after_s", [0, 0.1])
+def test_a_pipeline_that_dies_while_judges_start_leaves_none(pipeline, after_s):
+    process, reading = pipeline(
+        "begun = [JudgeClient(sandbox._clients[0].setup) for _ in range(2)]; [one.begin() for one in begun]\n"
+        "    os.write(done, ' '.join(str(one.process.pid) for one in begun).encode()); time.sleep(60)",
+        "from common.sandbox.judge_client import JudgeClient",
+    )
+    judges = [int(pid) for pid in os.read(reading, 100).split()]
+    time.sleep(after_s)
+    pids = descendants(process.pid)
+    process.kill()
+    assert {*judges} <= {*pids} and wait_until(lambda: not any(is_running(pid) for pid in pids))
     assert wait_until(lambda: not scratch_folders(pids))
 
 
