@@ -64,8 +64,8 @@ def test_an_alias_of_a_type_is_defined_once():
     for path, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
-                name = ast.unparse(node.targets[0])
-                if not name.lstrip("_").isupper():
+                name = ast.unparse(node.targets[0]).lstrip("_")
+                if not name.isupper():
                     places[f"{name} = {ast.unparse(node.value)}"].append(name_of(path))
     assert len(places) > 50
     assert defined_more_than_once(places) == {}

@@ -74,6 +74,7 @@ def test_weights_are_those_of_scikit_learn(shape):
         np.testing.assert_allclose(intercept, found.intercept_[0], atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore")  # scikit-learn doubts itself there
 @pytest.mark.parametrize("strength", [1e-2, 10.0, 1e4, 1e7])
 @pytest.mark.parametrize("shift, size", [(0, 1), (1e6, 1), (0, 1e4)])
 def test_odd_rows_of_many_columns_have_the_minimum_too(strength, shift, size):
