@@ -35,7 +35,7 @@ EXCEPTIONS = {
     "common/runs/artifacts.py find_damage": "never shown: whoever asks mends it, or makes another error of it",
     "common/runs/held_out_log.py note": "its callers word it: refusal() of phase 3's and phase 4's readings",
     "common/saes/encoder.py _loading_errors": "its callers say how to get it",
-    "common/sandbox/judge_client.py grade": "no value: the sandbox was closed from another thread",
+    "common/sandbox/judge_client.py _check_open": "no value: the sandbox was closed from another thread",
     "common/sandbox/pool.py submit": "no value: the sandbox is closed",
     "phase0_1_split/splitting.py check_sizes": "fault_of, of another module, has both lines",
     "phase4_anomaly_detection/commands.py _texts": "no value: no text was given",

@@ -16,7 +16,6 @@ from common.sandbox.programs import Program
 from common.sandbox.verdict import Verdict
 
 _CLOSING_S = 5
-CLOSED = "the sandbox was closed while a program ran\nSubmit the program again"
 
 
 class JudgeDied(Exception):
@@ -59,14 +58,13 @@ class JudgeClient:
     def wait_until_ready(self) -> interpreter.Piped:
         """Raises: SandboxError, as `start`, and where the sandbox was closed meanwhile."""
         (process, stderr), self._stderr = (self.process, self._stderr), None
-        if process is None or stderr is None:
-            raise SandboxError(CLOSED)
+        self._check_open()
+        assert process is not None and stderr is not None, "a judge is begun before it is waited for"
         with stderr:
             try:
                 ready = framing.receive(process.stdout.fileno())
             except (framing.ChannelClosed, ValueError, OSError):  # the last two: closed by close()
-                if self._closed:
-                    raise SandboxError(CLOSED) from None
+                self._check_open()
                 status = process.wait()
                 stderr.seek(0)
                 words = stderr.read().decode("utf-8", "replace").strip().splitlines()
@@ -80,12 +78,16 @@ class JudgeClient:
         self.scratch = ready["scratch"]
         return process
 
+    def _check_open(self) -> None:
+        """Raises: SandboxError once it is closed, which another thread may do at any moment."""
+        if self._closed:
+            raise SandboxError("the sandbox was closed while a program ran\nSubmit the program again")
+
     def grade(self, program: Program) -> Verdict:
         """The verdict; not_run when two judges in a row failed on this program."""
         reason = ""
         for _ in range(2):
-            if self._closed:
-                raise SandboxError(CLOSED)
+            self._check_open()
             try:
                 return self._ask(program, self.process or self.start())
             except JudgeDied as death:
