@@ -204,8 +204,9 @@ def test_more_pairs_take_memory_for_the_latents_that_fire(machine):
     """
     row = machine.finished(TUNED)
     row = dataclasses.replace(row, data=machine.folder / "many_pairs", said={})
-    for phase in ("6.1", "6.1b", "6.2"):
-        machine.typed(row, phase, *SMALL[phase], *({"6.1": ["--n-pairs", 64, "--n-draws", 900]}.get(phase, [])))
+    machine.typed(row, "6.1", *SMALL["6.1"], "--n-pairs", 64, "--n-draws", 900)
+    for phase in ("6.1b", "6.2"):
+        machine.typed(row, phase, *SMALL[phase])
     peaks, n_pairs, shapes = [], [], set()
     for n in (2, 32):
         peaks.append(machine.peak_of(row, "6.3", *SMALL["6.3"], "--n-pairs", n, "--batch-size", 2))

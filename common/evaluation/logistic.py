@@ -41,9 +41,9 @@ def _problem(x: np.ndarray, target: np.ndarray, strength: float) -> _Problem:
     """Of more columns than rows by the rows, unless rounding in their products could be seen with C = `strength`."""
     if x.shape[1] <= x.shape[0]:
         return _ByColumns(x, target)
-    by_rows = _ByRows(x, target)
-    largest, eps = float(by_rows.products.diagonal().max()), float(np.finfo(np.float64).eps)
-    return by_rows if strength / 4 * largest * len(x) * eps < _LOST else _InSpan(x, target)
+    largest = float(x.var(axis=0).sum()) * len(x)  # no eigenvalue of the products of centred rows is above their trace
+    lost = strength / 4 * largest * np.finfo(np.float64).eps
+    return _ByRows(x, target) if lost < _LOST else _InSpan(x, target)
 
 
 class _Problem(ABC):
@@ -113,11 +113,11 @@ class _ByRows(_Problem):
     def __init__(self, x: np.ndarray, target: np.ndarray) -> None:
         self._mean = x.mean(axis=0)
         self._centred = x - self._mean
-        self.products = self._centred @ self._centred.T
-        super().__init__(self.products, target)
+        self._products = self._centred @ self._centred.T
+        super().__init__(self._products, target)
 
     def metric(self, coefficients: np.ndarray) -> np.ndarray:
-        return self.products @ coefficients
+        return self._products @ coefficients
 
     def step(self, coefficients: np.ndarray, odds: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
         """Where it ends, shares are weighted residuals, and these add up to 0, since the intercept is free."""
@@ -125,7 +125,7 @@ class _ByRows(_Problem):
         curvature, residual = probability * (1 - probability), self.target - probability
         root = np.sqrt(curvature / penalty)
         matrix = np.outer(root, root)
-        matrix *= self.products
+        matrix *= self._products
         matrix.flat[:: len(root) + 1] += 1
         factor = cho_factor(matrix.T, overwrite_a=True, check_finite=False)  # as LAPACK has its columns: not copied
 
@@ -134,7 +134,7 @@ class _ByRows(_Problem):
             return root * cho_solve(factor, root * values, check_finite=False)
 
         pull = (curvature * odds + residual) / penalty
-        shares, of_ones = pull - solved(self.products @ pull), solved(np.ones(len(root)))
+        shares, of_ones = pull - solved(self._products @ pull), solved(np.ones(len(root)))
         intercept = shares.sum() / of_ones.sum()
         step = coefficients - np.concatenate([[intercept], shares - intercept * of_ones])
         # What the gradient says of Newton's step is what its curvature says, which is a sum of squares, so that near

@@ -16,7 +16,7 @@ from transformers import BatchEncoding
 from common.model.language_model import LanguageModel
 
 Span = tuple[int, int]  # first character, and the one after the last
-TextOfToken = Callable[[int], str]
+TextOfToken = Callable[[int], str]  # by its id
 _PLAIN = {"add_special_tokens": False, "padding": False, "truncation": False}
 _PLAIN |= {"return_attention_mask": False, "return_token_type_ids": False}  # of a text without padding they say nothing
 
